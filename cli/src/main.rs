@@ -1,0 +1,3 @@
+//! `pkdns-cli`: keys, zones and the DHT from the command line.
+
+fn main() {}

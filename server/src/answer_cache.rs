@@ -1,0 +1,1 @@
+//! Answers in wire form, kept while their TTLs last.

@@ -1,0 +1,45 @@
+//! The Mainline DHT, behind the one interface that the packets are fetched through.
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::signed_packet::{PublicKey, SignedPacket};
+
+/// Somewhere to look for packets.
+#[async_trait]
+pub trait Network: Send + Sync + 'static {
+    /// Searches for `key`. Sends each verified packet that is newer than those before it to `found`, the first as
+    /// soon as it is there, and returns when the search has ended. Ends by itself within a few seconds.
+    async fn lookup(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError>;
+}
+
+/// What a search that ended says about absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// Nodes that were asked.
+    pub queried: u32,
+    /// Nodes that answered.
+    pub responded: u32,
+}
+
+/// Why the network could not be asked. None of these says anything about the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NetworkError {
+    /// Still joining.
+    #[error("the DHT has not been joined yet")]
+    NotReady,
+    /// No node answered, or too few to believe that the key is absent.
+    #[error("no DHT node answered")]
+    Unreachable,
+    /// Too many lookups are under way.
+    #[error("too many lookups are under way")]
+    Busy,
+    /// Switched off by `dht.enabled`.
+    #[error("the DHT is switched off")]
+    Disabled,
+}

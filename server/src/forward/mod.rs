@@ -1,0 +1,1 @@
+//! Every name that is not a key: asked of the upstream resolvers.

@@ -1,0 +1,17 @@
+//! A DNS resolver for public-key domains. `docs/architecture.md` draws the life of a query and the layers below.
+
+pub mod access;
+pub mod answer_cache;
+pub mod config;
+pub mod dht;
+pub mod forward;
+pub mod message;
+pub mod packets;
+pub mod rate_limit;
+pub mod resolver;
+pub mod server;
+pub mod service;
+pub mod signed_packet;
+pub mod single_flight;
+pub mod telemetry;
+pub mod transport;

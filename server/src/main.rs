@@ -1,0 +1,3 @@
+//! `pkdns`: the server.
+
+fn main() {}

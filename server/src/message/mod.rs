@@ -1,0 +1,32 @@
+//! DNS messages at the edge: a [`Query`] as a client sent it, an [`Answer`] as the resolver made it, and the
+//! [`EncodedAnswer`] that is kept in the cache and patched for each client that asks.
+
+mod answer;
+mod query;
+mod records;
+
+pub use answer::{Answer, EncodedAnswer, ExtendedError, Reply};
+pub use query::{Edns, Query, Question, Rejection};
+pub use records::{MalformedMessage, Message, read_message, read_question, read_records};
+
+/// Size of a DNS header in bytes.
+pub const HEADER_SIZE: usize = 12;
+
+/// Largest reply over UDP in bytes, whatever a client announces: what crosses any path without fragments
+/// (RFC 9715 section 3).
+pub const MAX_UDP_SIZE: usize = 1232;
+
+/// Largest reply over UDP in bytes to a client that sends no EDNS (RFC 1035 section 2.3.4).
+pub const MIN_UDP_SIZE: usize = 512;
+
+/// Largest message over a stream in bytes: what two bytes of length can say.
+pub const MAX_STREAM_SIZE: usize = 65_535;
+
+/// Longest name in wire form in bytes (RFC 1035 section 2.3.4).
+pub const MAX_NAME_SIZE: usize = 255;
+
+pub(crate) const TYPE_OPT: u16 = 41;
+
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}

@@ -1,0 +1,281 @@
+//! What a client asks: the header, the one question and the EDNS record, read without allocating.
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RecordType},
+    serialize::binary::{BinDecodable, BinDecoder},
+};
+
+use super::{HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, TYPE_OPT, u16_at};
+
+/// More options than this in one OPT record is an attack on whoever walks them.
+const MAX_EDNS_OPTIONS: usize = 32;
+
+const OPTION_TCP_KEEPALIVE: u16 = 11;
+
+/// A name, type and class, the name spelled as the client spelled it.
+#[derive(Clone)]
+pub struct Question {
+    /// Labels in wire form, ending in the root's zero byte.
+    name: [u8; MAX_NAME_SIZE],
+    name_len: u8,
+    record_type: u16,
+    class: u16,
+}
+
+/// A request that is well formed enough to be answered.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The client's message id.
+    pub id: u16,
+    /// RD: the client wants us to look further than what we hold.
+    pub recursion_desired: bool,
+    /// AD: the client would like to know whether the answer was authenticated (RFC 6840 section 5.7).
+    pub authentic_data: bool,
+    /// CD: the client wants data even where validation fails (RFC 4035 section 3.2.2).
+    pub checking_disabled: bool,
+    /// The one question.
+    pub question: Question,
+    /// The OPT record, when there was one.
+    pub edns: Option<Edns>,
+}
+
+/// What a client's OPT record says (RFC 6891).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// Largest reply over UDP that the client takes, in bytes.
+    pub udp_size: u16,
+    /// Only version 0 exists; a higher one is answered BADVERS.
+    pub version: u8,
+    /// DO: the client wants DNSSEC records.
+    pub dnssec_ok: bool,
+    /// The client asked how long it may keep its connection (RFC 7828).
+    pub tcp_keepalive: bool,
+}
+
+/// A request that cannot become a [`Query`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Too short for a header, or itself a response: an answer could start a loop between two servers.
+    Silence,
+    /// Answered with a bare header that carries this code.
+    Reply {
+        /// FORMERR or NOTIMP.
+        code: ResponseCode,
+        /// The header to send, complete.
+        header: [u8; HEADER_SIZE],
+    },
+}
+
+impl Query {
+    /// Reads a request. Bytes behind the last record are ignored, as most servers do.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Rejection> {
+        let Some(header) = bytes.first_chunk::<HEADER_SIZE>() else {
+            return Err(Rejection::Silence);
+        };
+        let is_response = header[2] & 0x80 != 0;
+        if is_response {
+            return Err(Rejection::Silence);
+        }
+        let opcode = header[2] >> 3 & 0x0f;
+        if opcode != 0 {
+            return Err(reject(header, ResponseCode::NotImp));
+        }
+        Self::decode_body(header, bytes).ok_or_else(|| reject(header, ResponseCode::FormErr))
+    }
+
+    /// `None` is FORMERR.
+    fn decode_body(header: &[u8; HEADER_SIZE], bytes: &[u8]) -> Option<Self> {
+        // RFC 9619: a QUERY with QDCOUNT other than 1 is FORMERR.
+        if u16_at(header, 4)? != 1 {
+            return None;
+        }
+        let (question, mut at) = Question::read(bytes, HEADER_SIZE)?;
+        for _ in 0..u32::from(u16_at(header, 6)?) + u32::from(u16_at(header, 8)?) {
+            let record = RecordFrame::read(bytes, at)?;
+            // RFC 6891 section 6.1.1: OPT belongs into the additional section.
+            if record.record_type == TYPE_OPT {
+                return None;
+            }
+            at = record.end;
+        }
+        let mut edns = None;
+        for _ in 0..u16_at(header, 10)? {
+            let record = RecordFrame::read(bytes, at)?;
+            at = record.end;
+            if record.record_type != TYPE_OPT {
+                continue;
+            }
+            // RFC 6891 section 6.1.1: more than one OPT is FORMERR; its owner is the root.
+            if edns.is_some() || !record.owner_is_root {
+                return None;
+            }
+            edns = Some(Edns::read(&record)?);
+        }
+        Some(Self {
+            id: u16_at(header, 0)?,
+            recursion_desired: header[2] & 0x01 != 0,
+            authentic_data: header[3] & 0x20 != 0,
+            checking_disabled: header[3] & 0x10 != 0,
+            question,
+            edns,
+        })
+    }
+
+    /// DO, or false without EDNS.
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// Largest reply this client may get over UDP, in bytes (RFC 6891 section 6.2.3, RFC 9715).
+    pub fn udp_limit(&self) -> usize {
+        match self.edns {
+            Some(edns) => usize::from(edns.udp_size).clamp(MIN_UDP_SIZE, MAX_UDP_SIZE),
+            None => MIN_UDP_SIZE,
+        }
+    }
+}
+
+impl Question {
+    /// Builds a question; `None` where the name is longer than DNS allows.
+    pub fn new(name: &Name, record_type: RecordType, class: DNSClass) -> Option<Self> {
+        let mut wire = [0; MAX_NAME_SIZE];
+        let mut at = 0;
+        for label in name.iter() {
+            wire.get_mut(at + 1..at + 1 + label.len())?.copy_from_slice(label);
+            wire[at] = u8::try_from(label.len()).ok()?;
+            at += 1 + label.len();
+        }
+        let name_len = u8::try_from(at + 1).ok()?;
+        Some(Self { name: wire, name_len, record_type: record_type.into(), class: class.into() })
+    }
+
+    /// Reads the question at `at`; returns where it ends. A question's name has nothing before it to point to.
+    pub(super) fn read(bytes: &[u8], at: usize) -> Option<(Self, usize)> {
+        let mut end = at;
+        loop {
+            let length = usize::from(*bytes.get(end)?);
+            end += 1;
+            if length == 0 {
+                break;
+            }
+            if length > 63 {
+                return None;
+            }
+            end += length;
+        }
+        let wire = bytes.get(at..end)?;
+        let mut name = [0; MAX_NAME_SIZE];
+        name.get_mut(..wire.len())?.copy_from_slice(wire);
+        let question = Self {
+            name,
+            name_len: u8::try_from(wire.len()).ok()?,
+            record_type: u16_at(bytes, end)?,
+            class: u16_at(bytes, end + 2)?,
+        };
+        Some((question, end + 4))
+    }
+
+    /// The name in wire form, spelled as the client spelled it.
+    pub fn wire_name(&self) -> &[u8] {
+        &self.name[..usize::from(self.name_len)]
+    }
+
+    /// The name in lower case, fully qualified.
+    pub fn name(&self) -> Name {
+        // The labels were checked when the question was made; the root stands in for the impossible.
+        Name::read(&mut BinDecoder::new(self.wire_name()))
+            .map(|name| name.to_lowercase())
+            .unwrap_or_else(|_| Name::root())
+    }
+
+    /// The type that is asked for.
+    pub fn record_type(&self) -> RecordType {
+        RecordType::from(self.record_type)
+    }
+
+    /// The class that is asked for; only IN has answers here.
+    pub fn class(&self) -> DNSClass {
+        DNSClass::from(self.class)
+    }
+
+    /// Appends name (in the spelling asked for, or in lower case), type and class in wire form.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.wire_name());
+        out.extend_from_slice(&self.record_type.to_be_bytes());
+        out.extend_from_slice(&self.class.to_be_bytes());
+    }
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.name(), self.class(), self.record_type())
+    }
+}
+
+impl Edns {
+    fn read(record: &RecordFrame<'_>) -> Option<Self> {
+        let [_extended_code, version, flags, _] = record.ttl;
+        let mut tcp_keepalive = false;
+        let mut options = record.data;
+        let mut count = 0;
+        while !options.is_empty() {
+            count += 1;
+            if count > MAX_EDNS_OPTIONS {
+                return None;
+            }
+            let (code, length) = (u16_at(options, 0)?, usize::from(u16_at(options, 2)?));
+            options = options.get(4 + length..)?;
+            // RFC 7828 section 3.2.1: a client sends the option without a timeout.
+            tcp_keepalive |= code == OPTION_TCP_KEEPALIVE && length == 0;
+        }
+        Some(Self { udp_size: record.class, version, dnssec_ok: flags & 0x80 != 0, tcp_keepalive })
+    }
+}
+
+/// Where one record of a request lies; its data is not looked at.
+struct RecordFrame<'a> {
+    owner_is_root: bool,
+    record_type: u16,
+    class: u16,
+    ttl: [u8; 4],
+    data: &'a [u8],
+    end: usize,
+}
+
+impl<'a> RecordFrame<'a> {
+    fn read(bytes: &'a [u8], start: usize) -> Option<Self> {
+        let at = skip_name(bytes, start)?;
+        let data_start = at + 10;
+        let end = data_start + usize::from(u16_at(bytes, at + 8)?);
+        Some(Self {
+            owner_is_root: *bytes.get(start)? == 0,
+            record_type: u16_at(bytes, at)?,
+            class: u16_at(bytes, at + 2)?,
+            ttl: bytes.get(at + 4..at + 8)?.try_into().ok()?,
+            data: bytes.get(data_start..end)?,
+            end,
+        })
+    }
+}
+
+/// Returns where the name at `at` ends, without following its pointer.
+pub(super) fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *bytes.get(at)? {
+            0 => return Some(at + 1),
+            length @ 1..=63 => at += 1 + usize::from(length),
+            0xc0..=0xff => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// A bare header: same id, opcode and RD, RA set, everything else clear (RFC 8906 section 3).
+fn reject(request: &[u8; HEADER_SIZE], code: ResponseCode) -> Rejection {
+    let mut header = [0; HEADER_SIZE];
+    header[..2].copy_from_slice(&request[..2]);
+    header[2] = 0x80 | request[2] & 0x79;
+    header[3] = 0x80 | code.low();
+    Rejection::Reply { code, header }
+}

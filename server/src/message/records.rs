@@ -1,0 +1,234 @@
+//! Messages that others wrote: an upstream's response, and the DNS message inside a signed packet.
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RData, Record, RecordType, rdata::NULL},
+    serialize::binary::{BinDecodable, BinDecoder, Restrict},
+};
+use thiserror::Error;
+
+use super::{
+    ExtendedError, HEADER_SIZE, TYPE_OPT,
+    query::{Question, skip_name},
+    u16_at,
+};
+
+const OPTION_EXTENDED_ERROR: u16 = 15;
+
+/// The message breaks the wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the DNS message is malformed")]
+pub struct MalformedMessage;
+
+/// A response, its OPT record taken apart (it is between us and the sender: RFC 6891 section 6.2).
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Message id.
+    pub id: u16,
+    /// TC: the sender cut the message.
+    pub truncated: bool,
+    /// AD: the sender vouches for the data.
+    pub authentic_data: bool,
+    /// With the upper bits from OPT.
+    pub code: ResponseCode,
+    /// Answer section.
+    pub answers: Vec<Record>,
+    /// Authority section.
+    pub authorities: Vec<Record>,
+    /// Additional section without OPT.
+    pub additionals: Vec<Record>,
+    /// The sender's reason, when it gave one (RFC 8914).
+    pub extended_error: Option<ExtendedError>,
+}
+
+/// What to do with a record whose data does not follow its type's format.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OddRecord {
+    /// The message goes on to a client that may understand it: keep the bytes.
+    KeepBytes,
+    /// The message is all we will ever get from its owner: do without this record.
+    Skip,
+}
+
+/// Reads the question of a message, whatever else it holds.
+pub fn read_question(bytes: &[u8]) -> Option<Question> {
+    if u16_at(bytes, 4)? != 1 {
+        return None;
+    }
+    Some(Question::read(bytes, HEADER_SIZE)?.0)
+}
+
+/// Reads a whole response. Data of types without compressed names is kept byte for byte (RFC 3597 section 3).
+pub fn read_message(bytes: &[u8]) -> Result<Message, MalformedMessage> {
+    let count = |at| u16_at(bytes, at).ok_or(MalformedMessage);
+    let mut at = skip_questions(bytes)?;
+    let mut sections = [Vec::new(), Vec::new(), Vec::new()];
+    let mut edns = Opt::default();
+    for (section, counter) in sections.iter_mut().zip([6, 8, 10]) {
+        for _ in 0..count(counter)? {
+            let frame = Frame::read(bytes, at)?;
+            at = frame.end;
+            if frame.record_type == TYPE_OPT {
+                edns = Opt::read(&frame).unwrap_or_default();
+            } else if let Some(record) = frame.record(bytes, OddRecord::KeepBytes)? {
+                section.push(record);
+            }
+        }
+    }
+    let [answers, authorities, additionals] = sections;
+    let flags = count(2)?;
+    Ok(Message {
+        id: count(0)?,
+        truncated: flags & 0x0200 != 0,
+        authentic_data: flags & 0x0020 != 0,
+        code: ResponseCode::from(edns.extended_code, (flags & 0x0f) as u8),
+        answers,
+        authorities,
+        additionals,
+        extended_error: edns.extended_error,
+    })
+}
+
+/// Reads the answer section of the message in a signed packet, without records whose data is malformed. A record
+/// whose frame is broken ends the reading, since nothing says where the next one starts.
+pub fn read_records(bytes: &[u8]) -> Vec<Record> {
+    let mut records = Vec::new();
+    let Ok(mut at) = skip_questions(bytes) else {
+        return records;
+    };
+    for _ in 0..u16_at(bytes, 6).unwrap_or(0) {
+        let Ok(frame) = Frame::read(bytes, at) else {
+            break;
+        };
+        at = frame.end;
+        if let Ok(Some(record)) = frame.record(bytes, OddRecord::Skip) {
+            records.push(record);
+        }
+    }
+    records
+}
+
+fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {
+    let mut at = HEADER_SIZE;
+    for _ in 0..u16_at(bytes, 4).ok_or(MalformedMessage)? {
+        at = skip_name(bytes, at).ok_or(MalformedMessage)? + 4;
+    }
+    Ok(at)
+}
+
+/// Where one record lies.
+struct Frame<'a> {
+    start: usize,
+    record_type: u16,
+    class: u16,
+    ttl: [u8; 4],
+    data_start: usize,
+    data: &'a [u8],
+    end: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn read(bytes: &'a [u8], start: usize) -> Result<Self, MalformedMessage> {
+        (|| {
+            let at = skip_name(bytes, start)?;
+            let data_start = at + 10;
+            let end = data_start + usize::from(u16_at(bytes, at + 8)?);
+            Some(Self {
+                start,
+                record_type: u16_at(bytes, at)?,
+                class: u16_at(bytes, at + 2)?,
+                ttl: bytes.get(at + 4..at + 8)?.try_into().ok()?,
+                data_start,
+                data: bytes.get(data_start..end)?,
+                end,
+            })
+        })()
+        .ok_or(MalformedMessage)
+    }
+
+    /// `None` where the record is to be skipped.
+    fn record(&self, bytes: &[u8], odd: OddRecord) -> Result<Option<Record>, MalformedMessage> {
+        let owner = match decoder_at(bytes, self.start).map(|mut decoder| Name::read(&mut decoder)) {
+            Some(Ok(name)) => name.to_lowercase(),
+            _ => return Err(MalformedMessage),
+        };
+        let Some(data) = self.data(bytes, odd)? else {
+            return Ok(None);
+        };
+        let mut record = Record::from_rdata(owner, ttl_seconds(self.ttl), data);
+        record.dns_class = DNSClass::from(self.class);
+        Ok(Some(record))
+    }
+
+    fn data(&self, bytes: &[u8], odd: OddRecord) -> Result<Option<RData>, MalformedMessage> {
+        let record_type = RecordType::from(self.record_type);
+        if odd == OddRecord::KeepBytes && !may_hold_compressed_names(record_type) {
+            return Ok(Some(self.raw(record_type)));
+        }
+        let length = Restrict::new(u16::try_from(self.data.len()).map_err(|_| MalformedMessage)?);
+        let parsed = bytes.get(..self.end).and_then(|bytes| decoder_at(bytes, self.data_start)).and_then(
+            |mut decoder| {
+                let data = RData::read(&mut decoder, record_type, length).ok()?;
+                (decoder.index() == self.end).then_some(data)
+            },
+        );
+        match (parsed, odd) {
+            (Some(data), _) => Ok(Some(data)),
+            (None, OddRecord::Skip) => Ok(None),
+            (None, OddRecord::KeepBytes) => Err(MalformedMessage),
+        }
+    }
+
+    fn raw(&self, code: RecordType) -> RData {
+        RData::Unknown { code, rdata: NULL::with(self.data.to_vec()) }
+    }
+}
+
+/// Types whose names RFC 1035 lets a sender compress, or that RFC 3597 section 4 tells a receiver to expect
+/// compressed. Their bytes mean nothing outside of the message they came in.
+fn may_hold_compressed_names(record_type: RecordType) -> bool {
+    matches!(
+        record_type,
+        RecordType::CNAME
+            | RecordType::NS
+            | RecordType::PTR
+            | RecordType::SOA
+            | RecordType::MX
+            | RecordType::SRV
+            | RecordType::NAPTR
+    )
+}
+
+fn decoder_at(bytes: &[u8], at: usize) -> Option<BinDecoder<'_>> {
+    let at = u16::try_from(at).ok()?;
+    (usize::from(at) <= bytes.len()).then(|| BinDecoder::new(bytes).clone(at))
+}
+
+/// RFC 2181 section 8: a TTL with the top bit set counts as zero.
+fn ttl_seconds(bytes: [u8; 4]) -> u32 {
+    let ttl = u32::from_be_bytes(bytes);
+    if ttl > i32::MAX as u32 { 0 } else { ttl }
+}
+
+#[derive(Default)]
+struct Opt {
+    extended_code: u8,
+    extended_error: Option<ExtendedError>,
+}
+
+impl Opt {
+    fn read(frame: &Frame<'_>) -> Option<Self> {
+        let mut opt = Self { extended_code: frame.ttl[0], extended_error: None };
+        let mut options = frame.data;
+        while !options.is_empty() {
+            let (code, length) = (u16_at(options, 0)?, usize::from(u16_at(options, 2)?));
+            let value = options.get(4..4 + length)?;
+            if code == OPTION_EXTENDED_ERROR && opt.extended_error.is_none() {
+                let text = String::from_utf8_lossy(value.get(2..)?).into_owned();
+                opt.extended_error = Some(ExtendedError::new(u16_at(value, 0)?, text));
+            }
+            options = &options[4 + length..];
+        }
+        Some(opt)
+    }
+}

@@ -1,0 +1,125 @@
+//! A zone as its owner signed it: the PKARR packet, verified by construction.
+
+use std::{fmt, sync::Arc};
+
+use mainline::MutableItem;
+pub use pkarr::{Keypair, PublicKey};
+use thiserror::Error;
+
+/// Largest DNS message that a packet may hold, in bytes (BEP44: `v` of at most 1000).
+pub const MAX_DNS_SIZE: usize = 1000;
+
+/// Why bytes are not a packet of the key they claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidPacket {
+    /// The DNS message is larger than BEP44 allows.
+    #[error("the packet holds {0} bytes of DNS, over the limit of {MAX_DNS_SIZE}")]
+    TooLarge(usize),
+    /// The timestamp does not fit BEP44's signed sequence number.
+    #[error("the packet's timestamp is out of range")]
+    Timestamp,
+    /// The signature is not the key's.
+    #[error("the packet is not signed by its key")]
+    Signature,
+    /// The key is one of the few of small order, for which anyone can sign.
+    #[error("the key is of small order: anyone could sign for it")]
+    WeakKey,
+}
+
+/// A packet whose signature has been checked. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedPacket(Arc<Inner>);
+
+#[derive(PartialEq, Eq)]
+struct Inner {
+    key: PublicKey,
+    /// Microseconds since 1970; BEP44's `seq`.
+    timestamp: u64,
+    signature: [u8; 64],
+    dns: Box<[u8]>,
+}
+
+impl SignedPacket {
+    /// Checks size, timestamp and signature, cheapest first.
+    pub fn verify(
+        key: PublicKey,
+        timestamp: u64,
+        signature: [u8; 64],
+        dns: &[u8],
+    ) -> Result<Self, InvalidPacket> {
+        let text = signable(timestamp, dns)?;
+        if is_weak(&key) {
+            return Err(InvalidPacket::WeakKey);
+        }
+        key.verify(&text, &(&signature).into()).map_err(|_| InvalidPacket::Signature)?;
+        Ok(Self(Arc::new(Inner { key, timestamp, signature, dns: dns.into() })))
+    }
+
+    /// Signs `dns`, a DNS reply message, as the zone of `keypair` at `timestamp` (microseconds since 1970).
+    pub fn sign(keypair: &Keypair, timestamp: u64, dns: &[u8]) -> Result<Self, InvalidPacket> {
+        let signature = keypair.sign(&signable(timestamp, dns)?).to_bytes();
+        let key = keypair.public_key();
+        Ok(Self(Arc::new(Inner { key, timestamp, signature, dns: dns.into() })))
+    }
+
+    /// Takes what a DHT node stored, after checking it.
+    pub fn from_item(item: &MutableItem) -> Result<Self, InvalidPacket> {
+        let timestamp = u64::try_from(item.seq()).map_err(|_| InvalidPacket::Timestamp)?;
+        let key = PublicKey::try_from(item.key()).map_err(|_| InvalidPacket::Signature)?;
+        Self::verify(key, timestamp, *item.signature(), item.value())
+    }
+
+    /// The packet as a DHT node stores it.
+    pub fn to_item(&self) -> MutableItem {
+        // `verify` and `sign` admit no timestamp above i64::MAX.
+        let seq = i64::try_from(self.0.timestamp).unwrap_or(i64::MAX);
+        let key = self.0.key.to_bytes();
+        MutableItem::new_signed_unchecked(key, self.0.signature, &self.0.dns, seq, None)
+    }
+
+    /// The key whose zone this is.
+    pub fn key(&self) -> &PublicKey {
+        &self.0.key
+    }
+
+    /// When the zone was signed, by its owner's clock, in microseconds since 1970.
+    pub fn timestamp(&self) -> u64 {
+        self.0.timestamp
+    }
+
+    /// The DNS message, as signed.
+    pub fn dns(&self) -> &[u8] {
+        &self.0.dns
+    }
+
+    /// Whether this packet replaces `other`: later timestamp, or at the same time the greater bytes, so that all agree.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        (self.0.timestamp, &self.0.dns) > (other.0.timestamp, &other.0.dns)
+    }
+}
+
+impl fmt::Debug for SignedPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedPacket")
+            .field("key", &self.0.key)
+            .field("timestamp", &self.0.timestamp)
+            .field("dns_bytes", &self.0.dns.len())
+            .finish()
+    }
+}
+
+/// Whether anyone could sign for this key: a point of small order.
+pub fn is_weak(key: &PublicKey) -> bool {
+    key.verifying_key().is_weak()
+}
+
+/// The text that BEP44 signs, without salt.
+fn signable(timestamp: u64, dns: &[u8]) -> Result<Vec<u8>, InvalidPacket> {
+    if dns.len() > MAX_DNS_SIZE {
+        return Err(InvalidPacket::TooLarge(dns.len()));
+    }
+    let seq = i64::try_from(timestamp).map_err(|_| InvalidPacket::Timestamp)?;
+    let mut text = format!("3:seqi{seq}e1:v{}:", dns.len()).into_bytes();
+    text.extend_from_slice(dns);
+    Ok(text)
+}

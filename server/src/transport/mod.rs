@@ -1,0 +1,1 @@
+//! UDP and TCP: bytes to the service and back.
