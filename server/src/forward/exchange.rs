@@ -1,0 +1,347 @@
+//! One question to one server, in a way that is hard to forge (RFC 5452 section 9): over UDP from a fresh socket with
+//! a random port, id and spelling; over TCP where that does not do.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::Fuse};
+use hickory_proto::{op::ResponseCode, rr::RData};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    sync::Semaphore,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::message::{HEADER_SIZE, MAX_UDP_SIZE, Message, Question, TYPE_OPT, read_message, read_question};
+
+/// Random ports that are tried before the system picks one.
+const PORT_TRIES: usize = 8;
+
+/// Ports below are for privileged services.
+const FIRST_PORT: u16 = 1024;
+
+/// Room for a datagram in bytes: a server that ignores the size we announce usually keeps to this one.
+const DATAGRAM_ROOM: usize = 4096;
+
+/// Between reads after an error of the socket, so that an error that stays does not keep a core busy.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// Asks servers, a bounded number of questions at once.
+#[derive(Debug)]
+pub struct Exchanger {
+    questions: Semaphore,
+}
+
+/// What a question asks for besides its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flags {
+    /// RD: set for a resolver, clear for a name server that is asked about its own zone.
+    pub recursion_desired: bool,
+    /// DO: DNSSEC records as well.
+    pub dnssec_ok: bool,
+    /// CD: data even where the server's validation fails.
+    pub checking_disabled: bool,
+}
+
+/// Why a server gave no usable answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ExchangeError {
+    /// Nothing valid came before the deadline.
+    #[error("no valid answer in time")]
+    Silent,
+    /// The system could not send, or the connection failed.
+    #[error("cannot be reached: {0}")]
+    Unreachable(io::ErrorKind),
+    /// What came over TCP is not an answer to the question.
+    #[error("the answer over TCP does not belong to the question or is malformed")]
+    Malformed,
+    /// No socket became free before the deadline.
+    #[error("too many questions are under way")]
+    Busy,
+    /// The system gives no random numbers, and without them answers could be forged.
+    #[error("the system gives no random numbers")]
+    Predictable,
+}
+
+impl Exchanger {
+    /// At most `capacity` questions are under way at once; each holds one socket, two while it moves to TCP.
+    pub fn new(capacity: usize) -> Self {
+        Self { questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)) }
+    }
+
+    /// Asks `server` until it answers or `deadline` passes. The datagram is sent once: to ask again is up to the
+    /// caller. Any answer to the question counts, whatever its code; names that came from our random spelling are in
+    /// lower case.
+    pub async fn exchange(
+        &self,
+        server: SocketAddr,
+        question: &Question,
+        flags: Flags,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        let permit = timeout_at(deadline, self.questions.acquire()).await;
+        let _permit = permit.map_err(|_| ExchangeError::Busy)?.map_err(|_| ExchangeError::Busy)?;
+        let answer = async {
+            let message = ask(server, question, flags, Edns::Sent).await?;
+            // RFC 6891 section 7: a server from before EDNS says so in one of these ways.
+            if matches!(message.code, ResponseCode::FormErr | ResponseCode::NotImp) {
+                return ask(server, question, flags, Edns::LeftOut).await;
+            }
+            Ok(message)
+        };
+        timeout_at(deadline, answer).await.unwrap_or(Err(ExchangeError::Silent))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edns {
+    Sent,
+    LeftOut,
+}
+
+/// Over UDP, and over TCP where the answer was cut or where a datagram was almost right.
+///
+/// Almost right is what a server sends that does not keep the spelling, but also what someone sends who guessed all
+/// but the spelling. TCP tells them apart. Meanwhile the true answer may still come as a datagram.
+async fn ask(
+    server: SocketAddr,
+    question: &Question,
+    flags: Flags,
+    edns: Edns,
+) -> Result<Message, ExchangeError> {
+    let request = Request::new(question, flags, edns, Spelling::Random)?;
+    let socket = random_socket(server).await?;
+    socket.send(&request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
+    let mut over_tcp = pin!(Fuse::terminated());
+    let mut tried_tcp = false;
+    loop {
+        tokio::select! {
+            heard = listen(&socket, server, &request) => match heard {
+                Heard::Answer(message) if message.truncated => {
+                    return ask_over_tcp(server, question, flags, edns).await;
+                }
+                Heard::Answer(message) => return Ok(message),
+                Heard::AlmostRight if !tried_tcp => {
+                    tried_tcp = true;
+                    over_tcp.set(ask_over_tcp(server, question, flags, edns).fuse());
+                }
+                Heard::AlmostRight => {}
+            },
+            Ok(message) = &mut over_tcp => return Ok(message),
+        }
+    }
+}
+
+enum Heard {
+    Answer(Message),
+    AlmostRight,
+}
+
+/// Waits for a datagram that says something. Garbage, strangers and ICMP errors can be made by anyone, so none of
+/// them ends the waiting (the TuDoor attack).
+async fn listen(socket: &UdpSocket, server: SocketAddr, request: &Request) -> Heard {
+    let mut buffer = vec![0; DATAGRAM_ROOM];
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            sleep(ERROR_PAUSE).await;
+            continue;
+        };
+        // A datagram that came between bind and connect may be from anyone.
+        if (from.ip(), from.port()) != (server.ip(), server.port()) {
+            continue;
+        }
+        let Some(response) = buffer.get_mut(..length) else {
+            continue;
+        };
+        match request.compare(response) {
+            Match::Exact => {
+                if let Some(message) = read(response) {
+                    return Heard::Answer(message);
+                }
+            }
+            Match::OtherSpelling | Match::BareRefusal => return Heard::AlmostRight,
+            Match::None => {}
+        }
+    }
+}
+
+/// Nobody off the path can answer on a connection, so that the spelling need not be random here.
+async fn ask_over_tcp(
+    server: SocketAddr,
+    question: &Question,
+    flags: Flags,
+    edns: Edns,
+) -> Result<Message, ExchangeError> {
+    let request = Request::new(question, flags, edns, Spelling::LowerCase)?;
+    let mut response =
+        transfer(server, &request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
+    match request.compare(&response) {
+        Match::None => Err(ExchangeError::Malformed),
+        Match::Exact | Match::OtherSpelling | Match::BareRefusal => {
+            read(&mut response).ok_or(ExchangeError::Malformed)
+        }
+    }
+}
+
+async fn transfer(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    // RFC 7766 section 8: length and message in one segment.
+    let length = u16::try_from(request.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes(), request].concat()).await?;
+    let mut response = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut response).await?;
+    Ok(response)
+}
+
+/// A message to send, and what an answer to it must look like.
+struct Request {
+    id: u16,
+    bytes: Vec<u8>,
+    name_size: usize,
+}
+
+enum Spelling {
+    Random,
+    LowerCase,
+}
+
+enum Match {
+    /// An answer to this very message.
+    Exact,
+    /// An answer to this message, but for the case of letters in the name.
+    OtherSpelling,
+    /// A header without a question that refuses the form of the message, as servers from before EDNS send it.
+    BareRefusal,
+    None,
+}
+
+impl Request {
+    fn new(question: &Question, flags: Flags, edns: Edns, spelling: Spelling) -> Result<Self, ExchangeError> {
+        let id = random_u16()?;
+        let mut bytes = Vec::with_capacity(HEADER_SIZE + question.wire_name().len() + 15);
+        bytes.extend_from_slice(&id.to_be_bytes());
+        // AD asks a resolver to say whether it validated (RFC 6840 section 5.7).
+        let (recursion, checking) = (u8::from(flags.recursion_desired), u8::from(flags.checking_disabled));
+        bytes.extend_from_slice(&[recursion, recursion << 5 | checking << 4, 0, 1, 0, 0, 0, 0]);
+        bytes.extend_from_slice(&[0, u8::from(edns == Edns::Sent)]);
+        question.write(&mut bytes);
+        let name_size = question.wire_name().len();
+        if let Some(name) = bytes.get_mut(HEADER_SIZE..HEADER_SIZE + name_size) {
+            name.make_ascii_lowercase();
+            if let Spelling::Random = spelling {
+                randomise_case(name)?;
+            }
+        }
+        if edns == Edns::Sent {
+            bytes.push(0);
+            bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
+            bytes.extend_from_slice(&(MAX_UDP_SIZE as u16).to_be_bytes());
+            // No options: what a client sent is between it and us (RFC 6891 section 6.2).
+            bytes.extend_from_slice(&[0, 0, u8::from(flags.dnssec_ok) << 7, 0, 0, 0]);
+        }
+        Ok(Self { id, bytes, name_size })
+    }
+
+    fn compare(&self, response: &[u8]) -> Match {
+        let Some(&[id_high, id_low, flags, code, questions_high, questions_low, ..]) =
+            response.first_chunk::<HEADER_SIZE>()
+        else {
+            return Match::None;
+        };
+        // QR set, and opcode QUERY.
+        if u16::from_be_bytes([id_high, id_low]) != self.id || flags & 0xf8 != 0x80 {
+            return Match::None;
+        }
+        let asked = self.bytes.get(HEADER_SIZE..HEADER_SIZE + self.name_size + 4);
+        match (u16::from_be_bytes([questions_high, questions_low]), asked) {
+            (0, _)
+                if matches!(
+                    ResponseCode::from(0, code & 0x0f),
+                    ResponseCode::FormErr | ResponseCode::NotImp
+                ) =>
+            {
+                Match::BareRefusal
+            }
+            (1, Some(asked)) => {
+                let Some(echoed) = response.get(HEADER_SIZE..HEADER_SIZE + asked.len()) else {
+                    return Match::None;
+                };
+                let (asked_name, asked_tail) = asked.split_at(self.name_size);
+                let (echoed_name, echoed_tail) = echoed.split_at(self.name_size);
+                if asked_tail != echoed_tail || !asked_name.eq_ignore_ascii_case(echoed_name) {
+                    Match::None
+                } else if asked_name == echoed_name {
+                    Match::Exact
+                } else {
+                    Match::OtherSpelling
+                }
+            }
+            _ => Match::None,
+        }
+    }
+}
+
+/// Reads a response that was compared with its request. Our random spelling must not reach a client: it is undone in
+/// the question, to which other names point, and in CNAME targets, which a DNAME makes from labels of the question.
+fn read(response: &mut [u8]) -> Option<Message> {
+    if let Some(question) = read_question(response) {
+        let name = response.get_mut(HEADER_SIZE..HEADER_SIZE + question.wire_name().len())?;
+        name.make_ascii_lowercase();
+    }
+    let mut message = read_message(response).ok()?;
+    for record in &mut message.answers {
+        if let RData::CNAME(target) = &mut record.data {
+            target.0 = target.0.to_lowercase();
+        }
+    }
+    Some(message)
+}
+
+async fn random_socket(server: SocketAddr) -> Result<UdpSocket, ExchangeError> {
+    let local: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let connect = async {
+        let socket = bind_random(local).await?;
+        socket.connect(server).await.map(|()| socket)
+    };
+    connect.await.map_err(|error: io::Error| ExchangeError::Unreachable(error.kind()))
+}
+
+/// Systems hand out ports from a smaller range, and some of them in order.
+async fn bind_random(local: IpAddr) -> io::Result<UdpSocket> {
+    for _ in 0..PORT_TRIES {
+        let port = random_u16().map_err(io::Error::other)?;
+        if port >= FIRST_PORT
+            && let Ok(socket) = UdpSocket::bind((local, port)).await
+        {
+            return Ok(socket);
+        }
+    }
+    UdpSocket::bind((local, 0)).await
+}
+
+/// Also called 0x20: as many random bits as the name has letters. A label's length is below 64, so never a letter.
+fn randomise_case(name: &mut [u8]) -> Result<(), ExchangeError> {
+    let mut random = vec![0; name.len()];
+    getrandom::fill(&mut random).map_err(|_| ExchangeError::Predictable)?;
+    for (byte, random) in name.iter_mut().zip(random) {
+        if random & 1 == 1 {
+            byte.make_ascii_uppercase();
+        }
+    }
+    Ok(())
+}
+
+fn random_u16() -> Result<u16, ExchangeError> {
+    let mut bytes = [0; 2];
+    getrandom::fill(&mut bytes).map_err(|_| ExchangeError::Predictable)?;
+    Ok(u16::from_be_bytes(bytes))
+}

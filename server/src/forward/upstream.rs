@@ -1,0 +1,247 @@
+//! The upstream resolvers: their order, and who of them is left in peace for a while.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// Questions in a row that an upstream leaves unanswered before the others come first.
+const FAILURES_BEFORE_HOLD: u32 = 3;
+
+const SHORTEST_HOLD: Duration = Duration::from_secs(1);
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
+/// While one question finds out whether an upstream is back, the others do not wait for it.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// A resolver that we forward to.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) address: SocketAddr,
+    /// It sends our own questions back to us.
+    pub(super) is_looping: AtomicBool,
+    health: Mutex<Health>,
+}
+
+/// The place of one upstream in the order in which one question is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// Position in the configured list.
+    pub(super) index: usize,
+    pub(super) standing: Standing,
+}
+
+/// Why an upstream has the place it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// In its configured place.
+    Usual,
+    /// Its hold is over, and this question is the one to find out whether it is back.
+    Probe,
+    /// Behind the others.
+    Held,
+}
+
+/// Upstreams that do not loop, in the order to ask them; those on hold come last.
+pub(super) fn in_order(upstreams: &[Upstream], now: Instant) -> Vec<Turn> {
+    let mut turns: Vec<_> = upstreams
+        .iter()
+        .enumerate()
+        .filter(|(_, upstream)| !upstream.is_looping.load(Ordering::Relaxed))
+        .map(|(index, upstream)| Turn { index, standing: upstream.health().standing(now) })
+        .collect();
+    turns.sort_by_key(|turn| turn.standing == Standing::Held);
+    turns
+}
+
+impl Upstream {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, is_looping: AtomicBool::new(false), health: Mutex::new(Health::default()) }
+    }
+
+    /// Whether nobody can change an answer on its way to us.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
+    pub(super) fn answered(&self) {
+        if self.health().answered() {
+            info!("upstream {} answers again", self.address);
+        }
+    }
+
+    pub(super) fn failed(&self, standing: Standing, now: Instant) {
+        if self.health().failed(standing, now) {
+            warn!("upstream {} does not answer; others are asked first until it does", self.address);
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    failures_in_row: u32,
+    hold: Option<Hold>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    length: Duration,
+    until: Instant,
+}
+
+impl Health {
+    fn standing(&mut self, now: Instant) -> Standing {
+        match &mut self.hold {
+            None => Standing::Usual,
+            Some(hold) if now < hold.until => Standing::Held,
+            Some(hold) => {
+                hold.until = now + PROBE_TIME;
+                Standing::Probe
+            }
+        }
+    }
+
+    /// Returns whether it was on hold until now.
+    fn answered(&mut self) -> bool {
+        self.failures_in_row = 0;
+        self.hold.take().is_some()
+    }
+
+    /// Returns whether it goes on hold with this failure. Many questions that fail together are one outage: only the
+    /// probe makes the hold longer.
+    fn failed(&mut self, standing: Standing, now: Instant) -> bool {
+        match (&mut self.hold, standing) {
+            (None, _) => {
+                self.failures_in_row = self.failures_in_row.saturating_add(1);
+                if self.failures_in_row < FAILURES_BEFORE_HOLD {
+                    return false;
+                }
+                self.hold = Some(Hold { length: SHORTEST_HOLD, until: now + SHORTEST_HOLD });
+                true
+            }
+            (Some(hold), Standing::Probe) => {
+                hold.length = hold.length.saturating_mul(2).min(LONGEST_HOLD);
+                hold.until = now + hold.length;
+                false
+            }
+            (Some(_), Standing::Usual | Standing::Held) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstreams(count: u16) -> Vec<Upstream> {
+        (0..count).map(|index| Upstream::new(([127, 0, 0, 1], 5300 + index).into())).collect()
+    }
+
+    fn order(upstreams: &[Upstream], now: Instant) -> Vec<(usize, Standing)> {
+        in_order(upstreams, now).into_iter().map(|turn| (turn.index, turn.standing)).collect()
+    }
+
+    fn fail(upstream: &Upstream, times: u32, now: Instant) {
+        (0..times).for_each(|_| upstream.failed(Standing::Usual, now));
+    }
+
+    use Standing::{Held, Probe, Usual};
+
+    #[test]
+    fn three_failures_in_a_row_put_an_upstream_behind_the_others() {
+        let (upstreams, now) = (upstreams(3), Instant::now());
+        fail(&upstreams[0], 2, now);
+        assert_eq!(order(&upstreams, now), [(0, Usual), (1, Usual), (2, Usual)]);
+        fail(&upstreams[0], 1, now);
+        assert_eq!(order(&upstreams, now), [(1, Usual), (2, Usual), (0, Held)]);
+    }
+
+    #[test]
+    fn an_answer_between_failures_starts_the_count_again() {
+        let (upstreams, now) = (upstreams(2), Instant::now());
+        fail(&upstreams[0], 2, now);
+        upstreams[0].answered();
+        fail(&upstreams[0], 2, now);
+        assert_eq!(order(&upstreams, now), [(0, Usual), (1, Usual)]);
+    }
+
+    #[test]
+    fn an_upstream_that_answers_again_returns_to_its_place_at_once() {
+        let (upstreams, now) = (upstreams(2), Instant::now());
+        fail(&upstreams[0], 3, now);
+        upstreams[0].answered();
+        assert_eq!(order(&upstreams, now), [(0, Usual), (1, Usual)]);
+    }
+
+    #[test]
+    fn one_question_alone_probes_an_upstream_whose_hold_is_over() {
+        let (upstreams, now) = (upstreams(2), Instant::now());
+        fail(&upstreams[0], 3, now);
+        let later = now + SHORTEST_HOLD;
+        assert_eq!(order(&upstreams, later), [(0, Probe), (1, Usual)]);
+        assert_eq!(order(&upstreams, later), [(1, Usual), (0, Held)]);
+        assert_eq!(
+            order(&upstreams, later + PROBE_TIME),
+            [(0, Probe), (1, Usual)],
+            "a lost probe is not the last"
+        );
+    }
+
+    #[test]
+    fn holds_double_up_to_a_minute() {
+        let (upstreams, mut now) = (upstreams(1), Instant::now());
+        fail(&upstreams[0], 3, now);
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(order(&upstreams, now), [(0, Held)]);
+            now += Duration::from_secs(seconds) - Duration::from_millis(1);
+            assert_eq!(order(&upstreams, now), [(0, Held)], "before {seconds} s");
+            now += Duration::from_millis(1);
+            assert_eq!(order(&upstreams, now), [(0, Probe)], "after {seconds} s");
+            upstreams[0].failed(Probe, now);
+        }
+    }
+
+    #[test]
+    fn a_hundred_questions_that_fail_together_do_not_make_a_hold_longer() {
+        let (upstreams, now) = (upstreams(1), Instant::now());
+        fail(&upstreams[0], 100, now);
+        (0..100).for_each(|_| upstreams[0].failed(Held, now));
+        assert_eq!(order(&upstreams, now + SHORTEST_HOLD), [(0, Probe)]);
+    }
+
+    #[test]
+    fn an_upstream_that_loops_is_not_asked() {
+        let upstreams = upstreams(2);
+        upstreams[0].is_looping.store(true, Ordering::Relaxed);
+        assert_eq!(order(&upstreams, Instant::now()), [(1, Usual)]);
+    }
+
+    #[test]
+    fn only_an_upstream_on_this_machine_is_trusted() {
+        for (address, trusted) in [
+            ("127.0.0.53:53", true),
+            ("[::1]:53", true),
+            ("[::ffff:127.0.0.1]:53", true),
+            ("192.168.1.1:53", false),
+            ("8.8.8.8:53", false),
+            ("[2001:4860:4860::8888]:53", false),
+        ] {
+            assert_eq!(
+                Upstream::new(address.parse().expect("an address")).is_trusted(),
+                trusted,
+                "{address}"
+            );
+        }
+    }
+}
