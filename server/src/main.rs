@@ -1,3 +1,116 @@
-//! `pkdns`: the server.
+//! `pkdns`: the server as a program. Reads flags and the configuration file, starts the logs, and serves until it is
+//! told to stop.
+//!
+//! Exits with 0 after a clean stop and with 1 when something is wrong with the flags, the configuration or the start.
 
-fn main() {}
+mod arguments;
+
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+    process::{self, ExitCode},
+};
+
+use clap::Parser;
+use pkdns::telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use arguments::{Action, Arguments, Settings};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are not errors. Nobody is left to tell when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    match arguments.settle(home.as_deref()).map_err(Into::into).and_then(act) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    match settings.action {
+        Action::Check => {
+            for warning in settings.warnings() {
+                writeln!(io::stderr(), "warning: {warning}")?;
+            }
+            print(&format!("{}: the configuration is valid\n", settings.source))
+        }
+        Action::Print => print(&toml::to_string_pretty(&settings.config)?),
+        Action::Serve => {
+            telemetry::start(settings.config.verbose);
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
+        }
+    }
+}
+
+/// Writes to stdout. A reader that has seen enough, as in `pkdns --print-config | head`, is not an error.
+fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let shutdown = CancellationToken::new();
+    Signals::new()?.watch(shutdown.clone());
+    info!("pkdns {}, configured by {}", env!("CARGO_PKG_VERSION"), settings.source);
+    for warning in settings.warnings() {
+        warn!("{warning}");
+    }
+    shutdown.cancelled().await;
+    drop(settings);
+    info!("stopped");
+    Ok(())
+}
+
+/// The signals that this program answers to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Stops the server at the first SIGTERM or SIGINT, and the process at the second.
+    fn watch(mut self, shutdown: CancellationToken) {
+        tokio::spawn(async move {
+            loop {
+                let name = tokio::select! {
+                    _ = self.terminate.recv() => "SIGTERM",
+                    _ = self.interrupt.recv() => "SIGINT",
+                    _ = self.hangup.recv() => {
+                        warn!("SIGHUP: a running server does not read its configuration again; restart it");
+                        continue;
+                    }
+                };
+                if shutdown.is_cancelled() {
+                    warn!("{name} again: exiting without waiting for answers");
+                    process::exit(1);
+                }
+                info!("{name}: answering what is in flight, then exiting");
+                shutdown.cancel();
+            }
+        });
+    }
+}

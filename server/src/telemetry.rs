@@ -1,1 +1,156 @@
-//! Logs.
+//! Logs: what is written, where and how.
+
+use std::{
+    env, fmt,
+    io::{self, IsTerminal},
+    panic,
+};
+
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::ParseError,
+    fmt::{
+        MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+};
+
+/// What is logged unless `RUST_LOG` says otherwise. `mainline` reports every period without a network as an error;
+/// the server says so itself, once.
+const USUAL: &str = "warn,pkdns=info,mainline=off";
+
+/// The same with `--verbose`: adds one line for each query.
+const VERBOSE: &str = "warn,pkdns=debug,mainline=info";
+
+/// Sends logs to stderr, from now until the process ends. `RUST_LOG` overrules `verbose`. Colours are for terminals
+/// only, and `NO_COLOR` switches them off.
+///
+/// Panics are logged as errors on one line: a task that panics is a defect to report, and the server goes on.
+pub fn start(verbose: bool) {
+    let wanted = env::var("RUST_LOG").ok();
+    let (filter, mistake) = filter(verbose, wanted.as_deref());
+    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // Logs that were set up by whoever embeds this library stay as they are.
+    let _ = tracing::subscriber::set_global_default(subscriber(filter, verbose, colours, io::stderr));
+    panic::set_hook(Box::new(|panic| {
+        tracing::error!("a task {}", panic.to_string().replace('\n', " "));
+    }));
+    if let Some(mistake) = mistake {
+        tracing::warn!("RUST_LOG has no effect: {mistake}");
+    }
+}
+
+fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>) {
+    let usual = || EnvFilter::new(if verbose { VERBOSE } else { USUAL });
+    match wanted.filter(|text| !text.trim().is_empty()) {
+        None => (usual(), None),
+        Some(text) => {
+            match EnvFilter::builder().with_default_directive(LevelFilter::ERROR.into()).parse(text) {
+                Ok(filter) => (filter, None),
+                Err(mistake) => (usual(), Some(mistake)),
+            }
+        }
+    }
+}
+
+fn subscriber<W>(filter: EnvFilter, targets: bool, colours: bool, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(Milliseconds)
+        .with_target(targets)
+        .with_ansi(colours)
+        .with_writer(writer)
+        .finish()
+}
+
+/// UTC to the millisecond, as in RFC 3339.
+struct Milliseconds;
+
+impl FormatTime for Milliseconds {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        let mut microseconds = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut microseconds))?;
+        // 2026-11-21T07:48:16.123456Z
+        write!(w, "{}Z", microseconds.get(..23).unwrap_or(&microseconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written when a little of everything happens.
+    fn log(verbose: bool, wanted: Option<&str>, colours: bool) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let subscriber = subscriber(filter(verbose, wanted).0, verbose, colours, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "pkdns::server", "listening udp 127.0.0.1:5300");
+            tracing::debug!(target: "pkdns::service", "a query");
+            tracing::error!(target: "mainline::rpc", "could not bootstrap");
+            tracing::info!(target: "hickory_proto", "chatter");
+            tracing::warn!(target: "hickory_proto", "trouble");
+        });
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn usually_queries_and_the_dht_library_are_not_logged() {
+        let text = log(false, None, false);
+        assert!(text.contains("listening udp 127.0.0.1:5300") && text.contains("trouble"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn verbose_logs_queries_and_the_dht_library() {
+        let text = log(true, None, false);
+        assert!(text.contains("a query") && text.contains("could not bootstrap"), "{text}");
+        assert!(!text.contains("chatter"), "{text}");
+    }
+
+    #[test]
+    fn rust_log_overrules_verbose() {
+        assert!(log(false, Some("hickory_proto=info"), false).contains("chatter"));
+        assert!(!log(true, Some("error"), false).contains("a query"));
+        assert!(log(true, Some(" "), false).contains("a query"));
+    }
+
+    #[test]
+    fn a_mistake_in_rust_log_is_reported_and_changes_nothing() {
+        let (_, mistake) = filter(false, Some("pkdns=loud"));
+        assert!(mistake.is_some());
+        assert_eq!(log(false, Some("pkdns=loud"), false).lines().count(), 2);
+    }
+
+    #[test]
+    fn lines_are_short_utc_and_without_colour_codes() {
+        let text = log(false, None, false);
+        let line = text.lines().next().unwrap();
+        let (time, rest) = line.split_at(24);
+        assert!(time.ends_with('Z') && time.get(10..11) == Some("T"), "{line}");
+        assert_eq!(rest, "  INFO listening udp 127.0.0.1:5300");
+        assert!(log(false, None, true).contains('\u{1b}'));
+    }
+}

@@ -1,4 +1,10 @@
-//! The configuration file, its defaults and its checks.
+//! The configuration: what can be set, the defaults, and how the file is read and checked.
+
+mod address;
+mod check;
+mod file;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,13 +14,30 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use address::{AddressError, parse_address};
+pub use check::Fault;
+pub use file::{ConfigError, ConfigFile};
+
+/// Every option with its default and the reason for it, as text that loads.
+pub const TEMPLATE: &str = include_str!("../../config.toml");
+
+/// Port of DNS over UDP and TCP, where an address names none.
+pub const DNS_PORT: u16 = 53;
+
+const HTTPS_PORT: u16 = 443;
+const TLS_PORT: u16 = 853;
+/// For listeners without a well-known port: the address has to name one.
+const NO_PORT: u16 = 0;
+
 /// Everything that can be set. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Addresses served over UDP and TCP alike.
+    #[serde(deserialize_with = "address::list::<DNS_PORT, _>")]
     pub listen: Vec<SocketAddr>,
     /// Resolvers for every name that is not a key, tried in order.
+    #[serde(deserialize_with = "address::list::<DNS_PORT, _>")]
     pub fallback_dns: Vec<SocketAddr>,
     /// Log each query.
     pub verbose: bool,
@@ -30,13 +53,22 @@ pub struct Config {
     pub access: Access,
     /// `[delegation]`
     pub delegation: Delegation,
+    /// `[doh]`
+    pub doh: Doh,
+    /// `[dot]`
+    pub dot: Dot,
+    /// `[relay]`
+    pub relay: Relay,
+    /// `[metrics]`
+    pub metrics: Metrics,
 }
 
 /// How public-key names are written.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Names {
-    /// `<key>.<suffix>` means `<key>`.
+    /// `<key>.<suffix>` means `<key>`. Lower case, without dots at the ends.
+    #[serde(deserialize_with = "address::suffixes")]
     pub suffixes: Vec<String>,
 }
 
@@ -91,8 +123,10 @@ pub struct RateLimit {
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
     /// Served, unless denied.
+    #[serde(deserialize_with = "address::ranges")]
     pub allow: Vec<IpNet>,
     /// Refused.
+    #[serde(deserialize_with = "address::ranges")]
     pub deny: Vec<IpNet>,
 }
 
@@ -109,11 +143,77 @@ pub struct Delegation {
     pub allow_private: bool,
 }
 
+/// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "DohTable")]
+pub struct Doh {
+    /// Whether HTTPS is served.
+    pub enabled: bool,
+    /// Addresses of HTTPS. The file may say `port` instead.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate chain, PEM.
+    pub cert_path: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    pub key_path: Option<PathBuf>,
+    /// Addresses of plain HTTP, with or without `enabled`.
+    pub plain_listen: Vec<SocketAddr>,
+    /// Peers whose word about the client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[doh]` as it is written: `port` is short for `listen`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DohTable {
+    enabled: bool,
+    #[serde(deserialize_with = "address::optional_list::<HTTPS_PORT, _>")]
+    listen: Option<Vec<SocketAddr>>,
+    port: Option<u16>,
+    cert_path: Option<PathBuf>,
+    key_path: Option<PathBuf>,
+    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
+    plain_listen: Vec<SocketAddr>,
+    #[serde(deserialize_with = "address::ranges")]
+    trusted_proxies: Vec<IpNet>,
+}
+
+/// DNS over TLS.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dot {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Its addresses.
+    #[serde(deserialize_with = "address::list::<TLS_PORT, _>")]
+    pub listen: Vec<SocketAddr>,
+    /// Certificate chain, PEM. That of `[doh]` when absent.
+    pub cert_path: Option<PathBuf>,
+    /// Private key of the certificate, PEM. That of `[doh]` when absent.
+    pub key_path: Option<PathBuf>,
+}
+
+/// A PKARR relay on the HTTP listeners.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Relay {
+    /// Whether `GET` and `PUT` of `/<key>` are served.
+    pub enabled: bool,
+}
+
+/// Counters for Prometheus.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Addresses of `/metrics`.
+    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
+    pub listen: Vec<SocketAddr>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![(Ipv4Addr::UNSPECIFIED, 53).into(), (Ipv6Addr::UNSPECIFIED, 53).into()],
-            fallback_dns: vec![(IpAddr::from([8, 8, 8, 8]), 53).into()],
+            listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
+            fallback_dns: vec![(IpAddr::from([8, 8, 8, 8]), DNS_PORT).into()],
             verbose: false,
             names: Names::default(),
             dht: Dht::default(),
@@ -121,6 +221,10 @@ impl Default for Config {
             rate_limit: RateLimit::default(),
             access: Access::default(),
             delegation: Delegation::default(),
+            doh: Doh::default(),
+            dot: Dot::default(),
+            relay: Relay::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -188,5 +292,51 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
+    }
+}
+
+impl Default for Doh {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: vec![(Ipv4Addr::UNSPECIFIED, HTTPS_PORT).into()],
+            cert_path: None,
+            key_path: None,
+            plain_listen: Vec::new(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for DohTable {
+    fn default() -> Self {
+        let Doh { enabled, listen: _, cert_path, key_path, plain_listen, trusted_proxies } = Doh::default();
+        Self { enabled, listen: None, port: None, cert_path, key_path, plain_listen, trusted_proxies }
+    }
+}
+
+impl TryFrom<DohTable> for Doh {
+    type Error = &'static str;
+
+    fn try_from(table: DohTable) -> Result<Self, Self::Error> {
+        let DohTable { enabled, listen, port, cert_path, key_path, plain_listen, trusted_proxies } = table;
+        let listen = match (listen, port) {
+            (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
+            (Some(listen), None) => listen,
+            (None, Some(port)) => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
+            (None, None) => Self::default().listen,
+        };
+        Ok(Self { enabled, listen, cert_path, key_path, plain_listen, trusted_proxies })
+    }
+}
+
+impl Default for Dot {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: vec![(Ipv4Addr::UNSPECIFIED, TLS_PORT).into()],
+            cert_path: None,
+            key_path: None,
+        }
     }
 }

@@ -1,0 +1,185 @@
+//! Addresses, address ranges and suffixes as people write them.
+
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
+
+use ipnet::IpNet;
+use serde::{
+    Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
+use thiserror::Error;
+
+use super::NO_PORT;
+
+/// Why a text is not an address to listen on or to ask.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// `tls://` and `https://` name encrypted resolvers.
+    #[error(
+        "`{0}`: this version asks upstreams over UDP and TCP only, not over TLS or HTTPS; \
+         write an address such as `9.9.9.9:53`"
+    )]
+    Encrypted(String),
+    /// Any other scheme.
+    #[error("`{0}`: write the address alone, such as `9.9.9.9:53`, without a scheme")]
+    Scheme(String),
+    /// The port is missing and has no default.
+    #[error("`{0}` needs a port: write an address such as `127.0.0.1:8080`")]
+    PortMissing(String),
+    /// The port is not a number that fits.
+    #[error("`{0}`: the port must be a number from 0 to 65535")]
+    Port(String),
+    /// Anything else, such as a host name.
+    #[error("`{0}` is not an IP address: write `127.0.0.1`, `127.0.0.1:53`, `::1` or `[::1]:53`")]
+    NotAnAddress(String),
+}
+
+/// Reads `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`. Without a port it gets `default_port`.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, AddressError> {
+    let text = text.trim();
+    let quoted = || text.to_owned();
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(match scheme.to_ascii_lowercase().as_str() {
+            "tls" | "https" | "quic" | "h3" => AddressError::Encrypted(quoted()),
+            _ => AddressError::Scheme(quoted()),
+        });
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Some(address) = parse_host(text) {
+        return match default_port {
+            NO_PORT => Err(AddressError::PortMissing(quoted())),
+            port => Ok((address, port).into()),
+        };
+    }
+    match text.rsplit_once(':') {
+        Some((host, _)) if parse_host(host).is_some() => Err(AddressError::Port(quoted())),
+        _ => Err(AddressError::NotAnAddress(quoted())),
+    }
+}
+
+fn parse_host(text: &str) -> Option<IpAddr> {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().ok().map(IpAddr::from),
+        None => text.parse().ok(),
+    }
+}
+
+/// Reads one address or a list of them.
+pub(super) fn list<'de, const DEFAULT_PORT: u16, D>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(OneOrMany::new("an address or a list of addresses", |text: &str| {
+        parse_address(text, DEFAULT_PORT)
+    }))
+}
+
+/// As [`list`], where absence means something else than the default list.
+pub(super) fn optional_list<'de, const DEFAULT_PORT: u16, D>(
+    deserializer: D,
+) -> Result<Option<Vec<SocketAddr>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    list::<DEFAULT_PORT, D>(deserializer).map(Some)
+}
+
+/// Reads one address range or a list of them; an address alone is a range of one.
+pub(super) fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    deserializer.deserialize_any(OneOrMany::new("an address range or a list of them", |text: &str| {
+        let text = text.trim();
+        let alone = text.parse::<IpAddr>().map(IpNet::from);
+        text.parse().or(alone).map_err(|_| {
+            format!("`{text}` is not an address range: write `192.168.0.0/16`, `fd00::/8` or `192.168.1.7`")
+        })
+    }))
+}
+
+/// Reads one suffix or a list of them. Names are compared in lower case, and a dot at the end changes nothing.
+pub(super) fn suffixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(OneOrMany::new("a name or a list of names", |text: &str| {
+        let name = text.trim().to_ascii_lowercase();
+        Ok::<_, String>(name.strip_suffix('.').unwrap_or(&name).to_owned())
+    }))
+}
+
+/// A visitor rather than an untagged enum: it keeps the reason why a value was refused.
+struct OneOrMany<T, F> {
+    expecting: &'static str,
+    parse: F,
+    item: PhantomData<T>,
+}
+
+impl<T, F> OneOrMany<T, F> {
+    fn new(expecting: &'static str, parse: F) -> Self {
+        Self { expecting, parse, item: PhantomData }
+    }
+}
+
+impl<'de, T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'de> for OneOrMany<T, F> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in quotes", self.expecting)
+    }
+
+    fn visit_str<R: Error>(self, text: &str) -> Result<Vec<T>, R> {
+        Ok(vec![(self.parse)(text).map_err(R::custom)?])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(text) = items.next_element::<String>()? {
+            list.push((self.parse)(&text).map_err(A::Error::custom)?);
+        }
+        Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_port_gets_the_default() {
+        for (text, expected) in [
+            ("8.8.8.8", "8.8.8.8:53"),
+            ("8.8.8.8:5353", "8.8.8.8:5353"),
+            (" 8.8.8.8 ", "8.8.8.8:53"),
+            ("2001:db8::1", "[2001:db8::1]:53"),
+            ("[2001:db8::1]", "[2001:db8::1]:53"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            assert_eq!(parse_address(text, 53), Ok(expected.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address_says_what_to_write() {
+        for (text, part) in [
+            ("tls://1.1.1.1", "not over TLS or HTTPS"),
+            ("HTTPS://dns.example/dns-query", "not over TLS or HTTPS"),
+            ("udp://1.1.1.1", "without a scheme"),
+            ("dns.example:53", "is not an IP address"),
+            ("localhost", "is not an IP address"),
+            ("1.1.1.1:", "the port must be"),
+            ("1.1.1.1:65536", "the port must be"),
+            ("[::1]:dns", "the port must be"),
+            ("", "is not an IP address"),
+        ] {
+            let error = parse_address(text, 53).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert_eq!(parse_address("::1", NO_PORT), Err(AddressError::PortMissing("::1".into())));
+    }
+}

@@ -1,0 +1,266 @@
+//! What types alone cannot say about a configuration: checks between values, and options of later versions.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{Cache, Config, RateLimit};
+
+/// The greatest time to live of DNS (RFC 2181 section 8), in seconds. Also keeps sums with a clock's time in range.
+const MAX_SECONDS: u64 = 0x7fff_ffff;
+
+/// The caches set aside room for this many entries when they are made; more would not fit any machine.
+const MAX_ENTRIES: usize = 10_000_000;
+
+/// `<key>.` before a suffix takes 53 bytes of the 255 that a name may have; this leaves room for labels before it.
+const MAX_SUFFIX_LENGTH: usize = 190;
+
+const MAX_LABEL_LENGTH: usize = 63;
+const KEY_LENGTH: usize = 52;
+const KEY_ALPHABET: &[u8] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The option, as `section.name`.
+    pub key: &'static str,
+    /// What is wrong and what to write instead.
+    pub advice: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.advice)
+    }
+}
+
+impl Config {
+    /// Everything that keeps this configuration from being served. Empty when it is sound.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Faults(Vec::new());
+        self.check_addresses(&mut faults);
+        for suffix in &self.names.suffixes {
+            if let Some(advice) = suffix_fault(suffix) {
+                faults.add("names.suffixes", advice);
+            }
+        }
+        self.check_dht(&mut faults);
+        check_cache(&self.cache, &mut faults);
+        check_rate_limit(&self.rate_limit, &mut faults);
+        faults.add_if(
+            self.access.allow.is_empty(),
+            "access.allow",
+            "is empty, so nobody would be served; list ranges, or remove it to serve private networks",
+        );
+        faults.add_if(
+            self.delegation.port == 0,
+            "delegation.port",
+            "must not be 0; write 53, where name servers listen",
+        );
+        self.check_certificates(&mut faults);
+        faults.0
+    }
+
+    /// One line for each option that is set to something that this version does not do.
+    pub fn unserved(&self) -> Vec<String> {
+        let Self { doh, dot, relay, metrics, cache, dht, .. } = self;
+        let unset = Self::default();
+        let https = "DNS over HTTPS is not served by this version";
+        let tls = "DNS over TLS is not served by this version";
+        [
+            (
+                "dht.relays",
+                dht.relays != unset.dht.relays,
+                "relays are not asked by this version, only the DHT",
+            ),
+            ("cache.path", cache.path != unset.cache.path, "packets are kept in memory only by this version"),
+            (
+                "cache.redis",
+                cache.redis != unset.cache.redis,
+                "packets are kept in memory only by this version",
+            ),
+            ("doh.enabled", doh.enabled != unset.doh.enabled, https),
+            ("doh.listen", doh.listen != unset.doh.listen, https),
+            ("doh.cert_path", doh.cert_path != unset.doh.cert_path, https),
+            ("doh.key_path", doh.key_path != unset.doh.key_path, https),
+            ("doh.plain_listen", doh.plain_listen != unset.doh.plain_listen, https),
+            ("doh.trusted_proxies", doh.trusted_proxies != unset.doh.trusted_proxies, https),
+            ("dot.enabled", dot.enabled != unset.dot.enabled, tls),
+            ("dot.listen", dot.listen != unset.dot.listen, tls),
+            ("dot.cert_path", dot.cert_path != unset.dot.cert_path, tls),
+            ("dot.key_path", dot.key_path != unset.dot.key_path, tls),
+            ("relay.enabled", relay.enabled, "this version is not a relay"),
+            ("metrics.listen", !metrics.listen.is_empty(), "metrics are not served by this version"),
+        ]
+        .into_iter()
+        .filter(|(_, set, _)| *set)
+        .map(|(key, _, meaning)| format!("{key} has no effect: {meaning}"))
+        .collect()
+    }
+
+    fn check_addresses(&self, faults: &mut Faults) {
+        faults.add_if(
+            self.listen.is_empty(),
+            "listen",
+            "is empty, so nothing would be served; write [\"127.0.0.1:53\"]",
+        );
+        faults.add_if(
+            self.fallback_dns.is_empty(),
+            "fallback_dns",
+            "is empty, so only keys would resolve; write an address such as \"8.8.8.8:53\"",
+        );
+        for upstream in &self.fallback_dns {
+            if upstream.port() == 0 || upstream.ip().is_unspecified() || upstream.ip().is_multicast() {
+                faults.add(
+                    "fallback_dns",
+                    format!("{upstream} cannot be asked; write the resolver's own address"),
+                );
+            } else if let Some(own) = self.listen.iter().find(|own| reaches(**own, *upstream)) {
+                faults.add(
+                    "fallback_dns",
+                    format!("{upstream} is this server itself (it listens on {own}); write another resolver"),
+                );
+            }
+        }
+    }
+
+    fn check_dht(&self, faults: &mut Faults) {
+        faults.add_if(
+            self.dht.enabled && self.dht.bootstrap.is_empty(),
+            "dht.bootstrap",
+            "is empty, so the DHT could never be joined; list nodes as HOST:PORT, or write enabled = false",
+        );
+        for node in &self.dht.bootstrap {
+            if let Some(advice) = bootstrap_fault(node) {
+                faults.add("dht.bootstrap", advice);
+            }
+        }
+    }
+
+    fn check_certificates(&self, faults: &mut Faults) {
+        let (doh, dot) = (&self.doh, &self.dot);
+        let advice = "is missing; name the PEM file";
+        faults.add_if(doh.enabled && doh.cert_path.is_none(), "doh.cert_path", advice);
+        faults.add_if(doh.enabled && doh.key_path.is_none(), "doh.key_path", advice);
+        faults.add_if(doh.enabled && doh.listen.is_empty(), "doh.listen", "is empty; write \"0.0.0.0:443\"");
+        let inherits = |own: bool, parent: bool| own || parent;
+        faults.add_if(
+            dot.enabled && !inherits(dot.cert_path.is_some(), doh.cert_path.is_some()),
+            "dot.cert_path",
+            advice,
+        );
+        faults.add_if(
+            dot.enabled && !inherits(dot.key_path.is_some(), doh.key_path.is_some()),
+            "dot.key_path",
+            advice,
+        );
+        faults.add_if(dot.enabled && dot.listen.is_empty(), "dot.listen", "is empty; write \"0.0.0.0:853\"");
+    }
+}
+
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn add(&mut self, key: &'static str, advice: impl Into<String>) {
+        self.0.push(Fault { key, advice: advice.into() });
+    }
+
+    fn add_if(&mut self, wrong: bool, key: &'static str, advice: &str) {
+        if wrong {
+            self.add(key, advice);
+        }
+    }
+}
+
+fn check_cache(cache: &Cache, faults: &mut Faults) {
+    if !(1..=MAX_ENTRIES).contains(&cache.max_entries) {
+        faults.add("cache.max_entries", format!("{} is not from 1 to {MAX_ENTRIES}", cache.max_entries));
+    }
+    for (key, seconds) in [
+        ("cache.ttl_seconds", cache.ttl_seconds),
+        ("cache.max_ttl_seconds", cache.max_ttl_seconds),
+        ("cache.negative_ttl_seconds", cache.negative_ttl_seconds),
+        ("cache.max_stale_seconds", cache.max_stale_seconds),
+    ] {
+        if seconds > MAX_SECONDS {
+            faults.add(key, format!("{seconds} is too long; the longest is {MAX_SECONDS} seconds"));
+        }
+    }
+    if cache.ttl_seconds > cache.max_ttl_seconds {
+        faults.add(
+            "cache.ttl_seconds",
+            format!(
+                "{} is more than max_ttl_seconds, which is {}; lower the one or raise the other",
+                cache.ttl_seconds, cache.max_ttl_seconds
+            ),
+        );
+    }
+}
+
+fn check_rate_limit(limit: &RateLimit, faults: &mut Faults) {
+    let advice =
+        "is 0, so every request would be refused; write at least 1, or set the rate to 0 to switch it off";
+    faults.add_if(limit.requests_per_minute > 0 && limit.burst_size == 0, "rate_limit.burst_size", advice);
+    faults.add_if(
+        limit.dht_requests_per_minute > 0 && limit.dht_burst_size == 0,
+        "rate_limit.dht_burst_size",
+        advice,
+    );
+}
+
+fn suffix_fault(suffix: &str) -> Option<String> {
+    if suffix.is_empty() {
+        return Some("\"\" is not a name; keys without a suffix resolve anyway, so remove it".into());
+    }
+    if let Some(rest) = suffix.strip_prefix('.') {
+        return Some(format!("write \"{rest}\", without the dot before it"));
+    }
+    if suffix.len() > MAX_SUFFIX_LENGTH {
+        return Some(format!("\"{suffix}\" is longer than {MAX_SUFFIX_LENGTH} characters"));
+    }
+    suffix.split('.').find_map(|label| {
+        if label.is_empty() {
+            Some(format!("\"{suffix}\" has two dots in a row; keep one"))
+        } else if label.len() > MAX_LABEL_LENGTH {
+            Some(format!("\"{label}\" is longer than the {MAX_LABEL_LENGTH} characters of a label"))
+        } else if label.len() == KEY_LENGTH && label.bytes().all(|byte| KEY_ALPHABET.contains(&byte)) {
+            Some(format!("\"{label}\" is a key and cannot be part of a suffix"))
+        } else if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            Some(format!(
+                "\"{label}\" is not made of letters, digits, - and _; write other alphabets as xn--…"
+            ))
+        } else {
+            None
+        }
+    })
+}
+
+fn bootstrap_fault(node: &str) -> Option<String> {
+    let Some((host, port)) = node.rsplit_once(':') else {
+        return Some(format!(
+            "\"{node}\" has no port; write HOST:PORT, such as \"router.bittorrent.com:6881\""
+        ));
+    };
+    if host.contains(':') {
+        return Some(format!("\"{node}\" is an IPv6 address; this version joins the DHT over IPv4 only"));
+    }
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@[]".contains(c)) {
+        return Some(format!("\"{node}\" has no host before the port; write HOST:PORT"));
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => None,
+        _ => Some(format!("\"{node}\": the port must be a number from 1 to 65535")),
+    }
+}
+
+/// Whether a query sent to `upstream` arrives at the listener `own`. Addresses of other interfaces are not known
+/// here; the server recognises its own questions when they come back.
+fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
+    let (own_ip, upstream_ip) = (own.ip().to_canonical(), upstream.ip().to_canonical());
+    let everywhere = match own_ip {
+        IpAddr::V4(ip) => ip.is_unspecified() && upstream_ip.is_ipv4(),
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    };
+    own.port() == upstream.port() && (own_ip == upstream_ip || (everywhere && upstream_ip.is_loopback()))
+}

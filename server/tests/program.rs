@@ -1,0 +1,134 @@
+//! The program as an operator meets it: exit codes, what is printed where, and signals.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// Serves without looking anything up.
+const QUIET: &str = "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:9'\n[dht]\nenabled = false\n";
+
+fn directory_with(text: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("pkdns.toml"), text).unwrap();
+    directory
+}
+
+fn pkdns(directory: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pkdns"));
+    command.arg("--pkdns-dir").arg(directory).args(flags).env_remove("RUST_LOG");
+    command
+}
+
+fn run(text: &str, flags: &[&str]) -> Output {
+    pkdns(directory_with(text).path(), flags).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn check_exits_0_for_a_sound_configuration_and_warns_of_what_is_not_served() {
+    let output = run("[relay]\nenabled = true\n", &["--check"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("the configuration is valid"));
+    assert_eq!(text(&output.stderr), "warning: relay.enabled has no effect: this version is not a relay\n");
+}
+
+#[test]
+fn check_exits_1_and_says_where_the_mistake_is() {
+    let output = run("\nverbos = true\n", &["--check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("pkdns.toml:2: there is no option `verbos`; did you mean `verbose`?"),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn a_server_with_a_mistake_in_its_configuration_does_not_start() {
+    for (file, flags) in
+        [("listen = []", &[][..]), ("", &["-f", "tls://1.1.1.1"]), ("", &["-c", "/absent.toml"])]
+    {
+        let output = run(file, flags);
+        assert_eq!(output.status.code(), Some(1), "{file} {flags:?}");
+        let message = text(&output.stderr);
+        assert!(!message.is_empty() && !message.contains("panicked"), "{message}");
+    }
+}
+
+#[test]
+fn the_printed_configuration_loads_again_and_holds_the_flags() {
+    let printed = run("[cache]\nttl_seconds = 7\n", &["--print-config", "-v", "-f", "9.9.9.9"]);
+    assert_eq!(printed.status.code(), Some(0));
+    let first = text(&printed.stdout);
+    assert!(
+        first.contains("ttl_seconds = 7") && first.contains("9.9.9.9:53") && first.contains("verbose = true")
+    );
+    assert_eq!(text(&run(&first, &["--print-config"]).stdout), first);
+}
+
+#[test]
+fn help_and_version_are_not_errors() {
+    for flag in ["--help", "--version"] {
+        let output = run("", &[flag]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains("pkdns"));
+    }
+}
+
+/// A server that does not outlive its test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already when the test went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the server and reads its log until it serves signals.
+fn start(directory: &Path) -> (Server, impl Iterator<Item = String>) {
+    let mut server = Server(pkdns(directory, &[]).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("configured by")), "the server ended");
+    (server, lines)
+}
+
+fn send(signal: &str, server: &Server) {
+    let status =
+        Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", server.0.id())).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn sigterm_and_ctrl_c_end_with_exit_code_0() {
+    for signal in ["TERM", "INT"] {
+        let directory = directory_with(QUIET);
+        let (mut server, lines) = start(directory.path());
+        send(signal, &server);
+        let log: Vec<_> = lines.collect();
+        assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
+        assert!(log.iter().any(|line| line.contains(&format!("SIG{signal}"))), "{log:?}");
+    }
+}
+
+#[test]
+fn sighup_leaves_the_server_running_and_says_to_restart_it() {
+    let directory = directory_with(QUIET);
+    let (mut server, mut lines) = start(directory.path());
+    send("HUP", &server);
+    assert!(lines.any(|line| line.contains("restart it")), "the server ended");
+    send("TERM", &server);
+    let log: Vec<_> = lines.collect();
+    assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
+}
