@@ -1,1 +1,1 @@
-//! Binds, serves and stops.
+//! Puts the parts together: binds, serves and stops.

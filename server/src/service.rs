@@ -1,8 +1,19 @@
 //! The one door: every transport hands the bytes of a request to this.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use crate::message::{Query, Reply};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::{
+    access::AccessList,
+    answer_cache::{AnswerCache, Authority},
+    config::Config,
+    forward::{ForwardError, Forwarder},
+    message::{EncodedAnswer, Query, Rejection, Reply},
+    rate_limit::RateLimiter,
+    resolver::{Resolver, error::ResolveError},
+};
 
 /// Who asks, and how the reply travels.
 #[derive(Debug, Clone, Copy)]
@@ -31,4 +42,106 @@ pub trait Respond: Send + Sync + 'static {
 
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
+}
+
+/// Everything between the bytes of a request and the bytes of its reply. Cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    access: AccessList,
+    quota: RateLimiter,
+    answers: AnswerCache,
+    resolver: Resolver,
+    forwarder: Arc<Forwarder>,
+}
+
+impl Service {
+    /// The service as configured.
+    pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>) -> Self {
+        let limit = &config.rate_limit;
+        Self(Arc::new(Inner {
+            access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
+            quota: RateLimiter::new(limit.requests_per_minute, limit.burst_size),
+            answers: AnswerCache::new(config.cache.max_entries),
+            resolver,
+            forwarder,
+        }))
+    }
+
+    /// Finds the answer, keeps it for others, and returns it in wire form.
+    async fn answer(&self, query: &Query, client: IpAddr) -> Arc<EncodedAnswer> {
+        let inner = &*self.0;
+        // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
+        if inner.forwarder.is_loop_probe(&query.question) {
+            let refusal = ResolveError::Forward(ForwardError::Loop).answer();
+            return Arc::new(refusal.encode(&query.question));
+        }
+        let answer = inner.resolver.resolve(query, client).await;
+        let encoded = Arc::new(answer.encode(&query.question));
+        let authority = match inner.resolver.is_key_name(&query.question.name()) {
+            true => Authority::Key,
+            false => Authority::Upstream,
+        };
+        let now = Instant::now();
+        inner.answers.insert(query, authority, encoded.clone(), answer.lifetime, now);
+        encoded
+    }
+
+    /// Asks again for an answer that is about to end, while it is still served.
+    fn refresh(&self, query: &Query, client: IpAddr) {
+        let (service, mut query) = (self.clone(), query.clone());
+        query.recursion_desired = true;
+        tokio::spawn(async move { service.answer(&query, client).await });
+    }
+}
+
+impl Respond for Service {
+    fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        let inner = &*self.0;
+        let decoded = Query::decode(request);
+        if decoded.as_ref().is_err_and(|rejection| *rejection == Rejection::Silence) {
+            return AtOnce::Silence;
+        }
+        let refusal = if !inner.quota.admit(client.address) {
+            // Whoever forges this address wants it flooded with replies.
+            if client.reply == Reply::Datagram {
+                return AtOnce::Silence;
+            }
+            Some(ResolveError::QueryQuota)
+        } else if !inner.access.allows(client.address) {
+            Some(ResolveError::Access)
+        } else {
+            None
+        };
+        let query = match (decoded, &refusal) {
+            (Ok(query), _) => query,
+            (Err(Rejection::Reply { header, .. }), None) => {
+                out.extend_from_slice(&header);
+                return AtOnce::Replied;
+            }
+            (Err(_), _) => return AtOnce::Silence,
+        };
+        let is_newer_edns = query.edns.is_some_and(|edns| edns.version > 0);
+        if let Some(error) = refusal.or(is_newer_edns.then_some(ResolveError::EdnsVersion)) {
+            error.answer().encode(&query.question).write(&query, client.reply, 0, out);
+            return AtOnce::Replied;
+        }
+        let Some(hit) = inner.answers.get(&query, Instant::now()) else {
+            return AtOnce::Later(Box::new(query));
+        };
+        hit.answer.write(&query, client.reply, hit.age, out);
+        if hit.refresh {
+            self.refresh(&query, client.address);
+        }
+        AtOnce::Replied
+    }
+
+    async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
+        let started = Instant::now();
+        let answer = self.answer(query, client.address).await;
+        answer.write(query, client.reply, 0, out);
+        let took = started.elapsed();
+        debug!(client = %client.address, question = ?query.question, code = %answer.code(), ?took);
+    }
 }

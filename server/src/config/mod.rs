@@ -53,6 +53,8 @@ pub struct Config {
     pub access: Access,
     /// `[delegation]`
     pub delegation: Delegation,
+    /// `[rebind_protection]`
+    pub rebind_protection: RebindProtection,
     /// `[doh]`
     pub doh: Doh,
     /// `[dot]`
@@ -143,6 +145,19 @@ pub struct Delegation {
     pub allow_private: bool,
 }
 
+/// Removal of private addresses from answers, against DNS rebinding.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RebindProtection {
+    /// From answers for ICANN names.
+    pub icann: bool,
+    /// From answers for keys, whose owners may well mean their own network.
+    pub keys: bool,
+    /// ICANN names, with all below, that may have private addresses.
+    #[serde(deserialize_with = "address::suffixes")]
+    pub exempt: Vec<String>,
+}
+
 /// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(try_from = "DohTable")]
@@ -221,6 +236,7 @@ impl Default for Config {
             rate_limit: RateLimit::default(),
             access: Access::default(),
             delegation: Delegation::default(),
+            rebind_protection: RebindProtection::default(),
             doh: Doh::default(),
             dot: Dot::default(),
             relay: Relay::default(),

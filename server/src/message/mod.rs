@@ -30,3 +30,6 @@ pub(crate) const TYPE_OPT: u16 = 41;
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,7 +180,9 @@ impl<'a> Frame<'a> {
     }
 
     fn raw(&self, code: RecordType) -> RData {
-        RData::Unknown { code, rdata: NULL::with(self.data.to_vec()) }
+        // `NULL::with` asserts that there is data.
+        let rdata = if self.data.is_empty() { NULL::new() } else { NULL::with(self.data.to_vec()) };
+        RData::Unknown { code, rdata }
     }
 }
 

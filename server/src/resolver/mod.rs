@@ -1,6 +1,439 @@
 //! Finds the answer to any question: classify, then ask the packets, the forwarder or the table of special names.
+//! A CNAME or a delegation leads back to where it started, within one work budget per client query.
 
-use std::time::Duration;
+mod delegation;
+pub mod error;
+pub mod name;
+mod negative;
+mod nxdomain;
+mod rebinding;
+pub mod special;
+pub mod zone;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use delegation::Delegations;
+use error::{ResolveError, extended};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RData, Record, RecordType, rdata::HINFO},
+};
+use name::{KeyName, Route, Suffixes};
+use nxdomain::NxDomains;
+use rebinding::RebindProtection;
+use tokio::time::timeout;
+use zone::{Lookup, Zone, present};
+
+use crate::{
+    config::Config,
+    forward::Forwarder,
+    message::{Answer, ExtendedError, Message, Query, Question},
+    packets::{FetchError, Found, PacketAnswer, Packets, Staleness},
+    rate_limit::RateLimiter,
+};
 
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).
 pub const DEADLINE: Duration = Duration::from_millis(4500);
+
+/// Longest chain of CNAME records, as other resolvers have it.
+pub const MAX_CHAIN: usize = 11;
+
+/// Failures are remembered this long, so that those who ask again at once do not add to the trouble (RFC 9520).
+pub const FAILURE_LIFETIME: Duration = Duration::from_secs(5);
+
+/// Questions to others for one client query: packets, upstream questions and questions to name servers alike.
+const WORK_BUDGET: u32 = 16;
+
+/// Answers are not kept longer than a day, absences not longer than an hour (RFC 2308 section 5).
+const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
+const LONGEST_NEGATIVE_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// TTL of records that are past their time (RFC 8767 section 5.2).
+const STALE_TTL: u32 = 30;
+
+/// TTL of the record that stands for ANY, in seconds.
+const ANY_TTL: u32 = 3600;
+
+/// Answers questions. Cheap to clone.
+#[derive(Clone)]
+pub struct Resolver(Arc<Inner>);
+
+struct Inner {
+    suffixes: Suffixes,
+    packets: Packets,
+    forwarder: Arc<Forwarder>,
+    delegations: Delegations,
+    lookup_quota: RateLimiter,
+    nxdomains: NxDomains,
+    rebind_protection: RebindProtection,
+    negative_ttl: u32,
+}
+
+/// How far one client query may go, whatever it leads to. Shared by everything that is done for it and never reset:
+/// chains, delegations and address look-ups would multiply otherwise.
+#[derive(Debug)]
+struct WorkBudget(u32);
+
+impl WorkBudget {
+    fn spend(&mut self) -> Result<(), ResolveError> {
+        self.0 = self.0.checked_sub(1).ok_or(ResolveError::WorkBudget)?;
+        Ok(())
+    }
+}
+
+/// The answer so far, along a chain of CNAME records.
+struct Chain {
+    answer: Answer,
+    /// How long all that was used is good for.
+    fresh_for: Duration,
+    links: usize,
+}
+
+/// What one step of a chain leads to.
+enum Step {
+    Done,
+    Follow(Name),
+}
+
+impl Resolver {
+    /// A resolver as configured.
+    pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
+        let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
+        let quota = &config.rate_limit;
+        Self(Arc::new(Inner {
+            suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)),
+            packets,
+            delegations: Delegations::new(&config.delegation),
+            forwarder,
+            lookup_quota: RateLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size),
+            nxdomains: NxDomains::new(config.cache.max_entries),
+            rebind_protection: RebindProtection::new(&config.rebind_protection),
+            negative_ttl,
+        }))
+    }
+
+    /// Answers `query` for the client at `address`, within [`DEADLINE`]. Cannot fail: an error is an answer too.
+    pub async fn resolve(&self, query: &Query, address: IpAddr) -> Answer {
+        timeout(DEADLINE, self.try_resolve(query, address))
+            .await
+            .unwrap_or(Err(ResolveError::Deadline))
+            .unwrap_or_else(|error| error.answer())
+    }
+
+    /// Whether a name is answered from a key's packet or refused as a key; the rest comes from others.
+    pub fn is_key_name(&self, name: &Name) -> bool {
+        matches!(self.0.suffixes.classify(name), Route::PublicKey(_) | Route::ImpossibleKey { .. })
+    }
+
+    async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Answer, ResolveError> {
+        let record_type = query.question.record_type();
+        if query.question.class() != DNSClass::IN {
+            return Err(ResolveError::Class);
+        }
+        match record_type {
+            RecordType::ANY => return Ok(any(query.question.name())),
+            // Transfers and other meta types (RFC 6895 section 3.1), and OPT, which is no question.
+            _ if (128..=254).contains(&u16::from(record_type))
+                || record_type == RecordType::OPT
+                || record_type == RecordType::ZERO =>
+            {
+                return Err(ResolveError::QuestionType);
+            }
+            _ => {}
+        }
+
+        let mut chain =
+            Chain { answer: Answer::empty(ResponseCode::NoError), fresh_for: LONGEST_LIFETIME, links: 0 };
+        let mut budget = WorkBudget(WORK_BUDGET);
+        let mut name = query.question.name();
+        loop {
+            let step = match self.0.suffixes.classify(&name) {
+                Route::PublicKey(zone) => {
+                    self.step_key(query, address, &name, zone, &mut budget, &mut chain).await?
+                }
+                Route::ImpossibleKey { apex } => {
+                    chain.answer.code = ResponseCode::NXDomain;
+                    chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
+                    Step::Done
+                }
+                Route::Special(special) => {
+                    let answer = special.answer(&name, record_type);
+                    chain.append(answer.code, answer.answers, answer.authorities);
+                    Step::Done
+                }
+                Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
+            };
+            match step {
+                Step::Done => return Ok(chain.finish()),
+                Step::Follow(target) => {
+                    let seen = |record: &Record| record.name == target;
+                    if chain.links > MAX_CHAIN || chain.answer.answers.iter().any(seen) {
+                        return Err(ResolveError::Chain);
+                    }
+                    name = target;
+                }
+            }
+        }
+    }
+
+    /// Answers from the packet of a key, or from the name servers that it names.
+    async fn step_key(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        name: &Name,
+        asked: KeyName,
+        budget: &mut WorkBudget,
+        chain: &mut Chain,
+    ) -> Result<Step, ResolveError> {
+        let found = match self.packet(query, address, &asked, budget).await? {
+            PacketAnswer::Found(found) => found,
+            PacketAnswer::Absent(left) => {
+                chain.answer.code = ResponseCode::NXDomain;
+                chain.answer.authorities = vec![negative::soa(&asked.apex, 1, self.0.negative_ttl)];
+                chain.fresh_for = chain.fresh_for.min(left);
+                return Ok(Step::Done);
+            }
+        };
+        let zone = Zone::parse(&found.packet);
+        // A name that is too long in the zone's own spelling cannot have been published.
+        let own_name = name::move_zone(name, &asked.apex, zone.apex()).unwrap_or_else(|| zone.apex().clone());
+        let out = |record: Record| {
+            let mut record = present(record, zone.apex(), &asked.apex);
+            record.ttl = ttl(record.ttl, &found);
+            record
+        };
+        chain.fresh_for = chain.fresh_for.min(found.fresh_for);
+        if let Some(why) = found.stale {
+            chain.answer.extended_error = Some(stale_error(why));
+        }
+        match zone.lookup(&own_name, query.question.record_type()) {
+            Lookup::Records(records) => {
+                let records = records.into_iter().map(out).collect();
+                chain.append(ResponseCode::NoError, self.0.rebind_protection.filter_key(records), Vec::new());
+                Ok(Step::Done)
+            }
+            Lookup::Alias(record, target) => {
+                let target = name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target);
+                chain.link(out(*record));
+                Ok(Step::Follow(target))
+            }
+            Lookup::Delegated(delegation) => {
+                if !self.0.delegations.is_enabled() {
+                    let missing = !zone.exists(&own_name);
+                    chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+                    return Ok(Step::Done);
+                }
+                if !query.recursion_desired {
+                    return Err(ResolveError::NotHeld);
+                }
+                let reply =
+                    self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
+                let mut records: Vec<Record> = reply.answers.into_iter().map(&out).collect();
+                let follow = reply
+                    .target
+                    .map(|target| name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target));
+                if let Some(target) = follow {
+                    records.into_iter().for_each(|record| chain.link(record));
+                    return Ok(Step::Follow(target));
+                }
+                records = self.0.rebind_protection.filter_key(records);
+                let soa = reply.soa.unwrap_or_else(|| zone.soa(self.0.negative_ttl));
+                let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
+                chain.append(reply.code, records, authorities);
+                Ok(Step::Done)
+            }
+            lookup @ (Lookup::NoData | Lookup::NoName) => {
+                let missing = lookup == Lookup::NoName;
+                chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+                Ok(Step::Done)
+            }
+        }
+    }
+
+    async fn packet(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        asked: &KeyName,
+        budget: &mut WorkBudget,
+    ) -> Result<PacketAnswer, ResolveError> {
+        if !query.recursion_desired {
+            // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
+            return self.0.packets.held(&asked.key).ok_or(ResolveError::NotHeld);
+        }
+        budget.spend()?;
+        let admit = || self.0.lookup_quota.admit(address);
+        self.0.packets.get(&asked.key, admit).await.map_err(|error| match error {
+            FetchError::Network(error) => ResolveError::Network(error),
+            FetchError::Refused => ResolveError::LookupQuota,
+        })
+    }
+
+    /// Answers from the upstream resolvers; a key at the end of their CNAME chain is ours again.
+    async fn step_icann(
+        &self,
+        query: &Query,
+        name: &Name,
+        budget: &mut WorkBudget,
+        chain: &mut Chain,
+    ) -> Result<Step, ResolveError> {
+        let record_type = query.question.record_type();
+        if !query.dnssec_ok()
+            && let Some((soa, left)) = self.0.nxdomains.covers(name)
+        {
+            chain.fresh_for = chain.fresh_for.min(left);
+            chain.negative(true, soa);
+            return Ok(Step::Done);
+        }
+        if !query.recursion_desired {
+            return Err(ResolveError::NotHeld);
+        }
+        let message = self.ask_upstream(name, record_type, query, budget).await?;
+        if chain.links == 0 {
+            chain.answer.authentic = message.authentic_data;
+            chain.answer.additionals.clone_from(&message.additionals);
+        } else {
+            // What came before it was not signed in a way that an upstream could vouch for.
+            chain.answer.authentic = false;
+        }
+        chain.answer.extended_error = message.extended_error.clone();
+        let (links, target) = follow_aliases(&message.answers, name, |target| self.is_key_name(target));
+        if let Some(target) = target {
+            chain.answer.authentic = false;
+            chain.answer.additionals.clear();
+            links.into_iter().for_each(|record| chain.link(record));
+            return Ok(Step::Follow(target));
+        }
+        if message.answers.is_empty() {
+            self.0.nxdomains.learn(name, &message);
+        }
+        let answers = self.0.rebind_protection.filter_icann(name, message.answers.clone());
+        if answers.len() < message.answers.len() {
+            let text = "private addresses are filtered from ICANN names here";
+            chain.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+            chain.answer.authentic = false;
+        }
+        chain.append(message.code, answers, message.authorities.clone());
+        Ok(Step::Done)
+    }
+
+    async fn ask_upstream(
+        &self,
+        name: &Name,
+        record_type: RecordType,
+        query: &Query,
+        budget: &mut WorkBudget,
+    ) -> Result<Arc<Message>, ResolveError> {
+        budget.spend()?;
+        // The name came out of a message, so that it fits a question.
+        let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
+        self.0
+            .forwarder
+            .ask(&question, query.dnssec_ok(), query.checking_disabled)
+            .await
+            .map_err(ResolveError::Forward)
+    }
+}
+
+impl Chain {
+    /// One more CNAME record.
+    fn link(&mut self, record: Record) {
+        self.links += 1;
+        self.answer.answers.push(record);
+    }
+
+    /// The end of the chain: its code counts for the whole (RFC 6604 section 3).
+    fn append(&mut self, code: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) {
+        self.answer.code = code;
+        self.answer.answers.extend(answers);
+        self.answer.authorities = authorities;
+    }
+
+    /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
+    fn negative(&mut self, missing: bool, soa: Record) {
+        let code = if missing { ResponseCode::NXDomain } else { ResponseCode::NoError };
+        self.append(code, Vec::new(), vec![soa]);
+    }
+
+    fn finish(mut self) -> Answer {
+        self.answer.lifetime = lifetime(&self.answer).min(self.fresh_for);
+        self.answer
+    }
+}
+
+/// How long an answer may be kept: its smallest TTL; for absence what the SOA says (RFC 2308 section 5).
+fn lifetime(answer: &Answer) -> Duration {
+    if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        return FAILURE_LIFETIME;
+    }
+    let smallest = |records: &[Record]| records.iter().map(|record| record.ttl).min();
+    let is_alias = |record: &Record| record.record_type() == RecordType::CNAME;
+    let is_positive = answer.code == ResponseCode::NoError && !answer.answers.iter().all(is_alias);
+    let positive = smallest(&answer.answers).map(|ttl| Duration::from_secs(ttl.into()));
+    if is_positive {
+        return positive.unwrap_or(LONGEST_LIFETIME);
+    }
+    let soa = answer.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+        _ => None,
+    });
+    // Without a SOA nobody said how long the absence may be believed: hardly at all.
+    let negative = soa.map_or(FAILURE_LIFETIME, |ttl| Duration::from_secs(ttl.into()));
+    negative.min(LONGEST_NEGATIVE_LIFETIME).min(positive.unwrap_or(LONGEST_LIFETIME))
+}
+
+/// Walks the CNAME records in `answers` from `name` on. Returns the links up to the first target that `stop` wants.
+fn follow_aliases(
+    answers: &[Record],
+    name: &Name,
+    stop: impl Fn(&Name) -> bool,
+) -> (Vec<Record>, Option<Name>) {
+    let mut links = Vec::new();
+    let mut at = name.clone();
+    while links.len() <= MAX_CHAIN {
+        let next = answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == at => Some((record, target.0.to_lowercase())),
+            _ => None,
+        });
+        let Some((record, target)) = next else {
+            break;
+        };
+        links.push(record.clone());
+        if stop(&target) {
+            return (links, Some(target));
+        }
+        at = target;
+    }
+    (links, None)
+}
+
+/// What is left of a record's TTL. A record that lives shorter than its packet is as good as new each time, since
+/// the packet is the zone; but nobody shall keep it longer than the packet is believed here.
+fn ttl(ttl: u32, found: &Found) -> u32 {
+    let age = u32::try_from(found.age.as_secs()).unwrap_or(u32::MAX);
+    let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
+    match found.stale {
+        Some(_) => ttl.min(STALE_TTL),
+        None if ttl > age => ttl - age,
+        None => ttl.min(left),
+    }
+}
+
+fn stale_error(why: Staleness) -> ExtendedError {
+    let text = match why {
+        Staleness::Unreachable(error) => format!("this is the last known answer: {error}"),
+        Staleness::Forgotten => "this is the last known answer: the DHT no longer holds the key".into(),
+        Staleness::Searching => "this is the last known answer: the search takes long".into(),
+    };
+    ExtendedError::new(extended::STALE_ANSWER, text)
+}
+
+/// RFC 8482 section 4.2: ANY gets one record that says so, and no amplifier is made of us.
+fn any(name: Name) -> Answer {
+    let data = RData::HINFO(HINFO::new("RFC8482".into(), String::new()));
+    let mut answer = Answer::empty(ResponseCode::NoError);
+    answer.answers = vec![Record::from_rdata(name, ANY_TTL, data)];
+    answer.lifetime = Duration::from_secs(ANY_TTL.into());
+    answer
+}

@@ -1,0 +1,255 @@
+//! Name servers that a packet names for its zone: found, asked, and believed for that zone alone.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RData, Record, RecordType},
+};
+use lru::LruCache;
+use tokio::time::Instant;
+
+use super::{
+    Resolver, WorkBudget,
+    error::ResolveError,
+    name::{Route, move_zone},
+    rebinding::is_private,
+    zone::{Delegation, Zone},
+};
+use crate::{
+    config,
+    forward::{Exchanger, Flags},
+    message::{Message, Query, Question},
+    packets::PacketAnswer,
+};
+
+/// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each.
+const MAX_SERVERS: usize = 4;
+const MAX_ADDRESSES: usize = 2;
+
+/// Questions to name servers under way at once, apart from those to the upstreams.
+const MAX_QUESTIONS: usize = 256;
+
+/// A server gets this long to answer.
+const SERVER_TIMEOUT: Duration = Duration::from_millis(1200);
+
+/// A server that did not answer is left alone this long, while others do.
+const DEAD_FOR: Duration = Duration::from_secs(30);
+const MAX_DEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// Which name servers may be asked, and which are known not to answer.
+#[derive(Debug)]
+pub(super) struct Delegations {
+    enabled: bool,
+    port: u16,
+    allow_private: bool,
+    exchanger: Exchanger,
+    dead: Mutex<LruCache<IpAddr, Instant>>,
+}
+
+/// What a name server said, without anything it has no say in. Names are in the zone's canonical spelling.
+pub(super) struct DelegatedReply {
+    pub(super) code: ResponseCode,
+    /// CNAME records from the name that was asked for, then the RRset.
+    pub(super) answers: Vec<Record>,
+    /// Where the last CNAME leads, when the reply does not say more.
+    pub(super) target: Option<Name>,
+    /// NXDOMAIN or NODATA.
+    pub(super) is_negative: bool,
+    /// The SOA of a negative answer, from the zone.
+    pub(super) soa: Option<Record>,
+}
+
+impl Delegations {
+    pub(super) fn new(settings: &config::Delegation) -> Self {
+        Self {
+            enabled: settings.enabled,
+            port: settings.port,
+            allow_private: settings.allow_private,
+            exchanger: Exchanger::new(MAX_QUESTIONS),
+            dead: Mutex::new(LruCache::new(MAX_DEAD)),
+        }
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whoever holds a key could otherwise make this server send packets into the network behind it.
+    fn may_ask(&self, address: IpAddr) -> bool {
+        self.allow_private || !is_private(address)
+    }
+
+    fn is_dead(&self, address: IpAddr) -> bool {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.get(&address).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn note(&self, address: IpAddr, answered: bool) {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered {
+            dead.pop(&address);
+        } else {
+            dead.put(address, Instant::now() + DEAD_FOR);
+        }
+    }
+}
+
+impl Resolver {
+    /// Asks the servers of `delegation` in turn, first those not known to be dead.
+    pub(super) async fn ask_delegation(
+        &self,
+        zone: &Zone,
+        delegation: &Delegation,
+        name: &Name,
+        query: &Query,
+        client: IpAddr,
+        budget: &mut WorkBudget,
+    ) -> Result<DelegatedReply, ResolveError> {
+        let failed = || ResolveError::Delegation(delegation.at.to_ascii());
+        let record_type = query.question.record_type();
+        let question = Question::new(name, record_type, DNSClass::IN).ok_or_else(failed)?;
+        let flags = Flags {
+            recursion_desired: false,
+            dnssec_ok: query.dnssec_ok(),
+            checking_disabled: query.checking_disabled,
+        };
+        let delegations = &self.0.delegations;
+        for server in delegation.servers.iter().take(MAX_SERVERS) {
+            let mut addresses = self.server_addresses(zone, server, query, client, budget).await?;
+            addresses.retain(|address| delegations.may_ask(*address));
+            addresses.sort_by_key(|address| delegations.is_dead(*address));
+            for address in addresses.into_iter().take(MAX_ADDRESSES) {
+                budget.spend()?;
+                let deadline = Instant::now() + SERVER_TIMEOUT;
+                let server = SocketAddr::new(address, delegations.port);
+                let reply = delegations.exchanger.exchange(server, &question, flags, deadline).await;
+                delegations.note(address, reply.is_ok());
+                let reply = reply.ok().and_then(|message| read(&message, delegation, name, record_type));
+                if let Some(reply) = reply {
+                    return Ok(reply);
+                }
+            }
+        }
+        Err(failed())
+    }
+
+    /// Addresses of a name server: from the packet itself, from another key's packet, or from an upstream.
+    async fn server_addresses(
+        &self,
+        zone: &Zone,
+        server: &Name,
+        query: &Query,
+        client: IpAddr,
+        budget: &mut WorkBudget,
+    ) -> Result<Vec<IpAddr>, ResolveError> {
+        if zone.apex().zone_of(server) {
+            return Ok(held_addresses(zone, server));
+        }
+        match self.0.suffixes.classify(server) {
+            Route::PublicKey(other) => {
+                let Ok(PacketAnswer::Found(found)) = self.packet(query, client, &other, budget).await else {
+                    return Ok(Vec::new());
+                };
+                let zone = Zone::parse(&found.packet);
+                let name = move_zone(server, &other.apex, zone.apex());
+                Ok(name.map(|name| held_addresses(&zone, &name)).unwrap_or_default())
+            }
+            Route::Icann => {
+                for record_type in [RecordType::A, RecordType::AAAA] {
+                    let reply = match self.ask_upstream(server, record_type, query, budget).await {
+                        Ok(reply) => reply,
+                        Err(error @ ResolveError::WorkBudget) => return Err(error),
+                        Err(_) => continue,
+                    };
+                    let addresses: Vec<IpAddr> = reply.answers.iter().filter_map(address).collect();
+                    if !addresses.is_empty() {
+                        return Ok(addresses);
+                    }
+                }
+                Ok(Vec::new())
+            }
+            Route::ImpossibleKey { .. } | Route::Special(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+fn held_addresses(zone: &Zone, server: &Name) -> Vec<IpAddr> {
+    let records = [RecordType::A, RecordType::AAAA].map(|record_type| zone.set(server, record_type));
+    records.iter().flatten().filter_map(address).collect()
+}
+
+fn address(record: &Record) -> Option<IpAddr> {
+    match &record.data {
+        RData::A(address) => Some(address.0.into()),
+        RData::AAAA(address) => Some(address.0.into()),
+        RData::Unknown { code: RecordType::A, rdata } => {
+            Some(<[u8; 4]>::try_from(rdata.anything.as_slice()).ok()?.into())
+        }
+        RData::Unknown { code: RecordType::AAAA, rdata } => {
+            Some(<[u8; 16]>::try_from(rdata.anything.as_slice()).ok()?.into())
+        }
+        _ => None,
+    }
+}
+
+/// Takes from a reply what the server of this zone may say about `name`. `None` is a reply that helps nobody: an
+/// error, or a referral to yet other servers.
+fn read(
+    message: &Message,
+    delegation: &Delegation,
+    name: &Name,
+    record_type: RecordType,
+) -> Option<DelegatedReply> {
+    if !matches!(message.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        return None;
+    }
+    let own = |record: &&Record| record.dns_class == DNSClass::IN && delegation.at.zone_of(&record.name);
+    let mut answers = Vec::new();
+    let mut at = name.clone();
+    let mut target = None;
+    // Each round takes one CNAME; the chain as a whole is bounded by who asked.
+    for _ in 0..=super::MAX_CHAIN {
+        let here = |record: &&Record| record.name == at && own(record);
+        let set: Vec<Record> = message
+            .answers
+            .iter()
+            .filter(here)
+            .filter(|record| record.record_type() == record_type)
+            .cloned()
+            .collect();
+        if !set.is_empty() {
+            answers.extend(set);
+            target = None;
+            break;
+        }
+        let alias = message.answers.iter().filter(here).find_map(|record| match &record.data {
+            RData::CNAME(target) => Some((record, target.0.to_lowercase())),
+            _ => None,
+        });
+        let Some((record, next)) = alias else {
+            break;
+        };
+        answers.push(record.clone());
+        target = Some(next.clone());
+        at = next;
+    }
+    let soa = message
+        .authorities
+        .iter()
+        .filter(own)
+        .find(|record| record.record_type() == RecordType::SOA)
+        .cloned();
+    let is_negative = answers.is_empty();
+    let refers = message.authorities.iter().any(|record| record.record_type() == RecordType::NS);
+    if is_negative && soa.is_none() && refers {
+        return None;
+    }
+    let code = if is_negative { message.code } else { ResponseCode::NoError };
+    Some(DelegatedReply { code, answers, target, is_negative, soa })
+}

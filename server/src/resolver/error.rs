@@ -1,0 +1,134 @@
+//! Why a question has no answer, and the RCODE and extended error that say so.
+
+use hickory_proto::op::ResponseCode;
+use thiserror::Error;
+
+use crate::{
+    dht::NetworkError,
+    forward::ForwardError,
+    message::{Answer, ExtendedError},
+};
+
+/// INFO-CODEs of RFC 8914 that this server sends.
+pub mod extended {
+    /// Other Error: the text says which.
+    pub const OTHER: u16 = 0;
+    /// Stale Answer: the network could not be asked, this is what it said before.
+    pub const STALE_ANSWER: u16 = 3;
+    /// Blocked: the operator's policy removed the data.
+    pub const BLOCKED: u16 = 15;
+    /// Prohibited: not for this client.
+    pub const PROHIBITED: u16 = 18;
+    /// Not Authoritative: without recursion there is nothing here to say.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// Not Supported: a kind of question that this server does not answer.
+    pub const NOT_SUPPORTED: u16 = 21;
+    /// No Reachable Authority: nobody who knows could be asked.
+    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+}
+
+/// Why there is no answer. NXDOMAIN and NODATA are answers, not errors.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ResolveError {
+    /// The DHT could not be asked, and nothing is held from before.
+    #[error("{0}")]
+    Network(NetworkError),
+    /// The client has started as many network lookups as it may for now.
+    #[error("too many new keys were asked for from this address; try again in a minute")]
+    LookupQuota,
+    /// The client has asked as many questions as it may for now.
+    #[error("too many questions from this address; try again in a minute")]
+    QueryQuota,
+    /// The upstream resolvers did not answer.
+    #[error("{0}")]
+    Forward(ForwardError),
+    /// None of the name servers that a key's packet names gave an answer.
+    #[error("no name server of {0} gave an answer")]
+    Delegation(String),
+    /// CNAME records that lead back to where they started, or go on for too long.
+    #[error("the chain of CNAME records loops or is longer than {} links", super::MAX_CHAIN)]
+    Chain,
+    /// Answering would take more work than one question is worth.
+    #[error("the answer needs too many questions to others")]
+    WorkBudget,
+    /// The deadline of [`super::DEADLINE`] passed.
+    #[error("no answer came in time; ask again, the search goes on")]
+    Deadline,
+    /// RD was clear and the answer is not held (RFC 1035 section 4.1.1).
+    #[error("not held here, and the query does not ask for recursion")]
+    NotHeld,
+    /// A class other than IN.
+    #[error("only class IN is served")]
+    Class,
+    /// AXFR, IXFR and the like.
+    #[error("this type of question is not answered")]
+    QuestionType,
+    /// The client is not on the access list.
+    #[error("this server does not serve this address")]
+    Access,
+    /// An EDNS version from the future (RFC 6891 section 6.1.3).
+    #[error("only EDNS version 0 exists")]
+    EdnsVersion,
+}
+
+impl ResolveError {
+    /// The code to answer with.
+    pub fn code(&self) -> ResponseCode {
+        match self {
+            Self::Network(_)
+            | Self::Forward(_)
+            | Self::Delegation(_)
+            | Self::Chain
+            | Self::WorkBudget
+            | Self::Deadline => ResponseCode::ServFail,
+            Self::LookupQuota
+            | Self::QueryQuota
+            | Self::NotHeld
+            | Self::Class
+            | Self::QuestionType
+            | Self::Access => ResponseCode::Refused,
+            Self::EdnsVersion => ResponseCode::BADVERS,
+        }
+    }
+
+    /// The INFO-CODE to answer with.
+    pub fn extended_code(&self) -> u16 {
+        match self {
+            Self::Network(_) | Self::Delegation(_) | Self::Deadline => extended::NO_REACHABLE_AUTHORITY,
+            Self::Forward(ForwardError::NoAnswer) => extended::NO_REACHABLE_AUTHORITY,
+            Self::Forward(ForwardError::Loop | ForwardError::Busy)
+            | Self::Chain
+            | Self::WorkBudget
+            | Self::EdnsVersion => extended::OTHER,
+            Self::LookupQuota | Self::QueryQuota | Self::Access => extended::PROHIBITED,
+            Self::NotHeld => extended::NOT_AUTHORITATIVE,
+            Self::Class | Self::QuestionType => extended::NOT_SUPPORTED,
+        }
+    }
+
+    /// Whether everyone who asks the same would hear the same, so that it may be remembered for a while (RFC 9520).
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Chain | Self::WorkBudget => {
+                true
+            }
+            Self::LookupQuota
+            | Self::QueryQuota
+            | Self::Deadline
+            | Self::NotHeld
+            | Self::Class
+            | Self::QuestionType
+            | Self::Access
+            | Self::EdnsVersion => false,
+        }
+    }
+
+    /// The answer that says so.
+    pub fn answer(&self) -> Answer {
+        Answer {
+            extended_error: Some(ExtendedError::new(self.extended_code(), self.to_string())),
+            lifetime: if self.is_shared() { super::FAILURE_LIFETIME } else { std::time::Duration::ZERO },
+            ..Answer::empty(self.code())
+        }
+    }
+}

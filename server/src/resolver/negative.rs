@@ -1,0 +1,12 @@
+//! How "no" is said: the SOA that tells a client how long to remember it (RFC 2308).
+
+use hickory_proto::rr::{Name, RData, Record, rdata::SOA};
+
+/// A SOA for a zone that has none of its own. `serial` is the zone's age as its owner counts it; `negative_ttl`, in
+/// seconds, is how long absence may be believed.
+pub(super) fn soa(apex: &Name, serial: u32, negative_ttl: u32) -> Record {
+    // Without a name server of its own, the zone names itself; nobody reads the mailbox.
+    let mailbox = Name::from_labels([b"nobody".as_slice(), b"invalid"]).unwrap_or_else(|_| Name::root());
+    let data = SOA::new(apex.clone(), mailbox, serial, 3600, 600, 604_800, negative_ttl);
+    Record::from_rdata(apex.clone(), negative_ttl, RData::SOA(data))
+}
