@@ -345,3 +345,6 @@ fn random_u16() -> Result<u16, ExchangeError> {
     getrandom::fill(&mut bytes).map_err(|_| ExchangeError::Predictable)?;
     Ok(u16::from_be_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

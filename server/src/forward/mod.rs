@@ -39,8 +39,8 @@ pub const DEADLINE: Duration = Duration::from_secs(4);
 /// Different questions under way at once.
 const MAX_QUESTIONS: usize = 4096;
 
-/// Exchanges under way at once. Each may hold two sockets, and many systems give a process 1024 files.
-const MAX_EXCHANGES: usize = 400;
+/// Datagrams under way at once, each with a socket of its own. A question to silent upstreams has three of them.
+const MAX_EXCHANGES: usize = 1024;
 
 const LOOP_PROBE_EVERY: Duration = Duration::from_secs(60);
 const LOOP_PROBE_TIME: Duration = Duration::from_secs(3);
@@ -228,7 +228,20 @@ fn addresses_in(answers: &[Record], name: &Name) -> Vec<IpAddr> {
         }
     }
     let records = answers.iter().filter(|record| owners.contains(&record.name));
-    records.filter_map(|record| record.data.ip_addr()).collect()
+    records.filter_map(|record| address(&record.data)).collect()
+}
+
+/// A message keeps the data of addresses as bytes.
+fn address(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::Unknown { code: RecordType::A, rdata } => {
+            Some(IpAddr::from(<[u8; 4]>::try_from(rdata.anything.as_slice()).ok()?))
+        }
+        RData::Unknown { code: RecordType::AAAA, rdata } => {
+            Some(IpAddr::from(<[u8; 16]>::try_from(rdata.anything.as_slice()).ok()?))
+        }
+        other => other.ip_addr(),
+    }
 }
 
 fn target(record: &Record) -> Option<Name> {

@@ -151,3 +151,163 @@ fn is_refusal(code: ResponseCode) -> bool {
         ResponseCode::ServFail | ResponseCode::Refused | ResponseCode::FormErr | ResponseCode::NotImp
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, net::SocketAddr, sync::Mutex};
+
+    use super::*;
+    use crate::forward::upstream::in_order;
+
+    /// What an upstream does, and after how many milliseconds.
+    #[derive(Clone, Copy)]
+    enum Act {
+        Answer(u64),
+        Refuse(u64),
+        Fail(u64),
+        Silence,
+    }
+    use Act::{Answer, Fail, Refuse, Silence};
+
+    struct Scene {
+        upstreams: Vec<Upstream>,
+        acts: Vec<Act>,
+        /// Milliseconds since the start and index of each exchange.
+        log: Mutex<Vec<(u64, usize)>>,
+    }
+
+    impl Scene {
+        fn new(acts: &[Act]) -> Self {
+            let address = |index: usize| SocketAddr::from(([192, 0, 2, index as u8], 53));
+            let upstreams = (0..acts.len()).map(|index| Upstream::new(address(index))).collect();
+            Self { upstreams, acts: acts.to_vec(), log: Mutex::new(Vec::new()) }
+        }
+
+        /// Returns who answered, the milliseconds that it took, and the log.
+        async fn run(&self) -> (Result<usize, ForwardError>, u64, Vec<(u64, usize)>) {
+            let start = Instant::now();
+            let since_start = || start.elapsed().as_millis() as u64;
+            let indices: HashMap<_, _> = self
+                .upstreams
+                .iter()
+                .enumerate()
+                .map(|(index, upstream)| (upstream.address, index))
+                .collect();
+            let result =
+                ask_in_turn(&self.upstreams, in_order(&self.upstreams, start), |upstream, deadline| {
+                    let index = indices[&upstream.address];
+                    self.log.lock().expect("no panic while held").push((since_start(), index));
+                    let act = self.acts[index];
+                    async move {
+                        let message = |code| Message {
+                            id: index as u16,
+                            truncated: false,
+                            authentic_data: true,
+                            code,
+                            answers: Vec::new(),
+                            authorities: Vec::new(),
+                            additionals: Vec::new(),
+                            extended_error: None,
+                        };
+                        let after = |millis| tokio::time::sleep(Duration::from_millis(millis));
+                        match act {
+                            Answer(millis) => after(millis).await,
+                            Refuse(millis) => {
+                                after(millis).await;
+                                return Ok(message(ResponseCode::Refused));
+                            }
+                            Fail(millis) => {
+                                after(millis).await;
+                                return Err(ExchangeError::Malformed);
+                            }
+                            Silence => {
+                                tokio::time::sleep_until(deadline).await;
+                                return Err(ExchangeError::Silent);
+                            }
+                        }
+                        Ok(message(ResponseCode::NoError))
+                    }
+                })
+                .await;
+            let result = result.map(|message| {
+                assert!(!message.authentic_data, "these upstreams are not on this machine");
+                usize::from(message.id)
+            });
+            let log = std::mem::take(&mut *self.log.lock().expect("no panic while held"));
+            (result, since_start(), log)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn upstreams_are_asked_in_strict_order_and_the_next_only_when_needed() {
+        for (acts, winner, took, log) in [
+            (&[Answer(20), Answer(1)][..], Ok(0), 20, &[(0, 0)][..]),
+            (&[Refuse(20), Answer(10)], Ok(1), 30, &[(0, 0), (20, 1)]),
+            (&[Fail(20), Answer(10)], Ok(1), 30, &[(0, 0), (20, 1)]),
+            (&[Silence, Answer(10)], Ok(1), 1210, &[(0, 0), (1200, 1)]),
+            (&[Answer(1300), Answer(500)], Ok(0), 1300, &[(0, 0), (1200, 1)]),
+            (&[Silence, Refuse(10), Answer(10)], Ok(2), 1220, &[(0, 0), (1200, 1), (1210, 2)]),
+            (&[Refuse(10), Silence], Ok(0), 1210, &[(0, 0), (10, 1)]),
+            (&[Silence, Refuse(10)], Ok(1), 1210, &[(0, 0), (1200, 1)]),
+            (&[Refuse(10), Refuse(10)], Ok(1), 20, &[(0, 0), (10, 1)]),
+        ] {
+            assert_eq!(Scene::new(acts).run().await, (winner, took, log.to_vec()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_datagram_is_sent_again_and_an_answer_may_take_its_time() {
+        let silent = Err(ForwardError::NoAnswer);
+        let alone = Scene::new(&[Silence]).run().await;
+        assert_eq!(alone, (silent, 4000, vec![(0, 0), (1200, 0), (2400, 0)]));
+        let two = Scene::new(&[Silence, Silence]).run().await;
+        assert_eq!(two, (silent, 4000, vec![(0, 0), (1200, 1), (2400, 0)]));
+        let late = Scene::new(&[Answer(3900)]).run().await;
+        assert_eq!((late.0, late.1), (Ok(0), 3900));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_silent_upstreams_each_get_a_turn_before_the_deadline() {
+        let (result, took, log) = Scene::new(&[Silence; 8]).run().await;
+        assert_eq!((result, took), (Err(ForwardError::NoAnswer), 4000));
+        assert_eq!(log.iter().map(|(_, index)| *index).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_counts_as_one_failure_however_often_it_was_sent() {
+        let scene = Scene::new(&[Silence]);
+        for _ in 0..2 {
+            assert_eq!(scene.run().await.2.len(), 3, "not on hold yet");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_all_upstreams_on_hold_a_quick_round_is_still_tried() {
+        let scene = Scene::new(&[Silence, Silence]);
+        for _ in 0..3 {
+            assert_eq!(scene.run().await.1, 4000);
+        }
+        // Both went on hold in the third run, for a second, and the run went on after that for longer.
+        let (_, took, _) = scene.run().await;
+        assert_eq!(took, 4000, "this one probes");
+        for upstream in &scene.upstreams {
+            upstream.failed(Standing::Probe, Instant::now());
+        }
+        let (result, took, log) = scene.run().await;
+        assert_eq!((result, took), (Err(ForwardError::NoAnswer), 2000));
+        assert_eq!(log, [(0, 0), (400, 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_upstream_gets_its_place_back_when_it_answers() {
+        let mut scene = Scene::new(&[Silence, Answer(10)]);
+        for _ in 0..3 {
+            assert_eq!(scene.run().await.0, Ok(1));
+        }
+        assert_eq!(scene.run().await, (Ok(1), 10, vec![(0, 1)]), "on hold");
+        scene.acts[0] = Answer(5);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(scene.run().await, (Ok(0), 5, vec![(0, 0)]), "the probe");
+        assert_eq!(scene.run().await, (Ok(0), 5, vec![(0, 0)]), "back in its place");
+    }
+}
