@@ -1,1 +1,74 @@
 //! UDP and TCP: bytes to the service and back.
+//!
+//! The server binds every address first ([`bind`]), says which, and then hands each to [`udp::serve`] or
+//! [`tcp::serve`]. Both only start tasks on the tracker; cancelling the token makes them stop reading, answer what
+//! they have taken in, and end.
+
+mod bind;
+mod slots;
+pub mod tcp;
+pub mod udp;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
+pub use slots::{Slot, Slots};
+
+use crate::service::{AtOnce, Client, Respond};
+
+/// Longest request taken, in bytes, over UDP and streams alike. A question with EDNS, cookie and padding stays far
+/// below.
+pub const MAX_REQUEST_SIZE: usize = 4096;
+
+/// A responder that panics costs one request, not the listener; the panic hook has then logged it.
+fn at_once<R: Respond>(responder: &R, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+    let before = out.len();
+    catch_unwind(AssertUnwindSafe(|| responder.at_once(request, client, out))).unwrap_or_else(|_| {
+        out.truncate(before);
+        AtOnce::Silence
+    })
+}
+
+/// How long to leave a socket alone that keeps failing, as when descriptors have run out: trying again at once would
+/// spin a core and not help.
+#[derive(Debug, Default)]
+struct BackOff {
+    failures: u32,
+}
+
+impl BackOff {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// 10 ms, then twice as long each time, up to 1 s.
+    fn failed(&mut self) -> Duration {
+        let wait = Self::FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_to_one_second_and_starts_over_after_a_success() {
+        let mut back_off = BackOff::default();
+        let waits: Vec<_> = (0..10).map(|_| back_off.failed().as_millis()).collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+        for _ in 0..100 {
+            back_off.failed();
+        }
+        assert_eq!(back_off.failed(), BackOff::LONGEST);
+        back_off.succeeded();
+        assert_eq!(back_off.failed(), BackOff::FIRST);
+    }
+}

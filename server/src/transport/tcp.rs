@@ -1,0 +1,381 @@
+//! DNS over streams (RFC 7766): pipelined queries, each answered as soon as its answer is there, in whatever order.
+//!
+//! [`Connection`] knows nothing of TCP, so that TLS can use it too.
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{BackOff, MAX_REQUEST_SIZE, Slot, Slots, at_once};
+use crate::{
+    message::{Query, Reply},
+    service::{AtOnce, Client, Respond},
+};
+
+/// Bytes read at once. Holds the longest request, so that one is always either whole or still growing.
+const READ_BUFFER: usize = 2 * MAX_REQUEST_SIZE;
+
+/// Replies to queries that came together go out together, up to about this many bytes.
+const REPLY_BATCH: usize = 16 << 10;
+
+/// Batches of replies that may wait to be written on one connection.
+const WRITE_QUEUE: usize = 16;
+
+/// Lookups that may run at once for all streams, and for one client. As over UDP, but counted apart: a flood of
+/// spoofed datagrams must not close the way that real clients then turn to.
+const MAX_LOOKUPS: usize = 4096;
+const MAX_LOOKUPS_PER_CLIENT: usize = 1024;
+
+/// How long a client that was told of the end may go on sending. Closing while its bytes are unread would reset the
+/// connection and take replies with it that the client has not read yet.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What connections may take (RFC 7766 section 6.2, RFC 9210).
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections in all. One more is closed at once.
+    pub connections: usize,
+    /// Connections per client, an IPv4 address or an IPv6 /64.
+    pub connections_per_client: usize,
+    /// Lookups that may run at once for one connection; no more is read from it until one of them is answered.
+    pub lookups_per_connection: usize,
+    /// Queries on one connection. It is closed when they are answered.
+    pub queries_per_connection: usize,
+    /// Replies in bytes that may wait to be written, over all connections: what clients that ask and do not read
+    /// can take. A connection whose reply is one too many is closed.
+    pub unwritten: usize,
+    /// How long a connection may be silent.
+    pub idle: Duration,
+    /// How long it may be silent while over three quarters of the connections are taken.
+    pub idle_when_scarce: Duration,
+    /// How long a message may take from its first byte to its last.
+    pub partial_message: Duration,
+    /// How long a reply may take to be written.
+    pub write: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2000,
+            connections_per_client: 100,
+            lookups_per_connection: 64,
+            queries_per_connection: 10_000,
+            unwritten: 64 << 20,
+            idle: Duration::from_secs(10),
+            idle_when_scarce: Duration::from_secs(2),
+            partial_message: Duration::from_secs(3),
+            write: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Counts what all connections take together; all listeners share one.
+#[derive(Debug)]
+pub struct Connections {
+    limits: Limits,
+    open: Arc<Slots>,
+    lookups: Arc<Slots>,
+    unwritten: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// No connection yet.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            open: Slots::new(limits.connections, limits.connections_per_client),
+            lookups: Slots::new(MAX_LOOKUPS, MAX_LOOKUPS_PER_CLIENT),
+            unwritten: Arc::new(Semaphore::new(limits.unwritten.min(Semaphore::MAX_PERMITS))),
+            limits,
+        })
+    }
+
+    /// A place for one more connection, or `None` when it has to be closed.
+    pub fn admit(&self, address: IpAddr) -> Option<Slot> {
+        self.open.take(address)
+    }
+
+    fn idle(&self) -> Duration {
+        if self.open.are_scarce() { self.limits.idle_when_scarce } else { self.limits.idle }
+    }
+}
+
+/// Starts accepting connections.
+pub fn serve<R: Respond>(
+    listener: TcpListener,
+    responder: Arc<R>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let spawner = tasks.clone();
+    tasks.spawn(async move {
+        let mut back_off = BackOff::default();
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let (stream, address) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
+                Err(error) => {
+                    let wait = back_off.failed();
+                    if wait == BackOff::FIRST {
+                        tracing::warn!(%error, "cannot accept connections, trying again");
+                    }
+                    stop.run_until_cancelled(sleep(wait)).await;
+                    continue;
+                }
+            };
+            back_off.succeeded();
+            let Some(slot) = connections.admit(address) else {
+                tracing::debug!(client = %address, "connection closed: too many");
+                continue;
+            };
+            let connection =
+                Connection::new(address, responder.clone(), connections.clone(), &stop, spawner.clone());
+            spawner.spawn(serve_stream(stream, connection, slot));
+        }
+    });
+}
+
+async fn serve_stream<R: Respond>(stream: TcpStream, connection: Arc<Connection<R>>, slot: Slot) {
+    // Only delays replies when it fails.
+    let _ = stream.set_nodelay(true);
+    let (input, output) = stream.into_split();
+    connection.serve(input, output).await;
+    drop(slot);
+}
+
+/// One stream of queries.
+pub struct Connection<R> {
+    address: IpAddr,
+    responder: Arc<R>,
+    connections: Arc<Connections>,
+    /// Ends the reading of this connection; what was read is still answered.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    in_flight: Arc<Semaphore>,
+}
+
+/// Replies on their way to the writer, each with its length before it.
+struct Outgoing {
+    bytes: Vec<u8>,
+    // Given back when the bytes are written or the connection is gone.
+    _unwritten: OwnedSemaphorePermit,
+    _in_flight: Option<OwnedSemaphorePermit>,
+}
+
+/// Why reading ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The client has nothing more to say, or nothing that could be understood.
+    ByClient,
+    /// We have had enough, while the client may still be sending.
+    ByUs,
+}
+
+impl<R: Respond> Connection<R> {
+    /// The caller holds the [`Slot`] of the connection until [`Connection::serve`] returns.
+    pub fn new(
+        address: IpAddr,
+        responder: Arc<R>,
+        connections: Arc<Connections>,
+        stop: &CancellationToken,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        let in_flight = Arc::new(Semaphore::new(connections.limits.lookups_per_connection));
+        Arc::new(Self { address, responder, connections, stop: stop.child_token(), tasks, in_flight })
+    }
+
+    /// Answers queries until either side has had enough and the last one is answered.
+    pub async fn serve<I, O>(self: Arc<Self>, mut input: I, output: O)
+    where
+        I: AsyncRead + Unpin,
+        O: AsyncWrite + Unpin,
+    {
+        let (replies, outgoing) = mpsc::channel(WRITE_QUEUE);
+        // The writer ends when the reader and every lookup have let go of the queue, so a client that half-closes
+        // gets all its answers.
+        let (end, written) = tokio::join!(
+            self.read_queries(&mut input, replies),
+            write_replies(output, outgoing, self.connections.limits.write)
+        );
+        if end == End::ByUs && written.is_ok() {
+            let _ = timeout(LINGER, tokio::io::copy(&mut input, &mut tokio::io::sink())).await;
+        }
+    }
+
+    async fn read_queries<I>(self: &Arc<Self>, input: &mut I, queue: mpsc::Sender<Outgoing>) -> End
+    where
+        I: AsyncRead + Unpin,
+    {
+        let mut received = Vec::with_capacity(READ_BUFFER);
+        let mut queries = 0;
+        let mut deadline = Instant::now() + self.connections.idle();
+        let stopped = self.stop.cancelled();
+        tokio::pin!(stopped);
+        loop {
+            let was_empty = received.is_empty();
+            tokio::select! {
+                () = &mut stopped => return End::ByUs,
+                () = queue.closed() => return End::ByClient,
+                read = timeout_at(deadline, input.read_buf(&mut received)) => match read {
+                    Ok(Ok(0) | Err(_)) => return End::ByClient,
+                    Ok(Ok(_)) => {}
+                    Err(_) => return End::ByUs,
+                }
+            }
+            let taken = match self.answer_all(&received, &mut queries, &queue).await {
+                Ok(taken) => taken,
+                Err(end) => return end,
+            };
+            received.drain(..taken);
+            if received.is_empty() {
+                deadline = Instant::now() + self.connections.idle();
+            } else if was_empty || taken > 0 {
+                // The rest is the start of another message. More bytes of it do not buy more time.
+                deadline = Instant::now() + self.connections.limits.partial_message;
+            }
+        }
+    }
+
+    /// Answers every whole message in `received`; returns how many bytes that were.
+    async fn answer_all(
+        self: &Arc<Self>,
+        received: &[u8],
+        queries: &mut usize,
+        queue: &mpsc::Sender<Outgoing>,
+    ) -> Result<usize, End> {
+        let client = self.client();
+        let mut replies = Vec::new();
+        let mut rest = received;
+        let mut end = None;
+        while let Some((length, after)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length));
+            if length == 0 || length > MAX_REQUEST_SIZE {
+                end = Some(End::ByClient);
+                break;
+            }
+            let Some((message, after)) = after.split_at_checked(length) else { break };
+            rest = after;
+            match framed(&mut replies, |out| at_once(&*self.responder, message, client, out)) {
+                AtOnce::Replied | AtOnce::Silence => {}
+                AtOnce::Later(query) => {
+                    let Some(lookup) = self.connections.lookups.take(self.address) else {
+                        end = Some(End::ByUs);
+                        break;
+                    };
+                    if self.in_flight.available_permits() == 0 {
+                        // What is at hand does not wait for what is slow.
+                        self.write(&mut replies, None, queue).await;
+                    }
+                    let Ok(permit) = self.in_flight.clone().acquire_owned().await else { break };
+                    self.answer_later(query, client, lookup, permit, queue.clone());
+                }
+            }
+            if replies.len() >= REPLY_BATCH {
+                self.write(&mut replies, None, queue).await;
+            }
+            *queries += 1;
+            if *queries >= self.connections.limits.queries_per_connection {
+                end = Some(End::ByUs);
+                break;
+            }
+        }
+        self.write(&mut replies, None, queue).await;
+        end.map_or(Ok(received.len() - rest.len()), Err)
+    }
+
+    fn answer_later(
+        self: &Arc<Self>,
+        query: Box<Query>,
+        client: Client,
+        lookup: Slot,
+        permit: OwnedSemaphorePermit,
+        queue: mpsc::Sender<Outgoing>,
+    ) {
+        let connection = self.clone();
+        self.tasks.spawn(async move {
+            let mut reply = vec![0; 2];
+            connection.responder.later(&query, client, &mut reply).await;
+            drop(lookup);
+            if set_length(&mut reply, 0) {
+                connection.write(&mut reply, Some(permit), &queue).await;
+            }
+        });
+    }
+
+    /// Passes `replies` to the writer and leaves them empty. Waits while the client does not read; the writer's
+    /// time limit ends that.
+    async fn write(
+        &self,
+        replies: &mut Vec<u8>,
+        in_flight: Option<OwnedSemaphorePermit>,
+        queue: &mpsc::Sender<Outgoing>,
+    ) {
+        let bytes = std::mem::take(replies);
+        let Ok(size @ 1..) = u32::try_from(bytes.len()) else { return };
+        match self.connections.unwritten.clone().try_acquire_many_owned(size) {
+            Ok(unwritten) => {
+                // Fails only when the writer has given up; the reader sees that too.
+                let _ = queue.send(Outgoing { bytes, _unwritten: unwritten, _in_flight: in_flight }).await;
+            }
+            Err(_) => {
+                tracing::debug!(client = %self.address, "connection closed: too many replies wait to be read");
+                self.stop.cancel();
+            }
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client { address: self.address, reply: Reply::Stream { idle_timeout: self.connections.limits.idle } }
+    }
+}
+
+/// Writes each batch whole, so that length and message leave together (RFC 7766 section 8), and then says goodbye.
+async fn write_replies<O>(
+    mut output: O,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    limit: Duration,
+) -> io::Result<()>
+where
+    O: AsyncWrite + Unpin,
+{
+    while let Some(replies) = outgoing.recv().await {
+        timeout(limit, async {
+            output.write_all(&replies.bytes).await?;
+            output.flush().await
+        })
+        .await??;
+    }
+    timeout(limit, output.shutdown()).await?
+}
+
+/// Lets `write` append a message and puts its length before it; leaves nothing when there was none.
+fn framed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> AtOnce) -> AtOnce {
+    let start = out.len();
+    out.extend_from_slice(&[0; 2]);
+    let outcome = write(out);
+    if !matches!(outcome, AtOnce::Replied) || !set_length(out, start) {
+        out.truncate(start);
+    }
+    outcome
+}
+
+/// Sets the two bytes at `start` to the length of what follows; false when that is nothing or too much.
+fn set_length(out: &mut [u8], start: usize) -> bool {
+    let Some((length, message)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<2>())
+    else {
+        return false;
+    };
+    match u16::try_from(message.len()) {
+        Ok(size @ 1..) => {
+            *length = size.to_be_bytes();
+            true
+        }
+        _ => false,
+    }
+}
