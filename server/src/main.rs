@@ -4,6 +4,7 @@
 //! Exits with 0 after a clean stop and with 1 when something is wrong with the flags, the configuration or the start.
 
 mod arguments;
+mod rehearsal;
 
 use std::{
     env,
@@ -13,12 +14,13 @@ use std::{
 };
 
 use clap::Parser;
-use pkdns::telemetry;
+use pkdns::{server::Server, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use arguments::{Action, Arguments, Settings};
+use rehearsal::Rehearsal;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -70,8 +72,17 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     for warning in settings.warnings() {
         warn!("{warning}");
     }
-    shutdown.cancelled().await;
-    drop(settings);
+    let Settings { mut config, testnet, sample_upstream, .. } = settings;
+    let rehearsal = match testnet {
+        true => Some(Rehearsal::start(&mut config, sample_upstream).await?),
+        false => None,
+    };
+    let server = Server::bind(config)?;
+    if let Some(rehearsal) = &rehearsal {
+        let stored = rehearsal.publish().await?;
+        print(&rehearsal.introduction(&server.addresses(), stored))?;
+    }
+    server.run(shutdown).await;
     info!("stopped");
     Ok(())
 }

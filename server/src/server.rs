@@ -1,1 +1,180 @@
 //! Puts the parts together: binds, serves and stops.
+
+use std::{net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
+    forward::{Forwarder, is_own_address},
+    packets::Packets,
+    resolver::Resolver,
+    service::Service,
+    signed_packet::{PublicKey, SignedPacket},
+    transport::{self, BindError, Slots, UdpSockets, tcp, udp},
+};
+
+/// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A server whose addresses are bound, and which does not answer yet.
+pub struct Server {
+    listeners: Vec<Listener>,
+    service: Service,
+    forwarder: Arc<Forwarder>,
+}
+
+struct Listener {
+    address: SocketAddr,
+    udp: UdpSockets,
+    tcp: TcpListener,
+}
+
+/// Why the server does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// `fallback_dns` names this server.
+    #[error(
+        "fallback_dns {0} is an address of this server, so that it would ask itself for ever; \
+         name another resolver in fallback_dns or with --forward"
+    )]
+    ForwardsToItself(SocketAddr),
+}
+
+impl Server {
+    /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
+    /// within reach. Must be called in a Tokio runtime.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let forwarder = Arc::new(Forwarder::new(config.fallback_dns.clone()));
+        let network: Arc<dyn Network> = match config.dht.enabled {
+            true => Arc::new(start_dht(&config, &forwarder)),
+            false => Arc::new(SwitchedOff),
+        };
+        Self::bind_with(config, forwarder, network)
+    }
+
+    /// As [`Server::bind`], with packets from `network` instead of the DHT.
+    pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
+        let forwarder = Arc::new(Forwarder::new(config.fallback_dns.clone()));
+        Self::bind_with(config, forwarder, network)
+    }
+
+    fn bind_with(
+        config: Config,
+        forwarder: Arc<Forwarder>,
+        network: Arc<dyn Network>,
+    ) -> Result<Self, StartError> {
+        let listeners = listen(&config.listen)?;
+        let addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
+        if let Some(own) = config.fallback_dns.iter().find(|upstream| is_own_address(**upstream, &addresses))
+        {
+            return Err(StartError::ForwardsToItself(*own));
+        }
+        let packets = Packets::new(&config.cache, network);
+        let resolver = Resolver::new(&config, packets, forwarder.clone());
+        let service = Service::new(&config, resolver, forwarder.clone());
+        Ok(Self { listeners, service, forwarder })
+    }
+
+    /// The addresses that are bound, with the real ports, each for UDP and TCP.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address).collect()
+    }
+
+    /// The service behind every transport, to put behind one more.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Answers until `stop` is cancelled, then answers what is in flight.
+    pub async fn run(self, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let responder = Arc::new(self.service);
+        let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
+        let connections = tcp::Connections::new(tcp::Limits::default());
+        for listener in self.listeners {
+            for protocol in ["udp", "tcp"] {
+                info!("listening {protocol} {}", listener.address);
+            }
+            udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
+            tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
+        }
+        let forwarder = self.forwarder;
+        let probing = tokio::spawn({
+            let stop = stop.clone();
+            async move { forwarder.watch_for_loops(stop).await }
+        });
+        stop.cancelled().await;
+        tasks.close();
+        if timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
+            warn!("{} questions were not answered in time before the stop", tasks.len());
+        }
+        probing.abort();
+    }
+}
+
+/// Binds all addresses. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are enough.
+fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
+    let sockets = available_parallelism().map_or(1, usize::from);
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        match transport::bind(*address, sockets) {
+            Ok((udp, tcp)) => listeners.push(Listener { address: udp.local_address(), udp, tcp }),
+            Err(error @ BindError::FamilyUnavailable { .. }) => {
+                warn!("{error}");
+                missing = Some(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(error.into()),
+        _ => Ok(listeners),
+    }
+}
+
+/// Bootstrap names are resolved through our own upstreams: the system's resolver may well be this server.
+fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Dht {
+    let forwarder = forwarder.clone();
+    let resolve_host: HostResolver = Arc::new(move |host| {
+        let forwarder = forwarder.clone();
+        Box::pin(async move { forwarder.lookup_host(&host).await })
+    });
+    let settings = DhtSettings { bootstrap: config.dht.bootstrap.clone(), ..DhtSettings::default() };
+    let dht = Dht::start(settings, resolve_host);
+    let joining = dht.clone();
+    tokio::spawn(async move {
+        let started = Instant::now();
+        if joining.ready(Duration::MAX).await.is_ok() {
+            info!("joined the DHT after {:.1} s", started.elapsed().as_secs_f32());
+        }
+    });
+    dht
+}
+
+/// The network of a server whose configuration says `dht.enabled = false`.
+struct SwitchedOff;
+
+#[async_trait]
+impl Network for SwitchedOff {
+    async fn lookup(
+        &self,
+        _: &PublicKey,
+        _: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        Err(NetworkError::Disabled)
+    }
+}

@@ -1,0 +1,97 @@
+//! `--testnet`: a DHT, a zone and an upstream of our own, so that everything can be tried without a network.
+
+use std::{error::Error, net::SocketAddr, time::Duration};
+
+use pkdns::{
+    config::Config,
+    dht::{Dht, DhtSettings},
+    signed_packet::Keypair,
+    testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+};
+use std::time::SystemTime;
+use tracing::info;
+
+/// Nodes of the DHT: as many as hold a packet in the real one.
+const NODES: usize = 20;
+
+/// Nodes on loopback answer at once or are not there.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// What `--testnet` keeps running beside the server.
+pub(crate) struct Rehearsal {
+    network: LocalNetwork,
+    upstream: Option<SampleUpstream>,
+}
+
+impl Rehearsal {
+    /// Starts the DHT and, if `sample_upstream`, an upstream, and points `config` at them.
+    pub(crate) async fn start(config: &mut Config, sample_upstream: bool) -> Result<Self, Box<dyn Error>> {
+        info!("starting a DHT of {NODES} nodes in this process");
+        let network = LocalNetwork::start(NODES).await?;
+        config.dht.bootstrap = network.bootstrap();
+        let mut upstream = None;
+        if sample_upstream {
+            let sample = SampleUpstream::start().await?;
+            config.fallback_dns = vec![sample.address()];
+            upstream = Some(sample);
+        }
+        Ok(Self { network, upstream })
+    }
+
+    /// Publishes the sample zone, and returns on how many nodes.
+    pub(crate) async fn publish(&self) -> Result<u32, Box<dyn Error>> {
+        let settings = DhtSettings {
+            bootstrap: self.network.bootstrap(),
+            request_timeout: REQUEST_TIMEOUT,
+            bind: std::net::Ipv4Addr::LOCALHOST,
+            ..DhtSettings::default()
+        };
+        // The nodes are given by address, so that there is nothing to resolve.
+        let dht = Dht::start(settings, std::sync::Arc::new(|_| Box::pin(async { Vec::new() })));
+        dht.ready(Duration::from_secs(10)).await?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let timestamp = u64::try_from(now.as_micros())?;
+        Ok(dht.put(&sample_packet(&sample_keypair(), timestamp)?, None).await?)
+    }
+
+    /// What to type next.
+    pub(crate) fn introduction(&self, server: &[SocketAddr], stored: u32) -> String {
+        let Some(server) = server.first() else {
+            return String::new();
+        };
+        let key = Keypair::public_key(&sample_keypair()).to_z32();
+        let dig = format!("dig @{} -p {}", reachable(server).ip(), server.port());
+        let bootstrap = self.network.bootstrap().into_iter().next().unwrap_or_default();
+        let icann = match self.upstream {
+            Some(_) => "answered by a stand-in in this process; for the real one add -f 8.8.8.8",
+            None => "answered by the resolver that -f names",
+        };
+        format!(
+            "\n\
+             A DHT of {NODES} nodes runs in this process. {stored} of them hold a sample zone. In another terminal:\n\
+             \n  {dig} {key}\
+             \n  {dig} www.{key}.key\
+             \n  {dig} +tcp _pubky.{key} HTTPS\
+             \n  {dig} example.com                # {icann}\n\
+             \n\
+             To publish a zone of your own into this DHT:\n\
+             \n  pkdns-cli generate --out my.seed\
+             \n  echo '@ 300 A 127.0.0.1' > my.zone\
+             \n  pkdns-cli --bootstrap {bootstrap} publish my.seed my.zone\n\
+             \n\
+             Ctrl-C ends it all.\n\n"
+        )
+    }
+}
+
+/// An address to ask, for one that means "all of them".
+fn reachable(address: &SocketAddr) -> SocketAddr {
+    let mut address = *address;
+    if address.ip().is_unspecified() {
+        let loopback = if address.is_ipv6() { "::1" } else { "127.0.0.1" };
+        if let Ok(loopback) = loopback.parse() {
+            address.set_ip(loopback);
+        }
+    }
+    address
+}
