@@ -4,11 +4,7 @@ use std::{net::SocketAddr, sync::Arc, thread::available_parallelism, time::Durat
 
 use async_trait::async_trait;
 use thiserror::Error;
-use tokio::{
-    net::TcpListener,
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -154,15 +150,7 @@ fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Dht {
         Box::pin(async move { forwarder.lookup_host(&host).await })
     });
     let settings = DhtSettings { bootstrap: config.dht.bootstrap.clone(), ..DhtSettings::default() };
-    let dht = Dht::start(settings, resolve_host);
-    let joining = dht.clone();
-    tokio::spawn(async move {
-        let started = Instant::now();
-        if joining.ready(Duration::MAX).await.is_ok() {
-            info!("joined the DHT after {:.1} s", started.elapsed().as_secs_f32());
-        }
-    });
-    dht
+    Dht::start(settings, resolve_host)
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

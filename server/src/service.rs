@@ -131,6 +131,7 @@ impl Respond for Service {
             return AtOnce::Later(Box::new(query));
         };
         hit.answer.write(&query, client.reply, hit.age, out);
+        debug!(client = %client.address, question = ?query.question, code = %hit.answer.code(), "cached");
         if hit.refresh {
             self.refresh(&query, client.address);
         }
