@@ -156,6 +156,19 @@ async fn a_connection_with_its_fill_of_lookups_is_not_read_until_one_is_answered
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reply_that_waits_to_be_read_still_fills_the_place_of_its_lookup() {
+    let connections = Connections::new(Limits { lookups_per_connection: 1, ..Limits::default() });
+    let (mut client, server) = duplex(8);
+    serve(server, &connections);
+    let start = Instant::now();
+    client.write_all(&[framed(1, "slow.1000"), framed(2, "slow.1000")].concat()).await.unwrap();
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(read_id(&mut client).await, Some(1));
+    assert_eq!(read_id(&mut client).await, Some(2));
+    assert_eq!(start.elapsed().as_millis() / 100, 25, "the second began when the first was read");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lookups_are_capped_per_client_over_all_its_connections() {
     let connections = Connections::new(Limits { lookups_per_client: 2, ..Limits::default() });
     let (mut first, server) = duplex(1 << 16);

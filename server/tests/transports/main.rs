@@ -5,6 +5,7 @@
     clippy::panic,
     reason = "clippy.toml exempts test functions, not their helpers"
 )]
+
 mod connection;
 mod tcp;
 mod udp;
