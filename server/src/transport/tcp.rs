@@ -66,7 +66,7 @@ impl Default for Limits {
             connections: 2000,
             connections_per_client: 100,
             lookups: 4096,
-            lookups_per_client: 1024,
+            lookups_per_client: 2048,
             lookups_per_connection: 64,
             queries_per_connection: 10_000,
             unwritten_bytes: 64 << 20,
@@ -333,7 +333,7 @@ impl<R: Respond> Connection<R> {
     }
 
     fn client(&self) -> Client {
-        Client { address: self.address, reply: Reply::Stream { idle_timeout: self.connections.limits.idle } }
+        Client { address: self.address, reply: Reply::Stream { idle_timeout: self.connections.idle() } }
     }
 }
 
