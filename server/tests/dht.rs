@@ -1,4 +1,10 @@
 //! The client of the DHT against a network of `mainline` nodes in this process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
 
 use std::{
     future::Future,
