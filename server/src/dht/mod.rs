@@ -1,8 +1,16 @@
 //! The Mainline DHT, behind the one interface that the packets are fetched through.
 
+mod bootstrap;
+mod client;
+mod node;
+pub(crate) mod receive_buffer;
+
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::mpsc;
+
+pub use bootstrap::{HostResolver, split_host_port};
+pub use client::{Dht, DhtInfo, DhtSettings, PutError};
 
 use crate::signed_packet::{PublicKey, SignedPacket};
 
