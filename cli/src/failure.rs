@@ -25,10 +25,6 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self::Failed(message.into())
-    }
-
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::OutputClosed => 0,

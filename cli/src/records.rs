@@ -1,10 +1,12 @@
 //! Records as people and programs read them: the way they are written in a zone file.
 
+mod service_parameters;
+
 use std::fmt;
 
 use domain::{
     base::{
-        Message, ParsedName, ParsedRecord, UnknownRecordData,
+        Message, ParsedName, ParsedRecord, Record, UnknownRecordData,
         name::ToName,
         zonefile_fmt::{DisplayKind, ZonefileFmt},
     },
@@ -12,6 +14,8 @@ use domain::{
 };
 use pkdns::signed_packet::PublicKey;
 use serde::Serialize;
+
+use crate::terminal::printable;
 
 /// A record as text. Printable ASCII throughout, whatever the packet holds, so that it can go to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -76,41 +80,35 @@ fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
 }
 
 fn data(record: &ParsedRecord<'_, [u8]>) -> String {
-    if let Ok(Some(record)) = record.to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>() {
-        return record.data().display_zonefile(DisplayKind::Simple).to_string();
+    match record.to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>().map(|record| record.map(Record::into_data)) {
+        Ok(Some(ZoneRecordData::Svcb(data))) => {
+            service(data.priority(), data.target(), data.params().as_slice())
+        }
+        Ok(Some(ZoneRecordData::Https(data))) => {
+            service(data.priority(), data.target(), data.params().as_slice())
+        }
+        Ok(Some(data)) => data.display_zonefile(DisplayKind::Simple).to_string(),
+        Ok(None) | Err(_) => match record.to_record::<UnknownRecordData<&[u8]>>() {
+            Ok(Some(record)) => record.data().display_zonefile(DisplayKind::Simple).to_string(),
+            Ok(None) | Err(_) => String::new(),
+        },
     }
-    match record.to_record::<UnknownRecordData<&[u8]>>() {
-        Ok(Some(record)) => record.data().display_zonefile(DisplayKind::Simple).to_string(),
-        Ok(None) | Err(_) => String::new(),
-    }
+}
+
+fn service(priority: u16, target: &ParsedName<&[u8]>, parameters: &[u8]) -> String {
+    format!("{priority} {}{}", target.fmt_with_dot(), service_parameters::text(parameters))
 }
 
 fn relative(name: &str, key: &PublicKey) -> String {
     let inside = name.strip_suffix('.').and_then(|name| name.strip_suffix(&key.to_z32()));
     match inside {
         Some("") => "@".to_string(),
-        // An escaped dot before the key would belong to the label that ends in it.
-        Some(below) if below.ends_with('.') && !below.ends_with("\\.") => {
-            below.trim_end_matches('.').to_string()
+        // An escaped dot belongs to the label before it.
+        Some(below) if !below.ends_with("\\.") || below.ends_with("\\\\.") => {
+            below.strip_suffix('.').unwrap_or(name).to_string()
         }
         _ => name.to_string(),
     }
-}
-
-/// Escapes what a terminal could take for a command.
-fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == ' ' || character.is_ascii_graphic() {
-            safe.push(character);
-        } else {
-            let mut bytes = [0; 4];
-            for byte in character.encode_utf8(&mut bytes).bytes() {
-                safe.push_str(&format!("\\{byte:03}"));
-            }
-        }
-    }
-    safe
 }
 
 #[cfg(test)]

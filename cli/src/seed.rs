@@ -11,6 +11,8 @@ use pkdns::signed_packet::Keypair;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::{failure::Failure, terminal};
+
 /// Length of a seed in hexadecimal, the form that is written.
 const HEX_LENGTH: usize = 64;
 
@@ -63,12 +65,27 @@ impl fmt::Display for FileName {
     }
 }
 
+impl From<SeedError> for Failure {
+    fn from(error: SeedError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// A key pair, and who else may read its seed.
 #[derive(Debug)]
 pub(crate) struct Seed {
     pub(crate) keypair: Keypair,
     /// What to tell the owner of a file that others can read.
     pub(crate) warning: Option<String>,
+}
+
+/// Reads the key pair of a seed file, and warns its owner if others can read it too.
+pub(crate) fn keypair(path: &Path) -> Result<Keypair, Failure> {
+    let seed = read(path)?;
+    if let Some(warning) = seed.warning {
+        terminal::note(&warning);
+    }
+    Ok(seed.keypair)
 }
 
 /// Makes a new random key pair.

@@ -35,3 +35,19 @@ pub(crate) fn progress(text: &str) {
         note(text);
     }
 }
+
+/// Escapes what a terminal could take for a command, in text that others wrote.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == ' ' || character.is_ascii_graphic() {
+            safe.push(character);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in character.encode_utf8(&mut bytes).bytes() {
+                safe.push_str(&format!("\\{byte:03}"));
+            }
+        }
+    }
+    safe
+}

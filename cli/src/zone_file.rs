@@ -1,49 +1,63 @@
-//! Zone files (RFC 1035 section 5, RFC 3597 section 5): the text that a key's owner writes, as records.
-//!
-//! The scanner is that of the `domain` crate. This module gives it an origin, holds it to the zone of the key, and
-//! puts its errors into words. A message never repeats the text: it may be a seed file that was passed by mistake.
+//! Zone files (RFC 1035 section 5, RFC 2308 section 4, RFC 3597 section 5): the text that a key's owner writes, as
+//! records. A message about an error never repeats the text: it may be a seed file that was passed by mistake.
+
+mod lexer;
+mod scanner;
 
 use bytes::Bytes;
 use domain::{
     base::{
-        Name, Record, ToName, Ttl,
-        ParsedName,
+        Name, ParsedName, Record, Rtype, Ttl,
         iana::Class,
         name::{Label, NameBuilder},
-        rdata::{ComposeRecordData, ParseRecordData, RecordData},
+        rdata::{ComposeRecordData, ParseRecordData},
+        scan::{Scanner, ScannerError},
     },
     dep::octseq::Parser,
     rdata::ZoneRecordData,
-    zonefile::inplace::{Entry, ScannedRecord, ScannedRecordData, Zonefile},
 };
 use pkdns::signed_packet::PublicKey;
 use thiserror::Error;
+
+use lexer::{Entry, Token};
+use scanner::{Tokens, Unexpected};
 
 /// Largest zone file in bytes. Sixteen times what a packet can hold leaves room for comments, and bounds what one
 /// record can grow to.
 pub(crate) const MAX_SIZE: usize = 16 * 1024;
 
-/// TTL in seconds of records that have none, where no record before them and no `$TTL` gives one.
-pub(crate) const DEFAULT_TTL: u32 = 3600;
+/// TTL in seconds of records for which the file gives none.
+const DEFAULT_TTL: u32 = 3600;
 
 /// Largest TTL in seconds (RFC 2181 section 8).
-const MAX_TTL: u32 = i32::MAX as u32;
+const MAX_TTL: u32 = i32::MAX.unsigned_abs();
 
 /// A record inside the zone of its key: the owner is in lower case and ends in the key as it is usually spelled.
-pub(crate) type ZoneRecord = Record<Name<Bytes>, ScannedRecordData>;
+pub(crate) type ZoneRecord = Record<Name<Bytes>, ZoneRecordData<Bytes, Name<Bytes>>>;
 
-/// What is wrong with a zone file, and where.
+/// What is wrong with a zone file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ZoneFileError {
-    /// Lines and columns count from one. The column is where reading stopped, just behind what is wrong.
-    #[error("line {line}, column {column}: {reason}")]
-    Syntax { line: usize, column: usize, reason: String },
-    #[error("line {line}: {reason}")]
-    Record { line: usize, reason: String },
+    /// In one place.
+    #[error("line {}, column {}: {reason}", .position.line, .position.column)]
+    At { position: Position, reason: String },
     #[error("the file is larger than {MAX_SIZE} bytes, and a packet holds no more than 1000 bytes of records")]
     TooLarge,
     #[error("the file holds no records")]
     Empty,
+}
+
+/// Where something begins. Lines and columns count from one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    line: usize,
+    column: usize,
+}
+
+impl Position {
+    fn error(self, reason: impl Into<String>) -> ZoneFileError {
+        ZoneFileError::At { position: self, reason: reason.into() }
+    }
 }
 
 /// Reads a zone file whose origin is `key`. Records are returned in the order of the file, each once.
@@ -51,95 +65,182 @@ pub(crate) fn parse(text: &[u8], key: &PublicKey) -> Result<Vec<ZoneRecord>, Zon
     if text.len() > MAX_SIZE {
         return Err(ZoneFileError::TooLarge);
     }
-    let text = plain(text);
-    let mut file = Zonefile::from(text.as_slice());
-    file.set_origin(apex(key));
-    file.set_default_class(Class::IN);
-    let mut records: Vec<ZoneRecord> = Vec::new();
-    while let Some(entry) = file.next_entry().map_err(|error| syntax_error(&error.to_string(), &text))? {
-        let line = line_at(&text, file.current_offset());
-        let record = match entry {
-            Entry::Record(record) => {
-                in_zone(record, key).map_err(|reason| ZoneFileError::Record { line, reason })?
+    // Some editors begin UTF-8 with a mark.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let apex = apex(key);
+    let mut zone = Zone { key, origin: apex, owner: None, default_ttl: None, last_ttl: None, records: Vec::new() };
+    for entry in lexer::entries(text)? {
+        zone.take(&entry)?;
+    }
+    if zone.records.is_empty() { Err(ZoneFileError::Empty) } else { Ok(zone.records) }
+}
+
+/// What the entries so far come to.
+struct Zone<'a> {
+    key: &'a PublicKey,
+    origin: Name<Bytes>,
+    /// Of the record before.
+    owner: Option<Name<Bytes>>,
+    /// `$TTL`.
+    default_ttl: Option<u32>,
+    /// Of the last record that has one of its own.
+    last_ttl: Option<u32>,
+    records: Vec<ZoneRecord>,
+}
+
+impl Zone<'_> {
+    fn take(&mut self, entry: &Entry) -> Result<(), ZoneFileError> {
+        let directive = entry.tokens.first().filter(|_| !entry.indented).and_then(Token::word);
+        match directive.filter(|word| word.starts_with('$')) {
+            Some(word) => self.directive(&word, &entry.tokens),
+            None => self.record(entry),
+        }
+    }
+
+    fn directive(&mut self, word: &str, tokens: &[Token]) -> Result<(), ZoneFileError> {
+        let origin = self.origin.clone();
+        let mut tokens = Tokens::new(tokens, &origin);
+        let mut read = || {
+            tokens.next()?;
+            match word.to_ascii_uppercase().as_str() {
+                "$ORIGIN" => self.origin = tokens.scan_name()?,
+                "$TTL" => self.default_ttl = Some(ttl(tokens.next()?).ok_or(Unexpected(EXPECTED_TTL))??),
+                "$INCLUDE" => {
+                    return Err(Unexpected("$INCLUDE is not supported: put its records into this file"));
+                }
+                _ => return Err(Unexpected("expected $ORIGIN or $TTL")),
             }
-            Entry::Include { .. } => {
-                let reason = "$INCLUDE is not supported: put the records into this file".to_string();
-                return Err(ZoneFileError::Record { line, reason });
+            expect_end(&mut tokens)
+        };
+        read().map_err(|error| tokens.error(error))
+    }
+
+    fn record(&mut self, entry: &Entry) -> Result<(), ZoneFileError> {
+        let origin = self.origin.clone();
+        let mut tokens = Tokens::new(&entry.tokens, &origin);
+        let owner = match &self.owner {
+            Some(owner) if entry.indented => owner.clone(),
+            None if entry.indented => {
+                let reason = "a line that begins with white space continues the owner before it; there is none";
+                return Err(tokens.error(Unexpected(reason)));
+            }
+            _ => {
+                let owner = tokens.scan_name().map_err(|error| tokens.error(error))?;
+                let position = entry.tokens.first().map_or(START, |token| token.position);
+                owner_in_zone(&owner, self.key).map_err(|reason| position.error(reason))?
             }
         };
-        if !records.contains(&record) {
-            records.push(record);
+        self.owner = Some(owner.clone());
+        let (ttl, data) = self.ttl_and_data(&mut tokens).map_err(|error| tokens.error(error))?;
+        let record = Record::new(owner, Class::IN, Ttl::from_secs(ttl), data);
+        if !self.records.contains(&record) {
+            self.records.push(record);
         }
+        Ok(())
     }
-    if records.is_empty() { Err(ZoneFileError::Empty) } else { Ok(records) }
+
+    fn ttl_and_data(
+        &mut self,
+        tokens: &mut Tokens<'_>,
+    ) -> Result<(u32, ZoneRecordData<Bytes, Name<Bytes>>), Unexpected> {
+        let (own_ttl, record_type) = ttl_class_and_type(tokens)?;
+        self.last_ttl = own_ttl.or(self.last_ttl);
+        let ttl = own_ttl.or(self.default_ttl).or(self.last_ttl).unwrap_or(DEFAULT_TTL);
+        let data = ZoneRecordData::scan(record_type, tokens)?;
+        expect_end(tokens)?;
+        if !is_well_formed(record_type, &data) {
+            return Err(Unexpected("the data do not follow the format of their type"));
+        }
+        Ok((ttl, data))
+    }
 }
+
+const START: Position = Position { line: 1, column: 1 };
+
+const EXPECTED_TTL: &str = "expected a TTL: seconds, or for example 1h30m";
 
 /// The name that the zone of `key` starts at.
-pub(crate) fn apex(key: &PublicKey) -> Name<Bytes> {
-    let mut builder = NameBuilder::new_bytes();
-    // A key is a label of 52 characters, so neither of these can fail.
-    let _ = builder.append_label(key.to_z32().as_bytes());
-    builder.into_name().unwrap_or_else(|_| Name::root_bytes())
+fn apex(key: &PublicKey) -> Name<Bytes> {
+    let mut name = NameBuilder::new_bytes();
+    // A key is one label of 52 characters, so neither of these can fail.
+    let _ = name.append_label(key.to_z32().as_bytes());
+    name.into_name().unwrap_or_else(|_| Name::root_bytes())
 }
 
-/// Prepares the text for the scanner, which takes ASCII only and no last line without an end: text editors write
-/// UTF-8, some with a mark in front.
-fn plain(text: &[u8]) -> Vec<u8> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut plain = Vec::with_capacity(text.len() + 1);
-    let mut escaped = false;
-    for &byte in text {
-        if byte.is_ascii() {
-            plain.push(byte);
-        } else {
-            if !escaped {
-                plain.push(b'\\');
-            }
-            plain.extend_from_slice(byte.to_string().as_bytes());
+/// A TTL and a class may stand before the type, in either order.
+fn ttl_class_and_type(tokens: &mut Tokens<'_>) -> Result<(Option<u32>, Rtype), Unexpected> {
+    let (mut found_ttl, mut found_class) = (None, false);
+    loop {
+        let token = tokens.next()?;
+        let word = token.word().unwrap_or_default();
+        if let Ok(record_type) = word.parse::<Rtype>() {
+            return match record_type.to_int() {
+                // OPT, and the range of types that only questions have (RFC 6895 section 3.1).
+                0 | 41 | 128..=255 => Err(Unexpected("records of this type cannot be stored in a zone")),
+                _ => Ok((found_ttl, record_type)),
+            };
         }
-        escaped = byte == b'\\' && !escaped;
+        match (ttl(token), word.parse()) {
+            (Some(ttl), _) if found_ttl.is_none() => found_ttl = Some(ttl?),
+            (None, Ok(Class::IN)) if !found_class => found_class = true,
+            (None, Ok(Class::IN)) | (Some(_), _) => return Err(Unexpected("expected a record type")),
+            (None, Ok(_)) => return Err(Unexpected("expected the class IN")),
+            (None, Err(_)) => return Err(Unexpected("expected a TTL, the class IN or a record type")),
+        }
     }
-    plain.push(b'\n');
-    plain
 }
 
-fn in_zone(record: ScannedRecord, key: &PublicKey) -> Result<ZoneRecord, String> {
-    let owner = owner_in_zone(record.owner(), key)?;
-    if record.ttl().as_secs() > MAX_TTL {
-        return Err(format!("the TTL is over {MAX_TTL} seconds"));
+/// A number of seconds, or numbers with units as other zone-file readers take them. `None` where it is neither.
+fn ttl(token: &Token) -> Option<Result<u32, Unexpected>> {
+    let word = token.word()?;
+    let mut total = Some(0_u32);
+    let mut rest = word.as_str();
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, unit) = rest.split_at_checked(digits).filter(|(number, _)| !number.is_empty())?;
+        let mut unit = unit.chars();
+        let seconds = match unit.next().map(|unit| unit.to_ascii_lowercase()) {
+            None if number.len() == word.len() => 1,
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            Some('w') => 604_800,
+            None | Some(_) => return None,
+        };
+        let value = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds));
+        total = total.zip(value).and_then(|(total, value)| total.checked_add(value));
+        rest = unit.as_str();
     }
-    if !reads_back(record.data()) {
-        return Err("the data hold a name with an empty label: are there two dots in a row?".to_string());
-    }
-    let ttl = Ttl::from_secs(record.ttl().as_secs());
-    Ok(Record::new(owner, record.class(), ttl, record.into_data()))
+    let total = total.filter(|&total| total <= MAX_TTL);
+    (!word.is_empty()).then(|| total.ok_or(Unexpected("the TTL is over 2147483647 seconds")))
 }
 
-fn owner_in_zone(owner: &impl ToName, key: &PublicKey) -> Result<Name<Bytes>, String> {
-    let mut labels: Vec<&Label> = owner.iter_labels().collect();
-    // The root label, which every name ends in, and no other.
-    if labels.pop().is_none_or(|label| !label.is_root()) || labels.iter().any(|label| label.is_root()) {
-        return Err("the owner has an empty label: are there two dots in a row?".to_string());
+fn expect_end(tokens: &mut Tokens<'_>) -> Result<(), Unexpected> {
+    match tokens.next() {
+        Ok(_) => Err(Unexpected::trailing_tokens()),
+        Err(_) => Ok(()),
     }
+}
+
+/// Holds an owner to the zone of `key`, and gives it its usual spelling.
+fn owner_in_zone(owner: &Name<Bytes>, key: &PublicKey) -> Result<Name<Bytes>, String> {
+    let mut labels: Vec<&Label> = owner.iter().filter(|label| !label.is_root()).collect();
     if !labels.pop().is_some_and(|label| is_key(label, key)) {
         return Err(format!(
-            "the owner is outside of the zone: its name must end in \"{key}.\", or be relative (without a dot at \
-             the end)"
+            "the name is outside of the zone: it must end in \"{key}.\", or be relative (no dot at the end)"
         ));
     }
     if labels.last().is_some_and(|label| is_key(label, key)) {
-        return Err("the owner ends in the key twice: a name that is written with its key needs a dot at the end"
-            .to_string());
+        return Err("the name ends in the key twice: written with its key, it needs a dot at the end".to_string());
     }
     let mut name = NameBuilder::new_bytes();
-    let key = key.to_z32();
     labels
         .iter()
-        .map(|label| label.to_canonical())
-        .try_for_each(|label| name.append_label(label.as_slice()))
-        .and_then(|()| name.append_label(key.as_bytes()))
+        .try_for_each(|label| name.append_label(label.to_canonical().as_slice()))
+        .and_then(|()| name.append_label(key.to_z32().as_bytes()))
         .and_then(|()| name.into_name())
-        .map_err(|_| "the owner is longer than 255 bytes".to_string())
+        .map_err(|_| "the name is longer than 255 bytes".to_string())
 }
 
 /// Whether a label is one of the spellings of `key`: any case, and any value of the last character's unused bits.
@@ -150,55 +251,14 @@ fn is_key(label: &Label, key: &PublicKey) -> bool {
     text.len() == 52 && PublicKey::try_from(text.to_ascii_lowercase()).is_ok_and(|found| found == *key)
 }
 
-/// The scanner lets an empty label inside a name pass, which would end that name early in the message. Such data do
-/// not survive being written and read.
-fn reads_back(data: &ScannedRecordData) -> bool {
+/// Whether data that may have been given as bytes are what their type says.
+fn is_well_formed(record_type: Rtype, data: &ZoneRecordData<Bytes, Name<Bytes>>) -> bool {
     let mut bytes = Vec::new();
     let Ok(()) = data.compose_rdata(&mut bytes);
     let mut parser = Parser::from_ref(bytes.as_slice());
-    ZoneRecordData::<&[u8], ParsedName<&[u8]>>::parse_rdata(data.rtype(), &mut parser)
+    ZoneRecordData::<&[u8], ParsedName<&[u8]>>::parse_rdata(record_type, &mut parser)
         .is_ok_and(|read| read.is_some() && parser.remaining() == 0)
 }
-
-/// The line that lies `offset` bytes into the scanner's buffer, which has one byte before the text.
-fn line_at(text: &[u8], offset: usize) -> usize {
-    text.iter().take(offset.saturating_sub(1)).filter(|&&byte| byte == b'\n').count() + 1
-}
-
-/// Puts the scanner's message, `LINE:COLUMN: TEXT`, into our words.
-fn syntax_error(message: &str, text: &[u8]) -> ZoneFileError {
-    let mut parts = message.splitn(3, ':');
-    let mut number = || parts.next().and_then(|part| part.trim().parse().ok()).unwrap_or(0_usize);
-    let (line, column) = (number(), number());
-    let reason = parts.next().unwrap_or(message).trim();
-    if line > line_at(text, text.len()) {
-        let reason = "the file ends inside a record: is a parenthesis or a quote open?".to_string();
-        return ZoneFileError::Record { line: line_at(text, text.len()), reason };
-    }
-    let reason = EXPLANATIONS
-        .iter()
-        .find_map(|&(start, explanation)| reason.starts_with(start).then_some(explanation))
-        .unwrap_or(reason);
-    ZoneFileError::Syntax { line, column, reason: reason.to_string() }
-}
-
-/// How the scanner's messages begin, and what to say instead. Those that would repeat a part of the text are here.
-const EXPLANATIONS: [(&str, &str); 14] = [
-    ("expected rtype", "expected a TTL in seconds, the class IN or a record type"),
-    ("expected decimal number", "expected a number (a TTL is a number of seconds, without a unit)"),
-    ("unexpected end of entry", "expected more before the end of the line"),
-    ("trailing tokens", "expected the end of the record, found more"),
-    ("unbalanced parens", "a parenthesis is closed that was not opened"),
-    ("missing last owner", "a line that begins with a space continues the owner before it, and there is none"),
-    ("bad charstr", "expected a character string of at most 255 bytes"),
-    ("bad name", "expected a domain name: labels of at most 63 bytes, 255 in all, none empty"),
-    ("bad symbol", "expected printable characters; write any other byte as \\DDD"),
-    ("bad UTF-8", "expected printable characters; write any other byte as \\DDD"),
-    ("different class", "expected the class IN"),
-    ("unknown control", "expected $ORIGIN or $TTL after the dollar sign"),
-    ("unknown record type with", "the data of this type have no text form: write them as \\# LENGTH HEXADECIMAL"),
-    ("generic data has incorrect length", "the data are not as long as the number after \\# says"),
-];
 
 #[cfg(test)]
 mod tests;

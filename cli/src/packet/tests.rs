@@ -38,11 +38,8 @@ fn pkarr_reads_what_is_signed() {
         x DNAME www\n@ SOA www www 1 2 3 4 5\n4 PTR www\nx TYPE65280 \\# 4 0A000001\n* TXT \"a b\" c\n";
     let dns = composed(text).unwrap();
     let packet = SignedPacket::sign(&keypair(), 1, &dns).unwrap();
-    let mut bytes = packet.key().to_bytes().to_vec();
-    bytes.extend_from_slice(&packet.to_item().signature()[..]);
-    bytes.extend_from_slice(&1_u64.to_be_bytes());
-    bytes.extend_from_slice(&dns);
-    let read = pkarr::SignedPacket::try_from(bytes.as_slice()).unwrap();
+    let payload = [packet.to_item().signature().as_slice(), &1_u64.to_be_bytes(), &dns].concat();
+    let read = pkarr::SignedPacket::from_relay_payload(packet.key(), &payload.into()).unwrap();
     assert_eq!(read.all_resource_records().count(), 15);
     assert_eq!(read.resource_records("www").count(), 1);
     assert_eq!(pkdns::message::read_records(&dns).len(), 15);
