@@ -14,4 +14,5 @@ pub mod service;
 pub mod signed_packet;
 pub mod single_flight;
 pub mod telemetry;
+pub mod testnet;
 pub mod transport;
