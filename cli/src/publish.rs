@@ -98,7 +98,9 @@ impl Arguments {
                 }
                 (seed, zone)
             }
-            (Some(_), Some(_)) => usage(TooManyValues, "there are more files than a seed file and a zone file"),
+            (Some(_), Some(_)) => {
+                usage(TooManyValues, "there are more files than a seed file and a zone file")
+            }
             _ => usage(
                 MissingRequiredArgument,
                 "publish needs a seed file and a zone file: pkdns-cli publish SEEDFILE ZONEFILE",

@@ -55,7 +55,11 @@ pub(crate) fn run(arguments: &Arguments, network: &network::Arguments) -> Result
         })?;
         let now = now();
         let resolved = resolved(&packet, evidence, name, now)?;
-        if arguments.json { terminal::print_json(&resolved) } else { terminal::print(&report(&resolved, now)) }
+        if arguments.json {
+            terminal::print_json(&resolved)
+        } else {
+            terminal::print(&report(&resolved, now))
+        }
     })
 }
 
@@ -67,8 +71,7 @@ fn resolved(
 ) -> Result<Resolved, Failure> {
     let all = records::read(packet.dns(), packet.key());
     let count = all.len();
-    let records: Vec<_> =
-        all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
+    let records: Vec<_> = all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
     if records.is_empty() && !name.is_apex {
         return Err(Failure::Failed(format!(
             "there is no {} in the packet of its key, signed {}, which holds {count} records of other names",
@@ -187,7 +190,10 @@ mod tests {
         let Err(Failure::Failed(message)) = resolved(&packet, EVIDENCE, &name, packet.timestamp()) else {
             panic!("found mail");
         };
-        assert!(message.starts_with(&format!("there is no mail.{} in the packet", packet.key())), "{message}");
+        assert!(
+            message.starts_with(&format!("there is no mail.{} in the packet", packet.key())),
+            "{message}"
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use exchange::{ExchangeError, Exchanger, Flags};
 pub use loops::is_own_address;
 
 use crate::{
-    message::{Message, Question},
+    message::{Message, Question, address},
     single_flight::{FlightError, SingleFlight},
 };
 use loops::LoopProbes;
@@ -229,19 +229,6 @@ fn addresses_in(answers: &[Record], name: &Name) -> Vec<IpAddr> {
     }
     let records = answers.iter().filter(|record| owners.contains(&record.name));
     records.filter_map(|record| address(&record.data)).collect()
-}
-
-/// A message keeps the data of addresses as bytes.
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::Unknown { code: RecordType::A, rdata } => {
-            Some(IpAddr::from(<[u8; 4]>::try_from(rdata.anything.as_slice()).ok()?))
-        }
-        RData::Unknown { code: RecordType::AAAA, rdata } => {
-            Some(IpAddr::from(<[u8; 16]>::try_from(rdata.anything.as_slice()).ok()?))
-        }
-        other => other.ip_addr(),
-    }
 }
 
 fn target(record: &Record) -> Option<Name> {

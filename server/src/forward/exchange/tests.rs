@@ -297,6 +297,7 @@ async fn records_of_any_type_pass_byte_for_byte() {
         ("host.example.com.", 44, [4, 2].repeat(17)),
         ("example.com.", 39, b"\x03New\x07Example\x00".to_vec()),
         ("example.com.", 65280, (0..=255).collect()),
+        ("example.com.", 65280, Vec::new()),
         ("example.com.", 65, b"\x00\x01\x00\x00\x02\x00\x00".to_vec()),
         // RRSIG: its signer's name is not lower-cased, since the signature covers other bytes than we could make.
         (
