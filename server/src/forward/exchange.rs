@@ -184,7 +184,8 @@ async fn ask_over_tcp(
     match request.compare(&response) {
         Match::None => Err(ExchangeError::Malformed),
         Match::Exact | Match::OtherSpelling | Match::BareRefusal => {
-            read(&mut response).ok_or(ExchangeError::Malformed)
+            // There is nothing left to ask a server that cuts an answer here too.
+            read(&mut response).filter(|message| !message.truncated).ok_or(ExchangeError::Malformed)
         }
     }
 }
