@@ -175,7 +175,8 @@ async fn a_cut_answer_is_asked_for_again_over_tcp() {
     let text = [[255; 256].as_slice(), &[255; 256], &[255; 256], &[255; 256]].concat();
     let long = text.clone();
     let server = Scripted::start(move |received| match received.is_tcp {
-        false => vec![received.response().truncated().0],
+        // Cut in the middle of a record.
+        false => vec![received.response().truncated().record(16, &long).with(|bytes| bytes.truncate(512)).0],
         true => vec![received.response().record(16, &long).record(16, &long).record(16, &long).0],
     })
     .await;
