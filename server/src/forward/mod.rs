@@ -109,7 +109,7 @@ impl Forwarder {
         self.upstreams.loop_probes.recognise(question)
     }
 
-    /// Looks for loops now and every minute, until `shutdown`. Call once the server listens.
+    /// Looks for loops now and every minute, until `shutdown`; logs an upstream once when it begins to loop. Call once the server listens.
     pub async fn watch_for_loops(&self, shutdown: CancellationToken) {
         let watch = async {
             loop {
@@ -201,9 +201,12 @@ impl Upstreams {
         };
         let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
         let deadline = Instant::now() + LOOP_PROBE_TIME;
-        // What the answer is, or whether there is one, says nothing about loops.
-        let _ = self.exchanger.exchange(upstream.address, &probe, flags, deadline).await;
+        let result = self.exchanger.exchange(upstream.address, &probe, flags, deadline).await;
         let is_looping = self.loop_probes.came_back(index);
+        if !is_looping && matches!(result, Err(ExchangeError::Busy | ExchangeError::Predictable)) {
+            // Nothing was sent, so that nothing is known.
+            return;
+        }
         match (upstream.is_looping.swap(is_looping, Ordering::Relaxed), is_looping) {
             (false, true) => error!(
                 "upstream {} sends our questions back to us: set fallback_dns to a resolver that does not forward here",
