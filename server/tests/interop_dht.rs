@@ -1,6 +1,6 @@
 //! The client of the DHT against a network of libtorrent nodes: another implementation, and the most common one.
 //!
-//! Needs Python 3 with the `libtorrent` module. Without it the tests say so and pass, unless `CI=true`.
+//! Needs Python 3 with the `libtorrent` module: `$PYTHON`, or `python3`. Without it the tests say so and pass, unless `CI=true`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -44,7 +44,7 @@ impl Libtorrent {
             let missing = "no Python 3 with the libtorrent module: install Debian's python3-libtorrent or PyPI's libtorrent";
             assert!(env::var("CI").as_deref() != Ok("true"), "{missing}");
             // Not through `eprintln!`, which is only shown when a test fails.
-            writeln!(io::stderr(), "SKIPPED: {missing}").unwrap();
+            io::stderr().write_all(format!("SKIPPED: {missing}\n").as_bytes()).unwrap();
             return None;
         };
         let mut command = Command::new(python);
@@ -102,7 +102,8 @@ impl Drop for Libtorrent {
 }
 
 fn python_with_libtorrent() -> Option<String> {
-    let candidates = env::var("PYTHON").into_iter().chain(["python3".into(), "/usr/bin/python3".into()]);
+    let usual = || vec!["python3".to_owned(), "/usr/bin/python3".to_owned()];
+    let candidates = env::var("PYTHON").map_or_else(|_| usual(), |python| vec![python]);
     candidates.into_iter().find(|python| {
         let mut import = Command::new(python);
         import.args(["-c", "import libtorrent"]).stdout(Stdio::null()).stderr(Stdio::null());
