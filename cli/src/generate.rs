@@ -29,7 +29,9 @@ struct Generated<'a> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.out.as_deref() == Some(Path::new("-")) {
-        return Err(Failure::Failed("a seed is only ever written to a file: name one with --out".to_string()));
+        return Err(Failure::Failed(
+            "a seed is only ever written to a file: name one with --out".to_string(),
+        ));
     }
     let keypair = seed::random()?;
     let file = arguments.out.clone().unwrap_or_else(|| seed::default_path(&keypair));

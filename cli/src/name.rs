@@ -24,7 +24,9 @@ pub(crate) struct PublicName {
 pub(crate) enum NameError {
     #[error("this is not a domain name")]
     Malformed,
-    #[error("the name must end in a public key of {KEY_LENGTH} characters, with or without \".key\" after it")]
+    #[error(
+        "the name must end in a public key of {KEY_LENGTH} characters, with or without \".key\" after it"
+    )]
     NoKey,
     #[error("the last label has the form of a public key, but is not a valid one: is there a typing error?")]
     InvalidKey,

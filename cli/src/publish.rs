@@ -17,7 +17,7 @@ use pkdns::{
 use serde::Serialize;
 
 use crate::{
-    failure::Failure,
+    failure::{EXIT_CODES, Failure},
     network, packet,
     records::{self, TextRecord},
     seed,
@@ -32,6 +32,7 @@ use crate::{
 /// key itself. What the DHT holds is read first and never replaced by something older. Nodes forget after a few hours,
 /// so publish again at least every hour or so to keep the zone alive.
 #[derive(Args)]
+#[command(after_help = EXIT_CODES)]
 #[command(override_usage = "pkdns-cli publish [OPTIONS] SEEDFILE ZONEFILE\n       \
                             pkdns-cli publish [OPTIONS] --seed FILE --zone-file FILE")]
 pub(crate) struct Arguments {
@@ -68,7 +69,7 @@ struct Published {
     removed: Vec<TextRecord>,
 }
 
-pub(crate) fn run(arguments: &Arguments, network: &network::Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
     let keypair = seed::keypair(&seed)?;
     let dns = read_zone(&zone, &keypair.public_key())?;
@@ -98,7 +99,9 @@ impl Arguments {
                 }
                 (seed, zone)
             }
-            (Some(_), Some(_)) => usage(TooManyValues, "there are more files than a seed file and a zone file"),
+            (Some(_), Some(_)) => {
+                usage(TooManyValues, "there are more files than a seed file and a zone file")
+            }
             _ => usage(
                 MissingRequiredArgument,
                 "publish needs a seed file and a zone file: pkdns-cli publish SEEDFILE ZONEFILE",

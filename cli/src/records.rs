@@ -80,7 +80,10 @@ fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
 }
 
 fn data(record: &ParsedRecord<'_, [u8]>) -> String {
-    match record.to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>().map(|record| record.map(Record::into_data)) {
+    match record
+        .to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>()
+        .map(|record| record.map(Record::into_data))
+    {
         Ok(Some(ZoneRecordData::Svcb(data))) => {
             service(data.priority(), data.target(), data.params().as_slice())
         }

@@ -8,7 +8,7 @@ use pkdns::{
 use serde::Serialize;
 
 use crate::{
-    failure::Failure,
+    failure::{EXIT_CODES, Failure},
     name::{self, PublicName},
     network,
     records::{self, TextRecord},
@@ -18,6 +18,7 @@ use crate::{
 
 /// Look up the records of a key, or of a name in its zone, on the DHT
 #[derive(Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// KEY, KEY.key, NAME.KEY or pk:KEY, in any case
     #[arg(value_parser = name::parse)]
@@ -41,7 +42,7 @@ struct Resolved {
     records: Vec<TextRecord>,
 }
 
-pub(crate) fn run(arguments: &Arguments, network: &network::Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     network::block_on(async {
         terminal::progress("searching the DHT…");
         let dht = network.join().await?;
@@ -55,7 +56,11 @@ pub(crate) fn run(arguments: &Arguments, network: &network::Arguments) -> Result
         })?;
         let now = now();
         let resolved = resolved(&packet, evidence, name, now)?;
-        if arguments.json { terminal::print_json(&resolved) } else { terminal::print(&report(&resolved, now)) }
+        if arguments.json {
+            terminal::print_json(&resolved)
+        } else {
+            terminal::print(&report(&resolved, now))
+        }
     })
 }
 
@@ -67,8 +72,7 @@ fn resolved(
 ) -> Result<Resolved, Failure> {
     let all = records::read(packet.dns(), packet.key());
     let count = all.len();
-    let records: Vec<_> =
-        all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
+    let records: Vec<_> = all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
     if records.is_empty() && !name.is_apex {
         return Err(Failure::Failed(format!(
             "there is no {} in the packet of its key, signed {}, which holds {count} records of other names",
@@ -187,7 +191,10 @@ mod tests {
         let Err(Failure::Failed(message)) = resolved(&packet, EVIDENCE, &name, packet.timestamp()) else {
             panic!("found mail");
         };
-        assert!(message.starts_with(&format!("there is no mail.{} in the packet", packet.key())), "{message}");
+        assert!(
+            message.starts_with(&format!("there is no mail.{} in the packet", packet.key())),
+            "{message}"
+        );
     }
 
     #[test]

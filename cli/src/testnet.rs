@@ -70,7 +70,9 @@ impl Running {
         let (bootstrap, entrance) = match port {
             Some(port) => {
                 let entrance = entrance(port, &network.bootstrap()).await.map_err(|error| {
-                    Failure::Failed(format!("cannot use UDP port {port}: {error}. Choose another with --port"))
+                    Failure::Failed(format!(
+                        "cannot use UDP port {port}: {error}. Choose another with --port"
+                    ))
                 })?;
                 (format!("{}:{port}", Ipv4Addr::LOCALHOST), Some(entrance))
             }

@@ -41,7 +41,9 @@ pub(crate) enum ZoneFileError {
     /// In one place.
     #[error("line {}, column {}: {reason}", .position.line, .position.column)]
     At { position: Position, reason: String },
-    #[error("the file is larger than {MAX_SIZE} bytes, and a packet holds no more than 1000 bytes of records")]
+    #[error(
+        "the file is larger than {MAX_SIZE} bytes, and a packet holds no more than 1000 bytes of records"
+    )]
     TooLarge,
     #[error("the file holds no records")]
     Empty,
@@ -68,7 +70,8 @@ pub(crate) fn parse(text: &[u8], key: &PublicKey) -> Result<Vec<ZoneRecord>, Zon
     // Some editors begin UTF-8 with a mark.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let apex = apex(key);
-    let mut zone = Zone { key, origin: apex, owner: None, default_ttl: None, last_ttl: None, records: Vec::new() };
+    let mut zone =
+        Zone { key, origin: apex, owner: None, default_ttl: None, last_ttl: None, records: Vec::new() };
     for entry in lexer::entries(text)? {
         zone.take(&entry)?;
     }
@@ -121,7 +124,8 @@ impl Zone<'_> {
         let owner = match &self.owner {
             Some(owner) if entry.indented => owner.clone(),
             None if entry.indented => {
-                let reason = "a line that begins with white space continues the owner before it; there is none";
+                let reason =
+                    "a line that begins with white space continues the owner before it; there is none";
                 return Err(tokens.error(Unexpected(reason)));
             }
             _ => {
@@ -232,7 +236,9 @@ fn owner_in_zone(owner: &Name<Bytes>, key: &PublicKey) -> Result<Name<Bytes>, St
         ));
     }
     if labels.last().is_some_and(|label| is_key(label, key)) {
-        return Err("the name ends in the key twice: written with its key, it needs a dot at the end".to_string());
+        return Err(
+            "the name ends in the key twice: written with its key, it needs a dot at the end".to_string()
+        );
     }
     let mut name = NameBuilder::new_bytes();
     labels

@@ -37,7 +37,8 @@ fn parameter(key: u16, value: &[u8]) -> String {
 }
 
 fn name(key: u16) -> String {
-    let names = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"];
+    let names =
+        ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"];
     names.get(usize::from(key)).map_or_else(|| format!("key{key}"), |name| (*name).to_string())
 }
 

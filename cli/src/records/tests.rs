@@ -67,10 +67,8 @@ fn data_that_do_not_follow_their_type_are_shown_as_bytes() {
 #[test]
 fn json_names_what_a_record_consists_of() {
     let records = read(&message(&[b"www", key().to_z32().as_bytes()], 1, &[192, 0, 2, 1]), &key());
-    let expected = format!(
-        "[{{\"name\":\"www.{}.\",\"ttl\":60,\"type\":\"A\",\"data\":\"192.0.2.1\"}}]",
-        key()
-    );
+    let expected =
+        format!("[{{\"name\":\"www.{}.\",\"ttl\":60,\"type\":\"A\",\"data\":\"192.0.2.1\"}}]", key());
     assert_eq!(serde_json::to_string(&records).unwrap(), expected);
 }
 

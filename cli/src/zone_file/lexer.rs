@@ -76,7 +76,8 @@ impl Lexer<'_> {
                 }
                 b')' => {
                     self.next();
-                    open.pop().ok_or_else(|| position.error("a parenthesis is closed that was not opened"))?;
+                    open.pop()
+                        .ok_or_else(|| position.error("a parenthesis is closed that was not opened"))?;
                 }
                 _ => {
                     let quoted = byte == b'"';
@@ -106,7 +107,9 @@ impl Lexer<'_> {
             match byte {
                 b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' | b'"' => break,
                 _ if byte.is_ascii_control() => {
-                    return Err(self.position.error("expected printable characters; write any other as \\DDD"));
+                    return Err(self
+                        .position
+                        .error("expected printable characters; write any other as \\DDD"));
                 }
                 _ => symbols.extend(self.symbol()?),
             }

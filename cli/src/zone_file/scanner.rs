@@ -169,7 +169,8 @@ impl Scanner for Tokens<'_> {
     }
 
     fn scan_name(&mut self) -> Result<Name<Bytes>, Unexpected> {
-        const TOO_LONG: Unexpected = Unexpected("a label is longer than 63 bytes, or the name longer than 255");
+        const TOO_LONG: Unexpected =
+            Unexpected("a label is longer than 63 bytes, or the name longer than 255");
         let symbols = self.next()?.symbols.as_slice();
         match symbols {
             [Symbol::Char('@')] => return Ok(self.origin.clone()),

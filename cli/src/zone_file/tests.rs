@@ -47,7 +47,8 @@ fn a_zone_file_with_everything_that_rfc_1035_allows_is_read() {
         shown(&text),
         [
             "@ 300 A 192.0.2.1".to_string(),
-            "@ 300 TXT \"one string\" \"two\" \"a \\\"quote\\\"; no comment\" \"back\\\\slash\" \"A\"".to_string(),
+            "@ 300 TXT \"one string\" \"two\" \"a \\\"quote\\\"; no comment\" \"back\\\\slash\" \"A\""
+                .to_string(),
             format!("www 60 CNAME {key}."),
             "mail 120 MX 10 mx.example.".to_string(),
             "* 300 AAAA 2001:db8::1".to_string(),
@@ -115,9 +116,7 @@ fn a_record_without_ttl_class_and_line_end_is_in_for_an_hour() {
 #[test]
 fn text_of_any_bytes_is_kept_and_a_mark_of_utf_8_is_not_text() {
     // TXT that is not UTF-8 once brought a publisher down (mistake 32).
-    assert_eq!(shown("\u{feff}www TXT \"caf\u{e9}\""), [
-        "www 3600 TXT \"caf\\195\\169\""
-    ]);
+    assert_eq!(shown("\u{feff}www TXT \"caf\u{e9}\""), ["www 3600 TXT \"caf\\195\\169\""]);
     assert_eq!(shown("www TXT \"\\255\\000\""), ["www 3600 TXT \"\\255\\000\""]);
     let records = parse(b"www TXT \"\xff\xfe\"", &key()).unwrap();
     let dns = packet::compose(&records, &key()).unwrap();
@@ -146,12 +145,10 @@ fn a_record_that_is_written_twice_is_published_once() {
 #[test]
 fn a_ttl_comes_from_the_record_or_from_the_file() {
     // RFC 2308 section 4: `$TTL` is for all that have none. Without it, the last one that was stated (RFC 1035).
-    assert_eq!(shown("a 60 A 192.0.2.1\nb A 192.0.2.1\n$TTL 1h30m\nc A 192.0.2.1\nd IN 1W2d3s A 192.0.2.1"), [
-        "a 60 A 192.0.2.1",
-        "b 60 A 192.0.2.1",
-        "c 5400 A 192.0.2.1",
-        "d 777603 A 192.0.2.1",
-    ]);
+    assert_eq!(
+        shown("a 60 A 192.0.2.1\nb A 192.0.2.1\n$TTL 1h30m\nc A 192.0.2.1\nd IN 1W2d3s A 192.0.2.1"),
+        ["a 60 A 192.0.2.1", "b 60 A 192.0.2.1", "c 5400 A 192.0.2.1", "d 777603 A 192.0.2.1",]
+    );
 }
 
 #[test]
@@ -266,13 +263,91 @@ fn lists_that_outgrow_a_message_are_errors() {
 /// Text that looks enough like a zone file to get deep into the scanner.
 fn like_a_zone_file() -> impl Strategy<Value = String> {
     const PIECES: &[&str] = &[
-        "@", "*", "www", ".", "..", "a.b", "a.b.", " ", "  ", "\t", "\n", "\r\n", ";", "(", ")", "\"", "\\", "\\#",
-        "\\046", "\\999", "\\1", "$ORIGIN", "$TTL", "$INCLUDE", "$", "IN", "CH", "300", "4294967296", "A", "AAAA",
-        "TXT", "CNAME", "MX", "NS", "SRV", "PTR", "SOA", "DNAME", "CAA", "TLSA", "SSHFP", "NAPTR", "HTTPS", "SVCB",
-        "TYPE65280", "TYPE1", "NSEC", "NSEC3", "DNSKEY", "DS", "RRSIG", "IPSECKEY", "OPENPGPKEY", "HINFO", "MINFO",
-        "RP", "ZONEMD", "CDS", "OPT", "TSIG", "ANY", "1.2.3.4", "2001:db8::1", "0", "4", "10", "0a000001", "zz",
-        "port=", "port=1", "alpn=h2", "alpn=\"h2,h3\"", "mandatory=port", "ipv4hint=1.2.3.4", "ech=AAAA", "key1",
-        "key65280=\"a b\"", "no-default-alpn", "dohpath=/q{?dns}", "issue", "aGVsbG8=", "\u{e9}", "\0", "\u{7f}",
+        "@",
+        "*",
+        "www",
+        ".",
+        "..",
+        "a.b",
+        "a.b.",
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r\n",
+        ";",
+        "(",
+        ")",
+        "\"",
+        "\\",
+        "\\#",
+        "\\046",
+        "\\999",
+        "\\1",
+        "$ORIGIN",
+        "$TTL",
+        "$INCLUDE",
+        "$",
+        "IN",
+        "CH",
+        "300",
+        "4294967296",
+        "A",
+        "AAAA",
+        "TXT",
+        "CNAME",
+        "MX",
+        "NS",
+        "SRV",
+        "PTR",
+        "SOA",
+        "DNAME",
+        "CAA",
+        "TLSA",
+        "SSHFP",
+        "NAPTR",
+        "HTTPS",
+        "SVCB",
+        "TYPE65280",
+        "TYPE1",
+        "NSEC",
+        "NSEC3",
+        "DNSKEY",
+        "DS",
+        "RRSIG",
+        "IPSECKEY",
+        "OPENPGPKEY",
+        "HINFO",
+        "MINFO",
+        "RP",
+        "ZONEMD",
+        "CDS",
+        "OPT",
+        "TSIG",
+        "ANY",
+        "1.2.3.4",
+        "2001:db8::1",
+        "0",
+        "4",
+        "10",
+        "0a000001",
+        "zz",
+        "port=",
+        "port=1",
+        "alpn=h2",
+        "alpn=\"h2,h3\"",
+        "mandatory=port",
+        "ipv4hint=1.2.3.4",
+        "ech=AAAA",
+        "key1",
+        "key65280=\"a b\"",
+        "no-default-alpn",
+        "dohpath=/q{?dns}",
+        "issue",
+        "aGVsbG8=",
+        "\u{e9}",
+        "\0",
+        "\u{7f}",
     ];
     proptest::collection::vec(
         prop_oneof![
@@ -282,7 +357,11 @@ fn like_a_zone_file() -> impl Strategy<Value = String> {
         0..40,
     )
     .prop_flat_map(|pieces| {
-        prop_oneof![Just(pieces.concat()), Just(pieces.join(" ")), Just(format!("www {}\n", pieces.join(" ")))]
+        prop_oneof![
+            Just(pieces.concat()),
+            Just(pieces.join(" ")),
+            Just(format!("www {}\n", pieces.join(" ")))
+        ]
     })
 }
 
