@@ -235,11 +235,11 @@ fn a_zone_that_cannot_be_published_is_refused_before_the_network_is_asked() {
 fn a_command_line_that_is_wrong_exits_with_2() {
     let directory = directory();
     for (arguments, message) in [
-        (["publish"].as_slice(), "publish needs a seed file and a zone file"),
-        (&["publish", "seed"], "publish needs a seed file and a zone file"),
-        (&["publish", "--zone-file", "zone"], "publish needs a seed file and a zone file"),
-        (&["publish", "seed", "zone", "more"], "more files than a seed file and a zone file"),
-        (&["publish", "--seed", "seed", "zone", "more"], "more files than a seed file and a zone file"),
+        (["publish"].as_slice(), "a seed file and a zone file are needed"),
+        (&["publish", "seed"], "a seed file and a zone file are needed"),
+        (&["publish", "--zone-file", "zone"], "a seed file and a zone file are needed"),
+        (&["publish", "seed", "zone", "more"], "only a seed file and a zone file can be given"),
+        (&["publish", "--seed", "seed", "zone", "more"], "only a seed file and a zone file can be given"),
         (&["publish", "-", "-"], "standard input cannot be both"),
         (&["resolve"], "required"),
         (&["resolve", "example.com"], "must end in a public key of 52 characters"),
@@ -250,6 +250,7 @@ fn a_command_line_that_is_wrong_exits_with_2() {
     ] {
         run(directory.path(), arguments).assert_failed(2, message);
     }
+    assert!(run(directory.path(), &["publish"]).err.contains("publish [OPTIONS] SEEDFILE ZONEFILE"));
     for arguments in [["--help"].as_slice(), &["publish", "--help"], &["resolve", "--help"]] {
         let help = run(directory.path(), arguments);
         assert!(help.code == 0 && help.out.contains("4  the DHT could not be reached"), "{}", help.out);
