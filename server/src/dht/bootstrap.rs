@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{DhtSettings, client::Nodes, node::Node};
+use super::{DhtSettings, node::Node, nodes::Nodes};
 
 /// Turns the host name of a bootstrap node into addresses. Never the system's resolver, which may be asking us.
 /// No addresses: try again later.
@@ -47,7 +47,7 @@ pub(super) async fn keep_joined(settings: DhtSettings, resolve_host: HostResolve
     loop {
         let joined = nodes.retain_healthy(PATIENCE).await;
         if joined >= wanted {
-            nodes.woken(CHECK_EVERY).await;
+            nodes.failure(CHECK_EVERY).await;
             continue;
         }
         if addresses.is_empty() {
