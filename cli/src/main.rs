@@ -26,7 +26,7 @@ use failure::{EXIT_CODES, Failure};
 #[command(version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
-    network: network::Arguments,
+    network: network::NetworkArguments,
     #[command(subcommand)]
     command: Command,
 }

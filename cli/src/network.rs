@@ -19,13 +19,13 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The network that is used.
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub(crate) struct NetworkArguments {
     /// DHT node to join through; give it again for more than one [default: those of the public Mainline DHT]
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     bootstrap: Vec<String>,
 }
 
-impl Arguments {
+impl NetworkArguments {
     /// Joins the DHT.
     pub(crate) async fn join(&self) -> Result<Dht, Failure> {
         let bootstrap = match self.bootstrap.as_slice() {

@@ -17,7 +17,7 @@ use pkdns::{
 use serde::Serialize;
 
 use crate::{
-    failure::Failure,
+    failure::{EXIT_CODES, Failure},
     network, packet,
     records::{self, TextRecord},
     seed,
@@ -32,6 +32,7 @@ use crate::{
 /// key itself. What the DHT holds is read first and never replaced by something older. Nodes forget after a few hours,
 /// so publish again at least every hour or so to keep the zone alive.
 #[derive(Args)]
+#[command(after_help = EXIT_CODES)]
 #[command(override_usage = "pkdns-cli publish [OPTIONS] SEEDFILE ZONEFILE\n       \
                             pkdns-cli publish [OPTIONS] --seed FILE --zone-file FILE")]
 pub(crate) struct Arguments {
@@ -68,7 +69,7 @@ struct Published {
     removed: Vec<TextRecord>,
 }
 
-pub(crate) fn run(arguments: &Arguments, network: &network::Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
     let keypair = seed::keypair(&seed)?;
     let dns = read_zone(&zone, &keypair.public_key())?;
@@ -90,7 +91,14 @@ impl Arguments {
         let mut files = self.files.iter();
         let mut next = |option: &Option<PathBuf>| option.clone().or_else(|| files.next().cloned());
         let (seed, zone) = (next(&self.seed), next(&self.zone_file));
-        let usage = |kind, message| -> ! { crate::Arguments::command().error(kind, message).exit() };
+        let usage = |kind, message| -> ! {
+            let mut command = crate::Arguments::command();
+            command.build();
+            match command.find_subcommand_mut("publish") {
+                Some(publish) => publish.error(kind, message).exit(),
+                None => command.error(kind, message).exit(),
+            }
+        };
         match (seed, zone) {
             (Some(seed), Some(zone)) if files.next().is_none() => {
                 if seed == Path::new("-") && zone == seed {
@@ -98,13 +106,8 @@ impl Arguments {
                 }
                 (seed, zone)
             }
-            (Some(_), Some(_)) => {
-                usage(TooManyValues, "there are more files than a seed file and a zone file")
-            }
-            _ => usage(
-                MissingRequiredArgument,
-                "publish needs a seed file and a zone file: pkdns-cli publish SEEDFILE ZONEFILE",
-            ),
+            (Some(_), Some(_)) => usage(TooManyValues, "only a seed file and a zone file can be given"),
+            _ => usage(MissingRequiredArgument, "a seed file and a zone file are needed"),
         }
     }
 }
@@ -219,6 +222,10 @@ fn report(published: &Published, command: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use pkdns::{dht::DhtSettings, testnet::LocalNetwork};
+
     use super::*;
 
     fn packet(timestamp: u64, text: &str) -> SignedPacket {
@@ -261,5 +268,22 @@ mod tests {
         let text = |records: &[TextRecord]| records.iter().map(TextRecord::to_string).collect::<Vec<_>>();
         assert_eq!(text(&added), ["new 3600 TXT \"x\"", "www 61 A 192.0.2.2"]);
         assert_eq!(text(&removed), ["old 3600 TXT \"x\"", "www 60 A 192.0.2.2"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_published_after_the_reading_is_not_replaced() {
+        let network = LocalNetwork::start(5).await.unwrap();
+        let settings = DhtSettings { bootstrap: network.bootstrap(), nodes: 1, ..DhtSettings::default() };
+        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
+        dht.ready(Duration::from_secs(10)).await.unwrap();
+        let [read, meanwhile, ours, late] = [(1, "a"), (2, "b"), (3, "c"), (2, "a")]
+            .map(|(time, text)| packet(time, &format!("@ TXT {text}")));
+
+        assert!(store(&dht, &read, None).await.is_ok());
+        assert!(store(&dht, &meanwhile, Some(&read)).await.is_ok());
+        assert!(matches!(store(&dht, &ours, Some(&read)).await, Err(Failure::NewerPacket(_))));
+        assert!(matches!(store(&dht, &late, Some(&read)).await, Err(Failure::NewerPacket(_))));
+        assert_eq!(dht.most_recent(ours.key()).await.unwrap().0, Some(meanwhile.clone()));
+        assert!(store(&dht, &ours, Some(&meanwhile)).await.is_ok());
     }
 }

@@ -8,7 +8,7 @@ use pkdns::{
 use serde::Serialize;
 
 use crate::{
-    failure::Failure,
+    failure::{EXIT_CODES, Failure},
     name::{self, PublicName},
     network,
     records::{self, TextRecord},
@@ -18,6 +18,7 @@ use crate::{
 
 /// Look up the records of a key, or of a name in its zone, on the DHT
 #[derive(Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// KEY, KEY.key, NAME.KEY or pk:KEY, in any case
     #[arg(value_parser = name::parse)]
@@ -41,7 +42,7 @@ struct Resolved {
     records: Vec<TextRecord>,
 }
 
-pub(crate) fn run(arguments: &Arguments, network: &network::Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     network::block_on(async {
         terminal::progress("searching the DHT…");
         let dht = network.join().await?;

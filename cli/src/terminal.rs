@@ -51,3 +51,14 @@ pub(crate) fn printable(text: &str) -> String {
     }
     safe
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_cannot_command_the_terminal() {
+        assert_eq!(printable("a \\\" b"), "a \\\" b");
+        assert_eq!(printable("\x1b[2J\r\n\u{9b}\u{202e}"), "\\027[2J\\013\\010\\194\\155\\226\\128\\174");
+    }
+}

@@ -33,6 +33,10 @@ use crate::{
 /// A lookup ends within this time of its call, waiting for its turn included.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(4);
 
+/// A lookup that comes before the DHT is joined waits this long for it: the first questions of a new server would
+/// fail for nothing otherwise.
+const JOIN_PATIENCE: Duration = Duration::from_millis(1500);
+
 /// How the DHT is joined.
 #[derive(Debug, Clone)]
 pub struct DhtSettings {
@@ -159,6 +163,7 @@ impl Network for Dht {
         found: mpsc::UnboundedSender<SignedPacket>,
     ) -> Result<Evidence, NetworkError> {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
+        self.ready(JOIN_PATIENCE).await?;
         let node = self.nodes.of(key)?;
         let turn = node.turn().await?;
         let newest = Newest::new(key.clone(), found);
