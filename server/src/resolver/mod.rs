@@ -298,7 +298,9 @@ impl Resolver {
             chain.answer.authentic = false;
         }
         chain.answer.extended_error = message.extended_error.clone();
-        let (links, target) = follow_aliases(&message.answers, name, |target| self.is_key_name(target));
+        // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
+        let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
+        let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
         if let Some(target) = target {
             chain.answer.authentic = false;
             chain.answer.additionals.clear();
