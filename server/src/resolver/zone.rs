@@ -120,11 +120,15 @@ impl Zone {
         while !self.exists(&encloser) && !encloser.is_root() {
             encloser = encloser.base_name();
         }
-        let wildcard = encloser.prepend_label(b"*".as_slice());
-        wildcard
-            .ok()
-            .and_then(|wildcard| self.lookup_node(&wildcard, name, record_type))
-            .unwrap_or(Lookup::NoName)
+        let Ok(wildcard) = encloser.prepend_label(b"*".as_slice()) else {
+            return Lookup::NoName;
+        };
+        match self.lookup_node(&wildcard, name, record_type) {
+            Some(found) => found,
+            // A wildcard that only has names below it covers others all the same, with nothing.
+            None if self.exists(&wildcard) => Lookup::NoData,
+            None => Lookup::NoName,
+        }
     }
 
     /// Answers from the records of `node`, given the name `owner`. `None` where there are none at all.
