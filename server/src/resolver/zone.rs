@@ -139,9 +139,11 @@ impl Zone {
             record.name = owner.clone();
             record
         };
-        let set: Vec<Record> =
+        let mut set: Vec<Record> =
             held.iter().filter(|record| record.record_type() == record_type).map(named).collect();
-        if !set.is_empty() {
+        // RFC 2181 section 5.2: TTLs that differ within a set count as the lowest.
+        if let Some(ttl) = set.iter().map(|record| record.ttl).min() {
+            set.iter_mut().for_each(|record| record.ttl = ttl);
             return Some(Lookup::Records(set));
         }
         // RFC 1034 section 3.6.2 lets nothing stand beside a CNAME, but at the apex people want both: the exact
