@@ -238,7 +238,7 @@ impl Resolver {
                     return Ok(Step::Follow(target));
                 }
                 records = self.0.rebind_protection.filter_key(records);
-                let soa = reply.soa.unwrap_or_else(|| zone.soa(self.0.negative_ttl));
+                let soa = reply.soa.map(negative::limit_ttl).unwrap_or_else(|| zone.soa(self.0.negative_ttl));
                 let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
                 chain.append(reply.code, records, authorities);
                 Ok(Step::Done)

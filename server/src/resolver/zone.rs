@@ -6,7 +6,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::{
     name::{Route, Suffixes, move_zone, zone_name},
-    negative::soa,
+    negative::{limit_ttl, soa},
 };
 use crate::{message::read_records, signed_packet::SignedPacket};
 
@@ -99,7 +99,7 @@ impl Zone {
     /// The SOA for answers that say no: the packet's own, or one made up. `negative_ttl` in seconds.
     pub fn soa(&self, negative_ttl: u32) -> Record {
         let own = self.set(&self.apex, RecordType::SOA).into_iter().next();
-        own.unwrap_or_else(|| soa(&self.apex, self.serial, negative_ttl))
+        own.map(limit_ttl).unwrap_or_else(|| soa(&self.apex, self.serial, negative_ttl))
     }
 
     /// The RRset at `name`, without aliases and wildcards.
