@@ -209,8 +209,10 @@ impl Resolver {
         }
         match zone.lookup(&own_name, query.question.record_type()) {
             Lookup::Records(records) => {
-                let records = records.into_iter().map(out).collect();
-                chain.append(ResponseCode::NoError, self.0.rebind_protection.filter_key(records), Vec::new());
+                let records: Vec<Record> = records.into_iter().map(out).collect();
+                let all = records.len();
+                let kept = self.0.rebind_protection.filter_key(records);
+                chain.append_kept(ResponseCode::NoError, all, kept, Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
@@ -229,7 +231,7 @@ impl Resolver {
                 }
                 let reply =
                     self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
-                let mut records: Vec<Record> = reply.answers.into_iter().map(&out).collect();
+                let records: Vec<Record> = reply.answers.into_iter().map(&out).collect();
                 let follow = reply
                     .target
                     .map(|target| name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target));
@@ -237,10 +239,11 @@ impl Resolver {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
                 }
-                records = self.0.rebind_protection.filter_key(records);
+                let all = records.len();
+                let kept = self.0.rebind_protection.filter_key(records);
                 let soa = reply.soa.map(negative::limit_ttl).unwrap_or_else(|| zone.soa(self.0.negative_ttl));
                 let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
-                chain.append(reply.code, records, authorities);
+                chain.append_kept(reply.code, all, kept, authorities);
                 Ok(Step::Done)
             }
             lookup @ (Lookup::NoData | Lookup::NoName) => {
@@ -310,13 +313,8 @@ impl Resolver {
         if message.answers.is_empty() {
             self.0.nxdomains.learn(name, &message);
         }
-        let answers = self.0.rebind_protection.filter_icann(name, message.answers.clone());
-        if answers.len() < message.answers.len() {
-            let text = "private addresses are filtered from ICANN names here";
-            chain.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
-            chain.answer.authentic = false;
-        }
-        chain.append(message.code, answers, message.authorities.clone());
+        let kept = self.0.rebind_protection.filter_icann(name, message.answers.clone());
+        chain.append_kept(message.code, message.answers.len(), kept, message.authorities.clone());
         Ok(Step::Done)
     }
 
@@ -350,6 +348,16 @@ impl Chain {
         self.answer.code = code;
         self.answer.answers.extend(answers);
         self.answer.authorities = authorities;
+    }
+
+    /// As [`Chain::append`], where `kept` are the answers that rebind protection left of `all`.
+    fn append_kept(&mut self, code: ResponseCode, all: usize, kept: Vec<Record>, authorities: Vec<Record>) {
+        if kept.len() < all {
+            let text = "private addresses are removed from answers here";
+            self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+            self.answer.authentic = false;
+        }
+        self.append(code, kept, authorities);
     }
 
     /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
