@@ -237,6 +237,8 @@ fn read(
     if is_negative && soa.is_none() && refers {
         return None;
     }
-    let code = if is_negative { message.code } else { ResponseCode::NoError };
+    // A name that the packet has exists, whatever its servers say.
+    let is_missing = is_negative && !delegation.is_held;
+    let code = if is_missing { message.code } else { ResponseCode::NoError };
     Some(DelegatedReply { code, answers, target, is_negative, soa })
 }

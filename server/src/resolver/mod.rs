@@ -222,8 +222,7 @@ impl Resolver {
             }
             Lookup::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
-                    let missing = !zone.exists(&own_name);
-                    chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+                    chain.negative(!delegation.is_held, out(zone.soa(self.0.negative_ttl)));
                     return Ok(Step::Done);
                 }
                 if !query.recursion_desired {

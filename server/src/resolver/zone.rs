@@ -44,6 +44,8 @@ pub struct Delegation {
     pub at: Name,
     /// Names of its servers.
     pub servers: Vec<Name>,
+    /// Whether the packet itself has the name that was looked up, so that only the type is missing.
+    pub is_held: bool,
 }
 
 impl Zone {
@@ -89,7 +91,7 @@ impl Zone {
         // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS.
         if matches!(found, Lookup::NoData | Lookup::NoName)
             && record_type != RecordType::DS
-            && let Some(delegation) = self.delegation(name)
+            && let Some(delegation) = self.delegation(name, found == Lookup::NoData)
         {
             return Lookup::Delegated(delegation);
         }
@@ -161,7 +163,7 @@ impl Zone {
     }
 
     /// The closest NS records at or above `name`.
-    fn delegation(&self, name: &Name) -> Option<Delegation> {
+    fn delegation(&self, name: &Name, is_held: bool) -> Option<Delegation> {
         let mut at = name.clone();
         loop {
             let servers: Vec<Name> = self
@@ -173,7 +175,7 @@ impl Zone {
                 })
                 .collect();
             if !servers.is_empty() {
-                return Some(Delegation { at, servers });
+                return Some(Delegation { at, servers, is_held });
             }
             if at == self.apex || at.is_root() {
                 return None;
