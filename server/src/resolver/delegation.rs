@@ -19,7 +19,7 @@ use super::{
     error::ResolveError,
     name::{Route, move_zone},
     rebinding::is_private,
-    zone::{Delegation, Zone},
+    zone::{Delegation, Lookup, Zone},
 };
 use crate::{
     config,
@@ -130,7 +130,7 @@ impl Resolver {
                 let server = SocketAddr::new(address, delegations.port);
                 let reply = delegations.exchanger.exchange(server, &question, flags, deadline).await;
                 delegations.note(address, reply.is_ok());
-                let reply = reply.ok().and_then(|message| read(&message, delegation, name, record_type));
+                let reply = reply.ok().and_then(|message| read(&message, zone, delegation, name, record_type));
                 if let Some(reply) = reply {
                     return Ok(reply);
                 }
@@ -189,6 +189,7 @@ fn held_addresses(zone: &Zone, server: &Name) -> Vec<IpAddr> {
 /// error, or a referral to yet other servers.
 fn read(
     message: &Message,
+    zone: &Zone,
     delegation: &Delegation,
     name: &Name,
     record_type: RecordType,
@@ -225,6 +226,12 @@ fn read(
         answers.push(record.clone());
         target = Some(next.clone());
         at = next;
+        // The packet comes first here too: what it holds, or leaves to other servers, is not for this one to say.
+        let leads_back =
+            |lookup| matches!(lookup, Lookup::Delegated(Delegation { at, .. }) if at == delegation.at);
+        if !leads_back(zone.lookup(&at, record_type)) {
+            break;
+        }
     }
     let soa = message
         .authorities
