@@ -130,7 +130,8 @@ impl Resolver {
                 let server = SocketAddr::new(address, delegations.port);
                 let reply = delegations.exchanger.exchange(server, &question, flags, deadline).await;
                 delegations.note(address, reply.is_ok());
-                let reply = reply.ok().and_then(|message| read(&message, zone, delegation, name, record_type));
+                let reply =
+                    reply.ok().and_then(|message| read(&message, zone, delegation, name, record_type));
                 if let Some(reply) = reply {
                     return Ok(reply);
                 }

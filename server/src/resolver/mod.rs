@@ -198,11 +198,12 @@ impl Resolver {
         let zone = Zone::parse(&found.packet);
         // A name that is too long in the zone's own spelling cannot have been published.
         let own_name = name::move_zone(name, &asked.apex, zone.apex()).unwrap_or_else(|| zone.apex().clone());
-        let out = |record: Record| {
+        let show = |record: Record, ttl: fn(u32, &Found) -> u32| {
             let mut record = present(record, zone.apex(), &asked.apex);
             record.ttl = ttl(record.ttl, &found);
             record
         };
+        let out = |record| show(record, ttl);
         chain.fresh_for = chain.fresh_for.min(found.fresh_for);
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
@@ -230,7 +231,8 @@ impl Resolver {
                 }
                 let reply =
                     self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
-                let records: Vec<Record> = reply.answers.into_iter().map(&out).collect();
+                let lent = |record| show(record, lent_ttl);
+                let records: Vec<Record> = reply.answers.into_iter().map(lent).collect();
                 let follow = reply
                     .target
                     .map(|target| name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target));
@@ -240,8 +242,11 @@ impl Resolver {
                 }
                 let all = records.len();
                 let kept = self.0.rebind_protection.filter_key(records);
-                let soa = reply.soa.map(negative::limit_ttl).unwrap_or_else(|| zone.soa(self.0.negative_ttl));
-                let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
+                let soa = || match reply.soa {
+                    Some(soa) => lent(negative::limit_ttl(soa)),
+                    None => out(zone.soa(self.0.negative_ttl)),
+                };
+                let authorities = if reply.is_negative { vec![soa()] } else { Vec::new() };
                 chain.append_kept(reply.code, all, kept, authorities);
                 Ok(Step::Done)
             }
@@ -421,12 +426,16 @@ fn follow_aliases(
 /// the packet is the zone; but nobody shall keep it longer than the packet is believed here.
 fn ttl(ttl: u32, found: &Found) -> u32 {
     let age = u32::try_from(found.age.as_secs()).unwrap_or(u32::MAX);
-    let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
     match found.stale {
-        Some(_) => ttl.min(STALE_TTL),
         None if ttl > age => ttl - age,
-        None => ttl.min(left),
+        _ => lent_ttl(ttl, found),
     }
+}
+
+/// The TTL of what a packet's name servers said: nothing outlives the packet that gave them their say.
+fn lent_ttl(ttl: u32, found: &Found) -> u32 {
+    let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
+    ttl.min(if found.stale.is_some() { STALE_TTL } else { left })
 }
 
 fn stale_error(why: Staleness) -> ExtendedError {
