@@ -8,12 +8,12 @@ use hickory_proto::{
 };
 
 use crate::{
-    script::{Ask, Expected, ExpectedRecord, Held, Script, Section, What},
+    script::{Ask, Expected, ExpectedRecord, Held, Script, Section, What, wire},
     support::{
         Published, Running,
         client::{Reply, Transport},
         name_server::NameServer,
-        records::{packet, sign, wire},
+        records::{packet, sign},
     },
 };
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
+use hickory_proto::{
+    rr::{DNSClass, Name, RData, Record, RecordType},
+    serialize::binary::{BinEncodable, BinEncoder},
+};
 use pkdns::{config::Config, signed_packet::Keypair};
 
 use crate::support::{
@@ -258,11 +261,18 @@ impl ExpectedRecord {
         let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no TTL"));
         let data = match data {
             "*" => None,
-            data => Some(records::wire(&records::data(record_type, data)?)),
+            data => Some(wire(&records::data(record_type, data)?)),
         };
         let owner = records::name(owner, &Name::root())?;
         Ok(Self { owner, ttl: number(least)?..=number(most)?, class, record_type, data })
     }
+}
+
+/// The data of a record in wire form.
+pub(crate) fn wire(data: &RData) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    data.emit(&mut BinEncoder::new(&mut bytes)).expect("it fits a message");
+    bytes
 }
 
 fn status(line: &str) -> Result<What, String> {

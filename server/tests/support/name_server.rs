@@ -41,22 +41,38 @@ pub(crate) struct Said {
 type Script = dyn Fn(&Name, RecordType) -> Option<Said> + Send + Sync;
 
 impl NameServer {
-    /// Starts a server at `address`, whose port may be 0, that says what `script` returns.
+    /// Starts a server at `address`, whose port is 0, that says what `script` returns.
     pub(crate) async fn start(
         address: impl Into<SocketAddr>,
         script: impl Fn(&Name, RecordType) -> Option<Said> + Send + Sync + 'static,
     ) -> Self {
-        let (udp, tcp, address) = bind(address.into()).await;
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let mut server = Server::new(Handler { script: Box::new(script), asked: asked.clone() });
-        server.register_socket(udp);
-        server.register_listener(tcp, Duration::from_secs(5), 16);
-        Self { address, asked, _server: server }
+        let address = address.into();
+        loop {
+            let tcp = TcpListener::bind(address).await.expect("an address of this machine");
+            // The port may be taken for UDP.
+            if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("it is bound")).await {
+                return Self::serve(udp, tcp, script);
+            }
+        }
     }
 
     /// As [`NameServer::start`], with `records` and their absences.
     pub(crate) async fn with(address: impl Into<SocketAddr>, records: Vec<Record>) -> Self {
         Self::start(address, move |name, record_type| Some(resolve(&records, name, record_type))).await
+    }
+
+    /// As [`NameServer::start`], on sockets with the same address.
+    pub(crate) fn serve(
+        udp: UdpSocket,
+        tcp: TcpListener,
+        script: impl Fn(&Name, RecordType) -> Option<Said> + Send + Sync + 'static,
+    ) -> Self {
+        let address = tcp.local_addr().expect("it is bound");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let mut server = Server::new(Handler { script: Box::new(script), asked: asked.clone() });
+        server.register_socket(udp);
+        server.register_listener(tcp, Duration::from_secs(5), 16);
+        Self { address, asked, _server: server }
     }
 
     /// The questions it was asked so far, in order, without those by which a server looks for loops.
@@ -126,17 +142,5 @@ impl RequestHandler for Handler {
         let none = std::iter::empty::<&Record>;
         let response = builder.build(metadata, &said.answers, &said.authorities, none(), none());
         handle.send_response(response).await.expect("a reply that fits")
-    }
-}
-
-async fn bind(address: SocketAddr) -> (UdpSocket, TcpListener, SocketAddr) {
-    loop {
-        let tcp = TcpListener::bind(address).await.expect("an address of this machine");
-        let bound = tcp.local_addr().expect("it is bound");
-        // The port may be taken for UDP.
-        match UdpSocket::bind(bound).await {
-            Ok(udp) => return (udp, tcp, bound),
-            Err(error) => assert_eq!(address.port(), 0, "{bound}: {error}"),
-        }
     }
 }

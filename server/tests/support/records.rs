@@ -127,13 +127,6 @@ pub(crate) fn hex(text: &str) -> Result<Vec<u8>, String> {
     pairs.collect::<Option<_>>().ok_or_else(|| format!("`{text}` is not hexadecimal"))
 }
 
-/// The data of a record in wire form.
-pub(crate) fn wire(data: &RData) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    data.emit(&mut BinEncoder::new(&mut bytes)).expect("it fits a message");
-    bytes
-}
-
 /// Splits off the first word.
 pub(crate) fn word(text: &str) -> (&str, &str) {
     let text = text.trim_start();
