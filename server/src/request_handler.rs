@@ -76,7 +76,7 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
             AtOnce::Later(query) => {
                 let slot = self.lookups.take(address);
                 if is_datagram && slot.is_none() {
-                    return nothing_yet(request, ResponseCode::ServFail);
+                    return unsent(request, ResponseCode::ServFail);
                 }
                 let is_spawned = !is_datagram && slot.is_some();
                 let lookup = look_up(self.responder.clone(), query, client, wishes, response);
@@ -87,12 +87,12 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
                 };
                 if is_spawned {
                     tokio::spawn(lookup);
-                    return nothing_yet(request, ResponseCode::NoError);
+                    return unsent(request, ResponseCode::NoError);
                 }
                 lookup.await
             }
         }
-        .unwrap_or_else(|| nothing_yet(request, ResponseCode::ServFail))
+        .unwrap_or_else(|| unsent(request, ResponseCode::ServFail))
     }
 }
 
@@ -153,7 +153,7 @@ async fn send<H: ResponseHandler>(
     }
 }
 
-fn nothing_yet(request: &Request, code: ResponseCode) -> ResponseInfo {
+fn unsent(request: &Request, code: ResponseCode) -> ResponseInfo {
     let mut metadata = Metadata::response_from_request(&request.metadata);
     metadata.response_code = code;
     Header { metadata, counts: HeaderCounts::default() }.into()
