@@ -1,3 +1,63 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
-fn main() {}
+mod failure;
+mod generate;
+mod name;
+mod network;
+mod packet;
+mod publickey;
+mod publish;
+mod records;
+mod resolve;
+mod seed;
+mod terminal;
+mod testnet;
+mod time;
+mod zone_file;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::{EXIT_CODES, Failure};
+
+/// Make keys, publish zone files to the Mainline DHT and resolve public-key domains.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    network: network::NetworkArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Generate(generate::Arguments),
+    Publickey(publickey::Arguments),
+    Publish(publish::Arguments),
+    Resolve(resolve::Arguments),
+    Testnet(testnet::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure != Failure::OutputClosed {
+                terminal::note(&format!("error: {failure}"));
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
+    match command {
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Publickey(arguments) => publickey::run(&arguments),
+        Command::Publish(arguments) => publish::run(&arguments, &network),
+        Command::Resolve(arguments) => resolve::run(&arguments, &network),
+        Command::Testnet(arguments) => testnet::run(&arguments),
+    }
+}

@@ -182,6 +182,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_names_every_flag() {
+        let manual = include_str!("../../docs/operating.md");
+        for flag in Arguments::command().get_arguments().filter_map(|argument| argument.get_long()) {
+            assert!(manual.contains(&format!("--{flag}")), "docs/operating.md does not name --{flag}");
+        }
+    }
+
+    #[test]
     fn without_a_file_the_defaults_are_served() {
         let home = tempfile::tempdir().unwrap();
         let settings = settle(home.path(), "").unwrap();

@@ -14,10 +14,11 @@ use std::{
 };
 
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{server::Server, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings};
 use rehearsal::Rehearsal;
@@ -68,6 +69,7 @@ fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
 async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = CancellationToken::new();
     Signals::new()?.watch(shutdown.clone());
+    raise_descriptor_limit();
     info!("pkdns {}, configured by {}", env!("CARGO_PKG_VERSION"), settings.source);
     for warning in settings.warnings() {
         warn!("{warning}");
@@ -85,6 +87,16 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     server.run(shutdown).await;
     info!("stopped");
     Ok(())
+}
+
+/// Connections and questions to upstreams hold a descriptor each, up to some thousands; the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(limit) => debug!("up to {limit} open files"),
+        Err(error) => warn!("the limit of open files stays as it is: {error}"),
+    }
 }
 
 /// The signals that this program answers to.

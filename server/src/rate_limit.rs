@@ -195,7 +195,7 @@ mod tests {
             limiter.admit(v4(address));
         }
         let each = start.elapsed() / count;
-        // Release builds take a tenth of a microsecond; the margin is for debug builds on a busy machine.
+        // Release builds take some 0.3 µs here; the margin is for debug builds on a busy machine.
         assert!(each < Duration::from_micros(20), "{each:?}");
     }
 

@@ -1,4 +1,10 @@
 //! The client of the DHT against a network of `mainline` nodes in this process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
 
 use std::{
     future::Future,
@@ -31,11 +37,16 @@ fn no_names() -> HostResolver {
 fn settings(bootstrap: Vec<String>) -> DhtSettings {
     DhtSettings {
         bootstrap,
-        request_timeout: Duration::from_millis(300),
         nodes: 2,
         bind: Ipv4Addr::LOCALHOST,
         first_retry: Duration::from_millis(100),
+        ..DhtSettings::default()
     }
+}
+
+/// For nodes that do not answer. Where all do, a search ends before any timeout.
+fn impatient(bootstrap: Vec<String>) -> DhtSettings {
+    DhtSettings { request_timeout: Duration::from_millis(200), ..settings(bootstrap) }
 }
 
 async fn joined(network: &LocalNetwork) -> Dht {
@@ -114,7 +125,8 @@ async fn a_key_that_was_never_put_is_absent_with_evidence() {
 #[tokio::test]
 async fn a_dht_that_has_gone_is_unreachable_and_no_key_is_absent() {
     let network = LocalNetwork::start(10).await.unwrap();
-    let dht = joined(&network).await;
+    let dht = Dht::start(impatient(network.bootstrap()), no_names());
+    dht.ready(LIMIT).await.unwrap();
     let packet = sample_packet(&Keypair::random(), 1).unwrap();
     dht.put(&packet, None).await.unwrap();
     drop(network);
@@ -128,20 +140,10 @@ async fn a_dht_that_has_gone_is_unreachable_and_no_key_is_absent() {
 
 #[tokio::test]
 async fn starts_without_a_network_and_joins_when_it_appears() {
-    // Nothing answers on this port, and while the socket is held nothing will.
+    // Nothing answers on this port while the socket is held.
     let silence = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let node = Arc::new(Mutex::new(silence.local_addr().unwrap()));
-    let resolver: HostResolver = {
-        let node = node.clone();
-        Arc::new(move |_| {
-            let address = *node.lock().unwrap();
-            Box::pin(async move { vec![address.ip()] })
-        })
-    };
-    let port = silence.local_addr().unwrap().port();
-    let mut settings = settings(vec![format!("bootstrap.test:{port}")]);
-    settings.request_timeout = Duration::from_millis(100);
-    let dht = Dht::start(settings, resolver);
+    let address = silence.local_addr().unwrap();
+    let dht = Dht::start(impatient(vec![address.to_string()]), no_names());
     let key = Keypair::random().public_key();
     assert_eq!(dht.most_recent(&key).await, Err(NetworkError::NotReady));
     assert_eq!(dht.ready(Duration::from_millis(300)).await, Err(NetworkError::NotReady));
@@ -154,7 +156,7 @@ async fn starts_without_a_network_and_joins_when_it_appears() {
             .server_mode()
             .no_bootstrap()
             .bind_address(Ipv4Addr::LOCALHOST)
-            .port(port)
+            .port(address.port())
             .build()
             .unwrap()
     });
@@ -218,7 +220,7 @@ async fn start_up_does_not_resolve_names_through_the_system() {
     };
     // `localhost` is a name that the system's resolver would know.
     let port = network.bootstrap()[0].rsplit_once(':').unwrap().1.to_owned();
-    let dht = Dht::start(settings(vec![format!("localhost:{port}")]), resolver);
+    let dht = Dht::start(impatient(vec![format!("localhost:{port}")]), resolver);
     assert_eq!(dht.ready(Duration::from_millis(600)).await, Err(NetworkError::NotReady));
     assert!(!asked.lock().unwrap().is_empty());
     names.store(true, Ordering::Relaxed);

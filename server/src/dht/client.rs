@@ -1,7 +1,6 @@
 //! The client of the DHT that everything else uses: several nodes as one.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     net::{Ipv4Addr, SocketAddrV4},
     sync::Arc,
     time::Duration,
@@ -14,16 +13,17 @@ use mainline::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::{Instant, timeout, timeout_at},
+    sync::mpsc,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, warn};
 
 use super::{
     Evidence, Network, NetworkError,
     bootstrap::{HostResolver, keep_joined},
-    node::{Node, NodeFailed, Turn, guarded},
+    node::{Node, Turn, guarded},
+    nodes::Nodes,
+    search::{Newest, search},
 };
 use crate::{
     config,
@@ -33,11 +33,9 @@ use crate::{
 /// A lookup ends within this time of its call, waiting for its turn included.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(4);
 
-/// Most signatures checked in one lookup. Honest nodes hold one or two different packets.
-const MAX_CHECKS: u32 = 64;
-
-/// So many nodes that answered without the key make it absent, however many are known.
-const ENOUGH_NODES: usize = 8;
+/// A lookup that comes before the DHT is joined waits this long for it: the first questions of a new server would
+/// fail for nothing otherwise.
+const JOIN_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How the DHT is joined.
 #[derive(Debug, Clone)]
@@ -113,11 +111,7 @@ impl Dht {
 
     /// Waits until some node has answered.
     pub async fn ready(&self, limit: Duration) -> Result<(), NetworkError> {
-        let mut joined = self.nodes.joined.subscribe();
-        match timeout(limit, joined.wait_for(|nodes| !nodes.is_empty())).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NetworkError::NotReady),
-        }
+        timeout(limit, self.nodes.any()).await.map_err(|_| NetworkError::NotReady)
     }
 
     /// Stores `packet` and returns how many nodes confirmed that. With `cas`, only nodes that hold the packet of that
@@ -169,120 +163,13 @@ impl Network for Dht {
         found: mpsc::UnboundedSender<SignedPacket>,
     ) -> Result<Evidence, NetworkError> {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
+        self.ready(JOIN_PATIENCE).await?;
         let node = self.nodes.of(key)?;
         let turn = node.turn().await?;
-        let newest = Newest { key: key.clone(), found, packet: None, checks: 0 };
+        let newest = Newest::new(key.clone(), found);
         let search = search(node.clone(), newest, deadline, self.request_timeout, turn);
         self.nodes.checked(&node, guarded(search).await)?
     }
-}
-
-/// Our nodes that have joined.
-pub(super) struct Nodes {
-    joined: watch::Sender<Arc<[Arc<Node>]>>,
-    /// Rung when a node has failed.
-    failure: Notify,
-    /// Divides the keys in a way that nobody outside can foresee, so that nobody can crowd one node.
-    shards: RandomState,
-}
-
-impl Default for Nodes {
-    fn default() -> Self {
-        Self { joined: watch::Sender::new(Arc::new([])), failure: Notify::new(), shards: RandomState::new() }
-    }
-}
-
-impl Nodes {
-    /// Drops the nodes that have failed or know nobody, and returns how many are left.
-    pub(super) async fn retain_healthy(&self, patience: u32) -> usize {
-        let mut healthy = Vec::new();
-        for node in self.all().iter() {
-            if node.is_healthy(patience).await {
-                healthy.push(node.clone());
-            } else {
-                warn!(address = %node.address(), "replacing a DHT node that failed or lost the network");
-            }
-        }
-        let count = healthy.len();
-        self.joined.send_if_modified(|joined| {
-            let modified = joined.len() != count;
-            if modified {
-                *joined = healthy.into();
-            }
-            modified
-        });
-        count
-    }
-
-    pub(super) fn add(&self, node: Arc<Node>) {
-        self.joined.send_modify(|joined| {
-            *joined = joined.iter().cloned().chain([node]).collect();
-        });
-    }
-
-    /// Waits until a node fails, for `limit` at most.
-    pub(super) async fn woken(&self, limit: Duration) {
-        let _ = timeout(limit, self.failure.notified()).await;
-    }
-
-    fn all(&self) -> Arc<[Arc<Node>]> {
-        self.joined.borrow().clone()
-    }
-
-    fn of(&self, key: &PublicKey) -> Result<Arc<Node>, NetworkError> {
-        let nodes = self.all();
-        let shard = self.shards.hash_one(key.as_bytes());
-        let index = usize::try_from(shard).unwrap_or(usize::MAX).checked_rem(nodes.len());
-        index.and_then(|index| nodes.get(index)).cloned().ok_or(NetworkError::NotReady)
-    }
-
-    /// Has `node` replaced if its calls failed.
-    fn checked<T>(&self, node: &Node, result: Result<T, NodeFailed>) -> Result<T, NetworkError> {
-        result.map_err(|NodeFailed| {
-            node.fail();
-            self.failure.notify_one();
-            NetworkError::Unreachable
-        })
-    }
-}
-
-/// Searches, and once more when too few nodes answered.
-async fn search(
-    node: Arc<Node>,
-    mut newest: Newest,
-    deadline: Instant,
-    request_timeout: Duration,
-    _turn: Turn,
-) -> Result<Evidence, NetworkError> {
-    let key = newest.key.to_bytes();
-    let mut evidence = Evidence { queried: 0, responded: 0 };
-    // The second attempt begins with the nodes that answered the first.
-    for attempt in 0..2 {
-        if attempt > 0 && deadline.duration_since(Instant::now()) < request_timeout {
-            break;
-        }
-        let Ok(outcome) = timeout_at(deadline, node.search(&key, |item| newest.offer(item))).await else {
-            break;
-        };
-        evidence = Evidence { queried: outcome.queried, responded: outcome.responded() };
-        if newest.packet.is_some() {
-            return Ok(evidence);
-        }
-        let known = node.table_size().await.unwrap_or(usize::MAX);
-        if is_absent(outcome.valid_responses(), known) {
-            return Ok(evidence);
-        }
-        debug!(?evidence, known, "too few DHT nodes answered to call a key absent");
-    }
-    if newest.packet.is_some() { Ok(evidence) } else { Err(NetworkError::Unreachable) }
-}
-
-/// Whether `answers` without the key, from a node that knows `known` others, make it absent. Loss must not: each node
-/// near the key would have held it, so that a few answers are enough, but a search that lost most of its answers has
-/// not come near. The nodes that were asked are no measure, for many of those that others name are long gone.
-fn is_absent(answers: u32, known: usize) -> bool {
-    let needed = (known / 2).clamp(1, ENOUGH_NODES);
-    usize::try_from(answers).is_ok_and(|answers| answers >= needed)
 }
 
 async fn put(node: Arc<Node>, item: MutableItem, cas: Option<i64>, _turn: Turn) -> Result<u32, PutError> {
@@ -308,37 +195,35 @@ async fn put(node: Arc<Node>, item: MutableItem, cas: Option<i64>, _turn: Turn) 
     }
 }
 
-/// The newest packet of a search so far.
-struct Newest {
-    key: PublicKey,
-    found: mpsc::UnboundedSender<SignedPacket>,
-    packet: Option<SignedPacket>,
-    checks: u32,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testnet::LocalNetwork;
 
-impl Newest {
-    /// Sends `item` on if it is newer than what was sent, and sound: mainline lets through values over 1000 bytes,
-    /// negative sequence numbers and weak keys.
-    fn offer(&mut self, item: &MutableItem) {
-        if !self.may_be_newer(item) || self.checks >= MAX_CHECKS {
-            return;
-        }
-        self.checks += 1;
-        match SignedPacket::from_item(item) {
-            Ok(packet) if *packet.key() == self.key => {
-                // The caller may have gone; what was found is remembered until the search ends.
-                let _ = self.found.send(packet.clone());
-                self.packet = Some(packet);
+    #[tokio::test]
+    async fn a_node_that_failed_is_replaced() {
+        let network = LocalNetwork::start(3).await.unwrap();
+        let settings = DhtSettings {
+            bootstrap: network.bootstrap(),
+            nodes: 1,
+            bind: Ipv4Addr::LOCALHOST,
+            ..DhtSettings::default()
+        };
+        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
+        dht.ready(Duration::from_secs(10)).await.unwrap();
+        let first = dht.nodes.all()[0].clone();
+
+        // What mainline does when its thread has died.
+        let panicked = guarded(async { panic!("actor thread unexpectedly shutdown") }).await;
+        assert_eq!(dht.nodes.checked::<()>(&first, panicked), Err(NetworkError::Unreachable));
+
+        let replaced = async {
+            while dht.nodes.all().first().is_none_or(|node| node.address() == first.address()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            Ok(_) => (),
-            Err(error) => debug!(key = %self.key, %error, "a DHT node holds an unsound packet"),
-        }
-    }
-
-    /// Whether it is worth the price of a signature check.
-    fn may_be_newer(&self, item: &MutableItem) -> bool {
-        let Ok(timestamp) = u64::try_from(item.seq()) else { return false };
-        let newest = self.packet.as_ref();
-        newest.is_none_or(|newest| (timestamp, item.value()) > (newest.timestamp(), newest.dns()))
+        };
+        timeout(Duration::from_secs(10), replaced).await.unwrap();
+        let key = crate::testnet::sample_keypair().public_key();
+        assert_eq!(dht.most_recent(&key).await.unwrap().0, None);
     }
 }

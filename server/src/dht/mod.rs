@@ -3,7 +3,9 @@
 mod bootstrap;
 mod client;
 mod node;
+mod nodes;
 pub(crate) mod receive_buffer;
+mod search;
 
 use async_trait::async_trait;
 use thiserror::Error;

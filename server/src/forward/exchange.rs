@@ -123,9 +123,7 @@ async fn ask(
     loop {
         tokio::select! {
             heard = listen(&socket, server, &request) => match heard {
-                Heard::Answer(message) if message.truncated => {
-                    return ask_over_tcp(server, question, flags, edns).await;
-                }
+                Heard::Truncated => return ask_over_tcp(server, question, flags, edns).await,
                 Heard::Answer(message) => return Ok(message),
                 Heard::AlmostRight if !tried_tcp => {
                     tried_tcp = true;
@@ -140,6 +138,7 @@ async fn ask(
 
 enum Heard {
     Answer(Message),
+    Truncated,
     AlmostRight,
 }
 
@@ -161,6 +160,10 @@ async fn listen(socket: &UdpSocket, server: SocketAddr, request: &Request) -> He
         };
         match request.compare(response) {
             Match::Exact => {
+                // Some servers cut in the middle of a record.
+                if response.get(2).is_some_and(|flags| flags & 0x02 != 0) {
+                    return Heard::Truncated;
+                }
                 if let Some(message) = read(response) {
                     return Heard::Answer(message);
                 }
@@ -184,7 +187,8 @@ async fn ask_over_tcp(
     match request.compare(&response) {
         Match::None => Err(ExchangeError::Malformed),
         Match::Exact | Match::OtherSpelling | Match::BareRefusal => {
-            read(&mut response).ok_or(ExchangeError::Malformed)
+            // There is nothing left to ask a server that cuts an answer here too.
+            read(&mut response).filter(|message| !message.truncated).ok_or(ExchangeError::Malformed)
         }
     }
 }

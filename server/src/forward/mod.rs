@@ -27,7 +27,7 @@ pub use exchange::{ExchangeError, Exchanger, Flags};
 pub use loops::is_own_address;
 
 use crate::{
-    message::{Message, Question},
+    message::{Message, Question, address},
     single_flight::{FlightError, SingleFlight},
 };
 use loops::LoopProbes;
@@ -109,7 +109,7 @@ impl Forwarder {
         self.upstreams.loop_probes.recognise(question)
     }
 
-    /// Looks for loops now and every minute, until `shutdown`. Call once the server listens.
+    /// Looks for loops now and every minute, until `shutdown`; logs an upstream once when it begins to loop. Call once the server listens.
     pub async fn watch_for_loops(&self, shutdown: CancellationToken) {
         let watch = async {
             loop {
@@ -201,9 +201,12 @@ impl Upstreams {
         };
         let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
         let deadline = Instant::now() + LOOP_PROBE_TIME;
-        // What the answer is, or whether there is one, says nothing about loops.
-        let _ = self.exchanger.exchange(upstream.address, &probe, flags, deadline).await;
+        let result = self.exchanger.exchange(upstream.address, &probe, flags, deadline).await;
         let is_looping = self.loop_probes.came_back(index);
+        if !is_looping && matches!(result, Err(ExchangeError::Busy | ExchangeError::Predictable)) {
+            // Nothing was sent, so that nothing is known.
+            return;
+        }
         match (upstream.is_looping.swap(is_looping, Ordering::Relaxed), is_looping) {
             (false, true) => error!(
                 "upstream {} sends our questions back to us: set fallback_dns to a resolver that does not forward here",
@@ -229,19 +232,6 @@ fn addresses_in(answers: &[Record], name: &Name) -> Vec<IpAddr> {
     }
     let records = answers.iter().filter(|record| owners.contains(&record.name));
     records.filter_map(|record| address(&record.data)).collect()
-}
-
-/// A message keeps the data of addresses as bytes.
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::Unknown { code: RecordType::A, rdata } => {
-            Some(IpAddr::from(<[u8; 4]>::try_from(rdata.anything.as_slice()).ok()?))
-        }
-        RData::Unknown { code: RecordType::AAAA, rdata } => {
-            Some(IpAddr::from(<[u8; 16]>::try_from(rdata.anything.as_slice()).ok()?))
-        }
-        other => other.ip_addr(),
-    }
 }
 
 fn target(record: &Record) -> Option<Name> {

@@ -1,5 +1,7 @@
 //! Messages that others wrote: an upstream's response, and the DNS message inside a signed packet.
 
+use std::net::IpAddr;
+
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::NULL},
@@ -106,6 +108,19 @@ pub fn read_records(bytes: &[u8]) -> Vec<Record> {
         }
     }
     records
+}
+
+/// The address that a record holds, whether it was read as one or kept as bytes.
+pub fn address(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::Unknown { code: RecordType::A, rdata } => {
+            Some(<[u8; 4]>::try_from(rdata.anything.as_slice()).ok()?.into())
+        }
+        RData::Unknown { code: RecordType::AAAA, rdata } => {
+            Some(<[u8; 16]>::try_from(rdata.anything.as_slice()).ok()?.into())
+        }
+        other => other.ip_addr(),
+    }
 }
 
 fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config,
     forward::{Exchanger, Flags},
-    message::{Message, Query, Question},
+    message::{Message, Query, Question, address},
     packets::PacketAnswer,
 };
 
@@ -167,7 +167,8 @@ impl Resolver {
                         Err(error @ ResolveError::WorkBudget) => return Err(error),
                         Err(_) => continue,
                     };
-                    let addresses: Vec<IpAddr> = reply.answers.iter().filter_map(address).collect();
+                    let addresses: Vec<IpAddr> =
+                        reply.answers.iter().filter_map(|record| address(&record.data)).collect();
                     if !addresses.is_empty() {
                         return Ok(addresses);
                     }
@@ -181,21 +182,7 @@ impl Resolver {
 
 fn held_addresses(zone: &Zone, server: &Name) -> Vec<IpAddr> {
     let records = [RecordType::A, RecordType::AAAA].map(|record_type| zone.set(server, record_type));
-    records.iter().flatten().filter_map(address).collect()
-}
-
-fn address(record: &Record) -> Option<IpAddr> {
-    match &record.data {
-        RData::A(address) => Some(address.0.into()),
-        RData::AAAA(address) => Some(address.0.into()),
-        RData::Unknown { code: RecordType::A, rdata } => {
-            Some(<[u8; 4]>::try_from(rdata.anything.as_slice()).ok()?.into())
-        }
-        RData::Unknown { code: RecordType::AAAA, rdata } => {
-            Some(<[u8; 16]>::try_from(rdata.anything.as_slice()).ok()?.into())
-        }
-        _ => None,
-    }
+    records.iter().flatten().filter_map(|record| address(&record.data)).collect()
 }
 
 /// Takes from a reply what the server of this zone may say about `name`. `None` is a reply that helps nobody: an

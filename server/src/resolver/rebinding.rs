@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::rr::{Name, Record};
 
-use crate::config;
+use crate::{config, message::address};
 
 /// Which answers are filtered, and which names never.
 #[derive(Debug)]
@@ -37,17 +37,7 @@ impl RebindProtection {
 }
 
 fn without_private(records: Vec<Record>) -> Vec<Record> {
-    let is_public = |record: &Record| match &record.data {
-        RData::A(address) => !is_private(IpAddr::V4(address.0)),
-        RData::AAAA(address) => !is_private(IpAddr::V6(address.0)),
-        // The forwarder keeps addresses as bytes.
-        RData::Unknown { code, rdata } => match (u16::from(*code), rdata.anything.as_slice()) {
-            (1, bytes) => <[u8; 4]>::try_from(bytes).is_ok_and(|bytes| !is_private(bytes.into())),
-            (28, bytes) => <[u8; 16]>::try_from(bytes).is_ok_and(|bytes| !is_private(bytes.into())),
-            _ => true,
-        },
-        _ => true,
-    };
+    let is_public = |record: &Record| !address(&record.data).is_some_and(is_private);
     records.into_iter().filter(is_public).collect()
 }
 
@@ -92,7 +82,7 @@ pub(super) fn is_private(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, rdata::A};
 
     use super::*;
 

@@ -23,13 +23,10 @@ use crate::service::{AtOnce, Client, Respond};
 /// below.
 pub const MAX_REQUEST_SIZE: usize = 4096;
 
-/// A responder that panics costs one request, not the listener; the panic hook has then logged it.
+/// A responder that panics costs one request, not the listener; the panic hook has then logged it. What `out` holds
+/// after [`AtOnce::Silence`] is not a reply.
 fn at_once<R: Respond>(responder: &R, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-    let before = out.len();
-    catch_unwind(AssertUnwindSafe(|| responder.at_once(request, client, out))).unwrap_or_else(|_| {
-        out.truncate(before);
-        AtOnce::Silence
-    })
+    catch_unwind(AssertUnwindSafe(|| responder.at_once(request, client, out))).unwrap_or(AtOnce::Silence)
 }
 
 /// How long to leave a socket alone that keeps failing, as when descriptors have run out: trying again at once would

@@ -27,11 +27,6 @@ const REPLY_BATCH: usize = 16 << 10;
 /// Batches of replies that may wait to be written on one connection.
 const WRITE_QUEUE: usize = 16;
 
-/// Lookups that may run at once for all streams, and for one client. As over UDP, but counted apart: a flood of
-/// spoofed datagrams must not close the way that real clients then turn to.
-const MAX_LOOKUPS: usize = 4096;
-const MAX_LOOKUPS_PER_CLIENT: usize = 1024;
-
 /// How long a client that was told of the end may go on sending. Closing while its bytes are unread would reset the
 /// connection and take replies with it that the client has not read yet.
 const LINGER: Duration = Duration::from_millis(500);
@@ -43,13 +38,18 @@ pub struct Limits {
     pub connections: usize,
     /// Connections per client, an IPv4 address or an IPv6 /64.
     pub connections_per_client: usize,
+    /// Lookups that may run at once over all connections. As over UDP, but counted apart: a flood of spoofed
+    /// datagrams must not close the way that real clients then turn to. A connection that needs one more is closed.
+    pub lookups: usize,
+    /// Lookups that may run at once for one client.
+    pub lookups_per_client: usize,
     /// Lookups that may run at once for one connection; no more is read from it until one of them is answered.
     pub lookups_per_connection: usize,
     /// Queries on one connection. It is closed when they are answered.
     pub queries_per_connection: usize,
     /// Replies in bytes that may wait to be written, over all connections: what clients that ask and do not read
     /// can take. A connection whose reply is one too many is closed.
-    pub unwritten: usize,
+    pub unwritten_bytes: usize,
     /// How long a connection may be silent.
     pub idle: Duration,
     /// How long it may be silent while over three quarters of the connections are taken.
@@ -65,9 +65,11 @@ impl Default for Limits {
         Self {
             connections: 2000,
             connections_per_client: 100,
+            lookups: 4096,
+            lookups_per_client: 2048,
             lookups_per_connection: 64,
             queries_per_connection: 10_000,
-            unwritten: 64 << 20,
+            unwritten_bytes: 64 << 20,
             idle: Duration::from_secs(10),
             idle_when_scarce: Duration::from_secs(2),
             partial_message: Duration::from_secs(3),
@@ -90,8 +92,8 @@ impl Connections {
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             open: Slots::new(limits.connections, limits.connections_per_client),
-            lookups: Slots::new(MAX_LOOKUPS, MAX_LOOKUPS_PER_CLIENT),
-            unwritten: Arc::new(Semaphore::new(limits.unwritten.min(Semaphore::MAX_PERMITS))),
+            lookups: Slots::new(limits.lookups, limits.lookups_per_client),
+            unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
             limits,
         })
     }
@@ -331,7 +333,7 @@ impl<R: Respond> Connection<R> {
     }
 
     fn client(&self) -> Client {
-        Client { address: self.address, reply: Reply::Stream { idle_timeout: self.connections.limits.idle } }
+        Client { address: self.address, reply: Reply::Stream { idle_timeout: self.connections.idle() } }
     }
 }
 

@@ -87,7 +87,7 @@ async fn a_client_that_does_not_read_is_left_after_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_that_do_not_read_cannot_take_more_memory_than_is_set_aside() {
-    let connections = Connections::new(Limits { unwritten: 10_000, ..Limits::default() });
+    let connections = Connections::new(Limits { unwritten_bytes: 10_000, ..Limits::default() });
     let mut clients = Vec::new();
     let mut served = Vec::new();
     for _ in 0..3 {
@@ -153,6 +153,36 @@ async fn a_connection_with_its_fill_of_lookups_is_not_read_until_one_is_answered
     let mut last = replies[3..].to_vec();
     last.sort_unstable();
     assert_eq!(last, [(2, 20), (4, 20)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_waits_to_be_read_still_fills_the_place_of_its_lookup() {
+    let connections = Connections::new(Limits { lookups_per_connection: 1, ..Limits::default() });
+    let (mut client, server) = duplex(8);
+    serve(server, &connections);
+    let start = Instant::now();
+    client.write_all(&[framed(1, "slow.1000"), framed(2, "slow.1000")].concat()).await.unwrap();
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(read_id(&mut client).await, Some(1));
+    assert_eq!(read_id(&mut client).await, Some(2));
+    assert_eq!(start.elapsed().as_millis() / 100, 25, "the second began when the first was read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_are_capped_per_client_over_all_its_connections() {
+    let connections = Connections::new(Limits { lookups_per_client: 2, ..Limits::default() });
+    let (mut first, server) = duplex(1 << 16);
+    serve(server, &connections);
+    let (mut second, server) = duplex(1 << 16);
+    serve(server, &connections);
+    first.write_all(&[framed(1, "slow.1000"), framed(2, "slow.1000")].concat()).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    second.write_all(&[framed(3, "now"), framed(4, "slow.1000"), framed(5, "now")].concat()).await.unwrap();
+    assert_eq!(read_id(&mut second).await, Some(3));
+    assert_eq!(read_id(&mut second).await, None);
+    assert_eq!((read_id(&mut first).await, read_id(&mut first).await), (Some(1), Some(2)));
+    first.write_all(&framed(6, "slow.1")).await.unwrap();
+    assert_eq!(read_id(&mut first).await, Some(6), "places come back");
 }
 
 #[tokio::test(start_paused = true)]

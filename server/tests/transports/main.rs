@@ -1,4 +1,10 @@
 //! Whole listeners on loopback, in front of a responder whose speed the question decides.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy.toml exempts test functions, not their helpers"
+)]
 
 mod connection;
 mod tcp;

@@ -76,8 +76,8 @@ async fn what_does_not_belong_to_the_question_is_ignored_and_the_answer_still_ta
     let forgeries: [(&str, Forgery); 11] = [
         ("an id", |received| received.response().address(66).with(|bytes| bytes[0] ^= 1)),
         ("another name", |received| received.response().address(66).with(|bytes| bytes[13] = b'-')),
-        ("another type", |received| received.response().address(66).with(|bytes| bytes[26] ^= 1)),
-        ("another class", |received| received.response().address(66).with(|bytes| bytes[28] ^= 2)),
+        ("another type", |received| received.response().address(66).with(|bytes| bytes[30] ^= 1)),
+        ("another class", |received| received.response().address(66).with(|bytes| bytes[32] ^= 2)),
         ("another spelling", |received| received.response().address(66).with(|bytes| bytes[13] ^= 0x20)),
         ("a query", |received| received.response().address(66).with(|bytes| bytes[2] &= 0x7f)),
         ("another opcode", |received| received.response().address(66).with(|bytes| bytes[2] |= 0x20)),
@@ -140,6 +140,25 @@ async fn an_answer_from_another_address_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_datagram_from_before_the_socket_was_connected_is_not_taken() {
+    let localhost = (Ipv4Addr::LOCALHOST, 0);
+    let (socket, stranger) = tokio::join!(UdpSocket::bind(localhost), UdpSocket::bind(localhost));
+    let (socket, stranger) = (socket.expect("a port"), stranger.expect("a port"));
+    let asked = question("example.com.", RecordType::A);
+    let request = Request::new(&asked, RESOLVER, Edns::LeftOut, Spelling::Random).expect("random numbers");
+    let mut response = request.bytes.clone();
+    response[2] |= 0x80;
+    stranger.send_to(&response, socket.local_addr().expect("it is bound")).await.expect("sent");
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
+    let heard = tokio::time::timeout(SHORT, listen(&socket, server, &request)).await;
+    assert!(heard.is_err(), "from a stranger");
+    stranger.send_to(&response, socket.local_addr().expect("it is bound")).await.expect("sent");
+    let server = stranger.local_addr().expect("it is bound");
+    let heard = tokio::time::timeout(LONG, listen(&socket, server, &request)).await;
+    assert!(matches!(heard, Ok(Heard::Answer(_))));
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_keep_the_spelling_is_asked_over_tcp() {
     let server = Scripted::start(|received| {
         let last = if received.is_tcp { 2 } else { 1 };
@@ -156,7 +175,8 @@ async fn a_cut_answer_is_asked_for_again_over_tcp() {
     let text = [[255; 256].as_slice(), &[255; 256], &[255; 256], &[255; 256]].concat();
     let long = text.clone();
     let server = Scripted::start(move |received| match received.is_tcp {
-        false => vec![received.response().truncated().0],
+        // Cut in the middle of a record.
+        false => vec![received.response().truncated().record(16, &long).with(|bytes| bytes.truncate(512)).0],
         true => vec![received.response().record(16, &long).record(16, &long).record(16, &long).0],
     })
     .await;
@@ -194,6 +214,7 @@ async fn an_answer_larger_than_1024_bytes_comes_in_one_datagram() {
 
 #[tokio::test]
 async fn an_answer_over_tcp_to_another_question_is_not_taken() {
+    // The id, the name, QR.
     for change in [0, 13, 2] {
         let server = Scripted::start(move |received| match received.is_tcp {
             false => vec![received.response().truncated().0],
@@ -203,6 +224,12 @@ async fn an_answer_over_tcp_to_another_question_is_not_taken() {
         let result = ask_for(&server, "example.com.").await;
         assert_eq!(result.expect_err("a forgery"), ExchangeError::Malformed, "byte {change}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_over_tcp_too_is_not_taken() {
+    let server = Scripted::start(|received| vec![received.response().truncated().0]).await;
+    assert_eq!(ask_for(&server, "example.com.").await.expect_err("cut"), ExchangeError::Malformed);
 }
 
 #[tokio::test]
@@ -266,6 +293,7 @@ async fn edns_is_our_own_and_flags_are_as_asked() {
         let sent = server.received().pop().expect("it was asked").bytes;
         assert_eq!(sent[2] & 0x01 != 0, flags.recursion_desired);
         assert_eq!(sent[3] & 0x10 != 0, flags.checking_disabled);
+        assert_eq!(sent[3] & 0x20 != 0, flags.recursion_desired, "AD, for resolvers alone");
         let dnssec_ok = u8::from(flags.dnssec_ok) << 7;
         let edns = sent.split_at(HEADER_SIZE + asked.wire_name().len() + 4).1;
         assert_eq!(edns, [0, 0, 41, 0x04, 0xd0, 0, 0, dnssec_ok, 0, 0, 0]);
@@ -297,6 +325,7 @@ async fn records_of_any_type_pass_byte_for_byte() {
         ("host.example.com.", 44, [4, 2].repeat(17)),
         ("example.com.", 39, b"\x03New\x07Example\x00".to_vec()),
         ("example.com.", 65280, (0..=255).collect()),
+        ("example.com.", 65280, Vec::new()),
         ("example.com.", 65, b"\x00\x01\x00\x00\x02\x00\x00".to_vec()),
         // RRSIG: its signer's name is not lower-cased, since the signature covers other bytes than we could make.
         (

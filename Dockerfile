@@ -1,0 +1,18 @@
+FROM rust:1-slim-bookworm AS build
+# ring compiles some C.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /pkdns
+COPY . .
+RUN cargo build --release --locked --workspace
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install --yes --no-install-recommends bind9-dnsutils && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /pkdns --create-home pkdns
+COPY --from=build /pkdns/target/release/pkdns /pkdns/target/release/pkdns-cli /usr/local/bin/
+USER pkdns
+# pkdns.toml is read from here, if it is mounted.
+VOLUME /pkdns
+EXPOSE 5300/udp 5300/tcp
+# localhost is answered by the server itself: this says that it serves, whatever the network does.
+HEALTHCHECK CMD dig @127.0.0.1 -p 5300 +time=2 +tries=1 localhost A | grep -q 'status: NOERROR'
+ENTRYPOINT ["pkdns", "--pkdns-dir", "/pkdns", "--listen", "0.0.0.0:5300"]

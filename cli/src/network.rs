@@ -1,0 +1,89 @@
+//! The DHT, as the commands reach it.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use pkdns::{
+    config,
+    dht::{Dht, DhtSettings, HostResolver, NetworkError, split_host_port},
+};
+use tokio::{net::lookup_host, runtime, time::timeout};
+
+use crate::failure::Failure;
+
+/// How long the system's resolver may take for a bootstrap node.
+const HOST_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long joining may take: a few attempts over a poor connection.
+const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The network that is used.
+#[derive(Args)]
+pub(crate) struct NetworkArguments {
+    /// DHT node to join through; give it again for more than one [default: those of the public Mainline DHT]
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
+    bootstrap: Vec<String>,
+}
+
+impl NetworkArguments {
+    /// Joins the DHT.
+    pub(crate) async fn join(&self) -> Result<Dht, Failure> {
+        let bootstrap = match self.bootstrap.as_slice() {
+            [] => config::Dht::default().bootstrap,
+            chosen => chosen.to_vec(),
+        };
+        let through = bootstrap.join(", ");
+        // One command asks for one key: a second node would only cost time.
+        let settings = DhtSettings { bootstrap, nodes: 1, ..DhtSettings::default() };
+        let dht = Dht::start(settings, system_resolver());
+        match dht.ready(JOIN_DEADLINE).await {
+            Ok(()) => Ok(dht),
+            Err(_) => Err(Failure::Unreachable(format!(
+                "the DHT could not be joined through {through}: check the network connection (UDP), or choose \
+                 other nodes with --bootstrap"
+            ))),
+        }
+    }
+
+    /// The beginning of a command line that uses the same network.
+    pub(crate) fn command(&self) -> String {
+        self.bootstrap.iter().fold("pkdns-cli".to_string(), |line, node| format!("{line} --bootstrap {node}"))
+    }
+}
+
+/// A search that said nothing about the key.
+pub(crate) fn unreachable(error: NetworkError) -> Failure {
+    Failure::Unreachable(format!("the DHT could not be asked ({error}): try again"))
+}
+
+/// Runs a command that waits for the network.
+pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(command);
+    // A host name that is still being resolved would hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// The system's resolver may be used here: this is not the DNS server, and a name that leads through the server's own
+/// DHT client merely takes longer.
+fn system_resolver() -> HostResolver {
+    Arc::new(|host| {
+        Box::pin(async move {
+            match timeout(HOST_DEADLINE, lookup_host((host, 0))).await {
+                Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+                Ok(Err(_)) | Err(_) => Vec::new(),
+            }
+        })
+    })
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    match split_host_port(text) {
+        Some(_) => Ok(text.to_string()),
+        None => Err("expected HOST:PORT, for example router.bittorrent.com:6881".to_string()),
+    }
+}

@@ -1,0 +1,85 @@
+//! The DNS message inside a packet: a reply with id 0 that holds the records as answers, names compressed.
+
+use std::{cmp::Reverse, fmt};
+
+use domain::base::{MessageBuilder, message_builder::TreeCompressor};
+use pkdns::signed_packet::{MAX_DNS_SIZE, PublicKey};
+use thiserror::Error;
+
+use crate::{
+    records::{self, TextRecord},
+    zone_file::ZoneRecord,
+};
+
+/// Records listed when a zone is too large.
+const HEAVIEST: usize = 10;
+
+/// Characters of a record that are listed.
+const LINE_LENGTH: usize = 70;
+
+/// Why records do not make a packet.
+#[derive(Debug, Error)]
+pub(crate) enum PacketError {
+    #[error("{0}")]
+    TooLarge(TooLarge),
+    #[error("the zone has more records than a DNS message can count")]
+    TooMany,
+    #[error("other implementations of PKARR could not read this zone ({0}): take out what is unusual in it")]
+    Unreadable(String),
+}
+
+/// A message that does not fit, and what each record adds to it in bytes, in the order of the zone.
+#[derive(Debug)]
+pub(crate) struct TooLarge {
+    size: usize,
+    weights: Vec<(usize, TextRecord)>,
+}
+
+/// Writes the message for the zone of `key`.
+pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
+    let mut builder = MessageBuilder::from_target(TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE)))
+        .map_err(|_| PacketError::TooMany)?;
+    builder.header_mut().set_qr(true);
+    let mut answers = builder.answer();
+    let mut sizes = Vec::with_capacity(zone.len());
+    for record in zone {
+        let before = answers.as_slice().len();
+        answers.push(record).map_err(|_| PacketError::TooMany)?;
+        sizes.push(answers.as_slice().len().saturating_sub(before));
+    }
+    let dns = answers.finish().into_target();
+    if dns.len() > MAX_DNS_SIZE {
+        let size = dns.len();
+        let weights = sizes.into_iter().zip(records::read(&dns, key)).collect();
+        return Err(PacketError::TooLarge(TooLarge { size, weights }));
+    }
+    // The reader that most others use. What it refuses is lost to them as a whole.
+    pkarr::dns::Packet::parse(&dns).map_err(|error| PacketError::Unreadable(error.to_string()))?;
+    Ok(dns)
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let over = self.size.saturating_sub(MAX_DNS_SIZE);
+        writeln!(f, "the zone takes {} bytes, {over} more than the {MAX_DNS_SIZE} of a packet.", self.size)?;
+        let mut heaviest: Vec<_> = self.weights.iter().collect();
+        heaviest.sort_by_key(|(size, _)| Reverse(*size));
+        let listed = heaviest.len().min(HEAVIEST);
+        writeln!(f, "The heaviest {listed} of {} records:", self.weights.len())?;
+        write!(f, "  bytes  record")?;
+        for (size, record) in heaviest.into_iter().take(HEAVIEST) {
+            write!(f, "\n  {size:5}  {}", shortened(&record.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(LINE_LENGTH) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or(line)),
+        None => line.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

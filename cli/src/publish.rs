@@ -1,0 +1,289 @@
+//! `publish`: signs a zone file and stores it on the DHT.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::{
+    Args, CommandFactory,
+    error::ErrorKind::{MissingRequiredArgument, TooManyValues},
+};
+use pkdns::{
+    dht::{Dht, PutError},
+    signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
+};
+use serde::Serialize;
+
+use crate::{
+    failure::{EXIT_CODES, Failure},
+    network, packet,
+    records::{self, TextRecord},
+    seed,
+    terminal::{self, printable},
+    time::{age, now},
+    zone_file,
+};
+
+/// Sign a zone file with a seed and store it on the DHT
+///
+/// The zone file is in the format of RFC 1035; names without a dot at the end are relative to the key, and "@" is the
+/// key itself. What the DHT holds is read first and never replaced by something older. Nodes forget after a few hours,
+/// so publish again at least every hour or so to keep the zone alive.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+#[command(override_usage = "pkdns-cli publish [OPTIONS] SEEDFILE ZONEFILE\n       \
+                            pkdns-cli publish [OPTIONS] --seed FILE --zone-file FILE")]
+pub(crate) struct Arguments {
+    /// SEEDFILE, then ZONEFILE, unless they are given as options; "-" reads standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Seed file: 64 hexadecimal or 52 z-base-32 characters
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// Zone file
+    #[arg(long, value_name = "FILE")]
+    zone_file: Option<PathBuf>,
+    /// Replace a packet on the DHT that is newer than this machine's clock
+    #[arg(long)]
+    force: bool,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was stored.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Published {
+    key: String,
+    /// Nodes that confirmed that they stored the packet.
+    nodes: u32,
+    /// Bytes of the 1000 that a packet may hold.
+    size: usize,
+    /// Microseconds since 1970.
+    timestamp: u64,
+    /// That of the packet that was replaced.
+    previous_timestamp: Option<u64>,
+    added: Vec<TextRecord>,
+    removed: Vec<TextRecord>,
+}
+
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
+    let (seed, zone) = arguments.files();
+    let keypair = seed::keypair(&seed)?;
+    let dns = read_zone(&zone, &keypair.public_key())?;
+    network::block_on(async {
+        terminal::progress("searching the DHT for what it holds of this key…");
+        let dht = network.join().await?;
+        let published = publish(&dht, &keypair, &dns, arguments.force).await?;
+        if arguments.json {
+            terminal::print_json(&published)
+        } else {
+            terminal::print(&report(&published, &network.command()))
+        }
+    })
+}
+
+impl Arguments {
+    /// The seed file and the zone file. Ends the program with a message on usage unless each is given once.
+    fn files(&self) -> (PathBuf, PathBuf) {
+        let mut files = self.files.iter();
+        let mut next = |option: &Option<PathBuf>| option.clone().or_else(|| files.next().cloned());
+        let (seed, zone) = (next(&self.seed), next(&self.zone_file));
+        let usage = |kind, message| -> ! {
+            let mut command = crate::Arguments::command();
+            command.build();
+            match command.find_subcommand_mut("publish") {
+                Some(publish) => publish.error(kind, message).exit(),
+                None => command.error(kind, message).exit(),
+            }
+        };
+        match (seed, zone) {
+            (Some(seed), Some(zone)) if files.next().is_none() => {
+                if seed == Path::new("-") && zone == seed {
+                    usage(TooManyValues, "standard input cannot be both the seed and the zone file");
+                }
+                (seed, zone)
+            }
+            (Some(_), Some(_)) => usage(TooManyValues, "only a seed file and a zone file can be given"),
+            _ => usage(MissingRequiredArgument, "a seed file and a zone file are needed"),
+        }
+    }
+}
+
+fn read_zone(path: &Path, key: &PublicKey) -> Result<Vec<u8>, Failure> {
+    let file = seed::FileName::of(path);
+    let fail = |error: &dyn std::fmt::Display| Failure::Failed(format!("{file}: {error}"));
+    let mut text = Vec::new();
+    // One byte more than may be there tells a file that is too large.
+    let limit = zone_file::MAX_SIZE as u64 + 1;
+    let read = match path.as_os_str().as_encoded_bytes() {
+        b"-" => io::stdin().lock().take(limit).read_to_end(&mut text),
+        _ => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text)),
+    };
+    read.map_err(|error| Failure::Failed(format!("cannot read the zone file {file}: {error}")))?;
+    let records = zone_file::parse(&text, key).map_err(|error| fail(&error))?;
+    packet::compose(&records, key).map_err(|error| fail(&error))
+}
+
+async fn publish(dht: &Dht, keypair: &Keypair, dns: &[u8], force: bool) -> Result<Published, Failure> {
+    let key = keypair.public_key();
+    let (existing, _) = dht.most_recent(&key).await.map_err(network::unreachable)?;
+    let timestamp = timestamp(existing.as_ref(), now(), force)?;
+    let packet = SignedPacket::sign(keypair, timestamp, dns)
+        .map_err(|error| Failure::Failed(format!("cannot sign the zone: {error}")))?;
+    let (added, removed) = existing.as_ref().map_or_else(Default::default, |old| changes(old, &packet));
+    for (sign, records) in [("-", &removed), ("+", &added)] {
+        for record in records {
+            terminal::note(&format!("{sign} {record}"));
+        }
+    }
+    terminal::progress("storing…");
+    let nodes = store(dht, &packet, existing.as_ref()).await?;
+    let size = dns.len();
+    let previous_timestamp = existing.map(|packet| packet.timestamp());
+    Ok(Published { key: key.to_z32(), nodes, size, timestamp, previous_timestamp, added, removed })
+}
+
+/// When the new packet is signed: now, unless that would not replace what is there.
+fn timestamp(existing: Option<&SignedPacket>, now: u64, force: bool) -> Result<u64, Failure> {
+    let Some(there) = existing.map(SignedPacket::timestamp).filter(|&there| there >= now) else {
+        return Ok(now);
+    };
+    if there > now && !force {
+        return Err(Failure::NewerPacket(format!(
+            "the DHT holds a newer packet of this key, signed {}. If another machine publishes this key, let only \
+             one of them do so; if this machine's clock is slow, set it. To replace the packet nevertheless, add \
+             --force",
+            age(there, now)
+        )));
+    }
+    match there.checked_add(1) {
+        Some(above) if i64::try_from(above).is_ok() => Ok(above),
+        _ => Err(Failure::NewerPacket(
+            "the DHT holds a packet of this key with the latest possible date. Nothing can replace it until the \
+             nodes have forgotten it: try again in a few hours"
+                .to_string(),
+        )),
+    }
+}
+
+/// Stores the packet in place of the one that was read, if that is still the newest.
+async fn store(dht: &Dht, packet: &SignedPacket, existing: Option<&SignedPacket>) -> Result<u32, Failure> {
+    let mut stored = dht.put(packet, existing.map(SignedPacket::timestamp)).await;
+    if stored == Err(PutError::CasFailed) {
+        // Either somebody was quicker, or nodes that missed the last update hold an older packet than we read.
+        let (newest, _) = dht.most_recent(packet.key()).await.map_err(network::unreachable)?;
+        if newest.as_ref() == existing {
+            stored = dht.put(packet, None).await;
+        }
+    }
+    match stored {
+        Ok(0) => Err(Failure::Failed("no DHT node stored the packet: try again".to_string())),
+        Ok(nodes) => Ok(nodes),
+        Err(PutError::CasFailed | PutError::NotMostRecent) => Err(Failure::NewerPacket(
+            "somebody else published this key at the same time, and later: see what is there with resolve, then \
+             try again"
+                .to_string(),
+        )),
+        Err(PutError::Network(error)) => Err(network::unreachable(error)),
+        Err(error @ PutError::Refused(..)) => {
+            Err(Failure::Failed(format!("the packet was not stored: {}", printable(&error.to_string()))))
+        }
+    }
+}
+
+/// Records of the new packet that the old one lacks, and the other way round.
+fn changes(old: &SignedPacket, new: &SignedPacket) -> (Vec<TextRecord>, Vec<TextRecord>) {
+    let [old, new] = [old, new].map(|packet| records::read(packet.dns(), packet.key()));
+    let without = |records: &[TextRecord], others: &[TextRecord]| {
+        records.iter().filter(|record| !others.contains(record)).cloned().collect()
+    };
+    (without(&new, &old), without(&old, &new))
+}
+
+fn report(published: &Published, command: &str) -> String {
+    let Published { key, nodes, size, previous_timestamp, added, removed, .. } = published;
+    let what = match previous_timestamp {
+        None => "published for the first time, or again after it was forgotten",
+        Some(_) if added.is_empty() && removed.is_empty() => "published again, unchanged",
+        Some(_) => "published with changes",
+    };
+    let plural = if *nodes == 1 { "" } else { "s" };
+    format!(
+        "{key}\n\
+         {what}: {size} of {MAX_DNS_SIZE} bytes, stored on {nodes} DHT node{plural}\n\
+         \n\
+         Look it up:\n  \
+           {command} resolve {key}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use pkdns::{dht::DhtSettings, testnet::LocalNetwork};
+
+    use super::*;
+
+    fn packet(timestamp: u64, text: &str) -> SignedPacket {
+        let keypair = Keypair::from_secret_key(&[0; 32]);
+        let key = keypair.public_key();
+        let dns = packet::compose(&zone_file::parse(text.as_bytes(), &key).unwrap(), &key).unwrap();
+        SignedPacket::sign(&keypair, timestamp, &dns).unwrap()
+    }
+
+    #[test]
+    fn a_packet_is_signed_now_unless_that_would_not_replace_what_is_there() {
+        let at = |timestamp| packet(timestamp, "@ A 192.0.2.1");
+        assert_eq!(timestamp(None, 100, false), Ok(100));
+        assert_eq!(timestamp(Some(&at(99)), 100, false), Ok(100));
+        assert_eq!(timestamp(Some(&at(100)), 100, false), Ok(101));
+        assert_eq!(timestamp(Some(&at(200)), 100, true), Ok(201));
+    }
+
+    #[test]
+    fn a_newer_packet_is_not_replaced_silently() {
+        // A second machine used to overwrite what the first had published (mistake 31).
+        let there = packet(1_000_000 * 3600, "@ A 192.0.2.1");
+        let Err(Failure::NewerPacket(message)) = timestamp(Some(&there), 1, false) else {
+            panic!("replaced");
+        };
+        assert!(message.contains("59 minutes in the future") && message.contains("--force"), "{message}");
+    }
+
+    #[test]
+    fn a_packet_of_the_last_possible_date_cannot_be_replaced_by_force_either() {
+        let there = packet(i64::MAX.unsigned_abs(), "@ A 192.0.2.1");
+        assert!(matches!(timestamp(Some(&there), 1, true), Err(Failure::NewerPacket(_))));
+    }
+
+    #[test]
+    fn changes_are_the_records_that_differ_in_anything() {
+        let old = packet(1, "@ A 192.0.2.1\nold TXT x\nwww 60 A 192.0.2.2\n");
+        let new = packet(2, "new TXT x\n@ A 192.0.2.1\nwww 61 A 192.0.2.2\n");
+        let (added, removed) = changes(&old, &new);
+        let text = |records: &[TextRecord]| records.iter().map(TextRecord::to_string).collect::<Vec<_>>();
+        assert_eq!(text(&added), ["new 3600 TXT \"x\"", "www 61 A 192.0.2.2"]);
+        assert_eq!(text(&removed), ["old 3600 TXT \"x\"", "www 60 A 192.0.2.2"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_published_after_the_reading_is_not_replaced() {
+        let network = LocalNetwork::start(5).await.unwrap();
+        let settings = DhtSettings { bootstrap: network.bootstrap(), nodes: 1, ..DhtSettings::default() };
+        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
+        dht.ready(Duration::from_secs(10)).await.unwrap();
+        let [read, meanwhile, ours, late] = [(1, "a"), (2, "b"), (3, "c"), (2, "a")]
+            .map(|(time, text)| packet(time, &format!("@ TXT {text}")));
+
+        assert!(store(&dht, &read, None).await.is_ok());
+        assert!(store(&dht, &meanwhile, Some(&read)).await.is_ok());
+        assert!(matches!(store(&dht, &ours, Some(&read)).await, Err(Failure::NewerPacket(_))));
+        assert!(matches!(store(&dht, &late, Some(&read)).await, Err(Failure::NewerPacket(_))));
+        assert_eq!(dht.most_recent(ours.key()).await.unwrap().0, Some(meanwhile.clone()));
+        assert!(store(&dht, &ours, Some(&meanwhile)).await.is_ok());
+    }
+}

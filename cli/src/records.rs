@@ -1,0 +1,118 @@
+//! Records as people and programs read them: the way they are written in a zone file.
+
+mod service_parameters;
+
+use std::fmt;
+
+use domain::{
+    base::{
+        Message, ParsedName, ParsedRecord, Record, UnknownRecordData,
+        name::ToName,
+        zonefile_fmt::{DisplayKind, ZonefileFmt},
+    },
+    rdata::ZoneRecordData,
+};
+use pkdns::signed_packet::PublicKey;
+use serde::Serialize;
+
+use crate::terminal::printable;
+
+/// A record as text. Printable ASCII throughout, whatever the packet holds, so that it can go to a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct TextRecord {
+    /// The owner, relative to the key where it is inside the zone; `@` for the key itself.
+    #[serde(skip)]
+    pub(crate) owner: String,
+    /// The owner in full, in lower case, with a dot at the end.
+    pub(crate) name: String,
+    /// Seconds.
+    pub(crate) ttl: u32,
+    #[serde(rename = "type")]
+    pub(crate) record_type: String,
+    pub(crate) data: String,
+}
+
+/// Reads the answers of the message in a packet of `key`. Data that do not follow their type's format are shown as
+/// bytes; a record whose frame is broken ends the reading.
+pub(crate) fn read(dns: &[u8], key: &PublicKey) -> Vec<TextRecord> {
+    let Ok(Ok(answers)) = Message::from_slice(dns).map(|message| message.answer()) else {
+        return Vec::new();
+    };
+    answers.map_while(Result::ok).map(|record| text_record(&record, key)).collect()
+}
+
+/// Lays records out in columns, under a heading.
+pub(crate) fn table(records: &[TextRecord]) -> String {
+    let width = |of: fn(&TextRecord) -> usize, heading: &str| {
+        records.iter().map(of).chain([heading.len()]).max().unwrap_or(0)
+    };
+    let owner_width = width(|record| record.owner.len(), "NAME");
+    let ttl_width = width(|record| record.ttl.to_string().len(), "TTL");
+    let type_width = width(|record| record.record_type.len(), "TYPE");
+    let mut text = String::new();
+    let heading = ["NAME", "TTL", "TYPE", "DATA"].map(String::from);
+    let rows = records.iter().map(|record| {
+        [record.owner.clone(), record.ttl.to_string(), record.record_type.clone(), record.data.clone()]
+    });
+    for [owner, ttl, record_type, data] in std::iter::once(heading).chain(rows) {
+        let line = format!("{owner:owner_width$}  {ttl:ttl_width$}  {record_type:type_width$}  {data}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+impl fmt::Display for TextRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.owner, self.ttl, self.record_type, self.data)
+    }
+}
+
+fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
+    let name = printable(&record.owner().fmt_with_dot().to_string()).to_ascii_lowercase();
+    TextRecord {
+        owner: relative(&name, key),
+        name,
+        ttl: record.ttl().as_secs(),
+        record_type: printable(&record.rtype().to_string()),
+        data: printable(&data(record)),
+    }
+}
+
+fn data(record: &ParsedRecord<'_, [u8]>) -> String {
+    match record
+        .to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>()
+        .map(|record| record.map(Record::into_data))
+    {
+        Ok(Some(ZoneRecordData::Svcb(data))) => {
+            service(data.priority(), data.target(), data.params().as_slice())
+        }
+        Ok(Some(ZoneRecordData::Https(data))) => {
+            service(data.priority(), data.target(), data.params().as_slice())
+        }
+        Ok(Some(data)) => data.display_zonefile(DisplayKind::Simple).to_string(),
+        Ok(None) | Err(_) => match record.to_record::<UnknownRecordData<&[u8]>>() {
+            Ok(Some(record)) => record.data().display_zonefile(DisplayKind::Simple).to_string(),
+            Ok(None) | Err(_) => String::new(),
+        },
+    }
+}
+
+fn service(priority: u16, target: &ParsedName<&[u8]>, parameters: &[u8]) -> String {
+    format!("{priority} {}{}", target.fmt_with_dot(), service_parameters::text(parameters))
+}
+
+fn relative(name: &str, key: &PublicKey) -> String {
+    let inside = name.strip_suffix('.').and_then(|name| name.strip_suffix(&key.to_z32()));
+    match inside {
+        Some("") => "@".to_string(),
+        // An escaped dot belongs to the label before it.
+        Some(below) if !below.ends_with("\\.") || below.ends_with("\\\\.") => {
+            below.strip_suffix('.').unwrap_or(name).to_string()
+        }
+        _ => name.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

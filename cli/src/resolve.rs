@@ -1,0 +1,206 @@
+//! `resolve`: what the DHT holds of a key.
+
+use clap::Args;
+use pkdns::{
+    dht::Evidence,
+    signed_packet::{MAX_DNS_SIZE, SignedPacket},
+};
+use serde::Serialize;
+
+use crate::{
+    failure::{EXIT_CODES, Failure},
+    name::{self, PublicName},
+    network,
+    records::{self, TextRecord},
+    terminal,
+    time::{age, now},
+};
+
+/// Look up the records of a key, or of a name in its zone, on the DHT
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// KEY, KEY.key, NAME.KEY or pk:KEY, in any case
+    #[arg(value_parser = name::parse)]
+    name: PublicName,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Resolved {
+    key: String,
+    /// Microseconds since 1970, by the owner's clock.
+    timestamp: u64,
+    /// Seconds; negative where the packet is dated in the future.
+    age: i64,
+    /// Bytes of the 1000 that a packet may hold.
+    size: usize,
+    nodes_queried: u32,
+    nodes_responded: u32,
+    records: Vec<TextRecord>,
+}
+
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
+    network::block_on(async {
+        terminal::progress("searching the DHT…");
+        let dht = network.join().await?;
+        let name = &arguments.name;
+        let (found, evidence) = dht.most_recent(&name.key).await.map_err(network::unreachable)?;
+        let packet = found.ok_or_else(|| {
+            Failure::Failed(format!(
+                "there is no packet of {}: {} of {} DHT nodes answered, and none of them holds one",
+                name.key, evidence.responded, evidence.queried
+            ))
+        })?;
+        let now = now();
+        let resolved = resolved(&packet, evidence, name, now)?;
+        if arguments.json {
+            terminal::print_json(&resolved)
+        } else {
+            terminal::print(&report(&resolved, now))
+        }
+    })
+}
+
+fn resolved(
+    packet: &SignedPacket,
+    evidence: Evidence,
+    name: &PublicName,
+    now: u64,
+) -> Result<Resolved, Failure> {
+    let all = records::read(packet.dns(), packet.key());
+    let count = all.len();
+    let records: Vec<_> = all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
+    if records.is_empty() && !name.is_apex {
+        return Err(Failure::Failed(format!(
+            "there is no {} in the packet of its key, signed {}, which holds {count} records of other names",
+            name.name.trim_end_matches('.'),
+            age(packet.timestamp(), now),
+        )));
+    }
+    let seconds = i64::try_from(now.abs_diff(packet.timestamp()) / 1_000_000).unwrap_or(i64::MAX);
+    Ok(Resolved {
+        key: packet.key().to_z32(),
+        timestamp: packet.timestamp(),
+        age: if now < packet.timestamp() { -seconds } else { seconds },
+        size: packet.dns().len(),
+        nodes_queried: evidence.queried,
+        nodes_responded: evidence.responded,
+        records,
+    })
+}
+
+fn report(resolved: &Resolved, now: u64) -> String {
+    let Resolved { key, timestamp, size, nodes_queried: queried, nodes_responded: responded, .. } = resolved;
+    let records = match resolved.records.as_slice() {
+        [] => "The packet holds no records.\n".to_string(),
+        records => records::table(records),
+    };
+    format!(
+        "{key}\n\
+         signed {}, {size} of {MAX_DNS_SIZE} bytes, {responded} of {queried} DHT nodes answered\n\
+         \n\
+         {records}",
+        age(*timestamp, now),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pkdns::signed_packet::PublicKey;
+
+    use super::*;
+
+    const EVIDENCE: Evidence = Evidence { queried: 20, responded: 17 };
+
+    /// Packet B of the contract's test vectors, made with pkarr.
+    const PACKET_B: &str = "\
+        3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29\
+        9880b266202612827e0a2776ecc7720b72d64ae7f566dc8ffd8b2216b9b8f943\
+        3f348a069f445f0fc89f7cd19eefac2a657a47959378c3388fda2de0cb24640d\
+        00060a24181e4000\
+        0000800000000004000000003438\
+        70696e787867717334316e346169646964656e773561707170317572666d7a647a7472386a74346162726b646e34333565776f\
+        00000100010000012c00047f000001\
+        03777777c00c000500010000012c0002c00c\
+        065f7075626b79c00c001000010000003c000403763d31\
+        c00c0041000100000e1000090001000003000220fb";
+
+    /// Packet A: one record.
+    const PACKET_A: &str = "\
+        3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29\
+        3539735e64a70c9dee5df9ae8fdeb8d382785d88fe0001a3cb3a151056bd9065\
+        537f575de517477abd70d69cf88224de9ecbfda54fc1ce75bfe0db665871af03\
+        0000000000000001\
+        0000800000000001000000003438\
+        70696e787867717334316e346169646964656e773561707170317572666d7a647a7472386a74346162726b646e34333565776f\
+        00000100010000003c00047f000001";
+
+    fn packet(hex: &str) -> SignedPacket {
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let key = PublicKey::try_from(&bytes[..32]).unwrap();
+        let timestamp = u64::from_be_bytes(bytes[96..104].try_into().unwrap());
+        SignedPacket::verify(key, timestamp, bytes[32..96].try_into().unwrap(), &bytes[104..]).unwrap()
+    }
+
+    fn shown(packet: &SignedPacket, name: &str, now: u64) -> String {
+        report(&resolved(packet, EVIDENCE, &name::parse(name).unwrap(), now).unwrap(), now)
+    }
+
+    #[test]
+    fn a_packet_that_pkarr_made_is_shown_as_a_table() {
+        let packet = packet(PACKET_B);
+        let key = packet.key().to_z32();
+        assert_eq!(
+            shown(&packet, &key, packet.timestamp() + 185_000_000),
+            format!(
+                "{key}\n\
+                 signed 3 minutes ago, 142 of 1000 bytes, 17 of 20 DHT nodes answered\n\
+                 \n\
+                 NAME    TTL   TYPE   DATA\n\
+                 @       300   A      127.0.0.1\n\
+                 www     300   CNAME  {key}.\n\
+                 _pubky  60    TXT    \"v=1\"\n\
+                 @       3600  HTTPS  1 . port=8443\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_packet_from_long_ago_or_from_the_future_is_shown() {
+        let packet = packet(PACKET_A);
+        let key = packet.key().to_z32();
+        assert!(shown(&packet, &key, 1_700_000_000_000_000).contains("signed 53 years ago, 80 of 1000"));
+        assert!(shown(&packet, &key, 0).contains("signed 0 seconds in the future"));
+    }
+
+    #[test]
+    fn a_name_below_the_key_is_shown_alone() {
+        let packet = packet(PACKET_B);
+        let text = shown(&packet, &format!("WWW.{}.key", packet.key()), packet.timestamp());
+        assert!(text.contains("www   300  CNAME") && !text.contains("_pubky"), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_the_packet_does_not_hold_is_a_failure() {
+        let packet = packet(PACKET_B);
+        let name = name::parse(&format!("mail.{}", packet.key())).unwrap();
+        let Err(Failure::Failed(message)) = resolved(&packet, EVIDENCE, &name, packet.timestamp()) else {
+            panic!("found mail");
+        };
+        assert!(
+            message.starts_with(&format!("there is no mail.{} in the packet", packet.key())),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_packet_without_records_is_shown() {
+        let keypair = pkdns::signed_packet::Keypair::from_secret_key(&[0; 32]);
+        let packet = SignedPacket::sign(&keypair, 1, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert!(shown(&packet, &keypair.to_z32(), 1).ends_with("The packet holds no records.\n"));
+    }
+}

@@ -1,0 +1,420 @@
+use pkdns::signed_packet::Keypair;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    packet,
+    records::{self, TextRecord},
+};
+
+fn key() -> PublicKey {
+    Keypair::from_secret_key(&[0; 32]).public_key()
+}
+
+/// What a zone file comes to, as its records are shown.
+fn shown(text: &str) -> Vec<String> {
+    zone(text).iter().map(TextRecord::to_string).collect()
+}
+
+fn zone(text: &str) -> Vec<TextRecord> {
+    let records = parse(text.as_bytes(), &key()).unwrap_or_else(|error| panic!("{error}: {text}"));
+    records::read(&packet::compose(&records, &key()).unwrap(), &key())
+}
+
+fn error(text: &str) -> String {
+    parse(text.as_bytes(), &key()).expect_err(text).to_string()
+}
+
+#[test]
+fn a_zone_file_with_everything_that_rfc_1035_allows_is_read() {
+    let key = key();
+    let text = format!(
+        "; a comment\n\
+         $ORIGIN {key}.\n\
+         $TTL 300\n\
+         @ IN A 192.0.2.1 ; the key itself\n\
+         \tTXT \"one string\" two \"a \\\"quote\\\"; no comment\" back\\\\slash \\065\n\
+         www 60 IN CNAME @\n\
+         mail IN 120 MX ( 10\n\
+         \x20   mx.example. ) ; two lines\n\
+         * AAAA 2001:db8::1\n\
+         \n\
+         $ORIGIN deep.{key}.\n\
+         host TXT \"\"\n\
+         in.zone.{key}. A 192.0.2.2\n"
+    );
+    assert_eq!(
+        shown(&text),
+        [
+            "@ 300 A 192.0.2.1".to_string(),
+            "@ 300 TXT \"one string\" \"two\" \"a \\\"quote\\\"; no comment\" \"back\\\\slash\" \"A\""
+                .to_string(),
+            format!("www 60 CNAME {key}."),
+            "mail 120 MX 10 mx.example.".to_string(),
+            "* 300 AAAA 2001:db8::1".to_string(),
+            "host.deep 300 TXT \"\"".to_string(),
+            "in.zone 300 A 192.0.2.2".to_string(),
+        ]
+    );
+}
+
+/// Each type of the contract, as it is written and as it is shown.
+const TYPES: [(&str, &str); 24] = [
+    ("A 192.0.2.1", "A 192.0.2.1"),
+    ("AAAA 2001:DB8:0::1", "AAAA 2001:db8::1"),
+    ("TXT v=1", "TXT \"v=1\""),
+    ("CNAME www", "CNAME www.KEY."),
+    ("MX 10 .", "MX 10 ."),
+    ("NS ns.example.", "NS ns.example."),
+    ("SRV 1 2 443 host.example.", "SRV 1 2 443 host.example."),
+    ("PTR a\\.b.example.", "PTR a\\.b.example."),
+    ("SOA ns hostmaster 1 7200 900 1209600 300", "SOA ns.KEY. hostmaster.KEY. 1 7200 900 1209600 300"),
+    ("DNAME other.example.", "DNAME other.example."),
+    ("CAA 0 issue \"ca.example\"", "CAA 0 issue \"ca.example\""),
+    ("TLSA 3 1 1 ( 0123456789abcdef 00 )", "TLSA 3 1 1 0123456789ABCDEF00"),
+    ("SSHFP 4 2 0123456789abcdef", "SSHFP 4 2 0123456789ABCDEF"),
+    (
+        "NAPTR 100 10 \"S\" \"SIP+D2U\" \"!^.*$!sip:a@example!\" _sip._udp.example.",
+        "NAPTR 100 10 \"S\" \"SIP+D2U\" \"!^.*$!sip:a@example!\" _sip._udp.example.",
+    ),
+    ("HTTPS 0 host.example.", "HTTPS 0 host.example."),
+    ("HTTPS 1 . port=8443 ipv4hint=127.0.0.1", "HTTPS 1 . port=8443 ipv4hint=127.0.0.1"),
+    ("HTTPS 1 . alpn=\"h2,h3\" no-default-alpn", "HTTPS 1 . alpn=h2,h3 no-default-alpn"),
+    ("HTTPS 10 localhost. key65280=abc", "HTTPS 10 localhost. key65280=\"abc\""),
+    ("SVCB 2 svc.example. mandatory=port port=53", "SVCB 2 svc.example. mandatory=port port=53"),
+    ("SVCB 1 . ipv6hint=2001:db8::1,::1", "SVCB 1 . ipv6hint=2001:db8::1,::1"),
+    ("TYPE65280 \\# 4 0A000001", "TYPE65280 \\# 4 0a 00 00 01"),
+    ("TYPE65280 \\# 0", "TYPE65280 \\# 0"),
+    ("TYPE1 \\# 4 0A000001", "A 10.0.0.1"),
+    ("type65281 \\# 3 ab cd ef", "TYPE65281 \\# 3 ab cd ef"),
+];
+
+#[test]
+fn every_type_of_the_contract_is_written_and_shown() {
+    for (written, expected) in TYPES {
+        let expected = format!("name 3600 {}", expected.replace("KEY", &key().to_z32()));
+        assert_eq!(shown(&format!("name IN {written}\n")), [expected], "{written}");
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_published_again() {
+    for (written, _) in TYPES {
+        let first = zone(&format!("name {written}"));
+        let again = zone(&records::table(&first).replacen("NAME", ";", 1));
+        assert_eq!(first, again, "{written}");
+    }
+}
+
+#[test]
+fn a_record_without_ttl_class_and_line_end_is_in_for_an_hour() {
+    assert_eq!(shown("www A 1.2.3.4"), ["www 3600 A 1.2.3.4"]);
+    assert_eq!(shown("$TTL 60\r\nwww A 1.2.3.4\r\n"), ["www 60 A 1.2.3.4"]);
+    assert_eq!(DEFAULT_TTL, 3600);
+}
+
+#[test]
+fn text_of_any_bytes_is_kept_and_a_mark_of_utf_8_is_not_text() {
+    // TXT that is not UTF-8 once brought a publisher down (mistake 32).
+    assert_eq!(shown("\u{feff}www TXT \"caf\u{e9}\""), ["www 3600 TXT \"caf\\195\\169\""]);
+    assert_eq!(shown("www TXT \"\\255\\000\""), ["www 3600 TXT \"\\255\\000\""]);
+    let records = parse(b"www TXT \"\xff\xfe\"", &key()).unwrap();
+    let dns = packet::compose(&records, &key()).unwrap();
+    assert!(dns.ends_with(b"\x02\xff\xfe"));
+}
+
+#[test]
+fn the_key_is_known_in_every_spelling_and_written_in_one() {
+    let key = key().to_z32();
+    // The last character of a key has four bits that mean nothing.
+    let other = format!("{}t", &key[..51]);
+    let dns = |owner: &str| {
+        let records = parse(format!("{owner} A 192.0.2.1").as_bytes(), &self::key()).unwrap();
+        packet::compose(&records, &self::key()).unwrap()
+    };
+    for spelling in [key.to_uppercase(), other] {
+        assert_eq!(dns(&format!("WWW.{spelling}.")), dns("www"), "{spelling}");
+    }
+}
+
+#[test]
+fn a_record_that_is_written_twice_is_published_once() {
+    assert_eq!(shown("www A 192.0.2.1\nWWW A 192.0.2.1\nwww A 192.0.2.2").len(), 2);
+}
+
+#[test]
+fn a_ttl_comes_from_the_record_or_from_the_file() {
+    // RFC 2308 section 4: `$TTL` is for all that have none. Without it, the last one that was stated (RFC 1035).
+    assert_eq!(
+        shown("a 60 A 192.0.2.1\nb A 192.0.2.1\n$TTL 1h30m\nc A 192.0.2.1\nd IN 1W2d3s A 192.0.2.1"),
+        ["a 60 A 192.0.2.1", "b 60 A 192.0.2.1", "c 5400 A 192.0.2.1", "d 777603 A 192.0.2.1",]
+    );
+}
+
+#[test]
+fn an_owner_outside_of_the_zone_is_an_error_with_its_line() {
+    let message = error("@ A 192.0.2.1\n\nwww.example.com. A 192.0.2.1\n");
+    assert!(message.starts_with("line 3, column 1: the name is outside of the zone"), "{message}");
+    assert!(message.contains(&key().to_z32()), "{message}");
+    let message = error("$ORIGIN example.com.\nwww A 192.0.2.1\n");
+    assert!(message.starts_with("line 2, column 1: the name is outside of the zone"), "{message}");
+    // A label that merely ends in the key is not the key.
+    let message = error(&format!("x{}. A 192.0.2.1\n", key()));
+    assert!(message.starts_with("line 1, column 1: the name is outside of the zone"), "{message}");
+    let message = error(&format!("\n\nwww.{} A 192.0.2.1\n", key()));
+    assert!(message.starts_with("line 3, column 1: the name ends in the key twice"), "{message}");
+}
+
+#[test]
+fn include_is_an_error_and_not_ignored() {
+    // Ignoring it published half a zone (mistake 32).
+    for text in ["@ A 192.0.2.1\n$INCLUDE \"other.zone\"\n", "\n$include /etc/passwd sub\n@ A 192.0.2.1"] {
+        let expected = "line 2, column 1: $INCLUDE is not supported: put its records into this file";
+        assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn errors_say_where_and_what_was_expected() {
+    for (text, expected) in [
+        ("@ A 192.0.2.1\nwww A 192.0.2.256\n", "line 2, column 7: expected IPv4 address"),
+        ("www AAAA 192.0.2.1\n", "line 1, column 10: expected IPv6 address"),
+        ("www FOO bar\n", "line 1, column 5: expected a TTL, the class IN or a record type"),
+        ("www 1y A 192.0.2.1\n", "line 1, column 5: expected a TTL, the class IN or a record type"),
+        ("www 60 60 A 192.0.2.1\n", "line 1, column 8: expected a record type"),
+        ("www IN IN A 192.0.2.1\n", "line 1, column 8: expected a record type"),
+        ("$TTL 1x\n", "line 1, column 6: expected a TTL: seconds, or for example 1h30m"),
+        ("$TTL\n", "line 1, column 1: expected more before the end of the line"),
+        ("$ORIGIN a b\n", "line 1, column 11: expected the end of the record"),
+        ("www CH TXT x\n", "line 1, column 5: expected the class IN"),
+        ("www MX mail\n", "line 1, column 8: expected a number"),
+        ("www MX 65536 mail\n", "line 1, column 8: this number is too large"),
+        ("www A\n@ A 192.0.2.1\n", "line 1, column 5: expected more before the end of the line"),
+        ("www A 192.0.2.1 192.0.2.2\n", "line 1, column 17: expected the end of the record"),
+        ("www A 192.0.2.1 )\n", "line 1, column 17: a parenthesis is closed that was not opened"),
+        ("\nwww MX ( 10 mail\n", "line 2, column 8: this parenthesis is never closed"),
+        ("www TXT a (\n", "line 1, column 11: this parenthesis is never closed"),
+        ("www TXT \"open\n", "line 1, column 9: this quote is not closed on its line"),
+        ("www TXT \\256\n", "line 1, column 9: a backslash needs"),
+        ("www TXT a\\", "line 1, column 10: a backslash needs"),
+        ("www TXT \u{7}\n", "line 1, column 9: expected printable characters"),
+        ("www TXT \u{e9}\u{e9} (\n", "line 1, column 12: this parenthesis"),
+        (" A 192.0.2.1\n", "line 1, column 2: a line that begins with white space continues the owner"),
+        ("$GENERATE 1-2 a A 192.0.2.$\n", "line 1, column 1: expected $ORIGIN or $TTL"),
+        ("www A \\# 4 0a00\n", "the data are not as long as the number after \\# says"),
+        ("www A \\# 3 0a0000\n", "the data do not follow the format of their type"),
+        ("www HTTPS \\# 4 000100ff\n", "the data do not follow the format of their type"),
+        ("www LOC 1 2 3\n", "data of this type are written as \\# LENGTH HEXADECIMAL"),
+        ("www TYPE65280 abc\n", "data of this type are written as \\# LENGTH HEXADECIMAL"),
+        ("www ANY \\# 0\n", "records of this type cannot be stored in a zone"),
+        ("a..b A 192.0.2.1\n", "line 1, column 1: expected a domain name without empty labels"),
+        ("@ A 192.0.2.1\na CNAME b..c\n", "line 2, column 9: expected a domain name without empty labels"),
+        ("a SRV 1 2 3 .b\n", "line 1, column 13: expected a domain name without empty labels"),
+        ("a MX 10 \"\"\n", "line 1, column 9: expected a domain name"),
+        ("a 2147483648 A 192.0.2.1\n", "line 1, column 3: the TTL is over 2147483647 seconds"),
+        ("a 4000w A 192.0.2.1\n", "line 1, column 3: the TTL is over 2147483647 seconds"),
+        ("; nothing\n\n", "the file holds no records"),
+        ("", "the file holds no records"),
+    ] {
+        let message = error(text);
+        assert!(message.contains(expected), "{text:?} gave {message:?}, expected {expected:?}");
+    }
+    let long_label = format!("{} A 192.0.2.1\n", "a".repeat(64));
+    assert!(error(&long_label).contains("longer than 63 bytes"), "{}", error(&long_label));
+    let long_name = format!("{} A 192.0.2.1\n", "a.".repeat(120));
+    assert!(error(&long_name).contains("outside of the zone"), "{}", error(&long_name));
+    let long_name = format!("a{} A 192.0.2.1\n", ".a".repeat(110));
+    assert!(error(&long_name).contains("longer than 255"), "{}", error(&long_name));
+    let long_text = format!("a TXT {}\n", "a".repeat(256));
+    assert!(error(&long_text).contains("at most 255 bytes"), "{}", error(&long_text));
+    assert_eq!(parse(&[b'\n'; MAX_SIZE + 1], &key()), Err(ZoneFileError::TooLarge));
+}
+
+#[test]
+fn a_seed_file_given_as_zone_file_is_not_repeated() {
+    for seed in [
+        "292bbfb6a5bc1ec3f6d01a7c8e3fac1782d364ca41a1847497e9e3bc949dbb9a\n",
+        "a3kco17a6mqawd9jewgwijrd64gb1rmrer1zptxgire7buufk3hy",
+        "$292bbfb6a5bc1ec3f6d01a7c8e3fac1782d364ca41a1847497e9e3bc949dbb9a",
+        "x $a3kco17a6mqawd9jewgwijrd64gb1rmrer1zptxgire7buufk3hy",
+    ] {
+        let message = error(seed);
+        assert!(!message.contains(&seed[2..10]), "{message}");
+    }
+}
+
+#[test]
+fn lists_that_outgrow_a_message_are_errors() {
+    for item in ["ipv6hint=::", "alpn=a", "ipv4hint=1.1.1.1", "mandatory=port"] {
+        let (name, value) = item.split_once('=').unwrap();
+        let values = vec![value; (MAX_SIZE - 40) / (value.len() + 1)].join(",");
+        if let Ok(records) = parse(format!("a HTTPS 1 . port=1 {name}={values}\n").as_bytes(), &key()) {
+            assert!(packet::compose(&records, &key()).is_err(), "{item}");
+        }
+    }
+    for data in ["a TXT a\n", "a TYPE65280 \\# 1 00\n"] {
+        let many: String = (0..MAX_SIZE / 32).map(|number| format!("{number}{data}")).collect();
+        if let Ok(records) = parse(many.as_bytes(), &key()) {
+            assert!(packet::compose(&records, &key()).is_err(), "{data}");
+        }
+    }
+}
+
+/// Text that looks enough like a zone file to get deep into the scanner.
+fn like_a_zone_file() -> impl Strategy<Value = String> {
+    const PIECES: &[&str] = &[
+        "@",
+        "*",
+        "www",
+        ".",
+        "..",
+        "a.b",
+        "a.b.",
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r\n",
+        ";",
+        "(",
+        ")",
+        "\"",
+        "\\",
+        "\\#",
+        "\\046",
+        "\\999",
+        "\\1",
+        "$ORIGIN",
+        "$TTL",
+        "$INCLUDE",
+        "$",
+        "IN",
+        "CH",
+        "300",
+        "4294967296",
+        "A",
+        "AAAA",
+        "TXT",
+        "CNAME",
+        "MX",
+        "NS",
+        "SRV",
+        "PTR",
+        "SOA",
+        "DNAME",
+        "CAA",
+        "TLSA",
+        "SSHFP",
+        "NAPTR",
+        "HTTPS",
+        "SVCB",
+        "TYPE65280",
+        "TYPE1",
+        "NSEC",
+        "NSEC3",
+        "DNSKEY",
+        "DS",
+        "RRSIG",
+        "IPSECKEY",
+        "OPENPGPKEY",
+        "HINFO",
+        "MINFO",
+        "RP",
+        "ZONEMD",
+        "CDS",
+        "OPT",
+        "TSIG",
+        "ANY",
+        "1.2.3.4",
+        "2001:db8::1",
+        "0",
+        "4",
+        "10",
+        "0a000001",
+        "zz",
+        "port=",
+        "port=1",
+        "alpn=h2",
+        "alpn=\"h2,h3\"",
+        "mandatory=port",
+        "ipv4hint=1.2.3.4",
+        "ech=AAAA",
+        "key1",
+        "key65280=\"a b\"",
+        "no-default-alpn",
+        "dohpath=/q{?dns}",
+        "issue",
+        "aGVsbG8=",
+        "\u{e9}",
+        "\0",
+        "\u{7f}",
+    ];
+    proptest::collection::vec(
+        prop_oneof![
+            9 => proptest::sample::select(PIECES).prop_map(str::to_string),
+            1 => any::<char>().prop_map(|character| character.to_string()),
+        ],
+        0..40,
+    )
+    .prop_flat_map(|pieces| {
+        prop_oneof![
+            Just(pieces.concat()),
+            Just(pieces.join(" ")),
+            Just(format!("www {}\n", pieces.join(" ")))
+        ]
+    })
+}
+
+/// Records of each type with values of their own.
+fn record() -> impl Strategy<Value = String> {
+    let name = "[a-z]([a-z0-9-]{0,10}[a-z0-9])?(\\.[a-z]{1,6}){0,2}";
+    let data = prop_oneof![
+        any::<[u8; 4]>().prop_map(|address| format!("A {}", std::net::Ipv4Addr::from(address))),
+        any::<[u8; 16]>().prop_map(|address| format!("AAAA {}", std::net::Ipv6Addr::from(address))),
+        name.prop_map(|name| format!("CNAME {name}.")),
+        (any::<u16>(), name).prop_map(|(preference, name)| format!("MX {preference} {name}.")),
+        (any::<[u16; 3]>(), name).prop_map(|([a, b, c], name)| format!("SRV {a} {b} {c} {name}.")),
+        (any::<u16>(), name, any::<u16>()).prop_map(|(a, name, b)| format!("HTTPS {a} {name}. port={b}")),
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(|text| {
+            format!("TXT \"{}\"", text.iter().map(|byte| format!("\\{byte:03}")).collect::<String>())
+        }),
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| {
+            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("TYPE65400 \\# {} {text}", bytes.len())
+        }),
+    ];
+    (name, 0..=MAX_TTL, data).prop_map(|(name, ttl, data)| format!("{name} {ttl} IN {data}\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_text_brings_the_parser_down(text in like_a_zone_file()) {
+        if let Ok(records) = parse(text.as_bytes(), &key())
+            && let Ok(dns) = packet::compose(&records, &key())
+        {
+            prop_assert_eq!(records::read(&dns, &key()).len(), records.len());
+            prop_assert_eq!(pkdns::message::read_records(&dns).len() <= records.len(), true);
+        }
+    }
+
+    #[test]
+    fn no_bytes_bring_the_parser_down(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes, &key());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn records_survive_the_way_through_a_packet_and_back_into_a_zone_file(
+        lines in proptest::collection::vec(record(), 1..6)
+    ) {
+        let text = lines.concat();
+        let first = zone(&text);
+        let again = zone(&records::table(&first).replacen("NAME", ";", 1));
+        prop_assert_eq!(&first, &again);
+    }
+}

@@ -1,0 +1,79 @@
+//! The documents say what is so: commands, links, and the list of banned dependencies.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text of `document` under a heading, up to the next one.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("\n## {heading}\n")).unwrap();
+    rest.split_once("\n## ").map_or(rest, |(section, _)| section)
+}
+
+/// The contents of fenced shell commands.
+fn commands(text: &str) -> Vec<&str> {
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.filter_map(|block| block.split_once("\n```")).map(|(inside, _)| inside).collect()
+}
+
+#[test]
+fn the_readme_has_two_set_up_commands_and_ci_runs_the_second() {
+    let readme = read("README.md");
+    let commands = commands(section(&readme, "Set up"));
+    assert_eq!(commands, ["cargo run --release -p pkdns -- --testnet", "cargo test --workspace"]);
+    let ci = read(".ci/run");
+    assert!(ci.lines().any(|line| line == format!("step {}", commands[1])), "{ci}");
+}
+
+#[test]
+fn ci_is_executable() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(root().join(".ci/run")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o111, 0o111);
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let in_docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let at_root = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let mut followed = 0;
+    for document in
+        in_docs.chain(at_root).filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+    {
+        for link in read(&document).split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)) {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let target = document.parent().unwrap().join(path);
+            assert!(target.exists(), "{} links to {link}, which is not there", document.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 10);
+}
+
+#[test]
+fn no_banned_dependency_is_in_the_lock_file() {
+    let rules: toml::Table = read("deny.toml").parse().unwrap();
+    let lock: toml::Table = read("Cargo.lock").parse().unwrap();
+    let packages: Vec<_> =
+        lock["package"].as_array().unwrap().iter().map(|package| package["name"].as_str().unwrap()).collect();
+    assert!(packages.contains(&"ring"));
+    for banned in rules["bans"]["deny"].as_array().unwrap() {
+        let banned = banned["crate"].as_str().unwrap();
+        assert!(!packages.contains(&banned), "{banned} is in Cargo.lock; deny.toml says why it must not be");
+    }
+}

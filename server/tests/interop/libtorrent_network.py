@@ -1,0 +1,110 @@
+"""A DHT of libtorrent nodes on 127.0.0.1.
+
+Prints a line `HOST:PORT` for each node once they know each other, then an empty line. Then obeys, one line each:
+
+    get KEY              prints `SEQ VALUE`, or `none`
+    put SEED KEY VALUE   stores the value with the next sequence number, prints how many nodes took it
+
+with bytes in hexadecimal. Ends when its standard input is closed, so that it cannot outlive the test.
+
+usage: libtorrent_network.py NODES
+"""
+
+import hashlib
+import sys
+import time
+
+import libtorrent
+
+SETTINGS = {
+    "enable_dht": True,
+    "enable_lsd": False,
+    "enable_natpmp": False,
+    "enable_upnp": False,
+    "listen_interfaces": "127.0.0.1:0",
+    "dht_bootstrap_nodes": "",
+    "alert_mask": libtorrent.alert.category_t.dht_notification,
+    # By default libtorrent takes one node per address, and none whose id does not follow from a public address.
+    "dht_restrict_routing_ips": False,
+    "dht_restrict_search_ips": False,
+    "dht_enforce_node_id": False,
+    "dht_prefer_verified_node_ids": False,
+    "dht_ignore_dark_internet": False,
+    # All traffic comes from one address: do not take it for a flood.
+    "dht_block_ratelimit": 1_000_000,
+    "dht_upload_rate_limit": 100_000_000,
+}
+
+DEADLINE = 20.0
+
+
+def wait_for(condition):
+    """Returns the first result of `condition` that is not None."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        result = condition()
+        if result is not None:
+            return result
+        time.sleep(0.05)
+    sys.exit("waited too long for libtorrent")
+
+
+def alert_of(session, kind, wanted=lambda alert: True):
+    """Waits for an alert of a class."""
+
+    def poll():
+        for alert in session.pop_alerts():
+            if isinstance(alert, kind) and wanted(alert):
+                return alert
+        return None
+
+    return wait_for(poll)
+
+
+def known_nodes(session):
+    session.post_session_stats()
+    return alert_of(session, libtorrent.session_stats_alert).values["dht.dht_nodes"]
+
+
+def start(count):
+    sessions = [libtorrent.session(SETTINGS) for _ in range(count)]
+    ports = [wait_for(lambda: session.listen_port() or None) for session in sessions]
+    for session, own in zip(sessions, ports):
+        for port in ports:
+            if port != own:
+                session.add_dht_node(("127.0.0.1", port))
+    for session in sessions:
+        wait_for(lambda: True if known_nodes(session) >= min(count - 1, 8) else None)
+    return sessions, ports
+
+
+def get(session, key):
+    session.dht_get_mutable_item(key, b"")
+    # The end of the search, which is authoritative, can take 15 seconds; the first item comes before.
+    # There is no item to read when none was found. The first that libtorrent makes has the number 1.
+    wanted = lambda alert: alert.seq > 0 or alert.authoritative
+    alert = alert_of(session, libtorrent.dht_mutable_item_alert, wanted)
+    return f"{alert.seq} {alert.item['value'].hex()}" if alert.seq > 0 else "none"
+
+
+def put(session, seed, key, value):
+    # The form of an Ed25519 secret that libtorrent signs with: the hashed seed, clamped (RFC 8032 section 5.1.5).
+    secret = bytearray(hashlib.sha512(seed).digest())
+    secret[0] &= 248
+    secret[31] = (secret[31] & 63) | 64
+    session.dht_put_mutable_item(bytes(secret), key, value, b"")
+    return str(alert_of(session, libtorrent.dht_put_alert).num_success)
+
+
+def main():
+    sessions, ports = start(int(sys.argv[1]))
+    for port in ports:
+        print(f"127.0.0.1:{port}")
+    print(flush=True)
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        arguments = [bytes.fromhex(argument) for argument in arguments]
+        print({"get": get, "put": put}[command](sessions[0], *arguments), flush=True)
+
+
+main()
