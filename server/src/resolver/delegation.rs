@@ -19,7 +19,7 @@ use super::{
     error::ResolveError,
     name::{Route, move_zone},
     rebinding::is_private,
-    zone::{Delegation, Zone},
+    zone::{Delegation, Lookup, Zone},
 };
 use crate::{
     config,
@@ -85,6 +85,14 @@ impl Delegations {
         self.allow_private || !is_private(address)
     }
 
+    async fn ask(&self, address: IpAddr, question: &Question, flags: Flags) -> Option<Message> {
+        let deadline = Instant::now() + SERVER_TIMEOUT;
+        let server = SocketAddr::new(address, self.port);
+        let reply = self.exchanger.exchange(server, question, flags, deadline).await;
+        self.note(address, reply.is_ok());
+        reply.ok()
+    }
+
     fn is_dead(&self, address: IpAddr) -> bool {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         dead.get(&address).is_some_and(|until| Instant::now() < *until)
@@ -101,7 +109,7 @@ impl Delegations {
 }
 
 impl Resolver {
-    /// Asks the servers of `delegation` in turn, first those not known to be dead.
+    /// Asks the servers of `delegation` in turn, those that are known to be dead after all others.
     pub(super) async fn ask_delegation(
         &self,
         zone: &Zone,
@@ -120,20 +128,28 @@ impl Resolver {
             checking_disabled: query.checking_disabled,
         };
         let delegations = &self.0.delegations;
+        let ask = async |address| {
+            let message = delegations.ask(address, &question, flags).await?;
+            read(&message, zone, delegation, name, record_type)
+        };
+        let mut last = Vec::new();
         for server in delegation.servers.iter().take(MAX_SERVERS) {
             let mut addresses = self.server_addresses(zone, server, query, client, budget).await?;
             addresses.retain(|address| delegations.may_ask(*address));
-            addresses.sort_by_key(|address| delegations.is_dead(*address));
-            for address in addresses.into_iter().take(MAX_ADDRESSES) {
+            let (dead, alive): (Vec<_>, Vec<_>) =
+                addresses.into_iter().partition(|address| delegations.is_dead(*address));
+            last.extend(dead.into_iter().take(MAX_ADDRESSES));
+            for address in alive.into_iter().take(MAX_ADDRESSES) {
                 budget.spend()?;
-                let deadline = Instant::now() + SERVER_TIMEOUT;
-                let server = SocketAddr::new(address, delegations.port);
-                let reply = delegations.exchanger.exchange(server, &question, flags, deadline).await;
-                delegations.note(address, reply.is_ok());
-                let reply = reply.ok().and_then(|message| read(&message, delegation, name, record_type));
-                if let Some(reply) = reply {
+                if let Some(reply) = ask(address).await {
                     return Ok(reply);
                 }
+            }
+        }
+        for address in last {
+            budget.spend()?;
+            if let Some(reply) = ask(address).await {
+                return Ok(reply);
             }
         }
         Err(failed())
@@ -189,6 +205,7 @@ fn held_addresses(zone: &Zone, server: &Name) -> Vec<IpAddr> {
 /// error, or a referral to yet other servers.
 fn read(
     message: &Message,
+    zone: &Zone,
     delegation: &Delegation,
     name: &Name,
     record_type: RecordType,
@@ -225,6 +242,12 @@ fn read(
         answers.push(record.clone());
         target = Some(next.clone());
         at = next;
+        // The packet comes first here too: what it holds, or leaves to other servers, is not for this one to say.
+        let leads_back =
+            |lookup| matches!(lookup, Lookup::Delegated(Delegation { at, .. }) if at == delegation.at);
+        if !leads_back(zone.lookup(&at, record_type)) {
+            break;
+        }
     }
     let soa = message
         .authorities
@@ -237,6 +260,8 @@ fn read(
     if is_negative && soa.is_none() && refers {
         return None;
     }
-    let code = if is_negative { message.code } else { ResponseCode::NoError };
+    // A name that the packet has exists, whatever its servers say.
+    let is_missing = is_negative && !delegation.is_held;
+    let code = if is_missing { message.code } else { ResponseCode::NoError };
     Some(DelegatedReply { code, answers, target, is_negative, soa })
 }

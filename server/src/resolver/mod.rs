@@ -204,19 +204,22 @@ impl Resolver {
         let zone = Zone::parse(&found.packet);
         // A name that is too long in the zone's own spelling cannot have been published.
         let own_name = name::move_zone(name, &asked.apex, zone.apex()).unwrap_or_else(|| zone.apex().clone());
-        let out = |record: Record| {
+        let show = |record: Record, ttl: fn(u32, &Found) -> u32| {
             let mut record = present(record, zone.apex(), &asked.apex);
             record.ttl = ttl(record.ttl, &found);
             record
         };
+        let out = |record| show(record, ttl);
         chain.fresh_for = chain.fresh_for.min(found.fresh_for);
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
         }
         match zone.lookup(&own_name, query.question.record_type()) {
             Lookup::Records(records) => {
-                let records = records.into_iter().map(out).collect();
-                chain.append(ResponseCode::NoError, self.0.rebind_protection.filter_key(records), Vec::new());
+                let records: Vec<Record> = records.into_iter().map(out).collect();
+                let all = records.len();
+                let kept = self.0.rebind_protection.filter_key(records);
+                chain.append_kept(ResponseCode::NoError, all, kept, Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
@@ -226,8 +229,7 @@ impl Resolver {
             }
             Lookup::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
-                    let missing = !zone.exists(&own_name);
-                    chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+                    chain.negative(!delegation.is_held, out(zone.soa(self.0.negative_ttl)));
                     return Ok(Step::Done);
                 }
                 if !query.recursion_desired {
@@ -235,7 +237,8 @@ impl Resolver {
                 }
                 let reply =
                     self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
-                let mut records: Vec<Record> = reply.answers.into_iter().map(&out).collect();
+                let lent = |record| show(record, lent_ttl);
+                let records: Vec<Record> = reply.answers.into_iter().map(lent).collect();
                 let follow = reply
                     .target
                     .map(|target| name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target));
@@ -243,10 +246,14 @@ impl Resolver {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
                 }
-                records = self.0.rebind_protection.filter_key(records);
-                let soa = reply.soa.unwrap_or_else(|| zone.soa(self.0.negative_ttl));
-                let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
-                chain.append(reply.code, records, authorities);
+                let all = records.len();
+                let kept = self.0.rebind_protection.filter_key(records);
+                let soa = || match reply.soa {
+                    Some(soa) => lent(negative::limit_ttl(soa)),
+                    None => out(zone.soa(self.0.negative_ttl)),
+                };
+                let authorities = if reply.is_negative { vec![soa()] } else { Vec::new() };
+                chain.append_kept(reply.code, all, kept, authorities);
                 Ok(Step::Done)
             }
             lookup @ (Lookup::NoData | Lookup::NoName) => {
@@ -308,7 +315,9 @@ impl Resolver {
             chain.answer.authentic = false;
         }
         chain.answer.extended_error = message.extended_error.clone();
-        let (links, target) = follow_aliases(&message.answers, name, |target| self.is_key_name(target));
+        // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
+        let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
+        let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
         if let Some(target) = target {
             chain.answer.authentic = false;
             chain.answer.additionals.clear();
@@ -318,14 +327,10 @@ impl Resolver {
         if message.answers.is_empty() {
             self.0.nxdomains.learn(name, &message);
         }
-        let unfiltered = plain(&message.answers);
-        let answers = self.0.rebind_protection.filter_icann(name, unfiltered.clone());
-        if answers.len() < unfiltered.len() {
-            let text = "private addresses are filtered from ICANN names here";
-            chain.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
-            chain.answer.authentic = false;
-        }
-        chain.append(message.code, answers, plain(&message.authorities));
+        let answers = plain(&message.answers);
+        let all = answers.len();
+        let kept = self.0.rebind_protection.filter_icann(name, answers);
+        chain.append_kept(message.code, all, kept, plain(&message.authorities));
         Ok(Step::Done)
     }
 
@@ -359,6 +364,16 @@ impl Chain {
         self.answer.code = code;
         self.answer.answers.extend(answers);
         self.answer.authorities = authorities;
+    }
+
+    /// As [`Chain::append`], where `kept` are the answers that rebind protection left of `all`.
+    fn append_kept(&mut self, code: ResponseCode, all: usize, kept: Vec<Record>, authorities: Vec<Record>) {
+        if kept.len() < all {
+            let text = "private addresses are removed from answers here";
+            self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+            self.answer.authentic = false;
+        }
+        self.append(code, kept, authorities);
     }
 
     /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
@@ -432,12 +447,16 @@ fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
 /// the packet is the zone; but nobody shall keep it longer than the packet is believed here.
 fn ttl(ttl: u32, found: &Found) -> u32 {
     let age = u32::try_from(found.age.as_secs()).unwrap_or(u32::MAX);
-    let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
     match found.stale {
-        Some(_) => ttl.min(STALE_TTL),
         None if ttl > age => ttl - age,
-        None => ttl.min(left),
+        _ => lent_ttl(ttl, found),
     }
+}
+
+/// The TTL of what a packet's name servers said: nothing outlives the packet that gave them their say.
+fn lent_ttl(ttl: u32, found: &Found) -> u32 {
+    let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
+    ttl.min(if found.stale.is_some() { STALE_TTL } else { left })
 }
 
 fn stale_error(why: Staleness) -> ExtendedError {

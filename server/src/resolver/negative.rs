@@ -10,3 +10,11 @@ pub(super) fn soa(apex: &Name, serial: u32, negative_ttl: u32) -> Record {
     let data = SOA::new(apex.clone(), mailbox, serial, 3600, 600, 604_800, negative_ttl);
     Record::from_rdata(apex.clone(), negative_ttl, RData::SOA(data))
 }
+
+/// A zone's own SOA as it goes into an answer that says no: its TTL is at most its MINIMUM (RFC 2308 section 3).
+pub(super) fn limit_ttl(mut record: Record) -> Record {
+    if let RData::SOA(soa) = &record.data {
+        record.ttl = record.ttl.min(soa.minimum);
+    }
+    record
+}

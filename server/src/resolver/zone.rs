@@ -6,7 +6,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::{
     name::{Route, Suffixes, move_zone, zone_name},
-    negative::soa,
+    negative::{limit_ttl, soa},
 };
 use crate::{message::read_records, signed_packet::SignedPacket};
 
@@ -44,6 +44,8 @@ pub struct Delegation {
     pub at: Name,
     /// Names of its servers.
     pub servers: Vec<Name>,
+    /// Whether the packet itself has the name that was looked up, so that only the type is missing.
+    pub is_held: bool,
 }
 
 impl Zone {
@@ -89,7 +91,7 @@ impl Zone {
         // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS.
         if matches!(found, Lookup::NoData | Lookup::NoName)
             && record_type != RecordType::DS
-            && let Some(delegation) = self.delegation(name)
+            && let Some(delegation) = self.delegation(name, found == Lookup::NoData)
         {
             return Lookup::Delegated(delegation);
         }
@@ -99,7 +101,7 @@ impl Zone {
     /// The SOA for answers that say no: the packet's own, or one made up. `negative_ttl` in seconds.
     pub fn soa(&self, negative_ttl: u32) -> Record {
         let own = self.set(&self.apex, RecordType::SOA).into_iter().next();
-        own.unwrap_or_else(|| soa(&self.apex, self.serial, negative_ttl))
+        own.map(limit_ttl).unwrap_or_else(|| soa(&self.apex, self.serial, negative_ttl))
     }
 
     /// The RRset at `name`, without aliases and wildcards.
@@ -120,11 +122,15 @@ impl Zone {
         while !self.exists(&encloser) && !encloser.is_root() {
             encloser = encloser.base_name();
         }
-        let wildcard = encloser.prepend_label(b"*".as_slice());
-        wildcard
-            .ok()
-            .and_then(|wildcard| self.lookup_node(&wildcard, name, record_type))
-            .unwrap_or(Lookup::NoName)
+        let Ok(wildcard) = encloser.prepend_label(b"*".as_slice()) else {
+            return Lookup::NoName;
+        };
+        match self.lookup_node(&wildcard, name, record_type) {
+            Some(found) => found,
+            // A wildcard that only has names below it covers others all the same, with nothing.
+            None if self.exists(&wildcard) => Lookup::NoData,
+            None => Lookup::NoName,
+        }
     }
 
     /// Answers from the records of `node`, given the name `owner`. `None` where there are none at all.
@@ -135,9 +141,11 @@ impl Zone {
             record.name = owner.clone();
             record
         };
-        let set: Vec<Record> =
+        let mut set: Vec<Record> =
             held.iter().filter(|record| record.record_type() == record_type).map(named).collect();
-        if !set.is_empty() {
+        // RFC 2181 section 5.2: TTLs that differ within a set count as the lowest.
+        if let Some(ttl) = set.iter().map(|record| record.ttl).min() {
+            set.iter_mut().for_each(|record| record.ttl = ttl);
             return Some(Lookup::Records(set));
         }
         // RFC 1034 section 3.6.2 lets nothing stand beside a CNAME, but at the apex people want both: the exact
@@ -155,7 +163,7 @@ impl Zone {
     }
 
     /// The closest NS records at or above `name`.
-    fn delegation(&self, name: &Name) -> Option<Delegation> {
+    fn delegation(&self, name: &Name, is_held: bool) -> Option<Delegation> {
         let mut at = name.clone();
         loop {
             let servers: Vec<Name> = self
@@ -167,7 +175,7 @@ impl Zone {
                 })
                 .collect();
             if !servers.is_empty() {
-                return Some(Delegation { at, servers });
+                return Some(Delegation { at, servers, is_held });
             }
             if at == self.apex || at.is_root() {
                 return None;
