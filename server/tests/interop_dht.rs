@@ -1,6 +1,7 @@
 //! The client of the DHT against a network of libtorrent nodes: another implementation, and the most common one.
 //!
-//! Needs Python 3 with the `libtorrent` module: `$PYTHON`, or `python3`. Without it the tests say so and pass, unless `CI=true`.
+//! Needs Python 3 with the `libtorrent` module: `$PYTHON`, or `python3`. Without it the tests say so and pass, unless
+//! `CI=true`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -12,7 +12,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, CNAME, SOA, TXT},
+        rdata::{A, CNAME, NULL, SOA, TXT},
     },
 };
 use pkdns::{
@@ -179,6 +179,33 @@ async fn flags_classes_and_opcodes_are_answered_as_the_rules_say() {
     }
     let asked = server.upstream.asked();
     assert!(asked.iter().all(|question| question == "example.com. A"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn signatures_go_to_those_who_ask_for_them() {
+    // An upstream that sends them anyway.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        let signature = RData::Unknown { code: RecordType::RRSIG, rdata: NULL::with(vec![7; 30]) };
+        response.add_answer(Record::from_rdata(name.clone(), 300, address(1)));
+        response.add_answer(Record::from_rdata(name, 300, signature));
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    assert_eq!(server.ask("example.com", RecordType::A).await.answers.len(), 1);
+    let signed = server.send(&with_edns(query("example.com", RecordType::A), true)).await.unwrap();
+    assert_eq!(read_message(&signed).unwrap().answers.len(), 2);
+}
+
+#[tokio::test]
+async fn the_server_tells_its_version_only_if_the_operator_wants_that() {
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.identity.version = "pkdns".into();
+    })
+    .await;
+    let mut chaos = query("VERSION.bind", RecordType::TXT);
+    *chaos.last_mut().unwrap() = 3;
+    assert_eq!(parse(&server.send(&chaos).await.unwrap()).answers.len(), 1);
 }
 
 #[tokio::test]

@@ -53,6 +53,14 @@ impl Config {
             "access.allow",
             "is empty, so nobody would be served; list ranges, or remove it to serve private networks",
         );
+        for (key, text) in [("identity.version", &self.identity.version), ("identity.id", &self.identity.id)]
+        {
+            faults.add_if(
+                text.len() > 255,
+                key,
+                "must not be longer than 255 bytes, as much as a TXT string holds",
+            );
+        }
         faults.add_if(
             self.delegation.port == 0,
             "delegation.port",

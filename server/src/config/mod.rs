@@ -55,6 +55,8 @@ pub struct Config {
     pub delegation: Delegation,
     /// `[rebind_protection]`
     pub rebind_protection: RebindProtection,
+    /// `[identity]`
+    pub identity: Identity,
     /// `[doh]`
     pub doh: Doh,
     /// `[dot]`
@@ -158,6 +160,16 @@ pub struct RebindProtection {
     pub exempt: Vec<String>,
 }
 
+/// What the server says about itself in class CHAOS; an empty text is REFUSED.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// For `version.bind` and `version.server`.
+    pub version: String,
+    /// For `id.server` and `hostname.bind`.
+    pub id: String,
+}
+
 /// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(try_from = "DohTable")]
@@ -237,6 +249,7 @@ impl Default for Config {
             access: Access::default(),
             delegation: Delegation::default(),
             rebind_protection: RebindProtection::default(),
+            identity: Identity::default(),
             doh: Doh::default(),
             dot: Dot::default(),
             relay: Relay::default(),

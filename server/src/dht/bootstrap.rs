@@ -10,7 +10,11 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{DhtSettings, node::Node, nodes::Nodes};
+use super::{
+    DhtSettings,
+    node::{Node, guarded},
+    nodes::Nodes,
+};
 
 /// Turns the host name of a bootstrap node into addresses. Never the system's resolver, which may be asking us.
 /// No addresses: try again later.
@@ -89,8 +93,11 @@ async fn resolve_one(node: &str, resolve_host: &HostResolver) -> Vec<SocketAddrV
         warn!(%node, "a bootstrap node is written HOST:PORT");
         return Vec::new();
     };
-    let Ok(found) = timeout(RESOLVE_DEADLINE, resolve_host(host.to_owned())).await else {
-        debug!(%host, "resolving a bootstrap node took too long");
+    let (resolve_host, name) = (resolve_host.clone(), host.to_owned());
+    // Whatever happens to the resolver, the joining goes on.
+    let found = guarded(async move { timeout(RESOLVE_DEADLINE, resolve_host(name)).await });
+    let Ok(Ok(found)) = found.await else {
+        debug!(%host, "cannot resolve a bootstrap node");
         return Vec::new();
     };
     let addresses = found.into_iter().filter_map(|address| match address {
@@ -116,11 +123,12 @@ mod tests {
     #[tokio::test]
     async fn only_names_are_resolved_and_only_ipv4_is_kept() {
         let resolver: HostResolver = Arc::new(|host| {
-            assert_eq!(host, "router.example");
+            assert!(host == "router.example", "a resolver that fails");
             Box::pin(async { vec!["2001:db8::1".parse().unwrap(), "192.0.2.7".parse().unwrap()] })
         });
-        let bootstrap =
-            ["127.0.0.1:7", "router.example:6881", "127.0.0.1:7", "nonsense"].map(String::from).to_vec();
+        let bootstrap = ["127.0.0.1:7", "router.example:6881", "127.0.0.1:7", "nonsense", "fails.example:1"]
+            .map(String::from)
+            .to_vec();
         let expected: Vec<SocketAddrV4> =
             vec!["127.0.0.1:7".parse().unwrap(), "192.0.2.7:6881".parse().unwrap()];
         assert_eq!(resolve(&bootstrap, &resolver).await, expected);

@@ -3,6 +3,7 @@
 
 mod delegation;
 pub mod error;
+mod identity;
 pub mod name;
 mod negative;
 mod nxdomain;
@@ -18,6 +19,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::HINFO},
 };
+use identity::Identity;
 use name::{KeyName, Route, Suffixes};
 use nxdomain::NxDomains;
 use rebinding::RebindProtection;
@@ -66,6 +68,7 @@ struct Inner {
     lookup_quota: RateLimiter,
     nxdomains: NxDomains,
     rebind_protection: RebindProtection,
+    identity: Identity,
     negative_ttl: u32,
 }
 
@@ -108,6 +111,7 @@ impl Resolver {
             lookup_quota: RateLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size),
             nxdomains: NxDomains::new(config.cache.max_entries),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
+            identity: Identity::new(&config.identity),
             negative_ttl,
         }))
     }
@@ -127,8 +131,10 @@ impl Resolver {
 
     async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Answer, ResolveError> {
         let record_type = query.question.record_type();
-        if query.question.class() != DNSClass::IN {
-            return Err(ResolveError::Class);
+        match query.question.class() {
+            DNSClass::IN => {}
+            DNSClass::CH => return self.0.identity.answer(&query.question.name(), record_type),
+            _ => return Err(ResolveError::Class),
         }
         match record_type {
             RecordType::ANY => return Ok(any(query.question.name())),
@@ -297,9 +303,13 @@ impl Resolver {
             return Err(ResolveError::NotHeld);
         }
         let message = self.ask_upstream(name, record_type, query, budget).await?;
+        let plain = |records: &[Record]| match query.dnssec_ok() {
+            true => records.to_vec(),
+            false => without_dnssec(records, record_type),
+        };
         if chain.links == 0 {
             chain.answer.authentic = message.authentic_data;
-            chain.answer.additionals.clone_from(&message.additionals);
+            chain.answer.additionals = plain(&message.additionals);
         } else {
             // What came before it was not signed in a way that an upstream could vouch for.
             chain.answer.authentic = false;
@@ -317,8 +327,10 @@ impl Resolver {
         if message.answers.is_empty() {
             self.0.nxdomains.learn(name, &message);
         }
-        let kept = self.0.rebind_protection.filter_icann(name, message.answers.clone());
-        chain.append_kept(message.code, message.answers.len(), kept, message.authorities.clone());
+        let answers = plain(&message.answers);
+        let all = answers.len();
+        let kept = self.0.rebind_protection.filter_icann(name, answers);
+        chain.append_kept(message.code, all, kept, plain(&message.authorities));
         Ok(Step::Done)
     }
 
@@ -420,6 +432,15 @@ fn follow_aliases(
         at = target;
     }
     (links, None)
+}
+
+/// RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
+fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
+    let is_wanted = |record: &&Record| {
+        let code = record.record_type();
+        code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
+    };
+    records.iter().filter(is_wanted).cloned().collect()
 }
 
 /// What is left of a record's TTL. A record that lives shorter than its packet is as good as new each time, since

@@ -1,0 +1,261 @@
+//! The service mounted in a hickory server: what clients see is what our own listeners would have sent.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+mod scripted;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{Name, RData, Record, RecordType, rdata::A},
+};
+use hickory_server::Server;
+use pkdns::{
+    config::Config,
+    dht::{Evidence, Network, NetworkError},
+    forward::Forwarder,
+    message::{self, ExtendedError},
+    packets::Packets,
+    request_handler::HickoryHandler,
+    resolver::Resolver,
+    service::Service,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+    testnet::{SampleUpstream, sample_keypair, sample_packet},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+
+/// Longest that a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Long enough for what must not come.
+const GRACE: Duration = Duration::from_millis(100);
+
+const SAMPLE: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";
+
+/// Holds the sample zone; one key cannot be asked for, and one search ends when it is told to.
+struct ScriptedNetwork {
+    sample: SignedPacket,
+    release: Arc<Notify>,
+}
+
+fn unreachable_key() -> PublicKey {
+    Keypair::from_secret_key(&[1; 32]).public_key()
+}
+
+fn slow_key() -> PublicKey {
+    Keypair::from_secret_key(&[2; 32]).public_key()
+}
+
+#[async_trait]
+impl Network for ScriptedNetwork {
+    async fn lookup(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        if *key == unreachable_key() {
+            return Err(NetworkError::Unreachable);
+        }
+        if key == self.sample.key() {
+            let _ = found.send(self.sample.clone());
+        } else if *key == slow_key() {
+            self.release.notified().await;
+        }
+        Ok(Evidence { queried: 20, responded: 20 })
+    }
+}
+
+/// A hickory server with our handler, on loopback.
+struct Mounted {
+    udp: SocketAddr,
+    tcp: SocketAddr,
+    release: Arc<Notify>,
+    _server: Server<HickoryHandler<Service>>,
+    _upstream: SampleUpstream,
+}
+
+impl Mounted {
+    async fn start() -> Self {
+        let upstream = SampleUpstream::start().await.unwrap();
+        let release = Arc::new(Notify::new());
+        let sample = sample_packet(&sample_keypair(), 1_700_000_000_000_000).unwrap();
+        let network = Arc::new(ScriptedNetwork { sample, release: release.clone() });
+
+        let config = Config::default();
+        let forwarder = Arc::new(Forwarder::new(vec![upstream.address()]));
+        let resolver = Resolver::new(&config, Packets::new(&config.cache, network), forwarder.clone());
+        let service = Service::new(&config, resolver, forwarder);
+
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+        let mut server = Server::new(HickoryHandler::new(Arc::new(service)));
+        server.register_socket(udp);
+        server.register_listener(tcp, PATIENCE, 32);
+        Self { udp: udp_address, tcp: tcp_address, release, _server: server, _upstream: upstream }
+    }
+
+    /// The replies over UDP and over TCP.
+    async fn ask(&self, request: &[u8]) -> [Vec<u8>; 2] {
+        let socket = self.socket().await;
+        socket.send(request).await.unwrap();
+        let mut stream = self.stream().await;
+        send(&mut stream, request).await;
+        [receive_datagram(&socket).await, receive(&mut stream).await]
+    }
+
+    async fn ask_for(&self, name: &str, record_type: RecordType) -> [Message; 2] {
+        let replies = self.ask(&question(1, name, record_type)).await;
+        replies.map(|reply| Message::from_vec(&reply).unwrap())
+    }
+
+    async fn socket(&self) -> UdpSocket {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        socket.connect(self.udp).await.unwrap();
+        socket
+    }
+
+    async fn stream(&self) -> TcpStream {
+        TcpStream::connect(self.tcp).await.unwrap()
+    }
+}
+
+fn question(id: u16, name: &str, record_type: RecordType) -> Vec<u8> {
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), record_type));
+    let mut edns = Edns::new();
+    edns.set_max_payload(1232);
+    message.set_edns(edns);
+    message.to_vec().unwrap()
+}
+
+async fn send(stream: &mut TcpStream, request: &[u8]) {
+    stream.write_u16(request.len() as u16).await.unwrap();
+    stream.write_all(request).await.unwrap();
+}
+
+async fn receive(stream: &mut TcpStream) -> Vec<u8> {
+    let reply = async {
+        let mut reply = vec![0; stream.read_u16().await.unwrap().into()];
+        stream.read_exact(&mut reply).await.unwrap();
+        reply
+    };
+    timeout(PATIENCE, reply).await.expect("a reply over TCP")
+}
+
+async fn receive_datagram(socket: &UdpSocket) -> Vec<u8> {
+    let mut reply = vec![0; 4096];
+    let size = timeout(PATIENCE, socket.recv(&mut reply)).await.expect("a reply over UDP").unwrap();
+    reply.truncate(size);
+    reply
+}
+
+fn extended_error(message: &[u8]) -> Option<ExtendedError> {
+    message::read_message(message).unwrap().extended_error
+}
+
+#[tokio::test]
+async fn a_key_is_answered_over_udp_and_tcp_fresh_and_cached() {
+    let server = Mounted::start().await;
+    for _ in 0..2 {
+        for reply in server.ask_for(&format!("www.{SAMPLE}.key."), RecordType::A).await {
+            assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+            assert_eq!(reply.metadata.message_type, MessageType::Response);
+            assert!(reply.metadata.recursion_available && reply.metadata.recursion_desired);
+            assert!(!reply.metadata.truncation && !reply.metadata.authoritative);
+            let types: Vec<_> = reply.answers.iter().map(Record::record_type).collect();
+            assert_eq!(types, [RecordType::CNAME, RecordType::A]);
+            assert_eq!(reply.answers[1].data, RData::A(A::new(127, 0, 0, 1)));
+            assert_eq!(reply.edns.unwrap().max_payload(), 1232);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_denied_with_a_soa() {
+    let server = Mounted::start().await;
+    let absent = Keypair::from_secret_key(&[3; 32]).public_key().to_z32();
+    for name in [format!("{absent}."), format!("nothing.{SAMPLE}."), "nothing.example.com.".into()] {
+        for reply in server.ask_for(&name, RecordType::A).await {
+            assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain, "{name}");
+            assert_eq!(reply.authorities[0].record_type(), RecordType::SOA, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_icann_name_is_answered_by_the_upstream() {
+    let server = Mounted::start().await;
+    for reply in server.ask_for("example.com.", RecordType::A).await {
+        assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+        assert_eq!(reply.answers.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn the_question_is_echoed_byte_for_byte() {
+    let server = Mounted::start().await;
+    let request = question(2, &format!("WwW.{}.KeY.", SAMPLE.to_uppercase()), RecordType::AAAA);
+    let question_end = request.len() - 11;
+    for reply in server.ask(&request).await {
+        assert_eq!(reply[12..question_end], request[12..question_end]);
+        assert_eq!(Message::from_vec(&reply).unwrap().answers.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_cannot_be_asked_is_servfail_with_an_extended_error() {
+    let server = Mounted::start().await;
+    let request = question(3, &format!("{}.", unreachable_key().to_z32()), RecordType::A);
+    for reply in server.ask(&request).await {
+        assert_eq!(Message::from_vec(&reply).unwrap().metadata.response_code, ResponseCode::ServFail);
+        let error = extended_error(&reply).unwrap();
+        assert_eq!(error.code, 22);
+        assert!(error.text.contains("DHT"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn responses_and_scraps_get_silence() {
+    let server = Mounted::start().await;
+    let mut response = question(4, "example.com.", RecordType::A);
+    response[2] |= 0x80;
+    let real = question(5, "example.com.", RecordType::A);
+
+    let (socket, mut stream) = (server.socket().await, server.stream().await);
+    // A malformed response never reaches the handler: hickory says FORMERR.
+    for silent in [&response[..], &response[..11], &real[..11], &real[..1]] {
+        socket.send(silent).await.unwrap();
+        send(&mut stream, silent).await;
+    }
+    socket.send(&real).await.unwrap();
+    send(&mut stream, &real).await;
+    for reply in [receive_datagram(&socket).await, receive(&mut stream).await] {
+        assert_eq!(reply[..2], real[..2]);
+    }
+    let more = timeout(GRACE, socket.recv(&mut [0; 512])).await;
+    assert!(more.is_err(), "a second datagram");
+}
+
+#[tokio::test]
+async fn a_slow_lookup_does_not_hold_up_the_next_query_of_its_connection() {
+    let server = Mounted::start().await;
+    let mut stream = server.stream().await;
+    send(&mut stream, &question(6, &format!("{}.", slow_key().to_z32()), RecordType::A)).await;
+    send(&mut stream, &question(7, &format!("{SAMPLE}."), RecordType::A)).await;
+    assert_eq!(receive(&mut stream).await[..2], [0, 7]);
+    server.release.notify_one();
+    assert_eq!(receive(&mut stream).await[..2], [0, 6]);
+}
