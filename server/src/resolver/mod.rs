@@ -298,7 +298,9 @@ impl Resolver {
             chain.answer.authentic = false;
         }
         chain.answer.extended_error = message.extended_error.clone();
-        let (links, target) = follow_aliases(&message.answers, name, |target| self.is_key_name(target));
+        // Who asks for the alias itself has it already.
+        let is_ours = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
+        let (links, target) = follow_aliases(&message.answers, name, is_ours);
         if let Some(target) = target {
             chain.answer.authentic = false;
             chain.answer.additionals.clear();
