@@ -71,3 +71,24 @@ async fn a_signature_beside_an_alias_does_not_make_an_absence_last() {
     server.send(&request).await.unwrap();
     assert_eq!(server.upstream.asked().len(), 2);
 }
+
+#[tokio::test]
+async fn a_denial_that_was_not_checked_is_not_told_to_those_who_want_it_checked() {
+    // CD switches off validation at the upstream, so that what it says may be forged (RFC 4035 section 3.2.2).
+    let upstream = Upstream::start(|query, response| {
+        if query.metadata.checking_disabled {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_authority(soa("example.com", 300));
+        } else {
+            response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 300, address(1)));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let mut unchecked = query("www.example.com", RecordType::A);
+    unchecked[3] |= 0x10;
+    assert_eq!(code(&parse(&server.send(&unchecked).await.unwrap())), ResponseCode::NXDomain);
+    for name in ["www.example.com", "a.www.example.com"] {
+        assert_eq!(server.ask(name, RecordType::A).await.answers.len(), 1, "{name}");
+    }
+}

@@ -307,7 +307,8 @@ impl Resolver {
             links.into_iter().for_each(|record| chain.link(record));
             return Ok(Step::Follow(target));
         }
-        if message.answers.is_empty() {
+        // With CD the upstream has not checked the denial, which others rely on that it does.
+        if message.answers.is_empty() && !query.checking_disabled {
             self.0.nxdomains.learn(name, &message);
         }
         let answers = self.0.rebind_protection.filter_icann(name, message.answers.clone());
