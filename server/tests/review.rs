@@ -92,3 +92,16 @@ async fn a_denial_that_was_not_checked_is_not_told_to_those_who_want_it_checked(
         assert_eq!(server.ask(name, RecordType::A).await.answers.len(), 1, "{name}");
     }
 }
+
+#[tokio::test]
+async fn an_extended_code_is_a_failure_to_those_without_edns() {
+    // BADVERS is 16: its lower four bits say NOERROR.
+    let upstream = Upstream::start(|query, response| {
+        response.metadata.response_code = ResponseCode::BADVERS;
+        response.edns = query.edns.clone();
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let reply = server.ask("www.example.com", RecordType::A).await;
+    assert_eq!(code(&reply), ResponseCode::ServFail);
+}

@@ -317,7 +317,9 @@ impl Resolver {
             chain.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
             chain.answer.authentic = false;
         }
-        chain.append(message.code, answers, message.authorities.clone());
+        // Codes that need OPT are between us and the upstream, and mean something else without it.
+        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
+        chain.append(code, answers, message.authorities.clone());
         Ok(Step::Done)
     }
 
