@@ -105,3 +105,20 @@ async fn an_extended_code_is_a_failure_to_those_without_edns() {
     let reply = server.ask("www.example.com", RecordType::A).await;
     assert_eq!(code(&reply), ResponseCode::ServFail);
 }
+
+#[tokio::test]
+async fn a_key_without_a_packet_is_nxdomain_even_if_that_is_not_to_be_remembered() {
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.cache.negative_ttl_seconds = 0;
+        config.cache.ttl_seconds = 0;
+        config.cache.max_ttl_seconds = 0;
+        config.cache.max_stale_seconds = 0;
+    })
+    .await;
+    let (alice, bob) = (keypair(1), keypair(2));
+    server.network.publish(&alice, 1, &[record(&alice, "", 0, address(1))]);
+    let reply = server.send(&with_edns(query(&alice.to_z32(), RecordType::A), false)).await.unwrap();
+    assert_eq!(parse(&reply).answers.len(), 1);
+    assert_eq!(read_message(&reply).unwrap().extended_error, None);
+    assert_eq!(code(&server.ask(&bob.to_z32(), RecordType::A).await), ResponseCode::NXDomain);
+}
