@@ -122,3 +122,19 @@ async fn a_key_without_a_packet_is_nxdomain_even_if_that_is_not_to_be_remembered
     assert_eq!(read_message(&reply).unwrap().extended_error, None);
     assert_eq!(code(&server.ask(&bob.to_z32(), RecordType::A).await), ResponseCode::NXDomain);
 }
+
+#[tokio::test]
+async fn a_wildcard_without_records_denies_data_and_not_the_name() {
+    // RFC 4592 section 4.9.
+    let server = Running::start().await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "a.*", 300, address(1))]);
+    let key = alice.to_z32();
+    for (name, expected) in [
+        (format!("x.{key}"), ResponseCode::NoError),
+        (format!("y.x.{key}"), ResponseCode::NoError),
+        (format!("b.*.{key}"), ResponseCode::NXDomain),
+    ] {
+        assert_eq!(code(&server.ask(&name, RecordType::A).await), expected, "{name}");
+    }
+}

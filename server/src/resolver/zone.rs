@@ -120,11 +120,12 @@ impl Zone {
         while !self.exists(&encloser) && !encloser.is_root() {
             encloser = encloser.base_name();
         }
-        let wildcard = encloser.prepend_label(b"*".as_slice());
-        wildcard
-            .ok()
-            .and_then(|wildcard| self.lookup_node(&wildcard, name, record_type))
-            .unwrap_or(Lookup::NoName)
+        let Ok(wildcard) = encloser.prepend_label(b"*".as_slice()) else {
+            return Lookup::NoName;
+        };
+        // RFC 4592 section 4.9: a wildcard that only has names below it is a match without data.
+        let absence = if self.exists(&wildcard) { Lookup::NoData } else { Lookup::NoName };
+        self.lookup_node(&wildcard, name, record_type).unwrap_or(absence)
     }
 
     /// Answers from the records of `node`, given the name `owner`. `None` where there are none at all.
