@@ -170,7 +170,7 @@ impl Resolver {
                 Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
             };
             match step {
-                Step::Done => return Ok(chain.finish()),
+                Step::Done => return Ok(chain.finish(record_type)),
                 Step::Follow(target) => {
                     let seen = |record: &Record| record.name == target;
                     if chain.links > MAX_CHAIN || chain.answer.answers.iter().any(seen) {
@@ -324,13 +324,16 @@ impl Resolver {
             links.into_iter().for_each(|record| chain.link(record));
             return Ok(Step::Follow(target));
         }
-        if message.answers.is_empty() {
+        // With CD the upstream has not checked the denial, which others rely on that it does.
+        if message.answers.is_empty() && !query.checking_disabled {
             self.0.nxdomains.learn(name, &message);
         }
+        // Codes that need OPT are between us and the upstream, and mean something else without it.
+        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
         let answers = plain(&message.answers);
         let all = answers.len();
         let kept = self.0.rebind_protection.filter_icann(name, answers);
-        chain.append_kept(message.code, all, kept, plain(&message.authorities));
+        chain.append_kept(code, all, kept, plain(&message.authorities));
         Ok(Step::Done)
     }
 
@@ -382,20 +385,21 @@ impl Chain {
         self.append(code, Vec::new(), vec![soa]);
     }
 
-    fn finish(mut self) -> Answer {
-        self.answer.lifetime = lifetime(&self.answer).min(self.fresh_for);
+    fn finish(mut self, asked: RecordType) -> Answer {
+        self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
         self.answer
     }
 }
 
 /// How long an answer may be kept: its smallest TTL; for absence what the SOA says (RFC 2308 section 5).
-fn lifetime(answer: &Answer) -> Duration {
+fn lifetime(answer: &Answer, asked: RecordType) -> Duration {
     if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
         return FAILURE_LIFETIME;
     }
     let smallest = |records: &[Record]| records.iter().map(|record| record.ttl).min();
-    let is_alias = |record: &Record| record.record_type() == RecordType::CNAME;
-    let is_positive = answer.code == ResponseCode::NoError && !answer.answers.iter().all(is_alias);
+    // Aliases and their signatures lead to an absence as well as to data.
+    let is_data = |record: &Record| record.record_type() == asked;
+    let is_positive = answer.code == ResponseCode::NoError && answer.answers.iter().any(is_data);
     let positive = smallest(&answer.answers).map(|ttl| Duration::from_secs(ttl.into()));
     if is_positive {
         return positive.unwrap_or(LONGEST_LIFETIME);

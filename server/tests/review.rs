@@ -1,0 +1,140 @@
+//! Answers that are easy to get wrong between the parts: each held here by a whole server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod common;
+
+use std::{net::Ipv4Addr, sync::atomic::Ordering, time::Duration};
+
+use common::{Running, Upstream, keypair, query, record, with_edns};
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, CNAME, NS, NULL, SOA, TXT},
+    },
+};
+use pkdns::{dht::NetworkError, message::read_message};
+
+fn address(last: u8) -> RData {
+    RData::A(A::new(192, 0, 2, last))
+}
+
+fn name(text: &str) -> Name {
+    let mut name = Name::from_ascii(text).unwrap();
+    name.set_fqdn(true);
+    name
+}
+
+fn alias(target: &str) -> RData {
+    RData::CNAME(CNAME(name(target)))
+}
+
+fn soa(apex: &str, ttl: u32) -> Record {
+    let data = SOA::new(name(apex), name(apex), 1, 1, 1, 1, ttl);
+    Record::from_rdata(name(apex), ttl, RData::SOA(data))
+}
+
+/// Data of a type, byte for byte.
+fn raw(code: RecordType, data: &[u8]) -> RData {
+    RData::Unknown { code, rdata: NULL::with(data.to_vec()) }
+}
+
+fn parse(bytes: &[u8]) -> Message {
+    Message::from_vec(bytes).unwrap()
+}
+
+fn code(message: &Message) -> ResponseCode {
+    message.metadata.response_code
+}
+
+fn text(index: usize) -> RData {
+    RData::TXT(TXT::new(vec![format!("{index:0>200}")]))
+}
+
+#[tokio::test]
+async fn a_signature_beside_an_alias_does_not_make_an_absence_last() {
+    // RFC 2308 section 5: NODATA lasts as the SOA says, not as long as the alias that led to it.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        response.add_answer(Record::from_rdata(name.clone(), 86_400, alias("end.example.com")));
+        let signature = raw(RecordType::RRSIG, &[0, 5, 8, 3, 0, 0, 0, 1]);
+        response.add_answer(Record::from_rdata(name, 86_400, signature));
+        response.add_authority(soa("example.com", 1));
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let request = with_edns(query("www.example.com", RecordType::AAAA), true);
+    server.send(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    server.send(&request).await.unwrap();
+    assert_eq!(server.upstream.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_denial_that_was_not_checked_is_not_told_to_those_who_want_it_checked() {
+    // CD switches off validation at the upstream, so that what it says may be forged (RFC 4035 section 3.2.2).
+    let upstream = Upstream::start(|query, response| {
+        if query.metadata.checking_disabled {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_authority(soa("example.com", 300));
+        } else {
+            response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 300, address(1)));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let mut unchecked = query("www.example.com", RecordType::A);
+    unchecked[3] |= 0x10;
+    assert_eq!(code(&parse(&server.send(&unchecked).await.unwrap())), ResponseCode::NXDomain);
+    for name in ["www.example.com", "a.www.example.com"] {
+        assert_eq!(server.ask(name, RecordType::A).await.answers.len(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_extended_code_is_a_failure_to_those_without_edns() {
+    // BADVERS is 16: its lower four bits say NOERROR.
+    let upstream = Upstream::start(|query, response| {
+        response.metadata.response_code = ResponseCode::BADVERS;
+        response.edns = query.edns.clone();
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let reply = server.ask("www.example.com", RecordType::A).await;
+    assert_eq!(code(&reply), ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn a_key_without_a_packet_is_nxdomain_even_if_that_is_not_to_be_remembered() {
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.cache.negative_ttl_seconds = 0;
+        config.cache.ttl_seconds = 0;
+        config.cache.max_ttl_seconds = 0;
+        config.cache.max_stale_seconds = 0;
+    })
+    .await;
+    let (alice, bob) = (keypair(1), keypair(2));
+    server.network.publish(&alice, 1, &[record(&alice, "", 0, address(1))]);
+    let reply = server.send(&with_edns(query(&alice.to_z32(), RecordType::A), false)).await.unwrap();
+    assert_eq!(parse(&reply).answers.len(), 1);
+    assert_eq!(read_message(&reply).unwrap().extended_error, None);
+    assert_eq!(code(&server.ask(&bob.to_z32(), RecordType::A).await), ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_wildcard_without_records_denies_data_and_not_the_name() {
+    // RFC 4592 section 4.9.
+    let server = Running::start().await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "a.*", 300, address(1))]);
+    let key = alice.to_z32();
+    for (name, expected) in [
+        (format!("x.{key}"), ResponseCode::NoError),
+        (format!("y.x.{key}"), ResponseCode::NoError),
+        (format!("b.*.{key}"), ResponseCode::NXDomain),
+    ] {
+        assert_eq!(code(&server.ask(&name, RecordType::A).await), expected, "{name}");
+    }
+}
