@@ -314,7 +314,9 @@ impl Resolver {
             // What came before it was not signed in a way that an upstream could vouch for.
             chain.answer.authentic = false;
         }
-        chain.answer.extended_error = message.extended_error.clone();
+        // What is known of the chain so far, that it is stale for one, holds on.
+        let reason = message.extended_error.clone();
+        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
         let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
         let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
