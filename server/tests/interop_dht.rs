@@ -9,126 +9,47 @@
     reason = "the helpers of tests may fail them"
 )]
 
-use std::{
-    env,
-    fmt::Write as _,
-    io::{self, BufRead, BufReader, Write},
-    net::Ipv4Addr,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+#[path = "interop/libtorrent.rs"]
+mod libtorrent;
+#[path = "interop/programs.rs"]
+mod programs;
 
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use libtorrent::{Libtorrent, hex};
 use pkdns::{
     dht::{Dht, DhtSettings, NetworkError, PutError},
-    signed_packet::{Keypair, SignedPacket},
+    signed_packet::Keypair,
     testnet::sample_packet,
 };
-use tokio::{task::block_in_place, time::timeout};
+use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
-const NODES: &str = "12";
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/libtorrent_network.py");
 
-/// A process full of libtorrent nodes, which ends with this.
-struct Libtorrent {
-    child: Child,
-    commands: ChildStdin,
-    replies: BufReader<ChildStdout>,
-    bootstrap: Vec<String>,
-}
-
-impl Libtorrent {
-    /// `None`: there is no libtorrent, and that is to be accepted.
-    fn start() -> Option<Self> {
-        let Some(python) = python_with_libtorrent() else {
-            let missing = "no Python 3 with the libtorrent module: install Debian's python3-libtorrent or PyPI's libtorrent";
-            assert!(env::var("CI").as_deref() != Ok("true"), "{missing}");
-            // Not through `eprintln!`, which is only shown when a test fails.
-            io::stderr().write_all(format!("SKIPPED: {missing}\n").as_bytes()).unwrap();
-            return None;
-        };
-        let mut command = Command::new(python);
-        command.args([SCRIPT, NODES]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let commands = child.stdin.take().unwrap();
-        let replies = BufReader::new(child.stdout.take().unwrap());
-        let mut network = Self { child, commands, replies, bootstrap: Vec::new() };
-        loop {
-            let line = network.reply();
-            if line.is_empty() {
-                return Some(network);
-            }
-            network.bootstrap.push(line);
-        }
-    }
-
-    /// The sequence number and the value that libtorrent itself finds.
-    fn get(&mut self, packet: &SignedPacket) -> String {
-        self.run(&format!("get {}", hex(packet.key().as_bytes())))
-    }
-
-    fn run(&mut self, command: &str) -> String {
-        writeln!(self.commands, "{command}").unwrap();
-        self.reply()
-    }
-
-    /// The script gives up by itself when libtorrent is slow, which ends this too.
-    fn reply(&mut self) -> String {
-        let mut line = String::new();
-        let size = block_in_place(|| self.replies.read_line(&mut line)).unwrap();
-        assert!(size > 0, "the libtorrent script has ended");
-        line.trim_end().to_owned()
-    }
-
-    async fn client(&self) -> Dht {
-        let settings = DhtSettings {
-            bootstrap: self.bootstrap.clone(),
-            request_timeout: Duration::from_millis(500),
-            nodes: 2,
-            bind: Ipv4Addr::LOCALHOST,
-            ..DhtSettings::default()
-        };
-        let dht = Dht::start(settings, Arc::new(|host| panic!("asked for {host}")));
-        dht.ready(LIMIT).await.unwrap();
-        dht
-    }
-}
-
-impl Drop for Libtorrent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn python_with_libtorrent() -> Option<String> {
-    let usual = || vec!["python3".to_owned(), "/usr/bin/python3".to_owned()];
-    let candidates = env::var("PYTHON").map_or_else(|_| usual(), |python| vec![python]);
-    candidates.into_iter().find(|python| {
-        let mut import = Command::new(python);
-        import.args(["-c", "import libtorrent"]).stdout(Stdio::null()).stderr(Stdio::null());
-        import.status().is_ok_and(|status| status.success())
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// A client that has joined.
+async fn client(network: &Libtorrent) -> Dht {
+    let settings = DhtSettings {
+        bootstrap: network.bootstrap(),
+        request_timeout: Duration::from_millis(500),
+        nodes: 2,
+        bind: Ipv4Addr::LOCALHOST,
+        ..DhtSettings::default()
+    };
+    let dht = Dht::start(settings, Arc::new(|host| panic!("asked for {host}")));
+    dht.ready(LIMIT).await.unwrap();
+    dht
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libtorrent_stores_what_we_publish_and_gives_back_the_update() {
     let Some(mut network) = Libtorrent::start() else { return };
-    let (writer, reader) = tokio::join!(network.client(), network.client());
+    let (writer, reader) = tokio::join!(client(&network), client(&network));
     let keypair = Keypair::random();
     for timestamp in [1_700_000_000_000_000, 1_700_000_000_000_001] {
         let packet = sample_packet(&keypair, timestamp).unwrap();
         let stored = timeout(LIMIT, writer.put(&packet, None)).await.unwrap().unwrap();
         assert!(stored >= 4, "stored at {stored}");
-        assert_eq!(network.get(&packet), format!("{timestamp} {}", hex(packet.dns())));
+        assert_eq!(network.get(packet.key().as_bytes()), format!("{timestamp} {}", hex(packet.dns())));
         let found = timeout(LIMIT, reader.most_recent(packet.key())).await.unwrap().unwrap();
         assert_eq!(found.0, Some(packet));
     }
@@ -141,7 +62,7 @@ async fn libtorrent_stores_what_we_publish_and_gives_back_the_update() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_libtorrent_publishes_is_found() {
     let Some(mut network) = Libtorrent::start() else { return };
-    let reader = network.client().await;
+    let reader = client(&network).await;
     let seed = [9; 32];
     let sample = sample_packet(&Keypair::from_secret_key(&seed), 1).unwrap();
     let [key, value] = [sample.key().as_bytes(), sample.dns()].map(hex);
@@ -155,9 +76,9 @@ async fn what_libtorrent_publishes_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libtorrent_nodes_give_evidence_of_absence_and_their_silence_does_not() {
     let Some(mut network) = Libtorrent::start() else { return };
-    let reader = network.client().await;
+    let reader = client(&network).await;
     let sample = sample_packet(&Keypair::random(), 1).unwrap();
-    assert_eq!(network.get(&sample), "none");
+    assert_eq!(network.get(sample.key().as_bytes()), "none");
     let (newest, evidence) = timeout(LIMIT, reader.most_recent(sample.key())).await.unwrap().unwrap();
     assert_eq!(newest, None);
     assert!(evidence.responded >= 4, "{evidence:?}");

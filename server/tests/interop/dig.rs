@@ -1,0 +1,77 @@
+//! `dig`, and what it prints.
+
+use std::{net::SocketAddr, path::PathBuf, process::Command};
+
+use crate::programs;
+
+/// Asks servers through the real program, once per question and for 10 seconds at most.
+#[derive(Clone)]
+pub(crate) struct Dig(PathBuf);
+
+/// What `dig` printed about a reply.
+#[derive(Debug)]
+pub(crate) struct Reply(String);
+
+impl Dig {
+    /// `None`: it is not installed, and that is to be accepted.
+    pub(crate) fn find() -> Option<Self> {
+        programs::find("dig", |_| true, "Debian's bind9-dnsutils").map(Self)
+    }
+
+    /// Asks `server`; `question` is in the words of the command line: name, type, options.
+    pub(crate) fn ask(&self, server: SocketAddr, question: &str) -> Reply {
+        let mut command = Command::new(&self.0);
+        // `-r`: whatever this user's ~/.digrc says does not count.
+        command.args(["-r", &format!("@{}", server.ip()), "-p", &server.port().to_string()]);
+        command.args(["+tries=1", "+time=10"]).args(question.split_whitespace());
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{question}: {text}");
+        Reply(text)
+    }
+}
+
+impl Reply {
+    /// Such as `NOERROR`.
+    pub(crate) fn status(&self) -> &str {
+        let (_, rest) = self.0.split_once("status: ").unwrap_or_else(|| panic!("{}", self.0));
+        rest.split(',').next().unwrap()
+    }
+
+    /// The INFO-CODE of the extended error, if there is one.
+    pub(crate) fn extended_error(&self) -> Option<u16> {
+        let (_, rest) = self.0.split_once("\n; EDE: ")?;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        Some(digits.parse().unwrap())
+    }
+
+    /// The name in the question section.
+    pub(crate) fn question(&self) -> String {
+        let line = self.section("QUESTION").remove(0);
+        line.split(' ').next().unwrap().trim_start_matches(';').to_owned()
+    }
+
+    /// Records of the answer section, their fields separated by one space.
+    pub(crate) fn answers(&self) -> Vec<String> {
+        self.section("ANSWER")
+    }
+
+    /// Types and data of the answer section, in order of the alphabet: without what depends on time or chance.
+    pub(crate) fn data(&self) -> Vec<String> {
+        let data = |line: &String| line.splitn(4, ' ').nth(3).unwrap().to_owned();
+        let mut data: Vec<_> = self.answers().iter().map(data).collect();
+        data.sort();
+        data
+    }
+
+    /// Records of the authority section.
+    pub(crate) fn authority(&self) -> Vec<String> {
+        self.section("AUTHORITY")
+    }
+
+    fn section(&self, name: &str) -> Vec<String> {
+        let Some((_, rest)) = self.0.split_once(&format!(";; {name} SECTION:\n")) else { return Vec::new() };
+        let lines = rest.lines().take_while(|line| !line.is_empty());
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+}
