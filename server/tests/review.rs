@@ -138,3 +138,75 @@ async fn a_wildcard_without_records_denies_data_and_not_the_name() {
         assert_eq!(code(&server.ask(&name, RecordType::A).await), expected, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_wildcard_is_not_denied_where_delegation_is_switched_off() {
+    let server = Running::start_with(Upstream::plain().await, |config| config.delegation.enabled = false).await;
+    let alice = keypair(1);
+    let server_name = RData::NS(NS(name("ns.example.com")));
+    server.network.publish(
+        &alice,
+        1,
+        &[record(&alice, "", 300, server_name), record(&alice, "*", 300, address(1))],
+    );
+    let name = format!("www.{}", alice.to_z32());
+    assert_eq!(server.ask(&name, RecordType::A).await.answers.len(), 1);
+    let reply = server.ask(&name, RecordType::AAAA).await;
+    assert_eq!(code(&reply), ResponseCode::NoError);
+}
+
+/// A packet that names a server for its zone, which denies every name but `only`, whose address it tells.
+async fn delegated(only: &'static str) -> (Running, String) {
+    let servers = Upstream::start(move |query, response| {
+        let question = &query.queries[0];
+        let text = question.name().to_ascii().to_lowercase();
+        let apex = text.trim_end_matches('.').rsplit('.').next().unwrap().to_string();
+        if !text.starts_with(only) {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_authority(soa(&apex, 60));
+        } else if question.query_type() == RecordType::A {
+            response.add_answer(Record::from_rdata(question.name().clone(), 300, address(2)));
+        } else {
+            response.add_authority(soa(&apex, 60));
+        }
+    })
+    .await;
+    let port = servers.address.port();
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.delegation.port = port;
+        config.delegation.allow_private = true;
+    })
+    .await;
+    let alice = keypair(1);
+    let key = alice.to_z32();
+    let server_name = RData::NS(NS(name(&format!("ns.{key}"))));
+    let glue = RData::A(A(Ipv4Addr::LOCALHOST));
+    server.network.publish(
+        &alice,
+        1,
+        &[
+            record(&alice, "", 300, server_name),
+            record(&alice, "ns", 300, glue),
+            record(&alice, "www", 300, address(1)),
+        ],
+    );
+    (server, key)
+}
+
+#[tokio::test]
+async fn a_name_server_cannot_deny_a_name_that_the_packet_holds() {
+    let (server, key) = delegated("only.").await;
+    assert_eq!(server.ask(&format!("only.{key}"), RecordType::A).await.answers[0].data, address(2));
+    assert_eq!(server.ask(&format!("www.{key}"), RecordType::A).await.answers[0].data, address(1));
+    // A cache that takes NXDOMAIN for all types would lose the address.
+    assert_eq!(code(&server.ask(&format!("www.{key}"), RecordType::AAAA).await), ResponseCode::NoError);
+    assert_eq!(code(&server.ask(&format!("nope.{key}"), RecordType::A).await), ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_name_on_a_name_server_is_not_denied_to_those_who_ask_for_ds() {
+    // Validating resolvers ask for DS at every name on the way down.
+    let (server, key) = delegated("only.").await;
+    assert_eq!(code(&server.ask(&format!("only.{key}"), RecordType::DS).await), ResponseCode::NoError);
+    assert_eq!(code(&server.ask(&key, RecordType::DS).await), ResponseCode::NoError);
+}

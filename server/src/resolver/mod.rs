@@ -220,8 +220,7 @@ impl Resolver {
             }
             Lookup::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
-                    let missing = !zone.exists(&own_name);
-                    chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+                    chain.negative(!delegation.holds_name, out(zone.soa(self.0.negative_ttl)));
                     return Ok(Step::Done);
                 }
                 if !query.recursion_desired {
@@ -240,7 +239,8 @@ impl Resolver {
                 records = self.0.rebind_protection.filter_key(records);
                 let soa = reply.soa.unwrap_or_else(|| zone.soa(self.0.negative_ttl));
                 let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
-                chain.append(reply.code, records, authorities);
+                let code = if delegation.holds_name { ResponseCode::NoError } else { reply.code };
+                chain.append(code, records, authorities);
                 Ok(Step::Done)
             }
             lookup @ (Lookup::NoData | Lookup::NoName) => {

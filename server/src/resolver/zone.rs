@@ -44,6 +44,8 @@ pub struct Delegation {
     pub at: Name,
     /// Names of its servers.
     pub servers: Vec<Name>,
+    /// The packet itself has the name that is looked up, with other types: nobody else can deny it.
+    pub holds_name: bool,
 }
 
 impl Zone {
@@ -86,14 +88,14 @@ impl Zone {
     /// first; its name servers are asked for the rest.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
         let found = self.lookup_held(name, record_type);
-        // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS.
-        if matches!(found, Lookup::NoData | Lookup::NoName)
-            && record_type != RecordType::DS
-            && let Some(delegation) = self.delegation(name)
-        {
-            return Lookup::Delegated(delegation);
-        }
-        found
+        // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS where a delegation starts.
+        let is_parents = record_type == RecordType::DS && !self.set(name, RecordType::NS).is_empty();
+        let delegation = match found {
+            Lookup::NoData if !is_parents => self.delegation(name, true),
+            Lookup::NoName => self.delegation(name, false),
+            _ => None,
+        };
+        delegation.map_or(found, Lookup::Delegated)
     }
 
     /// The SOA for answers that say no: the packet's own, or one made up. `negative_ttl` in seconds.
@@ -156,7 +158,7 @@ impl Zone {
     }
 
     /// The closest NS records at or above `name`.
-    fn delegation(&self, name: &Name) -> Option<Delegation> {
+    fn delegation(&self, name: &Name, holds_name: bool) -> Option<Delegation> {
         let mut at = name.clone();
         loop {
             let servers: Vec<Name> = self
@@ -168,7 +170,7 @@ impl Zone {
                 })
                 .collect();
             if !servers.is_empty() {
-                return Some(Delegation { at, servers });
+                return Some(Delegation { at, servers, holds_name });
             }
             if at == self.apex || at.is_root() {
                 return None;
