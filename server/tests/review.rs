@@ -54,6 +54,25 @@ fn text(index: usize) -> RData {
 }
 
 #[tokio::test]
+async fn a_question_for_an_alias_itself_does_not_follow_it_to_a_key() {
+    let alice = keypair(1).to_z32();
+    let target = alice.clone();
+    let upstream = Upstream::start(move |query, response| {
+        let name = query.queries[0].name().clone();
+        response.add_answer(Record::from_rdata(name, 300, alias(&target)));
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    // With the network away, whoever followed the alias would say SERVFAIL.
+    *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    let reply = server.ask("www.example.com", RecordType::CNAME).await;
+    assert_eq!(code(&reply), ResponseCode::NoError);
+    assert_eq!(reply.answers[0].data, alias(&alice));
+    assert!(reply.authorities.is_empty());
+    assert_eq!(server.network.lookups.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_signature_beside_an_alias_does_not_make_an_absence_last() {
     // RFC 2308 section 5: NODATA lasts as the SOA says, not as long as the alias that led to it.
     let upstream = Upstream::start(|query, response| {
@@ -91,6 +110,25 @@ async fn a_denial_that_was_not_checked_is_not_told_to_those_who_want_it_checked(
     for name in ["www.example.com", "a.www.example.com"] {
         assert_eq!(server.ask(name, RecordType::A).await.answers.len(), 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_denied_below_the_end_of_an_alias() {
+    // The NXDOMAIN is about `gone`, not about the name that was asked for.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        if name.to_lowercase() == self::name("www.example.com") {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_answer(Record::from_rdata(name, 300, alias("gone.example.com")));
+            response.add_authority(soa("example.com", 300));
+        } else {
+            response.add_answer(Record::from_rdata(name, 300, address(1)));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    assert_eq!(code(&server.ask("www.example.com", RecordType::A).await), ResponseCode::NXDomain);
+    assert_eq!(server.ask("a.www.example.com", RecordType::A).await.answers.len(), 1);
 }
 
 #[tokio::test]
@@ -165,7 +203,7 @@ async fn delegated(only: &'static str) -> (Running, String) {
             response.metadata.response_code = ResponseCode::NXDomain;
             response.add_authority(soa(&apex, 60));
         } else if question.query_type() == RecordType::A {
-            response.add_answer(Record::from_rdata(question.name().clone(), 300, address(2)));
+            response.add_answer(Record::from_rdata(question.name().clone(), 3, address(2)));
         } else {
             response.add_authority(soa(&apex, 60));
         }
@@ -209,4 +247,34 @@ async fn a_name_on_a_name_server_is_not_denied_to_those_who_ask_for_ds() {
     let (server, key) = delegated("only.").await;
     assert_eq!(code(&server.ask(&format!("only.{key}"), RecordType::DS).await), ResponseCode::NoError);
     assert_eq!(code(&server.ask(&key, RecordType::DS).await), ResponseCode::NoError);
+}
+
+#[tokio::test]
+async fn the_age_of_the_packet_is_not_taken_from_records_of_a_name_server() {
+    let (server, key) = delegated("only.").await;
+    assert_eq!(server.ask(&key, RecordType::NS).await.answers.len(), 1);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let reply = server.ask(&format!("only.{key}"), RecordType::A).await;
+    assert_eq!(reply.answers[0].ttl, 3);
+}
+
+#[tokio::test]
+async fn the_longest_name_is_answered_in_512_bytes_with_its_reason() {
+    let server = Running::start().await;
+    *server.network.failure.lock().unwrap() = Some(NetworkError::NotReady);
+    let key = keypair(1).to_z32();
+    let long = "a".repeat(63);
+    // 255 bytes in wire form.
+    let name = format!("{long}.{long}.{long}.{}.{key}", "b".repeat(8));
+    for spelled in [name.clone(), name.to_uppercase()] {
+        let mut request = with_edns(query(&spelled, RecordType::A), true);
+        assert_eq!(request.len(), 12 + 255 + 4 + 11);
+        let at = request.len() - 8;
+        request[at..at + 2].copy_from_slice(&512u16.to_be_bytes());
+        let reply = server.send(&request).await.unwrap();
+        assert!(reply.len() <= 512);
+        assert_eq!(reply[12..12 + 255], request[12..12 + 255]);
+        let reply = parse(&reply);
+        assert_eq!((code(&reply), reply.metadata.truncation), (ResponseCode::ServFail, false));
+    }
 }

@@ -203,6 +203,11 @@ impl Resolver {
             record.ttl = ttl(record.ttl, &found);
             record
         };
+        let out_delegated = |record: Record| {
+            let mut record = present(record, zone.apex(), &asked.apex);
+            record.ttl = delegated_ttl(record.ttl, &found);
+            record
+        };
         chain.fresh_for = chain.fresh_for.min(found.fresh_for);
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
@@ -228,7 +233,7 @@ impl Resolver {
                 }
                 let reply =
                     self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
-                let mut records: Vec<Record> = reply.answers.into_iter().map(&out).collect();
+                let mut records: Vec<Record> = reply.answers.into_iter().map(&out_delegated).collect();
                 let follow = reply
                     .target
                     .map(|target| name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target));
@@ -237,8 +242,11 @@ impl Resolver {
                     return Ok(Step::Follow(target));
                 }
                 records = self.0.rebind_protection.filter_key(records);
-                let soa = reply.soa.unwrap_or_else(|| zone.soa(self.0.negative_ttl));
-                let authorities = if reply.is_negative { vec![out(soa)] } else { Vec::new() };
+                let soa = || match reply.soa {
+                    Some(soa) => out_delegated(soa),
+                    None => out(zone.soa(self.0.negative_ttl)),
+                };
+                let authorities = if reply.is_negative { vec![soa()] } else { Vec::new() };
                 let code = if delegation.holds_name { ResponseCode::NoError } else { reply.code };
                 chain.append(code, records, authorities);
                 Ok(Step::Done)
@@ -418,10 +426,18 @@ fn follow_aliases(
 /// the packet is the zone; but nobody shall keep it longer than the packet is believed here.
 fn ttl(ttl: u32, found: &Found) -> u32 {
     let age = u32::try_from(found.age.as_secs()).unwrap_or(u32::MAX);
+    match found.stale {
+        None if ttl > age => ttl - age,
+        _ => delegated_ttl(ttl, found),
+    }
+}
+
+/// The TTL of a record that is new from a name server: it has no age, but shall not outlive what we believe of the
+/// packet that names the server.
+fn delegated_ttl(ttl: u32, found: &Found) -> u32 {
     let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
     match found.stale {
         Some(_) => ttl.min(STALE_TTL),
-        None if ttl > age => ttl - age,
         None => ttl.min(left),
     }
 }
