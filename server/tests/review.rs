@@ -259,6 +259,20 @@ async fn the_age_of_the_packet_is_not_taken_from_records_of_a_name_server() {
 }
 
 #[tokio::test]
+async fn an_alias_from_a_stale_packet_is_stale_wherever_it_leads() {
+    let server = Running::start_with(Upstream::plain().await, |config| config.cache.ttl_seconds = 1).await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "", 1, alias("www.example.com"))]);
+    let request = with_edns(query(&alice.to_z32(), RecordType::A), false);
+    server.send(&request).await.unwrap();
+    *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let reply = server.send(&request).await.unwrap();
+    assert_eq!(parse(&reply).answers.len(), 2);
+    assert_eq!(read_message(&reply).unwrap().extended_error.map(|error| error.code), Some(3));
+}
+
+#[tokio::test]
 async fn the_longest_name_is_answered_in_512_bytes_with_its_reason() {
     let server = Running::start().await;
     *server.network.failure.lock().unwrap() = Some(NetworkError::NotReady);

@@ -305,7 +305,9 @@ impl Resolver {
             // What came before it was not signed in a way that an upstream could vouch for.
             chain.answer.authentic = false;
         }
-        chain.answer.extended_error = message.extended_error.clone();
+        if message.extended_error.is_some() {
+            chain.answer.extended_error.clone_from(&message.extended_error);
+        }
         // Who asks for the alias itself has it already.
         let is_ours = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
         let (links, target) = follow_aliases(&message.answers, name, is_ours);
