@@ -259,6 +259,34 @@ async fn the_age_of_the_packet_is_not_taken_from_records_of_a_name_server() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_cut_before_its_proof_says_so() {
+    // RFC 4035 section 3.1.3.3: a wildcard's answer is worth nothing to a validator without the NSEC record.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        let fitting = if name.to_ascii().to_lowercase().starts_with("proof") { RecordType::NSEC } else { RecordType::NS };
+        response.add_answer(Record::from_rdata(name.clone(), 300, text(0)));
+        response.add_answer(Record::from_rdata(name, 300, text(1)));
+        for index in 0..4 {
+            let data = match fitting {
+                RecordType::NSEC => raw(RecordType::NSEC, &[index; 100]),
+                _ => RData::NS(NS(self::name(&format!("{index}{}.example.com", "a".repeat(60))))),
+            };
+            response.add_authority(Record::from_rdata(self::name("example.com"), 300, data));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    for (name, cut) in [("proof.example.com", true), ("servers.example.com", false)] {
+        let mut request = with_edns(query(name, RecordType::TXT), true);
+        let at = request.len() - 8;
+        request[at..at + 2].copy_from_slice(&600u16.to_be_bytes());
+        let reply = parse(&server.send(&request).await.unwrap());
+        assert_eq!((reply.answers.len(), reply.authorities.len()), (2, 0), "{name}");
+        assert_eq!(reply.metadata.truncation, cut, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_alias_from_a_stale_packet_is_stale_wherever_it_leads() {
     let server = Running::start_with(Upstream::plain().await, |config| config.cache.ttl_seconds = 1).await;
     let alice = keypair(1);
