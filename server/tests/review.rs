@@ -179,7 +179,8 @@ async fn a_wildcard_without_records_denies_data_and_not_the_name() {
 
 #[tokio::test]
 async fn a_wildcard_is_not_denied_where_delegation_is_switched_off() {
-    let server = Running::start_with(Upstream::plain().await, |config| config.delegation.enabled = false).await;
+    let server =
+        Running::start_with(Upstream::plain().await, |config| config.delegation.enabled = false).await;
     let alice = keypair(1);
     let server_name = RData::NS(NS(name("ns.example.com")));
     server.network.publish(
@@ -259,11 +260,58 @@ async fn the_age_of_the_packet_is_not_taken_from_records_of_a_name_server() {
 }
 
 #[tokio::test]
+async fn private_addresses_are_kept_out_by_every_way_into_an_icann_answer() {
+    let private = || RData::A(A::new(192, 168, 1, 1));
+    let alice = keypair(1);
+    let key = alice.to_z32();
+    let target = key.clone();
+    let upstream = Upstream::start(move |query, response| {
+        let question = &query.queries[0];
+        let name = question.name().clone();
+        match name.to_ascii().to_lowercase().as_str() {
+            "mail.example.com." => {
+                response.add_answer(Record::from_rdata(name, 300, address(1)));
+                response.add_additional(Record::from_rdata(self::name("mx.example.com"), 300, private()));
+            }
+            "signed.example.com." => {
+                response.add_answer(Record::from_rdata(name.clone(), 300, private()));
+                let signature = raw(RecordType::RRSIG, &[0, 1, 8, 3, 0, 0, 0, 1]);
+                response.add_answer(Record::from_rdata(name, 300, signature));
+            }
+            "alias.example.com." => {
+                response.add_answer(Record::from_rdata(name, 300, alias(&target)));
+            }
+            // Priority 1, the owner as target, and `ipv4hint` with one address.
+            _ => {
+                let data = [0, 1, 0, 0, 4, 0, 4, 192, 168, 1, 1];
+                response.add_answer(Record::from_rdata(name, 300, raw(RecordType::HTTPS, &data)));
+            }
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |config| config.rebind_protection.icann = true).await;
+    server.network.publish(&alice, 1, &[record(&alice, "", 300, private())]);
+    let reply = server.ask("mail.example.com", RecordType::A).await;
+    assert_eq!((reply.answers.len(), reply.additionals.len()), (1, 0));
+    let reply = server.send(&with_edns(query("signed.example.com", RecordType::A), true)).await.unwrap();
+    assert!(parse(&reply).answers.is_empty(), "a signature without what it signs");
+    let reply = server.ask("alias.example.com", RecordType::A).await;
+    assert_eq!(reply.answers.len(), 1, "the alias alone: {:?}", reply.answers);
+    assert!(server.ask("hint.example.com", RecordType::HTTPS).await.answers.is_empty());
+    // Keys asked for by name may have them.
+    assert_eq!(server.ask(&key, RecordType::A).await.answers.len(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_cut_before_its_proof_says_so() {
     // RFC 4035 section 3.1.3.3: a wildcard's answer is worth nothing to a validator without the NSEC record.
     let upstream = Upstream::start(|query, response| {
         let name = query.queries[0].name().clone();
-        let fitting = if name.to_ascii().to_lowercase().starts_with("proof") { RecordType::NSEC } else { RecordType::NS };
+        let fitting = if name.to_ascii().to_lowercase().starts_with("proof") {
+            RecordType::NSEC
+        } else {
+            RecordType::NS
+        };
         response.add_answer(Record::from_rdata(name.clone(), 300, text(0)));
         response.add_answer(Record::from_rdata(name, 300, text(1)));
         for index in 0..4 {
@@ -319,4 +367,14 @@ async fn the_longest_name_is_answered_in_512_bytes_with_its_reason() {
         let reply = parse(&reply);
         assert_eq!((code(&reply), reply.metadata.truncation), (ResponseCode::ServFail, false));
     }
+}
+
+#[tokio::test]
+async fn an_alias_to_localhost_is_a_private_address_too() {
+    let server =
+        Running::start_with(Upstream::plain().await, |config| config.rebind_protection.keys = true).await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "", 300, alias("localhost"))]);
+    assert_eq!(server.ask(&alice.to_z32(), RecordType::A).await.answers.len(), 1, "the alias alone");
+    assert_eq!(server.ask("localhost", RecordType::A).await.answers.len(), 1);
 }

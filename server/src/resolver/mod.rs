@@ -157,7 +157,10 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(special) => {
-                    let answer = special.answer(&name, record_type);
+                    let mut answer = special.answer(&name, record_type);
+                    if chain.links > 0 {
+                        answer.answers = self.protect(query, answer.answers, &mut chain);
+                    }
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
@@ -214,8 +217,8 @@ impl Resolver {
         }
         match zone.lookup(&own_name, query.question.record_type()) {
             Lookup::Records(records) => {
-                let records = records.into_iter().map(out).collect();
-                chain.append(ResponseCode::NoError, self.0.rebind_protection.filter_key(records), Vec::new());
+                let records = self.protect(query, records.into_iter().map(out).collect(), chain);
+                chain.append(ResponseCode::NoError, records, Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
@@ -241,7 +244,7 @@ impl Resolver {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
                 }
-                records = self.0.rebind_protection.filter_key(records);
+                records = self.protect(query, records, chain);
                 let soa = || match reply.soa {
                     Some(soa) => out_delegated(soa),
                     None => out(zone.soa(self.0.negative_ttl)),
@@ -257,6 +260,20 @@ impl Resolver {
                 Ok(Step::Done)
             }
         }
+    }
+
+    /// Filters what a key's holder says: an ICANN name that is an alias of a key stays an ICANN name.
+    fn protect(&self, query: &Query, records: Vec<Record>, chain: &mut Chain) -> Vec<Record> {
+        let count = records.len();
+        let mut records = self.0.rebind_protection.filter_key(records);
+        let asked = query.question.name();
+        if chain.links > 0 && !self.is_key_name(&asked) {
+            records = self.0.rebind_protection.filter_icann(&asked, records);
+        }
+        if records.len() < count {
+            chain.block();
+        }
+        records
     }
 
     async fn packet(
@@ -300,7 +317,8 @@ impl Resolver {
         let message = self.ask_upstream(name, record_type, query, budget).await?;
         if chain.links == 0 {
             chain.answer.authentic = message.authentic_data;
-            chain.answer.additionals.clone_from(&message.additionals);
+            let additionals = message.additionals.clone();
+            chain.answer.additionals = self.0.rebind_protection.filter_icann(name, additionals);
         } else {
             // What came before it was not signed in a way that an upstream could vouch for.
             chain.answer.authentic = false;
@@ -323,9 +341,7 @@ impl Resolver {
         }
         let answers = self.0.rebind_protection.filter_icann(name, message.answers.clone());
         if answers.len() < message.answers.len() {
-            let text = "private addresses are filtered from ICANN names here";
-            chain.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
-            chain.answer.authentic = false;
+            chain.block();
         }
         // Codes that need OPT are between us and the upstream, and mean something else without it.
         let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
@@ -363,6 +379,13 @@ impl Chain {
         self.answer.code = code;
         self.answer.answers.extend(answers);
         self.answer.authorities = authorities;
+    }
+
+    /// Addresses were filtered, so that nobody else vouches for what is left.
+    fn block(&mut self) {
+        let text = "private addresses are filtered from these names here";
+        self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+        self.answer.authentic = false;
     }
 
     /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
