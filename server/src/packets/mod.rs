@@ -91,6 +91,7 @@ impl Packets {
         match self.0.memory.look(bytes, Instant::now()) {
             Some(Held::Packet { found, refresh }) => {
                 if refresh {
+                    self.0.memory.begin_refresh(bytes);
                     // Nobody waits for this one, so that nobody is charged for it.
                     let (packets, key) = (self.clone(), key.clone());
                     tokio::spawn(async move { packets.search(&key, || true).await });

@@ -163,7 +163,10 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(special) => {
-                    let answer = special.answer(&name, record_type);
+                    let mut answer = special.answer(&name, record_type);
+                    if chain.links > 0 {
+                        answer.answers = self.protect(query, answer.answers, &mut chain);
+                    }
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
@@ -216,10 +219,8 @@ impl Resolver {
         }
         match zone.lookup(&own_name, query.question.record_type()) {
             Lookup::Records(records) => {
-                let records: Vec<Record> = records.into_iter().map(out).collect();
-                let all = records.len();
-                let kept = self.0.rebind_protection.filter_key(records);
-                chain.append_kept(ResponseCode::NoError, all, kept, Vec::new());
+                let records = self.protect(query, records.into_iter().map(out).collect(), chain);
+                chain.append(ResponseCode::NoError, records, Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
@@ -246,14 +247,13 @@ impl Resolver {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
                 }
-                let all = records.len();
-                let kept = self.0.rebind_protection.filter_key(records);
+                let records = self.protect(query, records, chain);
                 let soa = || match reply.soa {
                     Some(soa) => lent(negative::limit_ttl(soa)),
                     None => out(zone.soa(self.0.negative_ttl)),
                 };
                 let authorities = if reply.is_negative { vec![soa()] } else { Vec::new() };
-                chain.append_kept(reply.code, all, kept, authorities);
+                chain.append(reply.code, records, authorities);
                 Ok(Step::Done)
             }
             lookup @ (Lookup::NoData | Lookup::NoName) => {
@@ -262,6 +262,20 @@ impl Resolver {
                 Ok(Step::Done)
             }
         }
+    }
+
+    /// Filters what a key's holder says: an ICANN name that is an alias of a key stays an ICANN name.
+    fn protect(&self, query: &Query, records: Vec<Record>, chain: &mut Chain) -> Vec<Record> {
+        let count = records.len();
+        let mut records = self.0.rebind_protection.filter_key(records);
+        let asked = query.question.name();
+        if chain.links > 0 && !self.is_key_name(&asked) {
+            records = self.0.rebind_protection.filter_icann(&asked, records);
+        }
+        if records.len() < count {
+            chain.block();
+        }
+        records
     }
 
     async fn packet(
@@ -309,7 +323,8 @@ impl Resolver {
         };
         if chain.links == 0 {
             chain.answer.authentic = message.authentic_data;
-            chain.answer.additionals = plain(&message.additionals);
+            let additionals = plain(&message.additionals);
+            chain.answer.additionals = self.0.rebind_protection.filter_icann(name, additionals);
         } else {
             // What came before it was not signed in a way that an upstream could vouch for.
             chain.answer.authentic = false;
@@ -330,12 +345,14 @@ impl Resolver {
         if message.answers.is_empty() && !query.checking_disabled {
             self.0.nxdomains.learn(name, &message);
         }
+        let unfiltered = plain(&message.answers);
+        let answers = self.0.rebind_protection.filter_icann(name, unfiltered.clone());
+        if answers.len() < unfiltered.len() {
+            chain.block();
+        }
         // Codes that need OPT are between us and the upstream, and mean something else without it.
         let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
-        let answers = plain(&message.answers);
-        let all = answers.len();
-        let kept = self.0.rebind_protection.filter_icann(name, answers);
-        chain.append_kept(code, all, kept, plain(&message.authorities));
+        chain.append(code, answers, plain(&message.authorities));
         Ok(Step::Done)
     }
 
@@ -371,14 +388,11 @@ impl Chain {
         self.answer.authorities = authorities;
     }
 
-    /// As [`Chain::append`], where `kept` are the answers that rebind protection left of `all`.
-    fn append_kept(&mut self, code: ResponseCode, all: usize, kept: Vec<Record>, authorities: Vec<Record>) {
-        if kept.len() < all {
-            let text = "private addresses are removed from answers here";
-            self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
-            self.answer.authentic = false;
-        }
-        self.append(code, kept, authorities);
+    /// Addresses were filtered, so that nobody else vouches for what is left.
+    fn block(&mut self) {
+        let text = "private addresses are filtered from these names here";
+        self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+        self.answer.authentic = false;
     }
 
     /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
