@@ -44,7 +44,7 @@ impl Script {
         }
         let upstream = NameServer::with((Ipv4Addr::LOCALHOST, 0), self.icann).await;
         let mut config = self.config;
-        config.fallback_dns = vec![upstream.address];
+        config.fallback_dns = vec![upstream.address.into()];
         let server = Running::start(config, network);
 
         let mut failures = Vec::new();

@@ -1,0 +1,125 @@
+//! An answer that grows along CNAME records, and how long each part of it is good for. Pure.
+
+use std::time::Duration;
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RData, Record, RecordType},
+};
+
+use super::{
+    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME, MAX_CHAIN, STALE_TTL, error::extended,
+};
+use crate::{
+    message::{Answer, ExtendedError},
+    packets::Found,
+};
+
+/// The answer so far, along a chain of CNAME records.
+pub(super) struct Chain {
+    pub(super) answer: Answer,
+    /// How long all that was used is good for.
+    pub(super) fresh_for: Duration,
+    pub(super) links: usize,
+}
+
+impl Chain {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Self { answer: Answer::empty(ResponseCode::NoError), fresh_for: LONGEST_LIFETIME, links: 0 }
+    }
+
+    /// One more CNAME record.
+    pub(super) fn link(&mut self, record: Record) {
+        self.links += 1;
+        self.answer.answers.push(record);
+    }
+
+    /// The end of the chain: its code counts for the whole (RFC 6604 section 3).
+    pub(super) fn append(&mut self, code: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) {
+        self.answer.code = code;
+        self.answer.answers.extend(answers);
+        self.answer.authorities = authorities;
+    }
+
+    /// Addresses were filtered, so that nobody else vouches for what is left.
+    pub(super) fn block(&mut self) {
+        let text = "private addresses are filtered from these names here";
+        self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+        self.answer.authentic = false;
+    }
+
+    /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
+    pub(super) fn negative(&mut self, missing: bool, soa: Record) {
+        let code = if missing { ResponseCode::NXDomain } else { ResponseCode::NoError };
+        self.append(code, Vec::new(), vec![soa]);
+    }
+
+    pub(super) fn finish(mut self, asked: RecordType) -> Answer {
+        self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
+        self.answer
+    }
+}
+
+/// How long an answer may be kept: its smallest TTL; for absence what the SOA says (RFC 2308 section 5).
+fn lifetime(answer: &Answer, asked: RecordType) -> Duration {
+    if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        return FAILURE_LIFETIME;
+    }
+    let smallest = |records: &[Record]| records.iter().map(|record| record.ttl).min();
+    // Aliases and their signatures lead to an absence as well as to data.
+    let is_data = |record: &Record| record.record_type() == asked;
+    let is_positive = answer.code == ResponseCode::NoError && answer.answers.iter().any(is_data);
+    let positive = smallest(&answer.answers).map(|ttl| Duration::from_secs(ttl.into()));
+    if is_positive {
+        return positive.unwrap_or(LONGEST_LIFETIME);
+    }
+    let soa = answer.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+        _ => None,
+    });
+    // Without a SOA nobody said how long the absence may be believed: hardly at all.
+    let negative = soa.map_or(FAILURE_LIFETIME, |ttl| Duration::from_secs(ttl.into()));
+    negative.min(LONGEST_NEGATIVE_LIFETIME).min(positive.unwrap_or(LONGEST_LIFETIME))
+}
+
+/// Walks the CNAME records in `answers` from `name` on. Returns the links up to the first target that `stop` wants.
+pub(super) fn follow_aliases(
+    answers: &[Record],
+    name: &Name,
+    stop: impl Fn(&Name) -> bool,
+) -> (Vec<Record>, Option<Name>) {
+    let mut links = Vec::new();
+    let mut at = name.clone();
+    while links.len() <= MAX_CHAIN {
+        let next = answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == at => Some((record, target.0.to_lowercase())),
+            _ => None,
+        });
+        let Some((record, target)) = next else {
+            break;
+        };
+        links.push(record.clone());
+        if stop(&target) {
+            return (links, Some(target));
+        }
+        at = target;
+    }
+    (links, None)
+}
+
+/// What is left of a record's TTL. A record that lives shorter than its packet is as good as new each time, since
+/// the packet is the zone; but nobody shall keep it longer than the packet is believed here.
+pub(super) fn ttl(ttl: u32, found: &Found) -> u32 {
+    let age = u32::try_from(found.age.as_secs()).unwrap_or(u32::MAX);
+    match found.stale {
+        None if ttl > age => ttl - age,
+        _ => lent_ttl(ttl, found),
+    }
+}
+
+/// The TTL of what a packet's name servers said: nothing outlives the packet that gave them their say.
+pub(super) fn lent_ttl(ttl: u32, found: &Found) -> u32 {
+    let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
+    ttl.min(if found.stale.is_some() { STALE_TTL } else { left })
+}
