@@ -261,7 +261,7 @@ mod tests {
     fn a_flag_that_makes_no_sense_is_an_error_that_says_why() {
         let home = tempfile::tempdir().unwrap();
         for (flags, part) in [
-            ("-f tls://1.1.1.1", "over UDP and TCP only"),
+            ("-f tls://dns.example", "add the address"),
             ("-f dns.example", "is not an IP address"),
             ("-l 127.0.0.1:x", "the port must be"),
             ("--check --print-config", "cannot be used with"),

@@ -58,7 +58,7 @@ fn check_exits_1_and_says_where_the_mistake_is() {
 #[test]
 fn a_server_with_a_mistake_in_its_configuration_does_not_start() {
     for (file, flags) in
-        [("listen = []", &[][..]), ("", &["-f", "tls://1.1.1.1"]), ("", &["-c", "/absent.toml"])]
+        [("listen = []", &[][..]), ("", &["-f", "tls://dns.example"]), ("", &["-c", "/absent.toml"])]
     {
         let output = run(file, flags);
         assert_eq!(output.status.code(), Some(1), "{file} {flags:?}");
