@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::Parser;
-use pkdns::config::{AddressError, Config, ConfigError, ConfigFile, DNS_PORT, parse_address};
+use pkdns::config::{
+    AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamAddress, parse_address,
+};
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
@@ -26,9 +28,10 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "DIR", default_value = "~/.pkdns")]
     pkdns_dir: PathBuf,
 
-    /// Resolver for the names that are not keys, port 53 unless given; repeat it for more, tried in order
-    #[arg(short, long, value_name = "ADDR", value_parser = address)]
-    forward: Vec<SocketAddr>,
+    /// Resolver for the names that are not keys, port 53 unless given; also tls://ADDR and https://ADDR; repeat it
+    /// for more, tried in order
+    #[arg(short, long, value_name = "UPSTREAM")]
+    forward: Vec<UpstreamAddress>,
 
     /// Address to serve over UDP and TCP, port 53 unless given; repeat it for more
     #[arg(short, long, value_name = "ADDR", value_parser = address)]
@@ -176,6 +179,10 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn upstreams(texts: &[&str]) -> Vec<UpstreamAddress> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     #[test]
     fn the_flags_are_well_formed() {
         Arguments::command().debug_assert();
@@ -213,7 +220,7 @@ mod tests {
             (format!("--config {}/other.toml -p /nowhere", home.path().display()), "3.3.3.3:53"),
         ] {
             let config = settle(home.path(), &flags).unwrap().config;
-            assert_eq!(config.fallback_dns, addresses(&[expected]), "{flags}");
+            assert_eq!(config.fallback_dns, upstreams(&[expected]), "{flags}");
         }
     }
 
@@ -228,9 +235,10 @@ mod tests {
     #[test]
     fn flags_win_over_the_file() {
         let home = home_with("listen = '127.0.0.1:1'\nfallback_dns = '1.1.1.1'");
-        let config = settle(home.path(), "-l [::1]:2 -l 127.0.0.3 -f 9.9.9.9 -f 8.8.8.8:54").unwrap().config;
+        let config =
+            settle(home.path(), "-l [::1]:2 -l 127.0.0.3 -f 9.9.9.9 -f tls://8.8.8.8").unwrap().config;
         assert_eq!(config.listen, addresses(&["[::1]:2", "127.0.0.3:53"]));
-        assert_eq!(config.fallback_dns, addresses(&["9.9.9.9:53", "8.8.8.8:54"]));
+        assert_eq!(config.fallback_dns, upstreams(&["9.9.9.9:53", "tls://8.8.8.8:853"]));
     }
 
     #[test]
@@ -297,7 +305,7 @@ mod tests {
     fn a_testnet_forwards_only_to_who_is_named_by_flag() {
         let settings = settle(home_with("fallback_dns = '1.1.1.1'").path(), "--testnet -f 9.9.9.9").unwrap();
         assert!(!settings.sample_upstream);
-        assert_eq!(settings.config.fallback_dns, addresses(&["9.9.9.9:53"]));
+        assert_eq!(settings.config.fallback_dns, upstreams(&["9.9.9.9:53"]));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Rehearsal {
         let mut upstream = None;
         if sample_upstream {
             let sample = SampleUpstream::start().await?;
-            config.fallback_dns = vec![sample.address()];
+            config.fallback_dns = vec![sample.address().into()];
             upstream = Some(sample);
         }
         Ok(Self { network, upstream })

@@ -9,9 +9,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    config::Config,
+    config::{Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
-    forward::{Forwarder, is_own_address},
+    forward::{Forwarder, TlsClient, TlsError, is_own_address},
     packets::Packets,
     resolver::Resolver,
     service::Service,
@@ -47,13 +47,16 @@ pub enum StartError {
          name another resolver in fallback_dns or with --forward"
     )]
     ForwardsToItself(SocketAddr),
+    /// Encrypted upstreams could not be authenticated.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Server {
     /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let forwarder = Arc::new(Forwarder::new(config.fallback_dns.clone()));
+        let forwarder = start_forwarder(&config)?;
         let network: Arc<dyn Network> = match config.dht.enabled {
             true => Arc::new(start_dht(&config, &forwarder)),
             false => Arc::new(SwitchedOff),
@@ -63,7 +66,7 @@ impl Server {
 
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
-        let forwarder = Arc::new(Forwarder::new(config.fallback_dns.clone()));
+        let forwarder = start_forwarder(&config)?;
         Self::bind_with(config, forwarder, network)
     }
 
@@ -74,9 +77,10 @@ impl Server {
     ) -> Result<Self, StartError> {
         let listeners = listen(&config.listen)?;
         let addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
-        if let Some(own) = config.fallback_dns.iter().find(|upstream| is_own_address(**upstream, &addresses))
-        {
-            return Err(StartError::ForwardsToItself(*own));
+        // Encrypted upstreams have ports of their own; if one of them is this server, the forwarder finds the loop.
+        let mut plain = config.fallback_dns.iter().filter_map(UpstreamAddress::plain);
+        if let Some(own) = plain.find(|upstream| is_own_address(*upstream, &addresses)) {
+            return Err(StartError::ForwardsToItself(own));
         }
         let packets = Packets::new(&config.cache, network);
         let resolver = Resolver::new(&config, packets, forwarder.clone());
@@ -140,6 +144,11 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
         Some(error) if listeners.is_empty() => Err(error.into()),
         _ => Ok(listeners),
     }
+}
+
+fn start_forwarder(config: &Config) -> Result<Arc<Forwarder>, TlsError> {
+    let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
+    Ok(Arc::new(Forwarder::new(config.fallback_dns.clone(), &tls)))
 }
 
 /// Bootstrap names are resolved through our own upstreams: the system's resolver may well be this server.

@@ -7,7 +7,10 @@ mod support;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use hickory_proto::{
@@ -24,7 +27,7 @@ use support::{
 };
 use tokio::net::{TcpListener, UdpSocket};
 
-/// Most questions to others for one question of a client.
+/// Most questions to others for one question of a client, packets included.
 const WORK_BUDGET: usize = 16;
 
 /// What the upstream knows.
@@ -350,19 +353,31 @@ async fn a_silent_name_server_is_left_alone_while_another_answers() {
     assert_eq!(silent.asked().len(), 1);
 }
 
+/// Incumbent's mistake 9: such a zone sent one question round and round.
 #[tokio::test]
-async fn a_zone_that_names_this_server_as_its_own_fails_at_once() {
-    // The port has to be known before the server starts.
-    let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let stage = Stage::set_with(&[("alice", ONE_SERVER)], port, |config| {
-        config.listen = vec![(Ipv4Addr::LOCALHOST, port).into()];
-    })
-    .await;
-    assert_eq!(stage.server.address.port(), port);
-    let started = Instant::now();
+async fn a_zone_that_names_this_server_as_its_own_fails_without_a_loop() {
+    // What comes here goes to the server that asks, and is counted.
+    let relay = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+    let stage = Stage::set(&[("alice", ONE_SERVER)], relay.local_addr().unwrap().port()).await;
+    let relayed = Arc::new(AtomicUsize::new(0));
+    let (server, count) = (stage.server.address, relayed.clone());
+    tokio::spawn(async move {
+        let mut request = [0; 4096];
+        while let Ok((size, from)) = relay.recv_from(&mut request).await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let (relay, request) = (relay.clone(), request[..size].to_vec());
+            tokio::spawn(async move {
+                let onward = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                onward.send_to(&request, server).await.unwrap();
+                let mut reply = [0; 4096];
+                let size = onward.recv(&mut reply).await.unwrap();
+                relay.send_to(&reply[..size], from).await.unwrap();
+            });
+        }
+    });
     let reply = stage.ask("www.{alice}", RecordType::A).await;
     assert_eq!((reply.code, reply.extended_error), (ResponseCode::ServFail, Some(22)));
-    assert!(started.elapsed() < Duration::from_secs(3), "after {:?}", started.elapsed());
+    assert_eq!(relayed.load(Ordering::SeqCst), 1);
 }
 
 /// NXNSAttack: one question became hundreds.
@@ -382,7 +397,8 @@ async fn many_name_servers_cost_no_more_than_a_few_questions() {
         let reply = stage.ask("www.{alice}", RecordType::A).await;
         assert_eq!(reply.code, ResponseCode::ServFail);
         let questions = stage.upstream.asked().len() + failing.asked().len() - before;
-        assert!((1..=WORK_BUDGET).contains(&questions), "{questions} for {packet}");
+        // Four servers with an address each, or with two vain questions for it.
+        assert!((4..=8).contains(&questions), "{questions} for {packet}");
     }
 }
 

@@ -436,7 +436,7 @@ async fn a_server_that_would_forward_to_itself_does_not_start() {
     let address = probe.local_addr().unwrap();
     drop(probe);
     let mut config = pkdns::config::Config { listen: vec![address], ..Default::default() };
-    config.fallback_dns = vec![address];
+    config.fallback_dns = vec![address.into()];
     config.dht.enabled = false;
     let refused = Server::bind(config).err().expect("it started");
     assert!(matches!(refused, StartError::ForwardsToItself(_)), "{refused}");
@@ -453,7 +453,7 @@ async fn what_is_in_flight_at_the_stop_is_answered() {
     .await;
     let mut config = pkdns::config::Config {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
-        fallback_dns: vec![upstream.address],
+        fallback_dns: vec![upstream.address.into()],
         ..Default::default()
     };
     config.dht.enabled = false;

@@ -18,13 +18,7 @@ use super::NO_PORT;
 /// Why a text is not an address to listen on or to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// `tls://` and `https://` name encrypted resolvers.
-    #[error(
-        "`{0}`: this version asks upstreams over UDP and TCP only, not over TLS or HTTPS; \
-         write an address such as `9.9.9.9:53`"
-    )]
-    Encrypted(String),
-    /// Any other scheme.
+    /// It has a scheme that means nothing here.
     #[error("`{0}`: write the address alone, such as `9.9.9.9:53`, without a scheme")]
     Scheme(String),
     /// The port is missing and has no default.
@@ -46,11 +40,8 @@ pub enum AddressError {
 pub fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, AddressError> {
     let text = text.trim();
     let quoted = || text.to_owned();
-    if let Some((scheme, _)) = text.split_once("://") {
-        return Err(match scheme.to_ascii_lowercase().as_str() {
-            "tls" | "https" | "quic" | "h3" => AddressError::Encrypted(quoted()),
-            _ => AddressError::Scheme(quoted()),
-        });
+    if text.contains("://") {
+        return Err(AddressError::Scheme(quoted()));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
@@ -79,9 +70,20 @@ pub(super) fn list<'de, const DEFAULT_PORT: u16, D>(deserializer: D) -> Result<V
 where
     D: Deserializer<'de>,
 {
-    deserializer.deserialize_any(OneOrMany::new("an address or a list of addresses", |text: &str| {
-        parse_address(text, DEFAULT_PORT)
-    }))
+    parse_list(deserializer, "an address or a list of addresses", |text| parse_address(text, DEFAULT_PORT))
+}
+
+/// Reads one text or a list of them with `parse`.
+pub(super) fn parse_list<'de, T, E, D>(
+    deserializer: D,
+    expecting: &'static str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, D::Error>
+where
+    E: Display,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(OneOrMany::new(expecting, parse))
 }
 
 /// As [`list`], where absence means something else than the default list.
@@ -167,8 +169,7 @@ mod tests {
     #[test]
     fn what_is_not_an_address_says_what_to_write() {
         for (text, part) in [
-            ("tls://1.1.1.1", "not over TLS or HTTPS"),
-            ("HTTPS://dns.example/dns-query", "not over TLS or HTTPS"),
+            ("tls://1.1.1.1", "without a scheme"),
             ("udp://1.1.1.1", "without a scheme"),
             ("dns.example:53", "is not an IP address"),
             ("localhost", "is not an IP address"),

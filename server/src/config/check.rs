@@ -119,12 +119,15 @@ impl Config {
             "is empty, so only keys would resolve; write an address such as \"8.8.8.8:53\"",
         );
         for upstream in &self.fallback_dns {
-            if upstream.port() == 0 || upstream.ip().is_unspecified() || upstream.ip().is_multicast() {
+            let address = upstream.socket_address();
+            let is_own =
+                |own: &&SocketAddr| upstream.plain().is_some_and(|upstream| reaches(**own, upstream));
+            if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
                 faults.add(
                     "fallback_dns",
                     format!("{upstream} cannot be asked; write the resolver's own address"),
                 );
-            } else if let Some(own) = self.listen.iter().find(|own| reaches(**own, *upstream)) {
+            } else if let Some(own) = self.listen.iter().find(is_own) {
                 faults.add(
                     "fallback_dns",
                     format!("{upstream} is this server itself (it listens on {own}); write another resolver"),

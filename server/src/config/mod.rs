@@ -5,9 +5,10 @@ mod check;
 mod file;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
 pub use file::{ConfigError, ConfigFile};
+pub use upstream::{UpstreamAddress, UpstreamError};
 
 /// Every option with its default and the reason for it, as text that loads.
 pub const TEMPLATE: &str = include_str!("../../config.toml");
@@ -24,7 +26,7 @@ pub const TEMPLATE: &str = include_str!("../../config.toml");
 /// Port of DNS over UDP and TCP, where an address names none.
 pub const DNS_PORT: u16 = 53;
 
-const HTTPS_PORT: u16 = 443;
+pub(crate) const HTTPS_PORT: u16 = 443;
 const TLS_PORT: u16 = 853;
 /// For listeners without a well-known port: the address has to name one.
 const NO_PORT: u16 = 0;
@@ -37,8 +39,10 @@ pub struct Config {
     #[serde(deserialize_with = "address::list::<DNS_PORT, _>")]
     pub listen: Vec<SocketAddr>,
     /// Resolvers for every name that is not a key, tried in order.
-    #[serde(deserialize_with = "address::list::<DNS_PORT, _>")]
-    pub fallback_dns: Vec<SocketAddr>,
+    #[serde(deserialize_with = "upstream::list")]
+    pub fallback_dns: Vec<UpstreamAddress>,
+    /// Certificates of more authorities that encrypted resolvers may be certified by, PEM.
+    pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
     pub verbose: bool,
     /// `[names]`
@@ -240,7 +244,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
-            fallback_dns: vec![(IpAddr::from([8, 8, 8, 8]), DNS_PORT).into()],
+            fallback_dns: vec![SocketAddr::from(([8, 8, 8, 8], DNS_PORT)).into()],
+            fallback_ca_path: None,
             verbose: false,
             names: Names::default(),
             dht: Dht::default(),

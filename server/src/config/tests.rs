@@ -36,7 +36,8 @@ fn everything_set() -> Config {
     config(
         r#"
         listen = "127.0.0.1:5300"
-        fallback_dns = ["9.9.9.9", "[2620:fe::fe]:5353"]
+        fallback_dns = ["9.9.9.9", "[2620:fe::fe]:5353", "tls://dns.quad9.net@9.9.9.9", "https://1.1.1.1"]
+        fallback_ca_path = "/authority"
         verbose = true
         [names]
         suffixes = ["pk.example.net", "lan"]
@@ -178,11 +179,11 @@ fn fallback_dns_is_one_address_or_a_list() {
 }
 
 #[test]
-fn encrypted_upstreams_are_refused_with_the_reason() {
-    for upstream in ["tls://1.1.1.1", "https://dns.example/dns-query"] {
+fn an_encrypted_upstream_without_an_address_is_an_error_with_its_line() {
+    for upstream in ["tls://dns.example", "https://dns.example/dns-query"] {
         let message = mistake(&format!("verbose = true\nfallback_dns = ['9.9.9.9', '{upstream}']"));
         assert!(message.starts_with("pkdns.toml:2: fallback_dns: "), "{message}");
-        assert!(message.contains("this version asks upstreams over UDP and TCP only"), "{message}");
+        assert!(message.contains("add the address"), "{message}");
     }
 }
 
@@ -247,6 +248,10 @@ fn values_that_contradict_each_other_are_errors_with_their_line() {
         ("fallback_dns = []".into(), "pkdns.toml:1: fallback_dns: is empty"),
         ("fallback_dns = '0.0.0.0'".into(), "fallback_dns: 0.0.0.0:53 cannot be asked"),
         ("fallback_dns = '8.8.8.8:0'".into(), "fallback_dns: 8.8.8.8:0 cannot be asked"),
+        (
+            "fallback_dns = 'tls://0.0.0.0'".into(),
+            "fallback_dns: tls://0.0.0.0:853 cannot be asked; write the resolver's own address",
+        ),
         ("fallback_dns = '127.0.0.1'".into(), "fallback_dns: 127.0.0.1:53 is this server itself"),
         (
             "[cache]\nttl_seconds = 90000".into(),
@@ -306,6 +311,7 @@ fn an_upstream_on_this_host_is_fine_when_it_is_not_this_server() {
     config("listen = '127.0.0.1:5300'\nfallback_dns = '127.0.0.1'");
     config("listen = '192.168.1.2'\nfallback_dns = '127.0.0.1'");
     config("listen = '0.0.0.0:53'\nfallback_dns = '::1'");
+    config("listen = '127.0.0.1:853'\nfallback_dns = 'tls://127.0.0.1'");
     mistake("listen = '[::]:53'\nfallback_dns = '127.0.0.1'");
     mistake("listen = '192.168.1.2'\nfallback_dns = '192.168.1.2'");
 }

@@ -29,6 +29,13 @@ const FIRST_PORT: u16 = 1024;
 /// Room for a datagram in bytes: a server that ignores the size we announce usually keeps to this one.
 const DATAGRAM_ROOM: usize = 4096;
 
+/// Of queries that nobody else can read, so that their length says little (RFC 8467 section 4.1), in bytes.
+const PADDING_BLOCK: usize = 128;
+
+/// Code of the padding option, and the size of an option's code and length (RFC 7830).
+const OPTION_PADDING: u16 = 12;
+const OPTION_HEADER_SIZE: usize = 4;
+
 /// Between reads after an error of the socket, so that an error that stays does not keep a core busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
@@ -58,8 +65,8 @@ pub enum ExchangeError {
     /// The system could not send, or the connection failed.
     #[error("cannot be reached: {0}")]
     Unreachable(io::ErrorKind),
-    /// What came over TCP is not an answer to the question.
-    #[error("the answer over TCP does not belong to the question or is malformed")]
+    /// What came over a connection is not an answer to the question.
+    #[error("the answer does not belong to the question or is malformed")]
     Malformed,
     /// No socket became free before the deadline.
     #[error("too many questions are under way")]
@@ -100,8 +107,9 @@ impl Exchanger {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Edns {
+pub(super) enum Edns {
     Sent,
+    Padded,
     LeftOut,
 }
 
@@ -184,13 +192,7 @@ async fn ask_over_tcp(
     let request = Request::new(question, flags, edns, Spelling::LowerCase)?;
     let mut response =
         transfer(server, &request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
-    match request.compare(&response) {
-        Match::None => Err(ExchangeError::Malformed),
-        Match::Exact | Match::OtherSpelling | Match::BareRefusal => {
-            // There is nothing left to ask a server that cuts an answer here too.
-            read(&mut response).filter(|message| !message.truncated).ok_or(ExchangeError::Malformed)
-        }
-    }
+    request.read_whole(&mut response)
 }
 
 async fn transfer(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
@@ -204,13 +206,13 @@ async fn transfer(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// A message to send, and what an answer to it must look like.
-struct Request {
+pub(super) struct Request {
     id: u16,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     name_size: usize,
 }
 
-enum Spelling {
+pub(super) enum Spelling {
     Random,
     LowerCase,
 }
@@ -226,14 +228,19 @@ enum Match {
 }
 
 impl Request {
-    fn new(question: &Question, flags: Flags, edns: Edns, spelling: Spelling) -> Result<Self, ExchangeError> {
+    pub(super) fn new(
+        question: &Question,
+        flags: Flags,
+        edns: Edns,
+        spelling: Spelling,
+    ) -> Result<Self, ExchangeError> {
         let id = random_u16()?;
         let mut bytes = Vec::with_capacity(HEADER_SIZE + question.wire_name().len() + 15);
         bytes.extend_from_slice(&id.to_be_bytes());
         // AD asks a resolver to say whether it validated (RFC 6840 section 5.7).
         let (recursion, checking) = (u8::from(flags.recursion_desired), u8::from(flags.checking_disabled));
         bytes.extend_from_slice(&[recursion, recursion << 5 | checking << 4, 0, 1, 0, 0, 0, 0]);
-        bytes.extend_from_slice(&[0, u8::from(edns == Edns::Sent)]);
+        bytes.extend_from_slice(&[0, u8::from(edns != Edns::LeftOut)]);
         question.write(&mut bytes);
         let name_size = question.wire_name().len();
         if let Some(name) = bytes.get_mut(HEADER_SIZE..HEADER_SIZE + name_size) {
@@ -242,14 +249,30 @@ impl Request {
                 randomise_case(name)?;
             }
         }
-        if edns == Edns::Sent {
+        if edns != Edns::LeftOut {
             bytes.push(0);
             bytes.extend_from_slice(&TYPE_OPT.to_be_bytes());
             bytes.extend_from_slice(&(MAX_UDP_SIZE as u16).to_be_bytes());
             // No options: what a client sent is between it and us (RFC 6891 section 6.2).
-            bytes.extend_from_slice(&[0, 0, u8::from(flags.dnssec_ok) << 7, 0, 0, 0]);
+            bytes.extend_from_slice(&[0, 0, u8::from(flags.dnssec_ok) << 7, 0]);
+            if edns == Edns::Padded {
+                pad(&mut bytes);
+            } else {
+                bytes.extend_from_slice(&[0, 0]);
+            }
         }
         Ok(Self { id, bytes, name_size })
+    }
+
+    /// Reads what came over a connection, whose other end nobody else can speak for.
+    pub(super) fn read_whole(&self, response: &mut [u8]) -> Result<Message, ExchangeError> {
+        match self.compare(response) {
+            Match::None => Err(ExchangeError::Malformed),
+            Match::Exact | Match::OtherSpelling | Match::BareRefusal => {
+                // There is nothing left to ask a server that cuts an answer here too.
+                read(response).filter(|message| !message.truncated).ok_or(ExchangeError::Malformed)
+            }
+        }
     }
 
     fn compare(&self, response: &[u8]) -> Match {
@@ -289,6 +312,17 @@ impl Request {
             _ => Match::None,
         }
     }
+}
+
+/// Appends the data of an OPT record, with its length, so that the message fills its last block.
+fn pad(bytes: &mut Vec<u8>) {
+    let size = bytes.len() + 2 + OPTION_HEADER_SIZE;
+    let padding = size.next_multiple_of(PADDING_BLOCK) - size;
+    // Below a block, so that both lengths fit.
+    bytes.extend_from_slice(&((OPTION_HEADER_SIZE + padding) as u16).to_be_bytes());
+    bytes.extend_from_slice(&OPTION_PADDING.to_be_bytes());
+    bytes.extend_from_slice(&(padding as u16).to_be_bytes());
+    bytes.resize(size + padding, 0);
 }
 
 /// Reads a response that was compared with its request. Our random spelling must not reach a client: it is undone in

@@ -1,5 +1,6 @@
 //! Every name that is not a key: asked of the upstream resolvers, in their order, each question once at a time.
 
+mod encrypted;
 mod exchange;
 mod loops;
 mod race;
@@ -11,7 +12,7 @@ mod upstream;
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -23,10 +24,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use encrypted::{TlsClient, TlsError};
 pub use exchange::{ExchangeError, Exchanger, Flags};
 pub use loops::is_own_address;
 
 use crate::{
+    config::UpstreamAddress,
     message::{Message, Question, address},
     single_flight::{FlightError, SingleFlight},
 };
@@ -70,12 +73,12 @@ pub enum ForwardError {
 }
 
 impl Forwarder {
-    /// `upstreams` are asked in this order. Does not touch the network.
-    pub fn new(upstreams: Vec<SocketAddr>) -> Self {
+    /// `upstreams` are asked in this order; the encrypted ones have to convince `tls`. Does not touch the network.
+    pub fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
         Self {
             upstreams: Arc::new(Upstreams {
                 loop_probes: LoopProbes::new(upstreams.len()),
-                list: upstreams.into_iter().map(Upstream::new).collect(),
+                list: upstreams.into_iter().map(|address| Upstream::new(address, tls)).collect(),
                 exchanger: Exchanger::new(MAX_EXCHANGES),
             }),
             flights: SingleFlight::new(MAX_QUESTIONS),
@@ -183,9 +186,25 @@ impl Upstreams {
             return Err(ForwardError::Loop);
         }
         race::ask_in_turn(&self.list, turns, |upstream, deadline| {
-            self.exchanger.exchange(upstream.address, question, flags, deadline)
+            self.exchange(upstream, question, flags, deadline)
         })
         .await
+    }
+
+    async fn exchange(
+        &self,
+        upstream: &Upstream,
+        question: &Question,
+        flags: Flags,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        match &upstream.channel {
+            Some(channel) => channel.exchange(question, flags, deadline).await,
+            None => {
+                let address = upstream.address.socket_address();
+                self.exchanger.exchange(address, question, flags, deadline).await
+            }
+        }
     }
 
     async fn look_for_loops(&self) {
@@ -201,7 +220,7 @@ impl Upstreams {
         };
         let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
         let deadline = Instant::now() + LOOP_PROBE_TIME;
-        let result = self.exchanger.exchange(upstream.address, &probe, flags, deadline).await;
+        let result = self.exchange(upstream, &probe, flags, deadline).await;
         let is_looping = self.loop_probes.came_back(index);
         if !is_looping && matches!(result, Err(ExchangeError::Busy | ExchangeError::Predictable)) {
             // Nothing was sent, so that nothing is known.

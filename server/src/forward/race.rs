@@ -157,7 +157,7 @@ mod tests {
     use std::{collections::HashMap, net::SocketAddr, sync::Mutex};
 
     use super::*;
-    use crate::forward::upstream::in_order;
+    use crate::forward::{encrypted::TlsClient, upstream::in_order};
 
     /// What an upstream does, and after how many milliseconds.
     #[derive(Clone, Copy)]
@@ -179,7 +179,8 @@ mod tests {
     impl Scene {
         fn new(acts: &[Act]) -> Self {
             let address = |index: usize| SocketAddr::from(([192, 0, 2, index as u8], 53));
-            let upstreams = (0..acts.len()).map(|index| Upstream::new(address(index))).collect();
+            let tls = TlsClient::new(None).expect("nothing to read");
+            let upstreams = (0..acts.len()).map(|index| Upstream::new(address(index).into(), &tls)).collect();
             Self { upstreams, acts: acts.to_vec(), log: Mutex::new(Vec::new()) }
         }
 
@@ -191,11 +192,11 @@ mod tests {
                 .upstreams
                 .iter()
                 .enumerate()
-                .map(|(index, upstream)| (upstream.address, index))
+                .map(|(index, upstream)| (upstream.address.socket_address(), index))
                 .collect();
             let result =
                 ask_in_turn(&self.upstreams, in_order(&self.upstreams, start), |upstream, deadline| {
-                    let index = indices[&upstream.address];
+                    let index = indices[&upstream.address.socket_address()];
                     self.log.lock().expect("no panic while held").push((since_start(), index));
                     let act = self.acts[index];
                     async move {

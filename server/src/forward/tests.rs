@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{net::SocketAddr, sync::Mutex};
 
 use hickory_proto::{
     op::ResponseCode,
@@ -22,6 +22,11 @@ fn a(last: u8) -> RData {
     RData::A(A::new(192, 0, 2, last))
 }
 
+fn forwarder_to(upstreams: Vec<SocketAddr>) -> Forwarder {
+    let tls = TlsClient::new(None).expect("nothing to read");
+    Forwarder::new(upstreams.into_iter().map(UpstreamAddress::from).collect(), &tls)
+}
+
 async fn answering(code: u8) -> Scripted {
     Scripted::start(move |received| vec![received.response().code(code).0]).await
 }
@@ -34,7 +39,7 @@ async fn ask(forwarder: &Forwarder, name: &str) -> Result<Arc<Message>, ForwardE
 async fn a_name_is_answered_by_the_first_upstream() {
     let first = Honest::start(vec![record("example.com.", a(1))]).await;
     let second = Scripted::silent().await;
-    let forwarder = Forwarder::new(vec![first.address, second.address]);
+    let forwarder = forwarder_to(vec![first.address, second.address]);
     let answer = ask(&forwarder, "Example.COM.").await.expect("an answer");
     assert_eq!(addresses_in(&answer.answers, &Name::from_ascii("example.com.").expect("a name")).len(), 1);
     assert_eq!(ask(&forwarder, "absent.example.").await.expect("an answer").code, ResponseCode::NXDomain);
@@ -44,7 +49,7 @@ async fn a_name_is_answered_by_the_first_upstream() {
 #[tokio::test]
 async fn a_hundred_identical_questions_are_one_to_the_upstream() {
     let upstream = Honest::start(vec![record("example.com.", a(1))]).await;
-    let forwarder = Forwarder::new(vec![upstream.address]);
+    let forwarder = forwarder_to(vec![upstream.address]);
     let spellings = ["example.com.", "EXAMPLE.com.", "example.COM."];
     let asks = (0..100).map(|index| ask(&forwarder, spellings[index % 3]));
     let answers = join_all(asks).await;
@@ -55,7 +60,7 @@ async fn a_hundred_identical_questions_are_one_to_the_upstream() {
 #[tokio::test]
 async fn questions_that_differ_in_do_or_cd_or_type_are_not_shared() {
     let upstream = Honest::start(vec![record("example.com.", a(1))]).await;
-    let forwarder = Forwarder::new(vec![upstream.address]);
+    let forwarder = forwarder_to(vec![upstream.address]);
     let (address, text) =
         (question("example.com.", RecordType::A), question("example.com.", RecordType::TXT));
     let asks =
@@ -68,7 +73,7 @@ async fn questions_that_differ_in_do_or_cd_or_type_are_not_shared() {
 #[tokio::test]
 async fn a_question_goes_on_when_its_client_leaves() {
     let upstream = Honest::start(vec![record("example.com.", a(1))]).await;
-    let forwarder = Forwarder::new(vec![upstream.address]);
+    let forwarder = forwarder_to(vec![upstream.address]);
     tokio::select! {
         biased;
         _ = ask(&forwarder, "example.com.") => panic!("the upstream is not that quick"),
@@ -88,7 +93,7 @@ async fn a_question_goes_on_when_its_client_leaves() {
 async fn a_silent_upstream_is_passed_over() {
     let (silent, honest) =
         (Scripted::silent().await, Honest::start(vec![record("example.com.", a(1))]).await);
-    let forwarder = Forwarder::new(vec![silent.address, honest.address]);
+    let forwarder = forwarder_to(vec![silent.address, honest.address]);
     let answer = ask(&forwarder, "example.com.").await.expect("an answer");
     assert_eq!(answer.answers.len(), 1);
     assert_eq!(silent.received().len(), 1);
@@ -99,7 +104,7 @@ async fn servfail_and_refused_from_one_upstream_go_to_the_next() {
     for code in [2, 5] {
         let (unwilling, honest) =
             (answering(code).await, Honest::start(vec![record("example.com.", a(1))]).await);
-        let forwarder = Forwarder::new(vec![unwilling.address, honest.address]);
+        let forwarder = forwarder_to(vec![unwilling.address, honest.address]);
         assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").answers.len(), 1);
     }
 }
@@ -117,7 +122,7 @@ async fn servfail_from_all_upstreams_is_the_answer_with_its_reason() {
         vec![response.0]
     })
     .await;
-    let forwarder = Forwarder::new(vec![first.address, second.address]);
+    let forwarder = forwarder_to(vec![first.address, second.address]);
     let answer = ask(&forwarder, "example.com.").await.expect("an answer");
     assert_eq!(answer.code, ResponseCode::ServFail);
     let reason = answer.extended_error.clone().expect("a reason");
@@ -128,7 +133,7 @@ async fn servfail_from_all_upstreams_is_the_answer_with_its_reason() {
 #[tokio::test]
 async fn no_upstream_that_answers_is_an_error_within_the_deadline() {
     let (one, other) = (Scripted::silent().await, Scripted::silent().await);
-    let forwarder = Forwarder::new(vec![one.address, other.address]);
+    let forwarder = forwarder_to(vec![one.address, other.address]);
     let start = Instant::now();
     let result = ask(&forwarder, "example.com.").await;
     assert_eq!(result.expect_err("silence"), ForwardError::NoAnswer);
@@ -139,14 +144,14 @@ async fn no_upstream_that_answers_is_an_error_within_the_deadline() {
 
 #[tokio::test]
 async fn without_upstreams_there_is_an_error_at_once() {
-    let forwarder = Forwarder::new(Vec::new());
+    let forwarder = forwarder_to(Vec::new());
     assert_eq!(ask(&forwarder, "example.com.").await.expect_err("nobody"), ForwardError::NoAnswer);
 }
 
 #[tokio::test]
 async fn an_upstream_on_this_machine_may_vouch_for_data() {
     let upstream = Scripted::start(|received| vec![received.response().address(1).authentic().0]).await;
-    let forwarder = Forwarder::new(vec![upstream.address]);
+    let forwarder = forwarder_to(vec![upstream.address]);
     assert!(ask(&forwarder, "example.com.").await.expect("an answer").authentic_data);
 }
 
@@ -160,7 +165,7 @@ async fn hosts_are_looked_up_with_both_families_and_along_cnames() {
         record("stranger.example.", a(66)),
     ])
     .await;
-    let forwarder = Forwarder::new(vec![upstream.address]);
+    let forwarder = forwarder_to(vec![upstream.address]);
     let addresses: [IpAddr; 2] =
         ["192.0.2.7", "2001:db8::7"].map(|address| address.parse().expect("an address"));
     assert_eq!(forwarder.lookup_host("Router.example").await, addresses);
@@ -245,7 +250,7 @@ impl Relay {
 #[tokio::test]
 async fn an_upstream_that_forwards_to_us_is_found_and_skipped() {
     let (relay, honest) = (Relay::start().await, Honest::start(vec![record("example.com.", a(1))]).await);
-    let forwarder = Arc::new(Forwarder::new(vec![relay.address, honest.address]));
+    let forwarder = Arc::new(forwarder_to(vec![relay.address, honest.address]));
     relay.relay_to(Some(&forwarder));
     forwarder.upstreams.look_for_loops().await;
     assert_eq!(relay.questions_back(), 1, "the probe");
@@ -256,7 +261,7 @@ async fn an_upstream_that_forwards_to_us_is_found_and_skipped() {
 #[tokio::test]
 async fn with_nothing_but_loops_questions_fail_at_once_and_are_asked_again_when_the_loop_is_gone() {
     let relay = Relay::start().await;
-    let forwarder = Arc::new(Forwarder::new(vec![relay.address]));
+    let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
     forwarder.upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
@@ -270,7 +275,7 @@ async fn with_nothing_but_loops_questions_fail_at_once_and_are_asked_again_when_
 #[tokio::test]
 async fn a_loop_that_is_not_found_yet_does_not_go_round_for_ever() {
     let relay = Relay::start().await;
-    let forwarder = Arc::new(Forwarder::new(vec![relay.address]));
+    let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
     let result = ask(&forwarder, "example.com.").await;
     assert_eq!(result.expect_err("nobody knows"), ForwardError::NoAnswer);
@@ -281,7 +286,7 @@ async fn a_loop_that_is_not_found_yet_does_not_go_round_for_ever() {
 #[tokio::test]
 async fn the_watch_looks_at_once_and_ends_when_told() {
     let relay = Relay::start().await;
-    let forwarder = Arc::new(Forwarder::new(vec![relay.address]));
+    let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
     let shutdown = CancellationToken::new();
     let (watched, told) = (forwarder.clone(), shutdown.clone());

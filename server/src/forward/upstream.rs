@@ -1,7 +1,6 @@
 //! The upstream resolvers: their order, and who of them is left in peace for a while.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +10,9 @@ use std::{
 
 use tokio::time::Instant;
 use tracing::{info, warn};
+
+use super::encrypted::{Channel, TlsClient};
+use crate::config::UpstreamAddress;
 
 /// Questions in a row that an upstream leaves unanswered before the others come first.
 const FAILURES_BEFORE_HOLD: u32 = 3;
@@ -24,7 +26,9 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 /// A resolver that we forward to.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) address: SocketAddr,
+    pub(super) address: UpstreamAddress,
+    /// The way to ask it, where that is not UDP and TCP.
+    pub(super) channel: Option<Channel>,
     /// It sends our own questions back to us.
     pub(super) is_looping: AtomicBool,
     health: Mutex<Health>,
@@ -62,13 +66,14 @@ pub(super) fn in_order(upstreams: &[Upstream], now: Instant) -> Vec<Turn> {
 }
 
 impl Upstream {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, is_looping: AtomicBool::new(false), health: Mutex::new(Health::default()) }
+    pub(super) fn new(address: UpstreamAddress, tls: &TlsClient) -> Self {
+        let channel = Channel::new(&address, tls);
+        Self { address, channel, is_looping: AtomicBool::new(false), health: Mutex::new(Health::default()) }
     }
 
     /// Whether nobody can change an answer on its way to us.
     pub(super) fn is_trusted(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+        self.channel.is_some() || self.address.socket_address().ip().to_canonical().is_loopback()
     }
 
     pub(super) fn answered(&self) {
@@ -142,10 +147,15 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn upstreams(count: u16) -> Vec<Upstream> {
-        (0..count).map(|index| Upstream::new(([127, 0, 0, 1], 5300 + index).into())).collect()
+        let tls = TlsClient::new(None).expect("nothing to read");
+        (0..count)
+            .map(|index| Upstream::new(SocketAddr::from(([127, 0, 0, 1], 5300 + index)).into(), &tls))
+            .collect()
     }
 
     fn order(upstreams: &[Upstream], now: Instant) -> Vec<(usize, Standing)> {
@@ -228,20 +238,20 @@ mod tests {
     }
 
     #[test]
-    fn only_an_upstream_on_this_machine_is_trusted() {
+    fn only_an_upstream_on_this_machine_or_with_a_certificate_is_trusted() {
+        let tls = TlsClient::new(None).expect("nothing to read");
         for (address, trusted) in [
             ("127.0.0.53:53", true),
             ("[::1]:53", true),
             ("[::ffff:127.0.0.1]:53", true),
+            ("tls://8.8.8.8", true),
+            ("https://8.8.8.8", true),
             ("192.168.1.1:53", false),
             ("8.8.8.8:53", false),
             ("[2001:4860:4860::8888]:53", false),
         ] {
-            assert_eq!(
-                Upstream::new(address.parse().expect("an address")).is_trusted(),
-                trusted,
-                "{address}"
-            );
+            let upstream = Upstream::new(address.parse().expect("an address"), &tls);
+            assert_eq!(upstream.is_trusted(), trusted, "{address}");
         }
     }
 }

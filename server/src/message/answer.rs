@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Record, RecordType},
+    rr::{RData, Record, RecordType},
     serialize::binary::{BinEncodable, BinEncoder},
 };
 
@@ -64,6 +64,8 @@ struct Mark {
     start: u16,
     ttl: u16,
     section: Section,
+    /// Whether an answer without it has to say that it is cut.
+    required: bool,
     /// Whether it continues the RRset of the record before it.
     continues: bool,
 }
@@ -150,6 +152,11 @@ impl Answer {
                     start: u16::try_from(start).ok()?,
                     ttl: 0,
                     section,
+                    required: match section {
+                        Section::Answer => true,
+                        Section::Authority => self.answers.is_empty() || !is_about_servers(record),
+                        Section::Additional => false,
+                    },
                     continues: before.is_some_and(|before| is_same_set(before, record)),
                 });
                 before = Some(record);
@@ -234,14 +241,7 @@ impl EncodedAnswer {
                 kept = index;
             }
         }
-        let has_answers = self.marks.first().is_some_and(|mark| mark.section == Section::Answer);
-        let required = match self.marks.get(kept).map(|mark| mark.section) {
-            Some(Section::Answer) => true,
-            // The SOA of a negative answer is needed, the name servers of a positive one are not.
-            Some(Section::Authority) => !has_answers,
-            Some(Section::Additional) | None => false,
-        };
-        (kept, required)
+        (kept, self.marks[kept..].iter().any(|mark| mark.required))
     }
 
     fn header(&self, query: &Query, truncated: bool, counts: [u16; 3]) -> [u8; HEADER_SIZE] {
@@ -303,6 +303,18 @@ fn is_same_set(one: &Record, other: &Record) -> bool {
         && one.record_type() != RecordType::RRSIG
         && one.dns_class == other.dns_class
         && one.name == other.name
+}
+
+/// The name servers of an answer's zone, which nobody needs who has the answer. What else stands in the authority
+/// section is the SOA of an absence or the proof of a wildcard (RFC 4035 section 3.1.3.3).
+fn is_about_servers(record: &Record) -> bool {
+    match &record.data {
+        RData::NS(_) => true,
+        RData::Unknown { code: RecordType::RRSIG, rdata } => {
+            rdata.anything.starts_with(&u16::from(RecordType::NS).to_be_bytes())
+        }
+        _ => false,
+    }
 }
 
 fn question_only(question: &Question) -> Vec<u8> {

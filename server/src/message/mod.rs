@@ -7,7 +7,7 @@ mod records;
 
 pub use answer::{Answer, EncodedAnswer, ExtendedError, Reply};
 pub use query::{Edns, Query, Question, Rejection};
-pub use records::{MalformedMessage, Message, address, read_message, read_question, read_records};
+pub use records::{MalformedMessage, Message, address, addresses, read_message, read_question, read_records};
 
 /// Size of a DNS header in bytes.
 pub const HEADER_SIZE: usize = 12;

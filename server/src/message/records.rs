@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::NULL},
-    serialize::binary::{BinDecodable, BinDecoder, Restrict},
+    serialize::binary::{BinDecodable, BinDecoder, BinEncodable, Restrict},
 };
 use thiserror::Error;
 
@@ -16,6 +16,9 @@ use super::{
 };
 
 const OPTION_EXTENDED_ERROR: u16 = 15;
+
+const PARAMETER_IPV4_HINT: u16 = 4;
+const PARAMETER_IPV6_HINT: u16 = 6;
 
 /// The message breaks the wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -121,6 +124,39 @@ pub fn address(data: &RData) -> Option<IpAddr> {
         }
         other => other.ip_addr(),
     }
+}
+
+/// Every address that a record gives to connect to: its own, or the hints of SVCB and HTTPS (RFC 9460 section 7.3).
+pub fn addresses(data: &RData) -> Vec<IpAddr> {
+    if !matches!(data.record_type(), RecordType::SVCB | RecordType::HTTPS) {
+        return address(data).into_iter().collect();
+    }
+    match data {
+        RData::Unknown { rdata, .. } => hints(&rdata.anything),
+        other => other.to_bytes().map(|bytes| hints(&bytes)).unwrap_or_default(),
+    }
+}
+
+/// Reads up to where the data breaks the format, as a client may do.
+fn hints(data: &[u8]) -> Vec<IpAddr> {
+    let mut hints = Vec::new();
+    let mut at = skip_name(data, 2).unwrap_or(data.len());
+    while let (Some(key), Some(length)) = (u16_at(data, at), u16_at(data, at + 2)) {
+        let Some(value) = data.get(at + 4..at + 4 + usize::from(length)) else {
+            break;
+        };
+        match key {
+            PARAMETER_IPV4_HINT => {
+                hints.extend(value.as_chunks::<4>().0.iter().copied().map(IpAddr::from));
+            }
+            PARAMETER_IPV6_HINT => {
+                hints.extend(value.as_chunks::<16>().0.iter().copied().map(IpAddr::from));
+            }
+            _ => {}
+        }
+        at += 4 + value.len();
+    }
+    hints
 }
 
 fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {

@@ -42,7 +42,7 @@ pub enum Held {
     Packet {
         /// The packet.
         found: Found,
-        /// In the last tenth of its time.
+        /// In the last tenth of its time, and nobody has begun to.
         refresh: bool,
     },
     /// The network said that there is none; believed for this much longer.
@@ -93,6 +93,8 @@ struct Entry {
     recheck: Instant,
     vain: Option<Staleness>,
     failures: u32,
+    /// Somebody looks for a newer one. Each who asks would start a task otherwise.
+    is_refreshing: bool,
 }
 
 #[derive(Debug)]
@@ -127,6 +129,13 @@ impl Memory {
         })
     }
 
+    /// A search begins although the packet may still be served.
+    pub fn begin_refresh(&self, key: &[u8; 32]) {
+        if let Some(entry) = lock(&self.packets).get_mut(key) {
+            entry.is_refreshing = true;
+        }
+    }
+
     /// The packet that may be served if nothing newer can be had, within the bounds of staleness.
     pub fn last_resort(&self, key: &[u8; 32], now: Instant) -> Option<Found> {
         let mut packets = lock(&self.packets);
@@ -149,8 +158,15 @@ impl Memory {
         };
         let lifetime = if complete { self.lifetime(&packet) } else { PROVISIONAL };
         let fresh_until = now + lifetime;
-        let entry =
-            Entry { packet, received: now, fresh_until, recheck: fresh_until, vain: None, failures: 0 };
+        let entry = Entry {
+            packet,
+            received: now,
+            fresh_until,
+            recheck: fresh_until,
+            vain: None,
+            failures: 0,
+            is_refreshing: false,
+        };
         packets.put(key, entry);
         drop(packets);
         lock(&self.absences).pop(&key);
@@ -228,7 +244,9 @@ impl Entry {
 
     fn is_nearly_over(&self, now: Instant) -> bool {
         let lifetime = self.fresh_until - self.received;
-        self.vain.is_none() && self.fresh_until.saturating_duration_since(now) <= lifetime / 10
+        !self.is_refreshing
+            && self.vain.is_none()
+            && self.fresh_until.saturating_duration_since(now) <= lifetime / 10
     }
 
     /// The packet stays, its time is not renewed; the network is left alone for `wait`.

@@ -23,6 +23,9 @@ const MAX_SEARCHES: usize = 4096;
 /// A client waits this long for news before it gets what is held from before (RFC 8767 section 5).
 const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
 
+/// Whoever waited for a search finds its result in memory, so that it has to stay there for a moment.
+const LEAST_MEMORY: Duration = Duration::from_secs(1);
+
 /// A search is given up after this, whatever the network does.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -58,9 +61,9 @@ impl Packets {
     /// Packets that are fetched from `network`.
     pub fn new(settings: &config::Cache, network: Arc<dyn Network>) -> Self {
         let freshness = Freshness {
-            least: Duration::from_secs(settings.ttl_seconds),
+            least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
             greatest: Duration::from_secs(settings.max_ttl_seconds),
-            absent: Duration::from_secs(settings.negative_ttl_seconds),
+            absent: Duration::from_secs(settings.negative_ttl_seconds).max(LEAST_MEMORY),
             stale: Duration::from_secs(settings.max_stale_seconds),
         };
         let memory = Memory::new(settings.max_entries, freshness);
@@ -88,6 +91,7 @@ impl Packets {
         match self.0.memory.look(bytes, Instant::now()) {
             Some(Held::Packet { found, refresh }) => {
                 if refresh {
+                    self.0.memory.begin_refresh(bytes);
                     // Nobody waits for this one, so that nobody is charged for it.
                     let (packets, key) = (self.clone(), key.clone());
                     tokio::spawn(async move { packets.search(&key, || true).await });

@@ -279,3 +279,19 @@ async fn a_flood_of_made_up_keys_pushes_out_no_packet() {
     }
     assert!(matches!(packets.held(&keypair().public_key()), Some(PacketAnswer::Found(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_who_ask_in_the_last_tenth_cost_one_task() {
+    let (packets, network) = packets([finds(packet(1, 100)), finds(packet(2, 100))]);
+    timestamp(&packets).await;
+    sleep(Duration::from_secs(2 + 95)).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for _ in 0..1000 {
+        timestamp(&packets).await;
+    }
+    let added = tokio::runtime::Handle::current().metrics().num_alive_tasks() - tasks;
+    assert!(added < 10, "{added} tasks");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(timestamp(&packets).await, 2);
+    assert_eq!(searches(&network), 2);
+}

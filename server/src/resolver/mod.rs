@@ -163,14 +163,17 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(special) => {
-                    let answer = special.answer(&name, record_type);
+                    let mut answer = special.answer(&name, record_type);
+                    if chain.links > 0 {
+                        answer.answers = self.protect(query, answer.answers, &mut chain);
+                    }
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
                 Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
             };
             match step {
-                Step::Done => return Ok(chain.finish()),
+                Step::Done => return Ok(chain.finish(record_type)),
                 Step::Follow(target) => {
                     let seen = |record: &Record| record.name == target;
                     if chain.links > MAX_CHAIN || chain.answer.answers.iter().any(seen) {
@@ -216,10 +219,8 @@ impl Resolver {
         }
         match zone.lookup(&own_name, query.question.record_type()) {
             Lookup::Records(records) => {
-                let records: Vec<Record> = records.into_iter().map(out).collect();
-                let all = records.len();
-                let kept = self.0.rebind_protection.filter_key(records);
-                chain.append_kept(ResponseCode::NoError, all, kept, Vec::new());
+                let records = self.protect(query, records.into_iter().map(out).collect(), chain);
+                chain.append(ResponseCode::NoError, records, Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
@@ -246,14 +247,13 @@ impl Resolver {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
                 }
-                let all = records.len();
-                let kept = self.0.rebind_protection.filter_key(records);
+                let records = self.protect(query, records, chain);
                 let soa = || match reply.soa {
                     Some(soa) => lent(negative::limit_ttl(soa)),
                     None => out(zone.soa(self.0.negative_ttl)),
                 };
                 let authorities = if reply.is_negative { vec![soa()] } else { Vec::new() };
-                chain.append_kept(reply.code, all, kept, authorities);
+                chain.append(reply.code, records, authorities);
                 Ok(Step::Done)
             }
             lookup @ (Lookup::NoData | Lookup::NoName) => {
@@ -262,6 +262,20 @@ impl Resolver {
                 Ok(Step::Done)
             }
         }
+    }
+
+    /// Filters what a key's holder says: an ICANN name that is an alias of a key stays an ICANN name.
+    fn protect(&self, query: &Query, records: Vec<Record>, chain: &mut Chain) -> Vec<Record> {
+        let count = records.len();
+        let mut records = self.0.rebind_protection.filter_key(records);
+        let asked = query.question.name();
+        if chain.links > 0 && !self.is_key_name(&asked) {
+            records = self.0.rebind_protection.filter_icann(&asked, records);
+        }
+        if records.len() < count {
+            chain.block();
+        }
+        records
     }
 
     async fn packet(
@@ -309,12 +323,15 @@ impl Resolver {
         };
         if chain.links == 0 {
             chain.answer.authentic = message.authentic_data;
-            chain.answer.additionals = plain(&message.additionals);
+            let additionals = plain(&message.additionals);
+            chain.answer.additionals = self.0.rebind_protection.filter_icann(name, additionals);
         } else {
             // What came before it was not signed in a way that an upstream could vouch for.
             chain.answer.authentic = false;
         }
-        chain.answer.extended_error = message.extended_error.clone();
+        // What is known of the chain so far, that it is stale for one, holds on.
+        let reason = message.extended_error.clone();
+        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
         let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
         let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
@@ -324,13 +341,18 @@ impl Resolver {
             links.into_iter().for_each(|record| chain.link(record));
             return Ok(Step::Follow(target));
         }
-        if message.answers.is_empty() {
+        // With CD the upstream has not checked the denial, which others rely on that it does.
+        if message.answers.is_empty() && !query.checking_disabled {
             self.0.nxdomains.learn(name, &message);
         }
-        let answers = plain(&message.answers);
-        let all = answers.len();
-        let kept = self.0.rebind_protection.filter_icann(name, answers);
-        chain.append_kept(message.code, all, kept, plain(&message.authorities));
+        let unfiltered = plain(&message.answers);
+        let answers = self.0.rebind_protection.filter_icann(name, unfiltered.clone());
+        if answers.len() < unfiltered.len() {
+            chain.block();
+        }
+        // Codes that need OPT are between us and the upstream, and mean something else without it.
+        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
+        chain.append(code, answers, plain(&message.authorities));
         Ok(Step::Done)
     }
 
@@ -366,14 +388,11 @@ impl Chain {
         self.answer.authorities = authorities;
     }
 
-    /// As [`Chain::append`], where `kept` are the answers that rebind protection left of `all`.
-    fn append_kept(&mut self, code: ResponseCode, all: usize, kept: Vec<Record>, authorities: Vec<Record>) {
-        if kept.len() < all {
-            let text = "private addresses are removed from answers here";
-            self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
-            self.answer.authentic = false;
-        }
-        self.append(code, kept, authorities);
+    /// Addresses were filtered, so that nobody else vouches for what is left.
+    fn block(&mut self) {
+        let text = "private addresses are filtered from these names here";
+        self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
+        self.answer.authentic = false;
     }
 
     /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
@@ -382,20 +401,21 @@ impl Chain {
         self.append(code, Vec::new(), vec![soa]);
     }
 
-    fn finish(mut self) -> Answer {
-        self.answer.lifetime = lifetime(&self.answer).min(self.fresh_for);
+    fn finish(mut self, asked: RecordType) -> Answer {
+        self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
         self.answer
     }
 }
 
 /// How long an answer may be kept: its smallest TTL; for absence what the SOA says (RFC 2308 section 5).
-fn lifetime(answer: &Answer) -> Duration {
+fn lifetime(answer: &Answer, asked: RecordType) -> Duration {
     if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
         return FAILURE_LIFETIME;
     }
     let smallest = |records: &[Record]| records.iter().map(|record| record.ttl).min();
-    let is_alias = |record: &Record| record.record_type() == RecordType::CNAME;
-    let is_positive = answer.code == ResponseCode::NoError && !answer.answers.iter().all(is_alias);
+    // Aliases and their signatures lead to an absence as well as to data.
+    let is_data = |record: &Record| record.record_type() == asked;
+    let is_positive = answer.code == ResponseCode::NoError && answer.answers.iter().any(is_data);
     let positive = smallest(&answer.answers).map(|ttl| Duration::from_secs(ttl.into()));
     if is_positive {
         return positive.unwrap_or(LONGEST_LIFETIME);

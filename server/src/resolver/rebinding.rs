@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::rr::{Name, Record};
+use hickory_proto::rr::{Name, Record, RecordType};
 
-use crate::{config, message::address};
+use crate::{config, message::addresses};
 
 /// Which answers are filtered, and which names never.
 #[derive(Debug)]
@@ -37,8 +37,14 @@ impl RebindProtection {
 }
 
 fn without_private(records: Vec<Record>) -> Vec<Record> {
-    let is_public = |record: &Record| !address(&record.data).is_some_and(is_private);
-    records.into_iter().filter(is_public).collect()
+    let is_inner = |record: &Record| addresses(&record.data).into_iter().any(is_private);
+    let (inner, mut outer): (Vec<_>, Vec<_>) = records.into_iter().partition(is_inner);
+    // What is left of a set no longer fits its signature.
+    let is_broken = |record: &Record| {
+        record.record_type() == RecordType::RRSIG && inner.iter().any(|inner| inner.name == record.name)
+    };
+    outer.retain(|record| !is_broken(record));
+    outer
 }
 
 /// Whether an address means nothing on the public Internet: of this host, of a private network, or of none.

@@ -48,6 +48,10 @@ const EMPTY: [&str; 24] = [
     "8.b.d.0.1.0.0.2.ip6.arpa.",
 ];
 
+/// The reverse names of 127.0.0.1 and ::1.
+const LOOPBACK: [&str; 2] =
+    ["1.0.0.127.in-addr.arpa.", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa."];
+
 /// A reserved name or zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialZone {
@@ -115,7 +119,7 @@ impl SpecialZone {
         let exists = match self {
             Self::Localhost => true,
             Self::Absent(_) => false,
-            Self::Empty(_) | Self::EmptyNumbered(..) | Self::Ipv4Only => is_apex || names_loopback(name),
+            Self::Empty(_) | Self::EmptyNumbered(..) | Self::Ipv4Only => is_apex || leads_to_loopback(name),
         };
         let mut answer = Answer::empty(if exists { ResponseCode::NoError } else { ResponseCode::NXDomain });
         answer.answers = data.into_iter().map(|data| Record::from_rdata(name.clone(), TTL, data)).collect();
@@ -139,9 +143,12 @@ impl SpecialZone {
 
 /// Whether this is the reverse name of 127.0.0.1 or ::1.
 fn names_loopback(name: &Name) -> bool {
-    let text = name.to_ascii();
-    text == "1.0.0.127.in-addr.arpa."
-        || text == "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa."
+    LOOPBACK.contains(&name.to_ascii().as_str())
+}
+
+/// Whether the name of a loopback address is this or below it: then it exists, with or without records (RFC 8020).
+fn leads_to_loopback(name: &Name) -> bool {
+    LOOPBACK.into_iter().filter_map(|text| Name::from_ascii(text).ok()).any(|host| name.zone_of(&host))
 }
 
 #[cfg(test)]
@@ -195,8 +202,16 @@ mod tests {
     fn the_loopback_address_has_a_name() {
         let answer = ask("1.0.0.127.in-addr.arpa.", RecordType::PTR).unwrap();
         assert_eq!(answer.answers.len(), 1);
-        let answer = ask("1.0.0.127.in-addr.arpa.", RecordType::A).unwrap();
-        assert_eq!((answer.code, answer.authorities.len()), (ResponseCode::NoError, 1));
+        for (name, code) in [
+            ("1.0.0.127.in-addr.arpa.", ResponseCode::NoError),
+            ("0.0.127.in-addr.arpa.", ResponseCode::NoError),
+            ("0.127.in-addr.arpa.", ResponseCode::NoError),
+            ("1.127.in-addr.arpa.", ResponseCode::NXDomain),
+            ("1.1.0.0.127.in-addr.arpa.", ResponseCode::NXDomain),
+        ] {
+            let answer = ask(name, RecordType::A).unwrap();
+            assert_eq!((answer.code, answer.authorities.len()), (code, 1), "{name}");
+        }
     }
 
     #[test]

@@ -88,14 +88,14 @@ impl Zone {
     /// first; its name servers are asked for the rest.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
         let found = self.lookup_held(name, record_type);
-        // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS.
-        if matches!(found, Lookup::NoData | Lookup::NoName)
-            && record_type != RecordType::DS
-            && let Some(delegation) = self.delegation(name, found == Lookup::NoData)
-        {
-            return Lookup::Delegated(delegation);
-        }
-        found
+        // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS where a delegation starts.
+        let is_parents = record_type == RecordType::DS && !self.set(name, RecordType::NS).is_empty();
+        let delegation = match found {
+            Lookup::NoData if !is_parents => self.delegation(name, true),
+            Lookup::NoName => self.delegation(name, false),
+            _ => None,
+        };
+        delegation.map_or(found, Lookup::Delegated)
     }
 
     /// The SOA for answers that say no: the packet's own, or one made up. `negative_ttl` in seconds.

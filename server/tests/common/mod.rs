@@ -142,7 +142,7 @@ impl Running {
         let network = Arc::new(HeldNetwork::default());
         let mut config = Config {
             listen: vec![(IpAddr::from(Ipv4Addr::LOCALHOST), 0).into()],
-            fallback_dns: vec![upstream.address],
+            fallback_dns: vec![upstream.address.into()],
             ..Config::default()
         };
         change(&mut config);

@@ -19,7 +19,7 @@ use hickory_server::Server;
 use pkdns::{
     config::Config,
     dht::{Evidence, Network, NetworkError},
-    forward::Forwarder,
+    forward::{Forwarder, TlsClient},
     message::{self, ExtendedError},
     packets::Packets,
     request_handler::HickoryHandler,
@@ -93,7 +93,10 @@ impl Mounted {
         let network = Arc::new(ScriptedNetwork { sample, release: release.clone() });
 
         let config = Config::default();
-        let forwarder = Arc::new(Forwarder::new(vec![upstream.address()]));
+        let forwarder = {
+            let tls = TlsClient::new(None).unwrap();
+            Arc::new(Forwarder::new(vec![upstream.address().into()], &tls))
+        };
         let resolver = Resolver::new(&config, Packets::new(&config.cache, network), forwarder.clone());
         let service = Service::new(&config, resolver, forwarder);
 

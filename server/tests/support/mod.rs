@@ -63,11 +63,9 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a server with `config`, where that says nothing else on a free port of 127.0.0.1, for UDP and TCP.
+    /// Starts a server with `config` on a free port of 127.0.0.1, for UDP and TCP.
     pub(crate) fn start(mut config: Config, network: Published) -> Self {
-        if config.listen == Config::default().listen {
-            config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
-        }
+        config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
         let server = Server::bind_to_network(config, Arc::new(network)).expect("a free port");
         let address = server.addresses()[0];
         let stop = CancellationToken::new();

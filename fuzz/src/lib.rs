@@ -1,0 +1,6 @@
+//! What the fuzz targets do with one input. `server/tests/corpus.rs` does the same with the inputs that are kept, so
+//! these files are written for both crates.
+
+pub mod classify;
+pub mod decode;
+pub mod zone;

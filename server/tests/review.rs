@@ -1,0 +1,380 @@
+//! Answers that are easy to get wrong between the parts: each held here by a whole server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod common;
+
+use std::{net::Ipv4Addr, sync::atomic::Ordering, time::Duration};
+
+use common::{Running, Upstream, keypair, query, record, with_edns};
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, CNAME, NS, NULL, SOA, TXT},
+    },
+};
+use pkdns::{dht::NetworkError, message::read_message};
+
+fn address(last: u8) -> RData {
+    RData::A(A::new(192, 0, 2, last))
+}
+
+fn name(text: &str) -> Name {
+    let mut name = Name::from_ascii(text).unwrap();
+    name.set_fqdn(true);
+    name
+}
+
+fn alias(target: &str) -> RData {
+    RData::CNAME(CNAME(name(target)))
+}
+
+fn soa(apex: &str, ttl: u32) -> Record {
+    let data = SOA::new(name(apex), name(apex), 1, 1, 1, 1, ttl);
+    Record::from_rdata(name(apex), ttl, RData::SOA(data))
+}
+
+/// Data of a type, byte for byte.
+fn raw(code: RecordType, data: &[u8]) -> RData {
+    RData::Unknown { code, rdata: NULL::with(data.to_vec()) }
+}
+
+fn parse(bytes: &[u8]) -> Message {
+    Message::from_vec(bytes).unwrap()
+}
+
+fn code(message: &Message) -> ResponseCode {
+    message.metadata.response_code
+}
+
+fn text(index: usize) -> RData {
+    RData::TXT(TXT::new(vec![format!("{index:0>200}")]))
+}
+
+#[tokio::test]
+async fn a_question_for_an_alias_itself_does_not_follow_it_to_a_key() {
+    let alice = keypair(1).to_z32();
+    let target = alice.clone();
+    let upstream = Upstream::start(move |query, response| {
+        let name = query.queries[0].name().clone();
+        response.add_answer(Record::from_rdata(name, 300, alias(&target)));
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    // With the network away, whoever followed the alias would say SERVFAIL.
+    *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    let reply = server.ask("www.example.com", RecordType::CNAME).await;
+    assert_eq!(code(&reply), ResponseCode::NoError);
+    assert_eq!(reply.answers[0].data, alias(&alice));
+    assert!(reply.authorities.is_empty());
+    assert_eq!(server.network.lookups.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_signature_beside_an_alias_does_not_make_an_absence_last() {
+    // RFC 2308 section 5: NODATA lasts as the SOA says, not as long as the alias that led to it.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        response.add_answer(Record::from_rdata(name.clone(), 86_400, alias("end.example.com")));
+        let signature = raw(RecordType::RRSIG, &[0, 5, 8, 3, 0, 0, 0, 1]);
+        response.add_answer(Record::from_rdata(name, 86_400, signature));
+        response.add_authority(soa("example.com", 1));
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let request = with_edns(query("www.example.com", RecordType::AAAA), true);
+    server.send(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    server.send(&request).await.unwrap();
+    assert_eq!(server.upstream.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_denial_that_was_not_checked_is_not_told_to_those_who_want_it_checked() {
+    // CD switches off validation at the upstream, so that what it says may be forged (RFC 4035 section 3.2.2).
+    let upstream = Upstream::start(|query, response| {
+        if query.metadata.checking_disabled {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_authority(soa("example.com", 300));
+        } else {
+            response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 300, address(1)));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let mut unchecked = query("www.example.com", RecordType::A);
+    unchecked[3] |= 0x10;
+    assert_eq!(code(&parse(&server.send(&unchecked).await.unwrap())), ResponseCode::NXDomain);
+    for name in ["www.example.com", "a.www.example.com"] {
+        assert_eq!(server.ask(name, RecordType::A).await.answers.len(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_denied_below_the_end_of_an_alias() {
+    // The NXDOMAIN is about `gone`, not about the name that was asked for.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        if name.to_lowercase() == self::name("www.example.com") {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_answer(Record::from_rdata(name, 300, alias("gone.example.com")));
+            response.add_authority(soa("example.com", 300));
+        } else {
+            response.add_answer(Record::from_rdata(name, 300, address(1)));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    assert_eq!(code(&server.ask("www.example.com", RecordType::A).await), ResponseCode::NXDomain);
+    assert_eq!(server.ask("a.www.example.com", RecordType::A).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn an_extended_code_is_a_failure_to_those_without_edns() {
+    // BADVERS is 16: its lower four bits say NOERROR.
+    let upstream = Upstream::start(|query, response| {
+        response.metadata.response_code = ResponseCode::BADVERS;
+        response.edns = query.edns.clone();
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let reply = server.ask("www.example.com", RecordType::A).await;
+    assert_eq!(code(&reply), ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn a_key_without_a_packet_is_nxdomain_even_if_that_is_not_to_be_remembered() {
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.cache.negative_ttl_seconds = 0;
+        config.cache.ttl_seconds = 0;
+        config.cache.max_ttl_seconds = 0;
+        config.cache.max_stale_seconds = 0;
+    })
+    .await;
+    let (alice, bob) = (keypair(1), keypair(2));
+    server.network.publish(&alice, 1, &[record(&alice, "", 0, address(1))]);
+    let reply = server.send(&with_edns(query(&alice.to_z32(), RecordType::A), false)).await.unwrap();
+    assert_eq!(parse(&reply).answers.len(), 1);
+    assert_eq!(read_message(&reply).unwrap().extended_error, None);
+    assert_eq!(code(&server.ask(&bob.to_z32(), RecordType::A).await), ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_wildcard_without_records_denies_data_and_not_the_name() {
+    // RFC 4592 section 4.9.
+    let server = Running::start().await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "a.*", 300, address(1))]);
+    let key = alice.to_z32();
+    for (name, expected) in [
+        (format!("x.{key}"), ResponseCode::NoError),
+        (format!("y.x.{key}"), ResponseCode::NoError),
+        (format!("b.*.{key}"), ResponseCode::NXDomain),
+    ] {
+        assert_eq!(code(&server.ask(&name, RecordType::A).await), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_wildcard_is_not_denied_where_delegation_is_switched_off() {
+    let server =
+        Running::start_with(Upstream::plain().await, |config| config.delegation.enabled = false).await;
+    let alice = keypair(1);
+    let server_name = RData::NS(NS(name("ns.example.com")));
+    server.network.publish(
+        &alice,
+        1,
+        &[record(&alice, "", 300, server_name), record(&alice, "*", 300, address(1))],
+    );
+    let name = format!("www.{}", alice.to_z32());
+    assert_eq!(server.ask(&name, RecordType::A).await.answers.len(), 1);
+    let reply = server.ask(&name, RecordType::AAAA).await;
+    assert_eq!(code(&reply), ResponseCode::NoError);
+}
+
+/// A packet that names a server for its zone, which denies every name but `only`, whose address it tells.
+async fn delegated(only: &'static str) -> (Running, String) {
+    let servers = Upstream::start(move |query, response| {
+        let question = &query.queries[0];
+        let text = question.name().to_ascii().to_lowercase();
+        let apex = text.trim_end_matches('.').rsplit('.').next().unwrap().to_string();
+        if !text.starts_with(only) {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.add_authority(soa(&apex, 60));
+        } else if question.query_type() == RecordType::A {
+            response.add_answer(Record::from_rdata(question.name().clone(), 3, address(2)));
+        } else {
+            response.add_authority(soa(&apex, 60));
+        }
+    })
+    .await;
+    let port = servers.address.port();
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.delegation.port = port;
+        config.delegation.allow_private = true;
+    })
+    .await;
+    let alice = keypair(1);
+    let key = alice.to_z32();
+    let server_name = RData::NS(NS(name(&format!("ns.{key}"))));
+    let glue = RData::A(A(Ipv4Addr::LOCALHOST));
+    server.network.publish(
+        &alice,
+        1,
+        &[
+            record(&alice, "", 300, server_name),
+            record(&alice, "ns", 300, glue),
+            record(&alice, "www", 300, address(1)),
+        ],
+    );
+    (server, key)
+}
+
+#[tokio::test]
+async fn a_name_server_cannot_deny_a_name_that_the_packet_holds() {
+    let (server, key) = delegated("only.").await;
+    assert_eq!(server.ask(&format!("only.{key}"), RecordType::A).await.answers[0].data, address(2));
+    assert_eq!(server.ask(&format!("www.{key}"), RecordType::A).await.answers[0].data, address(1));
+    // A cache that takes NXDOMAIN for all types would lose the address.
+    assert_eq!(code(&server.ask(&format!("www.{key}"), RecordType::AAAA).await), ResponseCode::NoError);
+    assert_eq!(code(&server.ask(&format!("nope.{key}"), RecordType::A).await), ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_name_on_a_name_server_is_not_denied_to_those_who_ask_for_ds() {
+    // Validating resolvers ask for DS at every name on the way down.
+    let (server, key) = delegated("only.").await;
+    assert_eq!(code(&server.ask(&format!("only.{key}"), RecordType::DS).await), ResponseCode::NoError);
+    assert_eq!(code(&server.ask(&key, RecordType::DS).await), ResponseCode::NoError);
+}
+
+#[tokio::test]
+async fn the_age_of_the_packet_is_not_taken_from_records_of_a_name_server() {
+    let (server, key) = delegated("only.").await;
+    assert_eq!(server.ask(&key, RecordType::NS).await.answers.len(), 1);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let reply = server.ask(&format!("only.{key}"), RecordType::A).await;
+    assert_eq!(reply.answers[0].ttl, 3);
+}
+
+#[tokio::test]
+async fn private_addresses_are_kept_out_by_every_way_into_an_icann_answer() {
+    let private = || RData::A(A::new(192, 168, 1, 1));
+    let alice = keypair(1);
+    let key = alice.to_z32();
+    let target = key.clone();
+    let upstream = Upstream::start(move |query, response| {
+        let question = &query.queries[0];
+        let name = question.name().clone();
+        match name.to_ascii().to_lowercase().as_str() {
+            "mail.example.com." => {
+                response.add_answer(Record::from_rdata(name, 300, address(1)));
+                response.add_additional(Record::from_rdata(self::name("mx.example.com"), 300, private()));
+            }
+            "signed.example.com." => {
+                response.add_answer(Record::from_rdata(name.clone(), 300, private()));
+                let signature = raw(RecordType::RRSIG, &[0, 1, 8, 3, 0, 0, 0, 1]);
+                response.add_answer(Record::from_rdata(name, 300, signature));
+            }
+            "alias.example.com." => {
+                response.add_answer(Record::from_rdata(name, 300, alias(&target)));
+            }
+            // Priority 1, the owner as target, and `ipv4hint` with one address.
+            _ => {
+                let data = [0, 1, 0, 0, 4, 0, 4, 192, 168, 1, 1];
+                response.add_answer(Record::from_rdata(name, 300, raw(RecordType::HTTPS, &data)));
+            }
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |config| config.rebind_protection.icann = true).await;
+    server.network.publish(&alice, 1, &[record(&alice, "", 300, private())]);
+    let reply = server.ask("mail.example.com", RecordType::A).await;
+    assert_eq!((reply.answers.len(), reply.additionals.len()), (1, 0));
+    let reply = server.send(&with_edns(query("signed.example.com", RecordType::A), true)).await.unwrap();
+    assert!(parse(&reply).answers.is_empty(), "a signature without what it signs");
+    let reply = server.ask("alias.example.com", RecordType::A).await;
+    assert_eq!(reply.answers.len(), 1, "the alias alone: {:?}", reply.answers);
+    assert!(server.ask("hint.example.com", RecordType::HTTPS).await.answers.is_empty());
+    // Keys asked for by name may have them.
+    assert_eq!(server.ask(&key, RecordType::A).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_before_its_proof_says_so() {
+    // RFC 4035 section 3.1.3.3: a wildcard's answer is worth nothing to a validator without the NSEC record.
+    let upstream = Upstream::start(|query, response| {
+        let name = query.queries[0].name().clone();
+        let fitting = if name.to_ascii().to_lowercase().starts_with("proof") {
+            RecordType::NSEC
+        } else {
+            RecordType::NS
+        };
+        response.add_answer(Record::from_rdata(name.clone(), 300, text(0)));
+        response.add_answer(Record::from_rdata(name, 300, text(1)));
+        for index in 0..4 {
+            let data = match fitting {
+                RecordType::NSEC => raw(RecordType::NSEC, &[index; 100]),
+                _ => RData::NS(NS(self::name(&format!("{index}{}.example.com", "a".repeat(60))))),
+            };
+            response.add_authority(Record::from_rdata(self::name("example.com"), 300, data));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    for (name, cut) in [("proof.example.com", true), ("servers.example.com", false)] {
+        let mut request = with_edns(query(name, RecordType::TXT), true);
+        let at = request.len() - 8;
+        request[at..at + 2].copy_from_slice(&600u16.to_be_bytes());
+        let reply = parse(&server.send(&request).await.unwrap());
+        assert_eq!((reply.answers.len(), reply.authorities.len()), (2, 0), "{name}");
+        assert_eq!(reply.metadata.truncation, cut, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_alias_from_a_stale_packet_is_stale_wherever_it_leads() {
+    let server = Running::start_with(Upstream::plain().await, |config| config.cache.ttl_seconds = 1).await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "", 1, alias("www.example.com"))]);
+    let request = with_edns(query(&alice.to_z32(), RecordType::A), false);
+    server.send(&request).await.unwrap();
+    *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let reply = server.send(&request).await.unwrap();
+    assert_eq!(parse(&reply).answers.len(), 2);
+    assert_eq!(read_message(&reply).unwrap().extended_error.map(|error| error.code), Some(3));
+}
+
+#[tokio::test]
+async fn the_longest_name_is_answered_in_512_bytes_with_its_reason() {
+    let server = Running::start().await;
+    *server.network.failure.lock().unwrap() = Some(NetworkError::NotReady);
+    let key = keypair(1).to_z32();
+    let long = "a".repeat(63);
+    // 255 bytes in wire form.
+    let name = format!("{long}.{long}.{long}.{}.{key}", "b".repeat(8));
+    for spelled in [name.clone(), name.to_uppercase()] {
+        let mut request = with_edns(query(&spelled, RecordType::A), true);
+        assert_eq!(request.len(), 12 + 255 + 4 + 11);
+        let at = request.len() - 8;
+        request[at..at + 2].copy_from_slice(&512u16.to_be_bytes());
+        let reply = server.send(&request).await.unwrap();
+        assert!(reply.len() <= 512);
+        assert_eq!(reply[12..12 + 255], request[12..12 + 255]);
+        let reply = parse(&reply);
+        assert_eq!((code(&reply), reply.metadata.truncation), (ResponseCode::ServFail, false));
+    }
+}
+
+#[tokio::test]
+async fn an_alias_to_localhost_is_a_private_address_too() {
+    let server =
+        Running::start_with(Upstream::plain().await, |config| config.rebind_protection.keys = true).await;
+    let alice = keypair(1);
+    server.network.publish(&alice, 1, &[record(&alice, "", 300, alias("localhost"))]);
+    assert_eq!(server.ask(&alice.to_z32(), RecordType::A).await.answers.len(), 1, "the alias alone");
+    assert_eq!(server.ask("localhost", RecordType::A).await.answers.len(), 1);
+}
