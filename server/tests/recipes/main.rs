@@ -255,7 +255,7 @@ impl Pkdns {
         assert_eq!(config.listen, ["127.0.0.1:5300".parse().unwrap()]);
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
-            fallback_dns: vec![signed_root::start().await],
+            fallback_dns: vec![signed_root::start().await.into()],
             ..config
         };
         let keypair = sample_keypair();
