@@ -139,7 +139,7 @@ impl Story {
         let bootstrap = dht.bootstrap.clone();
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
-            fallback_dns: vec![upstream.address()],
+            fallback_dns: vec![upstream.address().into()],
             dht,
             cache: config::Cache {
                 ttl_seconds: LEAST_AGE,

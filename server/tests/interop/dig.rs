@@ -1,6 +1,6 @@
 //! `dig`, and what it prints.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command};
+use std::{fmt, net::SocketAddr, path::PathBuf, process::Command};
 
 use crate::programs;
 
@@ -9,8 +9,13 @@ use crate::programs;
 pub(crate) struct Dig(PathBuf);
 
 /// What `dig` printed about a reply.
-#[derive(Debug)]
 pub(crate) struct Reply(String);
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Dig {
     /// `None`: it is not installed, and that is to be accepted.
