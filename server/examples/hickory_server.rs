@@ -16,7 +16,7 @@ use hickory_server::Server;
 use pkdns::{
     config::Config,
     dht::{Dht, DhtSettings},
-    forward::Forwarder,
+    forward::{Forwarder, TlsClient},
     packets::Packets,
     request_handler::HickoryHandler,
     resolver::{DEADLINE, Resolver},
@@ -46,7 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // The service, put together by hand. `pkdns::server::Server::service` has one of a whole server.
     let config = Config::default();
-    let forwarder = Arc::new(Forwarder::new(vec![upstream.address()]));
+    let tls = TlsClient::new(None)?;
+    let forwarder = Arc::new(Forwarder::new(vec![upstream.address().into()], &tls));
     let packets = Packets::new(&config.cache, Arc::new(dht));
     let resolver = Resolver::new(&config, packets, forwarder.clone());
     let service = Service::new(&config, resolver, forwarder);

@@ -63,7 +63,7 @@ impl Stage {
 
     async fn set_in(network: Published, port: u16, change: impl FnOnce(&mut Config)) -> Self {
         let upstream = NameServer::with((Ipv4Addr::LOCALHOST, 0), zone(ICANN, "")).await;
-        let mut config = Config { fallback_dns: vec![upstream.address], ..Config::default() };
+        let mut config = Config { fallback_dns: vec![upstream.address.into()], ..Config::default() };
         config.delegation.port = port;
         config.delegation.allow_private = true;
         change(&mut config);
