@@ -509,3 +509,20 @@ async fn no_answer_outlives_the_packet_or_the_absence_that_it_came_from() {
     tokio::time::sleep(Duration::from_millis(900)).await;
     assert_eq!(server.ask(&bob_name, RecordType::TXT).await.answers.len(), 1);
 }
+
+#[tokio::test]
+async fn chains_and_name_servers_share_one_budget() {
+    // CAMP and NXNSAttack: ten packets, and then eight questions for the addresses of four servers.
+    let server = Running::start_with(Upstream::start(|_, _| ()).await, |_| ()).await;
+    let keys: Vec<_> = (1..=10).map(keypair).collect();
+    for pair in keys.windows(2) {
+        server.network.publish(&pair[0], 1, &[record(&pair[0], "", 300, alias(&pair[1].to_z32()))]);
+    }
+    let last = &keys[9];
+    let servers: Vec<Record> = (0..4)
+        .map(|index| record(last, "", 300, RData::NS(NS(name(&format!("ns{index}.example.com"))))))
+        .collect();
+    server.network.publish(last, 1, &servers);
+    assert_eq!(code(&server.ask(&keys[0].to_z32(), RecordType::A).await), ResponseCode::ServFail);
+    assert_eq!(server.upstream.asked().len(), 6);
+}
