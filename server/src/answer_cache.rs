@@ -159,3 +159,48 @@ fn cache_key<'a>(query: &Query, buffer: &'a mut [u8; KEY_SIZE]) -> &'a [u8] {
     rest[4] = u8::from(query.dnssec_ok()) | u8::from(query.checking_disabled) << 1;
     &buffer[..name.len() + 5]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Answer;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn query() -> Query {
+        Query::decode(&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]).unwrap()
+    }
+
+    fn answer(code: ResponseCode) -> Arc<EncodedAnswer> {
+        Arc::new(Answer::empty(code).encode(&query().question))
+    }
+
+    fn code(cache: &AnswerCache, now: Instant) -> Option<ResponseCode> {
+        cache.get(&query(), now).map(|hit| hit.answer.code())
+    }
+
+    #[test]
+    fn a_failure_never_takes_the_place_of_an_answer_that_is_alive() {
+        let (cache, start) = (AnswerCache::new(10), Instant::now());
+        let insert = |code, lifetime, now| {
+            cache.insert(&query(), Authority::Upstream, answer(code), lifetime, now);
+        };
+        insert(ResponseCode::NoError, MINUTE, start);
+        insert(ResponseCode::ServFail, MINUTE, start + MINUTE / 2);
+        assert_eq!(code(&cache, start + MINUTE / 2), Some(ResponseCode::NoError));
+        insert(ResponseCode::ServFail, MINUTE, start + MINUTE);
+        assert_eq!(code(&cache, start + MINUTE), Some(ResponseCode::ServFail));
+        insert(ResponseCode::NXDomain, MINUTE, start + MINUTE);
+        assert_eq!(code(&cache, start + MINUTE), Some(ResponseCode::NXDomain));
+        assert_eq!(code(&cache, start + MINUTE * 2), None);
+    }
+
+    #[test]
+    fn one_client_is_told_to_ask_again_in_the_last_tenth() {
+        let (cache, start) = (AnswerCache::new(10), Instant::now());
+        let kept = answer(ResponseCode::NoError);
+        cache.insert(&query(), Authority::Upstream, kept, MINUTE, start);
+        let refresh = |second| cache.get(&query(), start + Duration::from_secs(second)).unwrap().refresh;
+        assert_eq!([53, 54, 55].map(refresh), [false, true, false]);
+    }
+}

@@ -123,3 +123,35 @@ fn signable(timestamp: u64, dns: &[u8]) -> Result<Vec<u8>, InvalidPacket> {
     text.extend_from_slice(dns);
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_anyone_could_sign_is_not_believed() {
+        // The neutral point as key and as `R`, and `s` of zero: a signature of every text.
+        let (mut key, mut signature) = ([0; 32], [0; 64]);
+        (key[0], signature[0]) = (1, 1);
+        let key = PublicKey::try_from(&key).unwrap();
+        assert!(key.verify(b"any text", &(&signature).into()).is_ok());
+        assert_eq!(SignedPacket::verify(key, 1, signature, b"dns"), Err(InvalidPacket::WeakKey));
+    }
+
+    #[test]
+    fn a_packet_of_another_key_text_or_time_is_not_believed() {
+        let keypair = Keypair::from_secret_key(&[1; 32]);
+        let signed = SignedPacket::sign(&keypair, 7, b"dns").unwrap();
+        let signature = *signed.to_item().signature();
+        let verify = |key: &PublicKey, time, dns| SignedPacket::verify(key.clone(), time, signature, dns);
+        assert_eq!(verify(signed.key(), 7, b"dns"), Ok(signed.clone()));
+        let other = Keypair::from_secret_key(&[2; 32]).public_key();
+        for wrong in
+            [verify(&other, 7, b"dns"), verify(signed.key(), 8, b"dns"), verify(signed.key(), 7, b"dn5")]
+        {
+            assert_eq!(wrong, Err(InvalidPacket::Signature));
+        }
+        assert_eq!(verify(signed.key(), 1 << 63, b"dns"), Err(InvalidPacket::Timestamp));
+        assert_eq!(verify(signed.key(), 7, &[0; 1001]), Err(InvalidPacket::TooLarge(1001)));
+    }
+}

@@ -378,3 +378,151 @@ async fn an_alias_to_localhost_is_a_private_address_too() {
     assert_eq!(server.ask(&alice.to_z32(), RecordType::A).await.answers.len(), 1, "the alias alone");
     assert_eq!(server.ask("localhost", RecordType::A).await.answers.len(), 1);
 }
+
+#[tokio::test]
+async fn a_chain_has_at_most_eleven_links_and_no_loop() {
+    let server = Running::start().await;
+    let alice = keypair(1);
+    let key = alice.to_z32();
+    let mut records: Vec<Record> = (0..12)
+        .map(|index| record(&alice, &index.to_string(), 300, alias(&format!("{}.{key}", index + 1))))
+        .collect();
+    records.push(record(&alice, "12", 300, address(1)));
+    records.push(record(&alice, "loop", 300, alias(&format!("back.{key}"))));
+    records.push(record(&alice, "back", 300, alias(&format!("loop.{key}"))));
+    server.network.publish(&alice, 1, &records);
+    assert_eq!(server.ask(&format!("1.{key}"), RecordType::A).await.answers.len(), 12);
+    for name in ["0", "loop"] {
+        let reply = server.ask(&format!("{name}.{key}"), RecordType::A).await;
+        assert_eq!(code(&reply), ResponseCode::ServFail, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_has_no_say_over_the_key_that_its_alias_leads_to() {
+    let alice = keypair(1);
+    let target = alice.to_z32();
+    let upstream = Upstream::start(move |query, response| {
+        response.metadata.authentic_data = true;
+        let name = query.queries[0].name().clone();
+        if name.to_ascii().to_lowercase().starts_with("www.") {
+            response.add_answer(Record::from_rdata(name, 300, alias(&target)));
+            response.add_answer(Record::from_rdata(self::name(&target), 300, address(66)));
+        } else {
+            response.add_answer(Record::from_rdata(name, 300, address(2)));
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    server.network.publish(&alice, 1, &[record(&alice, "", 300, address(1))]);
+    let authentic = async |name: &str| {
+        let reply = parse(&server.send(&with_edns(query(name, RecordType::A), true)).await.unwrap());
+        (reply.metadata.authentic_data, reply.answers.last().unwrap().data.clone())
+    };
+    // Loopback is a way that nobody can tamper with, so that the upstream's word counts for its own names.
+    assert_eq!(authentic("plain.example.com").await, (true, address(2)));
+    assert_eq!(authentic("www.example.com").await, (false, address(1)));
+}
+
+/// A packet of `alice` whose server, on loopback, says that `www` is an alias in the zone of `bob`, and what it holds.
+async fn delegated_to_bob(allow_private: bool) -> (Running, Upstream, String) {
+    let (alice, bob) = (keypair(1), keypair(2));
+    let target = format!("www.{}", bob.to_z32());
+    let servers = Upstream::start(move |query, response| {
+        let name = query.queries[0].name().clone();
+        response.add_answer(Record::from_rdata(name, 300, alias(&target)));
+        response.add_answer(Record::from_rdata(self::name(&target), 300, address(66)));
+    })
+    .await;
+    let port = servers.address.port();
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.delegation.port = port;
+        config.delegation.allow_private = allow_private;
+    })
+    .await;
+    let server_name = RData::NS(NS(name(&format!("ns.{}", alice.to_z32()))));
+    let glue = RData::A(A(Ipv4Addr::LOCALHOST));
+    server.network.publish(
+        &alice,
+        1,
+        &[record(&alice, "", 300, server_name), record(&alice, "ns", 300, glue)],
+    );
+    server.network.publish(&bob, 1, &[record(&bob, "www", 300, address(1))]);
+    (server, servers, format!("www.{}", alice.to_z32()))
+}
+
+#[tokio::test]
+async fn a_name_server_has_no_say_over_another_key() {
+    let (server, servers, name) = delegated_to_bob(true).await;
+    let reply = server.ask(&name, RecordType::A).await;
+    assert_eq!(reply.answers.last().unwrap().data, address(1));
+    assert_eq!(servers.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_packet_cannot_send_questions_into_the_own_network() {
+    // Mistake 9.
+    let (server, servers, name) = delegated_to_bob(false).await;
+    assert_eq!(code(&server.ask(&name, RecordType::A).await), ResponseCode::ServFail);
+    assert_eq!(servers.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_one_client_is_refused_another_is_answered() {
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.rate_limit.dht_requests_per_minute = 1;
+        config.rate_limit.dht_burst_size = 1;
+    })
+    .await;
+    server.ask(&keypair(1).to_z32(), RecordType::A).await;
+    let name = keypair(2).to_z32();
+    assert_eq!(code(&server.ask(&name, RecordType::A).await), ResponseCode::Refused);
+    let other = tokio::net::UdpSocket::bind(("127.0.0.2", 0)).await.unwrap();
+    other.connect(server.address).await.unwrap();
+    other.send(&query(&name, RecordType::A)).await.unwrap();
+    let mut buffer = [0; 512];
+    let size = tokio::time::timeout(Duration::from_secs(8), other.recv(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(code(&parse(&buffer[..size])), ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn no_answer_outlives_the_packet_or_the_absence_that_it_came_from() {
+    let server = Running::start_with(Upstream::plain().await, |config| {
+        config.cache.ttl_seconds = 1;
+        config.cache.negative_ttl_seconds = 2;
+    })
+    .await;
+    let (alice, bob) = (keypair(1), keypair(2));
+    let short = || record(&alice, "short", 1, address(9));
+    server.network.publish(&alice, 1, &[record(&alice, "", 3600, address(1)), short()]);
+    let (alice_name, bob_name) = (alice.to_z32(), bob.to_z32());
+    // The search ends after the first answer to a key, and the packet's second begins.
+    server.ask(&alice_name, RecordType::TXT).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.ask(&alice_name, RecordType::A).await.answers[0].data, address(1));
+    server.network.publish(&alice, 2, &[record(&alice, "", 3600, address(2)), short()]);
+    assert_eq!(code(&server.ask(&bob_name, RecordType::A).await), ResponseCode::NXDomain);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(code(&server.ask(&bob_name, RecordType::TXT).await), ResponseCode::NXDomain);
+    server.network.publish(&bob, 1, &[record(&bob, "", 300, text(1))]);
+    assert_eq!(server.ask(&alice_name, RecordType::A).await.answers[0].data, address(2));
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(server.ask(&bob_name, RecordType::TXT).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn chains_and_name_servers_share_one_budget() {
+    // CAMP and NXNSAttack: ten packets, and then eight questions for the addresses of four servers.
+    let server = Running::start_with(Upstream::start(|_, _| ()).await, |_| ()).await;
+    let keys: Vec<_> = (1..=10).map(keypair).collect();
+    for pair in keys.windows(2) {
+        server.network.publish(&pair[0], 1, &[record(&pair[0], "", 300, alias(&pair[1].to_z32()))]);
+    }
+    let last = &keys[9];
+    let servers: Vec<Record> = (0..4)
+        .map(|index| record(last, "", 300, RData::NS(NS(name(&format!("ns{index}.example.com"))))))
+        .collect();
+    server.network.publish(last, 1, &servers);
+    assert_eq!(code(&server.ask(&keys[0].to_z32(), RecordType::A).await), ResponseCode::ServFail);
+    assert_eq!(server.upstream.asked().len(), 6);
+}
