@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{message::read_records, signed_packet::SignedPacket};
 
-/// Deepest owner that is kept, in labels below the apex. Bounds the work of one lookup.
+/// Deepest owner that is kept, in labels. Bounds the work of one lookup: nothing is held at longer names, so the way
+/// up from one starts here.
 const MAX_DEPTH: usize = 32;
 
 /// The records of one packet that are inside of its key's zone, by owner.
@@ -118,7 +119,7 @@ impl Zone {
             return Lookup::NoData;
         }
         // RFC 4592 section 3.3.1: the wildcard of the closest encloser, and of no other.
-        let mut encloser = name.base_name();
+        let mut encloser = name.base_name().trim_to(MAX_DEPTH);
         while !self.exists(&encloser) && !encloser.is_root() {
             encloser = encloser.base_name();
         }
@@ -164,7 +165,7 @@ impl Zone {
 
     /// The closest NS records at or above `name`.
     fn delegation(&self, name: &Name, is_held: bool) -> Option<Delegation> {
-        let mut at = name.clone();
+        let mut at = name.trim_to(MAX_DEPTH);
         loop {
             let servers: Vec<Name> = self
                 .set(&at, RecordType::NS)
@@ -349,6 +350,22 @@ mod tests {
             assert!(matches!(zone.lookup(&below(name), record_type), Lookup::Delegated(_)), "{name}");
         }
         assert_eq!(zone.lookup(&below(""), RecordType::DS), Lookup::NoData);
+    }
+
+    #[test]
+    fn what_covers_a_name_covers_the_longest_one_too() {
+        let server = RData::NS(NS(Name::from_str("ns.example.com.").unwrap()));
+        let zone = zone(&[address("*"), address("a.b"), record("c", server)]);
+        let longest_below = |label: &str| {
+            let name = std::iter::successors(Some(below(label)), |name| name.prepend_label("x").ok())
+                .last()
+                .unwrap();
+            assert!(name.iter().count() > 2 * MAX_DEPTH);
+            zone.lookup(&name, RecordType::A)
+        };
+        assert!(matches!(longest_below("d"), Lookup::Records(records) if records.len() == 1));
+        assert!(matches!(longest_below("a.b"), Lookup::NoName), "the wildcard of another encloser");
+        assert!(matches!(longest_below("c"), Lookup::Delegated(delegation) if delegation.at == below("c")));
     }
 
     #[test]
