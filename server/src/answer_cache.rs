@@ -21,7 +21,7 @@ use crate::message::{EncodedAnswer, MAX_NAME_SIZE, Query};
 const SHARDS: usize = 8;
 
 /// An answer larger than this, in bytes, is not kept: a few of them must not push out thousands (CacheFlush).
-const MAX_ANSWER_SIZE: usize = 16 * 1024;
+const MAX_ANSWER_SIZE: usize = 4 * 1024;
 
 /// Answers that live shorter than this are not asked for ahead of time.
 const LEAST_REFRESHED: Duration = Duration::from_secs(10);
