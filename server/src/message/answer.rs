@@ -166,7 +166,7 @@ impl Answer {
             return None;
         }
         for mark in &mut marks {
-            let owner_end = super::query::skip_name(&bytes, usize::from(mark.start))?;
+            let owner_end = super::frame::skip_name(&bytes, usize::from(mark.start))?;
             mark.ttl = u16::try_from(owner_end + 4).ok()?;
         }
         Some(EncodedAnswer {

@@ -2,6 +2,7 @@
 //! [`EncodedAnswer`] that is kept in the cache and patched for each client that asks.
 
 mod answer;
+mod frame;
 mod query;
 mod records;
 

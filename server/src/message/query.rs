@@ -6,7 +6,7 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder},
 };
 
-use super::{HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, TYPE_OPT, u16_at};
+use super::{HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, TYPE_OPT, frame::Frame, u16_at};
 
 /// More options than this in one OPT record is an attack on whoever walks them.
 const MAX_EDNS_OPTIONS: usize = 32;
@@ -92,7 +92,7 @@ impl Query {
         }
         let (question, mut at) = Question::read(bytes, HEADER_SIZE)?;
         for _ in 0..u32::from(u16_at(header, 6)?) + u32::from(u16_at(header, 8)?) {
-            let record = RecordFrame::read(bytes, at)?;
+            let record = Frame::read(bytes, at)?;
             // RFC 6891 section 6.1.1: OPT belongs into the additional section.
             if record.record_type == TYPE_OPT {
                 return None;
@@ -101,13 +101,13 @@ impl Query {
         }
         let mut edns = None;
         for _ in 0..u16_at(header, 10)? {
-            let record = RecordFrame::read(bytes, at)?;
+            let record = Frame::read(bytes, at)?;
             at = record.end;
             if record.record_type != TYPE_OPT {
                 continue;
             }
             // RFC 6891 section 6.1.1: more than one OPT is FORMERR; its owner is the root.
-            if edns.is_some() || !record.owner_is_root {
+            if edns.is_some() || bytes.get(record.start) != Some(&0) {
                 return None;
             }
             edns = Some(Edns::read(&record)?);
@@ -214,7 +214,7 @@ impl std::fmt::Debug for Question {
 }
 
 impl Edns {
-    fn read(record: &RecordFrame<'_>) -> Option<Self> {
+    fn read(record: &Frame<'_>) -> Option<Self> {
         let [_extended_code, version, flags, _] = record.ttl;
         let mut tcp_keepalive = false;
         let mut options = record.data;
@@ -230,44 +230,6 @@ impl Edns {
             tcp_keepalive |= code == OPTION_TCP_KEEPALIVE && length == 0;
         }
         Some(Self { udp_size: record.class, version, dnssec_ok: flags & 0x80 != 0, tcp_keepalive })
-    }
-}
-
-/// Where one record of a request lies; its data is not looked at.
-struct RecordFrame<'a> {
-    owner_is_root: bool,
-    record_type: u16,
-    class: u16,
-    ttl: [u8; 4],
-    data: &'a [u8],
-    end: usize,
-}
-
-impl<'a> RecordFrame<'a> {
-    fn read(bytes: &'a [u8], start: usize) -> Option<Self> {
-        let at = skip_name(bytes, start)?;
-        let data_start = at + 10;
-        let end = data_start + usize::from(u16_at(bytes, at + 8)?);
-        Some(Self {
-            owner_is_root: *bytes.get(start)? == 0,
-            record_type: u16_at(bytes, at)?,
-            class: u16_at(bytes, at + 2)?,
-            ttl: bytes.get(at + 4..at + 8)?.try_into().ok()?,
-            data: bytes.get(data_start..end)?,
-            end,
-        })
-    }
-}
-
-/// Returns where the name at `at` ends, without following its pointer.
-pub(super) fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *bytes.get(at)? {
-            0 => return Some(at + 1),
-            length @ 1..=63 => at += 1 + usize::from(length),
-            0xc0..=0xff => return Some(at + 2),
-            _ => return None,
-        }
     }
 }
 

@@ -11,7 +11,8 @@ use thiserror::Error;
 
 use super::{
     ExtendedError, HEADER_SIZE, TYPE_OPT,
-    query::{Question, skip_name},
+    frame::{Frame, skip_name},
+    query::Question,
     u16_at,
 };
 
@@ -71,7 +72,7 @@ pub fn read_message(bytes: &[u8]) -> Result<Message, MalformedMessage> {
     let mut edns = Opt::default();
     for (section, counter) in sections.iter_mut().zip([6, 8, 10]) {
         for _ in 0..count(counter)? {
-            let frame = Frame::read(bytes, at)?;
+            let frame = Frame::read(bytes, at).ok_or(MalformedMessage)?;
             at = frame.end;
             if frame.record_type == TYPE_OPT {
                 edns = Opt::read(&frame).unwrap_or_default();
@@ -102,7 +103,7 @@ pub fn read_records(bytes: &[u8]) -> Vec<Record> {
         return records;
     };
     for _ in 0..u16_at(bytes, 6).unwrap_or(0) {
-        let Ok(frame) = Frame::read(bytes, at) else {
+        let Some(frame) = Frame::read(bytes, at) else {
             break;
         };
         at = frame.end;
@@ -167,36 +168,7 @@ fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {
     Ok(at)
 }
 
-/// Where one record lies.
-struct Frame<'a> {
-    start: usize,
-    record_type: u16,
-    class: u16,
-    ttl: [u8; 4],
-    data_start: usize,
-    data: &'a [u8],
-    end: usize,
-}
-
-impl<'a> Frame<'a> {
-    fn read(bytes: &'a [u8], start: usize) -> Result<Self, MalformedMessage> {
-        (|| {
-            let at = skip_name(bytes, start)?;
-            let data_start = at + 10;
-            let end = data_start + usize::from(u16_at(bytes, at + 8)?);
-            Some(Self {
-                start,
-                record_type: u16_at(bytes, at)?,
-                class: u16_at(bytes, at + 2)?,
-                ttl: bytes.get(at + 4..at + 8)?.try_into().ok()?,
-                data_start,
-                data: bytes.get(data_start..end)?,
-                end,
-            })
-        })()
-        .ok_or(MalformedMessage)
-    }
-
+impl Frame<'_> {
     /// `None` where the record is to be skipped.
     fn record(&self, bytes: &[u8], odd: OddRecord) -> Result<Option<Record>, MalformedMessage> {
         let owner = match decoder_at(bytes, self.start).map(|mut decoder| Name::read(&mut decoder)) {
