@@ -2,10 +2,14 @@
 
 mod bootstrap;
 mod client;
+pub mod krpc;
 mod node;
 mod nodes;
 pub(crate) mod receive_buffer;
+pub mod rtt;
 mod search;
+pub mod socket;
+pub mod table;
 
 use async_trait::async_trait;
 use thiserror::Error;
