@@ -9,6 +9,7 @@ pub(crate) mod receive_buffer;
 pub mod rtt;
 mod search;
 pub mod socket;
+mod subnet;
 pub mod table;
 
 use async_trait::async_trait;
