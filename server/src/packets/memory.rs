@@ -136,6 +136,13 @@ impl Memory {
         }
     }
 
+    /// The search had no turn. The next who asks may begin another one.
+    pub fn end_refresh(&self, key: &[u8; 32]) {
+        if let Some(entry) = lock(&self.packets).peek_mut(key) {
+            entry.is_refreshing = false;
+        }
+    }
+
     /// The packet that may be served if nothing newer can be had, within the bounds of staleness.
     pub fn last_resort(&self, key: &[u8; 32], now: Instant) -> Option<Found> {
         let mut packets = lock(&self.packets);
