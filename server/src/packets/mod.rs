@@ -216,10 +216,11 @@ impl Packets {
         };
         // A task of its own, so that it outlives this one; if it panics, that reads as a network that said nothing.
         let end = tokio::spawn(timeout(SEARCH_DEADLINE, lookup));
-        if let Some(first) = found.recv().await {
-            self.0.memory.store(first, false, Instant::now());
-            tokio::spawn(async move { self.complete(key, found).await });
-            return true;
+        while let Some(first) = found.recv().await {
+            if self.0.memory.store(first, false, Instant::now()) {
+                tokio::spawn(async move { self.complete(key, found).await });
+                return true;
+            }
         }
         let outcome = match end.await {
             Ok(Ok(outcome)) => outcome,

@@ -123,6 +123,37 @@ async fn an_older_packet_never_replaces_a_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_older_packet_is_not_believed_after_a_newer_one_was_dropped_for_its_age() {
+    let newer = (Duration::from_secs(1), packet(5, 0));
+    let both = Script { packets: vec![finds(packet(4, 0)).packets.remove(0), newer], ..finds(packet(4, 0)) };
+    let (packets, _) = packets([finds(packet(5, 0)), ends(ANSWERED), finds(packet(4, 0)), both]);
+    assert_eq!(timestamp(&packets).await, 5);
+    sleep(Duration::from_secs(1200)).await;
+    assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
+    assert!(packets.is_empty());
+    sleep(Duration::from_secs(61)).await;
+    assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))), "only an older one was found");
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(timestamp(&packets).await, 5, "the search goes on behind the older one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_packet_is_not_believed_after_a_newer_one_was_pushed_out() {
+    let other = SignedPacket::sign(&Keypair::from_secret_key(&[4; 32]), 1, packet(1, 300).dns()).unwrap();
+    let other_key = other.key().clone();
+    let scripts = [finds(packet(5, 300)), finds(other), finds(packet(4, 300)), finds(packet(6, 300))];
+    let network = Scripted { scripts: Mutex::new(scripts.into()), ..Default::default() };
+    let settings = config::Cache { max_entries: 1, ..Default::default() };
+    let packets = Packets::new(&settings, Arc::new(network));
+    assert_eq!(timestamp(&packets).await, 5);
+    assert!(matches!(packets.get(&other_key, CLIENT, || true).await, Ok(PacketAnswer::Found(_))));
+    sleep(Duration::from_secs(3)).await;
+    assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(timestamp(&packets).await, 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_packet_is_asked_for_again_after_its_smallest_ttl_within_the_bounds() {
     for (ttl, fresh) in [(1, 100), (300, 300), (1_000_000, 86_400)] {
         let (packets, network) = packets([finds(packet(1, ttl)), finds(packet(2, ttl))]);

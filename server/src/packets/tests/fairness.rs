@@ -48,9 +48,7 @@ impl Flooded {
         let mut flooded = Self { packets, network, flood: Vec::new() };
         flooded.flood =
             (0..MAX_IN_FLIGHT + waiting).map(|number| flooded.ask(GREEDY, &key(number))).collect();
-        while flooded.packets.in_flight() + flooded.packets.queued() < MAX_IN_FLIGHT + waiting {
-            yield_now().await;
-        }
+        until(|| flooded.packets.in_flight() + flooded.packets.queued() == MAX_IN_FLIGHT + waiting).await;
         flooded
     }
 
@@ -63,9 +61,7 @@ impl Flooded {
     async fn ask_and_wait(&self, client: IpAddr, key: &PublicKey) -> Asking {
         let queued = self.packets.queued();
         let asking = self.ask(client, key);
-        while self.packets.queued() == queued {
-            yield_now().await;
-        }
+        until(|| self.packets.queued() > queued).await;
         asking
     }
 
@@ -73,14 +69,23 @@ impl Flooded {
     async fn end_lookups(&self, count: usize) {
         let asked = self.asked().len();
         self.network.ends.add_permits(count);
-        while self.asked().len() < asked + count {
-            yield_now().await;
-        }
+        until(|| self.asked().len() >= asked + count).await;
     }
 
     fn asked(&self) -> Vec<PublicKey> {
         self.network.asked.lock().unwrap().clone()
     }
+}
+
+/// Lets the others run until `condition` holds. No time passes meanwhile, so that no deadline ends what waits.
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if condition() {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("this never comes true");
 }
 
 fn key(number: usize) -> PublicKey {
@@ -97,10 +102,8 @@ async fn a_thousand_questions_of_one_client_at_once_do_not_wait() {
         let packets = packets.clone();
         tokio::spawn(async move { packets.get(&key(number), GREEDY, || true).await });
     }
-    while network.asked.lock().unwrap().len() < 1000 {
-        assert_eq!(packets.queued(), 0);
-        yield_now().await;
-    }
+    until(|| packets.in_flight() + packets.queued() == 1000).await;
+    assert_eq!(packets.queued(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,9 +160,7 @@ async fn a_question_whose_client_left_keeps_its_turn_and_all_places_come_back() 
     let flooded = Flooded::with(10).await;
     flooded.flood.iter().for_each(JoinHandle::abort);
     flooded.network.ends.add_permits(MAX_IN_FLIGHT + 10);
-    while flooded.packets.in_flight() > 0 {
-        yield_now().await;
-    }
+    until(|| flooded.packets.in_flight() == 0).await;
     assert_eq!(flooded.asked().len(), MAX_IN_FLIGHT + 10);
     assert_eq!(flooded.packets.queued(), 0);
 }
