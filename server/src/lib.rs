@@ -4,6 +4,7 @@ pub mod access;
 pub mod answer_cache;
 pub mod config;
 pub mod dht;
+pub mod fair_queue;
 pub mod forward;
 pub mod message;
 pub mod packets;
