@@ -6,6 +6,7 @@ pub mod config;
 pub mod dht;
 pub mod forward;
 pub mod message;
+pub mod metrics;
 pub mod packets;
 pub mod rate_limit;
 pub mod request_handler;
