@@ -5,6 +5,7 @@ pub mod answer_cache;
 pub mod config;
 pub mod dht;
 pub mod forward;
+pub mod http;
 pub mod message;
 pub mod metrics;
 pub mod packets;
