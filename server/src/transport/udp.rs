@@ -145,8 +145,9 @@ impl<R: Respond> Port<R> {
             AtOnce::Silence => {}
             AtOnce::Later(query) => {
                 // Silence beyond the caps: any reply would be one more datagram at a possible victim.
-                if let Some(slot) = self.waiting.take(client.address) {
-                    self.answer_later(query, client, peer, slot);
+                match self.waiting.take(client.address) {
+                    Some(slot) => self.answer_later(query, client, peer, slot),
+                    None => self.responder.turned_away(client),
                 }
             }
         }
