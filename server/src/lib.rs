@@ -8,6 +8,7 @@ pub mod forward;
 pub mod message;
 pub mod packets;
 pub mod rate_limit;
+pub mod relay_client;
 pub mod request_handler;
 pub mod resolver;
 pub mod server;
