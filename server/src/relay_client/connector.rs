@@ -30,9 +30,9 @@ use tower_service::Service;
 
 use crate::dht::HostResolver;
 
-/// For the name to be looked up, and both handshakes. A connection goes on being made when its request has been
-/// answered over another one.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// For the name to be looked up, and both handshakes. Requests have deadlines of their own, but a connection goes on
+/// being made when its request has been answered over another one.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;

@@ -5,6 +5,9 @@ mod connector;
 mod health;
 mod network;
 mod protocol;
+#[path = "../../tests/support/relay.rs"]
+#[cfg(test)]
+mod scripted_relay;
 #[cfg(test)]
 mod tests;
 

@@ -106,3 +106,6 @@ impl Newest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

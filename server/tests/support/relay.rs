@@ -171,10 +171,7 @@ async fn serve(
     }
 }
 
-async fn read_request(
-    stream: &mut (impl AsyncRead + Unpin),
-    unread: &mut Vec<u8>,
-) -> io::Result<Received> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin), unread: &mut Vec<u8>) -> io::Result<Received> {
     let head = loop {
         if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
             break unread.drain(..end + 4).collect::<Vec<_>>();
