@@ -87,7 +87,7 @@ async fn a_newer_packet_is_replaced_by_force_only() {
     world.publish_elsewhere(&Keypair::from_secret_key(&secret()), hour_ahead).await;
 
     let refused = world.run(&["publish", "seed", "zone"]);
-    refused.assert_failed(3, "the DHT holds a newer packet of this key, signed 59 minutes in the future");
+    refused.assert_failed(3, "there is a newer packet of this key, signed 59 minutes in the future");
     assert!(refused.err.contains("--force"), "{}", refused.err);
     assert_eq!(world.run(&["resolve", KEY, "--json"]).json()["timestamp"], hour_ahead);
 

@@ -11,6 +11,7 @@ pub mod message;
 pub mod metrics;
 pub mod packets;
 pub mod rate_limit;
+pub mod relay_client;
 pub mod request_handler;
 pub mod resolver;
 pub mod server;

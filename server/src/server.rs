@@ -16,6 +16,7 @@ use crate::{
     http,
     metrics::Metrics,
     packets::Packets,
+    relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
@@ -65,10 +66,11 @@ impl Server {
     /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let forwarder = start_forwarder(&config)?;
+        let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
+        let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
         let network: Arc<dyn Network> = match config.dht.enabled {
-            true => Arc::new(start_dht(&config, &forwarder)?),
+            true => start_dht(&config, &forwarder, &tls, &metrics)?,
             false => Arc::new(SwitchedOff),
         };
         Self::bind_with(config, forwarder, network, metrics)
@@ -76,7 +78,8 @@ impl Server {
 
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
-        let forwarder = start_forwarder(&config)?;
+        let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
+        let forwarder = start_forwarder(&config, &tls);
         Self::bind_with(config, forwarder, network, Metrics::default())
     }
 
@@ -197,13 +200,18 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
     }
 }
 
-fn start_forwarder(config: &Config) -> Result<Arc<Forwarder>, TlsError> {
-    let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-    Ok(Arc::new(Forwarder::new(config.fallback_dns.clone(), &tls)))
+fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
 }
 
-/// Bootstrap names are resolved through our own upstreams: the system's resolver may well be this server.
-fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Dht, StartError> {
+/// Names of bootstrap nodes and relays are resolved through our own upstreams: the system's resolver may well be this
+/// server.
+fn start_dht(
+    config: &Config,
+    forwarder: &Arc<Forwarder>,
+    tls: &TlsClient,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Network>, StartError> {
     let forwarder = forwarder.clone();
     let resolve_host: HostResolver = Arc::new(move |host| {
         let forwarder = forwarder.clone();
@@ -212,9 +220,16 @@ fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Dht, StartEr
     let settings = DhtSettings {
         bootstrap: config.dht.bootstrap.clone(),
         max_datagrams_per_second: config.dht.max_datagrams_per_second,
+        nodes_path: config.dht.nodes_path.clone(),
+        metrics: metrics.dht.clone(),
         ..DhtSettings::default()
     };
-    Dht::start(settings, resolve_host).map_err(StartError::Dht)
+    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
+    if config.dht.relays.is_empty() {
+        return Ok(dht);
+    }
+    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host);
+    Ok(Arc::new(DhtAndRelays::new(dht, relays)))
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

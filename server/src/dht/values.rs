@@ -35,6 +35,7 @@ pub(super) struct Values {
     /// Holders to hear before the first packet is sent.
     wanted: u32,
     checks: u32,
+    was_stale: bool,
 }
 
 /// What became of a value.
@@ -44,8 +45,10 @@ pub(super) enum Verdict {
     Newer,
     /// Not newer; not checked.
     NotNewer,
-    /// Too large, numbered below zero, of another key, or not signed by it.
+    /// Too large, numbered below zero, or of another key; not checked.
     Unsound,
+    /// Not signed by its key, or the key is one that anybody can sign for.
+    Forged,
     /// Not checked, for too many were.
     TooMany,
 }
@@ -58,7 +61,18 @@ impl Values {
         now: Instant,
     ) -> Self {
         let (newest, first) = (None, None);
-        Self { wanted, key, found, newest, released: None, started: now, first, holders: 0, checks: 0 }
+        Self {
+            wanted,
+            key,
+            found,
+            newest,
+            released: None,
+            started: now,
+            first,
+            holders: 0,
+            was_stale: false,
+            checks: 0,
+        }
     }
 
     /// A node has shown its value. The cheap tests come first: a signature costs 40 µs.
@@ -85,13 +99,14 @@ impl Values {
                 self.first.get_or_insert(now);
                 self.confirm();
                 if self.is_released() {
+                    self.was_stale = true;
                     self.send(packet);
                 }
                 Verdict::Newer
             }
             Err(error) => {
                 debug!(key = %self.key, %error, "a DHT node holds an unsound packet");
-                Verdict::Unsound
+                Verdict::Forged
             }
         }
     }
@@ -119,6 +134,11 @@ impl Values {
     /// How long after the start of the search the first packet was sent.
     pub(super) fn released_after(&self) -> Option<Duration> {
         Some(self.released?.saturating_duration_since(self.started))
+    }
+
+    /// Whether a newer packet came after the first was sent.
+    pub(super) fn was_stale(&self) -> bool {
+        self.was_stale
     }
 
     /// The key.
@@ -254,7 +274,7 @@ mod tests {
         assert_eq!(fixture.values.offer(&Item { value: &large, ..item }, now), Verdict::Unsound);
         assert_eq!(fixture.offer([4; 32], 9, b"another key", 1), Verdict::Unsound);
         assert_eq!(fixture.values.checks, 0);
-        assert_eq!(fixture.values.offer(&item, now), Verdict::Unsound);
+        assert_eq!(fixture.values.offer(&item, now), Verdict::Forged);
         assert_eq!((fixture.values.checks, fixture.values.missing()), (1, CONFIRMATIONS));
         assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::Newer);
     }
