@@ -13,6 +13,8 @@
 mod dig;
 #[path = "../../server/tests/interop/libtorrent.rs"]
 mod libtorrent;
+#[path = "../../server/tests/interop/network_process.rs"]
+mod network_process;
 #[path = "../../server/tests/interop/programs.rs"]
 mod programs;
 
@@ -25,7 +27,6 @@ use std::{
 };
 
 use dig::{Dig, Reply};
-use libtorrent::Libtorrent;
 use pkdns::{
     config::{self, Config},
     server::Server,
@@ -84,7 +85,7 @@ async fn the_story_is_true_on_a_dht_of_mainline_nodes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_story_is_true_on_a_dht_of_libtorrent_nodes() {
     let Some(dig) = Dig::find() else { return };
-    let Some(mut network) = Libtorrent::start() else { return };
+    let Some(mut network) = libtorrent::start() else { return };
     let bootstrap = network.bootstrap();
     let story = Story::begin(dig, &bootstrap).await;
     let timestamp = story.publish_the_first_zone();
