@@ -23,7 +23,7 @@ mod programs;
 #[path = "interop/world.rs"]
 mod world;
 
-use std::{future::Future, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{future::Future, net::Ipv6Addr, sync::Arc, time::Duration};
 
 use network_process::hex;
 use pkdns::{
@@ -69,7 +69,7 @@ macro_rules! networks {
     )+};
 }
 
-networks!(of_libtorrent, of_bittorrent_dht, of_mainline, of_all);
+networks!(of_libtorrent, of_libtorrent_on_ipv6, of_bittorrent_dht, of_mainline, of_all);
 
 async fn what_we_put_they_find_until_an_update_replaces_it(mut world: World) {
     let (writer, reader) = tokio::join!(client(&world), client(&world));
@@ -137,15 +137,13 @@ async fn nodes_give_evidence_of_absence_and_silence_does_not(mut world: World) {
     assert_eq!(error, PutError::Network(NetworkError::Unreachable));
 }
 
-/// A client that has joined.
+/// A client that has joined, of IPv6 only where there is nothing else.
 async fn client(world: &World) -> Dht {
-    let settings = DhtSettings {
-        bootstrap: world.bootstrap(),
-        request_timeout: Duration::from_millis(500),
-        bind: Ipv4Addr::LOCALHOST,
-        ..DhtSettings::default()
-    };
-    let dht = Dht::start(settings, Arc::new(|host| panic!("asked for {host}")));
+    let mut settings = DhtSettings::on_loopback(world.bootstrap());
+    if world.is_ipv6() {
+        settings = DhtSettings { bind_v4: None, bind_v6: Some(Ipv6Addr::LOCALHOST), ..settings };
+    }
+    let dht = Dht::start(settings, Arc::new(|host| panic!("asked for {host}"))).unwrap();
     dht.ready(LIMIT).await.unwrap();
     dht
 }

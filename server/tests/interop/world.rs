@@ -1,7 +1,7 @@
 //! Networks of one kind of nodes or of several, each kind with the client of its own implementation.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -40,6 +40,10 @@ impl World {
         Some(Self::of(Part::Process(libtorrent::start()?)))
     }
 
+    pub(crate) async fn of_libtorrent_on_ipv6() -> Option<Self> {
+        Some(Self::of(Part::Process(libtorrent::start_on(Ipv6Addr::LOCALHOST.into(), NODES, &[])?)))
+    }
+
     pub(crate) async fn of_bittorrent_dht() -> Option<Self> {
         Some(Self::of(Part::Process(bittorrent_dht::start(NODES)?)))
     }
@@ -68,6 +72,10 @@ impl World {
     /// All nodes, `HOST:PORT`.
     pub(crate) fn bootstrap(&self) -> Vec<String> {
         self.parts.iter().flat_map(Part::bootstrap).collect()
+    }
+
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.bootstrap().iter().all(|node| node.starts_with('['))
     }
 
     /// How many nodes have to take a packet, or to know none: more than two thirds, which is more than two of three kinds
