@@ -17,7 +17,7 @@ use crate::{
         krpc::{Id, Item, Method, Refusal},
         put::Put,
     },
-    signed_packet::SignedPacket,
+    signed_packet::{SignedPacket, target},
 };
 
 /// It is over after this, whatever comes.
@@ -78,6 +78,7 @@ impl Store {
         let mut wake = self.started + DEADLINE;
         let mut is_over = true;
         let packet = &self.publication.packet;
+        let target = Some(target(packet.key()));
         for (index, put) in self.puts.iter_mut().enumerate() {
             let Some(typical) = families.get(index).map(|family| family.typical) else { continue };
             while put.wants(now) {
@@ -86,7 +87,8 @@ impl Store {
                     break;
                 }
                 let Some((to, token, cas)) = put.next(&typical, now) else { break };
-                let method = Method::Put(crate::dht::krpc::Put { token: &token, item: item(packet), cas });
+                let method =
+                    Method::Put(crate::dht::krpc::Put { target, token: &token, item: item(packet), cas });
                 families.ask(index, to, method, Purpose::Task(task), now);
             }
             is_over &= put.is_over(now);
