@@ -4,10 +4,16 @@
 //! next node (hedging) and is still heard until it is given up, so that dead and slow nodes cost little. The search is
 //! over when the nearest nodes have spoken; only a network that stays silent ends it by time.
 
+mod candidates;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
+
+use candidates::{Candidate, Candidates, State, may_name};
 
 use super::{
     krpc::{Id, Nodes},
@@ -15,20 +21,11 @@ use super::{
     table::Contact,
 };
 
-/// Nodes remembered in one search, nearest first.
-const MAX_CANDIDATES: usize = 96;
-
 /// Nodes believed from one answer. Others send 8 or 20.
 const MAX_NAMED: usize = 20;
 
 /// Requests in one search. A search through ten million nodes takes about fifty.
 const MAX_REQUESTS: u32 = 96;
-
-/// Nodes at one public address: a host can have many ids, but not many hosts.
-const MAX_PER_HOST: usize = 2;
-
-/// A node of which so many suggestions are dead, and none alive, is not followed further.
-const MAX_DEAD_SUGGESTIONS: u8 = 3;
 
 /// With so many answers from near the target, nodes that are overdue are not waited for.
 const ENOUGH_ANSWERS: usize = 8;
@@ -47,13 +44,11 @@ const STRANGER_PENALTY: f64 = 1.5;
 /// A search.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    target: Id,
     /// So many of the nearest nodes must have spoken.
     width: usize,
     /// Nodes nearer than this share of the key space probably hold what is stored at the target.
     radius: f64,
-    candidates: Vec<Candidate>,
-    sources: Vec<Source>,
+    candidates: Candidates,
     requests: u32,
     answers: u32,
     last_answer: Instant,
@@ -78,41 +73,6 @@ pub(super) struct Responder {
     pub(super) seq: Option<i64>,
 }
 
-#[derive(Debug)]
-struct Candidate {
-    distance: Id,
-    id: Id,
-    address: SocketAddr,
-    rtt: Option<Rtt>,
-    /// Who named it, as places in `sources`. None: we knew it.
-    named_by: Option<[usize; 2]>,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Untried,
-    Asked {
-        late: Instant,
-        hopeless: Instant,
-    },
-    /// Overdue. Others are asked in its place.
-    Late {
-        hopeless: Instant,
-    },
-    Answered {
-        token: Option<Box<[u8]>>,
-        seq: Option<i64>,
-    },
-    Failed,
-}
-
-#[derive(Debug, Default)]
-struct Source {
-    dead: u8,
-    has_named_living: bool,
-}
-
 impl Lookup {
     /// Begins with the nodes in `seeds`. `spacing`: share of the key space per node, where known.
     pub(super) fn new(
@@ -123,25 +83,23 @@ impl Lookup {
         now: Instant,
     ) -> Self {
         let mut lookup = Self {
-            target,
             width,
             // A value is stored on 20 nodes; those at the edge may have missed it.
             radius: spacing.map_or(0.0, |spacing| spacing * 16.0),
-            candidates: Vec::with_capacity(MAX_CANDIDATES + 1),
-            sources: Vec::new(),
+            candidates: Candidates::new(target),
             requests: 0,
             answers: 0,
             last_answer: now,
             given_up: Vec::new(),
         };
         for Contact { id, address, rtt } in seeds {
-            lookup.insert(id, address, rtt, None);
+            lookup.candidates.insert(id, address, rtt, None);
         }
         lookup
     }
 
     pub(super) fn target(&self) -> Id {
-        self.target
+        self.candidates.target()
     }
 
     /// Requests made.
@@ -158,7 +116,10 @@ impl Lookup {
     pub(super) fn wants(&mut self, parallel: usize, now: Instant) -> bool {
         self.settle(now);
         let may = self.requests < MAX_REQUESTS && self.in_time() < parallel && !self.is_silent(now);
-        may && self.window().any(|(_, candidate)| matches!(candidate.state, State::Untried))
+        may && self
+            .candidates
+            .window(self.width)
+            .any(|(_, candidate)| matches!(candidate.state, State::Untried))
     }
 
     /// The next node to ask, which then counts as asked. `typical`: the round trips of all nodes.
@@ -172,38 +133,32 @@ impl Lookup {
     }
 
     /// The node `id` has answered. `nodes`: whom it named. `known`: what we know of those.
-    pub(super) fn answered<'n>(
+    pub(super) fn answered(
         &mut self,
         id: &Id,
         address: SocketAddr,
         token: Option<&[u8]>,
         seq: Option<i64>,
-        nodes: Nodes<'n>,
+        nodes: Nodes<'_>,
         mut known: impl FnMut(&Id, SocketAddr) -> Standing,
         now: Instant,
     ) {
-        let Some(index) = self.position(id, address) else { return };
-        let Some(candidate) = self.candidates.get_mut(index) else { return };
-        if matches!(candidate.state, State::Answered { .. } | State::Untried) {
+        let Some(index) = self.candidates.position(id, address) else { return };
+        let state = self.candidates.get_mut(index).map(|candidate| &candidate.state);
+        if matches!(state, None | Some(State::Answered { .. } | State::Untried)) {
             return;
         }
-        candidate.state = State::Answered { token: token.map(Into::into), seq };
+        self.candidates.answered(index, token, seq);
         self.answers += 1;
         self.last_answer = now;
-        for source in candidate.named_by.into_iter().flatten() {
-            if let Some(source) = self.sources.get_mut(source) {
-                source.has_named_living = true;
-            }
-        }
-        let source = self.sources.len();
-        self.sources.push(Source::default());
+        let source = self.candidates.add_source();
         for (id, named) in nodes.iter().take(MAX_NAMED) {
-            if named.is_ipv4() != address.is_ipv4() || !may_name(address.ip(), named) {
+            if !may_name(address, named) {
                 continue;
             }
             match known(&id, named) {
-                Standing::Alive(rtt) => self.insert(id, named, Some(rtt), None),
-                Standing::Unknown => self.insert(id, named, None, Some(source)),
+                Standing::Alive(rtt) => self.candidates.insert(id, named, Some(rtt), None),
+                Standing::Unknown => self.candidates.insert(id, named, None, Some(source)),
                 Standing::Dead => {}
             }
         }
@@ -211,8 +166,8 @@ impl Lookup {
 
     /// The node `id` has refused, or answered with nonsense.
     pub(super) fn refused(&mut self, id: &Id, address: SocketAddr) {
-        if let Some(index) = self.position(id, address) {
-            self.fail(index);
+        if let Some(index) = self.candidates.position(id, address) {
+            self.candidates.fail(index);
         }
     }
 
@@ -233,10 +188,11 @@ impl Lookup {
             State::Asked { .. } => true,
             State::Late { .. } | State::Answered { .. } | State::Failed => false,
         };
-        if self.window().any(|(_, candidate)| is_pending(candidate)) {
+        if self.candidates.window(self.width).any(|(_, candidate)| is_pending(candidate)) {
             return false;
         }
-        let answered = self.window().filter(|(_, candidate)| candidate.has_answered()).count();
+        let answered =
+            self.candidates.window(self.width).filter(|(_, candidate)| candidate.has_answered()).count();
         let is_late = |candidate: &Candidate| matches!(candidate.state, State::Late { .. });
         answered >= ENOUGH_ANSWERS.min(self.width) || !self.candidates.iter().any(is_late)
     }
@@ -259,13 +215,13 @@ impl Lookup {
         let Some(last) = self.answered_candidates().nth(needed - 1) else { return false };
         // The 8th of evenly spread nodes is 8 spacings away. Five times that is still the neighbourhood where the
         // value would be, as 20 nodes hold it; beyond, those who would know have not answered.
-        spacing.is_none_or(|spacing| fraction(&last.distance) <= spacing * 40.0)
+        spacing.is_none_or(|spacing| last.distance() <= spacing * 40.0)
     }
 
     /// Share of the key space per node, from how near the nearest are. `None` where too few answered.
     pub(super) fn spacing(&self) -> Option<f64> {
         let nearest = self.answered_candidates().nth(ENOUGH_ANSWERS - 1)?;
-        Some(fraction(&nearest.distance) / ENOUGH_ANSWERS as f64)
+        Some(nearest.distance() / ENOUGH_ANSWERS as f64)
     }
 
     /// The nodes that answered, nearest first.
@@ -290,21 +246,11 @@ impl Lookup {
         now >= self.last_answer + SILENCE
     }
 
-    /// The nearest nodes that have answered or still may, `width` of them.
-    fn window(&self) -> impl Iterator<Item = (usize, &Candidate)> {
-        let open = |(_, candidate): &(usize, &Candidate)| match candidate.state {
-            State::Answered { .. } | State::Asked { .. } => true,
-            State::Untried => self.is_trusted(candidate),
-            State::Late { .. } | State::Failed => false,
-        };
-        self.candidates.iter().enumerate().filter(open).take(self.width)
-    }
-
     /// Where the value probably is, the quickest node; on the way there, the nearest one.
     fn choose(&self, typical: &Rtt) -> Option<usize> {
         let is_untried = |(_, candidate): &(usize, &Candidate)| matches!(candidate.state, State::Untried);
-        let untried = || self.window().filter(is_untried);
-        let likely = untried().filter(|(_, candidate)| fraction(&candidate.distance) <= self.radius);
+        let untried = || self.candidates.window(self.width).filter(is_untried);
+        let likely = untried().filter(|(_, candidate)| candidate.distance() <= self.radius);
         let quickest = likely.min_by_key(|(_, candidate)| match candidate.rtt {
             Some(rtt) => rtt.smoothed(),
             None => typical.smoothed().mul_f64(STRANGER_PENALTY),
@@ -316,88 +262,8 @@ impl Lookup {
         self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked { .. })).count()
     }
 
-    /// Moves requests on from asked to late to failed.
     fn settle(&mut self, now: Instant) {
-        for index in 0..self.candidates.len() {
-            let Some(candidate) = self.candidates.get_mut(index) else { return };
-            match candidate.state {
-                State::Asked { hopeless, .. } | State::Late { hopeless } if now >= hopeless => {
-                    self.given_up.push((candidate.id, candidate.address));
-                    self.fail(index);
-                }
-                State::Asked { late, hopeless } if now >= late => candidate.state = State::Late { hopeless },
-                _ => {}
-            }
-        }
-    }
-
-    fn fail(&mut self, index: usize) {
-        let Some(candidate) = self.candidates.get_mut(index) else { return };
-        candidate.state = State::Failed;
-        for source in candidate.named_by.into_iter().flatten() {
-            if let Some(source) = self.sources.get_mut(source) {
-                source.dead = source.dead.saturating_add(1);
-            }
-        }
-    }
-
-    /// Whether anybody who named it has not named dead ones only.
-    fn is_trusted(&self, candidate: &Candidate) -> bool {
-        candidate.named_by.is_none_or(|sources| {
-            let mut sources = sources.into_iter().filter_map(|source| self.sources.get(source));
-            sources.any(|source| source.has_named_living || source.dead < MAX_DEAD_SUGGESTIONS)
-        })
-    }
-
-    fn position(&self, id: &Id, address: SocketAddr) -> Option<usize> {
-        let index =
-            self.candidates.binary_search_by_key(&self.target.xor(id), |known| known.distance).ok()?;
-        self.candidates.get(index).filter(|candidate| candidate.address == address).map(|_| index)
-    }
-
-    fn insert(&mut self, id: Id, address: SocketAddr, rtt: Option<Rtt>, source: Option<usize>) {
-        let distance = self.target.xor(&id);
-        match self.candidates.binary_search_by_key(&distance, |candidate| candidate.distance) {
-            Ok(index) => {
-                // Named again, by somebody else: two are harder to be fooled by.
-                let known = self.candidates.get_mut(index).filter(|known| known.address == address);
-                if let (Some(known), Some(source)) = (known, source)
-                    && let Some([_, second]) = &mut known.named_by
-                {
-                    *second = source;
-                }
-            }
-            Err(index) if index < MAX_CANDIDATES && !self.is_crowded(address) => {
-                let named_by = source.map(|source| [source; 2]);
-                let state = State::Untried;
-                self.candidates.insert(index, Candidate { distance, id, address, rtt, named_by, state });
-                self.forget_farthest();
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Whether the host is in the search as often as it may be.
-    fn is_crowded(&self, address: SocketAddr) -> bool {
-        let same = |candidate: &&Candidate| candidate.address.ip() == address.ip();
-        is_public(address.ip()) && self.candidates.iter().filter(same).count() >= MAX_PER_HOST
-            || self.candidates.iter().any(|candidate| candidate.address == address)
-    }
-
-    /// Nodes that were asked stay, so that their answers are known as such.
-    fn forget_farthest(&mut self) {
-        if self.candidates.len() > MAX_CANDIDATES {
-            let is_idle = |candidate: &Candidate| matches!(candidate.state, State::Untried | State::Failed);
-            if let Some(index) = self.candidates.iter().rposition(is_idle) {
-                self.candidates.remove(index);
-            }
-        }
-    }
-}
-
-impl Candidate {
-    fn has_answered(&self) -> bool {
-        matches!(self.state, State::Answered { .. })
+        self.given_up.append(&mut self.candidates.settle(now));
     }
 }
 
@@ -417,28 +283,6 @@ pub(super) enum Standing {
 pub(super) fn lateness(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
     let lateness = rtt.map_or(typical.late_after(), |rtt| rtt.late_after().max(typical.smoothed()));
     lateness.clamp(SHORTEST_LATENESS, LONGEST_LATENESS)
-}
-
-/// A node out in the world must not make us send anything into our own network, nor anyone to where no node can be.
-fn may_name(from: IpAddr, named: SocketAddr) -> bool {
-    let ip = named.ip();
-    !ip.is_unspecified() && !ip.is_multicast() && (is_public(ip) || !is_public(from))
-}
-
-/// Whether the address is one of the Internet's, as opposed to this machine's or a local network's.
-pub(super) fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let shared = matches!(ip.octets(), [100, 64..=127, ..]);
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified())
-                && !(shared || ip.is_broadcast() || ip.is_multicast())
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
-                && !(ip.is_unique_local() || ip.is_unicast_link_local())
-                && ip.to_ipv4_mapped().is_none()
-        }
-    }
 }
 
 /// A distance as a share of the key space. 64 bits are enough to tell any two nodes apart.
