@@ -2,23 +2,18 @@
 
 use std::{
     env,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::Path,
     process::{Command, Stdio},
 };
 
 use crate::{network_process::NetworkProcess, programs};
 
-const NODES: usize = 12;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/interop/libtorrent_network.py");
 
-/// Starts a network of its own on 127.0.0.1. `None`: there is no libtorrent, and that is to be accepted.
-pub(crate) fn start() -> Option<NetworkProcess> {
-    start_on(Ipv4Addr::LOCALHOST.into(), NODES, &[])
-}
-
-/// Starts `nodes` nodes on `address` that know `others` too, `HOST:PORT`. `None` as above.
-pub(crate) fn start_on(address: IpAddr, nodes: usize, others: &[String]) -> Option<NetworkProcess> {
+/// Starts `nodes` nodes on `address` that know `others` too, `HOST:PORT`. `None`: there is no libtorrent, and that is to be
+/// accepted.
+pub(crate) fn start(address: IpAddr, nodes: usize, others: &[String]) -> Option<NetworkProcess> {
     let has_libtorrent = |python: &Path| {
         let mut import = Command::new(python);
         import.args(["-c", "import libtorrent"]).stdout(Stdio::null()).stderr(Stdio::null());
