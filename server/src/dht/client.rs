@@ -21,6 +21,7 @@ use super::{
     engine::Command,
     krpc::Id,
     task::{self, Sockets},
+    values::CONFIRMATIONS,
 };
 use crate::{
     config,
@@ -55,6 +56,9 @@ pub struct DhtSettings {
     pub max_datagrams_per_second: u32,
     /// Get to know nodes in the whole key space: a few hundred datagrams, which make every later search shorter.
     pub explore: bool,
+    /// Nodes that hold a key and are heard before its first packet is handed out, if they answer in time: the quickest
+    /// may hold an old one. 1 waits for nobody.
+    pub confirmations: u32,
     /// Pause after the first failure to join. It doubles with each, up to a minute.
     pub first_retry: Duration,
 }
@@ -69,6 +73,7 @@ impl Default for DhtSettings {
             nodes_path: None,
             max_datagrams_per_second: config.max_datagrams_per_second,
             explore: true,
+            confirmations: CONFIRMATIONS,
             first_retry: Duration::from_secs(1),
         }
     }

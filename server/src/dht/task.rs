@@ -47,10 +47,6 @@ impl Sockets {
             }))),
         }
     }
-
-    fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().flatten().map(Socket::local_address).collect()
-    }
 }
 
 /// Runs until `leave` is cancelled.
@@ -61,11 +57,8 @@ pub(super) async fn run(
     known: watch::Sender<usize>,
     leave: CancellationToken,
 ) {
-    let addresses = Sockets::addresses(&Sockets(Default::default()));
-    let _ = addresses;
     let addresses: Vec<_> = sockets.iter().flatten().map(Socket::local_address).collect();
-    let budget = settings.max_datagrams_per_second;
-    let mut engine = Engine::new(addresses, budget, settings.explore, known, Instant::now());
+    let mut engine = Engine::new(addresses, &settings, known, Instant::now());
     loop {
         let [v4, v6] = &sockets;
         tokio::select! {

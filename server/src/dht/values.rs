@@ -16,7 +16,7 @@ const MAX_CHECKS: u32 = 32;
 
 /// So many nodes that hold the key are heard before an answer, if they speak up in time. When three in ten hold an
 /// older packet, all of three do in fewer than three of a hundred searches.
-const CONFIRMATIONS: u32 = 3;
+pub(super) const CONFIRMATIONS: u32 = 3;
 
 /// The wait for them, as a share of the time it took to find the first, and at most.
 const PATIENCE: f64 = 1.0;
@@ -32,6 +32,8 @@ pub(super) struct Values {
     started: Instant,
     first: Option<Instant>,
     holders: u32,
+    /// Holders to hear before the first packet is sent.
+    wanted: u32,
     checks: u32,
 }
 
@@ -49,9 +51,14 @@ pub(super) enum Verdict {
 }
 
 impl Values {
-    pub(super) fn new(key: PublicKey, found: mpsc::UnboundedSender<SignedPacket>, now: Instant) -> Self {
+    pub(super) fn new(
+        key: PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+        wanted: u32,
+        now: Instant,
+    ) -> Self {
         let (newest, first) = (None, None);
-        Self { key, found, newest, released: None, started: now, first, holders: 0, checks: 0 }
+        Self { wanted, key, found, newest, released: None, started: now, first, holders: 0, checks: 0 }
     }
 
     /// A node has shown its value. The cheap tests come first: a signature costs 40 µs.
@@ -101,7 +108,7 @@ impl Values {
 
     /// Nodes that have yet to be heard before an answer.
     pub(super) fn missing(&self) -> u32 {
-        CONFIRMATIONS.saturating_sub(self.holders)
+        self.wanted.saturating_sub(self.holders)
     }
 
     /// Whether the first packet has been sent.
@@ -160,7 +167,7 @@ mod tests {
             let (sender, found) = mpsc::unbounded_channel();
             let start = Instant::now();
             let key = Keypair::from_secret_key(&SEED).public_key();
-            Self { values: Values::new(key, sender, start), found, start }
+            Self { values: Values::new(key, sender, CONFIRMATIONS, start), found, start }
         }
 
         fn at(&self, milliseconds: u64) -> Instant {

@@ -27,7 +27,7 @@ use search::{Goal, Next, Outcome, Prepared, Publication, Search};
 use store::Store;
 
 use super::{
-    DhtInfo, Evidence, NetworkError, PutError,
+    DhtInfo, DhtSettings, Evidence, NetworkError, PutError,
     krpc::{Body, Id, Message},
     socket::Outbox,
     values::Values,
@@ -84,6 +84,7 @@ pub(super) struct Engine {
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     prepared: LruCache<PublicKey, (Instant, Prepared)>,
     maintenance: Maintenance,
+    confirmations: u32,
     addresses: Vec<SocketAddr>,
     /// Nodes known, for those who wait for the first.
     known: watch::Sender<usize>,
@@ -103,12 +104,10 @@ enum Task {
 }
 
 impl Engine {
-    /// `addresses`: where the sockets are bound, one for each family there is. `explore`: get to know the whole key
-    /// space, which pays for who stays.
+    /// `addresses`: where the sockets are bound, one for each family there is.
     pub(super) fn new(
         addresses: Vec<SocketAddr>,
-        datagrams_per_second: u32,
-        explore: bool,
+        settings: &DhtSettings,
         known: watch::Sender<usize>,
         now: Instant,
     ) -> Self {
@@ -119,12 +118,13 @@ impl Engine {
             }
         }
         Self {
-            families: Families::new(members, datagrams_per_second, now),
+            families: Families::new(members, settings.max_datagrams_per_second, now),
             tasks: HashMap::new(),
             next_task: 0,
             timers: BinaryHeap::new(),
             prepared: LruCache::new(MAX_PREPARED),
-            maintenance: Maintenance::new(explore, now),
+            maintenance: Maintenance::new(settings.explore, now),
+            confirmations: settings.confirmations,
             addresses,
             known,
         }
@@ -151,7 +151,7 @@ impl Engine {
                     return;
                 }
                 let target = target(&key);
-                let values = Values::new(key, found, now);
+                let values = Values::new(key, found, self.confirmations, now);
                 let goal = Goal::Find { values, done, keep_tokens: for_publication };
                 self.search(target, goal, now);
             }
@@ -278,7 +278,7 @@ impl Engine {
         let target = target(packet.key());
         let prepared = self.prepared.pop(packet.key());
         let (unheard, _) = mpsc::unbounded_channel();
-        let values = Values::new(packet.key().clone(), unheard, now);
+        let values = Values::new(packet.key().clone(), unheard, self.confirmations, now);
         let publication = Publication { packet, cas, progress, done, values };
         match prepared.filter(|(at, _)| now.saturating_duration_since(*at) < PREPARED_LIFETIME) {
             Some((_, prepared)) => self.store(publication, prepared, now),
