@@ -1,8 +1,8 @@
 //! The client of the DHT against networks of other implementations: libtorrent, bittorrent-dht, mainline, and a mix of
 //! the three. What is stored through one client has to be found by the other.
 //!
-//! Needs Python 3 with the `libtorrent` module (`$PYTHON`, or `python3`), and Node.js with bittorrent-dht in NODE_PATH or
-//! where CONTRIBUTING.md installs it. Without them the tests say so and pass, unless `CI=true`.
+//! Needs Python 3 with the `libtorrent` module (`$PYTHON`, or `python3`), and Node.js with bittorrent-dht in NODE_PATH
+//! or where CONTRIBUTING.md installs it. Without them the tests say so and pass, unless `CI=true`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

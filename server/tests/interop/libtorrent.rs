@@ -11,8 +11,8 @@ use crate::{network_process::NetworkProcess, programs};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/interop/libtorrent_network.py");
 
-/// Starts `nodes` nodes on `address` that know `others` too, `HOST:PORT`. `None`: there is no libtorrent, and that is to be
-/// accepted.
+/// Starts `nodes` nodes on `address` that know `others` too, `HOST:PORT`. `None`: there is no libtorrent, and that is
+/// to be accepted.
 pub(crate) fn start(address: IpAddr, nodes: usize, others: &[String]) -> Option<NetworkProcess> {
     let has_libtorrent = |python: &Path| {
         let mut import = Command::new(python);
