@@ -70,8 +70,8 @@ pub(crate) fn ask(server: SocketAddr, zones: &[Zone], window: usize, mut each: i
             continue;
         };
         let message = Message::from_vec(&buffer[..size]).unwrap();
-        if let Some(sent) = waiting.remove(&message.id()) {
-            let index = usize::from(message.id());
+        if let Some(sent) = waiting.remove(&message.metadata.id) {
+            let index = usize::from(message.metadata.id);
             assert_eq!(message.queries[0].name(), &zones[index].name, "the answer to another question");
             replies[index] = Reply { said: said(&message), latency: sent.elapsed() };
             each(index);

@@ -72,7 +72,7 @@ impl Config {
 
     /// One line for each option that is set to something that this version does not do.
     pub fn unserved(&self) -> Vec<String> {
-        let Self { doh, dot, relay, metrics, cache, dht, .. } = self;
+        let Self { doh, dot, relay, cache, dht, .. } = self;
         let unset = Self::default();
         let https = "DNS over HTTPS is not served by this version";
         let tls = "DNS over TLS is not served by this version";
@@ -99,7 +99,6 @@ impl Config {
             ("dot.cert_path", dot.cert_path != unset.dot.cert_path, tls),
             ("dot.key_path", dot.key_path != unset.dot.key_path, tls),
             ("relay.enabled", relay.enabled, "this version is not a relay"),
-            ("metrics.listen", !metrics.listen.is_empty(), "metrics are not served by this version"),
         ]
         .into_iter()
         .filter(|(_, set, _)| *set)

@@ -310,8 +310,8 @@ impl Default for RateLimit {
         Self {
             requests_per_minute: 60_000,
             burst_size: 10_000,
-            dht_requests_per_minute: 3_000,
-            dht_burst_size: 1_000,
+            dht_requests_per_minute: 6_000,
+            dht_burst_size: 3_000,
         }
     }
 }

@@ -164,7 +164,6 @@ fn every_option_that_this_version_does_not_serve_is_named() {
         "dot.cert_path",
         "dot.key_path",
         "relay.enabled",
-        "metrics.listen",
     ];
     assert_eq!(named, BTreeSet::from(expected));
     assert_eq!(Config::default().unserved(), Vec::<String>::new());

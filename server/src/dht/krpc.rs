@@ -318,7 +318,7 @@ impl<'a> Refusal<'a> {
         }
         while !reader.leave()? {
             if reader.at_integer() {
-                refusal.code = reader.integer()?;
+                refusal.code = reader.optional_integer()?.unwrap_or_default();
             } else if let Some(text) = reader.optional_byte_string()? {
                 refusal.text = text;
             }
@@ -484,3 +484,6 @@ impl fmt::Debug for Refusal<'_> {
         write!(f, "{} {}", self.code, self.text.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) struct Subnet(u64);
 
 impl Subnet {
-    /// `None` for addresses that nobody on the internet can send from: loopback, private, shared and link-local ones.
+    /// `None` for addresses that nobody on the internet can send from: loopback, private and link-local ones.
     pub(super) fn of(ip: IpAddr) -> Option<Self> {
         match ip.to_canonical() {
             IpAddr::V4(ip) if is_local_v4(ip) => None,
@@ -24,9 +24,7 @@ impl Subnet {
 }
 
 fn is_local_v4(ip: Ipv4Addr) -> bool {
-    // RFC 6598: between a provider and its customers, and in overlay networks.
-    let is_shared = ip.to_bits() >> 22 == Ipv4Addr::new(100, 64, 0, 0).to_bits() >> 22;
-    ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared
+    ip.is_loopback() || ip.is_private() || ip.is_link_local()
 }
 
 fn is_local_v6(ip: Ipv6Addr) -> bool {
@@ -63,15 +61,13 @@ mod tests {
             "172.16.0.1",
             "192.168.1.1",
             "169.254.1.1",
-            "100.64.0.1",
-            "100.127.255.255",
             "::1",
             "fd00::1",
             "fe80::1",
             "::ffff:127.0.0.1",
         ];
         assert!(local.iter().all(|ip| subnet(ip).is_none()));
-        let public = ["100.63.255.255", "100.128.0.1", "172.32.0.1", "8.8.8.8", "2001:4860::1"];
+        let public = ["172.32.0.1", "8.8.8.8", "2001:4860::1"];
         assert!(public.iter().all(|ip| subnet(ip).is_some()));
     }
 }
