@@ -54,12 +54,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program that prints its address first of all.
-    pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
-        let output = child.stdout.take().unwrap();
-        let address = BufReader::new(output).lines().next().unwrap().unwrap().parse().unwrap();
-        Self { child, address, _directory: None }
+    /// A program that has started and serves at `address`.
+    pub(crate) fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
+        Self { child, address, _directory: directory }
     }
 
     /// Starts pkdns with this configuration.
@@ -81,7 +78,12 @@ impl Process {
         let address = (Ipv4Addr::LOCALHOST, port).into();
         // Nobody reads on: the server must not wait for that.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, _directory: Some(directory) }
+        Self::new(child, address, Some(directory))
+    }
+
+    /// What the kernel says of it in `/proc/<pid>/<file>`.
+    pub(crate) fn proc_file(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -90,7 +92,7 @@ impl Process {
 
     /// What all its threads have used so far.
     pub(crate) fn cpu_time(&self) -> CpuTime {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = self.proc_file("stat");
         // The second field is the program's name in parentheses; utime and stime are the fields 14 and 15.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let mut ticks = fields.split(' ').skip(11).map(|field| field.parse::<f64>().unwrap());

@@ -30,10 +30,10 @@ pub(crate) struct Found {
 }
 
 /// The server, joined to the simulated DHT, with quotas off.
-pub(crate) fn server(simulator: &Simulator) -> Process {
+pub(crate) fn server(simulator: &Simulator, more: &str) -> Process {
     let process = Process::pkdns(&format!(
         "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:9'\n[dht]\nbootstrap = {:?}\n\
-         [rate_limit]\nrequests_per_minute = 0\ndht_requests_per_minute = 0\n",
+         [rate_limit]\nrequests_per_minute = 0\ndht_requests_per_minute = 0\n{more}",
         simulator.bootstrap()
     ));
     std::thread::sleep(SETTLING);

@@ -1,6 +1,6 @@
 //! Keys that nobody asked for yet: how long they take, and whether any is lost, on a simulated DHT of 5000 nodes. Run
 //! it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the tables. Names of tables after `--`
-//! run these only.
+//! run these only; `soak` is run only by name.
 //!
 //! The server is a process of its own on one core; client and DHT share another. The `mainline` client does the same
 //! work in the same run. Nothing is asserted about time. Without `--bench`, as under `cargo test --all-targets`, the
@@ -17,6 +17,7 @@ mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod load;
+mod soak;
 mod tables;
 mod zones;
 
@@ -26,7 +27,7 @@ use std::env;
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) nodes: usize,
-    pub(crate) keys: u16,
+    pub(crate) keys: u32,
     pub(crate) at_once: usize,
 }
 
@@ -42,5 +43,9 @@ fn main() {
         if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
             table(scale);
         }
+    }
+    // Takes a quarter of an hour: only when it is asked for.
+    if wanted.iter().any(|wanted| *wanted == "soak") {
+        soak::soak(scale, if in_full { 1_000_000 } else { 2_000 });
     }
 }

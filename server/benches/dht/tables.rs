@@ -29,7 +29,7 @@ const NEW: u8 = 1;
 /// Keys that the server is asked before anything is measured.
 const WARM_UP: u8 = 100;
 
-const PUBLICATIONS: u16 = 20;
+const PUBLICATIONS: u32 = 20;
 
 fn world(scale: Scale) -> World {
     World {
@@ -62,7 +62,7 @@ impl Stage {
         for zone in zones.iter().chain(&warm_up) {
             simulator.store(&zone.packet(OLD));
         }
-        let server = on_core(server_core, client_core, || clients::server(&simulator));
+        let server = on_core(server_core, client_core, || clients::server(&simulator, ""));
         ask(server.address(), &warm_up, scale.at_once / 10, |_| ());
         std::thread::sleep(Duration::from_secs(4));
         simulator.take_messages_per_target();

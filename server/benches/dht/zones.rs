@@ -15,20 +15,20 @@ pub(crate) const NOBODY: u8 = 255;
 #[derive(Clone)]
 pub(crate) struct Zone {
     series: u8,
-    number: u16,
+    number: u32,
     pub(crate) keypair: Keypair,
     pub(crate) name: Name,
 }
 
 impl Zone {
-    pub(crate) fn series(series: u8, count: u16) -> Vec<Self> {
+    pub(crate) fn series(series: u8, count: u32) -> Vec<Self> {
         (0..count).map(|number| Self::new(series, number)).collect()
     }
 
-    fn new(series: u8, number: u16) -> Self {
+    pub(crate) fn new(series: u8, number: u32) -> Self {
         let mut secret = [7; 32];
         secret[0] = series;
-        secret[1..3].copy_from_slice(&number.to_be_bytes());
+        secret[1..5].copy_from_slice(&number.to_be_bytes());
         let keypair = Keypair::from_secret_key(&secret);
         let name = Name::from_ascii(format!("{}.", keypair.public_key().to_z32())).unwrap();
         Self { series, number, keypair, name }
@@ -36,7 +36,7 @@ impl Zone {
 
     /// The address in version `version` of the zone.
     pub(crate) fn address(&self, version: u8) -> Ipv4Addr {
-        let [high, low] = self.number.to_be_bytes();
+        let [.., high, low] = self.number.to_be_bytes();
         Ipv4Addr::new(10, self.series ^ (version << 7), high, low)
     }
 

@@ -2,9 +2,9 @@
 
 use std::{
     env,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -24,8 +24,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn echo() -> Self {
-        let process = Process::start(Command::new(env::current_exe().unwrap()).arg(ECHO_FLAG));
-        Self { process, replies: Replies::Echo }
+        let mut command = Command::new(env::current_exe().unwrap());
+        let mut child =
+            command.arg(ECHO_FLAG).stdout(Stdio::piped()).spawn().expect("the echo server starts");
+        let output = child.stdout.take().unwrap();
+        let address = BufReader::new(output).lines().next().unwrap().unwrap().parse().unwrap();
+        Self { process: Process::new(child, address, None), replies: Replies::Echo }
     }
 
     /// pkdns with quotas off and no DHT, listening on `listen`.
