@@ -14,8 +14,9 @@ use pkdns::{
     config::Config,
     dht::{Evidence, Network, NetworkError},
     server::Server,
-    signed_packet::{PublicKey, SignedPacket},
+    signed_packet::{Keypair, PublicKey, SignedPacket},
     testnet::{SampleUpstream, sample_keypair, sample_packet},
+    transport::udp,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,7 +34,7 @@ const FORMERR: u8 = 1;
 const NXDOMAIN: u8 = 3;
 const REFUSED: u8 = 5;
 
-/// Holds the sample packet.
+/// Holds the sample packet, and does not answer for the key of [`slow_keypair`].
 struct SampleNetwork;
 
 #[async_trait]
@@ -46,9 +47,15 @@ impl Network for SampleNetwork {
         let sample = sample_keypair();
         if *key == sample.public_key() {
             let _ = found.send(sample_packet(&sample, 1_700_000_000_000_000).unwrap());
+        } else if *key == slow_keypair().public_key() {
+            std::future::pending::<()>().await;
         }
         Ok(Evidence { queried: 20, responded: 20 })
     }
+}
+
+fn slow_keypair() -> Keypair {
+    Keypair::from_secret_key(&[9; 32])
 }
 
 /// A running server; stops when dropped.
@@ -91,6 +98,15 @@ impl Running {
         let (head, page) = reply.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         page.to_owned()
+    }
+
+    async fn wait_for(&self, series: &str, expected: u64) {
+        let reached = async {
+            while value(&self.page().await, series) != expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{series} does not reach {expected}"));
     }
 
     /// The code of the reply over UDP.
@@ -185,19 +201,24 @@ async fn what_quota_and_access_keep_away_is_counted() {
     let strict = Running::start(|config| config.rate_limit.burst_size = 1).await;
     let request = query(&sample_keypair().to_z32());
     assert_eq!(strict.udp(&request).await, Some(NOERROR));
-    // Nobody replies to this one: let the next, over TCP, show that it was read.
+    // There is no reply to this one.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     socket.send_to(&request, strict.address).await.unwrap();
     assert_eq!(strict.tcp(&request).await, REFUSED);
-    let counted = async {
-        let series = "pkdns_queries_unanswered_total{protocol=\"udp\",reason=\"quota\"}";
-        while value(&strict.page().await, series) != 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, counted).await.expect("the query over the quota is counted");
+    strict.wait_for("pkdns_queries_unanswered_total{protocol=\"udp\",reason=\"quota\"}", 1).await;
     let refused = "pkdns_queries_total{protocol=\"tcp\",rcode=\"REFUSED\"}";
     assert_eq!(value(&strict.page().await, refused), 1);
+}
+
+#[tokio::test]
+async fn queries_beyond_what_one_client_may_wait_for_are_counted() {
+    let server = Running::start(|_| ()).await;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let request = query(&slow_keypair().to_z32());
+    for _ in 0..udp::MAX_WAITING_PER_CLIENT + 10 {
+        socket.send_to(&request, server.address).await.unwrap();
+    }
+    server.wait_for("pkdns_queries_unanswered_total{protocol=\"udp\",reason=\"busy\"}", 10).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,11 @@ use crate::metrics::Metrics;
 /// Longest that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Time enough for none of the time limits to be what ends a connection.
+fn without_hurry() -> Limits {
+    Limits { head: PATIENCE * 10, connection: PATIENCE * 10, ..Limits::default() }
+}
+
 struct Listening {
     address: SocketAddr,
     metrics: Metrics,
@@ -33,8 +38,8 @@ impl Listening {
         listening
     }
 
-    async fn with_default_limits() -> Self {
-        Self::start(&["127.0.0.0/8"], Limits::default()).await
+    async fn without_hurry() -> Self {
+        Self::start(&["127.0.0.0/8"], without_hurry()).await
     }
 
     async fn connect(&self) -> TcpStream {
@@ -56,15 +61,14 @@ impl Listening {
 /// Reads until the server has closed the connection, whether or not it had something to say.
 async fn read_to_end(mut stream: TcpStream) -> String {
     let mut reply = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut reply)).await.expect("the connection is closed");
     // A reset is an end too.
-    let _ = read;
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut reply)).await.expect("the connection is closed");
     String::from_utf8(reply).unwrap()
 }
 
 #[tokio::test]
 async fn metrics_are_at_one_path_and_other_paths_name_it() {
-    let listening = Listening::with_default_limits().await;
+    let listening = Listening::without_hurry().await;
     listening.metrics.dht.lookups.found.inc_by(3);
     let page = listening.get("/metrics").await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
@@ -78,7 +82,7 @@ async fn metrics_are_at_one_path_and_other_paths_name_it() {
 
 #[tokio::test]
 async fn only_reading_is_allowed() {
-    let listening = Listening::with_default_limits().await;
+    let listening = Listening::without_hurry().await;
     let reply = listening.ask("POST /metrics HTTP/1.1\r\nHost: pkdns\r\nContent-Length: 0\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 405 "), "{reply}");
     let reply = listening.ask("HEAD /metrics HTTP/1.1\r\nHost: pkdns\r\n\r\n").await;
@@ -87,7 +91,7 @@ async fn only_reading_is_allowed() {
 
 #[tokio::test]
 async fn what_is_not_http_ends_the_connection_and_nothing_else() {
-    let listening = Listening::with_default_limits().await;
+    let listening = Listening::without_hurry().await;
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(2 * READ_BUFFER));
     for request in ["\u{0}\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", &long] {
         let reply = listening.ask(request).await;
@@ -121,7 +125,7 @@ async fn connections_are_bounded_and_places_come_back() {
 
 #[tokio::test]
 async fn whoever_sends_no_request_or_half_of_one_is_not_waited_for() {
-    let limits = Limits { head: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { head: Duration::from_millis(50), ..without_hurry() };
     let listening = Listening::start(&["127.0.0.0/8"], limits).await;
     for start in ["", "GET /metrics HTTP/1.1\r\nHost: pk"] {
         listening.ask(start).await;
@@ -130,7 +134,7 @@ async fn whoever_sends_no_request_or_half_of_one_is_not_waited_for() {
 
 #[tokio::test]
 async fn whoever_does_not_read_is_not_waited_for() {
-    let limits = Limits { connection: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits { connection: Duration::from_millis(100), ..without_hurry() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -166,7 +170,7 @@ async fn a_stop_answers_what_is_under_way_and_ends() {
             "answered\n"
         }
     });
-    serve(vec![listener], routes, access, Limits::default(), &stop, &tasks);
+    serve(vec![listener], routes, access, without_hurry(), &stop, &tasks);
     let _silent = TcpStream::connect(address).await.unwrap();
     let asking: JoinHandle<String> = tokio::spawn(async move {
         let mut stream = TcpStream::connect(address).await.unwrap();
