@@ -42,9 +42,10 @@ impl NetworkArguments {
             chosen => chosen.to_vec(),
         };
         let through = bootstrap.join(", ");
-        // One command asks for one key: a second node would only cost time.
-        let settings = DhtSettings { bootstrap, nodes: 1, ..DhtSettings::default() };
-        let dht = Dht::start(settings, system_resolver());
+        // One command asks for one key: knowing more of the network would come too late.
+        let settings = DhtSettings { bootstrap, explore: false, ..DhtSettings::default() };
+        let dht = Dht::start(settings, system_resolver())
+            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}")))?;
         let not_joined = format!(
             "the DHT could not be joined through {through}: check the network connection (UDP), or choose other \
              nodes with --bootstrap"

@@ -3,4 +3,5 @@
 
 pub mod classify;
 pub mod decode;
+pub mod krpc;
 pub mod zone;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use mainline::MutableItem;
+use mainline::{Id, MutableItem};
 pub use pkarr::{Keypair, PublicKey};
 use thiserror::Error;
 
@@ -101,6 +101,11 @@ impl SignedPacket {
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.0.timestamp, &self.0.dns) > (other.0.timestamp, &other.0.dns)
     }
+}
+
+/// Where the packet of `key` is stored in the DHT (BEP 44).
+pub fn target(key: &PublicKey) -> Id {
+    MutableItem::target_from_key(key.as_bytes(), None)
 }
 
 impl fmt::Debug for SignedPacket {

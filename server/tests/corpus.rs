@@ -9,6 +9,8 @@ use std::{fs, path::Path};
 pub mod classify;
 #[path = "../../fuzz/src/decode.rs"]
 pub mod decode;
+#[path = "../../fuzz/src/krpc.rs"]
+pub mod krpc;
 #[path = "../../fuzz/src/zone.rs"]
 pub mod zone;
 
@@ -28,6 +30,11 @@ fn packets_that_fuzzing_kept_become_zones_that_answer() {
 #[test]
 fn names_that_fuzzing_kept_are_classified() {
     replay("classify", classify::check);
+}
+
+#[test]
+fn datagrams_that_fuzzing_kept_are_read_and_written() {
+    replay("krpc", krpc::check);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use super::{Cache, Config, RateLimit};
@@ -75,7 +75,7 @@ impl Config {
 
     /// One line for each option that is set to something that this version does not do.
     pub fn unserved(&self) -> Vec<String> {
-        let Self { doh, dot, relay, metrics, cache, .. } = self;
+        let Self { doh, dot, relay, cache, .. } = self;
         let unset = Self::default();
         let https = "DNS over HTTPS is not served by this version";
         let tls = "DNS over TLS is not served by this version";
@@ -97,7 +97,6 @@ impl Config {
             ("dot.cert_path", dot.cert_path != unset.dot.cert_path, tls),
             ("dot.key_path", dot.key_path != unset.dot.key_path, tls),
             ("relay.enabled", relay.enabled, "this version is not a relay"),
-            ("metrics.listen", !metrics.listen.is_empty(), "metrics are not served by this version"),
         ]
         .into_iter()
         .filter(|(_, set, _)| *set)
@@ -139,6 +138,11 @@ impl Config {
             self.dht.enabled && self.dht.bootstrap.is_empty(),
             "dht.bootstrap",
             "is empty, so the DHT could never be joined; list nodes as HOST:PORT, or write enabled = false",
+        );
+        faults.add_if(
+            self.dht.enabled && self.dht.max_datagrams_per_second == 0,
+            "dht.max_datagrams_per_second",
+            "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
         );
         if self.dht.relays.len() > MAX_RELAYS {
             faults.add(
@@ -257,10 +261,16 @@ fn bootstrap_fault(node: &str) -> Option<String> {
             "\"{node}\" has no port; write HOST:PORT, such as \"router.bittorrent.com:6881\""
         ));
     };
-    if host.contains(':') {
-        return Some(format!("\"{node}\" is an IPv6 address; this version joins the DHT over IPv4 only"));
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if bracketed.is_none() && host.contains(':') {
+        return Some(format!("\"{node}\" is an IPv6 address without brackets; write [ADDRESS]:PORT"));
     }
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@[]".contains(c)) {
+    if bracketed.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) {
+        return Some(format!("\"{node}\" has no IPv6 address in its brackets; write [ADDRESS]:PORT"));
+    }
+    if bracketed.is_none()
+        && (host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@[]".contains(c)))
+    {
         return Some(format!("\"{node}\" has no host before the port; write HOST:PORT"));
     }
     match port.parse::<u16>() {

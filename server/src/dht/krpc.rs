@@ -88,6 +88,8 @@ pub enum Method<'a> {
 /// A value to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put<'a> {
+    /// SHA-1 of the key. BEP 44 does without, but mainline ignores a `put` that lacks it.
+    pub target: Option<Id>,
     /// From the response of the same node to a `get`.
     pub token: &'a [u8],
     /// The value. Unsigned ones are for others.
@@ -228,11 +230,14 @@ impl Query<'_> {
                 }
                 encoder.entry(b"target", target.as_bytes());
             }
-            Method::Put(Put { token, item, .. }) => {
+            Method::Put(Put { target, token, item, cas: _ }) => {
                 encoder.entry(b"k", item.key);
                 encoder.key(b"seq");
                 encoder.integer(item.seq);
                 encoder.entry(b"sig", item.signature);
+                if let Some(target) = target {
+                    encoder.entry(b"target", target.as_bytes());
+                }
                 encoder.entry(b"token", token);
                 encoder.entry(b"v", item.value);
             }
@@ -313,7 +318,7 @@ impl<'a> Refusal<'a> {
         }
         while !reader.leave()? {
             if reader.at_integer() {
-                refusal.code = reader.integer()?;
+                refusal.code = reader.optional_integer()?.unwrap_or_default();
             } else if let Some(text) = reader.optional_byte_string()? {
                 refusal.text = text;
             }
@@ -407,7 +412,7 @@ impl<'a> Fields<'a> {
             b"get_peers" => Method::GetPeers(self.info_hash.map(Id::from)?),
             b"get" => Method::Get { target: target?, newer_than: self.seq },
             b"put" => match self.item() {
-                Some(item) => Method::Put(Put { token: self.token?, item, cas: self.cas }),
+                Some(item) => Method::Put(Put { target, token: self.token?, item, cas: self.cas }),
                 None => Method::Unknown(method),
             },
             _ => Method::Unknown(method),
@@ -479,3 +484,6 @@ impl fmt::Debug for Refusal<'_> {
         write!(f, "{} {}", self.code, self.text.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,18 @@
 
 mod bootstrap;
 mod client;
+mod engine;
 pub mod krpc;
-mod node;
-mod nodes;
-pub(crate) mod receive_buffer;
+mod lookup;
+pub mod node_id;
+mod put;
 pub mod rtt;
-mod search;
+pub mod saved_nodes;
 pub mod socket;
+mod subnet;
 pub mod table;
+mod task;
+mod values;
 
 use async_trait::async_trait;
 use thiserror::Error;

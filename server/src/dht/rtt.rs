@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Least time between what is expected and what is late (G in RFC 6298): timers fire up to a millisecond late on either
+/// side, so an answer that always took the same time is not late at once.
+const GRANULARITY: Duration = Duration::from_millis(4);
+
 /// Smoothed round-trip time and its deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rtt {
@@ -18,8 +22,8 @@ impl Rtt {
     /// Takes a sample into account (RFC 6298 section 2.3).
     pub fn observe(&mut self, sample: Duration) {
         let error = self.smoothed.abs_diff(sample);
-        self.deviation = (self.deviation * 3 + error) / 4;
-        self.smoothed = (self.smoothed * 7 + sample) / 8;
+        self.deviation = self.deviation.saturating_mul(3).saturating_add(error) / 4;
+        self.smoothed = self.smoothed.saturating_mul(7).saturating_add(sample) / 8;
     }
 
     /// What is to be expected.
@@ -29,7 +33,7 @@ impl Rtt {
 
     /// After this long an answer has become unlikely.
     pub fn late_after(&self) -> Duration {
-        self.smoothed + self.deviation * 4
+        self.smoothed.saturating_add(self.deviation.saturating_mul(4).max(GRANULARITY))
     }
 }
 
@@ -47,5 +51,25 @@ mod tests {
         assert_eq!(steady.smoothed().as_millis(), 100);
         assert!(steady.late_after() < Duration::from_millis(105), "{steady:?}");
         assert!(unsteady.late_after() > Duration::from_millis(200), "{unsteady:?}");
+    }
+
+    #[test]
+    fn an_answer_that_is_as_fast_as_ever_is_not_late() {
+        let mut rtt = Rtt::first(Duration::ZERO);
+        for _ in 0..50 {
+            rtt.observe(Duration::ZERO);
+        }
+        assert_eq!(rtt.late_after(), GRANULARITY);
+    }
+
+    #[test]
+    fn no_sample_is_too_long_to_be_counted() {
+        let mut rtt = Rtt::first(Duration::MAX);
+        rtt.observe(Duration::MAX);
+        assert_eq!(rtt.late_after(), Duration::MAX);
+        for _ in 0..400 {
+            rtt.observe(Duration::from_millis(80));
+        }
+        assert!(rtt.late_after() < Duration::from_millis(90), "{rtt:?}");
     }
 }
