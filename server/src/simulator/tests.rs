@@ -96,7 +96,7 @@ pub(super) fn put_with(
     item: &StoredItem,
     cas: Option<i64>,
 ) -> i64 {
-    code(&ask(network, asked, Method::Put(Put { token, item: item.as_item(), cas })))
+    code(&ask(network, asked, Method::Put(Put { target: None, token, item: item.as_item(), cas })))
 }
 
 /// The addresses of all nodes of a role.

@@ -193,7 +193,8 @@ impl Family {
 
     /// What is known of a node that another one named.
     pub(super) fn standing(&self, id: &Id, address: SocketAddr, now: Instant) -> Standing {
-        if self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
+        // Some nodes name us in spite of BEP 43.
+        if *id == self.id || self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
             return Standing::Dead;
         }
         self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
