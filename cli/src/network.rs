@@ -7,6 +7,7 @@ use pkdns::{
     config::{self, RelayUrl},
     dht::{Dht, DhtSettings, HostResolver, NetworkError, split_host_port},
     forward::TlsClient,
+    metrics::RelayOutcomes,
     relay_client::Relays,
 };
 use tokio::{net::lookup_host, runtime, time::timeout};
@@ -52,7 +53,9 @@ impl NetworkArguments {
         );
         let relays = match self.relays.as_slice() {
             [] => Relays::default(),
-            urls => Relays::new(urls, &authorities()?.for_tls(), system_resolver()),
+            urls => {
+                Relays::new(urls, &authorities()?.for_tls(), system_resolver(), &RelayOutcomes::default())
+            }
         };
         let patience = if relays.is_empty() { JOIN_DEADLINE } else { JOIN_DEADLINE_BESIDE_RELAYS };
         Ok(Sources::new(dht, not_joined, patience, relays))

@@ -53,8 +53,12 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         let Holdings { dht, relays, newest } = network.sources()?.read(&name.key).await?;
         let packet = match (newest, &dht) {
             (Some(packet), _) => packet,
-            // A relay alone cannot say that there is none.
-            (None, Err(failure)) => return Err(failure.clone()),
+            (None, Err(_)) => {
+                return Err(Failure::Unreachable(format!(
+                    "no relay holds a packet of {}, but whether there is one, only the DHT can say",
+                    name.key
+                )));
+            }
             (None, Ok((_, evidence))) => return Err(absent(name, *evidence)),
         };
         let now = now();

@@ -228,7 +228,7 @@ fn start_dht(
     if config.dht.relays.is_empty() {
         return Ok(dht);
     }
-    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host);
+    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
     Ok(Arc::new(DhtAndRelays::new(dht, relays)))
 }
 

@@ -43,7 +43,7 @@ pub struct Config {
     /// Resolvers for every name that is not a key, tried in order.
     #[serde(deserialize_with = "upstream::list")]
     pub fallback_dns: Vec<UpstreamAddress>,
-    /// Certificates of more authorities that encrypted resolvers may be certified by, PEM.
+    /// Certificates of more authorities that encrypted resolvers and relays may be certified by, PEM.
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
     pub verbose: bool,

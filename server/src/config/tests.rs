@@ -186,6 +186,15 @@ fn an_encrypted_upstream_without_an_address_is_an_error_with_its_line() {
 }
 
 #[test]
+fn what_is_not_a_relay_is_an_error_with_its_line() {
+    let message = mistake("[dht]\nrelays = ['https://relay.example', 'https://me@relay.example']");
+    assert!(message.starts_with("pkdns.toml:2: dht.relays: `https://me@relay.example`: "), "{message}");
+    let many = (0..9).map(|n| format!("'https://{n}.example'")).collect::<Vec<_>>().join(", ");
+    let message = mistake(&format!("[dht]\nrelays = [{many}]"));
+    assert!(message.starts_with("pkdns.toml:2: dht.relays: names more than 8"), "{message}");
+}
+
+#[test]
 fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_option() {
     for (text, expected) in [
         ("\n\nverbos = true", "pkdns.toml:3: there is no option `verbos`; did you mean `verbose`?"),

@@ -15,12 +15,13 @@ use crate::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
 const MAX_CHECKS: u32 = 32;
 
 /// So many nodes that hold the key are heard before an answer, if they speak up in time. When three in ten hold an
-/// older packet, all of three do in fewer than three of a hundred searches.
+/// older packet, all of three do in fewer than three of a hundred searches. Two that differ are enough: the newer of
+/// two versions is hardly ever the older of three.
 pub(super) const CONFIRMATIONS: u32 = 3;
 
-/// The wait for them, as a share of the time it took to find the first, and at most.
-const PATIENCE: f64 = 1.0;
-const LONGEST_PATIENCE: Duration = Duration::from_millis(250);
+/// The wait for them, in times what it took to find the first, and at most.
+const PATIENCE: f64 = 2.0;
+const LONGEST_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The values that nodes have shown.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Values {
     /// Holders to hear before the first packet is sent.
     wanted: u32,
     checks: u32,
+    /// Whether nodes have shown different versions.
+    differ: bool,
     was_stale: bool,
 }
 
@@ -95,6 +98,7 @@ impl Values {
         self.checks += 1;
         match SignedPacket::verify(self.key.clone(), timestamp, *item.signature, item.value) {
             Ok(packet) => {
+                self.differ |= self.newest.is_some();
                 self.newest = Some(packet.clone());
                 self.first.get_or_insert(now);
                 self.confirm();
@@ -123,7 +127,7 @@ impl Values {
 
     /// Nodes that have yet to be heard before an answer.
     pub(super) fn missing(&self) -> u32 {
-        self.wanted.saturating_sub(self.holders)
+        if self.differ { 0 } else { self.wanted.saturating_sub(self.holders) }
     }
 
     /// Whether the first packet has been sent.

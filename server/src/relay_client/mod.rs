@@ -17,6 +17,7 @@ use std::{
 };
 
 use http::StatusCode;
+use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -30,6 +31,7 @@ pub use network::DhtAndRelays;
 use crate::{
     config::RelayUrl,
     dht::HostResolver,
+    metrics::RelayOutcomes,
     signed_packet::{InvalidPacket, PublicKey, SignedPacket},
 };
 use connector::Connector;
@@ -59,6 +61,7 @@ struct Inner {
     client: Client,
     under_way: Semaphore,
     health: Mutex<Health>,
+    outcomes: RelayOutcomes,
 }
 
 /// Why a relay gave no packet, or did not store one. None of these says anything about the key, but for
@@ -113,13 +116,18 @@ impl RelayError {
 
 impl Relays {
     /// The relays at `urls`, each once, certified by whom `tls` trusts. Their names are looked up by `resolve_host` and
-    /// nothing else. Does not touch the network.
-    pub fn new(urls: &[RelayUrl], tls: &ClientConfig, resolve_host: HostResolver) -> Self {
+    /// nothing else; requests are counted in `outcomes`. Does not touch the network.
+    pub fn new(
+        urls: &[RelayUrl],
+        tls: &ClientConfig,
+        resolve_host: HostResolver,
+        outcomes: &RelayOutcomes,
+    ) -> Self {
         let connector = Connector::new(tls.clone(), resolve_host);
         let mut relays: Vec<Relay> = Vec::new();
         for url in urls {
             if relays.iter().all(|relay| relay.url() != url) {
-                relays.push(Relay::new(url.clone(), connector.clone()));
+                relays.push(Relay::new(url.clone(), connector.clone(), outcomes.clone()));
             }
         }
         Self(relays.into())
@@ -142,12 +150,13 @@ impl Relays {
 }
 
 impl Relay {
-    fn new(url: RelayUrl, connector: Connector) -> Self {
+    fn new(url: RelayUrl, connector: Connector, outcomes: RelayOutcomes) -> Self {
         Self(Arc::new(Inner {
             url,
             client: Client::new(connector, MAX_UNDER_WAY),
             under_way: Semaphore::new(MAX_UNDER_WAY),
             health: Mutex::new(Health::default()),
+            outcomes,
         }))
     }
 
@@ -159,27 +168,32 @@ impl Relay {
     /// The packet of `key` that the relay gives, verified. `None` if it says that there is none, which is only its word.
     /// Ends within 3 s.
     pub async fn get(&self, key: &PublicKey) -> Result<Option<SignedPacket>, RelayError> {
-        self.attempt("GET", GET_DEADLINE, self.0.client.get(&self.0.url, key)).await
+        let outcomes = &self.0.outcomes;
+        let outcome = |found: &Option<_>| if found.is_some() { &outcomes.found } else { &outcomes.absent };
+        self.attempt("GET", GET_DEADLINE, self.0.client.get(&self.0.url, key), outcome).await
     }
 
     /// Stores `packet`. Returns on how many DHT nodes the relay stored it, which is 1 where it does not say. Ends within
     /// 10 s.
     pub async fn put(&self, packet: &SignedPacket) -> Result<u32, RelayError> {
-        self.attempt("PUT", PUT_DEADLINE, self.0.client.put(&self.0.url, packet)).await
+        let outcome = |_: &_| &self.0.outcomes.stored;
+        self.attempt("PUT", PUT_DEADLINE, self.0.client.put(&self.0.url, packet), outcome).await
     }
 
-    async fn attempt<T>(
-        &self,
+    /// `outcome` says where an answer counts.
+    async fn attempt<'a, T>(
+        &'a self,
         method: &'static str,
         limit: Duration,
         request: impl Future<Output = Result<T, RelayError>>,
+        outcome: impl FnOnce(&T) -> &'a Counter,
     ) -> Result<T, RelayError> {
         let started = Instant::now();
         let result = match self.admit(started) {
             Ok(_permit) => timeout(limit, request).await.unwrap_or(Err(RelayError::TimedOut)),
             Err(error) => Err(error),
         };
-        self.conclude(method, started, result.as_ref().err());
+        self.conclude(method, started, result.as_ref().map(outcome));
         result
     }
 
@@ -191,31 +205,39 @@ impl Relay {
     }
 
     /// Every request ends here, also one that was not sent; but for one that nobody waits for any more.
-    fn conclude(&self, method: &'static str, started: Instant, error: Option<&RelayError>) {
-        let now = Instant::now();
-        let url = self.url();
-        match error {
-            None | Some(RelayError::Busy | RelayError::Paused) => {}
-            Some(error) => debug!("{method} at relay {url}: {error}"),
-        }
-        match error {
-            Some(RelayError::Busy | RelayError::Paused) => {}
-            Some(error) if error.is_failure() => {
-                let pause = self.health().failed(started, now);
-                match pause {
-                    Some(pause) if pause.is_first => {
-                        warn!("relay {url} fails, so that it is not asked for a while: {error}");
-                    }
-                    Some(pause) => debug!("relay {url} is not asked for {:?}: {error}", pause.length),
-                    None => {}
-                }
+    fn conclude(&self, method: &'static str, started: Instant, outcome: Result<&Counter, &RelayError>) {
+        let (url, outcomes) = (self.url(), &self.0.outcomes);
+        let error = match outcome {
+            Err(RelayError::Busy | RelayError::Paused) => {
+                outcomes.skipped.inc();
+                return;
             }
-            // Whatever it says, it answers.
-            _ => {
+            Err(error) if error.is_failure() => {
+                outcomes.failed.inc();
+                error
+            }
+            answered => {
+                match answered {
+                    Ok(counter) => counter.inc(),
+                    Err(_) => outcomes.refused.inc(),
+                };
+                if let Err(error) = answered {
+                    debug!("{method} at relay {url}: {error}");
+                }
+                // Whatever it says, it answers.
                 if self.health().succeeded() {
                     info!("relay {url} answers again");
                 }
+                return;
             }
+        };
+        let pause = self.health().failed(started, Instant::now());
+        match pause {
+            Some(pause) if pause.is_first => {
+                warn!("relay {url} fails, so that it is not asked for a while: {error}");
+            }
+            Some(pause) => debug!("relay {url} is not asked for {:?}: {error}", pause.length),
+            None => debug!("{method} at relay {url}: {error}"),
         }
     }
 

@@ -1,7 +1,6 @@
 //! One relay, and what it says.
 
 use std::{
-    io,
     net::{IpAddr, Ipv4Addr},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -44,7 +43,7 @@ pub(super) fn no_names() -> HostResolver {
 /// Those at `urls`, asked without looking up a name.
 pub(super) fn relays(urls: &[String]) -> Relays {
     let urls: Vec<RelayUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
-    Relays::new(&urls, &tls(RootCertStore::empty()), no_names())
+    Relays::new(&urls, &tls(RootCertStore::empty()), no_names(), &RelayOutcomes::default())
 }
 
 fn relay(url: &str) -> Relay {
@@ -209,7 +208,8 @@ async fn a_broken_answer_is_an_error() {
         "HTTP/1.1 2000 OK\r\n\r\n".to_owned(),
         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort".to_owned(),
         "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_owned(),
-        format!("HTTP/1.1 200 OK\r\n{}", "a: b\r\n".repeat(9000)),
+        format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "a: b\r\n".repeat(1000)),
+        format!("HTTP/1.1 200 OK\r\na: {}\r\ncontent-length: 0\r\n\r\n", "b".repeat(40_000)),
         String::new(),
     ] {
         let answer = get({
@@ -306,7 +306,7 @@ async fn a_name_is_looked_up_by_the_resolver_given_and_an_address_by_none() {
     };
     let named = |host: &str, resolver| {
         let url = format!("http://{host}:{}", server.address.port()).parse().unwrap();
-        Relays::new(&[url], &tls(RootCertStore::empty()), resolver).0[0].clone()
+        Relays::new(&[url], &tls(RootCertStore::empty()), resolver, &RelayOutcomes::default()).0[0].clone()
     };
     let key = packet(1).key().clone();
     // The first address leads nowhere: nothing listens there.
@@ -330,15 +330,12 @@ async fn an_encrypted_relay_has_to_be_certified() {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let accept = move |tcp: TcpStream| {
-        let accepting = acceptor.accept(tcp);
-        async move { io::Result::Ok(accepting.await?) }
-    };
+    let accept = move |tcp: TcpStream| acceptor.accept(tcp);
     let server = ScriptedRelay::start_over(accept, |_| Reply::answer(200, &[], &body(&packet(2)))).await;
     let loopback: HostResolver = Arc::new(|_| Box::pin(async { vec![Ipv4Addr::LOCALHOST.into()] }));
     let ask = async |host: &str, roots| {
         let url = format!("https://{host}:{}/pkarr", server.address.port()).parse().unwrap();
-        let relays = Relays::new(&[url], &tls(roots), loopback.clone());
+        let relays = Relays::new(&[url], &tls(roots), loopback.clone(), &RelayOutcomes::default());
         relays.0[0].get(packet(1).key()).await
     };
     let mut roots = RootCertStore::empty();
@@ -351,6 +348,32 @@ async fn an_encrypted_relay_has_to_be_certified() {
         assert!(cause.contains("certificate"), "{cause}");
     }
     assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
+async fn every_request_is_counted_by_its_outcome() {
+    let requests = AtomicUsize::new(0);
+    let server = ScriptedRelay::start(move |_| match requests.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::answer(200, &[], &body(&packet(1))),
+        1 => Reply::status(404),
+        2 => Reply::status(400),
+        _ => Reply::status(500),
+    });
+    let (server, outcomes) = (server.await, RelayOutcomes::default());
+    let url = server.url().parse().unwrap();
+    let relays = Relays::new(&[url], &tls(RootCertStore::empty()), no_names(), &outcomes);
+    for _ in 0..7 {
+        let _ = relays.0[0].get(packet(1).key()).await;
+    }
+    let RelayOutcomes { found, absent, stored, refused, failed, skipped, .. } = &outcomes;
+    let counts = [found, absent, stored, refused, failed, skipped].map(|counter| counter.get());
+    assert_eq!(counts, [1, 1, 0, 1, 3, 1]);
+
+    let server = ScriptedRelay::start(|_| Reply::status(204)).await;
+    let url = server.url().parse().unwrap();
+    let relays = Relays::new(&[url], &tls(RootCertStore::empty()), no_names(), &outcomes);
+    assert_eq!(relays.0[0].put(&packet(1)).await, Ok(1));
+    assert_eq!(outcomes.stored.get(), 1);
 }
 
 #[test]
