@@ -33,9 +33,10 @@ impl NetworkArguments {
             chosen => chosen.to_vec(),
         };
         let through = bootstrap.join(", ");
-        // One command asks for one key: a second node would only cost time.
-        let settings = DhtSettings { bootstrap, nodes: 1, ..DhtSettings::default() };
-        let dht = Dht::start(settings, system_resolver());
+        // One command asks for one key: knowing more of the network would come too late.
+        let settings = DhtSettings { bootstrap, explore: false, ..DhtSettings::default() };
+        let dht = Dht::start(settings, system_resolver())
+            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}")))?;
         match dht.ready(JOIN_DEADLINE).await {
             Ok(()) => Ok(dht),
             Err(_) => Err(Failure::Unreachable(format!(

@@ -273,8 +273,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_published_after_the_reading_is_not_replaced() {
         let network = LocalNetwork::start(5).await.unwrap();
-        let settings = DhtSettings { bootstrap: network.bootstrap(), nodes: 1, ..DhtSettings::default() };
-        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
+        let settings = DhtSettings::on_loopback(network.bootstrap());
+        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
         dht.ready(Duration::from_secs(10)).await.unwrap();
         let [read, meanwhile, ours, late] = [(1, "a"), (2, "b"), (3, "c"), (2, "a")]
             .map(|(time, text)| packet(time, &format!("@ TXT {text}")));

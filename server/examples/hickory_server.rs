@@ -71,14 +71,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn join(network: &LocalNetwork) -> Result<Dht, Box<dyn Error>> {
-    let settings = DhtSettings {
-        bootstrap: network.bootstrap(),
-        request_timeout: Duration::from_millis(300),
-        bind: Ipv4Addr::LOCALHOST,
-        ..DhtSettings::default()
-    };
+    let settings = DhtSettings::on_loopback(network.bootstrap());
     // The nodes are given by address, so that there is nothing to resolve.
-    let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
+    let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })))?;
     dht.ready(Duration::from_secs(10)).await?;
     Ok(dht)
 }

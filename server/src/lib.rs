@@ -13,6 +13,7 @@ pub mod resolver;
 pub mod server;
 pub mod service;
 pub mod signed_packet;
+pub mod simulator;
 pub mod single_flight;
 pub mod telemetry;
 pub mod testnet;

@@ -14,9 +14,6 @@ use tracing::info;
 /// Nodes of the DHT: as many as hold a packet in the real one.
 const NODES: usize = 20;
 
-/// Nodes on loopback answer at once or are not there.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
-
 /// What `--testnet` keeps running beside the server.
 pub(crate) struct Rehearsal {
     network: LocalNetwork,
@@ -40,14 +37,9 @@ impl Rehearsal {
 
     /// Publishes the sample zone, and returns on how many nodes.
     pub(crate) async fn publish(&self) -> Result<u32, Box<dyn Error>> {
-        let settings = DhtSettings {
-            bootstrap: self.network.bootstrap(),
-            request_timeout: REQUEST_TIMEOUT,
-            bind: std::net::Ipv4Addr::LOCALHOST,
-            ..DhtSettings::default()
-        };
+        let settings = DhtSettings::on_loopback(self.network.bootstrap());
         // The nodes are given by address, so that there is nothing to resolve.
-        let dht = Dht::start(settings, std::sync::Arc::new(|_| Box::pin(async { Vec::new() })));
+        let dht = Dht::start(settings, std::sync::Arc::new(|_| Box::pin(async { Vec::new() })))?;
         dht.ready(Duration::from_secs(10)).await?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let timestamp = u64::try_from(now.as_micros())?;

@@ -1,6 +1,6 @@
 //! Puts the parts together: binds, serves and stops.
 
-use std::{net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -47,6 +47,9 @@ pub enum StartError {
          name another resolver in fallback_dns or with --forward"
     )]
     ForwardsToItself(SocketAddr),
+    /// The DHT needs a socket.
+    #[error("cannot open a UDP socket for the DHT: {0}")]
+    Dht(io::Error),
     /// Encrypted upstreams could not be authenticated.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -58,7 +61,7 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let forwarder = start_forwarder(&config)?;
         let network: Arc<dyn Network> = match config.dht.enabled {
-            true => Arc::new(start_dht(&config, &forwarder)),
+            true => Arc::new(start_dht(&config, &forwarder)?),
             false => Arc::new(SwitchedOff),
         };
         Self::bind_with(config, forwarder, network)
@@ -152,14 +155,18 @@ fn start_forwarder(config: &Config) -> Result<Arc<Forwarder>, TlsError> {
 }
 
 /// Bootstrap names are resolved through our own upstreams: the system's resolver may well be this server.
-fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Dht {
+fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Dht, StartError> {
     let forwarder = forwarder.clone();
     let resolve_host: HostResolver = Arc::new(move |host| {
         let forwarder = forwarder.clone();
         Box::pin(async move { forwarder.lookup_host(&host).await })
     });
-    let settings = DhtSettings { bootstrap: config.dht.bootstrap.clone(), ..DhtSettings::default() };
-    Dht::start(settings, resolve_host)
+    let settings = DhtSettings {
+        bootstrap: config.dht.bootstrap.clone(),
+        max_datagrams_per_second: config.dht.max_datagrams_per_second,
+        ..DhtSettings::default()
+    };
+    Dht::start(settings, resolve_host).map_err(StartError::Dht)
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

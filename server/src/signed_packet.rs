@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use mainline::MutableItem;
+use mainline::{Id, MutableItem};
 pub use pkarr::{Keypair, PublicKey};
 use thiserror::Error;
 
@@ -92,10 +92,20 @@ impl SignedPacket {
         &self.0.dns
     }
 
+    /// The key's signature of timestamp and message.
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.0.signature
+    }
+
     /// Whether this packet replaces `other`: later timestamp, or at the same time the greater bytes, so that all agree.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.0.timestamp, &self.0.dns) > (other.0.timestamp, &other.0.dns)
     }
+}
+
+/// Where the packet of `key` is stored in the DHT (BEP 44).
+pub fn target(key: &PublicKey) -> Id {
+    MutableItem::target_from_key(key.as_bytes(), None)
 }
 
 impl fmt::Debug for SignedPacket {

@@ -14,7 +14,7 @@ mod libtorrent;
 #[path = "interop/programs.rs"]
 mod programs;
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use libtorrent::{Libtorrent, hex};
 use pkdns::{
@@ -28,14 +28,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A client that has joined.
 async fn client(network: &Libtorrent) -> Dht {
-    let settings = DhtSettings {
-        bootstrap: network.bootstrap(),
-        request_timeout: Duration::from_millis(500),
-        nodes: 2,
-        bind: Ipv4Addr::LOCALHOST,
-        ..DhtSettings::default()
-    };
-    let dht = Dht::start(settings, Arc::new(|host| panic!("asked for {host}")));
+    let settings = DhtSettings::on_loopback(network.bootstrap());
+    let dht = Dht::start(settings, Arc::new(|host| panic!("asked for {host}"))).unwrap();
     dht.ready(LIMIT).await.unwrap();
     dht
 }

@@ -45,9 +45,8 @@ impl World {
 
     /// Publishes an empty zone as another machine would.
     pub(crate) async fn publish_elsewhere(&self, keypair: &Keypair, timestamp: u64) {
-        let settings =
-            DhtSettings { bootstrap: self.network.bootstrap(), nodes: 1, ..DhtSettings::default() };
-        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
+        let settings = DhtSettings::on_loopback(self.network.bootstrap());
+        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
         dht.ready(Duration::from_secs(10)).await.unwrap();
         let empty = [0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let packet = SignedPacket::sign(keypair, timestamp, &empty).unwrap();

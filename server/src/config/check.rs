@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use super::{Cache, Config, RateLimit};
@@ -142,6 +142,11 @@ impl Config {
             "dht.bootstrap",
             "is empty, so the DHT could never be joined; list nodes as HOST:PORT, or write enabled = false",
         );
+        faults.add_if(
+            self.dht.enabled && self.dht.max_datagrams_per_second == 0,
+            "dht.max_datagrams_per_second",
+            "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
+        );
         for node in &self.dht.bootstrap {
             if let Some(advice) = bootstrap_fault(node) {
                 faults.add("dht.bootstrap", advice);
@@ -253,10 +258,16 @@ fn bootstrap_fault(node: &str) -> Option<String> {
             "\"{node}\" has no port; write HOST:PORT, such as \"router.bittorrent.com:6881\""
         ));
     };
-    if host.contains(':') {
-        return Some(format!("\"{node}\" is an IPv6 address; this version joins the DHT over IPv4 only"));
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if bracketed.is_none() && host.contains(':') {
+        return Some(format!("\"{node}\" is an IPv6 address without brackets; write [ADDRESS]:PORT"));
     }
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@[]".contains(c)) {
+    if bracketed.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) {
+        return Some(format!("\"{node}\" has no IPv6 address in its brackets; write [ADDRESS]:PORT"));
+    }
+    if bracketed.is_none()
+        && (host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/@[]".contains(c)))
+    {
         return Some(format!("\"{node}\" has no host before the port; write HOST:PORT"));
     }
     match port.parse::<u16>() {

@@ -90,6 +90,10 @@ pub struct Dht {
     pub relays: Vec<String>,
     /// Whether keys are looked up at all.
     pub enabled: bool,
+    /// Most datagrams sent to DHT nodes in a second, for all clients together.
+    pub max_datagrams_per_second: u32,
+    /// Where known nodes are kept, so that a restart finds the DHT without the bootstrap nodes.
+    pub nodes_path: Option<PathBuf>,
 }
 
 /// What is kept, and for how long.
@@ -277,7 +281,13 @@ impl Default for Dht {
             "dht.libtorrent.org:25401",
             "relay.pkarr.org:6881",
         ];
-        Self { bootstrap: bootstrap.map(String::from).into(), relays: Vec::new(), enabled: true }
+        Self {
+            bootstrap: bootstrap.map(String::from).into(),
+            relays: Vec::new(),
+            enabled: true,
+            max_datagrams_per_second: 50_000,
+            nodes_path: None,
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn everything_set() -> Config {
         [names]
         suffixes = ["pk.example.net", "lan"]
         [dht]
-        bootstrap = ["127.0.0.1:6881"]
+        bootstrap = ["127.0.0.1:6881", "[::1]:6881"]
         relays = ["relay.example"]
         enabled = false
         [cache]
@@ -275,7 +275,12 @@ fn values_that_contradict_each_other_are_errors_with_their_line() {
         ),
         ("[dht]\nbootstrap = [':6881']".into(), "dht.bootstrap: \":6881\" has no host"),
         ("[dht]\nbootstrap = ['n:0']".into(), "dht.bootstrap: \"n:0\": the port must be"),
-        ("[dht]\nbootstrap = ['[::1]:6881']".into(), "dht.bootstrap: \"[::1]:6881\" is an IPv6 address"),
+        (
+            "[dht]\nbootstrap = ['::1:6881']".into(),
+            "dht.bootstrap: \"::1:6881\" is an IPv6 address without brackets",
+        ),
+        ("[dht]\nbootstrap = ['[::g]:6881']".into(), "dht.bootstrap: \"[::g]:6881\" has no IPv6 address"),
+        ("[dht]\nmax_datagrams_per_second = 0".into(), "dht.max_datagrams_per_second: is 0"),
         ("[dht]\nbootstrap = []".into(), "dht.bootstrap: is empty"),
         ("[delegation]\nport = 0".into(), "pkdns.toml:2: delegation.port: must not be 0"),
         ("[access]\nallow = []".into(), "pkdns.toml:2: access.allow: is empty"),

@@ -1,20 +1,19 @@
 //! Joining the DHT and staying in it, for as long as anybody holds the [`Dht`](super::Dht).
 
 use std::{
-    net::{IpAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::future::{BoxFuture, join_all};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 use tracing::{debug, info, warn};
 
-use super::{
-    DhtSettings,
-    node::{Node, guarded},
-    nodes::Nodes,
-};
+use super::{DhtSettings, engine::Command};
 
 /// Turns the host name of a bootstrap node into addresses. Never the system's resolver, which may be asking us.
 /// No addresses: try again later.
@@ -27,57 +26,66 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Most addresses taken from one host name. All are asked at once.
-const MAX_ADDRESSES: usize = 4;
+const MAX_ADDRESSES: usize = 8;
 
-/// How often the nodes are looked at.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
+/// How often we look whether anybody still answers.
+const CHECK_EVERY: Duration = Duration::from_secs(20);
 
-/// A node that knew nobody for this many checks is replaced. It keeps asking its bootstrap addresses by itself, which
-/// is quicker; a new node helps when the names have moved to other addresses.
-const PATIENCE: u32 = 10;
-
-/// Takes `HOST:PORT` apart. The host may be an IPv4 address; the DHT of BEP5 has no IPv6.
+/// Takes `HOST:PORT` apart. An IPv6 address stands in brackets, which are taken off.
 pub fn split_host_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|&port| port != 0)?;
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok().then_some((address, port));
+    }
     (!host.is_empty() && !host.contains(':')).then_some((host, port))
 }
 
-/// Keeps as many nodes joined as `settings` want. Never ends.
-pub(super) async fn keep_joined(settings: DhtSettings, resolve_host: HostResolver, nodes: Arc<Nodes>) {
-    let wanted = settings.nodes.max(1);
-    let mut addresses = Vec::new();
+/// Joins, and joins again whenever nobody answers any more. Ends with the client.
+pub(super) async fn keep_joined(
+    settings: DhtSettings,
+    resolve_host: HostResolver,
+    commands: mpsc::WeakSender<Command>,
+    mut known: watch::Receiver<usize>,
+) {
     let mut pause = settings.first_retry;
     loop {
-        let joined = nodes.retain_healthy(PATIENCE).await;
-        if joined >= wanted {
-            nodes.failure(CHECK_EVERY).await;
-            continue;
-        }
-        if addresses.is_empty() {
-            addresses = resolve(&settings.bootstrap, &resolve_host).await;
-        }
-        match Node::join(&settings, &addresses).await {
-            Ok(node) => {
-                debug!(address = %node.address(), receive_buffer = node.receive_buffer(), "DHT node joined");
-                nodes.add(node);
-                if joined == 0 {
-                    info!("joined the DHT");
-                }
+        match is_lost(&commands).await {
+            None => return,
+            Some(false) => {
                 pause = settings.first_retry;
+                let emptied = known.wait_for(|&known| known == 0);
+                // Looked at in any case, now and then: nodes that are known may all be gone.
+                let _ = timeout(CHECK_EVERY, emptied).await;
+                continue;
             }
-            Err(error) => {
-                warn!(%error, ?pause, "cannot join the DHT, trying again");
-                // The names may lead elsewhere by now.
-                addresses.clear();
-                sleep(pause).await;
+            Some(true) => {}
+        }
+        // The names may lead elsewhere by now.
+        let addresses = resolve(&settings.bootstrap, &resolve_host).await;
+        let Some(sender) = commands.upgrade() else { return };
+        let asked = addresses.len();
+        let _ = sender.try_send(Command::Join(addresses));
+        drop(sender);
+        match timeout(pause, known.wait_for(|&known| known > 0)).await {
+            Ok(Ok(_)) => info!("joined the DHT"),
+            Ok(Err(_)) => return,
+            Err(_) => {
+                warn!(asked, ?pause, "no node to join the DHT through has answered, trying again");
                 pause = pause.saturating_mul(2).min(MAX_PAUSE);
             }
         }
     }
 }
 
-async fn resolve(bootstrap: &[String], resolve_host: &HostResolver) -> Vec<SocketAddrV4> {
+/// `None`: the client has gone.
+async fn is_lost(commands: &mpsc::WeakSender<Command>) -> Option<bool> {
+    let (reply, answer) = oneshot::channel();
+    commands.upgrade()?.send(Command::IsLost(reply)).await.ok()?;
+    answer.await.ok()
+}
+
+async fn resolve(bootstrap: &[String], resolve_host: &HostResolver) -> Vec<SocketAddr> {
     let mut addresses: Vec<_> =
         join_all(bootstrap.iter().map(|node| resolve_one(node, resolve_host))).await.concat();
     addresses.sort_unstable();
@@ -85,7 +93,7 @@ async fn resolve(bootstrap: &[String], resolve_host: &HostResolver) -> Vec<Socke
     addresses
 }
 
-async fn resolve_one(node: &str, resolve_host: &HostResolver) -> Vec<SocketAddrV4> {
+async fn resolve_one(node: &str, resolve_host: &HostResolver) -> Vec<SocketAddr> {
     if let Ok(address) = node.parse() {
         return vec![address];
     }
@@ -95,16 +103,12 @@ async fn resolve_one(node: &str, resolve_host: &HostResolver) -> Vec<SocketAddrV
     };
     let (resolve_host, name) = (resolve_host.clone(), host.to_owned());
     // Whatever happens to the resolver, the joining goes on.
-    let found = guarded(async move { timeout(RESOLVE_DEADLINE, resolve_host(name)).await });
+    let found = tokio::spawn(async move { timeout(RESOLVE_DEADLINE, resolve_host(name)).await });
     let Ok(Ok(found)) = found.await else {
         debug!(%host, "cannot resolve a bootstrap node");
         return Vec::new();
     };
-    let addresses = found.into_iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(SocketAddrV4::new(address, port)),
-        IpAddr::V6(_) => None,
-    });
-    addresses.take(MAX_ADDRESSES).collect()
+    found.into_iter().take(MAX_ADDRESSES).map(|address| SocketAddr::new(address, port)).collect()
 }
 
 #[cfg(test)]
@@ -115,22 +119,37 @@ mod tests {
     fn a_bootstrap_node_is_a_host_and_a_port() {
         assert_eq!(split_host_port("router.example:6881"), Some(("router.example", 6881)));
         assert_eq!(split_host_port("192.0.2.1:1"), Some(("192.0.2.1", 1)));
-        for wrong in ["", ":", "host", "host:", ":6881", "host:0", "host:65536", "::1:6881", "[::1]:6881"] {
+        assert_eq!(split_host_port("[2001:db8::1]:6881"), Some(("2001:db8::1", 6881)));
+        for wrong in [
+            "",
+            ":",
+            "host",
+            "host:",
+            ":6881",
+            "host:0",
+            "host:65536",
+            "::1:6881",
+            "[::1]",
+            "[router]:1",
+            "[127.0.0.1]:1",
+        ] {
             assert_eq!(split_host_port(wrong), None, "{wrong}");
         }
     }
 
     #[tokio::test]
-    async fn only_names_are_resolved_and_only_ipv4_is_kept() {
+    async fn only_names_are_resolved() {
         let resolver: HostResolver = Arc::new(|host| {
             assert!(host == "router.example", "a resolver that fails");
             Box::pin(async { vec!["2001:db8::1".parse().unwrap(), "192.0.2.7".parse().unwrap()] })
         });
-        let bootstrap = ["127.0.0.1:7", "router.example:6881", "127.0.0.1:7", "nonsense", "fails.example:1"]
-            .map(String::from)
+        let bootstrap =
+            ["127.0.0.1:7", "[::1]:9", "router.example:6881", "127.0.0.1:7", "nonsense", "fails.example:1"]
+                .map(String::from)
+                .to_vec();
+        let expected: Vec<SocketAddr> = ["127.0.0.1:7", "192.0.2.7:6881", "[::1]:9", "[2001:db8::1]:6881"]
+            .map(|text| text.parse().unwrap())
             .to_vec();
-        let expected: Vec<SocketAddrV4> =
-            vec!["127.0.0.1:7".parse().unwrap(), "192.0.2.7:6881".parse().unwrap()];
         assert_eq!(resolve(&bootstrap, &resolver).await, expected);
     }
 }

@@ -1,19 +1,16 @@
-//! The client of the DHT that everything else uses: several nodes as one.
+//! The client of the DHT that everything else uses: a handle to the task that owns the sockets.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::Arc,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use mainline::{
-    MutableItem,
-    errors::{ConcurrencyError, PutMutableError, PutQueryError},
-};
 use thiserror::Error;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,55 +18,76 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Evidence, Network, NetworkError,
     bootstrap::{HostResolver, keep_joined},
-    node::{Node, Turn, guarded},
-    nodes::Nodes,
-    search::{Newest, search},
+    engine::Command,
+    krpc::Id,
+    task::{self, Sockets},
 };
 use crate::{
     config,
     signed_packet::{PublicKey, SignedPacket},
 };
 
-/// A lookup ends within this time of its call, waiting for its turn included.
-const LOOKUP_DEADLINE: Duration = Duration::from_secs(4);
-
 /// A lookup that comes before the DHT is joined waits this long for it: the first questions of a new server would
 /// fail for nothing otherwise.
 const JOIN_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The engine ends every search before this; it is waited for no longer.
+const LOOKUP_DEADLINE: Duration = Duration::from_millis(4500);
+
+/// A search and a store.
+const PUT_DEADLINE: Duration = Duration::from_secs(9);
+
+/// Commands that wait for the task. Beyond, new ones are turned away.
+const MAX_COMMANDS: usize = 4096;
 
 /// How the DHT is joined.
 #[derive(Debug, Clone)]
 pub struct DhtSettings {
     /// Nodes to join through, `HOST:PORT`.
     pub bootstrap: Vec<String>,
-    /// How long a node has to answer one request. A search takes little more, as some nodes never answer.
-    pub request_timeout: Duration,
-    /// Nodes of our own, each a socket and a thread. The keys are divided among them.
-    pub nodes: usize,
-    /// Address that their sockets are bound to, at any free port.
-    pub bind: Ipv4Addr,
+    /// Address of the IPv4 socket, at any free port. `None`: no IPv4.
+    pub bind_v4: Option<Ipv4Addr>,
+    /// Address of the IPv6 socket, at any free port. `None`: no IPv6. Where the host has none, it is left out.
+    pub bind_v6: Option<Ipv6Addr>,
+    /// Where known nodes are kept across restarts.
+    pub nodes_path: Option<PathBuf>,
+    /// Most datagrams sent in a second.
+    pub max_datagrams_per_second: u32,
+    /// Get to know nodes in the whole key space: a few hundred datagrams, which make every later search shorter.
+    pub explore: bool,
     /// Pause after the first failure to join. It doubles with each, up to a minute.
     pub first_retry: Duration,
 }
 
 impl Default for DhtSettings {
     fn default() -> Self {
+        let config = config::Dht::default();
         Self {
-            bootstrap: config::Dht::default().bootstrap,
-            request_timeout: Duration::from_millis(1500),
-            nodes: 4,
-            bind: Ipv4Addr::UNSPECIFIED,
+            bootstrap: config.bootstrap,
+            bind_v4: Some(Ipv4Addr::UNSPECIFIED),
+            bind_v6: Some(Ipv6Addr::UNSPECIFIED),
+            nodes_path: None,
+            max_datagrams_per_second: config.max_datagrams_per_second,
+            explore: true,
             first_retry: Duration::from_secs(1),
         }
+    }
+}
+
+impl DhtSettings {
+    /// For a network on this machine: nothing is sent anywhere else.
+    pub fn on_loopback(bootstrap: Vec<String>) -> Self {
+        let bind_v4 = Some(Ipv4Addr::LOCALHOST);
+        Self { bootstrap, bind_v4, bind_v6: None, explore: false, ..Self::default() }
     }
 }
 
 /// A client of the Mainline DHT. Never serves it. Cheap to clone; leaves when the last clone is dropped.
 #[derive(Clone)]
 pub struct Dht {
-    nodes: Arc<Nodes>,
-    request_timeout: Duration,
-    _leave: Arc<DropGuard>,
+    commands: mpsc::Sender<Command>,
+    known: watch::Receiver<usize>,
+    _leave: std::sync::Arc<DropGuard>,
 }
 
 /// Why a packet was not stored.
@@ -83,7 +101,7 @@ pub enum PutError {
     CasFailed,
     /// The nodes refused it with this KRPC error.
     #[error("the DHT nodes refused it: {1} (error {0})")]
-    Refused(i32, String),
+    Refused(i64, String),
     /// The network could not be asked.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -92,51 +110,73 @@ pub enum PutError {
 /// What the log says about our part in the DHT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhtInfo {
-    /// Where our joined nodes are bound.
-    pub local_addresses: Vec<SocketAddrV4>,
-    /// Nodes that they know and that answered lately.
+    /// Where our sockets are bound.
+    pub local_addresses: Vec<SocketAddr>,
+    /// Nodes that we know and that have answered us.
     pub table_size: usize,
 }
 
 impl Dht {
-    /// Starts to join in the background, and goes on trying for ever. Must be called in a Tokio runtime.
-    pub fn start(settings: DhtSettings, resolve_host: HostResolver) -> Self {
-        let nodes = Arc::new(Nodes::default());
+    /// Binds the sockets and starts to join in the background, and goes on trying for ever. Must be called in a Tokio
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// No socket could be bound, of neither family.
+    pub fn start(settings: DhtSettings, resolve_host: HostResolver) -> io::Result<Self> {
+        let sockets = Sockets::bind(settings.bind_v4, settings.bind_v6)?;
+        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        let (known_sender, known) = watch::channel(0);
         let leave = CancellationToken::new();
-        let request_timeout = settings.request_timeout;
-        let joining = keep_joined(settings, resolve_host, nodes.clone());
-        tokio::spawn(leave.clone().run_until_cancelled_owned(joining));
-        Self { nodes, request_timeout, _leave: Arc::new(leave.drop_guard()) }
+        tokio::spawn(task::run(sockets, settings.clone(), receiver, known_sender, leave.clone()));
+        let dht = Self { commands, known, _leave: std::sync::Arc::new(leave.clone().drop_guard()) };
+        // The joining task must not keep the client alive.
+        let joining = keep_joined(settings, resolve_host, dht.commands.downgrade(), dht.known.clone());
+        tokio::spawn(leave.run_until_cancelled_owned(joining));
+        Ok(dht)
     }
 
     /// Waits until some node has answered.
     pub async fn ready(&self, limit: Duration) -> Result<(), NetworkError> {
-        timeout(limit, self.nodes.any()).await.map_err(|_| NetworkError::NotReady)
-    }
-
-    /// Stores `packet` and returns how many nodes confirmed that. With `cas`, only nodes that hold the packet of that
-    /// timestamp, or none, take it (BEP44).
-    pub async fn put(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
-        // No node can hold a timestamp that BEP44 cannot express.
-        let cas = cas.map(i64::try_from).transpose().map_err(|_| PutError::CasFailed)?;
-        let node = self.nodes.of(packet.key())?;
-        let turn = node.turn().await?;
-        // A search, the store, and both again.
-        let limit = self.request_timeout.saturating_mul(4).saturating_add(Duration::from_secs(2));
-        let task = guarded(timeout(limit, put(node.clone(), packet.to_item(), cas, turn)));
-        match self.nodes.checked(&node, task.await)? {
-            Ok(stored) => stored,
-            Err(_) => Err(NetworkError::Unreachable.into()),
+        let mut known = self.known.clone();
+        match timeout(limit, known.wait_for(|&known| known > 0)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NetworkError::NotReady),
         }
     }
 
-    /// Waits for the end of the search and returns the newest packet.
+    /// Stores `packet` and returns how many nodes confirmed that. With `cas`, only nodes that hold the packet of that
+    /// timestamp, or none, take it (BEP 44).
+    pub async fn put(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
+        self.put_with_progress(packet, cas, watch::Sender::new(0)).await
+    }
+
+    /// As [`Dht::put`]. `progress` shows how many nodes have confirmed so far.
+    pub async fn put_with_progress(
+        &self,
+        packet: &SignedPacket,
+        cas: Option<u64>,
+        progress: watch::Sender<u32>,
+    ) -> Result<u32, PutError> {
+        // No node can hold a timestamp that BEP 44 cannot express.
+        let cas = cas.map(i64::try_from).transpose().map_err(|_| PutError::CasFailed)?;
+        self.ready(JOIN_PATIENCE).await?;
+        let (done, stored) = oneshot::channel();
+        self.send(Command::Put { packet: packet.clone(), cas, progress, done })?;
+        match timeout(PUT_DEADLINE, stored).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable.into()),
+        }
+    }
+
+    /// Waits for the end of the search and returns the newest packet. What is stored right after goes to the nodes
+    /// that this search has found.
     pub async fn most_recent(
         &self,
         key: &PublicKey,
     ) -> Result<(Option<SignedPacket>, Evidence), NetworkError> {
         let (sender, mut found) = mpsc::unbounded_channel();
-        let evidence = self.lookup(key, sender).await?;
+        let evidence = self.find(key, sender, true).await?;
         let mut newest = None;
         while let Ok(packet) = found.try_recv() {
             newest = Some(packet);
@@ -144,14 +184,44 @@ impl Dht {
         Ok((newest, evidence))
     }
 
-    /// Asks our nodes about themselves.
+    /// Where we are bound and how many nodes are known.
     pub async fn info(&self) -> DhtInfo {
-        let mut info = DhtInfo { local_addresses: Vec::new(), table_size: 0 };
-        for node in self.nodes.all().iter() {
-            info.local_addresses.push(node.address());
-            info.table_size += node.table_size().await.unwrap_or(0);
+        let nobody = DhtInfo { local_addresses: Vec::new(), table_size: 0 };
+        self.ask(Command::Inform).await.unwrap_or(nobody)
+    }
+
+    /// The nodes that are known.
+    pub async fn nodes(&self) -> Vec<(Id, SocketAddr)> {
+        self.ask(Command::Name).await.unwrap_or_default()
+    }
+
+    async fn find(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+        for_publication: bool,
+    ) -> Result<Evidence, NetworkError> {
+        let deadline = Instant::now() + LOOKUP_DEADLINE;
+        self.ready(JOIN_PATIENCE).await?;
+        let (done, end) = oneshot::channel();
+        self.send(Command::Find { key: key.clone(), found, done, for_publication })?;
+        match tokio::time::timeout_at(deadline, end).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),
         }
-        info
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(question(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    fn send(&self, command: Command) -> Result<(), NetworkError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NetworkError::Busy,
+            mpsc::error::TrySendError::Closed(_) => NetworkError::Unreachable,
+        })
     }
 }
 
@@ -162,68 +232,6 @@ impl Network for Dht {
         key: &PublicKey,
         found: mpsc::UnboundedSender<SignedPacket>,
     ) -> Result<Evidence, NetworkError> {
-        let deadline = Instant::now() + LOOKUP_DEADLINE;
-        self.ready(JOIN_PATIENCE).await?;
-        let node = self.nodes.of(key)?;
-        let turn = node.turn().await?;
-        let newest = Newest::new(key.clone(), found);
-        let search = search(node.clone(), newest, deadline, self.request_timeout, turn);
-        self.nodes.checked(&node, guarded(search).await)?
-    }
-}
-
-async fn put(node: Arc<Node>, item: MutableItem, cas: Option<i64>, _turn: Turn) -> Result<u32, PutError> {
-    let mut result = node.put(item.clone(), cas).await;
-    if let Err(PutMutableError::Query(PutQueryError::NoClosestNodes | PutQueryError::Timeout)) = result {
-        // mainline remembers the nodes of an earlier search; they may be gone. A new search replaces them.
-        let _ = node.search(item.key(), |_| ()).await;
-        result = node.put(item, cas).await;
-    }
-    match result {
-        Ok(outcome) => Ok(outcome.stored_at),
-        Err(PutMutableError::Concurrency(ConcurrencyError::NotMostRecent)) => Err(PutError::NotMostRecent),
-        // Another packet of this key is being stored at this moment, by us.
-        Err(PutMutableError::Concurrency(ConcurrencyError::ConflictRisk | ConcurrencyError::CasFailed)) => {
-            Err(PutError::CasFailed)
-        }
-        Err(PutMutableError::Query(PutQueryError::ErrorResponse(error))) => {
-            Err(PutError::Refused(error.code, error.description))
-        }
-        Err(PutMutableError::Query(PutQueryError::NoClosestNodes | PutQueryError::Timeout)) => {
-            Err(NetworkError::Unreachable.into())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testnet::LocalNetwork;
-
-    #[tokio::test]
-    async fn a_node_that_failed_is_replaced() {
-        let network = LocalNetwork::start(3).await.unwrap();
-        let settings = DhtSettings {
-            bootstrap: network.bootstrap(),
-            nodes: 1,
-            bind: Ipv4Addr::LOCALHOST,
-            ..DhtSettings::default()
-        };
-        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })));
-        dht.ready(Duration::from_secs(10)).await.unwrap();
-        let first = dht.nodes.all()[0].clone();
-
-        // What mainline does when its thread has died.
-        let panicked = guarded(async { panic!("actor thread unexpectedly shutdown") }).await;
-        assert_eq!(dht.nodes.checked::<()>(&first, panicked), Err(NetworkError::Unreachable));
-
-        let replaced = async {
-            while dht.nodes.all().first().is_none_or(|node| node.address() == first.address()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_secs(10), replaced).await.unwrap();
-        let key = crate::testnet::sample_keypair().public_key();
-        assert_eq!(dht.most_recent(&key).await.unwrap().0, None);
+        self.find(key, found, false).await
     }
 }

@@ -2,17 +2,18 @@
 
 mod bootstrap;
 mod client;
+mod engine;
 pub mod krpc;
-mod node;
+mod lookup;
 pub mod node_id;
-mod nodes;
-pub(crate) mod receive_buffer;
+mod put;
 pub mod rtt;
 pub mod saved_nodes;
-mod search;
 pub mod socket;
 mod subnet;
 pub mod table;
+mod task;
+mod values;
 
 use async_trait::async_trait;
 use thiserror::Error;

@@ -55,7 +55,8 @@ impl Parts {
         let (newer_than, cas, seq) = self.numbers;
         let item = self.item();
         let response = Response { id: self.id, nodes, token, item: None, seq: None };
-        let put = Put { token: token.unwrap_or_default(), item, cas };
+        let target = token.map(|_| self.target);
+        let put = Put { target, token: token.unwrap_or_default(), item, cas };
         let methods = [
             Method::Ping,
             Method::FindNode(self.target),

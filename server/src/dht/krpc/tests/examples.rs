@@ -75,7 +75,7 @@ fn what_other_programs_ask_and_answer_is_left_out() {
 fn queries_of_bep_44() {
     let target = Id::from(b"mnopqrstuvwxyz123456");
     assert_says(GET, asks(Method::Get { target, newer_than: Some(1) }));
-    let put = Put { token: b"aoeusnth", item: item(), cas: Some(0) };
+    let put = Put { target: None, token: b"aoeusnth", item: item(), cas: Some(0) };
     let datagram = [
         b"d1:ad3:casi0e2:id20:abcdefghij01234567891:k32:",
         &KEY[..],

@@ -1,6 +1,8 @@
 //! Networks on the loopback interface, for tests and for trying things out: a DHT, a sample zone to store in it, and
 //! an upstream that stands in for the public DNS.
 
+mod receive_buffer;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -23,10 +25,7 @@ use hickory_server::{
 use mainline::{Id, async_dht::AsyncDht};
 use tokio::net::TcpListener;
 
-use crate::{
-    dht::receive_buffer,
-    signed_packet::{Keypair, SignedPacket},
-};
+use crate::signed_packet::{Keypair, SignedPacket};
 
 /// The secret of the sample zone's key. It is public, a test vector of PKARR: anyone can sign for its key,
 /// `8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy`.

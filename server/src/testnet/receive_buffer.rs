@@ -24,7 +24,7 @@ const WANTED: usize = 4 << 20;
 
 /// Enlarges the receive buffer of this process's UDP socket bound to `address`. Returns the bytes that the kernel
 /// now counts for it; `None` when the socket was not found, which is no reason to stop.
-pub(crate) fn enlarge(address: SocketAddrV4) -> Option<usize> {
+pub(super) fn enlarge(address: SocketAddrV4) -> Option<usize> {
     let descriptors = fs::read_dir("/dev/fd").ok()?;
     descriptors
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

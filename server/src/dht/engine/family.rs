@@ -1,0 +1,214 @@
+//! The DHT of one family of addresses (BEP 32: IPv4 and IPv6 are two networks): who is known, what is on its way.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+
+use crate::dht::{
+    krpc::{Body, Id, Message, Method, Query, Want},
+    lookup::{Lookup, Standing},
+    rtt::Rtt,
+    socket::Outbox,
+    table::RoutingTable,
+};
+
+/// An answer that comes later than this is that of a stranger.
+const TRANSACTION_LIFETIME: Duration = Duration::from_secs(2);
+
+/// Requests that may be answered at one time.
+const MAX_TRANSACTIONS: usize = 1 << 18;
+
+/// Nodes remembered as dead. Each is named again and again by those who have not noticed yet.
+const MAX_DEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+
+/// How long a node that did not answer is left alone. It doubles with each failure: a lost datagram is no reason to
+/// do without a node for long.
+const SHORTEST_REST: Duration = Duration::from_secs(20);
+const LONGEST_REST: Duration = Duration::from_secs(1800);
+
+/// When nothing at all has answered for so long, it is our own line that is down and no node's fault.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+/// What round trips are taken to be before there is any experience.
+const FIRST_RTT: Duration = Duration::from_millis(150);
+
+/// Nodes that a search begins with. More than are asked at once, so that the quickest of them can be.
+const SEEDS: usize = 32;
+
+/// A network we are in.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// Our own id. Nobody has to find us, as we answer no queries.
+    pub(super) id: Id,
+    pub(super) table: RoutingTable,
+    /// Round trips of all nodes.
+    pub(super) typical: Rtt,
+    /// Share of the key space per node.
+    pub(super) spacing: Option<f64>,
+    pub(super) outbox: Outbox,
+    /// Nodes that somebody named, and that are to be asked whether they are there.
+    pub(super) strangers: VecDeque<(Id, SocketAddr)>,
+    want: Want,
+    transactions: HashMap<u32, Transaction>,
+    expiry: VecDeque<(Instant, u32)>,
+    dead: LruCache<SocketAddr, Rest>,
+    last_response: Instant,
+    last_request: Option<Instant>,
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transaction {
+    /// `None`: the id is not known.
+    pub(super) id: Option<Id>,
+    pub(super) purpose: Purpose,
+    address: SocketAddr,
+    sent: Instant,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A search or a store, by number.
+    Task(u64),
+    /// To join.
+    Join,
+    /// To see whether the node is there.
+    Presence,
+}
+
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    failures: u32,
+}
+
+impl Family {
+    pub(super) fn new(id: Id, is_ipv4: bool, now: Instant) -> Self {
+        Self {
+            id,
+            table: RoutingTable::default(),
+            typical: Rtt::first(FIRST_RTT),
+            spacing: None,
+            outbox: Outbox::default(),
+            strangers: VecDeque::new(),
+            want: if is_ipv4 { Want::default() } else { Want { v4: false, v6: true } },
+            transactions: HashMap::new(),
+            expiry: VecDeque::new(),
+            dead: LruCache::new(MAX_DEAD),
+            last_response: now,
+            last_request: None,
+        }
+    }
+
+    /// A search that begins with the nodes we know.
+    pub(super) fn begin(&mut self, target: Id, width: usize, now: Instant) -> Lookup {
+        self.table.looked_up(&target, now);
+        Lookup::new(target, width, self.spacing, self.table.closest(&target, SEEDS), now)
+    }
+
+    /// Puts a query into the outbox, under the transaction id `number`, which nobody must be able to foresee.
+    pub(super) fn ask(
+        &mut self,
+        address: SocketAddr,
+        id: Option<Id>,
+        method: Method<'_>,
+        purpose: Purpose,
+        number: u32,
+        now: Instant,
+    ) {
+        self.expire(now);
+        if self.transactions.len() >= MAX_TRANSACTIONS {
+            return;
+        }
+        let body = Body::Query(Query { id: self.id, want: self.want, method });
+        let message = Message { transaction: &number.to_be_bytes(), read_only: true, observed: None, body };
+        self.outbox.push(address, |buffer| message.encode(buffer));
+        self.transactions.insert(number, Transaction { id, purpose, address, sent: now });
+        self.expiry.push_back((now + TRANSACTION_LIFETIME, number));
+        self.last_request = Some(now);
+    }
+
+    /// The request that `message` from `from` answers, which is over with this.
+    pub(super) fn answered(
+        &mut self,
+        message: &Message<'_>,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Option<Transaction> {
+        let number = u32::from_be_bytes(message.transaction.try_into().ok()?);
+        let transaction =
+            *self.transactions.get(&number).filter(|transaction| transaction.address == from)?;
+        self.transactions.remove(&number);
+        self.last_response = now;
+        let rtt = now.saturating_duration_since(transaction.sent);
+        self.typical.observe(rtt);
+        if let Body::Response(response) = &message.body {
+            match transaction.id {
+                // It is not who we thought.
+                Some(expected) if expected != response.id => self.table.failed(&expected, from, now),
+                Some(_) | None => {
+                    self.dead.pop(&from);
+                    self.table.answered(response.id, from, rtt, now);
+                }
+            }
+        }
+        Some(transaction)
+    }
+
+    /// A node did not answer in time.
+    pub(super) fn gave_up(&mut self, id: &Id, address: SocketAddr, now: Instant) {
+        if now.saturating_duration_since(self.last_response) > OUTAGE {
+            return;
+        }
+        self.table.failed(id, address, now);
+        let failures = self.dead.peek(&address).map_or(0, |rest| rest.failures);
+        let rest = SHORTEST_REST.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_REST);
+        self.dead.put(address, Rest { until: now + rest, failures: failures.saturating_add(1) });
+    }
+
+    /// What is known of a node that another one named.
+    pub(super) fn standing(&self, id: &Id, address: SocketAddr, now: Instant) -> Standing {
+        if self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
+            return Standing::Dead;
+        }
+        self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
+    }
+
+    /// A search has ended among `spacing` of its nearest nodes. One that was fooled counts for little.
+    pub(super) fn learn_spacing(&mut self, spacing: Option<f64>) {
+        let Some(sample) = spacing else { return };
+        self.spacing = Some(self.spacing.map_or(sample, |known| {
+            let sample = sample.clamp(known / 4.0, known * 4.0);
+            known * 0.9 + sample * 0.1
+        }));
+    }
+
+    /// Whether nobody is known, or everybody has been silent although asked.
+    pub(super) fn is_lost(&self, now: Instant) -> bool {
+        let silence = now.saturating_duration_since(self.last_response);
+        let asked = self.last_request.is_some_and(|request| request > self.last_response);
+        self.table.is_empty() || (asked && silence > TRANSACTION_LIFETIME * 5)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some(&(_, number)) = self.expiry.front().filter(|(at, _)| now >= *at) {
+            self.expiry.pop_front();
+            let is_overdue = |transaction: &Transaction| {
+                now.saturating_duration_since(transaction.sent) >= TRANSACTION_LIFETIME
+            };
+            // The number may have been drawn again since.
+            let Some(overdue) = self.transactions.get(&number).copied().filter(is_overdue) else { continue };
+            self.transactions.remove(&number);
+            // Searches see for themselves who does not answer.
+            if let (Purpose::Presence, Some(id)) = (overdue.purpose, &overdue.id) {
+                self.gave_up(id, overdue.address, now);
+            }
+        }
+    }
+}

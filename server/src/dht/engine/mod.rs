@@ -1,0 +1,361 @@
+//! The heart of the client: all searches and stores, in one place without locks. Pure but for the channels of those
+//! who wait: datagrams and the time come in, datagrams go out through [`Engine::outbox`].
+
+mod budget;
+mod families;
+mod family;
+mod maintenance;
+mod random;
+mod search;
+mod store;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use families::Families;
+use family::{Family, Purpose};
+use maintenance::Maintenance;
+use search::{Goal, Next, Outcome, Prepared, Publication, Search};
+use store::Store;
+
+use super::{
+    DhtInfo, Evidence, NetworkError, PutError,
+    krpc::{Body, Id, Message},
+    socket::Outbox,
+    values::Values,
+};
+use crate::signed_packet::{PublicKey, SignedPacket, target};
+
+/// Searches and stores under way; beyond, new ones are turned away. A search takes about 10 kB.
+const MAX_TASKS: usize = 4096;
+
+/// Keys whose nodes are remembered with their tokens for a store that follows, and how long. Nodes take a token for
+/// five to ten minutes.
+const MAX_PREPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
+const PREPARED_LIFETIME: Duration = Duration::from_secs(60);
+
+/// What the engine can be told to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Search for the packet of a key.
+    Find {
+        key: PublicKey,
+        /// Given each packet that is newer than those before.
+        found: mpsc::UnboundedSender<SignedPacket>,
+        /// Told when the search has ended.
+        done: oneshot::Sender<Result<Evidence, NetworkError>>,
+        /// The owner may publish next: wait for all the nearest nodes and keep their tokens.
+        for_publication: bool,
+    },
+    /// Store a packet.
+    Put {
+        packet: SignedPacket,
+        cas: Option<i64>,
+        /// Nodes that have confirmed so far.
+        progress: watch::Sender<u32>,
+        done: oneshot::Sender<Result<u32, PutError>>,
+    },
+    /// Join through these nodes.
+    Join(Vec<SocketAddr>),
+    /// Nodes from an earlier run, to be asked whether they are still there.
+    Remember(Vec<(Id, SocketAddr)>),
+    /// Say what is known.
+    Inform(oneshot::Sender<DhtInfo>),
+    /// Name the nodes that are known.
+    Name(oneshot::Sender<Vec<(Id, SocketAddr)>>),
+    /// Say whether nobody is known or answers any more.
+    IsLost(oneshot::Sender<bool>),
+}
+
+/// All that is under way.
+#[derive(Debug)]
+pub(super) struct Engine {
+    families: Families,
+    tasks: HashMap<u64, Entry>,
+    next_task: u64,
+    timers: BinaryHeap<Reverse<(Instant, u64)>>,
+    prepared: LruCache<PublicKey, (Instant, Prepared)>,
+    maintenance: Maintenance,
+    addresses: Vec<SocketAddr>,
+    /// Nodes known, for those who wait for the first.
+    known: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    task: Task,
+    /// The earliest timer of it.
+    wake: Instant,
+}
+
+#[derive(Debug)]
+enum Task {
+    Search(Box<Search>),
+    Store(Box<Store>),
+}
+
+impl Engine {
+    /// `addresses`: where the sockets are bound, one for each family there is. `explore`: get to know the whole key
+    /// space, which pays for who stays.
+    pub(super) fn new(
+        addresses: Vec<SocketAddr>,
+        datagrams_per_second: u32,
+        explore: bool,
+        known: watch::Sender<usize>,
+        now: Instant,
+    ) -> Self {
+        let mut members = [None, None];
+        for address in &addresses {
+            if let Some(member) = members.get_mut(Families::index_of(*address)) {
+                *member = Some(Family::new(Id::random(), address.is_ipv4(), now));
+            }
+        }
+        Self {
+            families: Families::new(members, datagrams_per_second, now),
+            tasks: HashMap::new(),
+            next_task: 0,
+            timers: BinaryHeap::new(),
+            prepared: LruCache::new(MAX_PREPARED),
+            maintenance: Maintenance::new(explore, now),
+            addresses,
+            known,
+        }
+    }
+
+    /// Datagrams to be sent by the socket of that family: 0 for IPv4, 1 for IPv6.
+    pub(super) fn outbox(&mut self, family: usize) -> Option<&mut Outbox> {
+        self.families.get_mut(family).map(|family| &mut family.outbox)
+    }
+
+    /// When [`Engine::tick`] is due although nothing arrives.
+    pub(super) fn wake_at(&self) -> Instant {
+        let maintenance = self.maintenance.wake_at();
+        self.timers.peek().map_or(maintenance, |Reverse((at, _))| maintenance.min(*at))
+    }
+
+    /// Does what was asked for.
+    pub(super) fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Find { key, found, done, for_publication } => {
+                if self.tasks.len() >= MAX_TASKS {
+                    // The one who asked may have gone, here and below.
+                    let _ = done.send(Err(NetworkError::Busy));
+                    return;
+                }
+                let target = target(&key);
+                let values = Values::new(key, found, now);
+                let goal = Goal::Find { values, done, keep_tokens: for_publication };
+                self.search(target, goal, now);
+            }
+            Command::Put { packet, cas, progress, done } => self.put(packet, cas, progress, done, now),
+            Command::Join(addresses) => {
+                for address in addresses {
+                    self.join(address, now);
+                }
+            }
+            Command::Remember(nodes) => {
+                for (id, address) in nodes {
+                    if let Some(family) = self.families.get_mut(Families::index_of(address)) {
+                        family.strangers.push_back((id, address));
+                    }
+                }
+                self.maintenance.hurry(now);
+            }
+            Command::Inform(reply) => {
+                let _ = reply.send(self.info());
+            }
+            Command::Name(reply) => {
+                let contacts = self.families.iter().flat_map(|family| family.table.contacts());
+                let _ = reply.send(contacts.map(|contact| (contact.id, contact.address)).collect());
+            }
+            Command::IsLost(reply) => {
+                let _ = reply.send(self.families.iter().all(|family| family.is_lost(now)));
+            }
+        }
+    }
+
+    /// Takes a datagram.
+    pub(super) fn receive(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
+        let Some(message) = Message::decode(datagram) else { return };
+        let index = Families::index_of(from);
+        let Some(family) = self.families.get_mut(index) else { return };
+        // A query gets no answer: we are a client (BEP 43).
+        let Some(transaction) = family.answered(&message, from, now) else { return };
+        match &message.body {
+            Body::Query(_) => {}
+            Body::Response(response) => match transaction.purpose {
+                Purpose::Task(task) => {
+                    let Some(entry) = self.tasks.get_mut(&task) else { return };
+                    match &mut entry.task {
+                        Task::Search(search) if transaction.id == Some(response.id) => {
+                            search.answered(index, &response.id, from, response, &self.families, now);
+                        }
+                        Task::Search(search) => {
+                            if let Some(expected) = &transaction.id {
+                                search.refused(index, expected, from);
+                            }
+                        }
+                        Task::Store(store) => {
+                            if let Some(id) = &transaction.id {
+                                store.acknowledged(index, id, from);
+                            }
+                        }
+                    }
+                    self.advance(task, now);
+                }
+                Purpose::Join => {
+                    let named = response.nodes.iter().take(maintenance::MAX_STRANGERS);
+                    family.strangers.extend(named.filter(|(_, named)| named.is_ipv4() == from.is_ipv4()));
+                    self.maintenance.joined(index, now);
+                }
+                Purpose::Presence => {}
+            },
+            Body::Error(refusal) => {
+                let (Purpose::Task(task), Some(id)) = (transaction.purpose, &transaction.id) else { return };
+                let Some(entry) = self.tasks.get_mut(&task) else { return };
+                match &mut entry.task {
+                    Task::Search(search) => search.refused(index, id, from),
+                    Task::Store(store) => store.refused(index, id, from, refusal),
+                }
+                self.advance(task, now);
+            }
+        }
+        self.tell_known();
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        while let Some(Reverse((at, task))) = self.timers.peek().copied()
+            && at <= now
+        {
+            self.timers.pop();
+            match self.tasks.get(&task) {
+                Some(entry) if entry.wake <= now => self.advance(task, now),
+                Some(_) | None => {}
+            }
+        }
+        if now >= self.maintenance.wake_at() {
+            for (index, target) in self.maintenance.work(&mut self.families, now) {
+                let search = Search::new(target, Goal::Refresh, &[index], &mut self.families, now);
+                self.start(Task::Search(Box::new(search)), now);
+            }
+            self.tell_known();
+        }
+    }
+
+    fn search(&mut self, target: Id, goal: Goal, now: Instant) {
+        let known = |index: usize| self.families.get(index).is_some_and(|family| !family.table.is_empty());
+        // The usual case is IPv4 alone, with IPv6 where that finds nothing. A packet is stored in both.
+        let among: &[usize] = match (known(0), known(1), &goal) {
+            (true, true, Goal::Publish(_)) => &[0, 1],
+            (false, true, _) => &[1],
+            (_, _, _) => &[0],
+        };
+        let search = Search::new(target, goal, among, &mut self.families, now);
+        self.start(Task::Search(Box::new(search)), now);
+    }
+
+    fn put(
+        &mut self,
+        packet: SignedPacket,
+        cas: Option<i64>,
+        progress: watch::Sender<u32>,
+        done: oneshot::Sender<Result<u32, PutError>>,
+        now: Instant,
+    ) {
+        if self.tasks.len() >= MAX_TASKS {
+            let _ = done.send(Err(NetworkError::Busy.into()));
+            return;
+        }
+        let target = target(packet.key());
+        let prepared = self.prepared.pop(packet.key());
+        let (unheard, _) = mpsc::unbounded_channel();
+        let values = Values::new(packet.key().clone(), unheard, now);
+        let publication = Publication { packet, cas, progress, done, values };
+        match prepared.filter(|(at, _)| now.saturating_duration_since(*at) < PREPARED_LIFETIME) {
+            Some((_, prepared)) => self.store(publication, prepared, now),
+            None => self.search(target, Goal::Publish(publication), now),
+        }
+    }
+
+    fn store(&mut self, publication: Publication, prepared: Prepared, now: Instant) {
+        match Store::begin(publication, prepared, now) {
+            Ok(store) => self.start(Task::Store(Box::new(store)), now),
+            Err((publication, error)) => {
+                let _ = publication.done.send(Err(error));
+            }
+        }
+    }
+
+    fn join(&mut self, address: SocketAddr, now: Instant) {
+        let index = Families::index_of(address);
+        if let Some(id) = self.families.get(index).map(|family| family.id) {
+            let method = super::krpc::Method::FindNode(id);
+            self.families.ask_at(index, address, None, method, Purpose::Join, now);
+        }
+    }
+
+    fn start(&mut self, task: Task, now: Instant) {
+        let number = self.next_task;
+        self.next_task = self.next_task.wrapping_add(1);
+        self.tasks.insert(number, Entry { task, wake: now });
+        self.advance(number, now);
+    }
+
+    /// Lets a task do what it can now, and ends it when it is over.
+    fn advance(&mut self, number: u64, now: Instant) {
+        let Some(entry) = self.tasks.get_mut(&number) else { return };
+        let next = match &mut entry.task {
+            Task::Search(search) => search.advance(number, &mut self.families, now),
+            Task::Store(store) => store.advance(number, &mut self.families, now),
+        };
+        match next {
+            Next::Wait(at) => {
+                // A timer that comes too early is renewed then, so that not every answer makes a new one.
+                if at < entry.wake || entry.wake <= now {
+                    self.timers.push(Reverse((at, number)));
+                    entry.wake = at;
+                }
+            }
+            Next::Over => {
+                if let Some(entry) = self.tasks.remove(&number) {
+                    self.finish(entry.task, now);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, task: Task, now: Instant) {
+        match task {
+            Task::Store(store) => {
+                let _ = store.finish();
+            }
+            Task::Search(search) => match search.finish(&mut self.families, now) {
+                Outcome::Done { prepared, summary: _ } => {
+                    if let Some((key, prepared)) = prepared {
+                        self.prepared.put(key, (now, prepared));
+                    }
+                }
+                Outcome::Store(publication, prepared) => self.store(publication, prepared, now),
+            },
+        }
+    }
+
+    fn info(&self) -> DhtInfo {
+        let table_size = self.families.iter().map(|family| family.table.len()).sum();
+        DhtInfo { local_addresses: self.addresses.clone(), table_size }
+    }
+
+    fn tell_known(&self) {
+        let count = self.families.iter().map(|family| family.table.len()).sum();
+        self.known.send_if_modified(|known| std::mem::replace(known, count) != count);
+    }
+}

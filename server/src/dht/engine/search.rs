@@ -1,0 +1,351 @@
+//! One search in both families, and what it is for.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{oneshot, watch};
+
+use super::{budget::Urgency, families::Families, family::Purpose};
+use crate::{
+    dht::{
+        Evidence, NetworkError, PutError,
+        krpc::{Id, Method, Response},
+        lookup::{Lookup, Responder},
+        put::REPLICAS,
+        values::{Values, Verdict},
+    },
+    signed_packet::{PublicKey, SignedPacket},
+};
+
+/// Nodes nearest to a key that must have spoken before a search for it is over. A packet is stored on 20; where fewer
+/// than a third of those missed its last version, that none of these has it is as good as impossible.
+const WIDTH: usize = 14;
+
+/// Requests on their way at once, until a value is there, and afterwards, when nobody waits any more.
+const SEEKING: usize = 5;
+const COMPLETING: usize = 4;
+
+/// For a store: the nearest nodes must all be found before it begins.
+const PREPARING: usize = 10;
+
+/// To get to know nodes.
+const REFRESHING: usize = 3;
+
+/// A search is over after this, whatever comes.
+const DEADLINE: Duration = Duration::from_millis(3800);
+
+/// IPv6 is asked as well when IPv4 has shown nothing for so long. Nearly all packets are published over IPv4.
+const IPV6_DELAY: Duration = Duration::from_millis(600);
+
+/// When the budget of datagrams is used up, searches look again after this.
+const BUDGET_PAUSE: Duration = Duration::from_millis(10);
+
+/// A search under way.
+#[derive(Debug)]
+pub(super) struct Search {
+    lookups: [Option<Lookup>; 2],
+    goal: Goal,
+    started: Instant,
+    first_requests: Option<u32>,
+}
+
+/// What a search is for.
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// The packet of a key.
+    Find {
+        /// What was found, and who wants to know.
+        values: Values,
+        /// Told when the search has ended.
+        done: oneshot::Sender<Result<Evidence, NetworkError>>,
+        /// The owner may publish next: tokens are kept.
+        keep_tokens: bool,
+    },
+    /// The nodes that a packet is to be stored on.
+    Publish(Publication),
+    /// To know more nodes.
+    Refresh,
+}
+
+/// A packet to store.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) packet: SignedPacket,
+    pub(super) cas: Option<i64>,
+    /// Nodes that have confirmed so far.
+    pub(super) progress: watch::Sender<u32>,
+    pub(super) done: oneshot::Sender<Result<u32, PutError>>,
+    /// What the network holds of the key.
+    pub(super) values: Values,
+}
+
+/// Nodes with their tokens, in both families.
+pub(super) type Prepared = [Vec<Responder>; 2];
+
+/// What comes after a step.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It goes on, and at this time even if nothing arrives.
+    Wait(Instant),
+    /// It is over.
+    Over,
+}
+
+/// What a search that is over leaves behind.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Nothing more to do.
+    Done {
+        /// The key, where its owner may publish next, with nodes to store at.
+        prepared: Option<(PublicKey, Prepared)>,
+        /// For the counters.
+        summary: Option<Summary>,
+    },
+    /// The packet is to be stored on these nodes.
+    Store(Publication, Prepared),
+}
+
+/// How a search for a key went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Summary {
+    pub(super) result: Result<bool, NetworkError>,
+    pub(super) requests: u32,
+    /// Until the first packet was handed out.
+    pub(super) first: Option<(u32, Duration)>,
+    pub(super) duration: Duration,
+}
+
+impl Search {
+    /// For a key or a place in the key space; `families` are those to search in from the start.
+    pub(super) fn new(
+        target: Id,
+        goal: Goal,
+        among: &[usize],
+        families: &mut Families,
+        now: Instant,
+    ) -> Self {
+        let mut search = Self { lookups: [None, None], goal, started: now, first_requests: None };
+        for &index in among {
+            search.begin(target, index, families, now);
+        }
+        search
+    }
+
+    /// A node has answered a request of this search.
+    pub(super) fn answered(
+        &mut self,
+        index: usize,
+        id: &Id,
+        from: SocketAddr,
+        response: &Response<'_>,
+        families: &Families,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let (Some(Some(lookup)), Some(family)) = (self.lookups.get_mut(index), families.get(index)) else {
+            return None;
+        };
+        let seq = response.item.map(|item| item.seq).or(response.seq);
+        let known = |id: &Id, address| family.standing(id, address, now);
+        lookup.answered(id, from, response.token, seq, response.nodes, known, now);
+        let values = self.goal.values()?;
+        match (&response.item, values.newest()) {
+            (Some(item), _) => Some(values.offer(item, now)),
+            // It keeps back what is not newer than what we said we have.
+            (None, Some(_)) if response.seq.is_some() => {
+                values.confirm();
+                None
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// A node has refused a request of this search.
+    pub(super) fn refused(&mut self, index: usize, id: &Id, from: SocketAddr) {
+        if let Some(Some(lookup)) = self.lookups.get_mut(index) {
+            lookup.refused(id, from);
+        }
+    }
+
+    /// Asks whom it wants to ask next.
+    pub(super) fn advance(&mut self, task: u64, families: &mut Families, now: Instant) -> Next {
+        self.release(false, now);
+        if now >= self.started + DEADLINE || self.goal.is_abandoned() {
+            return Next::Over;
+        }
+        self.begin_late(families, now);
+        let mut is_over = true;
+        let mut wake = self.started + DEADLINE;
+        for index in 0..self.lookups.len() {
+            let (parallel, urgency) = self.goal.pace();
+            let newer_than = self.goal.newer_than();
+            let (Some(Some(lookup)), Some(family)) = (self.lookups.get_mut(index), families.get(index))
+            else {
+                continue;
+            };
+            let typical = family.typical;
+            loop {
+                if !lookup.wants(parallel, now) {
+                    break;
+                }
+                if !families.may_send(urgency, now) {
+                    wake = wake.min(now + BUDGET_PAUSE);
+                    break;
+                }
+                let Some(request) = lookup.next(&typical, now) else { break };
+                let target = lookup.target();
+                let method = match self.goal {
+                    Goal::Refresh => Method::FindNode(target),
+                    Goal::Find { .. } | Goal::Publish(_) => Method::Get { target, newer_than },
+                };
+                families.ask(index, request, method, Purpose::Task(task), now);
+            }
+            for (id, address) in lookup.take_given_up() {
+                if let Some(family) = families.get_mut(index) {
+                    family.gave_up(&id, address, now);
+                }
+            }
+            is_over &= lookup.is_over(now);
+            wake = lookup.wake_at().map_or(wake, |at| wake.min(at));
+        }
+        if is_over && !self.may_begin_late(families) {
+            return Next::Over;
+        }
+        if let Some(at) = self.goal.values().and_then(|values| values.release_at()) {
+            wake = wake.min(at);
+        }
+        if self.may_begin_late(families) {
+            wake = wake.min(self.started + IPV6_DELAY);
+        }
+        Next::Wait(wake)
+    }
+
+    /// Tells whoever waits, and hands over what is left to do.
+    pub(super) fn finish(mut self, families: &mut Families, now: Instant) -> Outcome {
+        self.release(true, now);
+        let mut is_absent = false;
+        let mut prepared = Prepared::default();
+        let mut evidence = Evidence { queried: 0, responded: 0 };
+        for (index, lookup) in self.lookups.iter().enumerate() {
+            let (Some(lookup), Some(family)) = (lookup, families.get_mut(index)) else { continue };
+            evidence.queried += lookup.requests();
+            evidence.responded += lookup.answers();
+            if lookup.is_evidence(family.table.len(), family.spacing) {
+                is_absent = true;
+                family.learn_spacing(lookup.spacing());
+            }
+            if let (Some(responders), true) = (prepared.get_mut(index), self.goal.wants_responders()) {
+                *responders = lookup.responders();
+            }
+        }
+        let first = self.first_requests;
+        match self.goal {
+            Goal::Refresh => Outcome::Done { prepared: None, summary: None },
+            Goal::Publish(publication) => Outcome::Store(publication, prepared),
+            Goal::Find { values, done, keep_tokens } => {
+                let is_found = values.newest().is_some();
+                let result =
+                    if is_found || is_absent { Ok(evidence) } else { Err(NetworkError::Unreachable) };
+                // The one who asked may have gone.
+                let _ = done.send(result);
+                let summary = Summary {
+                    result: result.map(|_| is_found),
+                    requests: evidence.queried,
+                    first: first.zip(values.released_after()),
+                    duration: now.saturating_duration_since(self.started),
+                };
+                let prepared = keep_tokens.then(|| (values.key().clone(), prepared));
+                Outcome::Done { prepared, summary: Some(summary) }
+            }
+        }
+    }
+
+    fn begin(&mut self, target: Id, index: usize, families: &mut Families, now: Instant) {
+        if let (Some(lookup), Some(family)) = (self.lookups.get_mut(index), families.get_mut(index)) {
+            let width = self.goal.width();
+            *lookup = Some(family.begin(target, width, now));
+        }
+    }
+
+    /// Whether the search could go on in IPv6, where it has not been yet.
+    fn may_begin_late(&self, families: &Families) -> bool {
+        let has_begun = matches!(self.lookups, [Some(_), None]);
+        has_begun && self.goal.is_in_vain() && families.get(1).is_some_and(|family| !family.table.is_empty())
+    }
+
+    /// Goes on in IPv6 where IPv4 has shown nothing for a while, or to the end.
+    fn begin_late(&mut self, families: &mut Families, now: Instant) {
+        if !self.may_begin_late(families) {
+            return;
+        }
+        let [Some(first), None] = &mut self.lookups else { return };
+        if now >= self.started + IPV6_DELAY || first.is_over(now) {
+            let target = first.target();
+            self.begin(target, 1, families, now);
+        }
+    }
+
+    fn release(&mut self, has_ended: bool, now: Instant) {
+        let requests = self.lookups.iter().flatten().map(Lookup::requests).sum();
+        if self.goal.values().is_some_and(|values| values.release(has_ended, now)) {
+            self.first_requests = Some(requests);
+        }
+    }
+}
+
+impl Goal {
+    fn values(&mut self) -> Option<&mut Values> {
+        match self {
+            Self::Find { values, .. } => Some(values),
+            Self::Publish(publication) => Some(&mut publication.values),
+            Self::Refresh => None,
+        }
+    }
+
+    /// Whether nobody waits for its end any more. A search for a key is finished all the same: the next who asks for
+    /// it finds the packet.
+    fn is_abandoned(&self) -> bool {
+        matches!(self, Self::Publish(publication) if publication.done.is_closed())
+    }
+
+    /// Whether a packet is looked for and not there yet.
+    fn is_in_vain(&self) -> bool {
+        matches!(self, Self::Find { values, .. } if values.newest().is_none())
+    }
+
+    fn wants_responders(&self) -> bool {
+        matches!(self, Self::Publish(_) | Self::Find { keep_tokens: true, .. })
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Self::Find { keep_tokens: false, .. } => WIDTH,
+            Self::Find { .. } | Self::Publish(_) => REPLICAS,
+            Self::Refresh => 8,
+        }
+    }
+
+    /// Requests at once, and how urgent they are.
+    fn pace(&self) -> (usize, Urgency) {
+        match self {
+            Self::Find { keep_tokens: true, .. } | Self::Publish(_) => (PREPARING, Urgency::Awaited),
+            Self::Find { values, .. } if values.newest().is_none() => (SEEKING, Urgency::Awaited),
+            Self::Find { values, .. } if !values.is_released() => {
+                (usize::try_from(values.missing()).unwrap_or(SEEKING), Urgency::Awaited)
+            }
+            Self::Find { .. } => (COMPLETING, Urgency::Background),
+            Self::Refresh => (REFRESHING, Urgency::Background),
+        }
+    }
+
+    /// What we have need not be sent again. A writer wants to see what each node holds.
+    fn newer_than(&self) -> Option<i64> {
+        match self {
+            Self::Find { values, .. } => {
+                values.newest().and_then(|packet| packet.timestamp().try_into().ok())
+            }
+            Self::Publish(_) | Self::Refresh => None,
+        }
+    }
+}

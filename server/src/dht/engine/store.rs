@@ -1,0 +1,125 @@
+//! One packet on its way to its nodes, in both families.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    budget::Urgency,
+    families::Families,
+    family::Purpose,
+    search::{Next, Prepared, Publication},
+};
+use crate::{
+    dht::{
+        NetworkError, PutError,
+        krpc::{Id, Item, Method, Refusal},
+        put::Put,
+    },
+    signed_packet::{SignedPacket, target},
+};
+
+/// It is over after this, whatever comes.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// When the budget of datagrams is used up, look again after this.
+const BUDGET_PAUSE: Duration = Duration::from_millis(10);
+
+/// A store under way.
+#[derive(Debug)]
+pub(super) struct Store {
+    puts: [Put; 2],
+    publication: Publication,
+    started: Instant,
+}
+
+impl Store {
+    /// Begins, unless what the network holds forbids it.
+    pub(super) fn begin(
+        publication: Publication,
+        prepared: Prepared,
+        now: Instant,
+    ) -> Result<Self, (Publication, PutError)> {
+        if let Some(held) = publication.values.newest() {
+            let cas = publication.cas.and_then(|cas| u64::try_from(cas).ok());
+            if held.is_newer_than(&publication.packet) {
+                let mismatch = cas.is_some_and(|cas| cas != held.timestamp());
+                let error = if mismatch { PutError::CasFailed } else { PutError::NotMostRecent };
+                return Err((publication, error));
+            }
+            if cas.is_some_and(|cas| cas != held.timestamp()) {
+                return Err((publication, PutError::CasFailed));
+            }
+        }
+        let put = |responders| Put::new(publication.cas, responders);
+        let puts = prepared.map(put);
+        Ok(Self { puts, publication, started: now })
+    }
+
+    /// A node has stored it.
+    pub(super) fn acknowledged(&mut self, index: usize, id: &Id, from: SocketAddr) {
+        if let Some(put) = self.puts.get_mut(index) {
+            put.acknowledged(id, from);
+            let stored = self.puts.iter().map(Put::stored).sum();
+            self.publication.progress.send_replace(stored);
+        }
+    }
+
+    /// A node has refused.
+    pub(super) fn refused(&mut self, index: usize, id: &Id, from: SocketAddr, refusal: &Refusal<'_>) {
+        if let Some(put) = self.puts.get_mut(index) {
+            put.refused(id, from, refusal);
+        }
+    }
+
+    /// Asks whom it wants to ask next.
+    pub(super) fn advance(&mut self, task: u64, families: &mut Families, now: Instant) -> Next {
+        let mut wake = self.started + DEADLINE;
+        let mut is_over = true;
+        let packet = &self.publication.packet;
+        let target = Some(target(packet.key()));
+        for (index, put) in self.puts.iter_mut().enumerate() {
+            let Some(typical) = families.get(index).map(|family| family.typical) else { continue };
+            while put.wants(now) {
+                if !families.may_send(Urgency::Awaited, now) {
+                    wake = wake.min(now + BUDGET_PAUSE);
+                    break;
+                }
+                let Some((to, token, cas)) = put.next(&typical, now) else { break };
+                let method =
+                    Method::Put(crate::dht::krpc::Put { target, token: &token, item: item(packet), cas });
+                families.ask(index, to, method, Purpose::Task(task), now);
+            }
+            is_over &= put.is_over(now);
+            wake = put.wake_at().map_or(wake, |at| wake.min(at));
+        }
+        if is_over || now >= self.started + DEADLINE { Next::Over } else { Next::Wait(wake) }
+    }
+
+    /// Tells whoever waits. One family is enough.
+    pub(super) fn finish(self) -> Result<u32, PutError> {
+        let [first, second] = self.puts.map(|put| put.outcome());
+        let result = match (first, second) {
+            (Ok(first), Ok(second)) => Ok(first + second),
+            (Ok(stored), Err(PutError::Network(NetworkError::Unreachable)))
+            | (Err(PutError::Network(NetworkError::Unreachable)), Ok(stored)) => Ok(stored),
+            (Err(PutError::Network(NetworkError::Unreachable)), Err(error))
+            | (Err(error), _)
+            | (_, Err(error)) => Err(error),
+        };
+        // The one who asked may have gone.
+        let _ = self.publication.done.send(result.clone());
+        result
+    }
+}
+
+fn item(packet: &SignedPacket) -> Item<'_> {
+    Item {
+        key: packet.key().as_bytes(),
+        signature: packet.signature(),
+        // A verified packet has no timestamp above i64::MAX.
+        seq: i64::try_from(packet.timestamp()).unwrap_or(i64::MAX),
+        value: packet.dns(),
+    }
+}

@@ -1,0 +1,282 @@
+use std::collections::HashSet;
+
+use super::*;
+
+const TARGET: [u8; 20] = [0; 20];
+
+/// A network of nodes that all have the same round trip, a search in it, and a clock that stands still.
+struct Fixture {
+    lookup: Lookup,
+    typical: Rtt,
+    start: Instant,
+}
+
+/// The node whose distance to the target begins with these bytes.
+fn node(first: u8, second: u8) -> (Id, SocketAddr) {
+    let mut id = TARGET;
+    (id[0], id[1]) = (first, second);
+    (Id::from(id), SocketAddr::from(([127, 0, first, second], 6881)))
+}
+
+fn contact(first: u8, milliseconds: Option<u64>) -> Contact {
+    let (id, address) = node(first, 0);
+    Contact { id, address, rtt: milliseconds.map(|rtt| Rtt::first(Duration::from_millis(rtt))) }
+}
+
+fn compact(nodes: impl IntoIterator<Item = (Id, SocketAddr)>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (id, address) in nodes {
+        Nodes::push(&mut bytes, id, address);
+    }
+    bytes
+}
+
+impl Fixture {
+    fn new(width: usize, spacing: Option<f64>, seeds: Vec<Contact>) -> Self {
+        let start = Instant::now();
+        let lookup = Lookup::new(Id::from(TARGET), width, spacing, seeds, start);
+        // Late after 300 ms, hopeless after 600 ms.
+        Self { lookup, typical: Rtt::first(Duration::from_millis(100)), start }
+    }
+
+    fn at(&self, milliseconds: u64) -> Instant {
+        self.start + Duration::from_millis(milliseconds)
+    }
+
+    /// Asks until nobody else is to be asked; the first bytes of their distances.
+    fn ask(&mut self, parallel: usize, milliseconds: u64) -> Vec<u8> {
+        let now = self.at(milliseconds);
+        let mut asked = Vec::new();
+        while self.lookup.wants(parallel, now) {
+            let request = self.lookup.next(&self.typical, now).unwrap();
+            asked.push(request.id.as_bytes()[0]);
+        }
+        asked
+    }
+
+    fn answer(&mut self, first: u8, named: &[(u8, u8)], milliseconds: u64) {
+        let (id, address) = node(first, 0);
+        let bytes = compact(named.iter().map(|(first, second)| node(*first, *second)));
+        let nodes = Nodes::new(&bytes, &[]);
+        let now = self.at(milliseconds);
+        self.lookup.answered(&id, address, Some(b"token"), None, nodes, |_, _| Standing::Unknown, now);
+    }
+
+    fn is_over(&mut self, milliseconds: u64) -> bool {
+        let now = self.at(milliseconds);
+        self.lookup.is_over(now)
+    }
+}
+
+#[test]
+fn the_nearest_are_asked_first_and_a_few_at_once() {
+    let mut fixture = Fixture::new(8, None, [9, 1, 5, 3].map(|first| contact(first, None)).into());
+    assert_eq!(fixture.ask(2, 0), [1, 3]);
+    assert_eq!(fixture.ask(2, 10), []);
+    fixture.answer(3, &[(2, 0), (7, 0)], 100);
+    assert_eq!(fixture.ask(2, 100), [2]);
+    fixture.answer(1, &[], 110);
+    fixture.answer(2, &[], 120);
+    assert_eq!(fixture.ask(2, 120), [5, 7]);
+    fixture.answer(5, &[], 200);
+    fixture.answer(7, &[], 200);
+    assert_eq!(fixture.ask(2, 200), [9]);
+    assert!(!fixture.is_over(200));
+    fixture.answer(9, &[], 300);
+    assert!(fixture.is_over(300));
+    assert_eq!((fixture.lookup.requests(), fixture.lookup.answers()), (6, 6));
+}
+
+#[test]
+fn where_the_value_probably_is_the_quickest_is_asked_first() {
+    // A node in 128: those up to 32 are within 16 spacings.
+    let seeds = vec![contact(1, Some(200)), contact(9, Some(30)), contact(20, None), contact(60, Some(1))];
+    let mut fixture = Fixture::new(8, Some(1.0 / 128.0), seeds);
+    assert_eq!(fixture.ask(4, 0), [9, 20, 1, 60]);
+}
+
+#[test]
+fn a_node_that_is_overdue_gives_its_place_to_another_and_is_still_heard() {
+    let mut fixture = Fixture::new(3, None, (1..6).map(|first| contact(first, None)).collect());
+    assert_eq!(fixture.ask(2, 0), [1, 2]);
+    assert_eq!(fixture.lookup.wake_at(), Some(fixture.at(300)));
+    assert_eq!(fixture.ask(2, 299), []);
+    assert_eq!(fixture.ask(2, 300), [3, 4]);
+    fixture.answer(1, &[], 400);
+    assert_eq!(fixture.lookup.take_given_up(), []);
+    assert!(!fixture.is_over(599));
+    // Node 2 is given up now, and the nearest three are 1, 3 and 4.
+    fixture.ask(2, 600);
+    assert_eq!(fixture.lookup.take_given_up(), [node(2, 0)]);
+    fixture.answer(3, &[], 610);
+    fixture.answer(4, &[], 610);
+    assert!(fixture.is_over(610));
+    assert_eq!(fixture.lookup.answers(), 3);
+}
+
+#[test]
+fn a_node_known_to_be_quick_is_overdue_sooner_but_not_before_others_usually_answer() {
+    let seeds = vec![contact(1, Some(2)), contact(2, Some(90)), contact(3, Some(2000))];
+    let mut fixture = Fixture::new(3, None, seeds);
+    fixture.ask(3, 0);
+    let mut overdue = HashSet::new();
+    for milliseconds in 0..1000 {
+        if fixture.lookup.wake_at() == Some(fixture.at(milliseconds)) {
+            overdue.insert(milliseconds);
+            fixture.lookup.wants(0, fixture.at(milliseconds));
+        }
+    }
+    // As late as the typical node, three round trips late, at most 800 ms; each is given up after twice that.
+    assert_eq!(overdue, HashSet::from([100, 200, 270, 540, 800]));
+}
+
+#[test]
+fn the_search_is_over_when_the_nearest_have_spoken_and_not_before() {
+    let mut fixture = Fixture::new(2, None, vec![contact(4, None), contact(8, None)]);
+    fixture.ask(2, 0);
+    fixture.answer(4, &[(1, 0)], 50);
+    fixture.answer(8, &[(2, 0)], 50);
+    assert!(!fixture.is_over(50));
+    assert_eq!(fixture.ask(2, 50), [1, 2]);
+    fixture.answer(1, &[], 100);
+    assert!(!fixture.is_over(100));
+    fixture.answer(2, &[(3, 0)], 100);
+    assert!(fixture.is_over(100));
+}
+
+#[test]
+fn a_network_that_is_silent_ends_the_search() {
+    let mut fixture = Fixture::new(20, None, (1..90).map(|first| contact(first, None)).collect());
+    let mut asked = 0;
+    for milliseconds in (0..1500).step_by(50) {
+        assert!(!fixture.is_over(milliseconds), "over after {milliseconds} ms");
+        asked += fixture.ask(5, milliseconds).len();
+    }
+    assert!(fixture.is_over(1500));
+    assert_eq!(asked, 25);
+    assert!(!fixture.lookup.is_evidence(1000, None));
+}
+
+#[test]
+fn the_requests_of_one_search_are_bounded() {
+    let mut fixture = Fixture::new(200, None, vec![contact(255, None)]);
+    let mut next = vec![255];
+    // Every node names another that is nearer.
+    while let Some(first) = next.pop() {
+        assert!(fixture.ask(1, 0).iter().all(|asked| *asked == first));
+        fixture.answer(first, &[(first - 1, 0)], 0);
+        if !fixture.is_over(0) {
+            next.push(first - 1);
+        }
+    }
+    assert_eq!(fixture.lookup.requests(), MAX_REQUESTS);
+}
+
+#[test]
+fn a_node_that_names_dead_ones_only_is_not_followed_for_long() {
+    let mut fixture = Fixture::new(8, None, vec![contact(100, None), contact(101, None)]);
+    fixture.ask(2, 0);
+    let made_up: Vec<_> = (0..20).map(|second| (1, second)).collect();
+    fixture.answer(100, &made_up, 10);
+    assert_eq!(fixture.ask(3, 10), [1, 1]);
+    fixture.answer(101, &[(50, 0)], 20);
+    // All of them are dead; each is given up after 600 ms.
+    let asked: usize = (20..1500)
+        .step_by(10)
+        .map(|time| {
+            if time == 700 {
+                fixture.answer(50, &[], 700);
+            }
+            fixture.ask(3, time).iter().filter(|first| **first == 1).count()
+        })
+        .sum();
+    assert!(asked <= 8, "{asked} of the made-up nodes were asked");
+}
+
+#[test]
+fn what_several_nodes_name_is_believed_as_long_as_one_of_them_is() {
+    let mut fixture = Fixture::new(8, None, vec![contact(100, None), contact(101, None)]);
+    fixture.ask(2, 0);
+    fixture.answer(100, &[(1, 0), (2, 0), (3, 0), (4, 0)], 0);
+    fixture.answer(101, &[(4, 0)], 0);
+    assert_eq!(fixture.ask(3, 0), [1, 2, 3]);
+    assert_eq!(fixture.ask(3, 600), [4]);
+}
+
+#[test]
+fn a_node_out_in_the_world_names_no_addresses_of_our_own_network() {
+    let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+    for (from, named, may) in [
+        ("8.8.8.8:1", "9.9.9.9:1", true),
+        ("8.8.8.8:1", "192.168.1.1:1", false),
+        ("8.8.8.8:1", "127.0.0.1:1", false),
+        ("8.8.8.8:1", "0.0.0.0:1", false),
+        ("8.8.8.8:1", "224.0.0.1:1", false),
+        ("127.0.0.1:1", "255.255.255.255:1", false),
+        ("127.0.0.1:1", "127.0.0.2:1", true),
+        ("192.168.1.1:1", "192.168.1.2:1", true),
+        ("[2001:4860::1]:1", "[2001:4860::2]:1", true),
+        ("[2001:4860::1]:1", "[::1]:1", false),
+        ("[2001:4860::1]:1", "8.8.8.8:1", false),
+        ("[::1]:1", "[ff02::1]:1", false),
+    ] {
+        assert_eq!(may_name(address(from), address(named)), may, "{from} names {named}");
+    }
+}
+
+#[test]
+fn one_subnet_of_the_internet_takes_few_places() {
+    let seeds = (0..50).map(|last| Contact {
+        id: node(last, 0).0,
+        address: SocketAddr::from(([203, 0, 113, last], 6881)),
+        rtt: None,
+    });
+    let mut fixture = Fixture::new(20, None, seeds.collect());
+    assert_eq!(fixture.ask(20, 0).len(), 3);
+}
+
+#[test]
+fn loss_is_not_absence() {
+    for (answers, known, evidence) in [
+        (0, 0, false),
+        (1, 0, true),
+        (0, 20, false),
+        (3, 10, false),
+        (5, 10, true),
+        (7, 1000, false),
+        (8, 1000, true),
+    ] {
+        let mut fixture = Fixture::new(20, None, (1..21).map(|first| contact(first, None)).collect());
+        fixture.ask(20, 0);
+        for first in 1..=answers {
+            fixture.answer(first, &[], 10);
+        }
+        assert_eq!(fixture.lookup.is_evidence(known, None), evidence, "{answers} of {known}");
+    }
+}
+
+#[test]
+fn answers_from_far_away_are_not_evidence() {
+    let mut fixture = Fixture::new(20, None, (1..21).map(|first| contact(first, None)).collect());
+    fixture.ask(20, 0);
+    (1..=10).for_each(|first| fixture.answer(first, &[], 10));
+    // The eighth is 8/256 of the key space away.
+    assert!(fixture.lookup.is_evidence(1000, Some(1.0 / 256.0)));
+    assert!(!fixture.lookup.is_evidence(1000, Some(1.0 / 256.0 / 64.0)));
+    let spacing = fixture.lookup.spacing().unwrap();
+    assert!((spacing - 1.0 / 256.0).abs() < 1e-4, "{spacing}");
+}
+
+#[test]
+fn those_who_answered_are_handed_over_nearest_first_with_their_tokens() {
+    let mut fixture = Fixture::new(20, None, [3, 1, 2].map(|first| contact(first, None)).into());
+    fixture.ask(3, 0);
+    fixture.answer(3, &[], 10);
+    fixture.answer(1, &[], 20);
+    // An answer that was not asked for changes nothing.
+    fixture.answer(9, &[(0, 1)], 20);
+    let responders = fixture.lookup.responders();
+    let ids: Vec<_> = responders.iter().map(|responder| responder.id.as_bytes()[0]).collect();
+    assert_eq!(ids, [1, 3]);
+    assert_eq!(responders[0].token.as_deref(), Some(&b"token"[..]));
+}

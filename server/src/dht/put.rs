@@ -1,0 +1,156 @@
+//! Storing a packet on the nodes that a search has found. Pure: it says whom to ask, and is told what came.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+
+use super::{
+    NetworkError,
+    client::PutError,
+    krpc::{Id, Refusal},
+    lookup::{Request, Responder, lateness},
+    rtt::Rtt,
+};
+
+/// Nodes that a packet is stored on, the nearest, as all of this network do it.
+pub(super) const REPLICAS: usize = 20;
+
+/// How often one node is asked: datagrams get lost.
+const ATTEMPTS: u32 = 3;
+
+/// BEP 44: the number to be replaced is not the one that the node holds.
+const CAS_MISMATCH: i64 = 301;
+
+/// BEP 44: the node holds a greater number.
+const SEQ_TOO_LOW: i64 = 302;
+
+/// A packet on its way to its nodes.
+#[derive(Debug)]
+pub(super) struct Put {
+    cas: Option<i64>,
+    targets: Vec<Target>,
+    stored: u32,
+    /// How often each error came, and the last text that came with it.
+    refusals: BTreeMap<i64, (u32, String)>,
+}
+
+#[derive(Debug)]
+struct Target {
+    responder: Responder,
+    attempts: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Untried,
+    Asked { late: Instant },
+    Done,
+}
+
+impl Put {
+    /// To the nearest of `responders`, of which those that gave no token cannot be asked.
+    pub(super) fn new(cas: Option<i64>, responders: Vec<Responder>) -> Self {
+        let willing = responders.into_iter().filter(|responder| responder.token.is_some());
+        let targets = willing.map(|responder| Target { responder, attempts: 0, state: State::Untried });
+        Self { cas, targets: targets.collect(), stored: 0, refusals: BTreeMap::new() }
+    }
+
+    /// Nodes that have confirmed that they stored it.
+    pub(super) fn stored(&self) -> u32 {
+        self.stored
+    }
+
+    /// Whether there is a node to ask.
+    pub(super) fn wants(&mut self, now: Instant) -> bool {
+        self.settle(now);
+        let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
+        let asked = self.targets.iter().filter(|target| matches!(target.state, State::Asked { .. })).count();
+        let is_untried = |target: &Target| target.state == State::Untried;
+        asked + stored < REPLICAS && self.targets.iter().any(is_untried)
+    }
+
+    /// The next node to ask, its token, and the number that it must hold: the nearest that has neither confirmed nor
+    /// refused. Where one of the nearest fails, the next nearest takes its place.
+    pub(super) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<(Request, Box<[u8]>, Option<i64>)> {
+        let target = self.targets.iter_mut().find(|target| target.state == State::Untried)?;
+        let responder = &target.responder;
+        let token = responder.token.clone()?;
+        // A node that missed the last update shows an older number. It is brought up to date like the others.
+        let cas = self.cas.map(|cas| responder.seq.map_or(cas, |seq| seq.min(cas)));
+        let request = Request { id: responder.id, address: responder.address };
+        target.attempts += 1;
+        target.state = State::Asked { late: now + lateness(None, typical) };
+        Some((request, token, cas))
+    }
+
+    /// The node has stored it.
+    pub(super) fn acknowledged(&mut self, id: &Id, address: SocketAddr) {
+        if let Some(target) = self.target(id, address) {
+            target.state = State::Done;
+            self.stored += 1;
+        }
+    }
+
+    /// The node has refused.
+    pub(super) fn refused(&mut self, id: &Id, address: SocketAddr, refusal: &Refusal<'_>) {
+        if let Some(target) = self.target(id, address) {
+            target.state = State::Done;
+            let (count, text) = self.refusals.entry(refusal.code).or_default();
+            *count += 1;
+            *text = refusal.text.escape_ascii().to_string().chars().take(100).collect();
+        }
+    }
+
+    /// Whether enough nodes have it, or no more is to be expected.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        self.settle(now);
+        let is_stored = usize::try_from(self.stored).is_ok_and(|stored| stored >= REPLICAS);
+        is_stored || self.targets.iter().all(|target| target.state == State::Done)
+    }
+
+    /// When something is to be decided although nothing arrives.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let late = self.targets.iter().filter_map(|target| match target.state {
+            State::Asked { late } => Some(late),
+            State::Untried | State::Done => None,
+        });
+        late.min()
+    }
+
+    /// How it went. A few nodes that refuse are outvoted by those that stored it; one that says what is not so cannot
+    /// keep a packet from being published.
+    pub(super) fn outcome(&self) -> Result<u32, PutError> {
+        let refusals = |code| self.refusals.get(&code).map_or(0, |(count, _)| *count);
+        if refusals(SEQ_TOO_LOW) > self.stored {
+            return Err(PutError::NotMostRecent);
+        }
+        if refusals(CAS_MISMATCH) > self.stored {
+            return Err(PutError::CasFailed);
+        }
+        if self.stored > 0 {
+            return Ok(self.stored);
+        }
+        match self.refusals.iter().max_by_key(|(_, (count, _))| *count) {
+            Some((code, (_, text))) => Err(PutError::Refused(*code, text.clone())),
+            None => Err(NetworkError::Unreachable.into()),
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        for target in &mut self.targets {
+            if matches!(target.state, State::Asked { late } if now >= late) {
+                target.state = if target.attempts < ATTEMPTS { State::Untried } else { State::Done };
+            }
+        }
+    }
+
+    fn target(&mut self, id: &Id, address: SocketAddr) -> Option<&mut Target> {
+        let mut open = self.targets.iter_mut().filter(|target| target.state != State::Done);
+        open.find(|target| target.is(id, address))
+    }
+}
+
+impl Target {
+    fn is(&self, id: &Id, address: SocketAddr) -> bool {
+        self.responder.id == *id && self.responder.address == address
+    }
+}

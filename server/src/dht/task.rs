@@ -1,0 +1,124 @@
+//! The task that owns the sockets and the engine: the only place of the client that does input and output.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Instant,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep_until,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    DhtSettings,
+    engine::{Command, Engine},
+    socket::Socket,
+};
+
+/// Batches of datagrams taken from one socket before anything else is looked at.
+const MAX_BATCHES: usize = 8;
+
+/// Commands taken in a row.
+const MAX_COMMANDS: usize = 256;
+
+/// One socket for each family there is.
+pub(super) struct Sockets([Option<Socket>; 2]);
+
+impl Sockets {
+    /// Binds those that are wanted. One is enough.
+    pub(super) fn bind(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> io::Result<Self> {
+        let v4 = v4.map(|address| Socket::bind(SocketAddr::new(address.into(), 0)));
+        let v6 = v6.map(|address| Socket::bind(SocketAddr::new(address.into(), 0)));
+        match (v4, v6) {
+            (None, None) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "neither IPv4 nor IPv6 is wanted"))
+            }
+            (None, Some(Err(error))) | (Some(Err(error)), None | Some(Err(_))) => Err(error),
+            (v4, v6) => Ok(Self([v4, v6].map(|socket| match socket? {
+                Ok(socket) => Some(socket),
+                Err(error) => {
+                    debug!(%error, "this machine has one family of addresses only");
+                    None
+                }
+            }))),
+        }
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().flatten().map(Socket::local_address).collect()
+    }
+}
+
+/// Runs until `leave` is cancelled.
+pub(super) async fn run(
+    Sockets(mut sockets): Sockets,
+    settings: DhtSettings,
+    mut commands: mpsc::Receiver<Command>,
+    known: watch::Sender<usize>,
+    leave: CancellationToken,
+) {
+    let addresses = Sockets::addresses(&Sockets(Default::default()));
+    let _ = addresses;
+    let addresses: Vec<_> = sockets.iter().flatten().map(Socket::local_address).collect();
+    let budget = settings.max_datagrams_per_second;
+    let mut engine = Engine::new(addresses, budget, settings.explore, known, Instant::now());
+    loop {
+        let [v4, v6] = &sockets;
+        tokio::select! {
+            biased;
+            () = leave.cancelled() => return,
+            () = readable(v4.as_ref()) => {}
+            () = readable(v6.as_ref()) => {}
+            command = commands.recv() => match command {
+                Some(command) => engine.command(command, Instant::now()),
+                None => return,
+            },
+            () = sleep_until(engine.wake_at().into()) => {}
+        }
+        let now = Instant::now();
+        for socket in sockets.iter_mut().flatten() {
+            receive(socket, &mut engine, now);
+        }
+        for _ in 0..MAX_COMMANDS {
+            let Ok(command) = commands.try_recv() else { break };
+            engine.command(command, now);
+        }
+        engine.tick(now);
+        for (family, socket) in sockets.iter_mut().enumerate() {
+            if let (Some(socket), Some(outbox)) = (socket, engine.outbox(family))
+                && !outbox.is_empty()
+            {
+                socket.send(outbox);
+            }
+        }
+    }
+}
+
+async fn readable(socket: Option<&Socket>) {
+    match socket {
+        Some(socket) => {
+            if let Err(error) = socket.readable().await {
+                warn!(%error, "the socket of the DHT cannot be waited for");
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn receive(socket: &mut Socket, engine: &mut Engine, now: Instant) {
+    for _ in 0..MAX_BATCHES {
+        match socket.receive(|datagram, from| engine.receive(datagram, from, now)) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                debug!(%error, "the socket of the DHT");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What a search has found of a key so far, and when that is good enough for an answer. Pure but for the channel.
+//!
+//! Nodes hold different versions of a packet, and the quickest is not the one that was updated last. So the first
+//! value waits until a few nodes have shown theirs, but for no longer than it took to find it.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::krpc::Item;
+use crate::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
+
+/// Most signatures checked in one search. Honest nodes hold one or two different packets.
+const MAX_CHECKS: u32 = 32;
+
+/// So many nodes that hold the key are heard before an answer, if they speak up in time. When three in ten hold an
+/// older packet, all of three do in fewer than three of a hundred searches.
+const CONFIRMATIONS: u32 = 3;
+
+/// The wait for them, as a share of the time it took to find the first, and at most.
+const PATIENCE: f64 = 1.0;
+const LONGEST_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The values that nodes have shown.
+#[derive(Debug)]
+pub(super) struct Values {
+    key: PublicKey,
+    found: mpsc::UnboundedSender<SignedPacket>,
+    newest: Option<SignedPacket>,
+    released: Option<Instant>,
+    started: Instant,
+    first: Option<Instant>,
+    holders: u32,
+    checks: u32,
+}
+
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Newer than those before it, and signed by the key.
+    Newer,
+    /// Not newer; not checked.
+    NotNewer,
+    /// Too large, numbered below zero, of another key, or not signed by it.
+    Unsound,
+    /// Not checked, for too many were.
+    TooMany,
+}
+
+impl Values {
+    pub(super) fn new(key: PublicKey, found: mpsc::UnboundedSender<SignedPacket>, now: Instant) -> Self {
+        let (newest, first) = (None, None);
+        Self { key, found, newest, released: None, started: now, first, holders: 0, checks: 0 }
+    }
+
+    /// A node has shown its value. The cheap tests come first: a signature costs 40 µs.
+    pub(super) fn offer(&mut self, item: &Item<'_>, now: Instant) -> Verdict {
+        let Ok(timestamp) = u64::try_from(item.seq) else { return Verdict::Unsound };
+        if item.key != self.key.as_bytes() || item.value.len() > MAX_DNS_SIZE {
+            return Verdict::Unsound;
+        }
+        if self
+            .newest
+            .as_ref()
+            .is_some_and(|newest| (timestamp, item.value) <= (newest.timestamp(), newest.dns()))
+        {
+            self.confirm();
+            return Verdict::NotNewer;
+        }
+        if self.checks >= MAX_CHECKS {
+            return Verdict::TooMany;
+        }
+        self.checks += 1;
+        match SignedPacket::verify(self.key.clone(), timestamp, *item.signature, item.value) {
+            Ok(packet) => {
+                self.newest = Some(packet.clone());
+                self.first.get_or_insert(now);
+                self.confirm();
+                if self.is_released() {
+                    self.send(packet);
+                }
+                Verdict::Newer
+            }
+            Err(error) => {
+                debug!(key = %self.key, %error, "a DHT node holds an unsound packet");
+                Verdict::Unsound
+            }
+        }
+    }
+
+    /// A node holds the key, in a version that is not newer.
+    pub(super) fn confirm(&mut self) {
+        self.holders = self.holders.saturating_add(1);
+    }
+
+    /// The newest packet so far.
+    pub(super) fn newest(&self) -> Option<&SignedPacket> {
+        self.newest.as_ref()
+    }
+
+    /// Nodes that have yet to be heard before an answer.
+    pub(super) fn missing(&self) -> u32 {
+        CONFIRMATIONS.saturating_sub(self.holders)
+    }
+
+    /// Whether the first packet has been sent.
+    pub(super) fn is_released(&self) -> bool {
+        self.released.is_some()
+    }
+
+    /// How long after the start of the search the first packet was sent.
+    pub(super) fn released_after(&self) -> Option<Duration> {
+        Some(self.released?.saturating_duration_since(self.started))
+    }
+
+    /// The key.
+    pub(super) fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// When the packet is sent even if no other node shows its own.
+    pub(super) fn release_at(&self) -> Option<Instant> {
+        let first = self.first.filter(|_| !self.is_released())?;
+        let taken = first.saturating_duration_since(self.started);
+        Some(first + taken.mul_f64(PATIENCE).min(LONGEST_PATIENCE))
+    }
+
+    /// Sends the first packet if it is time, or if the search `has_ended`. Returns whether it did.
+    pub(super) fn release(&mut self, has_ended: bool, now: Instant) -> bool {
+        let is_due = self.release_at().is_some_and(|at| now >= at || has_ended || self.missing() == 0);
+        if let Some(packet) = self.newest.clone().filter(|_| is_due) {
+            self.released = Some(now);
+            self.send(packet);
+        }
+        is_due
+    }
+
+    /// The one who asked may have gone.
+    fn send(&self, packet: SignedPacket) {
+        let _ = self.found.send(packet);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signed_packet::Keypair;
+
+    const SEED: [u8; 32] = [3; 32];
+
+    struct Fixture {
+        values: Values,
+        found: mpsc::UnboundedReceiver<SignedPacket>,
+        start: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let (sender, found) = mpsc::unbounded_channel();
+            let start = Instant::now();
+            let key = Keypair::from_secret_key(&SEED).public_key();
+            Self { values: Values::new(key, sender, start), found, start }
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.start + Duration::from_millis(milliseconds)
+        }
+
+        fn offer(&mut self, seed: [u8; 32], timestamp: u64, dns: &[u8], milliseconds: u64) -> Verdict {
+            let packet = SignedPacket::sign(&Keypair::from_secret_key(&seed), timestamp, dns).unwrap();
+            let item = packet.to_item();
+            let item =
+                Item { key: item.key(), signature: item.signature(), seq: item.seq(), value: item.value() };
+            self.values.offer(&item, self.at(milliseconds))
+        }
+
+        fn sent(&mut self) -> Vec<(u64, Vec<u8>)> {
+            std::iter::from_fn(|| self.found.try_recv().ok())
+                .map(|packet| (packet.timestamp(), packet.dns().to_vec()))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn the_first_value_waits_for_two_more_and_the_newest_of_them_is_sent() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.offer(SEED, 1, b"old", 100), Verdict::Newer);
+        assert!(!fixture.values.release(false, fixture.at(110)));
+        assert_eq!(fixture.offer(SEED, 2, b"new", 120), Verdict::Newer);
+        assert!(!fixture.values.release(false, fixture.at(120)));
+        assert_eq!(fixture.offer(SEED, 1, b"old", 130), Verdict::NotNewer);
+        assert!(fixture.values.release(false, fixture.at(130)));
+        assert_eq!(fixture.sent(), [(2, b"new".to_vec())]);
+    }
+
+    #[test]
+    fn nobody_waits_much_longer_than_it_took_to_find_the_first() {
+        let mut fixture = Fixture::new();
+        fixture.offer(SEED, 1, b"", 100);
+        assert_eq!(fixture.values.release_at(), Some(fixture.at(200)));
+        assert!(!fixture.values.release(false, fixture.at(199)));
+        assert!(fixture.values.release(false, fixture.at(200)));
+        assert_eq!(fixture.sent().len(), 1);
+        // What comes later is sent as it comes, if it is newer.
+        assert_eq!(fixture.offer(SEED, 1, b"", 210), Verdict::NotNewer);
+        assert_eq!(fixture.offer(SEED, 3, b"", 210), Verdict::Newer);
+        assert_eq!(fixture.sent(), [(3, Vec::new())]);
+        let mut slow = Fixture::new();
+        slow.offer(SEED, 1, b"", 2000);
+        assert_eq!(slow.values.release_at(), Some(slow.at(2250)));
+    }
+
+    #[test]
+    fn the_end_of_the_search_releases_a_single_value() {
+        let mut fixture = Fixture::new();
+        assert!(!fixture.values.release(true, fixture.at(1)));
+        fixture.offer(SEED, 1, b"", 100);
+        assert!(fixture.values.release(true, fixture.at(101)));
+        assert!(!fixture.values.release(true, fixture.at(102)));
+        assert_eq!(fixture.sent().len(), 1);
+    }
+
+    #[test]
+    fn of_two_packets_of_one_time_the_greater_bytes_win_and_only_newer_ones_are_checked() {
+        let mut fixture = Fixture::new();
+        for (timestamp, value, verdict) in [
+            (2, b"b", Verdict::Newer),
+            (2, b"b", Verdict::NotNewer),
+            (1, b"z", Verdict::NotNewer),
+            (2, b"a", Verdict::NotNewer),
+            (2, b"c", Verdict::Newer),
+            (3, b"a", Verdict::Newer),
+        ] {
+            assert_eq!(fixture.offer(SEED, timestamp, value, 1), verdict);
+        }
+        assert_eq!(fixture.values.checks, 3);
+    }
+
+    #[test]
+    fn unsound_values_are_refused_and_most_before_a_signature_is_checked() {
+        let mut fixture = Fixture::new();
+        let key = *fixture.values.key.as_bytes();
+        let (now, large) = (fixture.start, [0; MAX_DNS_SIZE + 1]);
+        let item = Item { key: &key, signature: &[1; 64], seq: 1, value: b"" };
+        assert_eq!(fixture.values.offer(&Item { seq: -1, ..item }, now), Verdict::Unsound);
+        assert_eq!(fixture.values.offer(&Item { value: &large, ..item }, now), Verdict::Unsound);
+        assert_eq!(fixture.offer([4; 32], 9, b"another key", 1), Verdict::Unsound);
+        assert_eq!(fixture.values.checks, 0);
+        assert_eq!(fixture.values.offer(&item, now), Verdict::Unsound);
+        assert_eq!((fixture.values.checks, fixture.values.missing()), (1, CONFIRMATIONS));
+        assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::Newer);
+    }
+
+    #[test]
+    fn the_signatures_checked_in_one_search_are_bounded() {
+        let mut fixture = Fixture::new();
+        let newer = (1..1000).filter(|&timestamp| fixture.offer(SEED, timestamp, b"", 1) == Verdict::Newer);
+        assert_eq!(newer.count(), 32);
+    }
+}
