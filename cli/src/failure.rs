@@ -8,11 +8,11 @@ Exit codes:
   0  done
   1  failed: the message on standard error says why and what to do
   2  the command line was not understood
-  3  not published: the DHT holds a newer packet of this key
-  4  the DHT could not be reached";
+  3  not published: there is a newer packet of this key
+  4  the DHT could not be reached, nor a relay that says more";
 
 /// A command that failed. The text is for people; it never holds any part of a seed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Exit code 1.
     Failed(String),

@@ -10,6 +10,7 @@ mod publish;
 mod records;
 mod resolve;
 mod seed;
+mod sources;
 mod terminal;
 mod testnet;
 mod time;

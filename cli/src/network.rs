@@ -1,15 +1,17 @@
 //! The DHT, as the commands reach it.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use clap::Args;
 use pkdns::{
-    config,
+    config::{self, RelayUrl},
     dht::{Dht, DhtSettings, HostResolver, NetworkError, split_host_port},
+    forward::TlsClient,
+    relay_client::Relays,
 };
 use tokio::{net::lookup_host, runtime, time::timeout};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, sources::Sources};
 
 /// How long the system's resolver may take for a bootstrap node.
 const HOST_DEADLINE: Duration = Duration::from_secs(3);
@@ -17,17 +19,24 @@ const HOST_DEADLINE: Duration = Duration::from_secs(3);
 /// How long joining may take: a few attempts over a poor connection.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// With a relay there is something to go on with. As long as a relay may take.
+const JOIN_DEADLINE_BESIDE_RELAYS: Duration = Duration::from_secs(3);
+
 /// The network that is used.
 #[derive(Args)]
 pub(crate) struct NetworkArguments {
     /// DHT node to join through; give it again for more than one [default: those of the public Mainline DHT]
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     bootstrap: Vec<String>,
+    /// PKARR relay to use besides the DHT, for example https://relay.pkarr.org; give it again for more than one. A
+    /// relay learns which keys are looked up
+    #[arg(long = "relay", global = true, value_name = "URL")]
+    relays: Vec<RelayUrl>,
 }
 
 impl NetworkArguments {
-    /// Joins the DHT.
-    pub(crate) async fn join(&self) -> Result<Dht, Failure> {
+    /// Begins to join the DHT, and does not wait for that.
+    pub(crate) fn sources(&self) -> Result<Sources, Failure> {
         let bootstrap = match self.bootstrap.as_slice() {
             [] => config::Dht::default().bootstrap,
             chosen => chosen.to_vec(),
@@ -37,18 +46,23 @@ impl NetworkArguments {
         let settings = DhtSettings { bootstrap, explore: false, ..DhtSettings::default() };
         let dht = Dht::start(settings, system_resolver())
             .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}")))?;
-        match dht.ready(JOIN_DEADLINE).await {
-            Ok(()) => Ok(dht),
-            Err(_) => Err(Failure::Unreachable(format!(
-                "the DHT could not be joined through {through}: check the network connection (UDP), or choose \
-                 other nodes with --bootstrap"
-            ))),
-        }
+        let not_joined = format!(
+            "the DHT could not be joined through {through}: check the network connection (UDP), or choose other \
+             nodes with --bootstrap"
+        );
+        let relays = match self.relays.as_slice() {
+            [] => Relays::default(),
+            urls => Relays::new(urls, &authorities()?.for_tls(), system_resolver()),
+        };
+        let patience = if relays.is_empty() { JOIN_DEADLINE } else { JOIN_DEADLINE_BESIDE_RELAYS };
+        Ok(Sources::new(dht, not_joined, patience, relays))
     }
 
     /// The beginning of a command line that uses the same network.
     pub(crate) fn command(&self) -> String {
-        self.bootstrap.iter().fold("pkdns-cli".to_string(), |line, node| format!("{line} --bootstrap {node}"))
+        let nodes = self.bootstrap.iter().map(|node| format!(" --bootstrap {node}"));
+        let relays = self.relays.iter().map(|url| format!(" --relay {url}"));
+        iter::once("pkdns-cli".to_string()).chain(nodes).chain(relays).collect()
     }
 }
 
@@ -80,6 +94,11 @@ fn system_resolver() -> HostResolver {
             }
         })
     })
+}
+
+/// Whom the certificates of relays have to be signed by: the public authorities.
+fn authorities() -> Result<TlsClient, Failure> {
+    TlsClient::new(None).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn host_and_port(text: &str) -> Result<String, String> {

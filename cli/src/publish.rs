@@ -11,7 +11,8 @@ use clap::{
     error::ErrorKind::{MissingRequiredArgument, TooManyValues},
 };
 use pkdns::{
-    dht::{Dht, PutError},
+    dht::{Dht, Evidence, PutError},
+    relay_client::RelayError,
     signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
 };
 use serde::Serialize;
@@ -21,6 +22,7 @@ use crate::{
     network, packet,
     records::{self, TextRecord},
     seed,
+    sources::{Holdings, RelayReport, Sources},
     terminal::{self, printable},
     time::{age, now},
     zone_file,
@@ -29,7 +31,7 @@ use crate::{
 /// Sign a zone file with a seed and store it on the DHT
 ///
 /// The zone file is in the format of RFC 1035; names without a dot at the end are relative to the key, and "@" is the
-/// key itself. What the DHT holds is read first and never replaced by something older. Nodes forget after a few hours,
+/// key itself. What there is is read first and never replaced by something older. Nodes forget after a few hours,
 /// so publish again at least every hour or so to keep the zone alive.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
@@ -45,7 +47,7 @@ pub(crate) struct Arguments {
     /// Zone file
     #[arg(long, value_name = "FILE")]
     zone_file: Option<PathBuf>,
-    /// Replace a packet on the DHT that is newer than this machine's clock
+    /// Replace a packet that is newer than this machine's clock
     #[arg(long)]
     force: bool,
     /// Print one line of JSON
@@ -57,8 +59,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Published {
     key: String,
-    /// Nodes that confirmed that they stored the packet.
+    /// DHT nodes that confirmed to us that they stored the packet.
     nodes: u32,
+    /// What the relays did, if any were named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relays: Vec<RelayReport>,
     /// Bytes of the 1000 that a packet may hold.
     size: usize,
     /// Microseconds since 1970.
@@ -74,9 +79,8 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     let keypair = seed::keypair(&seed)?;
     let dns = read_zone(&zone, &keypair.public_key())?;
     network::block_on(async {
-        terminal::progress("searching the DHT for what it holds of this key…");
-        let dht = network.join().await?;
-        let published = publish(&dht, &keypair, &dns, arguments.force).await?;
+        terminal::progress("searching for what there is of this key…");
+        let published = publish(&network.sources()?, &keypair, &dns, arguments.force).await?;
         if arguments.json {
             terminal::print_json(&published)
         } else {
@@ -127,9 +131,14 @@ fn read_zone(path: &Path, key: &PublicKey) -> Result<Vec<u8>, Failure> {
     packet::compose(&records, key).map_err(|error| fail(&error))
 }
 
-async fn publish(dht: &Dht, keypair: &Keypair, dns: &[u8], force: bool) -> Result<Published, Failure> {
+async fn publish(
+    sources: &Sources,
+    keypair: &Keypair,
+    dns: &[u8],
+    force: bool,
+) -> Result<Published, Failure> {
     let key = keypair.public_key();
-    let (existing, _) = dht.most_recent(&key).await.map_err(network::unreachable)?;
+    let Holdings { dht, newest: existing, .. } = sources.read(&key).await?;
     let timestamp = timestamp(existing.as_ref(), now(), force)?;
     let packet = SignedPacket::sign(keypair, timestamp, dns)
         .map_err(|error| Failure::Failed(format!("cannot sign the zone: {error}")))?;
@@ -140,10 +149,10 @@ async fn publish(dht: &Dht, keypair: &Keypair, dns: &[u8], force: bool) -> Resul
         }
     }
     terminal::progress("storing…");
-    let nodes = store(dht, &packet, existing.as_ref()).await?;
+    let (nodes, relays) = store_everywhere(sources, &packet, dht).await?;
     let size = dns.len();
     let previous_timestamp = existing.map(|packet| packet.timestamp());
-    Ok(Published { key: key.to_z32(), nodes, size, timestamp, previous_timestamp, added, removed })
+    Ok(Published { key: key.to_z32(), nodes, relays, size, timestamp, previous_timestamp, added, removed })
 }
 
 /// When the new packet is signed: now, unless that would not replace what is there.
@@ -153,7 +162,7 @@ fn timestamp(existing: Option<&SignedPacket>, now: u64, force: bool) -> Result<u
     };
     if there > now && !force {
         return Err(Failure::NewerPacket(format!(
-            "the DHT holds a newer packet of this key, signed {}. If another machine publishes this key, let only \
+            "there is a newer packet of this key, signed {}. If another machine publishes this key, let only \
              one of them do so; if this machine's clock is slow, set it. To replace the packet nevertheless, add \
              --force",
             age(there, now)
@@ -162,14 +171,47 @@ fn timestamp(existing: Option<&SignedPacket>, now: u64, force: bool) -> Result<u
     match there.checked_add(1) {
         Some(above) if i64::try_from(above).is_ok() => Ok(above),
         _ => Err(Failure::NewerPacket(
-            "the DHT holds a packet of this key with the latest possible date. Nothing can replace it until the \
-             nodes have forgotten it: try again in a few hours"
+            "there is a packet of this key with the latest possible date. Nothing can replace it until the DHT has \
+             forgotten it: try again in a few hours"
                 .to_string(),
         )),
     }
 }
 
-/// Stores the packet in place of the one that was read, if that is still the newest.
+/// Stores the packet on the DHT in place of what it held, if it could be asked, then at the relays. One of them all is
+/// enough.
+async fn store_everywhere(
+    sources: &Sources,
+    packet: &SignedPacket,
+    held: Result<(Option<SignedPacket>, Evidence), Failure>,
+) -> Result<(u32, Vec<RelayReport>), Failure> {
+    let is_told = held.is_err();
+    let on_dht = match held {
+        Ok((existing, _)) => store(sources.dht(), packet, existing.as_ref()).await,
+        Err(failure) => Err(failure),
+    };
+    // What somebody else published meanwhile is not replaced at the relays either.
+    if let Err(failure @ Failure::NewerPacket(_)) = on_dht {
+        return Err(failure);
+    }
+    let at_relays = sources.store_at_relays(packet).await;
+    let is_stored = on_dht.is_ok() || at_relays.iter().any(|(_, stored)| stored.is_ok());
+    let is_refused = at_relays.iter().any(|(_, stored)| *stored == Err(RelayError::NotMostRecent));
+    let nodes = match on_dht {
+        Ok(nodes) => nodes,
+        Err(failure) if is_stored => {
+            if !is_told {
+                terminal::note(&format!("warning: {failure}"));
+            }
+            0
+        }
+        Err(_) if is_refused => return Err(overtaken()),
+        Err(failure) => return Err(failure),
+    };
+    Ok((nodes, at_relays.into_iter().map(|(report, _)| report).collect()))
+}
+
+/// Stores the packet on the DHT in place of the one that was read, if that is still the newest.
 async fn store(dht: &Dht, packet: &SignedPacket, existing: Option<&SignedPacket>) -> Result<u32, Failure> {
     let mut stored = dht.put(packet, existing.map(SignedPacket::timestamp)).await;
     if stored == Err(PutError::CasFailed) {
@@ -182,16 +224,19 @@ async fn store(dht: &Dht, packet: &SignedPacket, existing: Option<&SignedPacket>
     match stored {
         Ok(0) => Err(Failure::Failed("no DHT node stored the packet: try again".to_string())),
         Ok(nodes) => Ok(nodes),
-        Err(PutError::CasFailed | PutError::NotMostRecent) => Err(Failure::NewerPacket(
-            "somebody else published this key at the same time, and later: see what is there with resolve, then \
-             try again"
-                .to_string(),
-        )),
+        Err(PutError::CasFailed | PutError::NotMostRecent) => Err(overtaken()),
         Err(PutError::Network(error)) => Err(network::unreachable(error)),
         Err(error @ PutError::Refused(..)) => {
             Err(Failure::Failed(format!("the packet was not stored: {}", printable(&error.to_string()))))
         }
     }
+}
+
+fn overtaken() -> Failure {
+    Failure::NewerPacket(
+        "somebody else published this key at the same time, and later: see what is there with resolve, then try again"
+            .to_string(),
+    )
 }
 
 /// Records of the new packet that the old one lacks, and the other way round.
@@ -204,16 +249,23 @@ fn changes(old: &SignedPacket, new: &SignedPacket) -> (Vec<TextRecord>, Vec<Text
 }
 
 fn report(published: &Published, command: &str) -> String {
-    let Published { key, nodes, size, previous_timestamp, added, removed, .. } = published;
+    let Published { key, nodes, relays, size, previous_timestamp, added, removed, .. } = published;
     let what = match previous_timestamp {
         None => "published for the first time, or again after it was forgotten",
         Some(_) if added.is_empty() && removed.is_empty() => "published again, unchanged",
         Some(_) => "published with changes",
     };
-    let plural = if *nodes == 1 { "" } else { "s" };
+    let on_nodes = match nodes {
+        0 => None,
+        1 => Some("on 1 DHT node".to_string()),
+        nodes => Some(format!("on {nodes} DHT nodes")),
+    };
+    let by_relays = relays.iter().filter(|report| report.error.is_none());
+    let by_relays = by_relays.map(|report| format!("by {}", report.relay));
+    let stored = on_nodes.into_iter().chain(by_relays).collect::<Vec<_>>().join(" and ");
     format!(
         "{key}\n\
-         {what}: {size} of {MAX_DNS_SIZE} bytes, stored on {nodes} DHT node{plural}\n\
+         {what}: {size} of {MAX_DNS_SIZE} bytes, stored {stored}\n\
          \n\
          Look it up:\n  \
            {command} resolve {key}"

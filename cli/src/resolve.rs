@@ -12,6 +12,7 @@ use crate::{
     name::{self, PublicName},
     network,
     records::{self, TextRecord},
+    sources::{Holdings, RelayReport},
     terminal,
     time::{age, now},
 };
@@ -39,23 +40,26 @@ struct Resolved {
     size: usize,
     nodes_queried: u32,
     nodes_responded: u32,
+    /// What the relays gave, if any were named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relays: Vec<RelayReport>,
     records: Vec<TextRecord>,
 }
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     network::block_on(async {
         terminal::progress("searching the DHT…");
-        let dht = network.join().await?;
         let name = &arguments.name;
-        let (found, evidence) = dht.most_recent(&name.key).await.map_err(network::unreachable)?;
-        let packet = found.ok_or_else(|| {
-            Failure::Failed(format!(
-                "there is no packet of {}: {} of {} DHT nodes answered, and none of them holds one",
-                name.key, evidence.responded, evidence.queried
-            ))
-        })?;
+        let Holdings { dht, relays, newest } = network.sources()?.read(&name.key).await?;
+        let packet = match (newest, &dht) {
+            (Some(packet), _) => packet,
+            // A relay alone cannot say that there is none.
+            (None, Err(failure)) => return Err(failure.clone()),
+            (None, Ok((_, evidence))) => return Err(absent(name, *evidence)),
+        };
         let now = now();
-        let resolved = resolved(&packet, evidence, name, now)?;
+        let resolved =
+            Resolved { relays, ..resolved(&packet, dht.ok().map(|(_, evidence)| evidence), name, now)? };
         if arguments.json {
             terminal::print_json(&resolved)
         } else {
@@ -64,9 +68,17 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     })
 }
 
+fn absent(name: &PublicName, evidence: Evidence) -> Failure {
+    Failure::Failed(format!(
+        "there is no packet of {}: {} of {} DHT nodes answered, and none of them holds one",
+        name.key, evidence.responded, evidence.queried
+    ))
+}
+
+/// Without the relays. `evidence` is that of the DHT, if it could be asked.
 fn resolved(
     packet: &SignedPacket,
-    evidence: Evidence,
+    evidence: Option<Evidence>,
     name: &PublicName,
     now: u64,
 ) -> Result<Resolved, Failure> {
@@ -86,22 +98,34 @@ fn resolved(
         timestamp: packet.timestamp(),
         age: if now < packet.timestamp() { -seconds } else { seconds },
         size: packet.dns().len(),
-        nodes_queried: evidence.queried,
-        nodes_responded: evidence.responded,
+        nodes_queried: evidence.map_or(0, |evidence| evidence.queried),
+        nodes_responded: evidence.map_or(0, |evidence| evidence.responded),
+        relays: Vec::new(),
         records,
     })
 }
 
 fn report(resolved: &Resolved, now: u64) -> String {
     let Resolved { key, timestamp, size, nodes_queried: queried, nodes_responded: responded, .. } = resolved;
+    let dht = match queried {
+        0 => "the DHT could not be asked".to_string(),
+        _ => format!("{responded} of {queried} DHT nodes answered"),
+    };
+    let relays = resolved.relays.iter().map(|report| match (report.timestamp, &report.error) {
+        (Some(signed), _) if signed == *timestamp => format!("{} has this packet\n", report.relay),
+        (Some(_), _) => format!("{} has an older packet\n", report.relay),
+        (None, None) => format!("{} has no packet\n", report.relay),
+        (None, Some(_)) => format!("{} could not be asked\n", report.relay),
+    });
+    let relays: String = relays.collect();
     let records = match resolved.records.as_slice() {
         [] => "The packet holds no records.\n".to_string(),
         records => records::table(records),
     };
     format!(
         "{key}\n\
-         signed {}, {size} of {MAX_DNS_SIZE} bytes, {responded} of {queried} DHT nodes answered\n\
-         \n\
+         signed {}, {size} of {MAX_DNS_SIZE} bytes, {dht}\n\
+         {relays}\n\
          {records}",
         age(*timestamp, now),
     )
@@ -147,7 +171,7 @@ mod tests {
     }
 
     fn shown(packet: &SignedPacket, name: &str, now: u64) -> String {
-        report(&resolved(packet, EVIDENCE, &name::parse(name).unwrap(), now).unwrap(), now)
+        report(&resolved(packet, Some(EVIDENCE), &name::parse(name).unwrap(), now).unwrap(), now)
     }
 
     #[test]
@@ -188,7 +212,8 @@ mod tests {
     fn a_name_that_the_packet_does_not_hold_is_a_failure() {
         let packet = packet(PACKET_B);
         let name = name::parse(&format!("mail.{}", packet.key())).unwrap();
-        let Err(Failure::Failed(message)) = resolved(&packet, EVIDENCE, &name, packet.timestamp()) else {
+        let Err(Failure::Failed(message)) = resolved(&packet, Some(EVIDENCE), &name, packet.timestamp())
+        else {
             panic!("found mail");
         };
         assert!(

@@ -1,27 +1,44 @@
 //! `testnet`: a DHT on this machine.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+mod quantities;
 
-use clap::Args;
-use mainline::async_dht::AsyncDht;
-use pkdns::testnet::LocalNetwork;
+use std::{fmt, io, ops::RangeInclusive, time::Duration};
+
+use clap::{Args, CommandFactory, error::ErrorKind};
+use pkdns::simulator::{Hostile, Simulator, World};
 use serde::Serialize;
-use tokio::time::timeout;
 
 use crate::{failure::Failure, network, terminal};
-
-/// How long the node at a chosen port may take to find the others.
-const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+use quantities::{Percentage, in_units};
 
 /// Run a DHT on this machine, for trying things out without the public one
 ///
-/// It listens on 127.0.0.1 only, runs until Ctrl-C or SIGTERM, and forgets everything then.
+/// Each node has an address in 127.0.0.0/8, which only this machine can reach. It runs until Ctrl-C or SIGTERM, and
+/// forgets everything then.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Number of DHT nodes
-    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(3..=100))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(3..=20_000))]
     nodes: u16,
-    /// UDP port of the node that others join through [default: any that is free]
+    /// Round trip to a node: one time for all, or a range such as 30ms-230ms, of which each node has its own
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = quantities::durations)]
+    rtt: RangeInclusive<Duration>,
+    /// Longest that a round trip takes beyond that, at random
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = quantities::duration)]
+    jitter: Duration,
+    /// Share of datagrams that get lost, in each direction, such as 2%
+    #[arg(long, value_name = "PERCENTAGE", default_value = "0%")]
+    loss: Percentage,
+    /// Share of nodes that never answer, though others know them
+    #[arg(long, value_name = "PERCENTAGE", default_value = "0%")]
+    dead: Percentage,
+    /// Share of nodes that keep the first packet of a key for ever
+    #[arg(long, value_name = "PERCENTAGE", default_value = "0%")]
+    stale: Percentage,
+    /// Share of nodes that do harm, each in one of many ways
+    #[arg(long, value_name = "PERCENTAGE", default_value = "0%")]
+    hostile: Percentage,
+    /// UDP port of all nodes [default: any that is free]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Print one line of JSON once it runs
@@ -33,72 +50,84 @@ pub(crate) struct Arguments {
 struct Started<'a> {
     bootstrap: [&'a str; 1],
     nodes: u16,
+    world: String,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let world = arguments.world();
     network::block_on(async {
         // First of all, so that a signal that comes early is not lost.
-        let mut stopped = Box::pin(stop_signal()?);
-        let network = tokio::select! {
-            network = Running::start(arguments.nodes, arguments.port) => network?,
-            () = &mut stopped => return Ok(()),
-        };
-        let bootstrap = [network.bootstrap.as_str()];
+        let stopped = stop_signal()?;
+        let simulator = start(world)?;
+        let bootstrap = simulator.bootstrap().into_iter().next().unwrap_or_default();
         if arguments.json {
-            terminal::print_json(&Started { bootstrap, nodes: arguments.nodes })?;
+            let (nodes, world) = (arguments.nodes, arguments.to_string());
+            terminal::print_json(&Started { bootstrap: [&bootstrap], nodes, world })?;
         } else {
-            terminal::print(&report(&network.bootstrap, arguments.nodes))?;
+            terminal::print(&report(&bootstrap, arguments))?;
         }
         stopped.await;
+        terminal::note(&simulator.statistics().to_string());
         Ok(())
     })
 }
 
-/// The network, for as long as this is held.
-struct Running {
-    /// Node to join through.
-    bootstrap: String,
-    _network: LocalNetwork,
-    _entrance: Option<AsyncDht>,
-}
-
-impl Running {
-    async fn start(nodes: u16, port: Option<u16>) -> Result<Self, Failure> {
-        let failed = |error| Failure::Failed(format!("cannot start a local DHT: {error}"));
-        let others = nodes.saturating_sub(u16::from(port.is_some()));
-        let network = LocalNetwork::start(others.into()).await.map_err(failed)?;
-        let (bootstrap, entrance) = match port {
-            Some(port) => {
-                let entrance = entrance(port, &network.bootstrap()).await.map_err(|error| {
-                    Failure::Failed(format!(
-                        "cannot use UDP port {port}: {error}. Choose another with --port"
-                    ))
-                })?;
-                (format!("{}:{port}", Ipv4Addr::LOCALHOST), Some(entrance))
+impl Arguments {
+    /// Exits with a message when the shares are of more nodes than there are.
+    fn world(&self) -> World {
+        if self.dead.share() + self.stale.share() + self.hostile.share() > 1.0 {
+            let mut command = crate::Arguments::command();
+            command.build();
+            let message = "--dead, --stale and --hostile are more than 100% together";
+            match command.find_subcommand_mut("testnet") {
+                Some(testnet) => testnet.error(ErrorKind::ValueValidation, message).exit(),
+                None => command.error(ErrorKind::ValueValidation, message).exit(),
             }
-            None => {
-                let no_address = || failed(io::Error::other("no node has an address"));
-                (network.bootstrap().into_iter().next().ok_or_else(no_address)?, None)
-            }
-        };
-        Ok(Self { bootstrap, _network: network, _entrance: entrance })
+        }
+        let mut hostile = Hostile::mix(self.hostile.share());
+        hostile.push((Hostile::StaleForever, self.stale.share()));
+        World {
+            nodes: self.nodes.into(),
+            round_trip: self.rtt.clone(),
+            jitter: self.jitter,
+            loss: self.loss.share(),
+            dead: self.dead.share(),
+            hostile,
+            port: self.port,
+            ..World::default()
+        }
     }
 }
 
-/// One more node, at the port that was asked for.
-async fn entrance(port: u16, bootstrap: &[String]) -> io::Result<AsyncDht> {
-    let mut builder = mainline::Dht::builder();
-    builder.server_mode().bootstrap(bootstrap).bind_address(Ipv4Addr::LOCALHOST).port(port);
-    let node = builder.build()?.as_async();
-    match timeout(JOIN_DEADLINE, node.bootstrapped()).await {
-        Ok(true) => Ok(node),
-        Ok(false) | Err(_) => Err(io::Error::other("its node could not join the others")),
+fn start(world: World) -> Result<Simulator, Failure> {
+    let port = world.port;
+    Simulator::start(world).map_err(|error| {
+        Failure::Failed(match port {
+            Some(port) if error.kind() == io::ErrorKind::AddrInUse => {
+                format!("cannot use UDP port {port}: {error}. Choose another with --port")
+            }
+            Some(_) | None => format!("cannot start a local DHT: {error}"),
+        })
+    })
+}
+
+/// The world in one line.
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rtt {}", in_units(*self.rtt.start()))?;
+        if self.rtt.start() != self.rtt.end() {
+            write!(f, "-{}", in_units(*self.rtt.end()))?;
+        }
+        let Self { loss, dead, stale, hostile, .. } = self;
+        let jitter = in_units(self.jitter);
+        write!(f, ", jitter {jitter}, loss {loss}, dead {dead}, stale {stale}, hostile {hostile}")
     }
 }
 
-fn report(bootstrap: &str, nodes: u16) -> String {
+fn report(bootstrap: &str, arguments: &Arguments) -> String {
     format!(
-        "A DHT of {nodes} nodes is running on this machine. Stop it with Ctrl-C; it forgets everything then.\n\
+        "A DHT of {} nodes is running on this machine. Stop it with Ctrl-C; it forgets everything then.\n\
+         Its world: {arguments}.\n\
          \n\
          Use it from another terminal:\n  \
            pkdns-cli --bootstrap {bootstrap} publish SEEDFILE ZONEFILE\n  \
@@ -106,7 +135,8 @@ fn report(bootstrap: &str, nodes: u16) -> String {
          \n\
          or from pkdns, in its configuration file:\n  \
            [dht]\n  \
-           bootstrap = [\"{bootstrap}\"]"
+           bootstrap = [\"{bootstrap}\"]",
+        arguments.nodes
     )
 }
 

@@ -87,7 +87,7 @@ async fn a_newer_packet_is_replaced_by_force_only() {
     world.publish_elsewhere(&Keypair::from_secret_key(&secret()), hour_ahead).await;
 
     let refused = world.run(&["publish", "seed", "zone"]);
-    refused.assert_failed(3, "the DHT holds a newer packet of this key, signed 59 minutes in the future");
+    refused.assert_failed(3, "there is a newer packet of this key, signed 59 minutes in the future");
     assert!(refused.err.contains("--force"), "{}", refused.err);
     assert_eq!(world.run(&["resolve", KEY, "--json"]).json()["timestamp"], hour_ahead);
 
@@ -244,7 +244,12 @@ fn a_command_line_that_is_wrong_exits_with_2() {
         (&["resolve"], "required"),
         (&["resolve", "example.com"], "must end in a public key of 52 characters"),
         (&["resolve", "--bootstrap", "nowhere", KEY], "expected HOST:PORT"),
-        (&["testnet", "--nodes", "0"], "3..=100"),
+        (&["testnet", "--nodes", "2"], "3..=20000"),
+        (&["testnet", "--nodes", "20001"], "3..=20000"),
+        (&["testnet", "--rtt", "80"], "expected a time such as 80ms or 1.5s"),
+        (&["testnet", "--rtt", "2s-1s"], "the first time of a range is the shorter one"),
+        (&["testnet", "--loss", "0.2"], "expected a number and a percent sign, such as 20%"),
+        (&["testnet", "--dead", "50%", "--stale", "1%", "--hostile", "50%"], "more than 100% together"),
         (&["unknown"], "unrecognized subcommand"),
         (&[], "Usage"),
     ] {
@@ -267,7 +272,11 @@ fn a_local_network_serves_until_it_is_told_to_stop() {
     let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     for (signal, arguments) in [("TERM", vec![]), ("INT", vec!["--port", free.as_str()])] {
         let arguments = [&["testnet", "--json", "--nodes", "5"], arguments.as_slice()].concat();
-        let mut network = command(directory.path(), &arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut network = command(directory.path(), &arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(network.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let started: Value = serde_json::from_str(&line).unwrap();
@@ -279,18 +288,22 @@ fn a_local_network_serves_until_it_is_told_to_stop() {
 
         let kill = Command::new("kill").args([format!("-{signal}"), network.id().to_string()]).status();
         assert!(kill.unwrap().success());
-        let status = network.wait().unwrap();
-        assert_eq!((status.code(), status.signal()), (Some(0), None), "{signal}");
+        let output = network.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.status.signal()), (Some(0), None), "{signal}");
+        let statistics = String::from_utf8(output.stderr).unwrap();
+        assert!(statistics.contains(" queries (ping ") && !statistics.contains("put 0"), "{statistics}");
     }
 }
 
 #[test]
 fn a_local_network_prints_what_to_paste() {
     let directory = directory();
-    let mut network =
-        command(directory.path(), &["testnet", "--nodes", "3"]).stdout(Stdio::piped()).spawn().unwrap();
+    let world =
+        ["--rtt", "1ms-2.5ms", "--jitter", "1ms", "--loss", "2%", "--dead", "20%", "--hostile", "10%"];
+    let arguments = [&["testnet", "--nodes", "100"], world.as_slice()].concat();
+    let mut network = command(directory.path(), &arguments).stdout(Stdio::piped()).spawn().unwrap();
     let lines: Vec<_> =
-        BufReader::new(network.stdout.take().unwrap()).lines().take(9).map(Result::unwrap).collect();
+        BufReader::new(network.stdout.take().unwrap()).lines().take(10).map(Result::unwrap).collect();
     network.kill().unwrap();
     network.wait().unwrap();
     let text = lines.join("\n");
@@ -299,4 +312,14 @@ fn a_local_network_prints_what_to_paste() {
         "{text}"
     );
     assert!(text.contains("  [dht]\n  bootstrap = [\"127.0.0.1:"), "{text}");
+    let world = "rtt 1ms-2.5ms, jitter 1ms, loss 2%, dead 20%, stale 0%, hostile 10%.";
+    assert!(text.starts_with("A DHT of 100 nodes is running") && text.contains(world), "{text}");
+}
+
+#[test]
+fn a_local_network_says_which_port_is_taken() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    run(directory().path(), &["testnet", "--port", &port])
+        .assert_failed(1, &format!("cannot use UDP port {port}: "));
 }

@@ -13,19 +13,20 @@
 mod dig;
 #[path = "../../server/tests/interop/libtorrent.rs"]
 mod libtorrent;
+#[path = "../../server/tests/interop/network_process.rs"]
+mod network_process;
 #[path = "../../server/tests/interop/programs.rs"]
 mod programs;
 
 use std::{
     fs,
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     process::{Command, Output},
     thread,
     time::{Duration, Instant},
 };
 
 use dig::{Dig, Reply};
-use libtorrent::Libtorrent;
 use pkdns::{
     config::{self, Config},
     server::Server,
@@ -84,7 +85,7 @@ async fn the_story_is_true_on_a_dht_of_mainline_nodes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_story_is_true_on_a_dht_of_libtorrent_nodes() {
     let Some(dig) = Dig::find() else { return };
-    let Some(mut network) = Libtorrent::start() else { return };
+    let Some(mut network) = libtorrent::start(Ipv4Addr::LOCALHOST.into(), 12, &[]) else { return };
     let bootstrap = network.bootstrap();
     let story = Story::begin(dig, &bootstrap).await;
     let timestamp = story.publish_the_first_zone();

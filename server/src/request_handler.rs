@@ -76,6 +76,7 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
             AtOnce::Later(query) => {
                 let slot = self.lookups.take(address);
                 if is_datagram && slot.is_none() {
+                    self.responder.turned_away(client);
                     return unsent(request, ResponseCode::ServFail);
                 }
                 let is_spawned = !is_datagram && slot.is_some();

@@ -9,10 +9,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    access::AccessList,
     config::{Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
+    http,
+    metrics::Metrics,
     packets::Packets,
+    relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
@@ -27,6 +31,9 @@ pub struct Server {
     listeners: Vec<Listener>,
     service: Service,
     forwarder: Arc<Forwarder>,
+    metrics: Metrics,
+    metrics_listeners: Vec<(SocketAddr, TcpListener)>,
+    metrics_access: AccessList,
 }
 
 struct Listener {
@@ -59,24 +66,28 @@ impl Server {
     /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let forwarder = start_forwarder(&config)?;
+        let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
+        let forwarder = start_forwarder(&config, &tls);
+        let metrics = Metrics::default();
         let network: Arc<dyn Network> = match config.dht.enabled {
-            true => Arc::new(start_dht(&config, &forwarder)?),
+            true => start_dht(&config, &forwarder, &tls, &metrics)?,
             false => Arc::new(SwitchedOff),
         };
-        Self::bind_with(config, forwarder, network)
+        Self::bind_with(config, forwarder, network, metrics)
     }
 
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
-        let forwarder = start_forwarder(&config)?;
-        Self::bind_with(config, forwarder, network)
+        let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
+        let forwarder = start_forwarder(&config, &tls);
+        Self::bind_with(config, forwarder, network, Metrics::default())
     }
 
     fn bind_with(
         config: Config,
         forwarder: Arc<Forwarder>,
         network: Arc<dyn Network>,
+        metrics: Metrics,
     ) -> Result<Self, StartError> {
         let listeners = listen(&config.listen)?;
         let addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
@@ -85,15 +96,31 @@ impl Server {
         if let Some(own) = plain.find(|upstream| is_own_address(*upstream, &addresses)) {
             return Err(StartError::ForwardsToItself(own));
         }
+        let metrics_listeners = listen_for_metrics(&config.metrics.listen)?;
+        let metrics_access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let packets = Packets::new(&config.cache, network);
+        metrics.add_gauge("packets_in_memory", "Packets in memory", {
+            let packets = packets.clone();
+            move || packets.len()
+        });
         let resolver = Resolver::new(&config, packets, forwarder.clone());
-        let service = Service::new(&config, resolver, forwarder.clone());
-        Ok(Self { listeners, service, forwarder })
+        let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
+        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|listener| listener.address).collect()
+    }
+
+    /// The addresses of `/metrics`, with the real ports.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        self.metrics_listeners.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// What is counted, whether or not it is served.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The service behind every transport, to put behind one more.
@@ -114,6 +141,17 @@ impl Server {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
+        for (address, _) in &self.metrics_listeners {
+            info!("listening metrics {address}");
+        }
+        http::serve(
+            self.metrics_listeners.into_iter().map(|(_, listener)| listener).collect(),
+            http::metrics_routes(self.metrics),
+            self.metrics_access,
+            http::Limits::default(),
+            &stop,
+            &tasks,
+        );
         let forwarder = self.forwarder;
         let probing = tokio::spawn({
             let stop = stop.clone();
@@ -126,6 +164,19 @@ impl Server {
         }
         probing.abort();
     }
+}
+
+/// As for questions: a family that the machine lacks is no reason not to start.
+fn listen_for_metrics(addresses: &[SocketAddr]) -> Result<Vec<(SocketAddr, TcpListener)>, BindError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match transport::bind_tcp(*address) {
+            Ok(listener) => listeners.push((listener.local_addr().unwrap_or(*address), listener)),
+            Err(error @ BindError::FamilyUnavailable { .. }) => warn!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(listeners)
 }
 
 /// Binds all addresses. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are enough.
@@ -149,13 +200,18 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
     }
 }
 
-fn start_forwarder(config: &Config) -> Result<Arc<Forwarder>, TlsError> {
-    let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-    Ok(Arc::new(Forwarder::new(config.fallback_dns.clone(), &tls)))
+fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
 }
 
-/// Bootstrap names are resolved through our own upstreams: the system's resolver may well be this server.
-fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Dht, StartError> {
+/// Names of bootstrap nodes and relays are resolved through our own upstreams: the system's resolver may well be this
+/// server.
+fn start_dht(
+    config: &Config,
+    forwarder: &Arc<Forwarder>,
+    tls: &TlsClient,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Network>, StartError> {
     let forwarder = forwarder.clone();
     let resolve_host: HostResolver = Arc::new(move |host| {
         let forwarder = forwarder.clone();
@@ -164,9 +220,16 @@ fn start_dht(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Dht, StartEr
     let settings = DhtSettings {
         bootstrap: config.dht.bootstrap.clone(),
         max_datagrams_per_second: config.dht.max_datagrams_per_second,
+        nodes_path: config.dht.nodes_path.clone(),
+        metrics: metrics.dht.clone(),
         ..DhtSettings::default()
     };
-    Dht::start(settings, resolve_host).map_err(StartError::Dht)
+    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
+    if config.dht.relays.is_empty() {
+        return Ok(dht);
+    }
+    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host);
+    Ok(Arc::new(DhtAndRelays::new(dht, relays)))
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     forward::{ForwardError, Forwarder},
     message::{EncodedAnswer, Query, Rejection, Reply},
+    metrics::{Queries, ServiceMetrics},
     rate_limit::RateLimiter,
     resolver::{Resolver, error::ResolveError},
 };
@@ -42,6 +43,9 @@ pub trait Respond: Send + Sync + 'static {
 
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
+
+    /// Takes note of a query that gets no reply because too many wait for theirs.
+    fn turned_away(&self, _client: Client) {}
 }
 
 /// Everything between the bytes of a request and the bytes of its reply. Cheap to clone.
@@ -54,11 +58,17 @@ struct Inner {
     answers: AnswerCache,
     resolver: Resolver,
     forwarder: Arc<Forwarder>,
+    metrics: ServiceMetrics,
 }
 
 impl Service {
     /// The service as configured.
-    pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>) -> Self {
+    pub fn new(
+        config: &Config,
+        resolver: Resolver,
+        forwarder: Arc<Forwarder>,
+        metrics: ServiceMetrics,
+    ) -> Self {
         let limit = &config.rate_limit;
         Self(Arc::new(Inner {
             access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
@@ -66,7 +76,15 @@ impl Service {
             answers: AnswerCache::new(config.cache.max_entries),
             resolver,
             forwarder,
+            metrics,
         }))
+    }
+
+    fn queries(&self, client: Client) -> &Queries {
+        match client.reply {
+            Reply::Datagram => &self.0.metrics.udp,
+            Reply::Stream { .. } => &self.0.metrics.tcp,
+        }
     }
 
     /// Finds the answer, keeps it for others, and returns it in wire form.
@@ -99,13 +117,16 @@ impl Service {
 impl Respond for Service {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
         let inner = &*self.0;
+        let Queries { answered, unanswered } = self.queries(client);
         let decoded = Query::decode(request);
         if decoded.as_ref().is_err_and(|rejection| *rejection == Rejection::Silence) {
+            unanswered.malformed.inc();
             return AtOnce::Silence;
         }
         let refusal = if !inner.quota.admit(client.address) {
             // Whoever forges this address wants it flooded with replies.
             if client.reply == Reply::Datagram {
+                unanswered.quota.inc();
                 return AtOnce::Silence;
             }
             Some(ResolveError::QueryQuota)
@@ -116,20 +137,29 @@ impl Respond for Service {
         };
         let query = match (decoded, &refusal) {
             (Ok(query), _) => query,
-            (Err(Rejection::Reply { header, .. }), None) => {
+            (Err(Rejection::Reply { code, header }), None) => {
+                answered.with(code).inc();
                 out.extend_from_slice(&header);
                 return AtOnce::Replied;
             }
-            (Err(_), _) => return AtOnce::Silence,
+            (Err(_), _) => {
+                unanswered.malformed.inc();
+                return AtOnce::Silence;
+            }
         };
         let is_newer_edns = query.edns.is_some_and(|edns| edns.version > 0);
         if let Some(error) = refusal.or(is_newer_edns.then_some(ResolveError::EdnsVersion)) {
-            error.answer().encode(&query.question).write(&query, client.reply, 0, out);
+            let answer = error.answer();
+            answered.with(answer.code).inc();
+            answer.encode(&query.question).write(&query, client.reply, 0, out);
             return AtOnce::Replied;
         }
         let Some(hit) = inner.answers.get(&query, Instant::now()) else {
+            inner.metrics.answer_cache.miss.inc();
             return AtOnce::Later(Box::new(query));
         };
+        inner.metrics.answer_cache.hit.inc();
+        answered.with(hit.answer.code()).inc();
         hit.answer.write(&query, client.reply, hit.age, out);
         debug!(client = %client.address, question = ?query.question, code = %hit.answer.code(), "cached");
         if hit.refresh {
@@ -141,8 +171,13 @@ impl Respond for Service {
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let started = Instant::now();
         let answer = self.answer(query, client.address).await;
+        self.queries(client).answered.with(answer.code()).inc();
         answer.write(query, client.reply, 0, out);
         let took = started.elapsed();
         debug!(client = %client.address, question = ?query.question, code = %answer.code(), ?took);
+    }
+
+    fn turned_away(&self, client: Client) {
+        self.queries(client).unanswered.busy.inc();
     }
 }

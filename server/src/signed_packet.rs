@@ -87,14 +87,14 @@ impl SignedPacket {
         self.0.timestamp
     }
 
+    /// The owner's signature of the text that BEP44 signs.
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.0.signature
+    }
+
     /// The DNS message, as signed.
     pub fn dns(&self) -> &[u8] {
         &self.0.dns
-    }
-
-    /// The key's signature of timestamp and message.
-    pub fn signature(&self) -> &[u8; 64] {
-        &self.0.signature
     }
 
     /// Whether this packet replaces `other`: later timestamp, or at the same time the greater bytes, so that all agree.

@@ -56,6 +56,13 @@ fn only_the_adapter_and_the_test_network_name_hickory_server() {
 }
 
 #[test]
+fn only_the_http_listeners_name_axum() {
+    for source in sources() {
+        assert!(source.module == "http" || !source.text.contains("axum"), "{}", source.path.display());
+    }
+}
+
+#[test]
 fn what_the_table_calls_pure_knows_no_runtime_and_no_clock() {
     let resolver = table("Modules").into_iter().find(|row| row.module() == "resolver").expect("a row");
     let pure = resolver.names(1);

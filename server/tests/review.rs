@@ -486,6 +486,21 @@ async fn what_one_client_is_refused_another_is_answered() {
 }
 
 #[tokio::test]
+async fn that_too_many_lookups_are_under_way_is_true_for_a_moment_only() {
+    let server = Running::start_with(Upstream::plain().await, |_| ()).await;
+    let alice = keypair(1);
+    *server.network.failure.lock().unwrap() = Some(NetworkError::Busy);
+    let question = with_edns(query(&alice.to_z32(), RecordType::A), false);
+    let reply = server.send(&question).await.unwrap();
+    assert_eq!(code(&parse(&reply)), ResponseCode::ServFail);
+    assert_eq!(read_message(&reply).unwrap().extended_error.map(|error| error.code), Some(22));
+    *server.network.failure.lock().unwrap() = None;
+    server.network.publish(&alice, 1, &[record(&alice, "", 300, address(1))]);
+    let reply = server.send(&question).await.unwrap();
+    assert_eq!(parse(&reply).answers.len(), 1, "neither the key nor the question is remembered");
+}
+
+#[tokio::test]
 async fn no_answer_outlives_the_packet_or_the_absence_that_it_came_from() {
     let server = Running::start_with(Upstream::plain().await, |config| {
         config.cache.ttl_seconds = 1;

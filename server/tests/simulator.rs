@@ -7,14 +7,15 @@
 )]
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
 use mainline::async_dht::AsyncDht;
 use pkdns::{
+    dht::krpc::Message,
     signed_packet::{Keypair, SignedPacket},
-    simulator::{Simulator, World},
+    simulator::{Hostile, Simulator, World},
     testnet::sample_packet,
 };
 
@@ -37,7 +38,7 @@ async fn a_client_stores_a_packet_and_another_finds_it() {
     let packet = sample_packet(&Keypair::random(), 7).unwrap();
     client(&simulator).put_mutable(packet.to_item(), None).await.unwrap();
     let holders = simulator.holders(packet.key());
-    assert!(holders.len() >= 15 && holders.iter().all(|&timestamp| timestamp == 7), "{holders:?}");
+    assert!(holders.len() >= 5 && holders.iter().all(|&timestamp| timestamp == 7), "{holders:?}");
     assert_eq!(find(&client(&simulator), &packet).await, Some(packet));
 }
 
@@ -67,6 +68,52 @@ async fn nobody_answers_in_silence() {
     assert_eq!(find(&client, &packet).await, None);
     simulator.silence(false);
     assert_eq!(find(&client, &packet).await, Some(packet));
+}
+
+#[test]
+fn a_node_answers_from_its_own_address_and_not_before_its_round_trip() {
+    let round_trip = Duration::from_millis(60);
+    let world = World { round_trip: round_trip..=round_trip, ..World::default() };
+    let simulator = Simulator::start(world).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for node in simulator.bootstrap() {
+        let node: SocketAddr = node.parse().unwrap();
+        let start = Instant::now();
+        socket.send_to(b"d1:ad2:id20:iiiiiiiiiiiiiiiiiiiie1:q4:ping1:t2:tt1:y1:qe", node).unwrap();
+        let mut buffer = [0; 1000];
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        assert!(start.elapsed() >= round_trip);
+        assert_eq!(from, node);
+        let reply = Message::decode(&buffer[..length]).unwrap();
+        assert_eq!(reply.observed, Some(socket.local_addr().unwrap()));
+    }
+    assert_eq!(simulator.statistics().sent.ping, 8);
+}
+
+#[tokio::test]
+async fn a_packet_is_found_among_hostile_nodes() {
+    let hostile = Hostile::mix(0.2);
+    let simulator = Simulator::start(World { nodes: 300, hostile, ..World::default() }).unwrap();
+    let packet = sample_packet(&Keypair::random(), 7).unwrap();
+    simulator.store(&packet);
+    assert_eq!(find(&client(&simulator), &packet).await, Some(packet));
+}
+
+#[tokio::test]
+async fn a_network_serves_after_churn_and_counts_messages_for_each_key() {
+    let world = World { nodes: 100, count_targets: true, ..World::default() };
+    let simulator = Simulator::start(world).unwrap();
+    let packet = sample_packet(&Keypair::random(), 7).unwrap();
+    simulator.store(&packet);
+    simulator.churn(1.0);
+    assert!(simulator.holders(packet.key()).len() <= 1);
+    simulator.store(&packet);
+    assert_eq!(find(&client(&simulator), &packet).await, Some(packet.clone()));
+    let messages = simulator.messages_for(packet.key());
+    assert!((8..200).contains(&messages), "{messages}");
+    assert!(simulator.take_messages_per_target().len() >= 2);
+    assert_eq!(simulator.messages_for(packet.key()), 0);
 }
 
 #[test]

@@ -36,7 +36,11 @@ impl World {
     /// Runs the program on the local network.
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         let bootstrap = self.network.bootstrap();
-        run(self.directory.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
+        run(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn file(&self, name: &str, content: &str) {

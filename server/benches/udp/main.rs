@@ -12,14 +12,17 @@
     reason = "a benchmark may fail where it stands"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod load;
 mod servers;
 mod upstream;
 
 use std::env;
 
+use common::{CpuTime, cores, on_core};
 use load::{Load, Outcome};
-use servers::{CpuTime, Process};
+use servers::Server;
 
 /// Names in the cache; every query asks for one of them in turn.
 const NAMES: u16 = 1000;
@@ -55,16 +58,16 @@ fn main() {
     let in_full = arguments.iter().any(|argument| argument == "--bench");
     let (rounds, divisor) = if in_full { (ROUNDS, 1) } else { (1, 50) };
 
-    let (server_core, client_core) = servers::cores();
+    let (server_core, client_core) = cores();
     let upstream = upstream::start();
-    let servers = servers::on_core(server_core, client_core, || {
+    let servers = on_core(server_core, client_core, || {
         [
-            ("echo", Process::echo()),
-            ("pkdns on one address", Process::pkdns("127.0.0.1:0", upstream)),
-            ("pkdns on all addresses", Process::pkdns("0.0.0.0:0", upstream)),
+            ("echo", Server::echo()),
+            ("pkdns on one address", Server::pkdns("127.0.0.1:0", upstream)),
+            ("pkdns on all addresses", Server::pkdns("0.0.0.0:0", upstream)),
         ]
     });
-    let mut loads = servers.each_ref().map(|(_, server)| Load::new(server.address(), server.replies()));
+    let mut loads = servers.each_ref().map(|(_, server)| Load::new(server.process.address(), server.replies));
     for load in &mut loads {
         load.ask_every_name_once();
     }
@@ -74,9 +77,9 @@ fn main() {
         let mut totals = [(); 3].map(|()| Total::default());
         for _ in 0..rounds {
             for (((_, server), load), total) in servers.iter().zip(&mut loads).zip(&mut totals) {
-                let before = server.cpu_time();
+                let before = server.process.cpu_time();
                 total.outcome += load.run(queries, window);
-                total.cpu += server.cpu_time() - before;
+                total.cpu += server.process.cpu_time() - before;
             }
         }
         println!("{title}; {rounds} rounds of {queries} for {NAMES} names in the cache\n");

@@ -16,6 +16,9 @@ const MAX_ENTRIES: usize = 10_000_000;
 /// `<key>.` before a suffix takes 53 bytes of the 255 that a name may have; this leaves room for labels before it.
 const MAX_SUFFIX_LENGTH: usize = 190;
 
+/// All relays are asked at once.
+const MAX_RELAYS: usize = 8;
+
 const MAX_LABEL_LENGTH: usize = 63;
 const KEY_LENGTH: usize = 52;
 const KEY_ALPHABET: &[u8] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
@@ -72,16 +75,11 @@ impl Config {
 
     /// One line for each option that is set to something that this version does not do.
     pub fn unserved(&self) -> Vec<String> {
-        let Self { doh, dot, relay, metrics, cache, dht, .. } = self;
+        let Self { doh, dot, relay, cache, .. } = self;
         let unset = Self::default();
         let https = "DNS over HTTPS is not served by this version";
         let tls = "DNS over TLS is not served by this version";
         [
-            (
-                "dht.relays",
-                dht.relays != unset.dht.relays,
-                "relays are not asked by this version, only the DHT",
-            ),
             ("cache.path", cache.path != unset.cache.path, "packets are kept in memory only by this version"),
             (
                 "cache.redis",
@@ -99,7 +97,6 @@ impl Config {
             ("dot.cert_path", dot.cert_path != unset.dot.cert_path, tls),
             ("dot.key_path", dot.key_path != unset.dot.key_path, tls),
             ("relay.enabled", relay.enabled, "this version is not a relay"),
-            ("metrics.listen", !metrics.listen.is_empty(), "metrics are not served by this version"),
         ]
         .into_iter()
         .filter(|(_, set, _)| *set)
@@ -147,6 +144,12 @@ impl Config {
             "dht.max_datagrams_per_second",
             "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
         );
+        if self.dht.relays.len() > MAX_RELAYS {
+            faults.add(
+                "dht.relays",
+                format!("names more than {MAX_RELAYS}, each of which is asked for every key"),
+            );
+        }
         for node in &self.dht.bootstrap {
             if let Some(advice) = bootstrap_fault(node) {
                 faults.add("dht.bootstrap", advice);
@@ -240,7 +243,7 @@ fn suffix_fault(suffix: &str) -> Option<String> {
             Some(format!("\"{suffix}\" has two dots in a row; keep one"))
         } else if label.len() > MAX_LABEL_LENGTH {
             Some(format!("\"{label}\" is longer than the {MAX_LABEL_LENGTH} characters of a label"))
-        } else if label.len() == KEY_LENGTH && label.bytes().all(|byte| KEY_ALPHABET.contains(&byte)) {
+        } else if is_key_label(label) {
             Some(format!("\"{label}\" is a key and cannot be part of a suffix"))
         } else if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
             Some(format!(
@@ -274,6 +277,11 @@ fn bootstrap_fault(node: &str) -> Option<String> {
         Ok(1..) => None,
         _ => Some(format!("\"{node}\": the port must be a number from 1 to 65535")),
     }
+}
+
+/// Whether a label, in lower case, could stand for a key.
+pub(super) fn is_key_label(label: &str) -> bool {
+    label.len() == KEY_LENGTH && label.bytes().all(|byte| KEY_ALPHABET.contains(&byte))
 }
 
 /// Whether a query sent to `upstream` arrives at the listener `own`. Addresses of other interfaces are not known

@@ -3,6 +3,7 @@
 mod address;
 mod check;
 mod file;
+mod relay_url;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
 pub use file::{ConfigError, ConfigFile};
+pub use relay_url::{RelayUrl, RelayUrlError};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
 /// Every option with its default and the reason for it, as text that loads.
@@ -87,7 +89,8 @@ pub struct Dht {
     /// Nodes to join through, `HOST:PORT`.
     pub bootstrap: Vec<String>,
     /// PKARR relays to ask as well.
-    pub relays: Vec<String>,
+    #[serde(deserialize_with = "relay_url::list")]
+    pub relays: Vec<RelayUrl>,
     /// Whether keys are looked up at all.
     pub enabled: bool,
     /// Most datagrams sent to DHT nodes in a second, for all clients together.
@@ -310,8 +313,8 @@ impl Default for RateLimit {
         Self {
             requests_per_minute: 60_000,
             burst_size: 10_000,
-            dht_requests_per_minute: 3_000,
-            dht_burst_size: 1_000,
+            dht_requests_per_minute: 6_000,
+            dht_burst_size: 3_000,
         }
     }
 }

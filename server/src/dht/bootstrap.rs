@@ -3,17 +3,17 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tracing::{debug, info, warn};
 
-use super::{DhtSettings, engine::Command};
+use super::{DhtSettings, engine::Command, saved_nodes};
 
 /// Turns the host name of a bootstrap node into addresses. Never the system's resolver, which may be asking us.
 /// No addresses: try again later.
@@ -27,6 +27,12 @@ const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Most addresses taken from one host name. All are asked at once.
 const MAX_ADDRESSES: usize = 8;
+
+/// How often known nodes are saved, besides at a clean stop.
+const SAVE_EVERY: Duration = Duration::from_secs(600);
+
+/// How long nodes of an earlier run have to answer before the bootstrap nodes are asked.
+const REMEMBRANCE: Duration = Duration::from_millis(500);
 
 /// How often we look whether anybody still answers.
 const CHECK_EVERY: Duration = Duration::from_secs(20);
@@ -48,7 +54,11 @@ pub(super) async fn keep_joined(
     commands: mpsc::WeakSender<Command>,
     mut known: watch::Receiver<usize>,
 ) {
+    remember(&settings, &commands).await;
+    // What is remembered gets a moment to answer, so that a restart disturbs no bootstrap node.
+    let _ = timeout(REMEMBRANCE, known.wait_for(|&known| known > 0)).await;
     let mut pause = settings.first_retry;
+    let mut saved = Instant::now();
     loop {
         match is_lost(&commands).await {
             None => return,
@@ -57,6 +67,10 @@ pub(super) async fn keep_joined(
                 let emptied = known.wait_for(|&known| known == 0);
                 // Looked at in any case, now and then: nodes that are known may all be gone.
                 let _ = timeout(CHECK_EVERY, emptied).await;
+                if saved.elapsed() >= SAVE_EVERY {
+                    saved = Instant::now();
+                    save(&settings, &commands).await;
+                }
                 continue;
             }
             Some(true) => {}
@@ -75,6 +89,42 @@ pub(super) async fn keep_joined(
                 pause = pause.saturating_mul(2).min(MAX_PAUSE);
             }
         }
+    }
+}
+
+/// Hands over the nodes of an earlier run.
+async fn remember(settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) {
+    let Some(path) = settings.nodes_path.clone() else { return };
+    let bootstrap = settings.bootstrap.clone();
+    let load = move || saved_nodes::load(&path, &bootstrap, SystemTime::now());
+    match tokio::task::spawn_blocking(load).await {
+        Ok(Ok(nodes)) if !nodes.is_empty() => {
+            debug!(nodes = nodes.len(), "DHT nodes known from an earlier run");
+            if let Some(sender) = commands.upgrade() {
+                let _ = sender.try_send(Command::Remember(nodes));
+            }
+        }
+        Ok(Ok(_)) | Err(_) => {}
+        Ok(Err(error)) => warn!("{error}"),
+    }
+}
+
+/// Keeps the nodes that are known for the next run.
+pub(super) async fn save(settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) {
+    let Some(path) = settings.nodes_path.clone() else { return };
+    let Some(sender) = commands.upgrade() else { return };
+    let (reply, answer) = oneshot::channel();
+    let asked = sender.try_send(Command::Name(reply)).is_ok();
+    drop(sender);
+    let Some(nodes) = (if asked { answer.await.ok() } else { None }) else { return };
+    // Nobody is worse to remember than those of last time.
+    if nodes.is_empty() {
+        return;
+    }
+    let bootstrap = settings.bootstrap.clone();
+    let save = move || saved_nodes::save(&path, &bootstrap, nodes.into_iter(), SystemTime::now());
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
+        warn!("{error}");
     }
 }
 

@@ -21,9 +21,11 @@ use super::{
     engine::Command,
     krpc::Id,
     task::{self, Sockets},
+    values::CONFIRMATIONS,
 };
 use crate::{
     config,
+    metrics::DhtMetrics,
     signed_packet::{PublicKey, SignedPacket},
 };
 
@@ -55,6 +57,11 @@ pub struct DhtSettings {
     pub max_datagrams_per_second: u32,
     /// Get to know nodes in the whole key space: a few hundred datagrams, which make every later search shorter.
     pub explore: bool,
+    /// Nodes that hold a key and are heard before its first packet is handed out, if they answer in time: the quickest
+    /// may hold an old one. 1 waits for nobody.
+    pub confirmations: u32,
+    /// What is counted.
+    pub metrics: DhtMetrics,
     /// Pause after the first failure to join. It doubles with each, up to a minute.
     pub first_retry: Duration,
 }
@@ -69,6 +76,8 @@ impl Default for DhtSettings {
             nodes_path: None,
             max_datagrams_per_second: config.max_datagrams_per_second,
             explore: true,
+            confirmations: CONFIRMATIONS,
+            metrics: DhtMetrics::default(),
             first_retry: Duration::from_secs(1),
         }
     }
@@ -87,6 +96,7 @@ impl DhtSettings {
 pub struct Dht {
     commands: mpsc::Sender<Command>,
     known: watch::Receiver<usize>,
+    metrics: DhtMetrics,
     _leave: std::sync::Arc<DropGuard>,
 }
 
@@ -129,7 +139,8 @@ impl Dht {
         let (known_sender, known) = watch::channel(0);
         let leave = CancellationToken::new();
         tokio::spawn(task::run(sockets, settings.clone(), receiver, known_sender, leave.clone()));
-        let dht = Self { commands, known, _leave: std::sync::Arc::new(leave.clone().drop_guard()) };
+        let metrics = settings.metrics.clone();
+        let dht = Self { commands, known, metrics, _leave: std::sync::Arc::new(leave.clone().drop_guard()) };
         // The joining task must not keep the client alive.
         let joining = keep_joined(settings, resolve_host, dht.commands.downgrade(), dht.known.clone());
         tokio::spawn(leave.run_until_cancelled_owned(joining));
@@ -202,9 +213,13 @@ impl Dht {
         for_publication: bool,
     ) -> Result<Evidence, NetworkError> {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
-        self.ready(JOIN_PATIENCE).await?;
+        if let Err(error) = self.ready(JOIN_PATIENCE).await {
+            self.metrics.lookups.not_ready.inc();
+            return Err(error);
+        }
         let (done, end) = oneshot::channel();
-        self.send(Command::Find { key: key.clone(), found, done, for_publication })?;
+        let command = Command::Find { key: key.clone(), found, done, for_publication };
+        self.send(command).inspect_err(|_| _ = self.metrics.lookups.busy.inc())?;
         match tokio::time::timeout_at(deadline, end).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),

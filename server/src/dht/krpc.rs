@@ -4,22 +4,16 @@
 //! are skipped by counting, not by recursion.
 
 mod bencode;
-mod write;
+mod fields;
+mod nodes;
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::{fmt, net::SocketAddr};
 
-use bencode::Reader;
+use bencode::{Encoder, Reader};
+use fields::Fields;
 pub use mainline::Id;
-use write::write_socket_address;
-
-/// Bytes of a node in `nodes`: id, IPv4 address, port.
-const COMPACT_V4: usize = 26;
-
-/// Bytes of a node in `nodes6`: id, IPv6 address, port (BEP 32).
-const COMPACT_V6: usize = 38;
+pub use nodes::Nodes;
+use nodes::{socket_address, write_socket_address};
 
 /// A message of either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,13 +131,6 @@ pub struct Refusal<'a> {
     pub text: &'a [u8],
 }
 
-/// Nodes in compact form.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Nodes<'a> {
-    v4: &'a [u8],
-    v6: &'a [u8],
-}
-
 impl<'a> Message<'a> {
     /// Reads a datagram. `None`: it is no message, or lacks what a message of its kind must have.
     pub fn decode(datagram: &'a [u8]) -> Option<Self> {
@@ -173,6 +160,91 @@ impl<'a> Message<'a> {
         };
         Some(Self { transaction: transaction?, read_only, observed, body })
     }
+
+    /// Appends the datagram to `buffer`. Keys are in the order that strict readers insist on.
+    pub fn encode(&self, buffer: &mut Vec<u8>) {
+        let mut encoder = Encoder::new(buffer);
+        encoder.begin_dictionary();
+        match &self.body {
+            Body::Query(query) => query.encode_arguments(&mut encoder),
+            Body::Error(refusal) => {
+                encoder.key(b"e");
+                encoder.begin_list();
+                encoder.integer(refusal.code);
+                encoder.byte_string(refusal.text);
+                encoder.end();
+            }
+            Body::Response(_) => {}
+        }
+        if let Some(address) = self.observed {
+            encoder.key(b"ip");
+            encoder.byte_string_of(|bytes| write_socket_address(address, bytes));
+        }
+        match &self.body {
+            Body::Query(query) => encoder.entry(b"q", query.method.name()),
+            Body::Response(response) => response.encode(&mut encoder),
+            Body::Error(_) => {}
+        }
+        if self.read_only {
+            encoder.key(b"ro");
+            encoder.integer(1);
+        }
+        encoder.entry(b"t", self.transaction);
+        let kind: &[u8] = match self.body {
+            Body::Query(_) => b"q",
+            Body::Response(_) => b"r",
+            Body::Error(_) => b"e",
+        };
+        encoder.entry(b"y", kind);
+        encoder.end();
+    }
+}
+
+impl Query<'_> {
+    fn encode_arguments(&self, encoder: &mut Encoder) {
+        encoder.key(b"a");
+        encoder.begin_dictionary();
+        if let Method::Put(Put { cas: Some(cas), .. }) = self.method {
+            encoder.key(b"cas");
+            encoder.integer(cas);
+        }
+        encoder.entry(b"id", self.id.as_bytes());
+        match &self.method {
+            Method::GetPeers(info_hash) => encoder.entry(b"info_hash", info_hash.as_bytes()),
+            Method::FindNode(target) => encoder.entry(b"target", target.as_bytes()),
+            Method::Get { target, newer_than } => {
+                if let Some(seq) = newer_than {
+                    encoder.key(b"seq");
+                    encoder.integer(*seq);
+                }
+                encoder.entry(b"target", target.as_bytes());
+            }
+            Method::Put(Put { target, token, item, cas: _ }) => {
+                encoder.entry(b"k", item.key);
+                encoder.key(b"seq");
+                encoder.integer(item.seq);
+                encoder.entry(b"sig", item.signature);
+                if let Some(target) = target {
+                    encoder.entry(b"target", target.as_bytes());
+                }
+                encoder.entry(b"token", token);
+                encoder.entry(b"v", item.value);
+            }
+            Method::Ping | Method::Unknown(_) => {}
+        }
+        if self.want != Want::default() {
+            encoder.key(b"want");
+            encoder.begin_list();
+            if self.want.v4 {
+                encoder.byte_string(b"n4");
+            }
+            if self.want.v6 {
+                encoder.byte_string(b"n6");
+            }
+            encoder.end();
+        }
+        encoder.end();
+    }
 }
 
 impl<'a> Method<'a> {
@@ -193,6 +265,35 @@ impl Response<'_> {
     /// An answer that says nothing but who gives it.
     pub fn of(id: Id) -> Self {
         Self { id, nodes: Nodes::default(), token: None, item: None, seq: None }
+    }
+
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.key(b"r");
+        encoder.begin_dictionary();
+        encoder.entry(b"id", self.id.as_bytes());
+        if let Some(item) = &self.item {
+            encoder.entry(b"k", item.key);
+        }
+        if !self.nodes.v4().is_empty() {
+            encoder.entry(b"nodes", self.nodes.v4());
+        }
+        if !self.nodes.v6().is_empty() {
+            encoder.entry(b"nodes6", self.nodes.v6());
+        }
+        if let Some(seq) = self.item.map(|item| item.seq).or(self.seq) {
+            encoder.key(b"seq");
+            encoder.integer(seq);
+        }
+        if let Some(item) = &self.item {
+            encoder.entry(b"sig", item.signature);
+        }
+        if let Some(token) = self.token {
+            encoder.entry(b"token", token);
+        }
+        if let Some(item) = &self.item {
+            encoder.entry(b"v", item.value);
+        }
+        encoder.end();
     }
 }
 
@@ -215,147 +316,12 @@ impl<'a> Refusal<'a> {
     }
 }
 
-impl<'a> Nodes<'a> {
-    /// From compact forms, as [`Nodes::push`] writes them.
-    pub fn new(v4: &'a [u8], v6: &'a [u8]) -> Self {
-        Self { v4, v6 }
-    }
-
-    /// Appends the compact form of a node: 26 bytes for IPv4, 38 for IPv6.
-    pub fn push(buffer: &mut Vec<u8>, id: Id, address: SocketAddr) {
-        buffer.extend_from_slice(id.as_bytes());
-        write_socket_address(address, buffer);
-    }
-
-    /// The nodes, those of IPv4 first. A list that ends within a node loses that one.
-    pub fn iter(self) -> impl Iterator<Item = (Id, SocketAddr)> + 'a {
-        let (v4, v6) = (self.v4.chunks_exact(COMPACT_V4), self.v6.chunks_exact(COMPACT_V6));
-        v4.chain(v6).filter_map(|node| {
-            let (id, address) = node.split_first_chunk::<20>()?;
-            Some((Id::from(id), socket_address(address)?))
-        })
-    }
-}
-
-/// The dictionaries of queries and responses: everything that any of them holds.
-#[derive(Default)]
-struct Fields<'a> {
-    cas: Option<i64>,
-    id: Option<&'a [u8; 20]>,
-    info_hash: Option<&'a [u8; 20]>,
-    key: Option<&'a [u8; 32]>,
-    nodes: Nodes<'a>,
-    salted: bool,
-    seq: Option<i64>,
-    signature: Option<&'a [u8; 64]>,
-    target: Option<&'a [u8; 20]>,
-    token: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-    want: Want,
-}
-
-impl<'a> Fields<'a> {
-    /// A field of another type than it should have counts as missing.
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        let mut fields = Self::default();
-        reader.enter_dictionary()?;
-        while let Some(key) = reader.next_key()? {
-            match key {
-                b"cas" => fields.cas = reader.optional_integer()?,
-                b"id" => fields.id = reader.optional_array()?,
-                b"info_hash" => fields.info_hash = reader.optional_array()?,
-                b"k" => fields.key = reader.optional_array()?,
-                b"nodes" => fields.nodes.v4 = reader.optional_byte_string()?.unwrap_or_default(),
-                b"nodes6" => fields.nodes.v6 = reader.optional_byte_string()?.unwrap_or_default(),
-                b"salt" => {
-                    fields.salted = reader.optional_byte_string()?.is_some_and(|salt| !salt.is_empty())
-                }
-                b"seq" => fields.seq = reader.optional_integer()?,
-                b"sig" => fields.signature = reader.optional_array()?,
-                b"target" => fields.target = reader.optional_array()?,
-                b"token" => fields.token = reader.optional_byte_string()?,
-                b"v" => fields.value = reader.optional_byte_string()?,
-                b"want" => fields.want = Want::read(reader)?,
-                _ => reader.skip()?,
-            }
-        }
-        Some(fields)
-    }
-
-    /// A salted value is not the zone of its key.
-    fn item(&self) -> Option<Item<'a>> {
-        let (false, Some(key), Some(signature), Some(seq), Some(value)) =
-            (self.salted, self.key, self.signature, self.seq, self.value)
-        else {
-            return None;
-        };
-        Some(Item { key, signature, seq, value })
-    }
-
-    fn query(&self, method: &'a [u8]) -> Option<Query<'a>> {
-        let target = self.target.map(Id::from);
-        let method = match method {
-            b"ping" => Method::Ping,
-            b"find_node" => Method::FindNode(target?),
-            b"get_peers" => Method::GetPeers(self.info_hash.map(Id::from)?),
-            b"get" => Method::Get { target: target?, newer_than: self.seq },
-            b"put" => match self.item() {
-                Some(item) => Method::Put(Put { target, token: self.token?, item, cas: self.cas }),
-                None => Method::Unknown(method),
-            },
-            _ => Method::Unknown(method),
-        };
-        Some(Query { id: self.id?.into(), want: self.want, method })
-    }
-
-    fn response(&self) -> Option<Response<'a>> {
-        let (item, seq) = (self.item(), self.seq);
-        Some(Response { id: self.id?.into(), nodes: self.nodes, token: self.token, item, seq })
-    }
-}
-
-impl Want {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut want = Self::default();
-        if !reader.enter_list() {
-            reader.skip()?;
-            return Some(want);
-        }
-        while !reader.leave()? {
-            match reader.optional_byte_string()? {
-                Some(b"n4") => want.v4 = true,
-                Some(b"n6") => want.v6 = true,
-                Some(_) | None => {}
-            }
-        }
-        Some(want)
-    }
-}
-
-/// Port 0 cannot be sent to.
-fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
-    let (ip, port) = bytes.split_last_chunk::<2>()?;
-    let ip: IpAddr = match ip.len() {
-        4 => Ipv4Addr::from(<[u8; 4]>::try_from(ip).ok()?).into(),
-        16 => Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?).into(),
-        _ => return None,
-    };
-    let port = u16::from_be_bytes(*port);
-    (port != 0).then_some(SocketAddr::new(ip, port))
-}
-
 impl fmt::Debug for Item<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Item")
             .field("seq", &self.seq)
             .field("bytes", &self.value.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Nodes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(|(_, address)| address)).finish()
     }
 }
 

@@ -47,10 +47,6 @@ impl Sockets {
             }))),
         }
     }
-
-    fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().flatten().map(Socket::local_address).collect()
-    }
 }
 
 /// Runs until `leave` is cancelled.
@@ -61,11 +57,10 @@ pub(super) async fn run(
     known: watch::Sender<usize>,
     leave: CancellationToken,
 ) {
-    let addresses = Sockets::addresses(&Sockets(Default::default()));
-    let _ = addresses;
     let addresses: Vec<_> = sockets.iter().flatten().map(Socket::local_address).collect();
-    let budget = settings.max_datagrams_per_second;
-    let mut engine = Engine::new(addresses, budget, settings.explore, known, Instant::now());
+    let mut engine = Engine::new(addresses, &settings, known, Instant::now());
+    let metrics = settings.metrics;
+    let mut dropped = [0; 2];
     loop {
         let [v4, v6] = &sockets;
         tokio::select! {
@@ -80,8 +75,11 @@ pub(super) async fn run(
             () = sleep_until(engine.wake_at().into()) => {}
         }
         let now = Instant::now();
-        for socket in sockets.iter_mut().flatten() {
+        for (socket, dropped) in sockets.iter_mut().flatten().zip(&mut dropped) {
             receive(socket, &mut engine, now);
+            let in_all = socket.dropped_by_kernel();
+            metrics.datagrams_dropped_by_kernel.inc_by(in_all.saturating_sub(*dropped));
+            *dropped = in_all;
         }
         for _ in 0..MAX_COMMANDS {
             let Ok(command) = commands.try_recv() else { break };
@@ -92,10 +90,17 @@ pub(super) async fn run(
             if let (Some(socket), Some(outbox)) = (socket, engine.outbox(family))
                 && !outbox.is_empty()
             {
-                socket.send(outbox);
+                let waiting = outbox.len();
+                let sent = socket.send(outbox);
+                metrics.datagrams_sent.inc_by(count(sent));
+                metrics.datagrams_unsent.inc_by(count(waiting.saturating_sub(sent)));
             }
         }
     }
+}
+
+fn count(datagrams: usize) -> u64 {
+    u64::try_from(datagrams).unwrap_or(u64::MAX)
 }
 
 async fn readable(socket: Option<&Socket>) {

@@ -16,7 +16,7 @@ const MAX_CHECKS: u32 = 32;
 
 /// So many nodes that hold the key are heard before an answer, if they speak up in time. When three in ten hold an
 /// older packet, all of three do in fewer than three of a hundred searches.
-const CONFIRMATIONS: u32 = 3;
+pub(super) const CONFIRMATIONS: u32 = 3;
 
 /// The wait for them, as a share of the time it took to find the first, and at most.
 const PATIENCE: f64 = 1.0;
@@ -32,7 +32,10 @@ pub(super) struct Values {
     started: Instant,
     first: Option<Instant>,
     holders: u32,
+    /// Holders to hear before the first packet is sent.
+    wanted: u32,
     checks: u32,
+    was_stale: bool,
 }
 
 /// What became of a value.
@@ -42,16 +45,34 @@ pub(super) enum Verdict {
     Newer,
     /// Not newer; not checked.
     NotNewer,
-    /// Too large, numbered below zero, of another key, or not signed by it.
+    /// Too large, numbered below zero, or of another key; not checked.
     Unsound,
+    /// Not signed by its key, or the key is one that anybody can sign for.
+    Forged,
     /// Not checked, for too many were.
     TooMany,
 }
 
 impl Values {
-    pub(super) fn new(key: PublicKey, found: mpsc::UnboundedSender<SignedPacket>, now: Instant) -> Self {
+    pub(super) fn new(
+        key: PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+        wanted: u32,
+        now: Instant,
+    ) -> Self {
         let (newest, first) = (None, None);
-        Self { key, found, newest, released: None, started: now, first, holders: 0, checks: 0 }
+        Self {
+            wanted,
+            key,
+            found,
+            newest,
+            released: None,
+            started: now,
+            first,
+            holders: 0,
+            was_stale: false,
+            checks: 0,
+        }
     }
 
     /// A node has shown its value. The cheap tests come first: a signature costs 40 µs.
@@ -78,13 +99,14 @@ impl Values {
                 self.first.get_or_insert(now);
                 self.confirm();
                 if self.is_released() {
+                    self.was_stale = true;
                     self.send(packet);
                 }
                 Verdict::Newer
             }
             Err(error) => {
                 debug!(key = %self.key, %error, "a DHT node holds an unsound packet");
-                Verdict::Unsound
+                Verdict::Forged
             }
         }
     }
@@ -101,7 +123,7 @@ impl Values {
 
     /// Nodes that have yet to be heard before an answer.
     pub(super) fn missing(&self) -> u32 {
-        CONFIRMATIONS.saturating_sub(self.holders)
+        self.wanted.saturating_sub(self.holders)
     }
 
     /// Whether the first packet has been sent.
@@ -112,6 +134,11 @@ impl Values {
     /// How long after the start of the search the first packet was sent.
     pub(super) fn released_after(&self) -> Option<Duration> {
         Some(self.released?.saturating_duration_since(self.started))
+    }
+
+    /// Whether a newer packet came after the first was sent.
+    pub(super) fn was_stale(&self) -> bool {
+        self.was_stale
     }
 
     /// The key.
@@ -160,7 +187,7 @@ mod tests {
             let (sender, found) = mpsc::unbounded_channel();
             let start = Instant::now();
             let key = Keypair::from_secret_key(&SEED).public_key();
-            Self { values: Values::new(key, sender, start), found, start }
+            Self { values: Values::new(key, sender, CONFIRMATIONS, start), found, start }
         }
 
         fn at(&self, milliseconds: u64) -> Instant {
@@ -247,7 +274,7 @@ mod tests {
         assert_eq!(fixture.values.offer(&Item { value: &large, ..item }, now), Verdict::Unsound);
         assert_eq!(fixture.offer([4; 32], 9, b"another key", 1), Verdict::Unsound);
         assert_eq!(fixture.values.checks, 0);
-        assert_eq!(fixture.values.offer(&item, now), Verdict::Unsound);
+        assert_eq!(fixture.values.offer(&item, now), Verdict::Forged);
         assert_eq!((fixture.values.checks, fixture.values.missing()), (1, CONFIRMATIONS));
         assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::Newer);
     }

@@ -81,6 +81,9 @@ pub struct Memory {
     freshness: Freshness,
     packets: Mutex<LruCache<[u8; 32], Entry>>,
     absences: Mutex<LruCache<[u8; 32], Absence>>,
+    /// Timestamps of packets that are no longer held. Nodes hand out older packets for hours, and whoever has kept one
+    /// may publish it again: the key would go back in time.
+    dropped: Mutex<LruCache<[u8; 32], u64>>,
 }
 
 #[derive(Debug)]
@@ -105,13 +108,14 @@ struct Absence {
 }
 
 impl Memory {
-    /// Holds at most `capacity` packets and as many absences.
+    /// Holds at most `capacity` packets, as many absences, and as many timestamps of packets that it dropped.
     pub fn new(capacity: usize, freshness: Freshness) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
         Self {
             freshness,
             packets: Mutex::new(LruCache::new(capacity)),
             absences: Mutex::new(LruCache::new(capacity)),
+            dropped: Mutex::new(LruCache::new(capacity)),
         }
     }
 
@@ -136,6 +140,13 @@ impl Memory {
         }
     }
 
+    /// The search had no turn. The next who asks may begin another one.
+    pub fn end_refresh(&self, key: &[u8; 32]) {
+        if let Some(entry) = lock(&self.packets).peek_mut(key) {
+            entry.is_refreshing = false;
+        }
+    }
+
     /// The packet that may be served if nothing newer can be had, within the bounds of staleness.
     pub fn last_resort(&self, key: &[u8; 32], now: Instant) -> Option<Found> {
         let mut packets = lock(&self.packets);
@@ -148,13 +159,22 @@ impl Memory {
     }
 
     /// Takes a packet from the network. One that is older than what is held changes nothing but, if the search has
-    /// ended, the time at which the held one is asked for again. `complete`: the search has ended.
-    pub fn store(&self, packet: SignedPacket, complete: bool, now: Instant) {
+    /// ended, the time at which the held one is asked for again. `complete`: the search has ended. False if nothing is
+    /// held and this is older than a packet that once was, so that it is not believed.
+    pub fn store(&self, packet: SignedPacket, complete: bool, now: Instant) -> bool {
         let mut packets = lock(&self.packets);
         let key = *packet.key().as_bytes();
         let packet = match packets.pop(&key) {
             Some(held) if !packet.is_newer_than(&held.packet) => held.packet,
-            _ => packet,
+            Some(_) => packet,
+            None => {
+                let mut dropped = lock(&self.dropped);
+                if dropped.get(&key).is_some_and(|newest| packet.timestamp() < *newest) {
+                    return false;
+                }
+                dropped.pop(&key);
+                packet
+            }
         };
         let lifetime = if complete { self.lifetime(&packet) } else { PROVISIONAL };
         let fresh_until = now + lifetime;
@@ -167,9 +187,12 @@ impl Memory {
             failures: 0,
             is_refreshing: false,
         };
-        packets.put(key, entry);
+        if let Some((key, pushed_out)) = packets.push(key, entry) {
+            self.remember_dropped(key, &pushed_out);
+        }
         drop(packets);
         lock(&self.absences).pop(&key);
+        true
     }
 
     /// The search has ended without a packet.
@@ -216,11 +239,17 @@ impl Memory {
                 true
             }
             Some(_) => {
-                packets.pop(key);
+                if let Some(entry) = packets.pop(key) {
+                    self.remember_dropped(*key, &entry);
+                }
                 false
             }
             None => false,
         }
+    }
+
+    fn remember_dropped(&self, key: [u8; 32], entry: &Entry) {
+        lock(&self.dropped).put(key, entry.packet.timestamp());
     }
 
     /// How long a packet is fresh: its smallest TTL, within the configured bounds.
@@ -261,7 +290,7 @@ fn retry_wait(failures: u32) -> Duration {
     (SHORTEST_RETRY * 2u32.saturating_pow(doublings)).min(LONGEST_RETRY)
 }
 
-/// Each change under these locks is complete before anything can panic.
+/// Each change under these locks is complete before anything can panic. `packets` is taken before `dropped`.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

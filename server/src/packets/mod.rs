@@ -2,7 +2,7 @@
 
 mod memory;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
 use tokio::{
@@ -13,12 +13,27 @@ use tokio::{
 use crate::{
     config,
     dht::{Evidence, Network, NetworkError},
+    fair_queue::{FairQueue, Limits},
+    rate_limit::ClientKey,
     signed_packet::{PublicKey, SignedPacket},
     single_flight::{FlightError, SingleFlight},
 };
 
-/// Searches under way at most; beyond, new keys are turned away. Each costs about 30 datagrams.
+/// Lookups in flight at most, with what they do in the background after the first packet. Each takes about 10 kB, so
+/// that all take 20 MB. One client may have them all while nobody else asks: a thousand questions at once, whose
+/// lookups go on for as long again behind them, do not wait.
+const MAX_IN_FLIGHT: usize = 2048;
+
+/// Searches that have not found a packet yet, at most, in flight and waiting; beyond, new keys are turned away.
 const MAX_SEARCHES: usize = 4096;
+
+/// Searches that wait for one of those in flight to end, in all and for one client. A client that has taken all that
+/// may be in flight leaves half of the places to wait in to others.
+const MAX_QUEUED: usize = MAX_SEARCHES - MAX_IN_FLIGHT;
+const MAX_QUEUED_PER_CLIENT: usize = 1024;
+
+/// A search that has waited this long is given up. What is left of the 4.5 s of a query is enough for a lookup.
+const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
 
 /// A client waits this long for news before it gets what is held from before (RFC 8767 section 5).
 const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
@@ -47,6 +62,17 @@ pub enum FetchError {
     Refused,
 }
 
+/// On whose behalf a search waits for its turn.
+///
+/// Who joins a search neither waits in line nor pays, and gets its result as soon as its starter. So it may also wait
+/// in the long line of another client, for [`LONGEST_QUEUEING`] at most, before it gets a turn of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Starter {
+    Client(ClientKey),
+    /// All packets that are fetched ahead of time have one turn together. Nobody waits for them.
+    Refresh,
+}
+
 /// The packets of all keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Packets(Arc<Inner>);
@@ -54,7 +80,9 @@ pub struct Packets(Arc<Inner>);
 struct Inner {
     memory: Memory,
     network: Arc<dyn Network>,
-    searches: SingleFlight<[u8; 32], ()>,
+    /// A search ends with the first packet or without one, and says whether the network was asked.
+    searches: SingleFlight<[u8; 32], bool>,
+    lookups: FairQueue<Starter>,
 }
 
 impl Packets {
@@ -66,8 +94,14 @@ impl Packets {
             absent: Duration::from_secs(settings.negative_ttl_seconds).max(LEAST_MEMORY),
             stale: Duration::from_secs(settings.max_stale_seconds),
         };
-        let memory = Memory::new(settings.max_entries, freshness);
-        Self(Arc::new(Inner { memory, network, searches: SingleFlight::new(MAX_SEARCHES) }))
+        let limits =
+            Limits { in_flight: MAX_IN_FLIGHT, queued: MAX_QUEUED, queued_per_client: MAX_QUEUED_PER_CLIENT };
+        Self(Arc::new(Inner {
+            memory: Memory::new(settings.max_entries, freshness),
+            network,
+            searches: SingleFlight::new(MAX_SEARCHES),
+            lookups: FairQueue::new(limits),
+        }))
     }
 
     /// What is held, without asking the network.
@@ -81,10 +115,12 @@ impl Packets {
         found.map(PacketAnswer::Found)
     }
 
-    /// The packet of `key`. `admit` is asked once, and only if this call has to start a search.
+    /// The packet of `key`. `admit` is asked at most once, and only if this call has to start a search, which waits
+    /// for its turn among those of `client` and of others.
     pub async fn get(
         &self,
         key: &PublicKey,
+        client: IpAddr,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
         let bytes = key.as_bytes();
@@ -94,7 +130,7 @@ impl Packets {
                     self.0.memory.begin_refresh(bytes);
                     // Nobody waits for this one, so that nobody is charged for it.
                     let (packets, key) = (self.clone(), key.clone());
-                    tokio::spawn(async move { packets.search(&key, || true).await });
+                    tokio::spawn(async move { packets.search(&key, Starter::Refresh, || true).await });
                 }
                 return Ok(PacketAnswer::Found(found));
             }
@@ -102,10 +138,11 @@ impl Packets {
             Some(Held::Failed(failure)) => return Err(FetchError::Network(failure)),
             None => {}
         }
+        let search = self.search(key, Starter::Client(client.into()), admit);
         let searched = match self.0.memory.last_resort(bytes, Instant::now()) {
             // The search goes on when patience ends.
-            Some(_) => timeout(PATIENCE_WITH_STALE, self.search(key, admit)).await.unwrap_or(Ok(())),
-            None => self.search(key, admit).await,
+            Some(_) => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),
+            None => search.await,
         };
         let now = Instant::now();
         match self.0.memory.look(bytes, now) {
@@ -130,44 +167,79 @@ impl Packets {
         self.len() == 0
     }
 
-    /// Returns when the memory knows more: at the first packet, or at the end of the search.
-    async fn search(&self, key: &PublicKey, admit: impl FnOnce() -> bool) -> Result<(), FlightError> {
-        let start = || {
-            let (packets, key) = (self.clone(), key.clone());
-            admit().then_some(packets.search_until_first(key))
-        };
-        self.0.searches.run(*key.as_bytes(), start).await
+    /// Lookups in flight.
+    pub fn in_flight(&self) -> usize {
+        self.0.lookups.in_flight()
     }
 
-    async fn search_until_first(self, key: PublicKey) {
+    /// Searches that wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.0.lookups.queued()
+    }
+
+    /// Returns when the memory knows more: at the first packet, or at the end of the search. If it knows no more,
+    /// there was no turn in time.
+    async fn search(
+        &self,
+        key: &PublicKey,
+        starter: Starter,
+        admit: impl FnOnce() -> bool,
+    ) -> Result<(), FlightError> {
+        let mut admit = Some(admit);
+        // Another client's search may get no turn. That is no reason to refuse this one its own, once.
+        for _ in 0..2 {
+            let start = || {
+                let is_admitted = admit.take().is_some_and(|admit| admit());
+                is_admitted.then(|| self.clone().search_until_first(key.clone(), starter))
+            };
+            let was_asked = self.0.searches.run(*key.as_bytes(), start).await?;
+            if was_asked || admit.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn search_until_first(self, key: PublicKey, starter: Starter) -> bool {
+        let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.0.lookups.acquire(starter)).await else {
+            self.0.memory.end_refresh(key.as_bytes());
+            return false;
+        };
         let (sender, mut found) = mpsc::unbounded_channel();
         let network = self.0.network.clone();
         let lookup = {
             let key = key.clone();
-            async move { network.lookup(&key, sender).await }
+            async move {
+                let _permit = permit;
+                network.lookup(&key, sender).await
+            }
         };
         // A task of its own, so that it outlives this one; if it panics, that reads as a network that said nothing.
         let end = tokio::spawn(timeout(SEARCH_DEADLINE, lookup));
-        match found.recv().await {
-            Some(first) => {
-                self.0.memory.store(first, false, Instant::now());
+        while let Some(first) = found.recv().await {
+            if self.0.memory.store(first, false, Instant::now()) {
                 tokio::spawn(async move { self.complete(key, found).await });
-            }
-            None => {
-                let outcome = match end.await {
-                    Ok(Ok(outcome)) => outcome,
-                    Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),
-                };
-                let now = Instant::now();
-                match outcome {
-                    Ok(Evidence { responded: 0, .. }) => {
-                        self.0.memory.store_failure(key.as_bytes(), NetworkError::Unreachable, now);
-                    }
-                    Ok(_) => self.0.memory.store_absence(key.as_bytes(), now),
-                    Err(failure) => self.0.memory.store_failure(key.as_bytes(), failure, now),
-                }
+                return true;
             }
         }
+        let outcome = match end.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),
+        };
+        let now = Instant::now();
+        match outcome {
+            Ok(Evidence { responded: 0, .. }) => {
+                self.0.memory.store_failure(key.as_bytes(), NetworkError::Unreachable, now);
+            }
+            Ok(_) => self.0.memory.store_absence(key.as_bytes(), now),
+            // Says something about this moment, nothing about the key.
+            Err(NetworkError::Busy) => {
+                self.0.memory.end_refresh(key.as_bytes());
+                return false;
+            }
+            Err(failure) => self.0.memory.store_failure(key.as_bytes(), failure, now),
+        }
+        true
     }
 
     /// Takes what comes after the first packet. The channel closes when the search ends.

@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    net::Ipv4Addr,
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
 };
 
@@ -12,6 +13,10 @@ use pkarr::Keypair;
 use tokio::time::{advance, sleep};
 
 use super::*;
+
+mod fairness;
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// A network that plays one script a search: packets with the time at which each comes, and how it ends.
 #[derive(Default)]
@@ -78,7 +83,7 @@ fn packets(scripts: impl IntoIterator<Item = Script>) -> (Packets, Arc<Scripted>
 }
 
 async fn get(packets: &Packets) -> Result<PacketAnswer, FetchError> {
-    packets.get(&keypair().public_key(), || true).await
+    packets.get(&keypair().public_key(), CLIENT, || true).await
 }
 
 async fn timestamp(packets: &Packets) -> u64 {
@@ -118,6 +123,37 @@ async fn an_older_packet_never_replaces_a_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_older_packet_is_not_believed_after_a_newer_one_was_dropped_for_its_age() {
+    let newer = (Duration::from_secs(1), packet(5, 0));
+    let both = Script { packets: vec![finds(packet(4, 0)).packets.remove(0), newer], ..finds(packet(4, 0)) };
+    let (packets, _) = packets([finds(packet(5, 0)), ends(ANSWERED), finds(packet(4, 0)), both]);
+    assert_eq!(timestamp(&packets).await, 5);
+    sleep(Duration::from_secs(1200)).await;
+    assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
+    assert!(packets.is_empty());
+    sleep(Duration::from_secs(61)).await;
+    assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))), "only an older one was found");
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(timestamp(&packets).await, 5, "the search goes on behind the older one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_packet_is_not_believed_after_a_newer_one_was_pushed_out() {
+    let other = SignedPacket::sign(&Keypair::from_secret_key(&[4; 32]), 1, packet(1, 300).dns()).unwrap();
+    let other_key = other.key().clone();
+    let scripts = [finds(packet(5, 300)), finds(other), finds(packet(4, 300)), finds(packet(6, 300))];
+    let network = Scripted { scripts: Mutex::new(scripts.into()), ..Default::default() };
+    let settings = config::Cache { max_entries: 1, ..Default::default() };
+    let packets = Packets::new(&settings, Arc::new(network));
+    assert_eq!(timestamp(&packets).await, 5);
+    assert!(matches!(packets.get(&other_key, CLIENT, || true).await, Ok(PacketAnswer::Found(_))));
+    sleep(Duration::from_secs(3)).await;
+    assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(timestamp(&packets).await, 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_packet_is_asked_for_again_after_its_smallest_ttl_within_the_bounds() {
     for (ttl, fresh) in [(1, 100), (300, 300), (1_000_000, 86_400)] {
         let (packets, network) = packets([finds(packet(1, ttl)), finds(packet(2, ttl))]);
@@ -154,7 +190,7 @@ async fn different_keys_are_searched_at_the_same_time() {
     let tasks: Vec<_> = (0..50u8)
         .map(|seed| {
             let (packets, key) = (packets.clone(), Keypair::from_secret_key(&[seed; 32]).public_key());
-            tokio::spawn(async move { packets.get(&key, || true).await })
+            tokio::spawn(async move { packets.get(&key, CLIENT, || true).await })
         })
         .collect();
     for task in tasks {
@@ -172,7 +208,7 @@ async fn one_search_serves_all_who_ask_and_only_its_starter_pays() {
             let (packets, paid) = (packets.clone(), paid.clone());
             tokio::spawn(async move {
                 let pay = || paid.fetch_add(1, Ordering::SeqCst) == 0;
-                packets.get(&keypair().public_key(), pay).await
+                packets.get(&keypair().public_key(), CLIENT, pay).await
             })
         })
         .collect();
@@ -185,7 +221,7 @@ async fn one_search_serves_all_who_ask_and_only_its_starter_pays() {
 #[tokio::test(start_paused = true)]
 async fn who_may_not_start_a_search_is_told_so_and_nothing_is_asked() {
     let (packets, network) = packets([]);
-    let refused = packets.get(&keypair().public_key(), || false).await;
+    let refused = packets.get(&keypair().public_key(), CLIENT, || false).await;
     assert_eq!(refused, Err(FetchError::Refused));
     assert_eq!(searches(&network), 0);
 }
@@ -275,7 +311,7 @@ async fn a_flood_of_made_up_keys_pushes_out_no_packet() {
     timestamp(&packets).await;
     for seed in 0..100u8 {
         let key = Keypair::from_secret_key(&[seed + 100; 32]).public_key();
-        let _ = packets.get(&key, || true).await;
+        let _ = packets.get(&key, CLIENT, || true).await;
     }
     assert!(matches!(packets.held(&keypair().public_key()), Some(PacketAnswer::Found(_))));
 }

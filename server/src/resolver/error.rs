@@ -109,6 +109,8 @@ impl ResolveError {
     /// Whether everyone who asks the same would hear the same, so that it may be remembered for a while (RFC 9520).
     pub fn is_shared(&self) -> bool {
         match self {
+            // One client's turn did not come, or this moment is a bad one for all.
+            Self::Network(NetworkError::Busy) => false,
             Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Chain | Self::WorkBudget => {
                 true
             }

@@ -284,7 +284,7 @@ impl Resolver {
         }
         budget.spend()?;
         let admit = || self.0.lookup_quota.admit(address);
-        self.0.packets.get(&asked.key, admit).await.map_err(|error| match error {
+        self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
             FetchError::Network(error) => ResolveError::Network(error),
             FetchError::Refused => ResolveError::LookupQuota,
         })

@@ -11,6 +11,8 @@ mod random;
 mod responder;
 mod socket;
 mod statistics;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod world;
 

@@ -127,8 +127,11 @@ impl Responder {
         if matches!(role, None | Some(Role::Dead)) {
             return None;
         }
+        if self.is_lost() {
+            return None;
+        }
         self.statistics.sent.count(&query.method);
-        (!self.is_lost()).then_some(delay)
+        Some(delay)
     }
 
     /// Puts the packet onto the nodes nearest to its key.

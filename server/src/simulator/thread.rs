@@ -19,6 +19,9 @@ use super::{
 /// Answers on their way at once. At 75,000 a second with a round trip of 3 s they are fewer.
 const MAX_UNDER_WAY: usize = 262_144;
 
+/// Most bytes of an answer with a value, a token and nodes.
+const USUAL_ANSWER: usize = 2048;
+
 /// Longest wait for a datagram: after this the stop is seen at the latest.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
@@ -103,9 +106,12 @@ impl UnderWay {
         self.buffers.pop().unwrap_or_default()
     }
 
+    /// Keeps a buffer for the next answer, but none that a flood of made-up nodes has made large.
     fn recycle(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        self.buffers.push(buffer);
+        if buffer.capacity() <= USUAL_ANSWER {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
     }
 
     fn add(&mut self, due: Instant, reply: Reply) {

@@ -4,6 +4,7 @@
 //! [`tcp::serve`]. Both only start tasks on the tracker; cancelling the token makes them stop reading, answer what
 //! they have taken in, and end.
 
+mod accept;
 mod bind;
 mod slots;
 pub mod tcp;
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use accept::accept;
 pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
 pub use slots::{Slot, Slots};
 

@@ -8,11 +8,11 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{BackOff, MAX_REQUEST_SIZE, Slot, Slots, at_once};
+use super::{MAX_REQUEST_SIZE, Slot, Slots, accept, at_once};
 use crate::{
     message::{Query, Reply},
     service::{AtOnce, Client, Respond},
@@ -118,28 +118,16 @@ pub fn serve<R: Respond>(
 ) {
     let spawner = tasks.clone();
     tasks.spawn(async move {
-        let mut back_off = BackOff::default();
-        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-            let (stream, address) = match accepted {
-                Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
-                Err(error) => {
-                    let wait = back_off.failed();
-                    if wait == BackOff::FIRST {
-                        tracing::warn!(%error, "cannot accept connections, trying again");
-                    }
-                    stop.run_until_cancelled(sleep(wait)).await;
-                    continue;
-                }
-            };
-            back_off.succeeded();
+        accept(listener, &stop, |stream, address| {
             let Some(slot) = connections.admit(address) else {
                 tracing::debug!(client = %address, "connection closed: too many");
-                continue;
+                return;
             };
             let connection =
                 Connection::new(address, responder.clone(), connections.clone(), &stop, spawner.clone());
             spawner.spawn(serve_stream(stream, connection, slot));
-        }
+        })
+        .await;
     });
 }
 
@@ -267,6 +255,7 @@ impl<R: Respond> Connection<R> {
                 AtOnce::Replied | AtOnce::Silence => {}
                 AtOnce::Later(query) => {
                     let Some(lookup) = self.connections.lookups.take(self.address) else {
+                        self.responder.turned_away(client);
                         end = Some(End::ByUs);
                         break;
                     };

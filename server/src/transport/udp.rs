@@ -21,14 +21,14 @@ use crate::{
     service::{AtOnce, Client, Respond},
 };
 
-/// Replies that may wait for a lookup at once, over all UDP listeners. Enough for 900 lookups a second that all take
+/// Replies that may wait for a lookup at once, over all UDP listeners. Enough for 1800 lookups a second that all take
 /// their full 4.5 s, and few enough that they cost some tens of megabytes. A query beyond is dropped, and its client
 /// asks again.
-pub const MAX_WAITING: usize = 4096;
+pub const MAX_WAITING: usize = 8192;
 
 /// Replies that may wait at once for one client. Whoever collects slow lookups could have them all answered in one
-/// burst at a victim (DNSBomb, CVE-2024-33655); a forwarder for a whole network stays below.
-pub const MAX_WAITING_PER_CLIENT: usize = 1024;
+/// burst at a victim (DNSBomb, CVE-2024-33655); a forwarder for a whole network with 1000 in flight stays below.
+pub const MAX_WAITING_PER_CLIENT: usize = 2048;
 
 /// Datagrams read after the stop, per socket: more than the receive buffer holds, so that only a flood is cut off.
 const MAX_READ_AFTER_STOP: usize = 16_384;
@@ -145,8 +145,9 @@ impl<R: Respond> Port<R> {
             AtOnce::Silence => {}
             AtOnce::Later(query) => {
                 // Silence beyond the caps: any reply would be one more datagram at a possible victim.
-                if let Some(slot) = self.waiting.take(client.address) {
-                    self.answer_later(query, client, peer, slot);
+                match self.waiting.take(client.address) {
+                    Some(slot) => self.answer_later(query, client, peer, slot),
+                    None => self.responder.turned_away(client),
                 }
             }
         }

@@ -1,4 +1,4 @@
-"""A DHT of libtorrent nodes on 127.0.0.1.
+"""A DHT of libtorrent nodes on one loopback address.
 
 Prints a line `HOST:PORT` for each node once they know each other, then an empty line. Then obeys, one line each:
 
@@ -7,7 +7,9 @@ Prints a line `HOST:PORT` for each node once they know each other, then an empty
 
 with bytes in hexadecimal. Ends when its standard input is closed, so that it cannot outlive the test.
 
-usage: libtorrent_network.py NODES
+usage: libtorrent_network.py ADDRESS NODES [HOST:PORT...]
+
+The nodes get to know those at the addresses at the end, too, which have to answer.
 """
 
 import hashlib
@@ -21,7 +23,6 @@ SETTINGS = {
     "enable_lsd": False,
     "enable_natpmp": False,
     "enable_upnp": False,
-    "listen_interfaces": "127.0.0.1:0",
     "dht_bootstrap_nodes": "",
     "alert_mask": libtorrent.alert.category_t.dht_notification,
     # By default libtorrent takes one node per address, and none whose id does not follow from a public address.
@@ -66,16 +67,22 @@ def known_nodes(session):
     return alert_of(session, libtorrent.session_stats_alert).values["dht.dht_nodes"]
 
 
-def start(count):
-    sessions = [libtorrent.session(SETTINGS) for _ in range(count)]
+def start(host, count, others):
+    settings = SETTINGS | {"listen_interfaces": f"{host}:0"}
+    sessions = [libtorrent.session(settings) for _ in range(count)]
     ports = [wait_for(lambda: session.listen_port() or None) for session in sessions]
     for session, own in zip(sessions, ports):
         for port in ports:
             if port != own:
-                session.add_dht_node(("127.0.0.1", port))
+                session.add_dht_node((host.strip("[]"), port))
+        for other in others:
+            other_host, other_port = other.rsplit(":", 1)
+            session.add_dht_node((other_host, int(other_port)))
+    # Further nodes may not find a place in the table.
+    expected = min(count - 1 + len(others), 8)
     for session in sessions:
-        wait_for(lambda: True if known_nodes(session) >= min(count - 1, 8) else None)
-    return sessions, ports
+        wait_for(lambda: True if known_nodes(session) >= expected else None)
+    return sessions, [f"{host}:{port}" for port in ports]
 
 
 def get(session, key):
@@ -97,10 +104,10 @@ def put(session, seed, key, value):
 
 
 def main():
-    sessions, ports = start(int(sys.argv[1]))
-    for port in ports:
-        print(f"127.0.0.1:{port}")
-    print(flush=True)
+    address, count, *others = sys.argv[1:]
+    host = f"[{address}]" if ":" in address else address
+    sessions, nodes = start(host, int(count), others)
+    print(*nodes, "", sep="\n", flush=True)
     for line in sys.stdin:
         command, *arguments = line.split()
         arguments = [bytes.fromhex(argument) for argument in arguments]

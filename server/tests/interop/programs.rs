@@ -17,8 +17,13 @@ pub(crate) fn find(program: &str, is_usable: impl Fn(&Path) -> bool, package: &s
     if found.is_none() {
         let missing = format!("no usable {program}: install {package}");
         assert!(env::var("CI").as_deref() != Ok("true"), "{missing}");
-        // Not through `eprintln!`, which is only shown when a test fails.
-        io::stderr().write_all(format!("SKIPPED: {missing}\n").as_bytes()).unwrap();
+        skip(&missing);
     }
     found
+}
+
+/// Says why a test does nothing.
+pub(crate) fn skip(reason: &str) {
+    // Not through `eprintln!`, which is only shown when a test fails.
+    io::stderr().write_all(format!("SKIPPED: {reason}\n").as_bytes()).unwrap();
 }

@@ -12,6 +12,7 @@ use lru::LruCache;
 use crate::dht::{
     krpc::{Body, Id, Message, Method, Query, Want},
     lookup::{Lookup, Standing},
+    node_id::{self, AddressVotes},
     rtt::Rtt,
     socket::Outbox,
     table::RoutingTable,
@@ -53,6 +54,7 @@ pub(super) struct Family {
     pub(super) outbox: Outbox,
     /// Nodes that somebody named, and that are to be asked whether they are there.
     pub(super) strangers: VecDeque<(Id, SocketAddr)>,
+    votes: AddressVotes,
     want: Want,
     transactions: HashMap<u32, Transaction>,
     expiry: VecDeque<(Instant, u32)>,
@@ -82,6 +84,15 @@ pub(super) enum Purpose {
     Presence,
 }
 
+/// A message that answers nothing we asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stray {
+    /// Nothing was asked under its number, or too long ago.
+    UnknownTransaction,
+    /// Something was, but elsewhere.
+    WrongAddress,
+}
+
 #[derive(Debug)]
 struct Rest {
     until: Instant,
@@ -97,6 +108,7 @@ impl Family {
             spacing: None,
             outbox: Outbox::default(),
             strangers: VecDeque::new(),
+            votes: AddressVotes::default(),
             want: if is_ipv4 { Want::default() } else { Want { v4: false, v6: true } },
             transactions: HashMap::new(),
             expiry: VecDeque::new(),
@@ -140,10 +152,13 @@ impl Family {
         message: &Message<'_>,
         from: SocketAddr,
         now: Instant,
-    ) -> Option<Transaction> {
-        let number = u32::from_be_bytes(message.transaction.try_into().ok()?);
-        let transaction =
-            *self.transactions.get(&number).filter(|transaction| transaction.address == from)?;
+    ) -> Result<Transaction, Stray> {
+        let number = message.transaction.try_into().map_err(|_| Stray::UnknownTransaction)?;
+        let number = u32::from_be_bytes(number);
+        let transaction = *self.transactions.get(&number).ok_or(Stray::UnknownTransaction)?;
+        if transaction.address != from {
+            return Err(Stray::WrongAddress);
+        }
         self.transactions.remove(&number);
         self.last_response = now;
         let rtt = now.saturating_duration_since(transaction.sent);
@@ -158,7 +173,11 @@ impl Family {
                 }
             }
         }
-        Some(transaction)
+        if let Some(seen) = message.observed {
+            self.votes.observe(from, seen.ip());
+            self.keep_id_valid();
+        }
+        Ok(transaction)
     }
 
     /// A node did not answer in time.
@@ -174,7 +193,8 @@ impl Family {
 
     /// What is known of a node that another one named.
     pub(super) fn standing(&self, id: &Id, address: SocketAddr, now: Instant) -> Standing {
-        if self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
+        // Some nodes name us in spite of BEP 43.
+        if *id == self.id || self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
             return Standing::Dead;
         }
         self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
@@ -194,6 +214,13 @@ impl Family {
         let silence = now.saturating_duration_since(self.last_response);
         let asked = self.last_request.is_some_and(|request| request > self.last_response);
         self.table.is_empty() || (asked && silence > TRANSACTION_LIFETIME * 5)
+    }
+
+    /// BEP 42: our id follows from the address that others see us at, once they agree on it.
+    fn keep_id_valid(&mut self) {
+        if let Some(ip) = self.votes.external().filter(|ip| !node_id::is_valid(&self.id, *ip)) {
+            self.id = node_id::for_address(ip);
+        }
     }
 
     fn expire(&mut self, now: Instant) {

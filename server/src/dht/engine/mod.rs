@@ -2,6 +2,7 @@
 //! who wait: datagrams and the time come in, datagrams go out through [`Engine::outbox`].
 
 mod budget;
+mod counters;
 mod families;
 mod family;
 mod maintenance;
@@ -20,14 +21,15 @@ use std::{
 use lru::LruCache;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use counters::Counters;
 use families::Families;
-use family::{Family, Purpose};
+use family::{Family, Purpose, Stray};
 use maintenance::Maintenance;
 use search::{Goal, Next, Outcome, Prepared, Publication, Search};
 use store::Store;
 
 use super::{
-    DhtInfo, Evidence, NetworkError, PutError,
+    DhtInfo, DhtSettings, Evidence, NetworkError, PutError,
     krpc::{Body, Id, Message},
     socket::Outbox,
     values::Values,
@@ -84,6 +86,8 @@ pub(super) struct Engine {
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     prepared: LruCache<PublicKey, (Instant, Prepared)>,
     maintenance: Maintenance,
+    confirmations: u32,
+    metrics: Counters,
     addresses: Vec<SocketAddr>,
     /// Nodes known, for those who wait for the first.
     known: watch::Sender<usize>,
@@ -103,12 +107,10 @@ enum Task {
 }
 
 impl Engine {
-    /// `addresses`: where the sockets are bound, one for each family there is. `explore`: get to know the whole key
-    /// space, which pays for who stays.
+    /// `addresses`: where the sockets are bound, one for each family there is.
     pub(super) fn new(
         addresses: Vec<SocketAddr>,
-        datagrams_per_second: u32,
-        explore: bool,
+        settings: &DhtSettings,
         known: watch::Sender<usize>,
         now: Instant,
     ) -> Self {
@@ -119,12 +121,14 @@ impl Engine {
             }
         }
         Self {
-            families: Families::new(members, datagrams_per_second, now),
+            families: Families::new(members, settings.max_datagrams_per_second, now),
             tasks: HashMap::new(),
             next_task: 0,
             timers: BinaryHeap::new(),
             prepared: LruCache::new(MAX_PREPARED),
-            maintenance: Maintenance::new(explore, now),
+            maintenance: Maintenance::new(settings.explore, now),
+            confirmations: settings.confirmations,
+            metrics: Counters(settings.metrics.clone()),
             addresses,
             known,
         }
@@ -146,12 +150,13 @@ impl Engine {
         match command {
             Command::Find { key, found, done, for_publication } => {
                 if self.tasks.len() >= MAX_TASKS {
+                    self.metrics.lookups.busy.inc();
                     // The one who asked may have gone, here and below.
                     let _ = done.send(Err(NetworkError::Busy));
                     return;
                 }
                 let target = target(&key);
-                let values = Values::new(key, found, now);
+                let values = Values::new(key, found, self.confirmations, now);
                 let goal = Goal::Find { values, done, keep_tokens: for_publication };
                 self.search(target, goal, now);
             }
@@ -184,11 +189,29 @@ impl Engine {
 
     /// Takes a datagram.
     pub(super) fn receive(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
-        let Some(message) = Message::decode(datagram) else { return };
+        self.metrics.datagrams_received.inc();
+        let ignored = &self.metrics.datagrams_ignored;
+        let Some(message) = Message::decode(datagram) else {
+            ignored.garbage.inc();
+            return;
+        };
         let index = Families::index_of(from);
         let Some(family) = self.families.get_mut(index) else { return };
         // A query gets no answer: we are a client (BEP 43).
-        let Some(transaction) = family.answered(&message, from, now) else { return };
+        if matches!(message.body, Body::Query(_)) {
+            ignored.refused.inc();
+            return;
+        }
+        let transaction = match family.answered(&message, from, now) {
+            Ok(transaction) => transaction,
+            Err(stray) => {
+                match stray {
+                    Stray::UnknownTransaction => ignored.unknown_transaction.inc(),
+                    Stray::WrongAddress => ignored.wrong_address.inc(),
+                };
+                return;
+            }
+        };
         match &message.body {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
@@ -196,7 +219,9 @@ impl Engine {
                     let Some(entry) = self.tasks.get_mut(&task) else { return };
                     match &mut entry.task {
                         Task::Search(search) if transaction.id == Some(response.id) => {
-                            search.answered(index, &response.id, from, response, &self.families, now);
+                            let verdict =
+                                search.answered(index, &response.id, from, response, &self.families, now);
+                            self.metrics.count_verdict(verdict);
                         }
                         Task::Search(search) => {
                             if let Some(expected) = &transaction.id {
@@ -278,7 +303,7 @@ impl Engine {
         let target = target(packet.key());
         let prepared = self.prepared.pop(packet.key());
         let (unheard, _) = mpsc::unbounded_channel();
-        let values = Values::new(packet.key().clone(), unheard, now);
+        let values = Values::new(packet.key().clone(), unheard, self.confirmations, now);
         let publication = Publication { packet, cas, progress, done, values };
         match prepared.filter(|(at, _)| now.saturating_duration_since(*at) < PREPARED_LIFETIME) {
             Some((_, prepared)) => self.store(publication, prepared, now),
@@ -290,7 +315,9 @@ impl Engine {
         match Store::begin(publication, prepared, now) {
             Ok(store) => self.start(Task::Store(Box::new(store)), now),
             Err((publication, error)) => {
-                let _ = publication.done.send(Err(error));
+                let result = Err(error);
+                self.metrics.count_put(&result);
+                let _ = publication.done.send(result);
             }
         }
     }
@@ -335,11 +362,12 @@ impl Engine {
 
     fn finish(&mut self, task: Task, now: Instant) {
         match task {
-            Task::Store(store) => {
-                let _ = store.finish();
-            }
+            Task::Store(store) => self.metrics.count_put(&store.finish()),
             Task::Search(search) => match search.finish(&mut self.families, now) {
-                Outcome::Done { prepared, summary: _ } => {
+                Outcome::Done { prepared, summary } => {
+                    if let Some(summary) = summary {
+                        self.metrics.count_lookup(&summary);
+                    }
                     if let Some((key, prepared)) = prepared {
                         self.prepared.put(key, (now, prepared));
                     }
@@ -355,7 +383,9 @@ impl Engine {
     }
 
     fn tell_known(&self) {
-        let count = self.families.iter().map(|family| family.table.len()).sum();
+        let [v4, v6] = [0, 1].map(|index| self.families.get(index).map_or(0, |family| family.table.len()));
+        self.metrics.show(self.tasks.len(), v4, v6, self.families.withheld);
+        let count = v4 + v6;
         self.known.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
 }

@@ -110,11 +110,14 @@ pub(super) enum Outcome {
 /// How a search for a key went.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Summary {
+    /// Whether there is a packet.
     pub(super) result: Result<bool, NetworkError>,
     pub(super) requests: u32,
     /// Until the first packet was handed out.
     pub(super) first: Option<(u32, Duration)>,
     pub(super) duration: Duration,
+    /// Whether a newer packet came after the first.
+    pub(super) was_stale: bool,
 }
 
 impl Search {
@@ -254,6 +257,7 @@ impl Search {
                     requests: evidence.queried,
                     first: first.zip(values.released_after()),
                     duration: now.saturating_duration_since(self.started),
+                    was_stale: values.was_stale(),
                 };
                 let prepared = keep_tokens.then(|| (values.key().clone(), prepared));
                 Outcome::Done { prepared, summary: Some(summary) }

@@ -55,7 +55,7 @@ impl Parts {
         let (newer_than, cas, seq) = self.numbers;
         let item = self.item();
         let response = Response { id: self.id, nodes, token, item: None, seq: None };
-        let target = token.map(|_| self.target);
+        let target = cas.map(|_| self.target);
         let put = Put { target, token: token.unwrap_or_default(), item, cas };
         let methods = [
             Method::Ping,

@@ -71,7 +71,8 @@ impl TlsClient {
         Ok(Self { tls: Arc::new(tls), https: Arc::new(https) })
     }
 
-    pub(super) fn for_tls(&self) -> Arc<ClientConfig> {
+    /// For any protocol over TLS: names none to agree on (ALPN).
+    pub fn for_tls(&self) -> Arc<ClientConfig> {
         self.tls.clone()
     }
 

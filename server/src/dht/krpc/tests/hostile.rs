@@ -1,6 +1,7 @@
 //! What no honest node sends, and what sloppy ones do.
 
 use super::*;
+use crate::dht::krpc::nodes::{COMPACT_V4, COMPACT_V6};
 
 /// What messages are made of, and what breaks readers.
 pub(super) const PIECES: &[&[u8]] = &[

@@ -1,0 +1,76 @@
+//! What the engine counts, in the terms of its own outcomes.
+
+use std::ops::Deref;
+
+use super::search::Summary;
+use crate::{
+    dht::{NetworkError, PutError, values::Verdict},
+    metrics::DhtMetrics,
+};
+
+/// The metrics of the DHT.
+#[derive(Debug)]
+pub(super) struct Counters(pub(super) DhtMetrics);
+
+impl Deref for Counters {
+    type Target = DhtMetrics;
+
+    fn deref(&self) -> &DhtMetrics {
+        &self.0
+    }
+}
+
+impl Counters {
+    pub(super) fn count_verdict(&self, verdict: Option<Verdict>) {
+        match verdict {
+            Some(Verdict::Newer) => _ = self.signature_checks.valid.inc(),
+            Some(Verdict::Forged) => _ = self.signature_checks.invalid.inc(),
+            Some(Verdict::Unsound) => _ = self.datagrams_ignored.refused.inc(),
+            Some(Verdict::NotNewer | Verdict::TooMany) | None => {}
+        }
+    }
+
+    pub(super) fn count_lookup(&self, summary: &Summary) {
+        let outcome = match summary.result {
+            Ok(true) => &self.lookups.found,
+            Ok(false) => &self.lookups.absent,
+            Err(NetworkError::NotReady) => &self.lookups.not_ready,
+            Err(NetworkError::Busy) => &self.lookups.busy,
+            Err(NetworkError::Unreachable | NetworkError::Disabled) => &self.lookups.unreachable,
+        };
+        outcome.inc();
+        self.lookup_duration.observe(summary.duration.as_secs_f64());
+        self.messages_per_lookup.observe(summary.requests.into());
+        if let Some((requests, time)) = summary.first {
+            self.first_answer.observe(time.as_secs_f64());
+            self.messages_before_first_answer.observe(requests.into());
+        }
+        if summary.was_stale {
+            self.stale_first_answers.inc();
+        }
+    }
+
+    pub(super) fn count_put(&self, result: &Result<u32, PutError>) {
+        let outcome = match result {
+            Ok(stored) => {
+                self.put_acknowledgements.observe(f64::from(*stored));
+                &self.puts.stored
+            }
+            Err(PutError::NotMostRecent) => &self.puts.not_most_recent,
+            Err(PutError::CasFailed) => &self.puts.cas_failed,
+            Err(PutError::Refused(..)) => &self.puts.refused,
+            Err(PutError::Network(_)) => &self.puts.unreachable,
+        };
+        outcome.inc();
+    }
+
+    /// How things stand.
+    pub(super) fn show(&self, tasks: usize, v4: usize, v6: usize, withheld: u64) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.lookups_in_flight.set(gauge(tasks));
+        self.nodes.ipv4.set(gauge(v4));
+        self.nodes.ipv6.set(gauge(v6));
+        let counted = self.datagrams_withheld.get();
+        self.datagrams_withheld.inc_by(withheld.saturating_sub(counted));
+    }
+}

@@ -1,0 +1,188 @@
+//! What is counted, for Prometheus. Imports nothing of ours, so that everything can count.
+//!
+//! Every series exists from the start, at zero: a rate over a series that appears with its first event would miss that
+//! event. Counters are reached as fields, so that counting is one atomic addition, without a lock.
+
+mod dht;
+mod service;
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{gauge::ConstGauge, info::Info},
+    registry::Registry,
+};
+
+pub use dht::{
+    DatagramsIgnored, DhtMetrics, LookupOutcomes, NodesByFamily, PutOutcomes, RelayOutcomes, SignatureChecks,
+};
+pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};
+
+/// Media type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that is counted. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<RwLock<Registry>>,
+    /// The client of the DHT.
+    pub dht: DhtMetrics,
+    /// Queries and answers.
+    pub service: ServiceMetrics,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
+        let mut registry = Registry::with_prefix("pkdns");
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The program that runs", Info::new(version));
+        service.register(&mut registry);
+        dht.register(registry.sub_registry_with_prefix("dht"));
+        Self { registry: Arc::new(RwLock::new(registry)), dht, service }
+    }
+}
+
+impl Metrics {
+    /// Adds a gauge, `pkdns_<name>`, that `read` tells the value of whenever somebody looks.
+    pub fn add_gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        let gauge = GaugeReadLate { name, help, read: Box::new(read) };
+        self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(gauge));
+    }
+
+    /// All of it, as [`CONTENT_TYPE`] says.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written, which none of ours gives reason to.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry.read().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(page)
+    }
+}
+
+/// A value that is kept elsewhere.
+struct GaugeReadLate {
+    name: &'static str,
+    help: &'static str,
+    read: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl fmt::Debug for GaugeReadLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GaugeReadLate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for GaugeReadLate {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = ConstGauge::new(i64::try_from((self.read)()).unwrap_or(i64::MAX));
+        // The library writes the full stop after the help of other metrics.
+        let help = format!("{}.", self.help);
+        gauge.encode(encoder.encode_descriptor(self.name, &help, None, gauge.metric_type())?)
+    }
+}
+
+/// The name and the value of a label.
+type Label = (&'static str, &'static str);
+
+/// Metrics of one name, as a field for each value of a label.
+macro_rules! by_label {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident($metric:ty) by $label:literal {
+            $($(#[$meaning:meta])* $field:ident = $value:literal,)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            $($(#[$meaning])* pub $field: $metric,)+
+            family: prometheus_client::metrics::family::Family<Vec<$crate::metrics::Label>, $metric>,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new(prometheus_client::metrics::family::Family::default(), &[])
+            }
+        }
+
+        impl $name {
+            /// `others` are the labels that this shares `family` with others by.
+            fn new(
+                family: prometheus_client::metrics::family::Family<Vec<$crate::metrics::Label>, $metric>,
+                others: &[$crate::metrics::Label],
+            ) -> Self {
+                let labels = |value| others.iter().copied().chain([($label, value)]).collect();
+                Self { $($field: family.get_or_create_owned(&labels($value)),)+ family }
+            }
+        }
+    };
+}
+use by_label;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_exists_from_the_start() {
+        let page = Metrics::default().encode().unwrap();
+        for series in [
+            "pkdns_queries_total{protocol=\"tcp\",rcode=\"REFUSED\"} 0\n",
+            "pkdns_queries_unanswered_total{protocol=\"udp\",reason=\"quota\"} 0\n",
+            "pkdns_answer_cache_lookups_total{result=\"hit\"} 0\n",
+            "pkdns_dht_lookups_total{outcome=\"not_ready\"} 0\n",
+            "pkdns_dht_nodes{family=\"ipv6\"} 0\n",
+            "pkdns_dht_first_answer_seconds_bucket{le=\"0.005\"} 0\n",
+            "pkdns_dht_datagrams_dropped_by_kernel_total 0\n",
+        ] {
+            assert!(page.contains(series), "{series} is not in\n{page}");
+        }
+        assert!(page.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn clones_count_together_and_each_label_for_itself() {
+        let metrics = Metrics::default();
+        let (engine, service) = (metrics.dht.clone(), metrics.service.clone());
+        engine.lookups.found.inc();
+        engine.lookup_duration.observe(0.3);
+        service.udp.answered.no_error.inc_by(2);
+        let page = metrics.encode().unwrap();
+        for series in [
+            "pkdns_dht_lookups_total{outcome=\"found\"} 1\n",
+            "pkdns_dht_lookups_total{outcome=\"absent\"} 0\n",
+            "pkdns_dht_lookup_duration_seconds_sum 0.3\n",
+            "pkdns_queries_total{protocol=\"udp\",rcode=\"NOERROR\"} 2\n",
+            "pkdns_queries_total{protocol=\"tcp\",rcode=\"NOERROR\"} 0\n",
+        ] {
+            assert!(page.contains(series), "{series} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_is_read_when_somebody_looks() {
+        let metrics = Metrics::default();
+        let value = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let read = value.clone();
+        metrics.add_gauge("things", "Things", move || read.load(std::sync::atomic::Ordering::Relaxed));
+        for expected in [0, 7] {
+            value.store(expected, std::sync::atomic::Ordering::Relaxed);
+            let page = metrics.encode().unwrap();
+            assert!(page.contains(&format!("\npkdns_things {expected}\n")), "{page}");
+            assert!(page.contains("# HELP pkdns_things Things.\n"), "{page}");
+        }
+    }
+}

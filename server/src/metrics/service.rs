@@ -1,0 +1,114 @@
+//! Queries and answers.
+
+use hickory_proto::op::ResponseCode;
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use super::by_label;
+
+/// What the service counts. Clones count together.
+#[derive(Debug, Clone)]
+pub struct ServiceMetrics {
+    /// Queries over UDP.
+    pub udp: Queries,
+    /// Queries over streams.
+    pub tcp: Queries,
+    /// Queries that could have been answered from the cache.
+    pub answer_cache: AnswerCacheLookups,
+}
+
+/// Queries over one transport.
+#[derive(Debug, Clone)]
+pub struct Queries {
+    /// Those that got a reply.
+    pub answered: Answered,
+    /// Those that got none.
+    pub unanswered: Unanswered,
+}
+
+by_label! {
+    /// Replies by their code.
+    pub struct Answered(Counter) by "rcode" {
+        /// Records, or none of this type.
+        no_error = "NOERROR",
+        /// Not a query that could be read.
+        format_error = "FORMERR",
+        /// Nobody who knows could be asked.
+        server_failure = "SERVFAIL",
+        /// No such name.
+        name_error = "NXDOMAIN",
+        /// Not a kind of query that is answered.
+        not_implemented = "NOTIMP",
+        /// Quota or access.
+        refused = "REFUSED",
+        /// A version of EDNS above 0.
+        bad_version = "BADVERS",
+        /// Any other, as upstreams say it.
+        other = "other",
+    }
+}
+
+by_label! {
+    /// Why there was no reply.
+    pub struct Unanswered(Counter) by "reason" {
+        /// Not a query.
+        malformed = "malformed",
+        /// The client's quota is spent. Over UDP only; over streams that is REFUSED.
+        quota = "quota",
+        /// Too many queries waited for an answer.
+        busy = "busy",
+    }
+}
+
+by_label! {
+    /// What the answer cache had.
+    pub struct AnswerCacheLookups(Counter) by "result" {
+        /// The answer.
+        hit = "hit",
+        /// Nothing.
+        miss = "miss",
+    }
+}
+
+impl Default for ServiceMetrics {
+    fn default() -> Self {
+        let (answered, unanswered) = (Family::default(), Family::default());
+        let over = |protocol| Queries {
+            answered: Answered::new(answered.clone(), &[("protocol", protocol)]),
+            unanswered: Unanswered::new(unanswered.clone(), &[("protocol", protocol)]),
+        };
+        Self { udp: over("udp"), tcp: over("tcp"), answer_cache: AnswerCacheLookups::default() }
+    }
+}
+
+impl ServiceMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let metrics = self.clone();
+        registry.register("queries", "Queries that were answered", metrics.udp.answered.family);
+        registry.register("queries_unanswered", "Queries that got no reply", metrics.udp.unanswered.family);
+        registry.register(
+            "answer_cache_lookups",
+            "Queries that the answer cache was asked for",
+            metrics.answer_cache.family,
+        );
+    }
+}
+
+impl Answered {
+    /// The counter of replies with this code.
+    pub fn with(&self, code: ResponseCode) -> &Counter {
+        match code {
+            ResponseCode::NoError => &self.no_error,
+            ResponseCode::FormErr => &self.format_error,
+            ResponseCode::ServFail => &self.server_failure,
+            ResponseCode::NXDomain => &self.name_error,
+            ResponseCode::NotImp => &self.not_implemented,
+            ResponseCode::Refused => &self.refused,
+            // One number, two names.
+            ResponseCode::BADVERS | ResponseCode::BADSIG => &self.bad_version,
+            _ => &self.other,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! When a relay that fails is left alone, and for how long. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A single failure may be the network's, or one key's.
+const PATIENCE: u32 = 3;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// How a relay has done lately.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// In a row.
+    failures: u32,
+    /// The pause in force, or the last one since the relay answered.
+    pause: Option<(Instant, Duration)>,
+}
+
+/// A pause that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) length: Duration,
+    /// Since the relay answered.
+    pub(super) is_first: bool,
+}
+
+impl Health {
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        self.pause.is_some_and(|(begin, length)| now.duration_since(begin) < length)
+    }
+
+    /// The relay answered. Says whether it had been paused.
+    pub(super) fn succeeded(&mut self) -> bool {
+        self.failures = 0;
+        self.pause.take().is_some()
+    }
+
+    /// A request that began at `started` failed. Says whether a pause begins.
+    pub(super) fn failed(&mut self, started: Instant, now: Instant) -> Option<Pause> {
+        // Requests that were under way when the pause began fail for the same reason; they do not lengthen it.
+        if self.pause.is_some_and(|(begin, _)| started <= begin) {
+            return None;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < PATIENCE {
+            return None;
+        }
+        let is_first = self.pause.is_none();
+        let length = self.pause.map_or(FIRST_PAUSE, |(_, before)| before.saturating_mul(2).min(MAX_PAUSE));
+        self.pause = Some((now, length));
+        Some(Pause { length, is_first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_third_failure_in_a_row_begins_a_pause_that_doubles_up_to_a_minute() {
+        let mut health = Health::default();
+        let mut now = Instant::now();
+        assert_eq!(health.failed(now, now), None);
+        assert!(!health.succeeded());
+        for _ in 0..2 {
+            assert_eq!(health.failed(now, now), None);
+            assert!(!health.is_paused(now));
+        }
+        let mut lengths = Vec::new();
+        for _ in 0..8 {
+            let pause = health.failed(now, now).unwrap();
+            assert_eq!(pause.is_first, lengths.is_empty());
+            assert!(health.is_paused(now + pause.length - SECOND / 1000));
+            now += pause.length;
+            assert!(!health.is_paused(now));
+            lengths.push(pause.length.as_secs());
+        }
+        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(health.succeeded());
+        assert!(!health.is_paused(now));
+        assert_eq!(health.failed(now, now), None);
+    }
+
+    #[test]
+    fn requests_that_were_under_way_when_the_pause_began_do_not_lengthen_it() {
+        let mut health = Health::default();
+        let (began, now) = (Instant::now(), Instant::now() + SECOND);
+        let pauses: Vec<_> = (0..30).filter_map(|_| health.failed(began, now)).collect();
+        assert_eq!(pauses, [Pause { length: SECOND, is_first: true }]);
+    }
+}

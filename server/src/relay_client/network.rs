@@ -1,0 +1,111 @@
+//! The DHT and the relays as one network.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{select, sync::mpsc, time::sleep};
+
+use super::Relays;
+use crate::{
+    dht::{Evidence, Network, NetworkError},
+    signed_packet::{PublicKey, SignedPacket},
+};
+
+/// The DHT gives most packets within this time. What it gives, no relay has to learn about.
+const HEAD_START: Duration = Duration::from_millis(400);
+
+/// A little above the DHT's own, so that its word about absence is heard.
+const DEADLINE: Duration = Duration::from_millis(4250);
+
+/// Asks the DHT first, and the relays when it has no packet.
+///
+/// The relays are asked once, all at a time, when the DHT has given no packet for 400 ms or has ended without one. From
+/// then on both are heard to their ends: the first packet goes to whoever waits, and after it only newer ones, wherever
+/// they come from. So it does not matter who is quicker: the newest packet that anybody gave is the last that is sent.
+/// Packets are verified as they arrive, so that a relay can withhold one, or give an old one, and nothing worse.
+///
+/// Whether the key is absent, the DHT alone decides. A relay's "not found" is the word of one, and what the DHT failed
+/// to say it leaves unsaid. When a relay gave the packet, the DHT's failure no longer matters.
+pub struct DhtAndRelays {
+    dht: Arc<dyn Network>,
+    relays: Relays,
+}
+
+impl DhtAndRelays {
+    /// Does not touch the network.
+    pub fn new(dht: Arc<dyn Network>, relays: Relays) -> Self {
+        Self { dht, relays }
+    }
+}
+
+#[async_trait]
+impl Network for DhtAndRelays {
+    async fn lookup(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        let (sender, mut from_dht) = mpsc::unbounded_channel();
+        let mut dht = pin!(self.dht.lookup(key, sender));
+        let mut verdict = None;
+        let mut answers = FuturesUnordered::new();
+        let mut answered = 0_u32;
+        let mut newest = Newest { packet: None, found };
+        let mut relays_to_ask = Some(&self.relays);
+        let mut has_head_start = true;
+        let (mut head_start, mut deadline) = (pin!(sleep(HEAD_START)), pin!(sleep(DEADLINE)));
+        loop {
+            select! {
+                Some(packet) = from_dht.recv() => newest.offer(packet),
+                end = &mut dht, if verdict.is_none() => {
+                    verdict = Some(end);
+                    // What it found before it ended.
+                    while let Ok(packet) = from_dht.try_recv() {
+                        newest.offer(packet);
+                    }
+                }
+                () = &mut head_start, if has_head_start => has_head_start = false,
+                Some(answer) = answers.next() => {
+                    if let Ok(Some(packet)) = answer {
+                        answered = answered.saturating_add(1);
+                        newest.offer(packet);
+                    }
+                }
+                () = &mut deadline => break,
+            }
+            let is_their_turn = newest.packet.is_none() && (verdict.is_some() || !has_head_start);
+            if is_their_turn && let Some(relays) = relays_to_ask.take() {
+                answers.extend(relays.iter().map(|relay| relay.get(key)));
+            }
+            if verdict.is_some() && answers.is_empty() {
+                break;
+            }
+        }
+        match verdict {
+            Some(Ok(evidence)) => Ok(evidence),
+            Some(Err(_)) | None if answered > 0 => Ok(Evidence { queried: answered, responded: answered }),
+            Some(Err(error)) => Err(error),
+            None => Err(NetworkError::Unreachable),
+        }
+    }
+}
+
+/// Lets only those packets pass that are newer than all before.
+struct Newest {
+    packet: Option<SignedPacket>,
+    found: mpsc::UnboundedSender<SignedPacket>,
+}
+
+impl Newest {
+    fn offer(&mut self, packet: SignedPacket) {
+        if self.packet.as_ref().is_none_or(|newest| packet.is_newer_than(newest)) {
+            self.packet = Some(packet.clone());
+            // Whoever asked may have left.
+            let _ = self.found.send(packet);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! The metrics of a whole server: each is served and documented, and moves with what it counts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pkdns::{
+    config::Config,
+    dht::{Evidence, Network, NetworkError},
+    server::Server,
+    signed_packet::{PublicKey, SignedPacket},
+    testnet::{SampleUpstream, sample_keypair, sample_packet},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longest that a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+const NOERROR: u8 = 0;
+const FORMERR: u8 = 1;
+const NXDOMAIN: u8 = 3;
+const REFUSED: u8 = 5;
+
+/// Holds the sample packet.
+struct SampleNetwork;
+
+#[async_trait]
+impl Network for SampleNetwork {
+    async fn lookup(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        let sample = sample_keypair();
+        if *key == sample.public_key() {
+            let _ = found.send(sample_packet(&sample, 1_700_000_000_000_000).unwrap());
+        }
+        Ok(Evidence { queried: 20, responded: 20 })
+    }
+}
+
+/// A running server; stops when dropped.
+struct Running {
+    address: SocketAddr,
+    metrics: SocketAddr,
+    stop: CancellationToken,
+    _upstream: SampleUpstream,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Running {
+    async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let upstream = SampleUpstream::start().await.unwrap();
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut config = Config {
+            listen: vec![any_port],
+            fallback_dns: vec![upstream.address().into()],
+            ..Config::default()
+        };
+        config.metrics.listen = vec![any_port];
+        change(&mut config);
+        let server = Server::bind_to_network(config, Arc::new(SampleNetwork)).unwrap();
+        let (address, metrics) = (server.addresses()[0], server.metrics_addresses()[0]);
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        Self { address, metrics, stop, _upstream: upstream }
+    }
+
+    async fn page(&self) -> String {
+        let mut stream = TcpStream::connect(self.metrics).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: pkdns\r\n\r\n").await.unwrap();
+        let mut reply = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut reply)).await.unwrap().unwrap();
+        let (head, page) = reply.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        page.to_owned()
+    }
+
+    /// The code of the reply over UDP.
+    async fn udp(&self, request: &[u8]) -> Option<u8> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        socket.connect(self.address).await.unwrap();
+        socket.send(request).await.unwrap();
+        let mut reply = [0; 2048];
+        let limit = Duration::from_millis(if request.len() < 12 { 100 } else { 8000 });
+        timeout(limit, socket.recv(&mut reply)).await.ok()?.unwrap();
+        Some(reply[3] & 0x0f)
+    }
+
+    /// The code of the reply over TCP.
+    async fn tcp(&self, request: &[u8]) -> u8 {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_u16(request.len() as u16).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let size = timeout(PATIENCE, stream.read_u16()).await.unwrap().unwrap();
+        let mut reply = vec![0; size.into()];
+        stream.read_exact(&mut reply).await.unwrap();
+        reply[3] & 0x0f
+    }
+}
+
+/// A question for the address of a name.
+fn query(name: &str) -> Vec<u8> {
+    let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.extend_from_slice(&[0, 0, 1, 0, 1]);
+    bytes
+}
+
+fn value(page: &str, series: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is not in\n{page}")).parse().unwrap()
+}
+
+/// Checks the series that have moved; the others, with the same first part of the name, must be at zero.
+fn assert_moved(page: &str, family: &str, moved: &[(&str, u64)]) {
+    for (labels, expected) in moved {
+        assert_eq!(value(page, &format!("{family}{labels}")), *expected, "{family}{labels} in\n{page}");
+    }
+    let sum: u64 = page
+        .lines()
+        .filter(|line| line.starts_with(&format!("{family}{{")))
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(sum, moved.iter().map(|(_, expected)| expected).sum::<u64>(), "{page}");
+}
+
+#[tokio::test]
+async fn counts_move_with_the_queries() {
+    let server = Running::start(|_| ()).await;
+    let key = sample_keypair().to_z32();
+    assert_moved(&server.page().await, "pkdns_queries_total", &[]);
+    for _ in 0..3 {
+        assert_eq!(server.udp(&query(&key)).await, Some(NOERROR));
+    }
+    assert_eq!(server.tcp(&query(&key)).await, NOERROR);
+    assert_eq!(server.tcp(&query(&format!("nothing-here.{key}"))).await, NXDOMAIN);
+    // A question without its type, and bytes without a header.
+    let broken = &query("example")[..14];
+    assert_eq!(server.udp(broken).await, Some(FORMERR));
+    assert_eq!(server.udp(b"scrap").await, None);
+
+    let page = server.page().await;
+    assert_moved(
+        &page,
+        "pkdns_queries_total",
+        &[
+            ("{protocol=\"udp\",rcode=\"NOERROR\"}", 3),
+            ("{protocol=\"udp\",rcode=\"FORMERR\"}", 1),
+            ("{protocol=\"tcp\",rcode=\"NOERROR\"}", 1),
+            ("{protocol=\"tcp\",rcode=\"NXDOMAIN\"}", 1),
+        ],
+    );
+    assert_moved(&page, "pkdns_queries_unanswered_total", &[("{protocol=\"udp\",reason=\"malformed\"}", 1)]);
+    assert_moved(
+        &page,
+        "pkdns_answer_cache_lookups_total",
+        &[("{result=\"hit\"}", 3), ("{result=\"miss\"}", 2)],
+    );
+    assert_eq!(value(&page, "pkdns_packets_in_memory"), 1);
+}
+
+#[tokio::test]
+async fn what_quota_and_access_keep_away_is_counted() {
+    let strict = Running::start(|config| config.rate_limit.burst_size = 1).await;
+    let request = query(&sample_keypair().to_z32());
+    assert_eq!(strict.udp(&request).await, Some(NOERROR));
+    // Nobody replies to this one: let the next, over TCP, show that it was read.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.send_to(&request, strict.address).await.unwrap();
+    assert_eq!(strict.tcp(&request).await, REFUSED);
+    let counted = async {
+        let series = "pkdns_queries_unanswered_total{protocol=\"udp\",reason=\"quota\"}";
+        while value(&strict.page().await, series) != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, counted).await.expect("the query over the quota is counted");
+    let refused = "pkdns_queries_total{protocol=\"tcp\",rcode=\"REFUSED\"}";
+    assert_eq!(value(&strict.page().await, refused), 1);
+}
+
+#[tokio::test]
+async fn every_metric_is_in_the_operators_manual_and_nothing_else_is() {
+    let server = Running::start(|_| ()).await;
+    let page = server.page().await;
+    let mut served: Vec<String> = page
+        .lines()
+        .filter_map(|line| {
+            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            Some(format!("{name}{suffix}"))
+        })
+        .collect();
+    let manual =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md")).unwrap();
+    let (_, section) = manual.split_once("\n## Metrics\n").unwrap();
+    let section = section.split_once("\n## ").unwrap().0;
+    let mut documented: Vec<String> = section
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("| `pkdns_")?.split_once(['`', '{'])?.0))
+        .map(|name| format!("pkdns_{name}"))
+        .collect();
+    served.sort();
+    documented.sort();
+    assert!(served.len() > 20, "{served:?}");
+    assert_eq!(served, documented);
+    for line in section.lines().filter(|line| line.starts_with("| `pkdns_")) {
+        for label in line.split('`').filter(|text| text.contains('=')) {
+            assert!(page.contains(label), "{label} is not in\n{page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_counted_but_not_served_unless_configured() {
+    let config = Config { listen: vec![(Ipv4Addr::LOCALHOST, 0).into()], ..Config::default() };
+    let server = Server::bind_to_network(config, Arc::new(SampleNetwork)).unwrap();
+    assert!(server.metrics_addresses().is_empty());
+    assert!(server.metrics().encode().unwrap().contains("pkdns_packets_in_memory 0\n"));
+}
