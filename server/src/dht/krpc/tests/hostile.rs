@@ -192,6 +192,7 @@ fn lengths_beyond_the_datagram_are_refused() {
         assert_eq!(Message::decode(format!("d1:y1:r1:t{length}:aae").as_bytes()), None);
         assert_eq!(Message::decode(&with(format!("5:token{length}:a").as_bytes())), None);
     }
+    assert_eq!(Message::decode(&with(b"1:ze")), None, "a key without a value");
     for malformed in ["-1:", "+1:", " 1:", ":", "1", "1x:", "0x1:"] {
         assert_eq!(Message::decode(&with(format!("5:token{malformed}a").as_bytes())), None, "{malformed}");
     }
