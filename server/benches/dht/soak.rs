@@ -50,7 +50,7 @@ pub(crate) fn soak(scale: Scale, lookups: usize) {
         // What was stored on nodes that have gone is published again, as its owner would.
         let questions: Vec<Zone> = (0..batch)
             .map(|index| {
-                if index % 2 == 0 {
+                if index.is_multiple_of(2) {
                     zones[(done + index) / 2 % zones.len()].clone()
                 } else {
                     made_up += 1;
@@ -60,7 +60,7 @@ pub(crate) fn soak(scale: Scale, lookups: usize) {
             .collect();
         questions.iter().step_by(2).for_each(|zone| simulator.store(&zone.packet(0)));
         let replies = ask(server.address(), &questions, scale.at_once / 4, |_| ());
-        let exists = |index: usize| index % 2 == 0;
+        let exists = |index: usize| index.is_multiple_of(2);
         let is_right = |index: usize, said| match said {
             Said::Address(address) => exists(index) && address == questions[index].address(0),
             Said::NoSuchName => !exists(index),

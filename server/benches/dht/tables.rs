@@ -12,8 +12,11 @@ use crate::{
     zones::{NOBODY, Zone},
 };
 
-/// The tables by name.
-pub(crate) const ALL: [(&str, fn(Scale)); 6] = [
+/// A table, and what it is called.
+type Table = (&'static str, fn(Scale));
+
+/// All tables, in the order in which they are made.
+pub(crate) const ALL: [Table; 6] = [
     ("cold", cold),
     ("speed", speed),
     ("absent", absent),
@@ -81,6 +84,14 @@ impl Stage {
         (replies, before, all)
     }
 
+    fn print_wrong(&self, replies: &Replies) {
+        for (zone, reply) in self.zones.iter().zip(&replies.replies) {
+            if reply.said != Said::Address(zone.address(OLD)) {
+                println!("  {}: {:?} after {} ms", zone.name, reply.said, reply.latency.as_millis());
+            }
+        }
+    }
+
     fn right(&self, replies: &Replies) -> usize {
         replies.count(|index, said| said == Said::Address(self.zones[index].address(OLD)))
     }
@@ -98,6 +109,7 @@ fn cold(scale: Scale) {
     let right = stage.right(&replies);
     print_header();
     print_row("pkdns, through the server", right, &replies.latencies(), replies.elapsed);
+    stage.print_wrong(&replies);
     println!(
         "  messages before the first answer: median {}, p99 {}; in all: median {}, p99 {}; server CPU {cpu:.0} us a key",
         show(percentile(&first, 0.5)),
@@ -194,6 +206,7 @@ fn hostile(scale: Scale) {
         let stage = Stage::new(world, Scale { keys: scale.keys / 4, ..scale });
         let (replies, _, all) = stage.ask(scale.at_once / 10);
         print_row(&format!("pkdns: {kind:?}"), stage.right(&replies), &replies.latencies(), replies.elapsed);
+        stage.print_wrong(&replies);
         println!(
             "  messages in all: median {}, p99 {}",
             show(percentile(&all, 0.5)),

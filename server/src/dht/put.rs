@@ -13,6 +13,9 @@ use super::{
 /// Nodes that a packet is stored on, the nearest, as all of this network do it.
 pub(super) const REPLICAS: usize = 20;
 
+/// Nodes asked beyond those, at once: with a few lost datagrams, 20 have it after one round trip all the same.
+const SPARE: usize = 4;
+
 /// How often one node is asked: datagrams get lost.
 const ATTEMPTS: u32 = 3;
 
@@ -65,7 +68,7 @@ impl Put {
         let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
         let asked = self.targets.iter().filter(|target| matches!(target.state, State::Asked { .. })).count();
         let is_untried = |target: &Target| target.state == State::Untried;
-        asked + stored < REPLICAS && self.targets.iter().any(is_untried)
+        asked + stored < REPLICAS + SPARE && self.targets.iter().any(is_untried)
     }
 
     /// The next node to ask, its token, and the number that it must hold: the nearest that has neither confirmed nor
@@ -76,9 +79,10 @@ impl Put {
         let token = responder.token.clone()?;
         // A node that missed the last update shows an older number. It is brought up to date like the others.
         let cas = self.cas.map(|cas| responder.seq.map_or(cas, |seq| seq.min(cas)));
+        let late = now + lateness(responder.rtt, typical);
         let request = Request { id: responder.id, address: responder.address };
         target.attempts += 1;
-        target.state = State::Asked { late: now + lateness(None, typical) };
+        target.state = State::Asked { late };
         Some((request, token, cas))
     }
 

@@ -73,6 +73,7 @@ impl Values {
             started: now,
             first,
             holders: 0,
+            differ: false,
             was_stale: false,
             checks: 0,
         }
@@ -84,13 +85,13 @@ impl Values {
         if item.key != self.key.as_bytes() || item.value.len() > MAX_DNS_SIZE {
             return Verdict::Unsound;
         }
-        if self
-            .newest
-            .as_ref()
-            .is_some_and(|newest| (timestamp, item.value) <= (newest.timestamp(), newest.dns()))
-        {
-            self.confirm();
-            return Verdict::NotNewer;
+        if let Some(newest) = &self.newest {
+            let (held, shown) = ((newest.timestamp(), newest.dns()), (timestamp, item.value));
+            if shown <= held {
+                self.differ |= shown < held;
+                self.confirm();
+                return Verdict::NotNewer;
+            }
         }
         if self.checks >= MAX_CHECKS {
             return Verdict::TooMany;
@@ -214,32 +215,46 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_waits_for_two_more_and_the_newest_of_them_is_sent() {
+    fn the_first_value_waits_for_two_more() {
         let mut fixture = Fixture::new();
-        assert_eq!(fixture.offer(SEED, 1, b"old", 100), Verdict::Newer);
+        assert_eq!(fixture.offer(SEED, 1, b"", 100), Verdict::Newer);
         assert!(!fixture.values.release(false, fixture.at(110)));
-        assert_eq!(fixture.offer(SEED, 2, b"new", 120), Verdict::Newer);
+        assert_eq!(fixture.offer(SEED, 1, b"", 120), Verdict::NotNewer);
         assert!(!fixture.values.release(false, fixture.at(120)));
-        assert_eq!(fixture.offer(SEED, 1, b"old", 130), Verdict::NotNewer);
+        assert_eq!(fixture.offer(SEED, 1, b"", 130), Verdict::NotNewer);
         assert!(fixture.values.release(false, fixture.at(130)));
-        assert_eq!(fixture.sent(), [(2, b"new".to_vec())]);
+        assert_eq!(fixture.sent(), [(1, Vec::new())]);
     }
 
     #[test]
-    fn nobody_waits_much_longer_than_it_took_to_find_the_first() {
+    fn of_two_that_differ_the_newer_is_sent_at_once() {
+        for (first, second) in [(1, 2), (2, 1)] {
+            let mut fixture = Fixture::new();
+            fixture.offer(SEED, first, b"", 100);
+            assert!(!fixture.values.release(false, fixture.at(100)));
+            fixture.offer(SEED, second, b"", 110);
+            assert!(fixture.values.release(false, fixture.at(110)));
+            assert_eq!(fixture.sent(), [(2, Vec::new())]);
+            assert!(!fixture.values.was_stale());
+        }
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_twice_what_it_took_to_find_the_first() {
         let mut fixture = Fixture::new();
         fixture.offer(SEED, 1, b"", 100);
-        assert_eq!(fixture.values.release_at(), Some(fixture.at(200)));
-        assert!(!fixture.values.release(false, fixture.at(199)));
-        assert!(fixture.values.release(false, fixture.at(200)));
+        assert_eq!(fixture.values.release_at(), Some(fixture.at(300)));
+        assert!(!fixture.values.release(false, fixture.at(299)));
+        assert!(fixture.values.release(false, fixture.at(300)));
         assert_eq!(fixture.sent().len(), 1);
         // What comes later is sent as it comes, if it is newer.
         assert_eq!(fixture.offer(SEED, 1, b"", 210), Verdict::NotNewer);
-        assert_eq!(fixture.offer(SEED, 3, b"", 210), Verdict::Newer);
+        assert_eq!(fixture.offer(SEED, 3, b"", 310), Verdict::Newer);
+        assert!(fixture.values.was_stale());
         assert_eq!(fixture.sent(), [(3, Vec::new())]);
         let mut slow = Fixture::new();
         slow.offer(SEED, 1, b"", 2000);
-        assert_eq!(slow.values.release_at(), Some(slow.at(2250)));
+        assert_eq!(slow.values.release_at(), Some(slow.at(2300)));
     }
 
     #[test]

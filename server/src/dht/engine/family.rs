@@ -15,7 +15,7 @@ use crate::dht::{
     node_id::{self, AddressVotes},
     rtt::Rtt,
     socket::Outbox,
-    table::RoutingTable,
+    table::{Contact, RoutingTable},
 };
 
 /// An answer that comes later than this is that of a stranger.
@@ -124,6 +124,11 @@ impl Family {
         Lookup::new(target, width, self.spacing, self.table.closest(&target, SEEDS), now)
     }
 
+    /// Nodes that a search goes on with, where those it began with did not lead anywhere.
+    pub(super) fn more(&self, target: &Id) -> Vec<Contact> {
+        self.table.closest(target, SEEDS * 2)
+    }
+
     /// Puts a query into the outbox, under the transaction id `number`, which nobody must be able to foresee.
     pub(super) fn ask(
         &mut self,
@@ -164,14 +169,9 @@ impl Family {
         let rtt = now.saturating_duration_since(transaction.sent);
         self.typical.observe(rtt);
         if let Body::Response(response) = &message.body {
-            match transaction.id {
-                // It is not who we thought.
-                Some(expected) if expected != response.id => self.table.failed(&expected, from, now),
-                Some(_) | None => {
-                    self.dead.pop(&from);
-                    self.table.answered(response.id, from, rtt, now);
-                }
-            }
+            // If it is not who we thought, that one leaves the table with this.
+            self.table.answered(response.id, from, rtt, now);
+            self.dead.pop(&from);
         }
         if let Some(seen) = message.observed {
             self.votes.observe(from, seen.ip());

@@ -219,8 +219,7 @@ impl Engine {
                     let Some(entry) = self.tasks.get_mut(&task) else { return };
                     match &mut entry.task {
                         Task::Search(search) if transaction.id == Some(response.id) => {
-                            let verdict =
-                                search.answered(index, &response.id, from, response, &self.families, now);
+                            let verdict = search.answered(index, from, response, &self.families, now);
                             self.metrics.count_verdict(verdict);
                         }
                         Task::Search(search) => {
@@ -314,7 +313,8 @@ impl Engine {
     fn store(&mut self, publication: Publication, prepared: Prepared, now: Instant) {
         match Store::begin(publication, prepared, now) {
             Ok(store) => self.start(Task::Store(Box::new(store)), now),
-            Err((publication, error)) => {
+            Err(refused) => {
+                let (publication, error) = *refused;
                 let result = Err(error);
                 self.metrics.count_put(&result);
                 let _ = publication.done.send(result);

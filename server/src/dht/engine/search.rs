@@ -24,11 +24,11 @@ use crate::{
 const WIDTH: usize = 14;
 
 /// Requests on their way at once, until a value is there, and afterwards, when nobody waits any more.
-const SEEKING: usize = 5;
-const COMPLETING: usize = 4;
+const SEEKING: usize = 4;
+const COMPLETING: usize = 3;
 
 /// For a store: the nearest nodes must all be found before it begins.
-const PREPARING: usize = 10;
+const PREPARING: usize = 20;
 
 /// To get to know nodes.
 const REFRESHING: usize = 3;
@@ -140,7 +140,6 @@ impl Search {
     pub(super) fn answered(
         &mut self,
         index: usize,
-        id: &Id,
         from: SocketAddr,
         response: &Response<'_>,
         families: &Families,
@@ -149,9 +148,8 @@ impl Search {
         let (Some(Some(lookup)), Some(family)) = (self.lookups.get_mut(index), families.get(index)) else {
             return None;
         };
-        let seq = response.item.map(|item| item.seq).or(response.seq);
         let known = |id: &Id, address| family.standing(id, address, now);
-        lookup.answered(id, from, response.token, seq, response.nodes, known, now);
+        lookup.answered(from, response, known, now);
         let values = self.goal.values()?;
         match (&response.item, values.newest()) {
             (Some(item), _) => Some(values.offer(item, now)),
@@ -189,7 +187,7 @@ impl Search {
             };
             let typical = family.typical;
             loop {
-                if !lookup.wants(parallel, now) {
+                if !lookup.wants(parallel, &typical, now) {
                     break;
                 }
                 if !families.may_send(urgency, now) {
@@ -208,6 +206,15 @@ impl Search {
                 if let Some(family) = families.get_mut(index) {
                     family.gave_up(&id, address, now);
                 }
+            }
+            if lookup.is_over(now)
+                && self.goal.is_in_vain()
+                && let Some(family) = families.get(index)
+                && !lookup.is_evidence(family.table.len(), family.spacing)
+                && lookup.widen(family.more(&lookup.target()))
+            {
+                // It goes on at once.
+                wake = now;
             }
             is_over &= lookup.is_over(now);
             wake = lookup.wake_at().map_or(wake, |at| wake.min(at));

@@ -40,16 +40,16 @@ impl Store {
         publication: Publication,
         prepared: Prepared,
         now: Instant,
-    ) -> Result<Self, (Publication, PutError)> {
+    ) -> Result<Self, Box<(Publication, PutError)>> {
         if let Some(held) = publication.values.newest() {
             let cas = publication.cas.and_then(|cas| u64::try_from(cas).ok());
             if held.is_newer_than(&publication.packet) {
                 let mismatch = cas.is_some_and(|cas| cas != held.timestamp());
                 let error = if mismatch { PutError::CasFailed } else { PutError::NotMostRecent };
-                return Err((publication, error));
+                return Err(Box::new((publication, error)));
             }
             if cas.is_some_and(|cas| cas != held.timestamp()) {
-                return Err((publication, PutError::CasFailed));
+                return Err(Box::new((publication, PutError::CasFailed)));
             }
         }
         let put = |responders| Put::new(publication.cas, responders);

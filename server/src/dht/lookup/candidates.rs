@@ -14,8 +14,12 @@ const MAX_CANDIDATES: usize = 96;
 /// Nodes in one subnet: whoever has many addresses there must not surround a key.
 const MAX_PER_SUBNET: usize = 3;
 
-/// A node of which so many suggestions are dead, and none alive, is not followed further.
+/// A node of which so many suggestions are dead or overdue, and none alive, is not followed further.
 const MAX_DEAD_SUGGESTIONS: u8 = 3;
+
+/// As long as none of its suggestions has answered, no more of them are asked at once: whoever makes up nodes must not
+/// occupy the whole search.
+const MAX_UNPROVEN: u8 = 2;
 
 /// Nodes by their distance to the target.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub(super) enum State {
 /// A node that has named others.
 #[derive(Debug, Default)]
 struct Source {
+    /// Of those it named, how many are being asked, and how many are dead or overdue.
+    asked: u8,
     dead: u8,
     has_named_living: bool,
 }
@@ -76,8 +82,8 @@ impl Candidates {
         self.nearest.iter()
     }
 
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Candidate> {
-        self.nearest.get_mut(index)
+    pub(super) fn get(&self, index: usize) -> Option<&Candidate> {
+        self.nearest.get(index)
     }
 
     /// The nearest nodes that have answered or still may, `width` of them, with their places.
@@ -97,26 +103,34 @@ impl Candidates {
         self.nearest.get(index).filter(|candidate| candidate.address == address).map(|_| index)
     }
 
+    /// A node is being asked.
+    pub(super) fn ask(&mut self, index: usize, late: Instant, hopeless: Instant) {
+        self.change(index, State::Asked { late, hopeless });
+    }
+
     /// The node has answered: those who named it are worth following.
     pub(super) fn answered(&mut self, index: usize, token: Option<&[u8]>, seq: Option<i64>) {
-        let Some(candidate) = self.nearest.get_mut(index) else { return };
-        candidate.state = State::Answered { token: token.map(Into::into), seq };
-        for source in candidate.named_by.into_iter().flatten() {
-            if let Some(source) = self.sources.get_mut(source) {
-                source.has_named_living = true;
-            }
-        }
+        self.change(index, State::Answered { token: token.map(Into::into), seq });
     }
 
     /// The node is of no use.
     pub(super) fn fail(&mut self, index: usize) {
+        self.change(index, State::Failed);
+    }
+
+    /// Changes the state of a node and what it says about those who named it.
+    fn change(&mut self, index: usize, state: State) {
         let Some(candidate) = self.nearest.get_mut(index) else { return };
-        candidate.state = State::Failed;
-        let [first, second] = candidate.named_by.unwrap_or([usize::MAX; 2]);
+        let before = std::mem::replace(&mut candidate.state, state);
+        let after = &candidate.state;
+        let Some([first, second]) = candidate.named_by else { return };
         for source in [Some(first), Some(second).filter(|second| *second != first)].into_iter().flatten() {
-            if let Some(source) = self.sources.get_mut(source) {
-                source.dead = source.dead.saturating_add(1);
-            }
+            let Some(source) = self.sources.get_mut(source) else { continue };
+            source.asked = source.asked.saturating_add(after.is_asked().into());
+            source.asked = source.asked.saturating_sub(before.is_asked().into());
+            source.dead = source.dead.saturating_add(after.is_suspect().into());
+            source.dead = source.dead.saturating_sub(before.is_suspect().into());
+            source.has_named_living |= matches!(after, State::Answered { .. });
         }
     }
 
@@ -124,13 +138,15 @@ impl Candidates {
     pub(super) fn settle(&mut self, now: Instant) -> Vec<(Id, SocketAddr)> {
         let mut given_up = Vec::new();
         for index in 0..self.nearest.len() {
-            let Some(candidate) = self.nearest.get_mut(index) else { break };
+            let Some(candidate) = self.nearest.get(index) else { break };
             match candidate.state {
                 State::Asked { hopeless, .. } | State::Late { hopeless } if now >= hopeless => {
                     given_up.push((candidate.id, candidate.address));
-                    self.fail(index);
+                    self.change(index, State::Failed);
                 }
-                State::Asked { late, hopeless } if now >= late => candidate.state = State::Late { hopeless },
+                State::Asked { late, hopeless } if now >= late => {
+                    self.change(index, State::Late { hopeless })
+                }
                 _ => {}
             }
         }
@@ -169,9 +185,20 @@ impl Candidates {
 
     /// Whether anybody who named it has not named dead ones only.
     fn is_trusted(&self, candidate: &Candidate) -> bool {
+        self.vouches(candidate, |source| source.dead < MAX_DEAD_SUGGESTIONS)
+    }
+
+    /// Whether it may be asked now: a trusted one may have to wait for others that the same node has named.
+    pub(super) fn is_eligible(&self, candidate: &Candidate) -> bool {
+        let may = |source: &Source| source.dead < MAX_DEAD_SUGGESTIONS && source.asked < MAX_UNPROVEN;
+        matches!(candidate.state, State::Untried) && self.vouches(candidate, may)
+    }
+
+    /// Whether we know the node ourselves, or somebody who named it has proven good, or is `good_enough`.
+    fn vouches(&self, candidate: &Candidate, good_enough: impl Fn(&Source) -> bool) -> bool {
         candidate.named_by.is_none_or(|sources| {
             let mut sources = sources.into_iter().filter_map(|source| self.sources.get(source));
-            sources.any(|source| source.has_named_living || source.dead < MAX_DEAD_SUGGESTIONS)
+            sources.any(|source| source.has_named_living || good_enough(source))
         })
     }
 
@@ -196,6 +223,16 @@ impl Candidates {
                 self.nearest.remove(index);
             }
         }
+    }
+}
+
+impl State {
+    fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked { .. })
+    }
+
+    fn is_suspect(&self) -> bool {
+        matches!(self, Self::Late { .. } | Self::Failed)
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 use candidates::{Candidate, Candidates, State, may_name};
 
 use super::{
-    krpc::{Id, Nodes},
+    krpc::{Id, Response},
     rtt::Rtt,
     table::Contact,
 };
@@ -27,8 +27,14 @@ const MAX_NAMED: usize = 20;
 /// Requests in one search. A search through ten million nodes takes about fifty.
 const MAX_REQUESTS: u32 = 96;
 
+/// A value is stored on 20 nodes, some of which have gone or have missed it. So many of the nearest probably hold it.
+const NEIGHBOURHOOD: usize = 18;
+
 /// With so many answers from near the target, nodes that are overdue are not waited for.
 const ENOUGH_ANSWERS: usize = 8;
+
+/// Nodes asked in addition where those nearest say too little.
+const WIDENING: usize = 16;
 
 /// Nothing has answered for so long: the network is gone. Below the 2.5 s in which a client is told.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -53,6 +59,8 @@ pub(super) struct Lookup {
     answers: u32,
     last_answer: Instant,
     given_up: Vec<(Id, SocketAddr)>,
+    chosen: Option<usize>,
+    is_widened: bool,
 }
 
 /// Whom to ask.
@@ -67,6 +75,8 @@ pub(super) struct Request {
 pub(super) struct Responder {
     pub(super) id: Id,
     pub(super) address: SocketAddr,
+    /// How long it took to answer.
+    pub(super) rtt: Option<Rtt>,
     /// What it wants to see before it stores something.
     pub(super) token: Option<Box<[u8]>>,
     /// The number of what it holds at the target, by its own word.
@@ -84,13 +94,14 @@ impl Lookup {
     ) -> Self {
         let mut lookup = Self {
             width,
-            // A value is stored on 20 nodes; those at the edge may have missed it.
-            radius: spacing.map_or(0.0, |spacing| spacing * 16.0),
+            radius: spacing.map_or(0.0, |spacing| spacing * NEIGHBOURHOOD as f64),
             candidates: Candidates::new(target),
             requests: 0,
             answers: 0,
             last_answer: now,
             given_up: Vec::new(),
+            chosen: None,
+            is_widened: false,
         };
         for Contact { id, address, rtt } in seeds {
             lookup.candidates.insert(id, address, rtt, None);
@@ -112,47 +123,44 @@ impl Lookup {
         self.answers
     }
 
-    /// Whether there is a node to ask while fewer than `parallel` requests are on their way in good time.
-    pub(super) fn wants(&mut self, parallel: usize, now: Instant) -> bool {
+    /// Whether there is a node to ask while fewer than `parallel` requests are on their way in good time. `typical`: the
+    /// round trips of all nodes.
+    pub(super) fn wants(&mut self, parallel: usize, typical: &Rtt, now: Instant) -> bool {
         self.settle(now);
         let may = self.requests < MAX_REQUESTS && self.in_time() < parallel && !self.is_silent(now);
-        may && self
-            .candidates
-            .window(self.width)
-            .any(|(_, candidate)| matches!(candidate.state, State::Untried))
+        self.chosen = if may { self.choose(typical) } else { None };
+        self.chosen.is_some()
     }
 
-    /// The next node to ask, which then counts as asked. `typical`: the round trips of all nodes.
+    /// The node that [`Lookup::wants`] meant, which then counts as asked.
     pub(super) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<Request> {
-        let index = self.choose(typical)?;
-        let candidate = self.candidates.get_mut(index)?;
-        let late = lateness(candidate.rtt, typical);
-        candidate.state = State::Asked { late: now + late, hopeless: now + late * 2 };
+        let index = self.chosen.take()?;
+        let Candidate { id, address, rtt, .. } = *self.candidates.get(index)?;
+        let late = lateness(rtt, typical);
+        self.candidates.ask(index, now + late, now + late * 2);
         self.requests += 1;
-        Some(Request { id: candidate.id, address: candidate.address })
+        Some(Request { id, address })
     }
 
-    /// The node `id` has answered. `nodes`: whom it named. `known`: what we know of those.
+    /// The node at `address` has answered. `known`: what we know of those that it names.
     pub(super) fn answered(
         &mut self,
-        id: &Id,
         address: SocketAddr,
-        token: Option<&[u8]>,
-        seq: Option<i64>,
-        nodes: Nodes<'_>,
+        response: &Response<'_>,
         mut known: impl FnMut(&Id, SocketAddr) -> Standing,
         now: Instant,
     ) {
-        let Some(index) = self.candidates.position(id, address) else { return };
-        let state = self.candidates.get_mut(index).map(|candidate| &candidate.state);
+        let Some(index) = self.candidates.position(&response.id, address) else { return };
+        let state = self.candidates.get(index).map(|candidate| &candidate.state);
         if matches!(state, None | Some(State::Answered { .. } | State::Untried)) {
             return;
         }
-        self.candidates.answered(index, token, seq);
+        let seq = response.item.map(|item| item.seq).or(response.seq);
+        self.candidates.answered(index, response.token, seq);
         self.answers += 1;
         self.last_answer = now;
         let source = self.candidates.add_source();
-        for (id, named) in nodes.iter().take(MAX_NAMED) {
+        for (id, named) in response.nodes.iter().take(MAX_NAMED) {
             if !may_name(address, named) {
                 continue;
             }
@@ -174,6 +182,20 @@ impl Lookup {
     /// Nodes that did not answer in time and have not been handed out before.
     pub(super) fn take_given_up(&mut self) -> Vec<(Id, SocketAddr)> {
         std::mem::take(&mut self.given_up)
+    }
+
+    /// Goes on outwards, once, with more nodes that we know: the nearest that answered may be of one hand, which names
+    /// its own only. Whether that makes sense.
+    pub(super) fn widen(&mut self, seeds: Vec<Contact>) -> bool {
+        if self.is_widened || self.answers == 0 {
+            return false;
+        }
+        self.is_widened = true;
+        self.width += WIDENING;
+        for Contact { id, address, rtt } in seeds {
+            self.candidates.insert(id, address, rtt, None);
+        }
+        true
     }
 
     /// Whether the nearest nodes have spoken, or nothing more is to be expected.
@@ -213,9 +235,9 @@ impl Lookup {
     pub(super) fn is_evidence(&self, known: usize, spacing: Option<f64>) -> bool {
         let needed = (known / 2).clamp(1, ENOUGH_ANSWERS);
         let Some(last) = self.answered_candidates().nth(needed - 1) else { return false };
-        // The 8th of evenly spread nodes is 8 spacings away. Five times that is still the neighbourhood where the
-        // value would be, as 20 nodes hold it; beyond, those who would know have not answered.
-        spacing.is_none_or(|spacing| last.distance() <= spacing * 40.0)
+        // The 8th of evenly spread nodes is 8 spacings away, in one of a thousand cases 21. If it is farther, those who
+        // would know have not answered: of hostile nodes alone, one in five, the 8th is 40 away.
+        spacing.is_none_or(|spacing| last.distance() <= spacing * 24.0)
     }
 
     /// Share of the key space per node, from how near the nearest are. `None` where too few answered.
@@ -230,6 +252,7 @@ impl Lookup {
             State::Answered { token, seq } => Some(Responder {
                 id: candidate.id,
                 address: candidate.address,
+                rtt: candidate.rtt,
                 token: token.clone(),
                 seq: *seq,
             }),
@@ -248,14 +271,15 @@ impl Lookup {
 
     /// Where the value probably is, the quickest node; on the way there, the nearest one.
     fn choose(&self, typical: &Rtt) -> Option<usize> {
-        let is_untried = |(_, candidate): &(usize, &Candidate)| matches!(candidate.state, State::Untried);
-        let untried = || self.candidates.window(self.width).filter(is_untried);
-        let likely = untried().filter(|(_, candidate)| candidate.distance() <= self.radius);
+        let is_eligible = |(_, candidate): &(usize, &Candidate)| self.candidates.is_eligible(candidate);
+        let untried = |width| self.candidates.window(width).filter(is_eligible);
+        let likely = untried(self.width.max(NEIGHBOURHOOD));
+        let likely = likely.filter(|(_, candidate)| candidate.distance() <= self.radius);
         let quickest = likely.min_by_key(|(_, candidate)| match candidate.rtt {
             Some(rtt) => rtt.smoothed(),
             None => typical.smoothed().mul_f64(STRANGER_PENALTY),
         });
-        quickest.or_else(|| untried().next()).map(|(index, _)| index)
+        quickest.or_else(|| untried(self.width).next()).map(|(index, _)| index)
     }
 
     fn in_time(&self) -> usize {

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::dht::krpc::Nodes;
 
 const TARGET: [u8; 20] = [0; 20];
 
@@ -47,7 +48,7 @@ impl Fixture {
     fn ask(&mut self, parallel: usize, milliseconds: u64) -> Vec<u8> {
         let now = self.at(milliseconds);
         let mut asked = Vec::new();
-        while self.lookup.wants(parallel, now) {
+        while self.lookup.wants(parallel, &self.typical, now) {
             let request = self.lookup.next(&self.typical, now).unwrap();
             asked.push(request.id.as_bytes()[0]);
         }
@@ -58,8 +59,9 @@ impl Fixture {
         let (id, address) = node(first, 0);
         let bytes = compact(named.iter().map(|(first, second)| node(*first, *second)));
         let nodes = Nodes::new(&bytes, &[]);
+        let response = Response { nodes, token: Some(b"token"), ..Response::of(id) };
         let now = self.at(milliseconds);
-        self.lookup.answered(&id, address, Some(b"token"), None, nodes, |_, _| Standing::Unknown, now);
+        self.lookup.answered(address, &response, |_, _| Standing::Unknown, now);
     }
 
     fn is_over(&mut self, milliseconds: u64) -> bool {
@@ -123,7 +125,7 @@ fn a_node_known_to_be_quick_is_overdue_sooner_but_not_before_others_usually_answ
     for milliseconds in 0..1000 {
         if fixture.lookup.wake_at() == Some(fixture.at(milliseconds)) {
             overdue.insert(milliseconds);
-            fixture.lookup.wants(0, fixture.at(milliseconds));
+            fixture.ask(0, milliseconds);
         }
     }
     // As late as the typical node, three round trips late, at most 800 ms; each is given up after twice that.
@@ -178,7 +180,7 @@ fn a_node_that_names_dead_ones_only_is_not_followed_for_long() {
     fixture.ask(2, 0);
     let made_up: Vec<_> = (0..20).map(|second| (1, second)).collect();
     fixture.answer(100, &made_up, 10);
-    assert_eq!(fixture.ask(3, 10), [1, 1]);
+    assert_eq!(fixture.ask(4, 10), [1, 1]);
     fixture.answer(101, &[(50, 0)], 20);
     // All of them are dead; each is given up after 600 ms.
     let asked: usize = (20..1500)
@@ -187,10 +189,10 @@ fn a_node_that_names_dead_ones_only_is_not_followed_for_long() {
             if time == 700 {
                 fixture.answer(50, &[], 700);
             }
-            fixture.ask(3, time).iter().filter(|first| **first == 1).count()
+            fixture.ask(4, time).iter().filter(|first| **first == 1).count()
         })
         .sum();
-    assert!(asked <= 8, "{asked} of the made-up nodes were asked");
+    assert!(asked <= 4, "{asked} of the made-up nodes were asked");
 }
 
 #[test]
@@ -199,8 +201,9 @@ fn what_several_nodes_name_is_believed_as_long_as_one_of_them_is() {
     fixture.ask(2, 0);
     fixture.answer(100, &[(1, 0), (2, 0), (3, 0), (4, 0)], 0);
     fixture.answer(101, &[(4, 0)], 0);
-    assert_eq!(fixture.ask(3, 0), [1, 2, 3]);
-    assert_eq!(fixture.ask(3, 600), [4]);
+    assert_eq!(fixture.ask(4, 0), [1, 2, 4]);
+    // The third of the first node is not asked any more; that of both would be.
+    assert_eq!(fixture.ask(4, 600), []);
 }
 
 #[test]
@@ -265,6 +268,20 @@ fn answers_from_far_away_are_not_evidence() {
     assert!(!fixture.lookup.is_evidence(1000, Some(1.0 / 256.0 / 64.0)));
     let spacing = fixture.lookup.spacing().unwrap();
     assert!((spacing - 1.0 / 256.0).abs() < 1e-4, "{spacing}");
+}
+
+#[test]
+fn a_search_that_says_too_little_goes_on_outwards_once() {
+    let mut fixture = Fixture::new(2, None, (1..30).map(|first| contact(first, None)).collect());
+    assert_eq!(fixture.ask(20, 0), [1, 2]);
+    assert!(!fixture.lookup.widen(Vec::new()), "nobody has answered yet");
+    fixture.answer(1, &[], 10);
+    fixture.answer(2, &[], 10);
+    assert!(fixture.is_over(10));
+    assert!(fixture.lookup.widen(vec![contact(200, None)]));
+    assert!(!fixture.is_over(10));
+    assert_eq!(fixture.ask(20, 10), (3..19).collect::<Vec<_>>());
+    assert!(!fixture.lookup.widen(Vec::new()), "once is enough");
 }
 
 #[test]
