@@ -16,6 +16,9 @@ const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 
 const FILE_NAME: &str = "pkdns.toml";
 
+/// Known DHT nodes, unless the configuration says where.
+const NODES_NAME: &str = "dht-nodes";
+
 /// DNS resolver for public-key domains: answers keys from the Mainline DHT and forwards every other name.
 #[derive(Debug, Parser)]
 #[command(name = "pkdns", version)]
@@ -118,6 +121,10 @@ impl Arguments {
             file.overrule("fallback_dns");
         }
         file.config.verbose |= self.verbose;
+        // A testnet is gone with its process: nobody is left to remember.
+        let nodes_path = file.config.dht.nodes_path.take().map(|path| expand_home(&path, home));
+        file.config.dht.nodes_path =
+            nodes_path.or_else(|| Some(directory.join(NODES_NAME))).filter(|_| !self.testnet);
 
         let action = match (self.check, self.print_config) {
             (true, _) => Action::Check,
@@ -200,7 +207,9 @@ mod tests {
     fn without_a_file_the_defaults_are_served() {
         let home = tempfile::tempdir().unwrap();
         let settings = settle(home.path(), "").unwrap();
-        assert_eq!(settings.config, Config::default());
+        let mut expected = Config::default();
+        expected.dht.nodes_path = Some(home.path().join(".pkdns/dht-nodes"));
+        assert_eq!(settings.config, expected);
         assert_eq!(settings.source, Source::Defaults(home.path().join(".pkdns/pkdns.toml")));
         assert_eq!(settings.action, Action::Serve);
         assert!(!settings.testnet && !settings.sample_upstream);
@@ -221,6 +230,22 @@ mod tests {
         ] {
             let config = settle(home.path(), &flags).unwrap().config;
             assert_eq!(config.fallback_dns, upstreams(&[expected]), "{flags}");
+        }
+    }
+
+    #[test]
+    fn dht_nodes_are_kept_in_the_directory_unless_the_file_says_where_and_never_those_of_a_testnet() {
+        for (text, flags, expected) in [
+            ("", "", Some(".pkdns/dht-nodes")),
+            ("", "-p ~/elsewhere", Some("elsewhere/dht-nodes")),
+            ("dht.nodes_path = '~/nodes'", "", Some("nodes")),
+            ("dht.nodes_path = '/nodes'", "", Some("/nodes")),
+            ("", "--testnet", None),
+            ("dht.nodes_path = '/nodes'", "--testnet", None),
+        ] {
+            let home = home_with(text);
+            let nodes_path = settle(home.path(), flags).unwrap().config.dht.nodes_path;
+            assert_eq!(nodes_path, expected.map(|path| home.path().join(path)), "{text} {flags}");
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Server {
     metrics: Metrics,
     metrics_listeners: Vec<(SocketAddr, TcpListener)>,
     metrics_access: AccessList,
+    /// Where there is one: its nodes are saved at the stop.
+    dht: Option<Arc<Dht>>,
 }
 
 struct Listener {
@@ -69,11 +71,12 @@ impl Server {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
-        let network: Arc<dyn Network> = match config.dht.enabled {
-            true => start_dht(&config, &forwarder, &tls, &metrics)?,
-            false => Arc::new(SwitchedOff),
-        };
-        Self::bind_with(config, forwarder, network, metrics)
+        if !config.dht.enabled {
+            return Self::bind_with(config, forwarder, Arc::new(SwitchedOff), metrics);
+        }
+        let (dht, network) = start_dht(&config, &forwarder, &tls, &metrics)?;
+        let server = Self::bind_with(config, forwarder, network, metrics)?;
+        Ok(Self { dht: Some(dht), ..server })
     }
 
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
@@ -105,7 +108,8 @@ impl Server {
         });
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
-        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access })
+        let dht = None;
+        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access, dht })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
@@ -162,6 +166,9 @@ impl Server {
         if timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
             warn!("{} questions were not answered in time before the stop", tasks.len());
         }
+        if let Some(dht) = self.dht {
+            dht.save_nodes().await;
+        }
         probing.abort();
     }
 }
@@ -211,7 +218,7 @@ fn start_dht(
     forwarder: &Arc<Forwarder>,
     tls: &TlsClient,
     metrics: &Metrics,
-) -> Result<Arc<dyn Network>, StartError> {
+) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
     let forwarder = forwarder.clone();
     let resolve_host: HostResolver = Arc::new(move |host| {
         let forwarder = forwarder.clone();
@@ -226,10 +233,10 @@ fn start_dht(
     };
     let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
     if config.dht.relays.is_empty() {
-        return Ok(dht);
+        return Ok((dht.clone(), dht));
     }
     let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
-    Ok(Arc::new(DhtAndRelays::new(dht, relays)))
+    Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))))
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::{BoxFuture, join_all};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -37,6 +37,13 @@ const REMEMBRANCE: Duration = Duration::from_millis(500);
 /// How often we look whether anybody still answers.
 const CHECK_EVERY: Duration = Duration::from_secs(20);
 
+/// How often a family of addresses in which nobody is known is tried again while the other one is well. On a machine
+/// without IPv6 this is all that is ever sent there.
+const REJOIN_EVERY: Duration = Duration::from_secs(600);
+
+/// How often we look while we join.
+const FOUND_EVERY: Duration = Duration::from_millis(50);
+
 /// Takes `HOST:PORT` apart. An IPv6 address stands in brackets, which are taken off.
 pub fn split_host_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
@@ -49,7 +56,7 @@ pub fn split_host_port(text: &str) -> Option<(&str, u16)> {
 
 /// Joins, and joins again whenever nobody answers any more. Ends with the client.
 pub(super) async fn keep_joined(
-    settings: DhtSettings,
+    settings: Arc<DhtSettings>,
     resolve_host: HostResolver,
     commands: mpsc::WeakSender<Command>,
     mut known: watch::Receiver<usize>,
@@ -59,6 +66,7 @@ pub(super) async fn keep_joined(
     let _ = timeout(REMEMBRANCE, known.wait_for(|&known| known > 0)).await;
     let mut pause = settings.first_retry;
     let mut saved = Instant::now();
+    let mut rejoined = Instant::now();
     loop {
         match is_lost(&commands).await {
             None => return,
@@ -71,25 +79,41 @@ pub(super) async fn keep_joined(
                     saved = Instant::now();
                     save(&settings, &commands).await;
                 }
+                // One family of addresses may have nobody although the other is well.
+                if rejoined.elapsed() >= REJOIN_EVERY {
+                    rejoined = Instant::now();
+                    join(&settings, &resolve_host, &commands).await;
+                }
                 continue;
             }
             Some(true) => {}
         }
-        // The names may lead elsewhere by now.
-        let addresses = resolve(&settings.bootstrap, &resolve_host).await;
-        let Some(sender) = commands.upgrade() else { return };
-        let asked = addresses.len();
-        let _ = sender.try_send(Command::Join(addresses));
-        drop(sender);
-        match timeout(pause, known.wait_for(|&known| known > 0)).await {
-            Ok(Ok(_)) => info!("joined the DHT"),
-            Ok(Err(_)) => return,
+        let asked = join(&settings, &resolve_host, &commands).await;
+        // Known nodes do not mean that anybody answers: the table keeps them through an outage.
+        match timeout(pause, found_again(&commands)).await {
+            Ok(Some(())) => info!("joined the DHT"),
+            Ok(None) => return,
             Err(_) => {
                 warn!(asked, ?pause, "no node to join the DHT through has answered, trying again");
                 pause = pause.saturating_mul(2).min(MAX_PAUSE);
             }
         }
     }
+}
+
+/// Asks the bootstrap nodes where nobody is known. Returns how many there are.
+async fn join(
+    settings: &DhtSettings,
+    resolve_host: &HostResolver,
+    commands: &mpsc::WeakSender<Command>,
+) -> usize {
+    // The names may lead elsewhere by now.
+    let addresses = resolve(&settings.bootstrap, resolve_host).await;
+    let asked = addresses.len();
+    if let Some(sender) = commands.upgrade() {
+        let _ = sender.try_send(Command::Join(addresses));
+    }
+    asked
 }
 
 /// Hands over the nodes of an earlier run.
@@ -133,6 +157,14 @@ async fn is_lost(commands: &mpsc::WeakSender<Command>) -> Option<bool> {
     let (reply, answer) = oneshot::channel();
     commands.upgrade()?.send(Command::IsLost(reply)).await.ok()?;
     answer.await.ok()
+}
+
+/// Waits until somebody answers. `None`: the client has gone.
+async fn found_again(commands: &mpsc::WeakSender<Command>) -> Option<()> {
+    while is_lost(commands).await? {
+        sleep(FOUND_EVERY).await;
+    }
+    Some(())
 }
 
 async fn resolve(bootstrap: &[String], resolve_host: &HostResolver) -> Vec<SocketAddr> {

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Evidence, Network, NetworkError,
-    bootstrap::{HostResolver, keep_joined},
+    bootstrap::{self, HostResolver, keep_joined},
     engine::Command,
     krpc::Id,
     task::{self, Sockets},
@@ -38,6 +38,12 @@ const LOOKUP_DEADLINE: Duration = Duration::from_millis(4500);
 
 /// A search and a store.
 const PUT_DEADLINE: Duration = Duration::from_secs(9);
+
+/// The engine answers questions about itself at once, unless thousands of commands are before them.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Longest that a stop waits for the disk.
+const SAVE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Commands that wait for the task. Beyond, new ones are turned away.
 const MAX_COMMANDS: usize = 4096;
@@ -96,7 +102,7 @@ impl DhtSettings {
 pub struct Dht {
     commands: mpsc::Sender<Command>,
     known: watch::Receiver<usize>,
-    metrics: DhtMetrics,
+    settings: std::sync::Arc<DhtSettings>,
     _leave: std::sync::Arc<DropGuard>,
 }
 
@@ -139,8 +145,13 @@ impl Dht {
         let (known_sender, known) = watch::channel(0);
         let leave = CancellationToken::new();
         tokio::spawn(task::run(sockets, settings.clone(), receiver, known_sender, leave.clone()));
-        let metrics = settings.metrics.clone();
-        let dht = Self { commands, known, metrics, _leave: std::sync::Arc::new(leave.clone().drop_guard()) };
+        let settings = std::sync::Arc::new(settings);
+        let dht = Self {
+            commands,
+            known,
+            settings: settings.clone(),
+            _leave: std::sync::Arc::new(leave.clone().drop_guard()),
+        };
         // The joining task must not keep the client alive.
         let joining = keep_joined(settings, resolve_host, dht.commands.downgrade(), dht.known.clone());
         tokio::spawn(leave.run_until_cancelled_owned(joining));
@@ -206,6 +217,12 @@ impl Dht {
         self.ask(Command::Name).await.unwrap_or_default()
     }
 
+    /// Keeps the known nodes for the next start, before a stop. Takes at most a second.
+    pub async fn save_nodes(&self) {
+        // Too slow a disk costs no more than a start through the bootstrap nodes.
+        let _ = timeout(SAVE_DEADLINE, bootstrap::save(&self.settings, &self.commands.downgrade())).await;
+    }
+
     async fn find(
         &self,
         key: &PublicKey,
@@ -214,12 +231,12 @@ impl Dht {
     ) -> Result<Evidence, NetworkError> {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
         if let Err(error) = self.ready(JOIN_PATIENCE).await {
-            self.metrics.lookups.not_ready.inc();
+            self.settings.metrics.lookups.not_ready.inc();
             return Err(error);
         }
         let (done, end) = oneshot::channel();
         let command = Command::Find { key: key.clone(), found, done, for_publication };
-        self.send(command).inspect_err(|_| _ = self.metrics.lookups.busy.inc())?;
+        self.send(command).inspect_err(|_| _ = self.settings.metrics.lookups.busy.inc())?;
         match tokio::time::timeout_at(deadline, end).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),
@@ -229,7 +246,7 @@ impl Dht {
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.send(question(reply)).ok()?;
-        answer.await.ok()
+        timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()
     }
 
     fn send(&self, command: Command) -> Result<(), NetworkError> {

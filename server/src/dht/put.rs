@@ -120,25 +120,6 @@ impl Put {
         late.min()
     }
 
-    /// How it went. A few nodes that refuse are outvoted by those that stored it; one that says what is not so cannot
-    /// keep a packet from being published.
-    pub(super) fn outcome(&self) -> Result<u32, PutError> {
-        let refusals = |code| self.refusals.get(&code).map_or(0, |(count, _)| *count);
-        if refusals(SEQ_TOO_LOW) > self.stored {
-            return Err(PutError::NotMostRecent);
-        }
-        if refusals(CAS_MISMATCH) > self.stored {
-            return Err(PutError::CasFailed);
-        }
-        if self.stored > 0 {
-            return Ok(self.stored);
-        }
-        match self.refusals.iter().max_by_key(|(_, (count, _))| *count) {
-            Some((code, (_, text))) => Err(PutError::Refused(*code, text.clone())),
-            None => Err(NetworkError::Unreachable.into()),
-        }
-    }
-
     fn settle(&mut self, now: Instant) {
         for target in &mut self.targets {
             if matches!(target.state, State::Asked { late } if now >= late) {
@@ -150,6 +131,27 @@ impl Put {
     fn target(&mut self, id: &Id, address: SocketAddr) -> Option<&mut Target> {
         let mut open = self.targets.iter_mut().filter(|target| target.state != State::Done);
         open.find(|target| target.is(id, address))
+    }
+}
+
+/// How it went in both families together. A few nodes that refuse are outvoted by those that stored it; one that says
+/// what is not so cannot keep a packet from being published.
+pub(super) fn outcome(puts: &[Put; 2]) -> Result<u32, PutError> {
+    let stored = puts.iter().map(Put::stored).sum();
+    let refusals = || puts.iter().flat_map(|put| &put.refusals);
+    let count = |wanted| refusals().filter(|(code, _)| **code == wanted).map(|(_, (count, _))| count).sum();
+    if stored < count(SEQ_TOO_LOW) {
+        return Err(PutError::NotMostRecent);
+    }
+    if stored < count(CAS_MISMATCH) {
+        return Err(PutError::CasFailed);
+    }
+    if stored > 0 {
+        return Ok(stored);
+    }
+    match refusals().max_by_key(|(_, (count, _))| *count) {
+        Some((code, (_, text))) => Err(PutError::Refused(*code, text.clone())),
+        None => Err(NetworkError::Unreachable.into()),
     }
 }
 

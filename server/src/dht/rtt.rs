@@ -19,6 +19,11 @@ impl Rtt {
         Self { smoothed: sample, deviation: sample / 2 }
     }
 
+    /// From many samples at once.
+    pub fn new(smoothed: Duration, deviation: Duration) -> Self {
+        Self { smoothed, deviation }
+    }
+
     /// Takes a sample into account (RFC 6298 section 2.3).
     pub fn observe(&mut self, sample: Duration) {
         let error = self.smoothed.abs_diff(sample);

@@ -116,8 +116,17 @@ impl Values {
         }
     }
 
+    /// A node keeps back what it holds, as that is not newer than what we said we have. One that claims to hold a later
+    /// one and does not show it confirms nothing.
+    pub(super) fn kept_back(&mut self, seq: i64) {
+        let newest = self.newest.as_ref().map(SignedPacket::timestamp);
+        if u64::try_from(seq).is_ok_and(|seq| newest.is_some_and(|newest| seq <= newest)) {
+            self.confirm();
+        }
+    }
+
     /// A node holds the key, in a version that is not newer.
-    pub(super) fn confirm(&mut self) {
+    fn confirm(&mut self) {
         self.holders = self.holders.saturating_add(1);
     }
 
@@ -224,6 +233,17 @@ mod tests {
         assert_eq!(fixture.offer(SEED, 1, b"", 130), Verdict::NotNewer);
         assert!(fixture.values.release(false, fixture.at(130)));
         assert_eq!(fixture.sent(), [(1, Vec::new())]);
+    }
+
+    #[test]
+    fn a_node_that_claims_a_later_packet_and_keeps_it_back_confirms_nothing() {
+        let mut fixture = Fixture::new();
+        fixture.values.kept_back(1);
+        fixture.offer(SEED, 2, b"", 100);
+        for (seq, missing) in [(3, 2), (-1, 2), (i64::MAX, 2), (2, 1), (1, 0)] {
+            fixture.values.kept_back(seq);
+            assert_eq!(fixture.values.missing(), missing, "{seq}");
+        }
     }
 
     #[test]

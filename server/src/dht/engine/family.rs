@@ -9,6 +9,7 @@ use std::{
 
 use lru::LruCache;
 
+use super::round_trips::RoundTrips;
 use crate::dht::{
     krpc::{Body, Id, Message, Method, Query, Want},
     lookup::{Lookup, Standing},
@@ -27,6 +28,9 @@ const MAX_TRANSACTIONS: usize = 1 << 18;
 /// Nodes remembered as dead. Each is named again and again by those who have not noticed yet.
 const MAX_DEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
+/// Nodes that wait to be asked whether they are there: as many as are saved.
+const MAX_STRANGERS: usize = 2048;
+
 /// How long a node that did not answer is left alone. It doubles with each failure: a lost datagram is no reason to
 /// do without a node for long.
 const SHORTEST_REST: Duration = Duration::from_secs(20);
@@ -35,8 +39,14 @@ const LONGEST_REST: Duration = Duration::from_secs(1800);
 /// When nothing at all has answered for so long, it is our own line that is down and no node's fault.
 const OUTAGE: Duration = Duration::from_secs(2);
 
+/// When nobody has answered for so long although asked, we join again.
+const LOSS: Duration = Duration::from_secs(10);
+
 /// What round trips are taken to be before there is any experience.
 const FIRST_RTT: Duration = Duration::from_millis(150);
+
+/// No network is denser: a hundred times the nodes there have ever been. Made-up ids may lie at the target itself.
+const LEAST_SPACING: f64 = 1e-9;
 
 /// Nodes that a search begins with. More than are asked at once, so that the quickest of them can be.
 const SEEDS: usize = 32;
@@ -54,13 +64,15 @@ pub(super) struct Family {
     pub(super) outbox: Outbox,
     /// Nodes that somebody named, and that are to be asked whether they are there.
     pub(super) strangers: VecDeque<(Id, SocketAddr)>,
+    round_trips: RoundTrips,
     votes: AddressVotes,
     want: Want,
     transactions: HashMap<u32, Transaction>,
     expiry: VecDeque<(Instant, u32)>,
     dead: LruCache<SocketAddr, Rest>,
     last_response: Instant,
-    last_request: Option<Instant>,
+    /// The first request since then.
+    unanswered: Option<Instant>,
 }
 
 /// A request on its way.
@@ -108,13 +120,14 @@ impl Family {
             spacing: None,
             outbox: Outbox::default(),
             strangers: VecDeque::new(),
+            round_trips: RoundTrips::default(),
             votes: AddressVotes::default(),
             want: if is_ipv4 { Want::default() } else { Want { v4: false, v6: true } },
             transactions: HashMap::new(),
             expiry: VecDeque::new(),
             dead: LruCache::new(MAX_DEAD),
             last_response: now,
-            last_request: None,
+            unanswered: None,
         }
     }
 
@@ -148,7 +161,7 @@ impl Family {
         self.outbox.push(address, |buffer| message.encode(buffer));
         self.transactions.insert(number, Transaction { id, purpose, address, sent: now });
         self.expiry.push_back((now + TRANSACTION_LIFETIME, number));
-        self.last_request = Some(now);
+        self.unanswered.get_or_insert(now);
     }
 
     /// The request that `message` from `from` answers, which is over with this.
@@ -160,14 +173,15 @@ impl Family {
     ) -> Result<Transaction, Stray> {
         let number = message.transaction.try_into().map_err(|_| Stray::UnknownTransaction)?;
         let number = u32::from_be_bytes(number);
+        self.expire(now);
         let transaction = *self.transactions.get(&number).ok_or(Stray::UnknownTransaction)?;
         if transaction.address != from {
             return Err(Stray::WrongAddress);
         }
         self.transactions.remove(&number);
-        self.last_response = now;
+        (self.last_response, self.unanswered) = (now, None);
         let rtt = now.saturating_duration_since(transaction.sent);
-        self.typical.observe(rtt);
+        self.round_trips.observe(rtt, &mut self.typical);
         if let Body::Response(response) = &message.body {
             // If it is not who we thought, that one leaves the table with this.
             self.table.answered(response.id, from, rtt, now);
@@ -200,20 +214,30 @@ impl Family {
         self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
     }
 
-    /// A search has ended among `spacing` of its nearest nodes. One that was fooled counts for little.
+    /// Somebody named the node: it is to be asked whether it is there, unless enough others wait for that.
+    pub(super) fn remember(&mut self, id: Id, address: SocketAddr) {
+        if self.strangers.len() < MAX_STRANGERS {
+            self.strangers.push_back((id, address));
+        }
+    }
+
+    /// A search has ended among `spacing` of its nearest nodes. Each moves what we believe by at most 7 %, up as well
+    /// as down: those that were fooled are outvoted by the others, whether or not they fit what is believed so far.
     pub(super) fn learn_spacing(&mut self, spacing: Option<f64>) {
-        let Some(sample) = spacing else { return };
-        self.spacing = Some(self.spacing.map_or(sample, |known| {
-            let sample = sample.clamp(known / 4.0, known * 4.0);
-            known * 0.9 + sample * 0.1
-        }));
+        let Some(sample) = spacing.map(|sample| sample.max(LEAST_SPACING)) else { return };
+        let learned = |known: f64| known * (sample / known).clamp(0.5, 2.0).powf(0.1);
+        self.spacing = Some(self.spacing.map_or(sample, learned));
     }
 
     /// Whether nobody is known, or everybody has been silent although asked.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
-        let silence = now.saturating_duration_since(self.last_response);
-        let asked = self.last_request.is_some_and(|request| request > self.last_response);
-        self.table.is_empty() || (asked && silence > TRANSACTION_LIFETIME * 5)
+        let silence = self.unanswered.map(|since| now.saturating_duration_since(since));
+        self.table.is_empty() || silence.is_some_and(|silence| silence > LOSS)
+    }
+
+    #[cfg(test)]
+    pub(super) fn transactions_under_way(&self) -> usize {
+        self.transactions.len().max(self.expiry.len())
     }
 
     /// BEP 42: our id follows from the address that others see us at, once they agree on it.
@@ -223,7 +247,8 @@ impl Family {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets requests that were not answered in time.
+    pub(super) fn expire(&mut self, now: Instant) {
         while let Some(&(_, number)) = self.expiry.front().filter(|(at, _)| now >= *at) {
             self.expiry.pop_front();
             let is_overdue = |transaction: &Transaction| {

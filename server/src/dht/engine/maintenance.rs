@@ -11,9 +11,6 @@ use crate::dht::{
     lookup::Request,
 };
 
-/// Nodes that wait to be asked whether they are there, per family.
-pub(super) const MAX_STRANGERS: usize = 2048;
-
 /// How often something is done.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -111,16 +108,16 @@ impl Maintenance {
 fn ask_around(index: usize, most: usize, families: &mut Families, now: Instant) {
     for _ in 0..most {
         let Some(family) = families.get_mut(index) else { return };
+        family.expire(now);
         let own = family.id;
-        let (id, address) = match family.strangers.pop_front() {
-            Some(stranger) => stranger,
-            None => match family.table.next_to_refresh(now) {
-                Some(contact) => (contact.id, contact.address),
-                None => return,
-            },
-        };
+        let stranger = family.strangers.front().copied();
+        let known = || family.table.next_to_refresh(now).map(|contact| (contact.id, contact.address));
+        let Some((id, address)) = stranger.or_else(known) else { return };
         if !families.may_send(Urgency::Background, now) {
             return;
+        }
+        if let Some(family) = families.get_mut(index).filter(|_| stranger.is_some()) {
+            family.strangers.pop_front();
         }
         families.ask(index, Request { id, address }, Method::FindNode(own), Purpose::Presence, now);
     }

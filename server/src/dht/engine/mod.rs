@@ -2,13 +2,17 @@
 //! who wait: datagrams and the time come in, datagrams go out through [`Engine::outbox`].
 
 mod budget;
+mod command;
 mod counters;
 mod families;
 mod family;
 mod maintenance;
 mod random;
+mod round_trips;
 mod search;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Reverse,
@@ -21,6 +25,7 @@ use std::{
 use lru::LruCache;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(super) use command::Command;
 use counters::Counters;
 use families::Families;
 use family::{Family, Purpose, Stray};
@@ -29,8 +34,9 @@ use search::{Goal, Next, Outcome, Prepared, Publication, Search};
 use store::Store;
 
 use super::{
-    DhtInfo, DhtSettings, Evidence, NetworkError, PutError,
-    krpc::{Body, Id, Message},
+    DhtInfo, DhtSettings, NetworkError, PutError,
+    krpc::{Body, Id, Message, Method},
+    lookup::may_name,
     socket::Outbox,
     values::Values,
 };
@@ -44,38 +50,8 @@ const MAX_TASKS: usize = 4096;
 const MAX_PREPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 const PREPARED_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What the engine can be told to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Search for the packet of a key.
-    Find {
-        key: PublicKey,
-        /// Given each packet that is newer than those before.
-        found: mpsc::UnboundedSender<SignedPacket>,
-        /// Told when the search has ended.
-        done: oneshot::Sender<Result<Evidence, NetworkError>>,
-        /// The owner may publish next: wait for all the nearest nodes and keep their tokens.
-        for_publication: bool,
-    },
-    /// Store a packet.
-    Put {
-        packet: SignedPacket,
-        cas: Option<i64>,
-        /// Nodes that have confirmed so far.
-        progress: watch::Sender<u32>,
-        done: oneshot::Sender<Result<u32, PutError>>,
-    },
-    /// Join through these nodes.
-    Join(Vec<SocketAddr>),
-    /// Nodes from an earlier run, to be asked whether they are still there.
-    Remember(Vec<(Id, SocketAddr)>),
-    /// Say what is known.
-    Inform(oneshot::Sender<DhtInfo>),
-    /// Name the nodes that are known.
-    Name(oneshot::Sender<Vec<(Id, SocketAddr)>>),
-    /// Say whether nobody is known or answers any more.
-    IsLost(oneshot::Sender<bool>),
-}
+/// Between two turns of a task that waits for nothing but time.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// All that is under way.
 #[derive(Debug)]
@@ -169,7 +145,7 @@ impl Engine {
             Command::Remember(nodes) => {
                 for (id, address) in nodes {
                     if let Some(family) = self.families.get_mut(Families::index_of(address)) {
-                        family.strangers.push_back((id, address));
+                        family.remember(id, address);
                     }
                 }
                 self.maintenance.hurry(now);
@@ -182,6 +158,7 @@ impl Engine {
                 let _ = reply.send(contacts.map(|contact| (contact.id, contact.address)).collect());
             }
             Command::IsLost(reply) => {
+                self.tell_known();
                 let _ = reply.send(self.families.iter().all(|family| family.is_lost(now)));
             }
         }
@@ -236,8 +213,8 @@ impl Engine {
                     self.advance(task, now);
                 }
                 Purpose::Join => {
-                    let named = response.nodes.iter().take(maintenance::MAX_STRANGERS);
-                    family.strangers.extend(named.filter(|(_, named)| named.is_ipv4() == from.is_ipv4()));
+                    let named = response.nodes.iter().filter(|(_, named)| may_name(from, *named));
+                    named.for_each(|(id, named)| family.remember(id, named));
                     self.maintenance.joined(index, now);
                 }
                 Purpose::Presence => {}
@@ -279,7 +256,7 @@ impl Engine {
         let known = |index: usize| self.families.get(index).is_some_and(|family| !family.table.is_empty());
         // The usual case is IPv4 alone, with IPv6 where that finds nothing. A packet is stored in both.
         let among: &[usize] = match (known(0), known(1), &goal) {
-            (true, true, Goal::Publish(_)) => &[0, 1],
+            (true, true, Goal::Publish(_) | Goal::Find { keep_tokens: true, .. }) => &[0, 1],
             (false, true, _) => &[1],
             (_, _, _) => &[0],
         };
@@ -324,9 +301,11 @@ impl Engine {
 
     fn join(&mut self, address: SocketAddr, now: Instant) {
         let index = Families::index_of(address);
-        if let Some(id) = self.families.get(index).map(|family| family.id) {
-            let method = super::krpc::Method::FindNode(id);
-            self.families.ask_at(index, address, None, method, Purpose::Join, now);
+        // Bootstrap nodes have enough to do with those who need them.
+        if let Some(id) =
+            self.families.get(index).filter(|family| family.is_lost(now)).map(|family| family.id)
+        {
+            self.families.ask_at(index, address, None, Method::FindNode(id), Purpose::Join, now);
         }
     }
 
@@ -346,6 +325,8 @@ impl Engine {
         };
         match next {
             Next::Wait(at) => {
+                // Whatever a task asks for, it cannot keep the others from their turns.
+                let at = at.max(now + SHORTEST_WAIT);
                 // A timer that comes too early is renewed then, so that not every answer makes a new one.
                 if at < entry.wake || entry.wake <= now {
                     self.timers.push(Reverse((at, number)));
@@ -368,7 +349,8 @@ impl Engine {
                     if let Some(summary) = summary {
                         self.metrics.count_lookup(&summary);
                     }
-                    if let Some((key, prepared)) = prepared {
+                    // Where nobody answered, a store has to search again.
+                    if let Some((key, prepared)) = prepared.filter(|(_, [v4, v6])| v4.len() + v6.len() > 0) {
                         self.prepared.put(key, (now, prepared));
                     }
                 }

@@ -149,16 +149,18 @@ impl Search {
             return None;
         };
         let known = |id: &Id, address| family.standing(id, address, now);
-        lookup.answered(from, response, known, now);
+        // Thousands of searches that nobody publishes after need not keep the tokens of all their nodes.
+        let token = response.token.filter(|_| self.goal.wants_responders());
+        lookup.answered(from, &Response { token, ..*response }, known, now);
         let values = self.goal.values()?;
         match (&response.item, values.newest()) {
             (Some(item), _) => Some(values.offer(item, now)),
             // It keeps back what is not newer than what we said we have.
-            (None, Some(_)) if response.seq.is_some() => {
-                values.confirm();
+            (None, Some(_)) => {
+                response.seq.into_iter().for_each(|seq| values.kept_back(seq));
                 None
             }
-            (None, _) => None,
+            (None, None) => None,
         }
     }
 
@@ -221,8 +223,11 @@ impl Search {
                 // It goes on at once.
                 wake = now;
             }
-            is_over &= lookup.is_over(now);
-            wake = lookup.wake_at().map_or(wake, |at| wake.min(at));
+            // One that is over has nothing to wait for. Its times are past and would wake the other one for ever.
+            if !lookup.is_over(now) {
+                is_over = false;
+                wake = lookup.wake_at().map_or(wake, |at| wake.min(at));
+            }
         }
         if is_over && !self.may_begin_late(families) {
             return Next::Over;
@@ -231,7 +236,8 @@ impl Search {
             wake = wake.min(at);
         }
         if self.may_begin_late(families) {
-            wake = wake.min(self.started + IPV6_DELAY);
+            // To the end without a value: there is no reason to wait for the other family any longer.
+            wake = wake.min(if is_over { now } else { self.started + IPV6_DELAY });
         }
         Next::Wait(wake)
     }
@@ -239,17 +245,17 @@ impl Search {
     /// Tells whoever waits, and hands over what is left to do.
     pub(super) fn finish(mut self, families: &mut Families, now: Instant) -> Outcome {
         self.release(true, now);
-        let mut is_absent = false;
+        // What the family says that was searched first: nearly all packets are in IPv4 only, so that where IPv4 was
+        // asked and did not answer, a few nodes of IPv6 without the packet say nothing.
+        let mut is_absent = None;
         let mut prepared = Prepared::default();
         let mut evidence = Evidence { queried: 0, responded: 0 };
         for (index, lookup) in self.lookups.iter().enumerate() {
             let (Some(lookup), Some(family)) = (lookup, families.get_mut(index)) else { continue };
             evidence.queried += lookup.requests();
             evidence.responded += lookup.answers();
-            if lookup.is_evidence(family.table.len(), family.spacing) {
-                is_absent = true;
-                family.learn_spacing(lookup.spacing());
-            }
+            is_absent.get_or_insert(lookup.is_evidence(family.table.len(), family.spacing));
+            family.learn_spacing(lookup.spacing());
             if let (Some(responders), true) = (prepared.get_mut(index), self.goal.wants_responders()) {
                 *responders = lookup.responders();
             }
@@ -260,8 +266,11 @@ impl Search {
             Goal::Publish(publication) => Outcome::Store(publication, prepared),
             Goal::Find { values, done, keep_tokens } => {
                 let is_found = values.newest().is_some();
-                let result =
-                    if is_found || is_absent { Ok(evidence) } else { Err(NetworkError::Unreachable) };
+                let result = if is_found || is_absent == Some(true) {
+                    Ok(evidence)
+                } else {
+                    Err(NetworkError::Unreachable)
+                };
                 // The one who asked may have gone.
                 let _ = done.send(result);
                 let summary = Summary {

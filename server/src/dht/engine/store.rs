@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     dht::{
-        NetworkError, PutError,
+        PutError,
         krpc::{Id, Item, Method, Refusal},
-        put::Put,
+        put::{Put, outcome},
     },
     signed_packet::{SignedPacket, target},
 };
@@ -97,17 +97,9 @@ impl Store {
         if is_over || now >= self.started + DEADLINE { Next::Over } else { Next::Wait(wake) }
     }
 
-    /// Tells whoever waits. One family is enough.
+    /// Tells whoever waits.
     pub(super) fn finish(self) -> Result<u32, PutError> {
-        let [first, second] = self.puts.map(|put| put.outcome());
-        let result = match (first, second) {
-            (Ok(first), Ok(second)) => Ok(first + second),
-            (Ok(stored), Err(PutError::Network(NetworkError::Unreachable)))
-            | (Err(PutError::Network(NetworkError::Unreachable)), Ok(stored)) => Ok(stored),
-            (Err(PutError::Network(NetworkError::Unreachable)), Err(error))
-            | (Err(error), _)
-            | (_, Err(error)) => Err(error),
-        };
+        let result = outcome(&self.puts);
         // The one who asked may have gone.
         let _ = self.publication.done.send(result.clone());
         result

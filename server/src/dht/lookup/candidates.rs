@@ -163,20 +163,29 @@ impl Candidates {
     /// we know it ourselves.
     pub(super) fn insert(&mut self, id: Id, address: SocketAddr, rtt: Option<Rtt>, source: Option<usize>) {
         let distance = self.target.xor(&id);
+        let named_by = source.map(|source| [source; 2]);
+        let candidate = Candidate { id, address, rtt, state: State::Untried, distance, named_by };
         match self.nearest.binary_search_by_key(&distance, |candidate| candidate.distance) {
             Ok(index) => {
-                // Named again, by somebody else: it takes two to be fooled by.
-                let known = self.nearest.get_mut(index).filter(|known| known.address == address);
-                if let (Some(known), Some(source)) = (known, source)
-                    && let Some([_, second]) = &mut known.named_by
+                let is_crowded = self.is_crowded(address);
+                let Some(known) = self.nearest.get_mut(index) else { return };
+                let is_untried = matches!(known.state, State::Untried);
+                if known.address != address {
+                    // Whoever names a node at a false address must not hide where it is.
+                    let is_better = is_untried && rtt.is_some() && known.rtt.is_none();
+                    if !is_crowded && (is_better || matches!(known.state, State::Failed)) {
+                        *known = candidate;
+                    }
+                } else if let (Some(source), Some([_, second]), true) =
+                    (source, &mut known.named_by, is_untried)
                 {
+                    // Named again, by somebody else: it takes two to be fooled by. Once it is asked, what becomes of it
+                    // counts for those it is asked on behalf of.
                     *second = source;
                 }
             }
             Err(index) if index < MAX_CANDIDATES && !self.is_crowded(address) => {
-                let named_by = source.map(|source| [source; 2]);
-                let state = State::Untried;
-                self.nearest.insert(index, Candidate { id, address, rtt, state, distance, named_by });
+                self.nearest.insert(index, candidate);
                 self.forget_farthest();
             }
             Err(_) => {}
@@ -249,7 +258,7 @@ impl Candidate {
 
 /// Whether a node at `from` is to be believed that there is one at `named`. One out in the world must not make us send
 /// anything into our own network, nor anyone to where no node can be.
-pub(super) fn may_name(from: SocketAddr, named: SocketAddr) -> bool {
+pub(in crate::dht) fn may_name(from: SocketAddr, named: SocketAddr) -> bool {
     let ip = named.ip();
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     from.is_ipv4() == named.is_ipv4()

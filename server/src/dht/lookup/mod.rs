@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candidates::{Candidate, Candidates, State, may_name};
+pub(super) use candidates::may_name;
+use candidates::{Candidate, Candidates, State};
 
 use super::{
     krpc::{Id, Response},
@@ -23,6 +24,9 @@ use super::{
 
 /// Nodes believed from one answer. Others send 8 or 20.
 const MAX_NAMED: usize = 20;
+
+/// Longest token that is kept, in bytes. Nodes send 4 to 20.
+const MAX_TOKEN: usize = 256;
 
 /// Requests in one search. A search through ten million nodes takes about fifty.
 const MAX_REQUESTS: u32 = 96;
@@ -61,6 +65,8 @@ pub(super) struct Lookup {
     last_answer: Instant,
     given_up: Vec<(Id, SocketAddr)>,
     chosen: Option<usize>,
+    /// Nodes that it began with.
+    seeds: usize,
     is_widened: bool,
 }
 
@@ -102,6 +108,7 @@ impl Lookup {
             last_answer: now,
             given_up: Vec::new(),
             chosen: None,
+            seeds: seeds.len(),
             is_widened: false,
         };
         for Contact { id, address, rtt } in seeds {
@@ -163,7 +170,8 @@ impl Lookup {
             return;
         }
         let seq = response.item.map(|item| item.seq).or(response.seq);
-        self.candidates.answered(index, response.token, seq);
+        let token = response.token.filter(|token| token.len() <= MAX_TOKEN);
+        self.candidates.answered(index, token, seq);
         self.answers += 1;
         self.last_answer = now;
         let source = self.candidates.add_source();
@@ -240,7 +248,8 @@ impl Lookup {
     /// nodes that we know in all. Each node near the target would hold it, so that a few answers are enough; but a
     /// search that lost most of its answers has not come near.
     pub(super) fn is_evidence(&self, known: usize, spacing: Option<f64>) -> bool {
-        let needed = (known / 2).clamp(1, ENOUGH_ANSWERS);
+        // The table may have lost many since the search began.
+        let needed = (known.max(self.seeds) / 2).clamp(1, ENOUGH_ANSWERS);
         let Some(last) = self.answered_candidates().nth(needed - 1) else { return false };
         // The 8th of evenly spread nodes is 8 spacings away, in one of a thousand cases 21. If it is farther, those who
         // would know have not answered: of hostile nodes alone, one in five, the 8th is 40 away.

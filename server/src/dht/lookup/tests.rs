@@ -249,12 +249,69 @@ fn loss_is_not_absence() {
         (7, 1000, false),
         (8, 1000, true),
     ] {
-        let mut fixture = Fixture::new(20, None, (1..21).map(|first| contact(first, None)).collect());
+        let seeds = if known == 0 { 1 } else { 20.min(known) };
+        let mut fixture =
+            Fixture::new(20, None, (1..=seeds as u8).map(|first| contact(first, None)).collect());
         fixture.ask(20, 0);
         for first in 1..=answers {
             fixture.answer(first, &[], 10);
         }
         assert_eq!(fixture.lookup.is_evidence(known, None), evidence, "{answers} of {known}");
+    }
+}
+
+#[test]
+fn a_table_that_empties_during_a_search_does_not_make_one_answer_enough() {
+    let mut fixture = Fixture::new(20, None, (1..21).map(|first| contact(first, None)).collect());
+    fixture.ask(20, 0);
+    fixture.answer(1, &[], 10);
+    assert!(!fixture.lookup.is_evidence(0, None));
+}
+
+#[test]
+fn a_node_named_at_a_false_address_is_found_at_its_true_one() {
+    for is_asked in [true, false] {
+        let mut fixture = Fixture::new(8, None, vec![contact(200, None)]);
+        let (id, address) = node(1, 0);
+        let false_address = SocketAddr::from(([127, 9, 9, 9], 6881));
+        fixture.lookup.candidates.insert(id, false_address, None, Some(0));
+        fixture.lookup.candidates.add_source();
+        fixture.ask(if is_asked { 8 } else { 0 }, 0);
+        // While it may still answer, it is believed.
+        fixture.lookup.candidates.insert(id, address, None, Some(0));
+        assert_eq!(fixture.lookup.candidates.position(&id, address), None);
+        fixture.ask(0, 600);
+        let rtt = Some(Rtt::first(Duration::ZERO)).filter(|_| !is_asked);
+        fixture.lookup.candidates.insert(id, address, rtt, None);
+        assert!(fixture.lookup.candidates.position(&id, address).is_some(), "asked: {is_asked}");
+    }
+}
+
+#[test]
+fn a_node_that_is_named_again_while_it_is_asked_leaves_no_request_behind_in_the_books() {
+    let mut fixture = Fixture::new(8, None, vec![contact(100, None), contact(101, None)]);
+    fixture.ask(2, 0);
+    fixture.answer(100, &[(1, 0), (2, 0), (3, 0), (4, 0)], 0);
+    assert_eq!(fixture.ask(4, 0), [1, 2]);
+    // By another node, which takes no part in the request.
+    fixture.answer(101, &[(1, 0), (2, 0)], 10);
+    let (id, address) = node(1, 0);
+    fixture.lookup.refused(&id, address);
+    let (id, address) = node(2, 0);
+    fixture.lookup.refused(&id, address);
+    assert_eq!(fixture.ask(4, 20), [3, 4]);
+}
+
+#[test]
+fn an_enormous_token_is_not_kept() {
+    for (length, is_kept) in [(0, true), (MAX_TOKEN, true), (MAX_TOKEN + 1, false)] {
+        let mut fixture = Fixture::new(8, None, vec![contact(1, None)]);
+        fixture.ask(1, 0);
+        let (id, address) = node(1, 0);
+        let response = Response { token: Some(&[7; MAX_TOKEN + 1][..length]), ..Response::of(id) };
+        let now = fixture.at(10);
+        fixture.lookup.answered(address, &response, |_, _| Standing::Unknown, now);
+        assert_eq!(fixture.lookup.responders()[0].token.is_some(), is_kept, "{length}");
     }
 }
 

@@ -1,0 +1,43 @@
+//! What the engine can be told to do.
+
+use std::net::SocketAddr;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    dht::{DhtInfo, Evidence, NetworkError, PutError, krpc::Id},
+    signed_packet::{PublicKey, SignedPacket},
+};
+
+/// From the [`Dht`](crate::dht::Dht) to the engine.
+#[derive(Debug)]
+pub(in crate::dht) enum Command {
+    /// Search for the packet of a key.
+    Find {
+        key: PublicKey,
+        /// Given each packet that is newer than those before.
+        found: mpsc::UnboundedSender<SignedPacket>,
+        /// Told when the search has ended.
+        done: oneshot::Sender<Result<Evidence, NetworkError>>,
+        /// The owner may publish next: wait for all the nearest nodes and keep their tokens.
+        for_publication: bool,
+    },
+    /// Store a packet.
+    Put {
+        packet: SignedPacket,
+        cas: Option<i64>,
+        /// Nodes that have confirmed so far.
+        progress: watch::Sender<u32>,
+        done: oneshot::Sender<Result<u32, PutError>>,
+    },
+    /// Join through these nodes, in the families of addresses in which nobody is known or answers.
+    Join(Vec<SocketAddr>),
+    /// Nodes from an earlier run, to be asked whether they are still there.
+    Remember(Vec<(Id, SocketAddr)>),
+    /// Say what is known.
+    Inform(oneshot::Sender<DhtInfo>),
+    /// Name the nodes that are known.
+    Name(oneshot::Sender<Vec<(Id, SocketAddr)>>),
+    /// Say whether nobody is known or answers any more.
+    IsLost(oneshot::Sender<bool>),
+}

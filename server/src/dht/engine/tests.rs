@@ -1,0 +1,296 @@
+//! The engine without sockets and without waiting.
+
+mod world;
+
+use super::*;
+use crate::{
+    dht::{
+        Evidence,
+        krpc::{Item, Nodes, Refusal, Response},
+    },
+    signed_packet::Keypair,
+};
+use world::{World, place};
+
+fn milliseconds(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn packet(timestamp: u64) -> SignedPacket {
+    SignedPacket::sign(&Keypair::from_secret_key(&[3; 32]), timestamp, b"").unwrap()
+}
+
+fn key() -> PublicKey {
+    packet(1).key().clone()
+}
+
+fn is_v4(address: SocketAddr) -> bool {
+    address.is_ipv4()
+}
+
+#[test]
+fn a_packet_is_found_and_the_search_ends() {
+    let mut world = World::joined(200, 0);
+    for index in world.nearest(&key(), true).into_iter().take(20) {
+        world.set(index, &packet(9));
+    }
+    let mut finding = world.find(&key(), false);
+    let (evidence, time) = world.wait(&mut finding.done);
+    assert_eq!(finding.found.try_recv().unwrap().timestamp(), 9);
+    assert!(evidence.unwrap().responded > 0);
+    assert!(time < milliseconds(800), "{time:?}");
+    assert_eq!(world.engine.tasks.len(), 0);
+}
+
+#[test]
+fn what_nobody_holds_is_absent_by_the_word_of_several() {
+    let mut world = World::joined(200, 0);
+    let mut finding = world.find(&key(), false);
+    let (evidence, time) = world.wait(&mut finding.done);
+    assert!(evidence.unwrap().responded >= 8);
+    assert!(finding.found.try_recv().is_err());
+    assert!(time < milliseconds(800), "{time:?}");
+}
+
+#[test]
+fn silence_is_not_absence_and_ends_in_time() {
+    let mut world = World::joined(200, 50);
+    world.silence(|_| true);
+    let mut finding = world.find(&key(), false);
+    let (result, time) = world.wait(&mut finding.done);
+    assert_eq!(result, Err(NetworkError::Unreachable));
+    assert!(time < milliseconds(2500), "{time:?}");
+}
+
+#[test]
+fn with_nobody_known_a_search_ends_at_once() {
+    let mut world = World::new(5, 5, &DhtSettings::on_loopback(Vec::new()));
+    let mut finding = world.find(&key(), false);
+    assert_eq!(finding.done.try_recv(), Ok(Err(NetworkError::Unreachable)));
+    assert_eq!(world.put(&packet(1)).try_recv(), Ok(Err(NetworkError::Unreachable.into())));
+}
+
+#[test]
+fn a_late_answer_counts_and_others_are_asked_meanwhile() {
+    let mut world = World::joined(40, 0);
+    let nearest = world.nearest(&key(), true);
+    world.nodes[nearest[0]].delay = Some(milliseconds(95));
+    world.set(nearest[0], &packet(9));
+    let mut finding = world.find(&key(), false);
+    world.pass(milliseconds(90));
+    let asked = world.nodes.iter().filter(|node| node.asked > 1).count();
+    assert!(asked > 4, "{asked}");
+    let (result, _) = world.wait(&mut finding.done);
+    assert!(result.is_ok());
+    assert_eq!(finding.found.try_recv().map(|packet| packet.timestamp()), Ok(9));
+}
+
+#[test]
+fn ipv6_is_asked_when_ipv4_has_nothing() {
+    let mut world = World::joined(30, 30);
+    for index in world.nearest(&key(), false) {
+        world.set(index, &packet(9));
+    }
+    let mut finding = world.find(&key(), false);
+    world.pass(milliseconds(590));
+    // IPv4 has come to its end by then, so that there was no reason to wait.
+    assert_eq!(finding.found.try_recv().map(|packet| packet.timestamp()), Ok(9));
+    assert!(world.wait(&mut finding.done).0.is_ok());
+}
+
+#[test]
+fn ipv6_answers_where_ipv4_has_fallen_silent_and_nothing_spins() {
+    for is_put in [false, true] {
+        let mut world = World::joined(30, 30);
+        // So slow that the search in IPv6 outlasts the one in IPv4.
+        world.nodes.iter_mut().filter(|node| node.address.is_ipv6()).for_each(|node| {
+            node.delay = Some(milliseconds(400));
+        });
+        for _ in 0..3 {
+            world.command(Command::Remember((0..30).map(|index| place(index, false)).collect()));
+            world.pass(Duration::from_secs(3));
+        }
+        world.silence(is_v4);
+        world.turns = 0;
+        if is_put {
+            let mut stored = world.put(&packet(9));
+            assert_eq!(world.wait(&mut stored).0.map(|stored| stored >= 8), Ok(true));
+        } else {
+            let mut finding = world.find(&key(), false);
+            assert_eq!(world.wait(&mut finding.done).0, Err(NetworkError::Unreachable));
+        }
+        // Each millisecond of the test is one.
+        assert!(world.turns < 12_000, "{} turns", world.turns);
+    }
+}
+
+#[test]
+fn that_ipv6_lacks_a_packet_says_nothing_about_ipv4() {
+    let mut world = World::joined(30, 30);
+    world.silence(is_v4);
+    let mut finding = world.find(&key(), false);
+    let (result, _) = world.wait(&mut finding.done);
+    assert_eq!(result, Err(NetworkError::Unreachable));
+    let mut alone = World::joined(0, 30);
+    let mut finding = alone.find(&key(), false);
+    assert!(alone.wait(&mut finding.done).0.is_ok());
+}
+
+#[test]
+fn a_packet_is_stored_on_the_nearest_in_both_families_with_or_without_a_search_before() {
+    for searches_first in [false, true] {
+        let mut world = World::joined(60, 60);
+        if searches_first {
+            let mut finding = world.find(&key(), true);
+            world.wait(&mut finding.done).0.unwrap();
+        }
+        let sent = world.sent;
+        let mut stored = world.put(&packet(9));
+        let (result, time) = world.wait(&mut stored);
+        assert!(result.unwrap() >= 40);
+        assert!(time < milliseconds(800), "{time:?}");
+        if searches_first {
+            assert!(world.sent - sent <= 48, "it searched again");
+        }
+        for is_ipv4 in [true, false] {
+            for index in &world.nearest(&key(), is_ipv4)[..18] {
+                assert!(world.nodes[*index].packet.is_some(), "IPv4: {is_ipv4}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lost_acknowledgements_are_asked_for_again_and_do_not_hold_up_a_store_for_ever() {
+    let mut world = World::joined(22, 0);
+    world.nodes.iter_mut().take(10).for_each(|node| node.loses_acknowledgements = true);
+    let mut stored = world.put(&packet(9));
+    let (result, time) = world.wait(&mut stored);
+    assert!((10..=12).contains(&result.unwrap()));
+    assert!(time < Duration::from_secs(5), "{time:?}");
+    // Asked to join, searched, and three times asked to store.
+    let asked = world.nodes.iter().map(|node| node.asked).max();
+    assert_eq!(asked, Some(5));
+}
+
+#[test]
+fn a_few_who_refuse_in_one_family_do_not_undo_what_the_other_has_stored() {
+    for refusal in [203, 302] {
+        let mut world = World::joined(30, 3);
+        world.nodes.iter_mut().filter(|node| node.address.is_ipv6()).for_each(|node| {
+            node.refusal = Some(refusal);
+        });
+        let mut stored = world.put(&packet(9));
+        assert!(world.wait(&mut stored).0.unwrap() >= 20);
+        world.nodes.iter_mut().for_each(|node| node.refusal = Some(302));
+        let mut stored = world.put(&packet(10));
+        assert_eq!(world.wait(&mut stored).0, Err(PutError::NotMostRecent));
+    }
+}
+
+#[test]
+fn a_store_searches_again_where_the_search_before_it_reached_nobody() {
+    let mut world = World::joined(30, 0);
+    world.silence(|_| true);
+    let mut finding = world.find(&key(), true);
+    world.wait(&mut finding.done).0.unwrap_err();
+    world.nodes.iter_mut().for_each(|node| node.delay = Some(milliseconds(50)));
+    let mut stored = world.put(&packet(9));
+    assert!(world.wait(&mut stored).0.unwrap() >= 10);
+}
+
+#[test]
+fn no_more_is_sent_than_the_budget_allows_and_what_waits_goes_on() {
+    let settings = DhtSettings { max_datagrams_per_second: 100, ..DhtSettings::on_loopback(Vec::new()) };
+    let mut world = World::new(30, 0, &settings);
+    world.command(Command::Remember((0..30).map(|index| place(index, true)).collect()));
+    world.pass(Duration::from_secs(3));
+    assert_eq!(*world.known.borrow(), 30, "a node that waits for the budget is not forgotten");
+    let before = world.sent;
+    let mut findings: Vec<_> = (0..20).map(|_| world.find(&key(), false)).collect();
+    world.pass(Duration::from_secs(1));
+    assert!((100..=151).contains(&(world.sent - before)), "{}", world.sent - before);
+    for finding in &mut findings {
+        let _ = world.wait(&mut finding.done);
+    }
+}
+
+#[test]
+fn beyond_the_bound_searches_and_stores_are_turned_away() {
+    let mut world = World::joined(30, 0);
+    let findings: Vec<_> = (0..MAX_TASKS).map(|_| world.find(&key(), false)).collect();
+    let mut one_more = world.find(&key(), false);
+    assert_eq!(one_more.done.try_recv(), Ok(Err(NetworkError::Busy)));
+    assert_eq!(world.put(&packet(1)).try_recv(), Ok(Err(NetworkError::Busy.into())));
+    world.pass(Duration::from_secs(4));
+    assert!(findings.into_iter().all(|mut finding| finding.done.try_recv().is_ok()));
+    assert_eq!(world.engine.tasks.len(), 0);
+}
+
+#[test]
+fn one_node_to_join_through_leads_to_others() {
+    let mut world = World::new(40, 0, &DhtSettings::on_loopback(Vec::new()));
+    world.command(Command::Join(vec![place(5, true).1]));
+    world.pass(Duration::from_secs(2));
+    assert!(*world.known.borrow() >= 9, "{}", *world.known.borrow());
+    let asked = world.nodes[5].asked;
+    world.command(Command::Join(vec![place(5, true).1]));
+    assert_eq!(world.nodes[5].asked, asked, "those who are in disturb nobody");
+}
+
+#[test]
+fn strangers_are_bounded() {
+    let mut world = World::new(1, 0, &DhtSettings::on_loopback(Vec::new()));
+    let strangers = (0..60_000).map(|index| place(index, true));
+    world.engine.command(Command::Remember(strangers.collect()), world.now);
+    assert!(world.engine.families.get(0).unwrap().strangers.len() <= 2048);
+}
+
+#[test]
+fn nodes_that_have_gone_leave_the_table_and_their_requests_the_memory() {
+    let mut world = World::joined(40, 0);
+    assert_eq!(world.transactions(), 0);
+    let gone = world.nodes.split_off(20);
+    world.pass(Duration::from_secs(70 * 60));
+    assert_eq!(*world.known.borrow(), 20);
+    assert_eq!(world.engine.info().table_size + gone.len(), 40);
+    world.silence(|_| true);
+    let _finding = world.find(&key(), false);
+    assert!(world.transactions() > 0);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.transactions(), 0);
+    assert_eq!(*world.known.borrow(), 20, "an outage of our own costs no node");
+}
+
+#[test]
+fn who_is_lost_is_told_after_ten_seconds_of_silence_and_not_after_an_idle_night() {
+    let is_lost = |world: &mut World| {
+        let (reply, mut answer) = oneshot::channel();
+        world.command(Command::IsLost(reply));
+        answer.try_recv().unwrap()
+    };
+    let mut world = World::joined(10, 0);
+    world.pass(Duration::from_secs(600));
+    let _finding = world.find(&key(), false);
+    assert!(!is_lost(&mut world));
+    world.pass(Duration::from_secs(1));
+    world.silence(|_| true);
+    let _finding = world.find(&key(), false);
+    world.pass(Duration::from_secs(9));
+    assert!(!is_lost(&mut world));
+    world.pass(Duration::from_secs(2));
+    assert!(is_lost(&mut world));
+}
+
+#[test]
+fn searches_that_were_fooled_about_the_density_are_outvoted() {
+    let mut family = Family::new(Id::random(), true, Instant::now());
+    family.learn_spacing(Some(0.0));
+    (0..400).for_each(|_| family.learn_spacing(Some(0.001)));
+    assert!((family.spacing.unwrap() - 0.001).abs() < 0.0001, "{:?}", family.spacing);
+    // One in three is surrounded by nodes of one hand.
+    (0..900).for_each(|number| {
+        family.learn_spacing(Some(if number % 3 == 0 { 1e-9 } else { 0.001 }));
+    });
+    assert!(family.spacing.unwrap() > 0.0004, "{:?}", family.spacing);
+}
