@@ -26,11 +26,16 @@ use crate::{
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Saving nodes may take this long at a stop: a disk that hangs must not keep the program.
+const SAVE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// A server whose addresses are bound, and which does not answer yet.
 pub struct Server {
     listeners: Vec<Listener>,
     service: Service,
     forwarder: Arc<Forwarder>,
+    /// Has nodes to save at a stop.
+    dht: Option<Dht>,
     metrics: Metrics,
     metrics_listeners: Vec<(SocketAddr, TcpListener)>,
     metrics_access: AccessList,
@@ -69,11 +74,12 @@ impl Server {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
-        let network: Arc<dyn Network> = match config.dht.enabled {
-            true => start_dht(&config, &forwarder, &tls, &metrics)?,
-            false => Arc::new(SwitchedOff),
-        };
-        Self::bind_with(config, forwarder, network, metrics)
+        if !config.dht.enabled {
+            return Self::bind_with(config, forwarder, Arc::new(SwitchedOff), metrics);
+        }
+        let (dht, network) = start_dht(&config, &forwarder, &tls, &metrics)?;
+        let server = Self::bind_with(config, forwarder, network, metrics)?;
+        Ok(Self { dht: Some(dht), ..server })
     }
 
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
@@ -105,7 +111,7 @@ impl Server {
         });
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
-        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access })
+        Ok(Self { listeners, service, forwarder, dht: None, metrics, metrics_listeners, metrics_access })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
@@ -163,6 +169,11 @@ impl Server {
             warn!("{} questions were not answered in time before the stop", tasks.len());
         }
         probing.abort();
+        if let Some(dht) = self.dht
+            && timeout(SAVE_DEADLINE, dht.save_nodes()).await.is_err()
+        {
+            warn!("the DHT nodes were not saved in time before the stop");
+        }
     }
 }
 
@@ -211,7 +222,7 @@ fn start_dht(
     forwarder: &Arc<Forwarder>,
     tls: &TlsClient,
     metrics: &Metrics,
-) -> Result<Arc<dyn Network>, StartError> {
+) -> Result<(Dht, Arc<dyn Network>), StartError> {
     let forwarder = forwarder.clone();
     let resolve_host: HostResolver = Arc::new(move |host| {
         let forwarder = forwarder.clone();
@@ -224,12 +235,13 @@ fn start_dht(
         metrics: metrics.dht.clone(),
         ..DhtSettings::default()
     };
-    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
+    let dht = Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?;
+    let network = Arc::new(dht.clone());
     if config.dht.relays.is_empty() {
-        return Ok(dht);
+        return Ok((dht, network));
     }
     let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
-    Ok(Arc::new(DhtAndRelays::new(dht, relays)))
+    Ok((dht, Arc::new(DhtAndRelays::new(network, relays))))
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Evidence, Network, NetworkError,
-    bootstrap::{HostResolver, keep_joined},
+    bootstrap::{self, HostResolver, keep_joined},
     engine::Command,
     krpc::Id,
     task::{self, Sockets},
@@ -96,8 +97,8 @@ impl DhtSettings {
 pub struct Dht {
     commands: mpsc::Sender<Command>,
     known: watch::Receiver<usize>,
-    metrics: DhtMetrics,
-    _leave: std::sync::Arc<DropGuard>,
+    settings: Arc<DhtSettings>,
+    _leave: Arc<DropGuard>,
 }
 
 /// Why a packet was not stored.
@@ -139,8 +140,12 @@ impl Dht {
         let (known_sender, known) = watch::channel(0);
         let leave = CancellationToken::new();
         tokio::spawn(task::run(sockets, settings.clone(), receiver, known_sender, leave.clone()));
-        let metrics = settings.metrics.clone();
-        let dht = Self { commands, known, metrics, _leave: std::sync::Arc::new(leave.clone().drop_guard()) };
+        let dht = Self {
+            commands,
+            known,
+            settings: Arc::new(settings.clone()),
+            _leave: Arc::new(leave.clone().drop_guard()),
+        };
         // The joining task must not keep the client alive.
         let joining = keep_joined(settings, resolve_host, dht.commands.downgrade(), dht.known.clone());
         tokio::spawn(leave.run_until_cancelled_owned(joining));
@@ -206,6 +211,12 @@ impl Dht {
         self.ask(Command::Name).await.unwrap_or_default()
     }
 
+    /// Keeps the nodes that are known for the next run, before a stop. Without [`DhtSettings::nodes_path`] there is
+    /// nothing to do.
+    pub async fn save_nodes(&self) {
+        bootstrap::save(&self.settings, &self.commands.downgrade()).await;
+    }
+
     async fn find(
         &self,
         key: &PublicKey,
@@ -214,12 +225,12 @@ impl Dht {
     ) -> Result<Evidence, NetworkError> {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
         if let Err(error) = self.ready(JOIN_PATIENCE).await {
-            self.metrics.lookups.not_ready.inc();
+            self.settings.metrics.lookups.not_ready.inc();
             return Err(error);
         }
         let (done, end) = oneshot::channel();
         let command = Command::Find { key: key.clone(), found, done, for_publication };
-        self.send(command).inspect_err(|_| _ = self.metrics.lookups.busy.inc())?;
+        self.send(command).inspect_err(|_| _ = self.settings.metrics.lookups.busy.inc())?;
         match tokio::time::timeout_at(deadline, end).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),

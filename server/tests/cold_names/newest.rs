@@ -1,0 +1,83 @@
+//! Nodes that missed the last update hold an older packet.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use pkdns::{
+    signed_packet::Keypair,
+    simulator::{Simulator, World},
+};
+use tokio::time::sleep;
+
+use crate::world::{
+    Running, address, address_in, eventually, joined, keypairs, lookup, packet, settings, world,
+};
+
+/// Three in ten of the nodes that hold a key have an older packet.
+fn outdated_world(keypairs: &[Keypair], seed: u64) -> Simulator {
+    let simulator = Simulator::start(World { stale: 0.3, ..world(300, seed) }).unwrap();
+    for keypair in keypairs {
+        simulator.store_stale(&packet(keypair, 2), &packet(keypair, 1));
+    }
+    simulator
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lookup_ends_with_the_newest_packet_and_goes_from_older_to_newer_only() {
+    let keypairs = keypairs(60, 31);
+    let simulator = outdated_world(&keypairs, 31);
+    let dht = joined(settings(&simulator)).await;
+    let lookups = keypairs.iter().map(|keypair| async {
+        let (found, end) = lookup(&dht, &keypair.public_key()).await;
+        assert_eq!(found.last(), Some(&packet(keypair, 2)), "{end:?}");
+        assert!(found.is_sorted_by_key(|packet| packet.timestamp()));
+        found.len()
+    });
+    let first_answers_that_are_old = join_all(lookups).await.iter().filter(|&&sent| sent > 1).count();
+    // Without waiting for others it would be eighteen.
+    assert!(first_answers_that_are_old <= 8, "{first_answers_that_are_old} of 60");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_soon_has_the_newest_packet_and_never_goes_back() {
+    let keypairs = keypairs(20, 32);
+    let simulator = outdated_world(&keypairs, 32);
+    // Packets are asked for again after a second.
+    let server = Running::start(&simulator, |config| {
+        (config.cache.ttl_seconds, config.cache.max_ttl_seconds) = (1, 1);
+    })
+    .await;
+    let addresses = |version| {
+        let server = &server;
+        let hold = move |keypair: &Keypair| {
+            let key = keypair.public_key();
+            async move { address_in(&server.ask(&key).await) == Some(address(&key, version)) }
+        };
+        let all = join_all(keypairs.iter().map(hold));
+        async move { all.await.iter().all(|&holds| holds) }
+    };
+    let start = Instant::now();
+    eventually("the newest packet of each key", || addresses(2)).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+
+    // Nobody holds the newer one any more.
+    keypairs.iter().for_each(|keypair| simulator.store(&packet(keypair, 1)));
+    simulator.take_messages_per_target();
+    let start = Instant::now();
+    let mut searched = HashSet::new();
+    while searched.len() < keypairs.len() && start.elapsed() < Duration::from_secs(15) {
+        assert!(addresses(2).await, "an older packet has replaced a newer one");
+        sleep(Duration::from_millis(200)).await;
+        let asked = keypairs.iter().map(|keypair| keypair.public_key());
+        searched.extend(asked.filter(|key| simulator.messages_for(key) > 5).map(|key| key.to_z32()));
+    }
+    assert_eq!(searched.len(), keypairs.len(), "all are searched for again");
+    sleep(Duration::from_millis(500)).await;
+    assert!(addresses(2).await, "an older packet has replaced a newer one");
+
+    keypairs.iter().for_each(|keypair| simulator.store(&packet(keypair, 3)));
+    eventually("a newer packet replaces an older one", || addresses(3)).await;
+}
