@@ -130,8 +130,16 @@ impl Running {
 
     /// Asks over UDP for the address of a key.
     pub(crate) async fn ask(&self, key: &PublicKey) -> Reply {
-        let name = Name::from_ascii(format!("{}.", key.to_z32())).unwrap();
-        Question::new(name, RecordType::A).ask(self.address, Transport::Udp).await.unwrap()
+        self.send(question(key)).await
+    }
+
+    /// As [`Running::ask`], with DO. Such answers are kept apart.
+    pub(crate) async fn ask_for_dnssec(&self, key: &PublicKey) -> Reply {
+        self.send(Question { dnssec_ok: true, ..question(key) }).await
+    }
+
+    async fn send(&self, question: Question) -> Reply {
+        question.ask(self.address, Transport::Udp).await.unwrap()
     }
 
     /// The value of a series.
@@ -140,6 +148,10 @@ impl Running {
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{series} is not in\n{page}")).parse().unwrap()
     }
+}
+
+fn question(key: &PublicKey) -> Question {
+    Question::new(Name::from_ascii(format!("{}.", key.to_z32())).unwrap(), RecordType::A)
 }
 
 /// A server that joins the simulated network, and is as people run it otherwise.
