@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{
@@ -16,6 +17,7 @@ use pkdns::{
     signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
 };
 use serde::Serialize;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
     failure::{EXIT_CODES, Failure},
@@ -27,6 +29,9 @@ use crate::{
     time::{age, now},
     zone_file,
 };
+
+/// How often a user who waits is told how far it has come.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Sign a zone file with a seed and store it on the DHT
 ///
@@ -211,14 +216,29 @@ async fn store_everywhere(
     Ok((nodes, at_relays.into_iter().map(|(report, _)| report).collect()))
 }
 
+/// Stores the packet on the DHT, and tells a user who waits how far it has come.
+async fn put(dht: &Dht, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
+    let progress = watch::Sender::new(0);
+    let stored = progress.subscribe();
+    let mut put = Box::pin(dht.put_with_progress(packet, cas, progress));
+    loop {
+        tokio::select! {
+            result = &mut put => return result,
+            () = sleep(PROGRESS_EVERY) => {
+                terminal::progress(&format!("stored on {} DHT nodes so far…", *stored.borrow()));
+            }
+        }
+    }
+}
+
 /// Stores the packet on the DHT in place of the one that was read, if that is still the newest.
 async fn store(dht: &Dht, packet: &SignedPacket, existing: Option<&SignedPacket>) -> Result<u32, Failure> {
-    let mut stored = dht.put(packet, existing.map(SignedPacket::timestamp)).await;
+    let mut stored = put(dht, packet, existing.map(SignedPacket::timestamp)).await;
     if stored == Err(PutError::CasFailed) {
         // Either somebody was quicker, or nodes that missed the last update hold an older packet than we read.
         let (newest, _) = dht.most_recent(packet.key()).await.map_err(network::unreachable)?;
         if newest.as_ref() == existing {
-            stored = dht.put(packet, None).await;
+            stored = put(dht, packet, None).await;
         }
     }
     match stored {

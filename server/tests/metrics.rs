@@ -198,7 +198,10 @@ async fn counts_move_with_the_queries() {
 
 #[tokio::test]
 async fn what_quota_and_access_keep_away_is_counted() {
-    let strict = Running::start(|config| config.rate_limit.burst_size = 1).await;
+    let strict = Running::start(|config| {
+        (config.rate_limit.requests_per_minute, config.rate_limit.burst_size) = (1, 1);
+    })
+    .await;
     let request = query(&sample_keypair().to_z32());
     assert_eq!(strict.udp(&request).await, Some(NOERROR));
     // There is no reply to this one.

@@ -40,7 +40,7 @@ const DEADLINE: Duration = Duration::from_millis(3800);
 const IPV6_DELAY: Duration = Duration::from_millis(600);
 
 /// When the budget of datagrams is used up, searches look again after this.
-const BUDGET_PAUSE: Duration = Duration::from_millis(10);
+const BUDGET_PAUSE: Duration = Duration::from_millis(20);
 
 /// A search under way.
 #[derive(Debug)]
@@ -191,6 +191,11 @@ impl Search {
                     break;
                 }
                 if !families.may_send(urgency, now) {
+                    // Whoever asked has an answer that enough nodes agree on. Others wait for theirs.
+                    if self.goal.is_answered() {
+                        return Next::Over;
+                    }
+                    lookup.hold_up(now);
                     wake = wake.min(now + BUDGET_PAUSE);
                     break;
                 }
@@ -323,6 +328,11 @@ impl Goal {
     /// Whether a packet is looked for and not there yet.
     fn is_in_vain(&self) -> bool {
         matches!(self, Self::Find { values, .. } if values.newest().is_none())
+    }
+
+    /// Whether a packet was handed out, as that of enough nodes.
+    fn is_answered(&self) -> bool {
+        matches!(self, Self::Find { values, .. } if values.is_released() && values.missing() == 0)
     }
 
     fn wants_responders(&self) -> bool {

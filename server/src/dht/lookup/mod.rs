@@ -57,6 +57,7 @@ pub(super) struct Lookup {
     candidates: Candidates,
     requests: u32,
     answers: u32,
+    /// Or since when an answer could be expected.
     last_answer: Instant,
     given_up: Vec<(Id, SocketAddr)>,
     chosen: Option<usize>,
@@ -140,6 +141,12 @@ impl Lookup {
         self.candidates.ask(index, now + late, now + late * 2);
         self.requests += 1;
         Some(Request { id, address })
+    }
+
+    /// A request could not be sent, for no fault of the nodes: their silence counts from here.
+    pub(super) fn hold_up(&mut self, now: Instant) {
+        self.chosen = None;
+        self.last_answer = now;
     }
 
     /// The node at `address` has answered. `known`: what we know of those that it names.
