@@ -38,7 +38,7 @@ async fn every_key_is_found_among(kind: Hostile) {
     });
     join_all(lookups).await;
     // Hostile nodes hide nothing that does not exist, either.
-    for keypair in super::world::keypairs(3, 22) {
+    for keypair in crate::world::keypairs(3, 22) {
         let (found, end) = lookup(&dht, &keypair.public_key()).await;
         assert_eq!(found, [], "{kind:?}");
         assert!(matches!(end, Ok(_) | Err(NetworkError::Unreachable)), "{kind:?}: {end:?}");

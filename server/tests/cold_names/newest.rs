@@ -17,7 +17,7 @@ const FOUND: &str = "pkdns_dht_lookups_total{outcome=\"found\"}";
 
 /// Three in ten of the nodes that hold a key have an older packet.
 fn outdated_world(keypairs: &[Keypair], seed: u64) -> Simulator {
-    let simulator = Simulator::start(World { stale: 0.3, ..world(300, seed) }).unwrap();
+    let simulator = Simulator::start(World { stale: 0.3, items_per_node: 10, ..world(300, seed) }).unwrap();
     for keypair in keypairs {
         simulator.store_stale(&packet(keypair, 2), &packet(keypair, 1));
     }
@@ -70,6 +70,10 @@ async fn a_server_soon_has_the_newest_packet_and_never_goes_back() {
         keys.iter().all(|key| simulator.messages_for(key) == 0)
     })
     .await;
+    for other in crate::world::keypairs(2000, 33) {
+        simulator.store(&packet(&other, 1));
+    }
+    assert!(keys.iter().all(|key| simulator.holders(key).is_empty()), "pushed out by others");
     keypairs.iter().for_each(|keypair| simulator.store(&packet(keypair, 1)));
     eventually("all are searched for again", async || {
         assert!(are_all(2).await, "an older packet has replaced a newer one");
