@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -102,8 +103,8 @@ impl DhtSettings {
 pub struct Dht {
     commands: mpsc::Sender<Command>,
     known: watch::Receiver<usize>,
-    settings: std::sync::Arc<DhtSettings>,
-    _leave: std::sync::Arc<DropGuard>,
+    settings: Arc<DhtSettings>,
+    _leave: Arc<DropGuard>,
 }
 
 /// Why a packet was not stored.
@@ -145,12 +146,12 @@ impl Dht {
         let (known_sender, known) = watch::channel(0);
         let leave = CancellationToken::new();
         tokio::spawn(task::run(sockets, settings.clone(), receiver, known_sender, leave.clone()));
-        let settings = std::sync::Arc::new(settings);
+        let settings = Arc::new(settings);
         let dht = Self {
             commands,
             known,
             settings: settings.clone(),
-            _leave: std::sync::Arc::new(leave.clone().drop_guard()),
+            _leave: Arc::new(leave.clone().drop_guard()),
         };
         // The joining task must not keep the client alive.
         let joining = keep_joined(settings, resolve_host, dht.commands.downgrade(), dht.known.clone());
