@@ -174,14 +174,16 @@ fn absent(scale: Scale) {
 fn stale(scale: Scale) {
     println!("\nstale: the same world; 3 in 10 nodes that hold a key hold an older packet; 100 at once");
     let simulator = Simulator::start(World { stale: 0.3, ..world(scale) }).unwrap();
-    let zones = Zone::series(1, scale.keys);
-    for zone in &zones {
+    let (zones, warm_up) = (Zone::series(1, scale.keys), Zone::series(WARM_UP, scale.keys / 2));
+    for zone in zones.iter().chain(&warm_up) {
         simulator.store_stale(&zone.packet(NEW), &zone.packet(OLD));
     }
     println!("{:36}{:>8}{:>10}{:>10}{:>10}{:>10}", "", "found", "old first", "old %", "p50 ms", "p99 ms");
     for (title, confirmations) in [("no waiting", 1), ("pkdns, as it is", 3)] {
         runtime().block_on(async {
             let dht = clients::client(&simulator, confirmations).await;
+            clients::find(&dht, &warm_up, scale.at_once / 10).await;
+            tokio::time::sleep(Duration::from_secs(4)).await;
             let found = clients::find(&dht, &zones, scale.at_once / 10).await;
             let newest = zones[0].packet(NEW).timestamp();
             let right = found.first.iter().filter(|(timestamp, _)| timestamp.is_some()).count();
