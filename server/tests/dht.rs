@@ -18,7 +18,7 @@ use std::{
 
 use futures_util::future::join_all;
 use pkdns::{
-    dht::{Dht, DhtSettings, HostResolver, Network, NetworkError, PutError},
+    dht::{Dht, DhtSettings, HostResolver, Network, NetworkError, PutError, saved_nodes},
     signed_packet::{Keypair, SignedPacket},
     testnet::{LocalNetwork, sample_packet},
 };
@@ -254,4 +254,17 @@ async fn unsound_packets_are_not_passed_on() {
     let sound = SignedPacket::sign(&Keypair::from_secret_key(&[7; 32]), 5, b"anything").unwrap();
     dht.put(&sound, None).await.unwrap();
     assert_eq!(within(dht.most_recent(&key)).await.unwrap().0, Some(sound));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_nodes_are_saved_when_a_stop_asks_for_it() {
+    let network = LocalNetwork::start(20).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let nodes_path = Some(directory.path().join("dht-nodes"));
+    let dht = Dht::start(DhtSettings { nodes_path, ..settings(network.bootstrap()) }, no_names()).unwrap();
+    dht.ready(LIMIT).await.unwrap();
+    dht.save_nodes().await;
+    let path = directory.path().join("dht-nodes");
+    let saved = saved_nodes::load(&path, &network.bootstrap(), std::time::SystemTime::now()).unwrap();
+    assert!(!saved.is_empty());
 }

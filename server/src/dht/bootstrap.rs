@@ -220,6 +220,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nodes_that_are_known_and_silent_do_not_make_us_flood_the_bootstrap_nodes() {
+        let (sender, mut commands) = mpsc::channel(16);
+        let (_known_sender, known) = watch::channel(5);
+        let bootstrap = vec!["127.0.0.1:7".to_owned()];
+        let first_retry = Duration::from_millis(200);
+        let settings = Arc::new(DhtSettings { first_retry, ..DhtSettings::on_loopback(bootstrap) });
+        let resolver: HostResolver = Arc::new(|_| Box::pin(async { Vec::new() }));
+        let joining = tokio::spawn(keep_joined(settings, resolver, sender.downgrade(), known));
+        let mut joins = 0;
+        let _ = timeout(Duration::from_secs(1), async {
+            while let Some(command) = commands.recv().await {
+                match command {
+                    Command::IsLost(reply) => _ = reply.send(true),
+                    Command::Join(_) => joins += 1,
+                    _ => {}
+                }
+            }
+        })
+        .await;
+        // After 0, 200 and 600 ms.
+        assert!((1..=3).contains(&joins), "{joins}");
+        drop(sender);
+        drop(commands);
+        timeout(Duration::from_secs(5), joining).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn only_names_are_resolved() {
         let resolver: HostResolver = Arc::new(|host| {
             assert!(host == "router.example", "a resolver that fails");

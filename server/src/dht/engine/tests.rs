@@ -232,7 +232,8 @@ fn one_node_to_join_through_leads_to_others() {
     let mut world = World::new(40, 0, &DhtSettings::on_loopback(Vec::new()));
     world.command(Command::Join(vec![place(5, true).1]));
     world.pass(Duration::from_secs(2));
-    assert!(*world.known.borrow() >= 9, "{}", *world.known.borrow());
+    // It names eight, of which it may be one itself.
+    assert!(*world.known.borrow() >= 8, "{}", *world.known.borrow());
     let asked = world.nodes[5].asked;
     world.command(Command::Join(vec![place(5, true).1]));
     assert_eq!(world.nodes[5].asked, asked, "those who are in disturb nobody");
