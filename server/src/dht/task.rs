@@ -3,15 +3,17 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Instant,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep_until,
+    time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     DhtSettings,
@@ -24,6 +26,9 @@ const MAX_BATCHES: usize = 8;
 
 /// Commands taken in a row.
 const MAX_COMMANDS: usize = 256;
+
+/// Between a failure of the client and its next start.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// One socket for each family there is.
 pub(super) struct Sockets([Option<Socket>; 2]);
@@ -57,15 +62,40 @@ pub(super) async fn run(
     known: watch::Sender<usize>,
     leave: CancellationToken,
 ) {
+    let engine = async {
+        while !has_ended(serve(&mut sockets, &settings, &mut commands, &known)).await {
+            known.send_replace(0);
+        }
+    };
+    leave.run_until_cancelled(engine).await;
+}
+
+/// Runs `serve`, and says whether that came to its end. Whatever a datagram might bring about, the server outlives it:
+/// after a panic the client starts anew. What was under way is lost, and those who wait are told.
+async fn has_ended(serve: impl Future<Output = ()>) -> bool {
+    let ended = AssertUnwindSafe(serve).catch_unwind().await.is_ok();
+    if !ended {
+        error!("the DHT client has failed, which is a mistake in pkdns; it starts anew");
+        sleep(RESTART_PAUSE).await;
+    }
+    ended
+}
+
+/// Runs until nobody can send commands any more.
+async fn serve(
+    sockets: &mut [Option<Socket>; 2],
+    settings: &DhtSettings,
+    commands: &mut mpsc::Receiver<Command>,
+    known: &watch::Sender<usize>,
+) {
     let addresses: Vec<_> = sockets.iter().flatten().map(Socket::local_address).collect();
-    let mut engine = Engine::new(addresses, &settings, known, Instant::now());
-    let metrics = settings.metrics;
+    let mut engine = Engine::new(addresses, settings, known.clone(), Instant::now());
+    let metrics = &settings.metrics;
     let mut dropped = [0; 2];
     loop {
-        let [v4, v6] = &sockets;
+        let [v4, v6] = &*sockets;
         tokio::select! {
             biased;
-            () = leave.cancelled() => return,
             () = readable(v4.as_ref()) => {}
             () = readable(v6.as_ref()) => {}
             command = commands.recv() => match command {
@@ -125,5 +155,20 @@ fn receive(socket: &mut Socket, engine: &mut Engine, now: Instant) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_panics_has_not_ended() {
+        let mistake = async {
+            tokio::task::yield_now().await;
+            panic!("a mistake that a datagram has found");
+        };
+        assert!(!has_ended(mistake).await);
+        assert!(has_ended(tokio::task::yield_now()).await);
     }
 }
