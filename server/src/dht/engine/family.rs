@@ -221,11 +221,13 @@ impl Family {
         }
     }
 
-    /// A search has ended among `spacing` of its nearest nodes. Each moves what we believe by at most 7 %, up as well
-    /// as down: those that were fooled are outvoted by the others, whether or not they fit what is believed so far.
+    /// A search has ended among `spacing` of its nearest nodes. Each moves what we believe by at most 7 % down and 2 %
+    /// up, whether or not it fits what is believed so far: a search that saw nobody but hostile nodes saw fewer than
+    /// there are, while to pretend more takes as many that answer.
     pub(super) fn learn_spacing(&mut self, spacing: Option<f64>) {
         let Some(sample) = spacing.map(|sample| sample.max(LEAST_SPACING)) else { return };
-        let learned = |known: f64| known * (sample / known).clamp(0.5, 2.0).powf(0.1);
+        let weight = |known| if sample < known { 0.1 } else { 0.015 };
+        let learned = |known: f64| known * (sample / known).clamp(0.5, 4.0).powf(weight(known));
         self.spacing = Some(self.spacing.map_or(sample, learned));
     }
 

@@ -215,7 +215,7 @@ impl Search {
                 }
             }
             if lookup.is_over(now)
-                && self.goal.is_in_vain()
+                && self.goal.wants_evidence()
                 && let Some(family) = families.get(index)
                 && !lookup.is_evidence(family.table.len(), family.spacing)
                 && lookup.widen(family.more(&lookup.target()))
@@ -342,6 +342,11 @@ impl Goal {
     /// Whether a packet was handed out, as that of enough nodes.
     fn is_answered(&self) -> bool {
         matches!(self, Self::Find { values, .. } if values.is_released() && values.missing() == 0)
+    }
+
+    /// Whether it matters that the nearest nodes are really the nearest.
+    fn wants_evidence(&self) -> bool {
+        self.is_in_vain() || matches!(self, Self::Refresh | Self::Publish(_))
     }
 
     fn wants_responders(&self) -> bool {

@@ -287,11 +287,16 @@ fn who_is_lost_is_told_after_ten_seconds_of_silence_and_not_after_an_idle_night(
 fn searches_that_were_fooled_about_the_density_are_outvoted() {
     let mut family = Family::new(Id::random(), true, Instant::now());
     family.learn_spacing(Some(0.0));
-    (0..400).for_each(|_| family.learn_spacing(Some(0.001)));
+    (0..1500).for_each(|_| family.learn_spacing(Some(0.001)));
     assert!((family.spacing.unwrap() - 0.001).abs() < 0.0001, "{:?}", family.spacing);
-    // One in three is surrounded by nodes of one hand.
-    (0..900).for_each(|number| {
-        family.learn_spacing(Some(if number % 3 == 0 { 1e-9 } else { 0.001 }));
+    // One in ten is surrounded by nodes of one hand.
+    (0..1000).for_each(|number| {
+        family.learn_spacing(Some(if number % 10 == 0 { 1e-9 } else { 0.001 }));
     });
     assert!(family.spacing.unwrap() > 0.0004, "{:?}", family.spacing);
+    // One in five saw hostile nodes only, a fifth of all: what they deny is not taken for absent.
+    (0..1000).for_each(|number| {
+        family.learn_spacing(Some(if number % 5 == 0 { 0.005 } else { 0.001 }));
+    });
+    assert!(family.spacing.unwrap() < 0.00125, "{:?}", family.spacing);
 }

@@ -37,6 +37,9 @@ const NEIGHBOURHOOD: usize = 18;
 /// With so many answers from near the target, nodes that are overdue are not waited for.
 const ENOUGH_ANSWERS: usize = 8;
 
+/// Answers that count as evidence of absence, the nearest.
+const MAX_WITNESSES: usize = 14;
+
 /// Nodes asked in addition where those nearest say too little.
 const WIDENING: usize = 16;
 
@@ -250,10 +253,12 @@ impl Lookup {
     pub(super) fn is_evidence(&self, known: usize, spacing: Option<f64>) -> bool {
         // The table may have lost many since the search began.
         let needed = (known.max(self.seeds) / 2).clamp(1, ENOUGH_ANSWERS);
-        let Some(last) = self.answered_candidates().nth(needed - 1) else { return false };
-        // The 8th of evenly spread nodes is 8 spacings away, in one of a thousand cases 21. If it is farther, those who
-        // would know have not answered: of hostile nodes alone, one in five, the 8th is 40 away.
-        spacing.is_none_or(|spacing| last.distance() <= spacing * 24.0)
+        let witnesses = self.answered_candidates().count().min(MAX_WITNESSES).max(needed);
+        let Some(last) = self.answered_candidates().nth(witnesses - 1) else { return false };
+        // The 14th of evenly spread nodes is 14 spacings away, in one of a thousand cases 28. If it is farther, those
+        // who would know have not answered: of hostile nodes alone, one in five, the 14th is 70 away.
+        let slack = if self.is_widened { 3.0 } else { 2.0 };
+        spacing.is_none_or(|spacing| last.distance() <= spacing * slack * witnesses as f64)
     }
 
     /// Share of the key space per node, from how near the nearest are. `None` where too few answered.
