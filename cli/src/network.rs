@@ -29,7 +29,7 @@ pub(crate) struct NetworkArguments {
     /// DHT node to join through; give it again for more than one [default: those of the public Mainline DHT]
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     bootstrap: Vec<String>,
-    /// PKARR relay to use besides the DHT, for example https://relay.pkarr.org; give it again for more than one. A
+    /// PKARR relay to use besides the DHT, for example `https://relay.pkarr.org`; give it again for more than one. A
     /// relay learns which keys are looked up
     #[arg(long = "relay", global = true, value_name = "URL")]
     relays: Vec<RelayUrl>,
