@@ -45,6 +45,8 @@ fn everything_set() -> Config {
         bootstrap = ["127.0.0.1:6881", "[::1]:6881"]
         relays = ["https://relay.example/pkarr", "http://127.0.0.1:6881"]
         enabled = false
+        max_datagrams_per_second = 10
+        nodes_path = "/dht-nodes"
         [cache]
         max_entries = 1
         ttl_seconds = 2
