@@ -257,7 +257,7 @@ impl Lookup {
         let Some(last) = self.answered_candidates().nth(witnesses - 1) else { return false };
         // The 14th of evenly spread nodes is 14 spacings away, in one of a thousand cases 28. If it is farther, those
         // who would know have not answered: of hostile nodes alone, one in five, the 14th is 70 away.
-        let slack = if self.is_widened { 3.0 } else { 2.0 };
+        let slack = if self.is_widened { 4.0 } else { 2.0 };
         spacing.is_none_or(|spacing| last.distance() <= spacing * slack * witnesses as f64)
     }
 
