@@ -19,6 +19,9 @@ const FILE_NAME: &str = "pkdns.toml";
 /// Known DHT nodes, unless the configuration says where.
 const NODES_NAME: &str = "dht-nodes";
 
+/// Directory of the packets in the directory of pkdns.
+const PACKETS_NAME: &str = "packets";
+
 /// DNS resolver for public-key domains: answers keys from the Mainline DHT and forwards every other name.
 #[derive(Debug, Parser)]
 #[command(name = "pkdns", version)]
@@ -125,6 +128,9 @@ impl Arguments {
         let nodes_path = file.config.dht.nodes_path.take().map(|path| expand_home(&path, home));
         file.config.dht.nodes_path =
             nodes_path.or_else(|| Some(directory.join(NODES_NAME))).filter(|_| !self.testnet);
+        let packets_path = file.config.cache.path.take().map(|path| expand_home(&path, home));
+        file.config.cache.path =
+            packets_path.or_else(|| Some(directory.join(PACKETS_NAME))).filter(|_| !self.testnet);
 
         let action = match (self.check, self.print_config) {
             (true, _) => Action::Check,
@@ -209,6 +215,7 @@ mod tests {
         let settings = settle(home.path(), "").unwrap();
         let mut expected = Config::default();
         expected.dht.nodes_path = Some(home.path().join(".pkdns/dht-nodes"));
+        expected.cache.path = Some(home.path().join(".pkdns/packets"));
         assert_eq!(settings.config, expected);
         assert_eq!(settings.source, Source::Defaults(home.path().join(".pkdns/pkdns.toml")));
         assert_eq!(settings.action, Action::Serve);
@@ -246,6 +253,23 @@ mod tests {
             let home = home_with(text);
             let nodes_path = settle(home.path(), flags).unwrap().config.dht.nodes_path;
             assert_eq!(nodes_path, expected.map(|path| home.path().join(path)), "{text} {flags}");
+        }
+    }
+
+    #[test]
+    fn packets_are_kept_in_the_directory_unless_the_file_says_where_or_nowhere_and_never_those_of_a_testnet()
+    {
+        for (text, flags, expected) in [
+            ("", "", Some(".pkdns/packets")),
+            ("", "-p ~/elsewhere", Some("elsewhere/packets")),
+            ("cache.path = '~/kept'", "", Some("kept")),
+            ("cache.path = ''", "", Some("")),
+            ("cache.path = '/kept'", "--testnet", None),
+        ] {
+            let home = home_with(text);
+            let cache = settle(home.path(), flags).unwrap().config.cache;
+            let expected = expected.filter(|path| !path.is_empty()).map(|path| home.path().join(path));
+            assert_eq!(cache.directory(), expected.as_deref(), "{text} {flags}");
         }
     }
 

@@ -75,17 +75,11 @@ impl Config {
 
     /// One line for each option that is set to something that this version does not do.
     pub fn unserved(&self) -> Vec<String> {
-        let Self { doh, dot, relay, cache, .. } = self;
+        let Self { doh, dot, relay, .. } = self;
         let unset = Self::default();
         let https = "DNS over HTTPS is not served by this version";
         let tls = "DNS over TLS is not served by this version";
         [
-            ("cache.path", cache.path != unset.cache.path, "packets are kept in memory only by this version"),
-            (
-                "cache.redis",
-                cache.redis != unset.cache.redis,
-                "packets are kept in memory only by this version",
-            ),
             ("doh.enabled", doh.enabled != unset.doh.enabled, https),
             ("doh.listen", doh.listen != unset.doh.listen, https),
             ("doh.cert_path", doh.cert_path != unset.doh.cert_path, https),

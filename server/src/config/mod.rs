@@ -10,7 +10,7 @@ mod upstream;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
@@ -113,8 +113,10 @@ pub struct Cache {
     pub negative_ttl_seconds: u64,
     /// How long in seconds after its time a packet may still be served when the network fails.
     pub max_stale_seconds: u64,
-    /// Where packets survive a restart.
+    /// Directory in which packets survive a restart. An empty one stands for none.
     pub path: Option<PathBuf>,
+    /// Most that packets take on disk, in megabytes.
+    pub disk_megabytes: u64,
     /// A Redis that several servers share.
     pub redis: String,
 }
@@ -294,6 +296,13 @@ impl Default for Dht {
     }
 }
 
+impl Cache {
+    /// The directory in which packets survive a restart, if they do.
+    pub fn directory(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
 impl Default for Cache {
     fn default() -> Self {
         Self {
@@ -303,6 +312,7 @@ impl Default for Cache {
             negative_ttl_seconds: 60,
             max_stale_seconds: 86_400,
             path: None,
+            disk_megabytes: 1024,
             redis: String::new(),
         }
     }

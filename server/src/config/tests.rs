@@ -54,6 +54,7 @@ fn everything_set() -> Config {
         negative_ttl_seconds = 4
         max_stale_seconds = 5
         path = "/packets"
+        disk_megabytes = 100
         redis = "redis://127.0.0.1"
         [rate_limit]
         requests_per_minute = 6
@@ -152,8 +153,6 @@ fn every_option_that_this_version_does_not_serve_is_named() {
     let unserved = everything_set().unserved();
     let named: BTreeSet<_> = unserved.iter().filter_map(|line| line.split(' ').next()).collect();
     let expected = [
-        "cache.path",
-        "cache.redis",
         "doh.enabled",
         "doh.listen",
         "doh.cert_path",

@@ -1,10 +1,16 @@
 //! Verified packets: memory first, then the network, with one search per key at a time.
 
+mod disk;
 mod memory;
+mod shared;
+mod stored;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use disk::{DiskError, DiskStore};
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
+pub use shared::SharedStore;
+pub use stored::{MAX_STORED_SIZE, Stored};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
