@@ -1,36 +1,41 @@
-//! Answers in wire form, kept while their TTLs last: a hit is a copy with the client's id, flags, spelling and the
-//! TTLs counted down.
+//! Answers in wire form, kept while their TTLs last, and beyond for when nobody can be asked: a hit is a copy with the
+//! client's id, flags, spelling and the TTLs counted down. It allocates nothing.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    num::NonZeroUsize,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod part;
+
+use std::{sync::Arc, time::Duration};
 
 use hickory_proto::op::ResponseCode;
-use lru::LruCache;
+use part::{Kept, Part, Wanted};
 use tokio::time::Instant;
 
-use crate::message::{EncodedAnswer, MAX_NAME_SIZE, Query};
-
-/// Locks of one part of the cache; two cores rarely want the same one.
-const SHARDS: usize = 8;
+use crate::{
+    message::{Age, EncodedAnswer, MAX_NAME_SIZE, Query, Reply},
+    revisions::{Revision, Revisions},
+};
 
 /// An answer larger than this, in bytes, is not kept: a few of them must not push out thousands (CacheFlush).
 const MAX_ANSWER_SIZE: usize = 4 * 1024;
 
+/// Bytes of answers for each entry that the cache may have, as the configuration counts.
+const BYTES_PER_ENTRY: u64 = 1024;
+
 /// Answers that live shorter than this are not asked for ahead of time.
 const LEAST_REFRESHED: Duration = Duration::from_secs(10);
 
-/// Whose answer it is. Each has room of its own, so that neither can push out the other.
+/// How long an answer past its time is served before anyone is asked again (RFC 8767 section 5).
+const STALE_RECHECK: Duration = Duration::from_secs(30);
+
+/// Letters and digits in the label of a key. Only a name with such a label can be answered by a key.
+const KEY_LABEL_SIZE: u8 = 52;
+
+/// Whose answer it is. Each has room of its own, so that none can push out the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
-    /// A key, by its packet or its name servers.
+    /// A key, by its packet.
     Key,
+    /// The name servers that a key names for its zone, who could make up names without end.
+    NameServer,
     /// The upstream resolvers, or a table of reserved names.
     Upstream,
 }
@@ -38,117 +43,182 @@ pub enum Authority {
 /// The answers of the recent past.
 #[derive(Debug)]
 pub struct AnswerCache {
+    /// Times are counted from here.
+    start: Instant,
     keys: Part,
+    name_servers: Part,
     upstream: Part,
+    revisions: Arc<Revisions>,
+    max_stale: Duration,
 }
 
-/// An answer from the cache.
+/// An answer to be kept.
 #[derive(Debug)]
+pub struct NewAnswer<'a> {
+    /// Its wire form.
+    pub encoded: &'a EncodedAnswer,
+    /// Whose it is.
+    pub authority: Authority,
+    /// How long it may be given to others.
+    pub lifetime: Duration,
+    /// The packets that it was made from. When one of them is out of date, so is this.
+    pub revisions: &'a [Revision],
+}
+
+/// What was given from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
-    /// The answer.
-    pub answer: Arc<EncodedAnswer>,
-    /// Seconds since it was made.
-    pub age: u32,
+    /// The answer's code.
+    pub code: ResponseCode,
     /// True for the first who asks in the last tenth of its life: time to ask again, so that nobody will have to wait.
     pub refresh: bool,
 }
 
-#[derive(Debug)]
-struct Part {
-    hasher: RandomState,
-    shards: [Mutex<LruCache<Box<[u8]>, Entry>>; SHARDS],
-}
-
-#[derive(Debug)]
-struct Entry {
-    answer: Arc<EncodedAnswer>,
-    made: Instant,
-    lifetime: Duration,
-    refreshing: AtomicBool,
-}
-
 impl AnswerCache {
-    /// Keeps at most `capacity` answers of each authority.
-    pub fn new(capacity: usize) -> Self {
-        Self { keys: Part::new(capacity), upstream: Part::new(capacity) }
-    }
-
-    /// The answer to `query`, if one is alive.
-    pub fn get(&self, query: &Query, now: Instant) -> Option<Hit> {
-        let mut buffer = [0; KEY_SIZE];
-        let key = cache_key(query, &mut buffer);
-        self.keys.get(key, now).or_else(|| self.upstream.get(key, now))
-    }
-
-    /// Keeps an answer for `lifetime`. A failure never takes the place of an answer that is alive (RFC 9520
-    /// section 3.2 asks for failures to be kept, not for them to win).
-    pub fn insert(
-        &self,
-        query: &Query,
-        authority: Authority,
-        answer: Arc<EncodedAnswer>,
-        lifetime: Duration,
-        now: Instant,
-    ) {
-        if lifetime.is_zero() || answer.size() > MAX_ANSWER_SIZE {
-            return;
+    /// Keeps up to `entries` KiB of answers of each authority, and serves them for up to `max_stale` after their time
+    /// if they have to be.
+    pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
+        let bytes = BYTES_PER_ENTRY.saturating_mul(entries as u64);
+        let part = || Part::new(bytes);
+        Self {
+            start: Instant::now(),
+            keys: part(),
+            name_servers: part(),
+            upstream: part(),
+            revisions,
+            max_stale,
         }
-        let mut buffer = [0; KEY_SIZE];
-        let key = cache_key(query, &mut buffer);
-        let part = match authority {
-            Authority::Key => &self.keys,
-            Authority::Upstream => &self.upstream,
-        };
-        part.insert(key, Entry { answer, made: now, lifetime, refreshing: AtomicBool::new(false) }, now);
-    }
-}
-
-impl Part {
-    fn new(capacity: usize) -> Self {
-        let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::new(LruCache::new(each))) }
     }
 
-    fn get(&self, key: &[u8], now: Instant) -> Option<Hit> {
-        let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = shard.get(key)?;
-        let age = now.saturating_duration_since(entry.made);
-        let left = entry.lifetime.checked_sub(age).filter(|left| !left.is_zero());
-        let Some(left) = left else {
-            shard.pop(key);
-            return None;
-        };
-        let is_late = entry.lifetime >= LEAST_REFRESHED && left <= entry.lifetime / 10;
-        Some(Hit {
-            answer: entry.answer.clone(),
-            age: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
-            refresh: is_late && !entry.refreshing.swap(true, Ordering::Relaxed),
+    /// Appends the reply to `query` to `out`, if there is an answer that may be given without asking anyone.
+    pub fn get(&self, query: &Query, reply: Reply, now: Instant, out: &mut Vec<u8>) -> Option<Hit> {
+        let mut buffer = [0; QUESTION_SIZE];
+        let wanted = wanted(query, &mut buffer);
+        let now = self.since_start(now);
+        self.parts_for(query).into_iter().flatten().find_map(|part| {
+            part.with(&wanted, |kept| {
+                let age = kept.age(now)?;
+                if !self.is_current(kept) {
+                    return None;
+                }
+                let encoded = kept.encoded();
+                encoded.write(query, reply, age, out);
+                Some(Hit { code: encoded.code(), refresh: kept.begin_refresh(now) })
+            })
         })
     }
 
-    fn insert(&self, key: &[u8], entry: Entry, now: Instant) {
-        let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
-        let is_failure =
-            |entry: &Entry| !matches!(entry.answer.code(), ResponseCode::NoError | ResponseCode::NXDomain);
-        if is_failure(&entry)
-            && shard.peek(key).is_some_and(|held| !is_failure(held) && now < held.made + held.lifetime)
-        {
-            return;
-        }
-        shard.put(key.into(), entry);
+    /// Whether there is an answer past its time that [`AnswerCache::last_resort`] would give.
+    pub fn has_last_resort(&self, query: &Query, now: Instant) -> bool {
+        self.with_last_resort(query, now, |_, _| ()).is_some()
     }
 
-    fn shard(&self, key: &[u8]) -> &Mutex<LruCache<Box<[u8]>, Entry>> {
-        // The remainder is below the length of the array.
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    /// Appends an answer past its time to `out`, because nobody who knows could be asked. For a while others get it as
+    /// well, without waiting.
+    pub fn last_resort(
+        &self,
+        query: &Query,
+        reply: Reply,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<ResponseCode> {
+        self.with_last_resort(query, now, |kept, now| {
+            kept.serve_stale(now, STALE_RECHECK);
+            let encoded = kept.encoded();
+            encoded.write(query, reply, Age::Stale, out);
+            encoded.code()
+        })
+    }
+
+    /// Keeps an answer. A failure never takes the place of an answer that is alive (RFC 9520 section 3.2 asks for
+    /// failures to be kept, not for them to win).
+    pub fn insert(&self, query: &Query, new: &NewAnswer<'_>, now: Instant) {
+        let (encoded, lifetime) = (new.encoded.bytes(), new.lifetime);
+        if lifetime.is_zero() || encoded.as_slice().len() > MAX_ANSWER_SIZE {
+            return;
+        }
+        let mut buffer = [0; QUESTION_SIZE];
+        let wanted = wanted(query, &mut buffer);
+        let now = self.since_start(now);
+        let part = match new.authority {
+            Authority::Key => &self.keys,
+            Authority::NameServer => &self.name_servers,
+            Authority::Upstream => &self.upstream,
+        };
+        let is_alive = || {
+            part.with(&wanted, |kept| {
+                let is_answer = !is_failure(kept.encoded().code()) && self.is_current(kept);
+                (is_answer && kept.age(now).is_some()).then_some(())
+            })
+        };
+        if !is_failure(encoded.code()) || is_alive().is_none() {
+            part.insert(&wanted, new, now);
+        }
+    }
+
+    /// Bytes that the answers take.
+    pub fn size(&self) -> u64 {
+        [&self.keys, &self.name_servers, &self.upstream].map(Part::size).iter().sum()
+    }
+
+    /// What keys say is not served here past its time: their packets are, and know better why.
+    fn with_last_resort<T>(
+        &self,
+        query: &Query,
+        now: Instant,
+        give: impl FnOnce(&Kept, Duration) -> T,
+    ) -> Option<T> {
+        let mut buffer = [0; QUESTION_SIZE];
+        let wanted = wanted(query, &mut buffer);
+        let now = self.since_start(now);
+        let mut give = Some(give);
+        [&self.name_servers, &self.upstream].into_iter().find_map(|part| {
+            part.with(&wanted, |kept| {
+                let is_usable = kept.is_over(now, self.max_stale)
+                    && !is_failure(kept.encoded().code())
+                    && self.is_current(kept);
+                if is_usable { give.take().map(|give| give(kept, now)) } else { None }
+            })
+        })
+    }
+
+    /// Where an answer to `query` can be. Looking in vain costs about as much as a hit.
+    fn parts_for(&self, query: &Query) -> [Option<&Part>; 3] {
+        match may_name_a_key(query.question.wire_name()) {
+            true => [Some(&self.keys), Some(&self.name_servers), Some(&self.upstream)],
+            false => [Some(&self.upstream), None, None],
+        }
+    }
+
+    /// Whether no newer packet has come since this was made.
+    fn is_current(&self, kept: &Kept) -> bool {
+        kept.revisions().all(|revision| self.revisions.is_current(revision))
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
     }
 }
 
-/// Name, type, class and one byte of flags.
-const KEY_SIZE: usize = MAX_NAME_SIZE + 5;
+fn is_failure(code: ResponseCode) -> bool {
+    !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
+}
+
+fn may_name_a_key(mut name: &[u8]) -> bool {
+    while let Some((length @ 1.., rest)) = name.split_first() {
+        if *length == KEY_LABEL_SIZE {
+            return true;
+        }
+        name = rest.get(usize::from(*length)..).unwrap_or_default();
+    }
+    false
+}
+
+/// Name, type and class.
+const QUESTION_SIZE: usize = MAX_NAME_SIZE + 4;
 
 /// Answers with and without DO or CD differ (RFC 4035 section 3.2), spellings of the name do not.
-fn cache_key<'a>(query: &Query, buffer: &'a mut [u8; KEY_SIZE]) -> &'a [u8] {
+fn wanted<'a>(query: &Query, buffer: &'a mut [u8; QUESTION_SIZE]) -> Wanted<'a> {
     let name = query.question.wire_name();
     let (start, rest) = buffer.split_at_mut(name.len());
     start.copy_from_slice(name);
@@ -156,51 +226,11 @@ fn cache_key<'a>(query: &Query, buffer: &'a mut [u8; KEY_SIZE]) -> &'a [u8] {
     start.make_ascii_lowercase();
     rest[..2].copy_from_slice(&u16::from(query.question.record_type()).to_be_bytes());
     rest[2..4].copy_from_slice(&u16::from(query.question.class()).to_be_bytes());
-    rest[4] = u8::from(query.dnssec_ok()) | u8::from(query.checking_disabled) << 1;
-    &buffer[..name.len() + 5]
+    Wanted {
+        question: &buffer[..name.len() + 4],
+        flags: u8::from(query.dnssec_ok()) | u8::from(query.checking_disabled) << 1,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Answer;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn query() -> Query {
-        Query::decode(&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]).unwrap()
-    }
-
-    fn answer(code: ResponseCode) -> Arc<EncodedAnswer> {
-        Arc::new(Answer::empty(code).encode(&query().question))
-    }
-
-    fn code(cache: &AnswerCache, now: Instant) -> Option<ResponseCode> {
-        cache.get(&query(), now).map(|hit| hit.answer.code())
-    }
-
-    #[test]
-    fn a_failure_never_takes_the_place_of_an_answer_that_is_alive() {
-        let (cache, start) = (AnswerCache::new(10), Instant::now());
-        let insert = |code, lifetime, now| {
-            cache.insert(&query(), Authority::Upstream, answer(code), lifetime, now);
-        };
-        insert(ResponseCode::NoError, MINUTE, start);
-        insert(ResponseCode::ServFail, MINUTE, start + MINUTE / 2);
-        assert_eq!(code(&cache, start + MINUTE / 2), Some(ResponseCode::NoError));
-        insert(ResponseCode::ServFail, MINUTE, start + MINUTE);
-        assert_eq!(code(&cache, start + MINUTE), Some(ResponseCode::ServFail));
-        insert(ResponseCode::NXDomain, MINUTE, start + MINUTE);
-        assert_eq!(code(&cache, start + MINUTE), Some(ResponseCode::NXDomain));
-        assert_eq!(code(&cache, start + MINUTE * 2), None);
-    }
-
-    #[test]
-    fn one_client_is_told_to_ask_again_in_the_last_tenth() {
-        let (cache, start) = (AnswerCache::new(10), Instant::now());
-        let kept = answer(ResponseCode::NoError);
-        cache.insert(&query(), Authority::Upstream, kept, MINUTE, start);
-        let refresh = |second| cache.get(&query(), start + Duration::from_secs(second)).unwrap().refresh;
-        assert_eq!([53, 54, 55].map(refresh), [false, true, false]);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ pub mod rate_limit;
 pub mod relay_client;
 pub mod request_handler;
 pub mod resolver;
+pub mod revisions;
 pub mod server;
 pub mod service;
 pub mod signed_packet;

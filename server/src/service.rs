@@ -1,20 +1,24 @@
 //! The one door: every transport hands the bytes of a request to this.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use hickory_proto::op::ResponseCode;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
     access::AccessList,
-    answer_cache::{AnswerCache, Authority},
+    answer_cache::{AnswerCache, Authority, NewAnswer},
     config::Config,
     forward::{ForwardError, Forwarder},
-    message::{EncodedAnswer, Query, Rejection, Reply},
+    message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Queries, ServiceMetrics},
     rate_limit::RateLimiter,
-    resolver::{Resolver, error::ResolveError},
+    resolver::{Resolved, Resolver, error::ResolveError},
 };
+
+/// A client waits this long for news before it gets an answer past its time (RFC 8767 section 5).
+const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
 
 /// Who asks, and how the reply travels.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +77,11 @@ impl Service {
         Self(Arc::new(Inner {
             access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
             quota: RateLimiter::new(limit.requests_per_minute, limit.burst_size),
-            answers: AnswerCache::new(config.cache.max_entries),
+            answers: AnswerCache::new(
+                config.cache.max_entries,
+                Duration::from_secs(config.cache.max_stale_seconds),
+                resolver.revisions().clone(),
+            ),
             resolver,
             forwarder,
             metrics,
@@ -87,23 +95,50 @@ impl Service {
         }
     }
 
-    /// Finds the answer, keeps it for others, and returns it in wire form.
-    async fn answer(&self, query: &Query, client: IpAddr) -> Arc<EncodedAnswer> {
+    /// Finds the answer, keeps it for others, and returns it in wire form. An answer past its time, where there is one,
+    /// is not given up for a failure.
+    async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, bool) {
         let inner = &*self.0;
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
         if inner.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
-            return Arc::new(refusal.encode(&query.question));
+            return (refusal.encode(&query.question), false);
         }
-        let answer = inner.resolver.resolve(query, client).await;
-        let encoded = Arc::new(answer.encode(&query.question));
+        let Resolved { answer, revisions, by_name_server, unreachable } =
+            inner.resolver.resolve(query, client).await;
+        let encoded = answer.encode(&query.question);
         let authority = match inner.resolver.is_key_name(&query.question.name()) {
+            true if by_name_server => Authority::NameServer,
             true => Authority::Key,
             false => Authority::Upstream,
         };
         let now = Instant::now();
-        inner.answers.insert(query, authority, encoded.clone(), answer.lifetime, now);
-        encoded
+        if !(unreachable && inner.answers.has_last_resort(query, now)) {
+            let (encoded, lifetime, revisions) = (&encoded, answer.lifetime, &revisions[..]);
+            inner.answers.insert(query, &NewAnswer { encoded, authority, lifetime, revisions }, now);
+        }
+        (encoded, unreachable)
+    }
+
+    /// As [`Service::answer`], but with an answer past its time at hand: the client gets it when there is no news soon.
+    /// The search for news goes on.
+    async fn answer_or_last_resort(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
+        let (service, asked) = (self.clone(), query.clone());
+        let news = tokio::spawn(async move { service.answer(&asked, client.address).await });
+        let news = timeout(PATIENCE_WITH_STALE, news).await.ok().and_then(Result::ok);
+        if let Some((answer, false)) = &news {
+            answer.write(query, client.reply, Age::Seconds(0), out);
+            return answer.code();
+        }
+        let answers = &self.0.answers;
+        if let Some(code) = answers.last_resort(query, client.reply, Instant::now(), out) {
+            return code;
+        }
+        // It has left the cache in the meantime.
+        let answer =
+            news.map_or_else(|| ResolveError::Deadline.answer().encode(&query.question), |news| news.0);
+        answer.write(query, client.reply, Age::Seconds(0), out);
+        answer.code()
     }
 
     /// Asks again for an answer that is about to end, while it is still served.
@@ -151,17 +186,16 @@ impl Respond for Service {
         if let Some(error) = refusal.or(is_newer_edns.then_some(ResolveError::EdnsVersion)) {
             let answer = error.answer();
             answered.with(answer.code).inc();
-            answer.encode(&query.question).write(&query, client.reply, 0, out);
+            answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
             return AtOnce::Replied;
         }
-        let Some(hit) = inner.answers.get(&query, Instant::now()) else {
+        let Some(hit) = inner.answers.get(&query, client.reply, Instant::now(), out) else {
             inner.metrics.answer_cache.miss.inc();
             return AtOnce::Later(Box::new(query));
         };
         inner.metrics.answer_cache.hit.inc();
-        answered.with(hit.answer.code()).inc();
-        hit.answer.write(&query, client.reply, hit.age, out);
-        debug!(client = %client.address, question = ?query.question, code = %hit.answer.code(), "cached");
+        answered.with(hit.code).inc();
+        debug!(client = %client.address, question = ?query.question, code = %hit.code, "cached");
         if hit.refresh {
             self.refresh(&query, client.address);
         }
@@ -170,11 +204,16 @@ impl Respond for Service {
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let started = Instant::now();
-        let answer = self.answer(query, client.address).await;
-        self.queries(client).answered.with(answer.code()).inc();
-        answer.write(query, client.reply, 0, out);
+        let code = if self.0.answers.has_last_resort(query, started) {
+            self.answer_or_last_resort(query, client, out).await
+        } else {
+            let (answer, _) = self.answer(query, client.address).await;
+            answer.write(query, client.reply, Age::Seconds(0), out);
+            answer.code()
+        };
+        self.queries(client).answered.with(code).inc();
         let took = started.elapsed();
-        debug!(client = %client.address, question = ?query.question, code = %answer.code(), ?took);
+        debug!(client = %client.address, question = ?query.question, %code, ?took);
     }
 
     fn turned_away(&self, client: Client) {

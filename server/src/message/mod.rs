@@ -2,11 +2,13 @@
 //! [`EncodedAnswer`] that is kept in the cache and patched for each client that asks.
 
 mod answer;
+mod encoded;
 mod frame;
 mod query;
 mod records;
 
-pub use answer::{Answer, EncodedAnswer, ExtendedError, Reply};
+pub use answer::{Age, Answer, ExtendedError, Reply};
+pub use encoded::{EncodedAnswer, EncodedBytes, STALE_TTL};
 pub use query::{Edns, Query, Question, Rejection};
 pub use records::{MalformedMessage, Message, address, addresses, read_message, read_question, read_records};
 

@@ -65,7 +65,7 @@ fn answer(answers: Vec<Record>) -> Answer {
 
 fn write(answer: &Answer, query: &Query, reply: Reply, age: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    answer.encode(&query.question).write(query, reply, age, &mut out);
+    answer.encode(&query.question).write(query, reply, Age::Seconds(age), &mut out);
     out
 }
 

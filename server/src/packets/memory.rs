@@ -2,17 +2,24 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use ahash::RandomState;
 use lru::LruCache;
+use quick_cache::{Lifecycle, UnitWeighter, unsync};
 use tokio::time::Instant;
 
-use crate::{dht::NetworkError, message::read_records, signed_packet::SignedPacket};
+use crate::{
+    dht::NetworkError,
+    message::read_records,
+    revisions::Revisions,
+    signed_packet::{PackedPacket, PublicKey, SignedPacket},
+};
 
 /// How long the first of several replicas is taken for the newest while the search goes on.
-const PROVISIONAL: Duration = Duration::from_secs(5);
+pub(super) const PROVISIONAL: Duration = Duration::from_secs(5);
 
 /// How long the network is left alone after it could not be asked about a key; doubles with every failure in a row
 /// up to the longest (RFC 9520 section 3.2).
@@ -75,29 +82,51 @@ pub enum Staleness {
     Searching,
 }
 
-/// Packets and absences apart, so that a flood of made-up keys cannot push out a single packet.
+/// Packets and absences apart, so that a flood of made-up keys cannot push out a single packet. Keys that are asked for
+/// once do not push out those that are asked for again (S3-FIFO, as `quick_cache` has it).
 #[derive(Debug)]
 pub struct Memory {
     freshness: Freshness,
-    packets: Mutex<LruCache<[u8; 32], Entry>>,
+    /// Times are counted from here.
+    start: Instant,
+    packets: Mutex<PacketCache>,
     absences: Mutex<LruCache<[u8; 32], Absence>>,
     /// Timestamps of packets that are no longer held. Nodes hand out older packets for hours, and whoever has kept one
     /// may publish it again: the key would go back in time.
     dropped: Mutex<LruCache<[u8; 32], u64>>,
+    revisions: Arc<Revisions>,
 }
 
+type PacketCache = unsync::Cache<[u8; 32], Entry, UnitWeighter, RandomState, Eviction>;
+
+/// Small, since there are millions.
 #[derive(Debug)]
 struct Entry {
-    packet: SignedPacket,
-    received: Instant,
+    packet: PackedPacket,
+    received: Time,
     /// When its time is over.
-    fresh_until: Instant,
+    fresh_until: Time,
     /// When the network is asked again at the earliest; later than `fresh_until` after a search in vain.
-    recheck: Instant,
+    recheck: Time,
     vain: Option<Staleness>,
-    failures: u32,
+    failures: u8,
     /// Somebody looks for a newer one. Each who asks would start a task otherwise.
     is_refreshing: bool,
+}
+
+/// Milliseconds since the start, or before it: a packet from an earlier run is older than this one.
+type Time = i64;
+
+/// Collects the packets that have to leave.
+#[derive(Debug, Clone)]
+struct Eviction;
+
+impl Lifecycle<[u8; 32], Entry> for Eviction {
+    type RequestState = Vec<([u8; 32], Entry)>;
+
+    fn on_evict(&self, evicted: &mut Self::RequestState, key: [u8; 32], entry: Entry) {
+        evicted.push((key, entry));
+    }
 }
 
 #[derive(Debug)]
@@ -108,116 +137,172 @@ struct Absence {
 }
 
 impl Memory {
-    /// Holds at most `capacity` packets, as many absences, and as many timestamps of packets that it dropped.
-    pub fn new(capacity: usize, freshness: Freshness) -> Self {
+    /// Holds at most `capacity` packets, as many absences, and as many timestamps of packets that it dropped. Each newer
+    /// packet is noted in `revisions`.
+    pub fn new(capacity: usize, freshness: Freshness, revisions: Arc<Revisions>) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
+        let packets = PacketCache::with(
+            capacity.get(),
+            capacity.get() as u64,
+            UnitWeighter,
+            RandomState::new(),
+            Eviction,
+        );
         Self {
             freshness,
-            packets: Mutex::new(LruCache::new(capacity)),
+            start: Instant::now(),
+            packets: Mutex::new(packets),
             absences: Mutex::new(LruCache::new(capacity)),
             dropped: Mutex::new(LruCache::new(capacity)),
+            revisions,
         }
     }
 
     /// What may be answered without asking the network; `None` where it is to be asked.
-    pub fn look(&self, key: &[u8; 32], now: Instant) -> Option<Held> {
-        if let Some(entry) = lock(&self.packets).get(key) {
-            return (now < entry.recheck && now < entry.fresh_until + self.freshness.stale)
-                .then(|| Held::Packet { found: entry.found(now), refresh: entry.is_nearly_over(now) });
+    pub fn look(&self, key: &PublicKey, now: Instant) -> Option<Held> {
+        let at = self.time(now);
+        if let Some(entry) = lock(&self.packets).get(key.as_bytes()) {
+            return (at < entry.recheck && self.is_servable(entry, at))
+                .then(|| Held::Packet { found: entry.found(key, at), refresh: entry.is_nearly_over(at) });
         }
         let mut absences = lock(&self.absences);
-        let absence = absences.get(key).filter(|absence| now < absence.recheck)?;
+        let absence = absences.get(key.as_bytes()).filter(|absence| now < absence.recheck)?;
         Some(match absence.failure {
             Some(failure) => Held::Failed(failure),
             None => Held::Absent(absence.recheck - now),
         })
     }
 
+    /// Whether a packet of `key` is held, however old.
+    pub fn holds(&self, key: &PublicKey) -> bool {
+        lock(&self.packets).contains_key(key.as_bytes())
+    }
+
     /// A search begins although the packet may still be served.
-    pub fn begin_refresh(&self, key: &[u8; 32]) {
-        if let Some(entry) = lock(&self.packets).get_mut(key) {
-            entry.is_refreshing = true;
-        }
+    pub fn begin_refresh(&self, key: &PublicKey) {
+        self.set_refreshing(key, true);
     }
 
     /// The search had no turn. The next who asks may begin another one.
-    pub fn end_refresh(&self, key: &[u8; 32]) {
-        if let Some(entry) = lock(&self.packets).peek_mut(key) {
-            entry.is_refreshing = false;
+    pub fn end_refresh(&self, key: &PublicKey) {
+        self.set_refreshing(key, false);
+    }
+
+    fn set_refreshing(&self, key: &PublicKey, is_refreshing: bool) {
+        if let Some(mut entry) = lock(&self.packets).peek_mut(key.as_bytes()) {
+            entry.is_refreshing = is_refreshing;
         }
     }
 
     /// The packet that may be served if nothing newer can be had, within the bounds of staleness.
-    pub fn last_resort(&self, key: &[u8; 32], now: Instant) -> Option<Found> {
-        let mut packets = lock(&self.packets);
-        let entry = packets.get(key).filter(|entry| now < entry.fresh_until + self.freshness.stale)?;
-        let mut found = entry.found(now);
+    pub fn last_resort(&self, key: &PublicKey, now: Instant) -> Option<Found> {
+        let now = self.time(now);
+        let packets = lock(&self.packets);
+        let entry = packets.get(key.as_bytes()).filter(|entry| self.is_servable(entry, now))?;
+        let mut found = entry.found(key, now);
         if now >= entry.fresh_until {
             found.stale = found.stale.or(Some(Staleness::Searching));
         }
         Some(found)
     }
 
-    /// Takes a packet from the network. One that is older than what is held changes nothing but, if the search has
-    /// ended, the time at which the held one is asked for again. `complete`: the search has ended. False if nothing is
-    /// held and this is older than a packet that once was, so that it is not believed.
-    pub fn store(&self, packet: SignedPacket, complete: bool, now: Instant) -> bool {
+    /// Takes a packet from the network while the search goes on. One that is older than what is held changes nothing
+    /// but the time at which the held one is asked for again. False if nothing is held and this is older than a packet
+    /// that once was, so that it is not believed.
+    pub fn store(&self, packet: &SignedPacket, now: Instant) -> bool {
+        let now = self.time(now);
+        self.put(packet, Entry::new(packet, now, now + milliseconds(PROVISIONAL)), |held, new| {
+            let packet = std::mem::replace(&mut held.packet, new.packet);
+            *held = Entry { packet, ..new };
+        })
+    }
+
+    /// The search has ended: what is held is the newest packet there is. Returns it, and until when it is fresh.
+    pub fn complete(&self, key: &PublicKey, now: Instant) -> Option<(SignedPacket, Duration)> {
         let mut packets = lock(&self.packets);
-        let key = *packet.key().as_bytes();
-        let packet = match packets.pop(&key) {
-            Some(held) if !packet.is_newer_than(&held.packet) => held.packet,
-            Some(_) => packet,
-            None => {
-                let mut dropped = lock(&self.dropped);
-                if dropped.get(&key).is_some_and(|newest| packet.timestamp() < *newest) {
-                    return false;
-                }
-                dropped.pop(&key);
-                packet
+        let mut entry = packets.peek_mut(key.as_bytes())?;
+        let packet = entry.packet.unpack(key);
+        let lifetime = self.lifetime(&packet);
+        let now = self.time(now);
+        *entry = Entry::new(&packet, now, now + milliseconds(lifetime));
+        Some((packet, lifetime))
+    }
+
+    /// Takes a packet that was kept elsewhere, received `age` ago and fresh until `fresh_for` after that. False as for
+    /// [`Memory::store`].
+    pub fn restore(&self, packet: &SignedPacket, age: Duration, fresh_for: Duration, now: Instant) -> bool {
+        let now = self.time(now);
+        let received = now.saturating_sub(milliseconds(age));
+        let fresh_until = received.saturating_add(milliseconds(fresh_for.min(self.freshness.greatest)));
+        let entry = Entry::new(packet, received, fresh_until);
+        if !self.is_servable(&entry, now) {
+            // It is of no use but for its timestamp.
+            let mut dropped = lock(&self.dropped);
+            let newest = dropped.get(packet.key().as_bytes()).copied().unwrap_or(0).max(packet.timestamp());
+            dropped.put(*packet.key().as_bytes(), newest);
+            return false;
+        }
+        self.put(packet, entry, |held, new| {
+            if !held.packet.is_newer_than(packet) && held.fresh_until < new.fresh_until {
+                *held = new;
             }
-        };
-        let lifetime = if complete { self.lifetime(&packet) } else { PROVISIONAL };
-        let fresh_until = now + lifetime;
-        let entry = Entry {
-            packet,
-            received: now,
-            fresh_until,
-            recheck: fresh_until,
-            vain: None,
-            failures: 0,
-            is_refreshing: false,
-        };
-        if let Some((key, pushed_out)) = packets.push(key, entry) {
-            self.remember_dropped(key, &pushed_out);
+        })
+    }
+
+    /// Puts `new` in place of anything older. Where something else is held, `update` decides.
+    fn put(&self, packet: &SignedPacket, new: Entry, update: impl FnOnce(&mut Entry, Entry)) -> bool {
+        let key = packet.key().as_bytes();
+        let mut packets = lock(&self.packets);
+        if let Some(mut held) = packets.get_mut(key) {
+            if held.packet.is_older_than(packet) {
+                *held = new;
+                self.revisions.advance(key);
+            } else {
+                update(&mut held, new);
+            }
+        } else {
+            let newest = lock(&self.dropped).get(key).copied();
+            if newest.is_some_and(|newest| packet.timestamp() < newest) {
+                return false;
+            }
+            lock(&self.dropped).pop(key);
+            if newest.is_some_and(|newest| packet.timestamp() > newest) {
+                self.revisions.advance(key);
+            }
+            let mut evicted = Vec::new();
+            packets.insert_with_lifecycle(*key, new, &mut evicted);
+            evicted.iter().for_each(|(key, entry)| self.remember_dropped(*key, entry));
         }
         drop(packets);
-        lock(&self.absences).pop(&key);
+        lock(&self.absences).pop(key);
         true
     }
 
     /// The search has ended without a packet.
-    pub fn store_absence(&self, key: &[u8; 32], now: Instant) {
-        if self.keep_stale(key, now, |entry| entry.end_in_vain(Staleness::Forgotten, STALE_RECHECK, now)) {
+    pub fn store_absence(&self, key: &PublicKey, now: Instant) {
+        let at = self.time(now);
+        if self.keep_stale(key, at, |entry| entry.end_in_vain(Staleness::Forgotten, STALE_RECHECK, at)) {
             return;
         }
         let absence = Absence { recheck: now + self.freshness.absent, failure: None, failures: 0 };
-        lock(&self.absences).put(*key, absence);
+        lock(&self.absences).put(*key.as_bytes(), absence);
     }
 
     /// The network could not be asked.
-    pub fn store_failure(&self, key: &[u8; 32], failure: NetworkError, now: Instant) {
-        let kept = self.keep_stale(key, now, |entry| {
+    pub fn store_failure(&self, key: &PublicKey, failure: NetworkError, now: Instant) {
+        let at = self.time(now);
+        let kept = self.keep_stale(key, at, |entry| {
             entry.failures = entry.failures.saturating_add(1);
-            let wait = retry_wait(entry.failures).max(STALE_RECHECK);
-            entry.end_in_vain(Staleness::Unreachable(failure), wait, now);
+            let wait = retry_wait(entry.failures.into()).max(STALE_RECHECK);
+            entry.end_in_vain(Staleness::Unreachable(failure), wait, at);
         });
         if kept {
             return;
         }
         let mut absences = lock(&self.absences);
-        let failures = absences.get(key).map_or(0, |absence| absence.failures).saturating_add(1);
+        let failures = absences.get(key.as_bytes()).map_or(0, |absence| absence.failures).saturating_add(1);
         let recheck = now + retry_wait(failures);
-        absences.put(*key, Absence { recheck, failure: Some(failure), failures });
+        absences.put(*key.as_bytes(), Absence { recheck, failure: Some(failure), failures });
     }
 
     /// Packets held.
@@ -231,25 +316,27 @@ impl Memory {
     }
 
     /// Applies `change` to the packet that may still be served; drops one that is too old for that.
-    fn keep_stale(&self, key: &[u8; 32], now: Instant, change: impl FnOnce(&mut Entry)) -> bool {
+    fn keep_stale(&self, key: &PublicKey, now: Time, change: impl FnOnce(&mut Entry)) -> bool {
+        let key = key.as_bytes();
         let mut packets = lock(&self.packets);
-        match packets.get_mut(key) {
-            Some(entry) if now < entry.fresh_until + self.freshness.stale => {
-                change(entry);
-                true
-            }
-            Some(_) => {
-                if let Some(entry) = packets.pop(key) {
-                    self.remember_dropped(*key, &entry);
-                }
-                false
-            }
-            None => false,
+        let Some(mut entry) = packets.get_mut(key) else { return false };
+        if self.is_servable(&entry, now) {
+            change(&mut entry);
+            return true;
         }
+        drop(entry);
+        if let Some((key, entry)) = packets.remove(key) {
+            self.remember_dropped(key, &entry);
+        }
+        false
     }
 
     fn remember_dropped(&self, key: [u8; 32], entry: &Entry) {
         lock(&self.dropped).put(key, entry.packet.timestamp());
+    }
+
+    fn is_servable(&self, entry: &Entry, now: Time) -> bool {
+        now < entry.fresh_until.saturating_add(milliseconds(self.freshness.stale))
     }
 
     /// How long a packet is fresh: its smallest TTL, within the configured bounds.
@@ -258,36 +345,60 @@ impl Memory {
         let lifetime = Duration::from_secs(smallest.into());
         lifetime.min(self.freshness.greatest).max(self.freshness.least)
     }
+
+    fn time(&self, now: Instant) -> Time {
+        milliseconds(now.saturating_duration_since(self.start))
+    }
 }
 
 impl Entry {
-    fn found(&self, now: Instant) -> Found {
+    fn new(packet: &SignedPacket, received: Time, fresh_until: Time) -> Self {
+        Self {
+            packet: packet.into(),
+            received,
+            fresh_until,
+            recheck: fresh_until,
+            vain: None,
+            failures: 0,
+            is_refreshing: false,
+        }
+    }
+
+    fn found(&self, key: &PublicKey, now: Time) -> Found {
         let is_stale = now >= self.fresh_until;
         Found {
-            packet: self.packet.clone(),
-            age: now - self.received,
-            fresh_for: self.recheck.max(self.fresh_until).saturating_duration_since(now),
+            packet: self.packet.unpack(key),
+            age: duration(now - self.received),
+            fresh_for: duration(self.recheck.max(self.fresh_until) - now),
             stale: self.vain.filter(|_| is_stale),
         }
     }
 
-    fn is_nearly_over(&self, now: Instant) -> bool {
+    fn is_nearly_over(&self, now: Time) -> bool {
         let lifetime = self.fresh_until - self.received;
-        !self.is_refreshing
-            && self.vain.is_none()
-            && self.fresh_until.saturating_duration_since(now) <= lifetime / 10
+        !self.is_refreshing && self.vain.is_none() && self.fresh_until - now <= lifetime / 10
     }
 
     /// The packet stays, its time is not renewed; the network is left alone for `wait`.
-    fn end_in_vain(&mut self, why: Staleness, wait: Duration, now: Instant) {
+    fn end_in_vain(&mut self, why: Staleness, wait: Duration, now: Time) {
         self.vain = Some(why);
-        self.recheck = self.recheck.max(now + wait);
+        self.recheck = self.recheck.max(now + milliseconds(wait));
+        self.is_refreshing = false;
     }
 }
 
 fn retry_wait(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     (SHORTEST_RETRY * 2u32.saturating_pow(doublings)).min(LONGEST_RETRY)
+}
+
+fn milliseconds(duration: Duration) -> Time {
+    Time::try_from(duration.as_millis()).unwrap_or(Time::MAX / 4)
+}
+
+/// None for times that have passed.
+fn duration(milliseconds: Time) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 /// Each change under these locks is complete before anything can panic. `packets` is taken before `dropped`.

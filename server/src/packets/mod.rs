@@ -1,13 +1,19 @@
-//! Verified packets: memory first, then the network, with one search per key at a time.
+//! Verified packets: memory first, then disk, then the store that servers share, then the network, with one search per
+//! key at a time.
 
 mod disk;
 mod memory;
 mod shared;
 mod stored;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use disk::{DiskError, DiskStore};
+use memory::PROVISIONAL;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
 pub use shared::SharedStore;
 pub use stored::{MAX_STORED_SIZE, Stored};
@@ -21,6 +27,7 @@ use crate::{
     dht::{Evidence, Network, NetworkError},
     fair_queue::{FairQueue, Limits},
     rate_limit::ClientKey,
+    revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
     single_flight::{FlightError, SingleFlight},
 };
@@ -79,21 +86,39 @@ enum Starter {
     Refresh,
 }
 
+/// Where packets are kept besides memory. Both are asked only for keys that are not in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Stores {
+    /// What survives a restart.
+    pub disk: Option<DiskStore>,
+    /// What several servers share.
+    pub shared: Option<SharedStore>,
+}
+
 /// The packets of all keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Packets(Arc<Inner>);
 
 struct Inner {
     memory: Memory,
+    stores: Stores,
+    /// Packets on their way from the stores into memory.
+    loads: SingleFlight<[u8; 32], ()>,
     network: Arc<dyn Network>,
     /// A search ends with the first packet or without one, and says whether the network was asked.
     searches: SingleFlight<[u8; 32], bool>,
     lookups: FairQueue<Starter>,
+    revisions: Arc<Revisions>,
 }
 
 impl Packets {
-    /// Packets that are fetched from `network`.
+    /// Packets that are fetched from `network` and kept in memory.
     pub fn new(settings: &config::Cache, network: Arc<dyn Network>) -> Self {
+        Self::with_stores(settings, network, Stores::default())
+    }
+
+    /// Packets that are fetched from `network` and kept in `stores` as well.
+    pub fn with_stores(settings: &config::Cache, network: Arc<dyn Network>, stores: Stores) -> Self {
         let freshness = Freshness {
             least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
             greatest: Duration::from_secs(settings.max_ttl_seconds),
@@ -102,21 +127,33 @@ impl Packets {
         };
         let limits =
             Limits { in_flight: MAX_IN_FLIGHT, queued: MAX_QUEUED, queued_per_client: MAX_QUEUED_PER_CLIENT };
+        let revisions = Arc::new(Revisions::default());
         Self(Arc::new(Inner {
-            memory: Memory::new(settings.max_entries, freshness),
+            memory: Memory::new(settings.max_entries, freshness, revisions.clone()),
+            stores,
+            loads: SingleFlight::new(MAX_SEARCHES),
             network,
             searches: SingleFlight::new(MAX_SEARCHES),
             lookups: FairQueue::new(limits),
+            revisions,
         }))
     }
 
-    /// What is held, without asking the network.
-    pub fn held(&self, key: &PublicKey) -> Option<PacketAnswer> {
+    /// Counts the packets that took the place of older ones.
+    pub fn revisions(&self) -> &Arc<Revisions> {
+        &self.0.revisions
+    }
+
+    /// What is held, in memory or on disk, without asking anyone.
+    pub async fn held(&self, key: &PublicKey) -> Option<PacketAnswer> {
+        if !self.0.memory.holds(key) {
+            self.load(key, Stores { shared: None, ..self.0.stores.clone() }).await;
+        }
         let now = Instant::now();
-        let found = match self.0.memory.look(key.as_bytes(), now) {
+        let found = match self.0.memory.look(key, now) {
             Some(Held::Packet { found, .. }) => Some(found),
             Some(Held::Absent(left)) => return Some(PacketAnswer::Absent(left)),
-            Some(Held::Failed(_)) | None => self.0.memory.last_resort(key.as_bytes(), now),
+            Some(Held::Failed(_)) | None => self.0.memory.last_resort(key, now),
         };
         found.map(PacketAnswer::Found)
     }
@@ -129,37 +166,100 @@ impl Packets {
         client: IpAddr,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        let bytes = key.as_bytes();
-        match self.0.memory.look(bytes, Instant::now()) {
-            Some(Held::Packet { found, refresh }) => {
-                if refresh {
-                    self.0.memory.begin_refresh(bytes);
-                    // Nobody waits for this one, so that nobody is charged for it.
-                    let (packets, key) = (self.clone(), key.clone());
-                    tokio::spawn(async move { packets.search(&key, Starter::Refresh, || true).await });
-                }
-                return Ok(PacketAnswer::Found(found));
+        if let Some(answer) = self.at_hand(key) {
+            return answer;
+        }
+        if !self.0.memory.holds(key) {
+            self.load(key, self.0.stores.clone()).await;
+            if let Some(answer) = self.at_hand(key) {
+                return answer;
             }
-            Some(Held::Absent(left)) => return Ok(PacketAnswer::Absent(left)),
-            Some(Held::Failed(failure)) => return Err(FetchError::Network(failure)),
-            None => {}
         }
         let search = self.search(key, Starter::Client(client.into()), admit);
-        let searched = match self.0.memory.last_resort(bytes, Instant::now()) {
+        let searched = match self.0.memory.last_resort(key, Instant::now()) {
             // The search goes on when patience ends.
             Some(_) => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),
             None => search.await,
         };
         let now = Instant::now();
-        match self.0.memory.look(bytes, now) {
+        match self.0.memory.look(key, now) {
             Some(Held::Packet { found, .. }) => Ok(PacketAnswer::Found(found)),
             Some(Held::Absent(left)) => Ok(PacketAnswer::Absent(left)),
             Some(Held::Failed(failure)) => Err(FetchError::Network(failure)),
-            None => match (self.0.memory.last_resort(bytes, now), searched) {
+            None => match (self.0.memory.last_resort(key, now), searched) {
                 (Some(found), _) => Ok(PacketAnswer::Found(found)),
                 (None, Err(FlightError::Refused)) => Err(FetchError::Refused),
                 (None, _) => Err(FetchError::Network(NetworkError::Busy)),
             },
+        }
+    }
+
+    /// The answer from memory. Begins to look for a newer packet when it is time to.
+    fn at_hand(&self, key: &PublicKey) -> Option<Result<PacketAnswer, FetchError>> {
+        Some(match self.0.memory.look(key, Instant::now())? {
+            Held::Packet { found, refresh } => {
+                if refresh {
+                    self.0.memory.begin_refresh(key);
+                    // Nobody waits for this one, so that nobody is charged for it.
+                    let (packets, key) = (self.clone(), key.clone());
+                    tokio::spawn(async move { packets.search(&key, Starter::Refresh, || true).await });
+                }
+                Ok(PacketAnswer::Found(found))
+            }
+            Held::Absent(left) => Ok(PacketAnswer::Absent(left)),
+            Held::Failed(failure) => Err(FetchError::Network(failure)),
+        })
+    }
+
+    /// Brings the packet of a key that is not in memory there from the stores, if one of them has it.
+    async fn load(&self, key: &PublicKey, stores: Stores) {
+        if stores.disk.is_none() && stores.shared.is_none() {
+            return;
+        }
+        let (packets, wanted) = (self.clone(), key.clone());
+        let load = async move {
+            let Stores { disk, shared } = stores;
+            let kept = match &disk {
+                Some(disk) => disk.get(&wanted).await,
+                None => None,
+            };
+            let is_fresh = kept.as_ref().is_some_and(|kept| SystemTime::now() < kept.fresh_until);
+            if let Some(kept) = kept {
+                packets.restore(&kept);
+            }
+            // The others may have heard of a newer one while this server was down.
+            if !is_fresh
+                && let Some(shared) = shared
+                && let Some(shared) = shared.get(&wanted).await
+                && packets.restore(&shared)
+                && let Some(disk) = disk
+            {
+                disk.put(shared);
+            }
+        };
+        // Where too much is under way, the search that comes next says so.
+        let _ = self.0.loads.run(*key.as_bytes(), || Some(load)).await;
+    }
+
+    fn restore(&self, kept: &Stored) -> bool {
+        let age = SystemTime::now().duration_since(kept.received).unwrap_or_default();
+        let lifetime = kept.fresh_until.duration_since(kept.received).unwrap_or_default();
+        self.0.memory.restore(&kept.packet, age, lifetime, Instant::now())
+    }
+
+    /// Keeps a packet that has just come from the network beyond memory.
+    fn keep(&self, packet: SignedPacket, fresh_for: Duration, is_newest: bool) {
+        let Stores { disk, shared } = &self.0.stores;
+        if disk.is_none() && shared.is_none() {
+            return;
+        }
+        let received = SystemTime::now();
+        let stored = Stored { packet, received, fresh_until: received + fresh_for };
+        if let Some(shared) = shared.as_ref().filter(|_| is_newest) {
+            shared.put(stored.clone());
+        }
+        if let Some(disk) = disk {
+            disk.put(stored);
         }
     }
 
@@ -208,7 +308,7 @@ impl Packets {
 
     async fn search_until_first(self, key: PublicKey, starter: Starter) -> bool {
         let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.0.lookups.acquire(starter)).await else {
-            self.0.memory.end_refresh(key.as_bytes());
+            self.0.memory.end_refresh(&key);
             return false;
         };
         let (sender, mut found) = mpsc::unbounded_channel();
@@ -223,7 +323,8 @@ impl Packets {
         // A task of its own, so that it outlives this one; if it panics, that reads as a network that said nothing.
         let end = tokio::spawn(timeout(SEARCH_DEADLINE, lookup));
         while let Some(first) = found.recv().await {
-            if self.0.memory.store(first, false, Instant::now()) {
+            if self.0.memory.store(&first, Instant::now()) {
+                self.keep(first, PROVISIONAL, false);
                 tokio::spawn(async move { self.complete(key, found).await });
                 return true;
             }
@@ -235,15 +336,15 @@ impl Packets {
         let now = Instant::now();
         match outcome {
             Ok(Evidence { responded: 0, .. }) => {
-                self.0.memory.store_failure(key.as_bytes(), NetworkError::Unreachable, now);
+                self.0.memory.store_failure(&key, NetworkError::Unreachable, now);
             }
-            Ok(_) => self.0.memory.store_absence(key.as_bytes(), now),
+            Ok(_) => self.0.memory.store_absence(&key, now),
             // Says something about this moment, nothing about the key.
             Err(NetworkError::Busy) => {
-                self.0.memory.end_refresh(key.as_bytes());
+                self.0.memory.end_refresh(&key);
                 return false;
             }
-            Err(failure) => self.0.memory.store_failure(key.as_bytes(), failure, now),
+            Err(failure) => self.0.memory.store_failure(&key, failure, now),
         }
         true
     }
@@ -251,11 +352,10 @@ impl Packets {
     /// Takes what comes after the first packet. The channel closes when the search ends.
     async fn complete(&self, key: PublicKey, mut found: mpsc::UnboundedReceiver<SignedPacket>) {
         while let Some(newer) = found.recv().await {
-            self.0.memory.store(newer, false, Instant::now());
+            self.0.memory.store(&newer, Instant::now());
         }
-        let now = Instant::now();
-        if let Some(Found { packet, .. }) = self.0.memory.last_resort(key.as_bytes(), now) {
-            self.0.memory.store(packet, true, now);
+        if let Some((newest, lifetime)) = self.0.memory.complete(&key, Instant::now()) {
+            self.keep(newest, lifetime, true);
         }
     }
 }

@@ -296,7 +296,7 @@ async fn a_search_goes_on_when_the_client_leaves() {
     let impatient = timeout(Duration::from_millis(10), get(&packets)).await;
     assert!(impatient.is_err());
     sleep(Duration::from_millis(100)).await;
-    assert!(matches!(packets.held(&keypair().public_key()), Some(PacketAnswer::Found(_))));
+    assert!(matches!(packets.held(&keypair().public_key()).await, Some(PacketAnswer::Found(_))));
     assert_eq!(searches(&network), 1);
 }
 
@@ -313,7 +313,7 @@ async fn a_flood_of_made_up_keys_pushes_out_no_packet() {
         let key = Keypair::from_secret_key(&[seed + 100; 32]).public_key();
         let _ = packets.get(&key, CLIENT, || true).await;
     }
-    assert!(matches!(packets.held(&keypair().public_key()), Some(PacketAnswer::Found(_))));
+    assert!(matches!(packets.held(&keypair().public_key()).await, Some(PacketAnswer::Found(_))));
 }
 
 #[tokio::test(start_paused = true)]

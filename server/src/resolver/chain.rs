@@ -8,12 +8,27 @@ use hickory_proto::{
 };
 
 use super::{
-    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME, MAX_CHAIN, STALE_TTL, error::extended,
+    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME, MAX_CHAIN,
+    error::{ResolveError, extended},
 };
 use crate::{
-    message::{Answer, ExtendedError},
+    message::{Answer, ExtendedError, STALE_TTL},
     packets::Found,
+    revisions::Revision,
 };
+
+/// An answer, and where it came from.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The answer.
+    pub answer: Answer,
+    /// The state of the packets that it was made from, when it was.
+    pub revisions: Vec<Revision>,
+    /// Whether the name servers of a key's zone had a say in it.
+    pub by_name_server: bool,
+    /// Whether there is no answer because nobody who knows could be asked. An older one is better then.
+    pub unreachable: bool,
+}
 
 /// The answer so far, along a chain of CNAME records.
 pub(super) struct Chain {
@@ -21,12 +36,33 @@ pub(super) struct Chain {
     /// How long all that was used is good for.
     pub(super) fresh_for: Duration,
     pub(super) links: usize,
+    pub(super) revisions: Vec<Revision>,
+    pub(super) by_name_server: bool,
+}
+
+impl Resolved {
+    /// What is known here, or is no answer at all.
+    pub(super) fn own(answer: Answer) -> Self {
+        Self { answer, revisions: Vec::new(), by_name_server: false, unreachable: false }
+    }
+}
+
+impl From<ResolveError> for Resolved {
+    fn from(error: ResolveError) -> Self {
+        Self { unreachable: error.is_unreachable(), ..Self::own(error.answer()) }
+    }
 }
 
 impl Chain {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        Self { answer: Answer::empty(ResponseCode::NoError), fresh_for: LONGEST_LIFETIME, links: 0 }
+        Self {
+            answer: Answer::empty(ResponseCode::NoError),
+            fresh_for: LONGEST_LIFETIME,
+            links: 0,
+            revisions: Vec::new(),
+            by_name_server: false,
+        }
     }
 
     /// One more CNAME record.
@@ -55,9 +91,10 @@ impl Chain {
         self.append(code, Vec::new(), vec![soa]);
     }
 
-    pub(super) fn finish(mut self, asked: RecordType) -> Answer {
+    pub(super) fn finish(mut self, asked: RecordType) -> Resolved {
         self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
-        self.answer
+        let (revisions, by_name_server) = (self.revisions, self.by_name_server);
+        Resolved { revisions, by_name_server, ..Resolved::own(self.answer) }
     }
 }
 

@@ -125,6 +125,11 @@ impl ResolveError {
         }
     }
 
+    /// Whether those who know could not be asked, so that what they said before is still worth something.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Deadline)
+    }
+
     /// The answer that says so.
     pub fn answer(&self) -> Answer {
         Answer {

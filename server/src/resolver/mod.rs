@@ -14,6 +14,7 @@ pub mod zone;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use chain::Resolved;
 use chain::{Chain, follow_aliases, lent_ttl, ttl};
 use delegation::Delegations;
 use error::{ResolveError, extended};
@@ -34,6 +35,7 @@ use crate::{
     message::{Answer, ExtendedError, Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets, Staleness},
     rate_limit::RateLimiter,
+    revisions::Revisions,
 };
 
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).
@@ -51,9 +53,6 @@ const WORK_BUDGET: u32 = 16;
 /// Answers are not kept longer than a day, absences not longer than an hour (RFC 2308 section 5).
 const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
 const LONGEST_NEGATIVE_LIFETIME: Duration = Duration::from_secs(3600);
-
-/// TTL of records that are past their time (RFC 8767 section 5.2).
-const STALE_TTL: u32 = 30;
 
 /// TTL of the record that stands for ANY, in seconds.
 const ANY_TTL: u32 = 3600;
@@ -111,11 +110,16 @@ impl Resolver {
     }
 
     /// Answers `query` for the client at `address`, within [`DEADLINE`]. Cannot fail: an error is an answer too.
-    pub async fn resolve(&self, query: &Query, address: IpAddr) -> Answer {
+    pub async fn resolve(&self, query: &Query, address: IpAddr) -> Resolved {
         timeout(DEADLINE, self.try_resolve(query, address))
             .await
             .unwrap_or(Err(ResolveError::Deadline))
-            .unwrap_or_else(|error| error.answer())
+            .unwrap_or_else(Resolved::from)
+    }
+
+    /// Which packets have been replaced by newer ones.
+    pub fn revisions(&self) -> &Arc<Revisions> {
+        self.0.packets.revisions()
     }
 
     /// Whether a name is answered from a key's packet or refused as a key; the rest comes from others.
@@ -123,15 +127,17 @@ impl Resolver {
         matches!(self.0.suffixes.classify(name), Route::PublicKey(_) | Route::ImpossibleKey { .. })
     }
 
-    async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Answer, ResolveError> {
+    async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Resolved, ResolveError> {
         let record_type = query.question.record_type();
         match query.question.class() {
             DNSClass::IN => {}
-            DNSClass::CH => return self.0.identity.answer(&query.question.name(), record_type),
+            DNSClass::CH => {
+                return self.0.identity.answer(&query.question.name(), record_type).map(Resolved::own);
+            }
             _ => return Err(ResolveError::Class),
         }
         match record_type {
-            RecordType::ANY => return Ok(any(query.question.name())),
+            RecordType::ANY => return Ok(Resolved::own(any(query.question.name()))),
             // Transfers and other meta types (RFC 6895 section 3.1), and OPT, which is no question.
             _ if (128..=254).contains(&u16::from(record_type))
                 || record_type == RecordType::OPT
@@ -188,6 +194,7 @@ impl Resolver {
         budget: &mut WorkBudget,
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
+        chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         let found = match self.packet(query, address, &asked, budget).await? {
             PacketAnswer::Found(found) => found,
             PacketAnswer::Absent(left) => {
@@ -231,6 +238,7 @@ impl Resolver {
                 }
                 let reply =
                     self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
+                chain.by_name_server = true;
                 let lent = |record| show(record, lent_ttl);
                 let records: Vec<Record> = reply.answers.into_iter().map(lent).collect();
                 let follow = reply
@@ -280,7 +288,7 @@ impl Resolver {
     ) -> Result<PacketAnswer, ResolveError> {
         if !query.recursion_desired {
             // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
-            return self.0.packets.held(&asked.key).ok_or(ResolveError::NotHeld);
+            return self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld);
         }
         budget.spend()?;
         let admit = || self.0.lookup_quota.admit(address);

@@ -20,7 +20,7 @@ use hickory_server::{
     zone_handler::MessageResponse,
 };
 use pkdns::{
-    message::{self, Answer, ExtendedError, Reply},
+    message::{self, Age, Answer, ExtendedError, Reply},
     request_handler::HickoryHandler,
     service::{AtOnce, Client, Respond},
     transport::udp::MAX_WAITING_PER_CLIENT,
@@ -57,7 +57,7 @@ impl Respond for Scripted {
         };
         match self {
             Self::Says(answer) => {
-                answer.encode(&query.question).write(&query, client.reply, 0, out);
+                answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
                 AtOnce::Replied
             }
             Self::IsSilent => AtOnce::Silence,
@@ -176,7 +176,7 @@ async fn a_reply_that_grows_over_the_limit_is_cut_whole_and_keeps_its_opt_record
     let request = question(10, &name, RecordType::A);
     // As we encode it, with every owner a pointer to the question, it fits.
     let (query, mut own) = (message::Query::decode(&request).unwrap(), Vec::new());
-    answer.encode(&query.question).write(&query, Reply::Datagram, 0, &mut own);
+    answer.encode(&query.question).write(&query, Reply::Datagram, Age::Seconds(0), &mut own);
     assert!(!message::read_message(&own).unwrap().truncated);
 
     let (info, sent) = handle(Scripted::Says(answer.clone()), &request, Protocol::Udp).await;

@@ -209,7 +209,7 @@ async fn refreshing_ahead_of_time_is_left_out_when_no_more_may_wait() {
     }
     assert_eq!((packets.queued(), searches(&network)), (MAX_QUEUED_PER_CLIENT, 1));
     assert!(matches!(
-        packets.0.memory.look(keypair().public_key().as_bytes(), Instant::now()),
+        packets.0.memory.look(&keypair().public_key(), Instant::now()),
         Some(Held::Packet { refresh: true, .. })
     ));
 }

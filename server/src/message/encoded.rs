@@ -1,0 +1,325 @@
+//! An answer in wire form, copied and patched for each client that asks. This is what a cached answer costs, so that
+//! nothing here allocates.
+
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+
+use super::{Age, Answer, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, TYPE_OPT, u16_at};
+
+const OPTION_TCP_KEEPALIVE: u16 = 11;
+const OPTION_EXTENDED_ERROR: u16 = 15;
+
+/// The fixed part of an OPT record in bytes.
+pub(super) const OPT_SIZE: usize = 11;
+
+/// TTL of records that are past their time, in seconds (RFC 8767 section 5.2).
+pub const STALE_TTL: u32 = 30;
+
+/// What is said of answers past their time (RFC 8914 sections 4.4 and 4.20).
+const STALE_ANSWER: u16 = 3;
+const STALE_NXDOMAIN: u16 = 19;
+const STALE_TEXT: &[u8] = b"this is the last known answer: nobody who knows could be asked";
+
+/// An [`Answer`] in wire form, without OPT, with the places that differ from client to client known.
+#[derive(Debug, Clone)]
+pub struct EncodedAnswer(Box<[u8]>);
+
+/// An [`EncodedAnswer`] that lies in somebody's memory: one piece of bytes, since a cache holds millions of them.
+///
+/// Flags, code, length of the extended error, number of marks; then extended error, marks, message. The counts in the
+/// message's header are those of all records.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedBytes<'a>(&'a [u8]);
+
+/// Where a record starts and where its TTL lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) start: u16,
+    pub(super) ttl: u16,
+    pub(super) section: Section,
+    /// Whether an answer without it has to say that it is cut.
+    pub(super) required: bool,
+    /// Whether it continues the RRset of the record before it.
+    pub(super) continues: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    Answer,
+    Authority,
+    Additional,
+}
+
+const HEAD_SIZE: usize = 7;
+const MARK_SIZE: usize = 5;
+const AUTHENTIC: u8 = 1;
+
+/// The parts of an answer in wire form.
+struct Parts<'a> {
+    authentic: bool,
+    code: ResponseCode,
+    /// Code and text; empty for none.
+    error: &'a [u8],
+    marks: &'a [[u8; MARK_SIZE]],
+    message: &'a [u8],
+}
+
+impl EncodedAnswer {
+    pub(super) fn new(answer: &Answer, marks: &[Mark], message: &[u8]) -> Self {
+        let error = answer.extended_error.as_ref();
+        let error_size = error.map_or(0, |error| 2 + error.text.len());
+        let mut bytes = Vec::with_capacity(HEAD_SIZE + error_size + marks.len() * MARK_SIZE + message.len());
+        bytes.push(if answer.authentic { AUTHENTIC } else { 0 });
+        bytes.extend_from_slice(&u16::from(answer.code).to_be_bytes());
+        // Texts are cut to far less, and a message holds fewer records.
+        bytes.extend_from_slice(&(error_size as u16).to_be_bytes());
+        bytes.extend_from_slice(&(marks.len() as u16).to_be_bytes());
+        if let Some(error) = error {
+            bytes.extend_from_slice(&error.code.to_be_bytes());
+            bytes.extend_from_slice(error.text.as_bytes());
+        }
+        marks.iter().for_each(|mark| bytes.extend_from_slice(&mark.to_bytes()));
+        bytes.extend_from_slice(message);
+        Self(bytes.into())
+    }
+
+    /// The bytes, to be kept.
+    pub fn bytes(&self) -> EncodedBytes<'_> {
+        EncodedBytes(&self.0)
+    }
+
+    /// The code, with its extended bits.
+    pub fn code(&self) -> ResponseCode {
+        self.bytes().code()
+    }
+
+    /// Appends the reply to `query`, as [`EncodedBytes::write`].
+    pub fn write(&self, query: &Query, reply: Reply, age: Age, out: &mut Vec<u8>) {
+        self.bytes().write(query, reply, age, out);
+    }
+}
+
+impl<'a> EncodedBytes<'a> {
+    /// Takes what [`EncodedBytes::as_slice`] gave.
+    pub(crate) fn from_slice(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// For keeping a copy.
+    pub(crate) fn as_slice(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The code, with its extended bits.
+    pub fn code(self) -> ResponseCode {
+        let code = u16_at(self.0, 1).unwrap_or_default();
+        ResponseCode::from((code >> 4) as u8, (code & 0x0f) as u8)
+    }
+
+    /// The question in wire form, its name in lower case.
+    pub(crate) fn question(self) -> &'a [u8] {
+        let message = self.parts().message;
+        let end = super::frame::skip_name(message, HEADER_SIZE).map_or(HEADER_SIZE, |end| end + 4);
+        message.get(HEADER_SIZE..end).unwrap_or_default()
+    }
+
+    /// Appends the reply to `query` to `out`. The query asks the question that this answers; its id, flags and
+    /// spelling come from the client, and TTLs are those of this `age`.
+    pub fn write(self, query: &Query, reply: Reply, age: Age, out: &mut Vec<u8>) {
+        let parts = self.parts();
+        let options = Options::new(&parts, query, reply, age);
+        let edns_size = query.edns.map_or(0, |_| OPT_SIZE + options.size());
+        let limit = match reply {
+            Reply::Datagram => query.udp_limit(),
+            Reply::Stream { .. } => MAX_STREAM_SIZE,
+        };
+        let (kept, truncated) = parts.fit(limit.saturating_sub(edns_size));
+        let end = match parts.marks.get(kept) {
+            Some(mark) => usize::from(Mark::start(mark)),
+            None => parts.message.len(),
+        };
+
+        let start = out.len();
+        out.extend_from_slice(&parts.message[..end]);
+        let message = &mut out[start..];
+        let name = query.question.wire_name();
+        message[HEADER_SIZE..HEADER_SIZE + name.len()].copy_from_slice(name);
+        let kept_marks = &parts.marks[..kept];
+        for mark in kept_marks {
+            let at = usize::from(Mark::ttl(mark));
+            if let Some(ttl) = message[at..].first_chunk_mut::<4>() {
+                *ttl = age.ttl(u32::from_be_bytes(*ttl)).to_be_bytes();
+            }
+        }
+        if kept < parts.marks.len() {
+            let count =
+                |section| kept_marks.iter().filter(|mark| Mark::section(mark) == section).count() as u16;
+            set_counts(message, [Section::Answer, Section::Authority, Section::Additional].map(count));
+        }
+        parts.patch_header(message, query, truncated);
+        if query.edns.is_some() {
+            options.write(parts.code, query.dnssec_ok(), out);
+        }
+    }
+
+    /// Our own bytes: what is missing is empty.
+    fn parts(self) -> Parts<'a> {
+        let (head, rest) = self.0.split_at_checked(HEAD_SIZE).unwrap_or_default();
+        let number = |at| usize::from(u16_at(head, at).unwrap_or_default());
+        let (error, rest) = rest.split_at_checked(number(3)).unwrap_or_default();
+        let (marks, message) = rest.split_at_checked(number(5) * MARK_SIZE).unwrap_or_default();
+        Parts {
+            authentic: head.first() == Some(&AUTHENTIC),
+            code: self.code(),
+            error,
+            marks: marks.as_chunks().0,
+            message,
+        }
+    }
+}
+
+impl Parts<'_> {
+    /// How many records fit into `limit` bytes in whole RRsets, and whether one was left out that the client needs
+    /// (RFC 2181 section 9: TC is for required data alone).
+    fn fit(&self, limit: usize) -> (usize, bool) {
+        if self.message.len() <= limit {
+            return (self.marks.len(), false);
+        }
+        let mut kept = 0;
+        for (index, mark) in self.marks.iter().enumerate() {
+            if usize::from(Mark::start(mark)) > limit {
+                break;
+            }
+            if !Mark::continues(mark) {
+                kept = index;
+            }
+        }
+        (kept, self.marks[kept..].iter().any(Mark::is_required))
+    }
+
+    fn patch_header(&self, message: &mut [u8], query: &Query, truncated: bool) {
+        let Some(header) = message.first_chunk_mut::<HEADER_SIZE>() else { return };
+        header[..2].copy_from_slice(&query.id.to_be_bytes());
+        header[2] = 0x80 | u8::from(truncated) << 1 | u8::from(query.recursion_desired);
+        // RFC 6840 section 5.8: AD only for those who show that they understand it.
+        let authentic = self.authentic && (query.authentic_data || query.dnssec_ok());
+        header[3] =
+            0x80 | u8::from(authentic) << 5 | u8::from(query.checking_disabled) << 4 | self.code.low();
+        header[5] = 1;
+        if query.edns.is_some() {
+            let additionals = u16::from_be_bytes([header[10], header[11]]).saturating_add(1);
+            header[10..].copy_from_slice(&additionals.to_be_bytes());
+        }
+    }
+}
+
+/// Sets the number of records of the three sections in a message's header.
+pub(super) fn set_counts(message: &mut [u8], counts: [u16; 3]) {
+    for (place, count) in message.iter_mut().skip(6).zip(counts.iter().flat_map(|count| count.to_be_bytes()))
+    {
+        *place = count;
+    }
+}
+
+impl Age {
+    fn ttl(self, ttl: u32) -> u32 {
+        match self {
+            Self::Seconds(seconds) => ttl.saturating_sub(seconds),
+            Self::Stale => ttl.min(STALE_TTL),
+        }
+    }
+}
+
+impl Mark {
+    fn to_bytes(self) -> [u8; MARK_SIZE] {
+        let [start_high, start_low] = self.start.to_be_bytes();
+        let [ttl_high, ttl_low] = self.ttl.to_be_bytes();
+        let section = match self.section {
+            Section::Answer => 0,
+            Section::Authority => 1,
+            Section::Additional => 2,
+        };
+        let flags = section | u8::from(self.required) << 2 | u8::from(self.continues) << 3;
+        [start_high, start_low, ttl_high, ttl_low, flags]
+    }
+
+    fn start(bytes: &[u8; MARK_SIZE]) -> u16 {
+        u16::from_be_bytes([bytes[0], bytes[1]])
+    }
+
+    fn ttl(bytes: &[u8; MARK_SIZE]) -> u16 {
+        u16::from_be_bytes([bytes[2], bytes[3]])
+    }
+
+    fn section(bytes: &[u8; MARK_SIZE]) -> Section {
+        match bytes[4] & 3 {
+            0 => Section::Answer,
+            1 => Section::Authority,
+            _ => Section::Additional,
+        }
+    }
+
+    fn is_required(bytes: &[u8; MARK_SIZE]) -> bool {
+        bytes[4] & 1 << 2 != 0
+    }
+
+    fn continues(bytes: &[u8; MARK_SIZE]) -> bool {
+        bytes[4] & 1 << 3 != 0
+    }
+}
+
+/// The options of a reply's OPT record.
+#[derive(Default)]
+struct Options<'a> {
+    /// Code and text.
+    error: Option<([u8; 2], &'a [u8])>,
+    /// In units of 100 ms (RFC 7828 section 3.1).
+    keepalive: Option<u16>,
+}
+
+impl<'a> Options<'a> {
+    fn new(parts: &Parts<'a>, query: &Query, reply: Reply, age: Age) -> Self {
+        let Some(edns) = query.edns else { return Self::default() };
+        let error = match age {
+            Age::Seconds(_) => parts.error.split_first_chunk().map(|(code, text)| (*code, text)),
+            Age::Stale if parts.code == ResponseCode::NXDomain => {
+                Some((STALE_NXDOMAIN.to_be_bytes(), STALE_TEXT))
+            }
+            Age::Stale => Some((STALE_ANSWER.to_be_bytes(), STALE_TEXT)),
+        };
+        let units = |time: Duration| u16::try_from(time.as_millis() / 100).unwrap_or(u16::MAX);
+        let keepalive = match reply {
+            Reply::Stream { idle_timeout } if edns.tcp_keepalive => Some(units(idle_timeout)),
+            _ => None,
+        };
+        Self { error, keepalive }
+    }
+
+    fn size(&self) -> usize {
+        self.error.map_or(0, |(_, text)| 6 + text.len()) + self.keepalive.map_or(0, |_| 6)
+    }
+
+    /// Appends the whole record.
+    fn write(&self, code: ResponseCode, dnssec_ok: bool, out: &mut Vec<u8>) {
+        let [type_high, type_low] = TYPE_OPT.to_be_bytes();
+        let [size_high, size_low] = (MAX_UDP_SIZE as u16).to_be_bytes();
+        let [length_high, length_low] = (self.size() as u16).to_be_bytes();
+        // RFC 3225 section 3: DO is copied.
+        let flags = u8::from(dnssec_ok) << 7;
+        let record: [u8; OPT_SIZE] =
+            [0, type_high, type_low, size_high, size_low, code.high(), 0, flags, 0, length_high, length_low];
+        out.extend_from_slice(&record);
+        if let Some((code, text)) = self.error {
+            out.extend_from_slice(&OPTION_EXTENDED_ERROR.to_be_bytes());
+            out.extend_from_slice(&(2 + text.len() as u16).to_be_bytes());
+            out.extend_from_slice(&code);
+            out.extend_from_slice(text);
+        }
+        if let Some(units) = self.keepalive {
+            out.extend_from_slice(&OPTION_TCP_KEEPALIVE.to_be_bytes());
+            out.extend_from_slice(&2_u16.to_be_bytes());
+            out.extend_from_slice(&units.to_be_bytes());
+        }
+    }
+}
