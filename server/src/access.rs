@@ -25,11 +25,11 @@ impl AccessList {
     }
 }
 
-/// Disjoint ranges in ascending order.
+/// Disjoint ranges in ascending order, first and last address of each as numbers: this is asked with each query.
 #[derive(Debug, Clone)]
 struct Ranges {
-    v4: Vec<Ipv4Net>,
-    v6: Vec<Ipv6Net>,
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
 }
 
 impl Ranges {
@@ -41,22 +41,26 @@ impl Ranges {
                 IpNet::V6(range) => v6.push(range),
             }
         }
-        Self { v4: Ipv4Net::aggregate(&v4), v6: Ipv6Net::aggregate(&v6) }
+        let bounds4 = |range: &Ipv4Net| (range.network().to_bits(), range.broadcast().to_bits());
+        let bounds6 = |range: &Ipv6Net| (range.network().to_bits(), range.broadcast().to_bits());
+        Self {
+            v4: Ipv4Net::aggregate(&v4).iter().map(bounds4).collect(),
+            v6: Ipv6Net::aggregate(&v6).iter().map(bounds6).collect(),
+        }
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        // Disjoint and sorted: only the last range that starts at or before the address can hold it.
         match address {
-            IpAddr::V4(address) => {
-                let after = self.v4.partition_point(|range| range.network() <= address);
-                self.v4[..after].last().is_some_and(|range| range.contains(&address))
-            }
-            IpAddr::V6(address) => {
-                let after = self.v6.partition_point(|range| range.network() <= address);
-                self.v6[..after].last().is_some_and(|range| range.contains(&address))
-            }
+            IpAddr::V4(address) => contains(&self.v4, address.to_bits()),
+            IpAddr::V6(address) => contains(&self.v6, address.to_bits()),
         }
     }
+}
+
+/// Disjoint and sorted: only the last range that starts at or before the address can hold it.
+fn contains<T: Ord>(ranges: &[(T, T)], address: T) -> bool {
+    let after = ranges.partition_point(|(first, _)| *first <= address);
+    ranges[..after].last().is_some_and(|(_, last)| address <= *last)
 }
 
 /// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.

@@ -5,6 +5,7 @@
 
 mod dht;
 mod service;
+mod striped;
 
 use std::{
     fmt,
@@ -22,6 +23,7 @@ pub use dht::{
     DatagramsIgnored, DhtMetrics, LookupOutcomes, NodesByFamily, PutOutcomes, RelayOutcomes, SignatureChecks,
 };
 pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};
+pub use striped::{Striped, StripedCounter};
 
 /// Media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,13 +1,13 @@
 //! Quotas per client.
 
 use std::{
-    collections::hash_map::RandomState,
     hash::BuildHasher,
     net::IpAddr,
     num::NonZeroU32,
     sync::{Mutex, PoisonError},
 };
 
+use ahash::RandomState;
 use governor::{
     Quota,
     clock::{Clock, DefaultClock},
@@ -75,7 +75,7 @@ impl<C: Clock> RateLimiter<C> {
 
 /// When each client's quota will be whole again, for the most recently seen clients.
 struct Clients {
-    // SipHash with a secret key here and in the shards: whoever chooses addresses must not choose collisions.
+    // With secret keys here and in the shards: whoever chooses addresses must not choose collisions.
     hasher: RandomState,
     shards: [Mutex<LruCache<ClientKey, Nanos, RandomState>>; SHARDS],
 }

@@ -1,12 +1,9 @@
 //! Queries and answers.
 
 use hickory_proto::op::ResponseCode;
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family},
-    registry::Registry,
-};
+use prometheus_client::{metrics::family::Family, registry::Registry};
 
-use super::by_label;
+use super::{StripedCounter, by_label};
 
 /// What the service counts. Clones count together.
 #[derive(Debug, Clone)]
@@ -30,7 +27,7 @@ pub struct Queries {
 
 by_label! {
     /// Replies by their code.
-    pub struct Answered(Counter) by "rcode" {
+    pub struct Answered(StripedCounter) by "rcode" {
         /// Records, or none of this type.
         no_error = "NOERROR",
         /// Not a query that could be read.
@@ -52,7 +49,7 @@ by_label! {
 
 by_label! {
     /// Why there was no reply.
-    pub struct Unanswered(Counter) by "reason" {
+    pub struct Unanswered(StripedCounter) by "reason" {
         /// Not a query.
         malformed = "malformed",
         /// The client's quota is spent. Over UDP only; over streams that is REFUSED.
@@ -64,7 +61,7 @@ by_label! {
 
 by_label! {
     /// What the answer cache had.
-    pub struct AnswerCacheLookups(Counter) by "result" {
+    pub struct AnswerCacheLookups(StripedCounter) by "result" {
         /// The answer.
         hit = "hit",
         /// Nothing.
@@ -98,7 +95,7 @@ impl ServiceMetrics {
 
 impl Answered {
     /// The counter of replies with this code.
-    pub fn with(&self, code: ResponseCode) -> &Counter {
+    pub fn with(&self, code: ResponseCode) -> &StripedCounter {
         match code {
             ResponseCode::NoError => &self.no_error,
             ResponseCode::FormErr => &self.format_error,
