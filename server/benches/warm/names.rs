@@ -57,6 +57,6 @@ pub(crate) fn at_random(count: u32) -> impl Iterator<Item = u32> {
         state ^= state >> 7;
         state ^= state << 17;
         // The upper half scaled to the range: below `count`.
-        ((state >> 32) * u64::from(count) >> 32) as u32
+        (((state >> 32) * u64::from(count)) >> 32) as u32
     })
 }

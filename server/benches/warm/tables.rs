@@ -12,8 +12,10 @@ use crate::{
     streams, threads, upstream,
 };
 
+type Table = (&'static str, fn(Scale));
+
 /// All tables by name. A table compares whatever can be asked in rounds: [`Contender`] knows of no transport.
-pub(crate) const ALL: [(&str, fn(Scale)); 6] = [
+pub(crate) const ALL: [Table; 6] = [
     ("udp", udp),
     ("idle", idle),
     ("mixed", mixed),
@@ -25,7 +27,8 @@ pub(crate) const ALL: [(&str, fn(Scale)); 6] = [
 /// Names in the cache where the table says nothing else.
 pub(crate) const NAMES: u32 = 1000;
 
-/// Queries on their way that keep a server busy. They and their replies fit into any receive buffer.
+/// Queries on their way that keep a server busy. They fit into the receive buffer of each server, as
+/// their replies do into those of the client.
 const WINDOW: usize = 256;
 
 /// Queries of a round over UDP.
