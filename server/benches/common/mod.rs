@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     ops::{AddAssign, Sub},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
 use nix::{
@@ -110,23 +111,30 @@ impl Drop for Process {
 
 /// The core of the servers and that of the client; the same one when there is no other.
 pub(crate) fn cores() -> (usize, usize) {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap());
-    let first = cores.next().unwrap();
-    (first, cores.next().unwrap_or(first))
+    // Asked once: later this process keeps to one of them.
+    static CORES: OnceLock<(usize, usize)> = OnceLock::new();
+    *CORES.get_or_init(|| {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap());
+        let first = cores.next().unwrap();
+        (first, cores.next().unwrap_or(first))
+    })
 }
 
 /// Starts `servers` on one core, for good, and goes on on the other. A server that may use one core starts one
 /// thread for its work and opens one socket.
 pub(crate) fn on_core<T>(server_core: usize, client_core: usize, servers: impl FnOnce() -> T) -> T {
-    pin(server_core);
+    pin(&[server_core]);
     let started = servers();
-    pin(client_core);
+    pin(&[client_core]);
     started
 }
 
-fn pin(core: usize) {
-    let mut cores = CpuSet::new();
-    cores.set(core).unwrap();
-    sched_setaffinity(Pid::from_raw(0), &cores).unwrap();
+/// Keeps the calling thread, and what it starts from now on, on these cores.
+pub(crate) fn pin(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core).unwrap();
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
 }

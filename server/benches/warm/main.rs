@@ -1,0 +1,51 @@
+//! What an answer that the server knows costs it, beside what the same bytes cost a program that only sends them
+//! back, and beside unbound. Run it with `cargo bench -p pkdns --bench warm`; `docs/performance.md` explains the
+//! tables. Names of tables after `--` run these only.
+//!
+//! Servers are processes of their own on one core; the queries come from another core. Nothing is asserted about
+//! time, only that the answers are right. Without `--bench`, as under `cargo test --all-targets`, there is one short
+//! round.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark may fail where it stands"
+)]
+
+mod batches;
+mod check;
+#[path = "../common/mod.rs"]
+mod common;
+mod compare;
+mod datagrams;
+mod echo;
+mod names;
+mod servers;
+mod streams;
+mod tables;
+mod threads;
+mod upstream;
+
+use std::env;
+
+use compare::Scale;
+use echo::Echo;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let Some(echo) = Echo::wanted(&arguments) {
+        return echo.serve();
+    }
+    let in_full = arguments.iter().any(|argument| argument == "--bench");
+    let scale = if in_full { Scale::FULL } else { Scale::SHORT };
+    if !in_full {
+        println!("Short rounds: the figures mean nothing.");
+    }
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    for (name, table) in tables::ALL {
+        if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
+            table(scale);
+        }
+    }
+}
