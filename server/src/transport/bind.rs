@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
 };
 
 use nix::{
@@ -10,7 +10,7 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 
 /// Receive buffer asked for, in bytes: a burst of some thousands of queries. The kernel may grant less
 /// (`net.core.rmem_max`).
@@ -127,14 +127,14 @@ pub fn bind(address: SocketAddr, udp_sockets: usize) -> Result<(UdpSockets, TcpL
     }
 }
 
-/// Binds so many UDP sockets (at least one) to one address. Must be called within a Tokio runtime.
+/// Binds so many UDP sockets (at least one) to one address.
 pub fn bind_udp(address: SocketAddr, sockets: usize) -> Result<UdpSockets, BindError> {
     let failed = |error| BindError::new(Protocol::Udp, address, error);
     // With SO_REUSEPORT the kernel would let this process share the port with another of the same user and send it
     // part of the queries. A socket without that option finds out, and finds a port when any will do.
     let probe = udp_socket(address).map_err(failed)?;
     probe.bind(&address.into()).map_err(failed)?;
-    let actual = StdUdpSocket::from(probe).local_addr().map_err(failed)?;
+    let actual = UdpSocket::from(probe).local_addr().map_err(failed)?;
     let sockets = (0..sockets.max(1)).map(|_| share_udp(actual)).collect::<Result<_, _>>().map_err(failed)?;
     Ok(UdpSockets { sockets, address: actual })
 }
@@ -157,7 +157,7 @@ fn share_udp(address: SocketAddr) -> io::Result<UdpSocket> {
         _ => {}
     }
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -166,6 +166,7 @@ fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
 
 fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = new_socket(address, Type::STREAM)?;
+    socket.set_nonblocking(true)?;
     // Connections of the last run that linger in TIME_WAIT do not hold up the next start.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -179,7 +180,6 @@ fn new_socket(address: SocketAddr, socket_type: Type) -> io::Result<Socket> {
         // So that 0.0.0.0 and [::] can have the same port.
         socket.set_only_v6(true)?;
     }
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 

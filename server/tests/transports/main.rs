@@ -10,7 +10,7 @@ mod connection;
 mod tcp;
 mod udp;
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use pkdns::{
     message::Query,
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The first label of the question says what becomes of it, a second one of digits how much:
-/// `now`, `big.<bytes>`, `silent`, `panic` at once; `slow.<milliseconds>`, `slowpanic` later.
+/// `now`, `big.<bytes>`, `silent`, `panic` at once; `slow.<milliseconds>`, `slowpanic` later. `hold.<milliseconds>`
+/// keeps whoever asks waiting, which no real responder does: meanwhile requests pile up.
 struct Scripted;
 
 impl Respond for Scripted {
@@ -44,6 +45,10 @@ impl Respond for Scripted {
                 panic!("as the question asks");
             }
             ("silent", _) => return AtOnce::Silence,
+            ("hold", milliseconds) => {
+                thread::sleep(Duration::from_millis(milliseconds as u64));
+                out.extend_from_slice(&reply_to(&query));
+            }
             _ => return AtOnce::Later(Box::new(query)),
         }
         AtOnce::Replied
@@ -101,7 +106,7 @@ fn script(query: &Query) -> (&'static str, usize) {
     let name = query.question.name().to_string();
     let mut labels = name.split('.');
     let first = labels.next().unwrap_or_default();
-    let known = ["now", "big", "silent", "panic", "slow", "slowpanic"];
+    let known = ["now", "big", "silent", "panic", "hold", "slow", "slowpanic"];
     let verb = known.into_iter().find(|verb| *verb == first).unwrap_or("now");
     (verb, labels.next().and_then(|label| label.parse().ok()).unwrap_or(0))
 }

@@ -1,13 +1,49 @@
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Instant,
+};
 
-use pkdns::transport::{BindError, Slots, bind_udp, udp};
-use tokio::{net::UdpSocket, time::timeout};
+use pkdns::transport::{BindError, Slots, UdpSockets, bind_udp, udp};
+use tokio::{net::UdpSocket, runtime::Runtime, time::timeout};
 
 use super::*;
 
-#[tokio::test]
-async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked() {
-    let (serving, server) = start("0.0.0.0:0", 2);
+/// How sockets are served.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// As the program does.
+    Usual,
+    /// As where that is not available.
+    Portable,
+}
+
+macro_rules! test_both_ways {
+    ($($test:ident)*) => {
+        mod usual {
+            $(#[tokio::test] async fn $test() { super::$test(super::Way::Usual).await })*
+        }
+        mod portable {
+            $(#[tokio::test] async fn $test() { super::$test(super::Way::Portable).await })*
+        }
+    };
+}
+
+test_both_ways! {
+    a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked
+    a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked
+    a_socket_of_one_address_replies
+    a_slow_lookup_does_not_delay_the_next_query
+    one_client_cannot_collect_more_slow_replies_than_its_cap
+    a_responder_that_panics_costs_one_query_and_not_the_listener
+    a_datagram_longer_than_any_query_gets_silence_and_harms_nobody
+    clients_that_are_gone_before_their_reply_harm_nobody
+    many_clients_at_once_all_get_their_own_replies
+    queries_that_pile_up_are_answered_each_from_the_address_that_it_asked
+    a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer
+}
+
+async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked(way: Way) {
+    let (serving, server) = start(way, "0.0.0.0:0", 2);
     for asked in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
         // A connected socket takes datagrams from nowhere else.
         let client = client_of("127.0.0.1:0", SocketAddr::new(asked.parse().unwrap(), server.port())).await;
@@ -18,15 +54,14 @@ async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked() {
+async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked(way: Way) {
     let sockets = match bind_udp("[::]:0".parse().unwrap(), 2) {
         Err(BindError::FamilyUnavailable { .. }) => return,
         sockets => sockets.unwrap(),
     };
     let port = sockets.local_address().port();
     let serving = Serving::new();
-    serve(&serving, sockets, Slots::new(100, 100));
+    serve(way, &serving, sockets, Slots::new(100, 100));
     for asked in own_ipv6_addresses() {
         let client = client_of("[::1]:0", SocketAddr::new(asked.into(), port)).await;
         for name in ["now", "slow.5"] {
@@ -36,10 +71,9 @@ async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn a_socket_of_one_address_replies() {
+async fn a_socket_of_one_address_replies(way: Way) {
     for address in ["127.0.0.1:0", "127.0.0.9:0"] {
-        let (serving, server) = start(address, 1);
+        let (serving, server) = start(way, address, 1);
         let client = client_of("127.0.0.1:0", server).await;
         assert_eq!(ask(&client, 1, "now").await, Some(1));
         assert_eq!(ask(&client, 2, "slow.5").await, Some(2));
@@ -47,9 +81,8 @@ async fn a_socket_of_one_address_replies() {
     }
 }
 
-#[tokio::test]
-async fn a_slow_lookup_does_not_delay_the_next_query() {
-    let (serving, server) = start("127.0.0.1:0", 1);
+async fn a_slow_lookup_does_not_delay_the_next_query(way: Way) {
+    let (serving, server) = start(way, "127.0.0.1:0", 1);
     let client = client_of("127.0.0.1:0", server).await;
     client.send(&query(1, "slow.300")).await.unwrap();
     client.send(&query(2, "now")).await.unwrap();
@@ -58,12 +91,11 @@ async fn a_slow_lookup_does_not_delay_the_next_query() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn one_client_cannot_collect_more_slow_replies_than_its_cap() {
+async fn one_client_cannot_collect_more_slow_replies_than_its_cap(way: Way) {
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let server = sockets.local_address();
     let serving = Serving::new();
-    serve(&serving, sockets, Slots::new(3, 2));
+    serve(way, &serving, sockets, Slots::new(3, 2));
     let greedy = client_of("127.0.0.1:0", server).await;
     for id in 0..20 {
         greedy.send(&query(id, "slow.400")).await.unwrap();
@@ -82,12 +114,11 @@ async fn one_client_cannot_collect_more_slow_replies_than_its_cap() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn a_responder_that_panics_costs_one_query_and_not_the_listener() {
+async fn a_responder_that_panics_costs_one_query_and_not_the_listener(way: Way) {
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let server = sockets.local_address();
     let serving = Serving::new();
-    serve(&serving, sockets, Slots::new(1, 1));
+    serve(way, &serving, sockets, Slots::new(1, 1));
     let client = client_of("127.0.0.1:0", server).await;
     for name in ["panic", "slowpanic"] {
         client.send(&query(1, name)).await.unwrap();
@@ -98,9 +129,8 @@ async fn a_responder_that_panics_costs_one_query_and_not_the_listener() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody() {
-    let (serving, server) = start("127.0.0.1:0", 1);
+async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody(way: Way) {
+    let (serving, server) = start(way, "127.0.0.1:0", 1);
     let client = client_of("127.0.0.1:0", server).await;
     let mut padded = query(1, "now");
     padded.resize(4097, 0);
@@ -113,9 +143,8 @@ async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn clients_that_are_gone_before_their_reply_harm_nobody() {
-    let (serving, server) = start("127.0.0.1:0", 1);
+async fn clients_that_are_gone_before_their_reply_harm_nobody(way: Way) {
+    let (serving, server) = start(way, "127.0.0.1:0", 1);
     for id in 0..50 {
         let client = client_of("127.0.0.1:0", server).await;
         client.send(&query(id, "slow.1")).await.unwrap();
@@ -126,9 +155,8 @@ async fn clients_that_are_gone_before_their_reply_harm_nobody() {
     stop(serving).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_clients_at_once_all_get_their_own_replies() {
-    let (serving, server) = start("0.0.0.0:0", 4);
+async fn many_clients_at_once_all_get_their_own_replies(way: Way) {
+    let (serving, server) = start(way, "0.0.0.0:0", 4);
     let server = SocketAddr::new("127.0.0.1".parse().unwrap(), server.port());
     let clients: Vec<_> = (0..100)
         .map(|number: u16| {
@@ -148,35 +176,104 @@ async fn many_clients_at_once_all_get_their_own_replies() {
     stop(serving).await;
 }
 
-#[tokio::test]
-async fn a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer() {
-    let (serving, server) = start("127.0.0.1:0", 1);
+async fn queries_that_pile_up_are_answered_each_from_the_address_that_it_asked(way: Way) {
+    let (serving, server) = start(way, "0.0.0.0:0", 1);
+    let mut clients = Vec::new();
+    for number in 1..=7 {
+        let asked = SocketAddr::new([127, 0, 0, number].into(), server.port());
+        clients.push((client_of("127.0.0.1:0", asked).await, Vec::new()));
+    }
+    clients[0].0.send(&query(0, "hold.200")).await.unwrap();
+    clients[0].1.push((0, "hold.200"));
+    for id in 1..200 {
+        let (client, expected) = &mut clients[usize::from(id % 7)];
+        let name = match id % 10 {
+            3 => "silent",
+            5 => "panic",
+            8 => "slow.1",
+            9 => "big.1000",
+            _ => "now",
+        };
+        let mut bytes = query(id, name);
+        if id % 10 == 7 {
+            bytes.resize(5000, 0);
+        } else if !["silent", "panic"].contains(&name) {
+            expected.push((id, name));
+        }
+        client.send(&bytes).await.unwrap();
+    }
+    for (client, expected) in clients {
+        let mut replies = Vec::new();
+        for _ in &expected {
+            replies.push(receive_bytes(&client).await.expect("a reply to each"));
+        }
+        replies.sort_unstable();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(id, name)| {
+                let mut reply = reply_to(&Query::decode(&query(id, name)).unwrap());
+                if name == "big.1000" {
+                    reply.resize(1000, 0);
+                }
+                reply
+            })
+            .collect();
+        assert_eq!(replies, expected);
+    }
+    stop(serving).await;
+}
+
+async fn a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer(way: Way) {
+    let (serving, server) = start(way, "127.0.0.1:0", 1);
     let client = client_of("127.0.0.1:0", server).await;
     client.send(&query(0, "slow.100")).await.unwrap();
     assert_eq!(ask(&client, 1, "now").await, Some(1));
-    // Nothing else runs on this thread until the next await: these lie in the buffer when the stop comes.
-    for id in 2..50 {
+    // Nobody reads while this one is held, and no other task has a turn before the next await: the rest lies in the
+    // buffer when the stop comes.
+    client.try_send(&query(2, "hold.300")).unwrap();
+    for id in 3..200 {
         client.try_send(&query(id, if id % 2 == 0 { "now" } else { "slow.1" })).unwrap();
     }
     stop(serving).await;
     let mut ids = Vec::new();
-    for _ in 0..49 {
+    for _ in 0..199 {
         ids.push(receive(&client).await.expect("a reply to each"));
     }
     ids.sort_unstable();
-    assert_eq!(ids, [&[0], &(2..50).collect::<Vec<u16>>()[..]].concat());
+    assert_eq!(ids, [&[0], &(2..200).collect::<Vec<u16>>()[..]].concat());
 }
 
-fn start(address: &str, sockets: usize) -> (Serving, SocketAddr) {
+/// As when the program fails elsewhere: nobody is left to say stop, and a socket that stays open without a reader
+/// would keep its share of the queries from those who could answer.
+#[test]
+fn sockets_are_closed_when_their_runtime_ends_without_a_stop() {
+    for way in [Way::Usual, Way::Portable] {
+        let runtime = Runtime::new().unwrap();
+        let address = runtime.block_on(async { start(way, "127.0.0.1:0", 2).1 });
+        assert!(bind_udp(address, 1).is_err());
+        drop(runtime);
+        let started = Instant::now();
+        while bind_udp(address, 1).is_err() {
+            assert!(started.elapsed() < PATIENCE, "{way:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn start(way: Way, address: &str, sockets: usize) -> (Serving, SocketAddr) {
     let sockets = bind_udp(address.parse().unwrap(), sockets).unwrap();
     let address = sockets.local_address();
     let serving = Serving::new();
-    serve(&serving, sockets, Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT));
+    serve(way, &serving, sockets, Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT));
     (serving, address)
 }
 
-fn serve(serving: &Serving, sockets: pkdns::transport::UdpSockets, waiting: Arc<Slots>) {
-    udp::serve(sockets, serving.responder.clone(), waiting, serving.stop.clone(), &serving.tasks);
+fn serve(way: Way, serving: &Serving, sockets: UdpSockets, waiting: Arc<Slots>) {
+    let (responder, stop) = (serving.responder.clone(), serving.stop.clone());
+    match way {
+        Way::Usual => udp::serve(sockets, responder, waiting, stop, &serving.tasks),
+        Way::Portable => udp::serve_portable(sockets, responder, waiting, stop, &serving.tasks),
+    }
 }
 
 async fn stop(serving: Serving) {
@@ -196,9 +293,13 @@ async fn ask(client: &UdpSocket, id: u16, name: &str) -> Option<u16> {
 }
 
 async fn receive(client: &UdpSocket) -> Option<u16> {
+    receive_bytes(client).await.map(|reply| id_of(&reply))
+}
+
+async fn receive_bytes(client: &UdpSocket) -> Option<Vec<u8>> {
     let mut reply = [0; 4096];
     let length = timeout(PATIENCE, client.recv(&mut reply)).await.ok()?.ok()?;
-    Some(id_of(&reply[..length]))
+    Some(reply[..length].to_vec())
 }
 
 async fn nothing_comes(client: &UdpSocket) -> bool {
