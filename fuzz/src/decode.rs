@@ -8,7 +8,7 @@ use hickory_proto::{
     rr::{Name, Record, RecordType},
 };
 use pkdns::message::{
-    Answer, Edns, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, Query, Question, Rejection, Reply,
+    Age, Answer, Edns, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, Query, Question, Rejection, Reply,
     read_message, read_question, read_records,
 };
 
@@ -43,7 +43,7 @@ pub fn check_answer(query: &Query, answer: &Answer) -> ResponseCode {
     let encoded = answer.encode(&query.question);
     for (reply, age) in REPLIES {
         let mut out = vec![0xff; 2];
-        encoded.write(query, reply, age, &mut out);
+        encoded.write(query, reply, Age::Seconds(age), &mut out);
         assert_eq!(out[..2], [0xff; 2], "what was in the buffer has changed");
         let bytes = &out[2..];
         check_reply(query, reply, bytes);

@@ -1,7 +1,6 @@
 //! Quotas per client.
 
 use std::{
-    hash::BuildHasher,
     net::IpAddr,
     num::NonZeroU32,
     sync::{Mutex, PoisonError},

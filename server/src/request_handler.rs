@@ -24,6 +24,7 @@ use hickory_server::{
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::{MessageResponse, MessageResponseBuilder, Queries},
 };
+use tokio::time::Instant;
 use tracing::{debug, error};
 
 use crate::{
@@ -66,7 +67,7 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
             true => Reply::Datagram,
             false => Reply::Stream { idle_timeout: Duration::ZERO },
         };
-        let client = Client { address, reply };
+        let client = Client { address, reply, now: Instant::now() };
         let wishes = Wishes::of(request);
 
         let mut bytes = Vec::new();

@@ -27,6 +27,8 @@ pub struct Client {
     pub address: IpAddr,
     /// Datagram or stream.
     pub reply: Reply,
+    /// When the request came: the clock is read once for requests that come together.
+    pub now: Instant,
 }
 
 /// What became of a request without waiting for anything.
@@ -189,7 +191,7 @@ impl Respond for Service {
             answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
             return AtOnce::Replied;
         }
-        let Some(hit) = inner.answers.get(&query, client.reply, Instant::now(), out) else {
+        let Some(hit) = inner.answers.get(&query, client.reply, client.now, out) else {
             inner.metrics.answer_cache.miss.inc();
             return AtOnce::Later(Box::new(query));
         };

@@ -98,7 +98,7 @@ fn service(network: Arc<dyn Network>) -> Service {
 /// The reply, and how long it took.
 async fn ask(service: &Service) -> (Message, Duration) {
     let request = with_edns(query(&keypair(1).to_z32(), RecordType::A), false);
-    let client = Client { address: Ipv4Addr::LOCALHOST.into(), reply: Reply::Datagram };
+    let client = Client { address: Ipv4Addr::LOCALHOST.into(), reply: Reply::Datagram, now: Instant::now() };
     let (started, mut out) = (Instant::now(), Vec::new());
     if let AtOnce::Later(query) = service.at_once(&request, client, &mut out) {
         service.later(&query, client, &mut out).await;

@@ -138,5 +138,9 @@ fn cpu_time() -> Duration {
 }
 
 fn client(thread: u8) -> Client {
-    Client { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + thread)), reply: Reply::Datagram }
+    Client {
+        address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + thread)),
+        reply: Reply::Datagram,
+        now: Instant::now().into(),
+    }
 }

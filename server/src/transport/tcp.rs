@@ -322,7 +322,8 @@ impl<R: Respond> Connection<R> {
     }
 
     fn client(&self) -> Client {
-        Client { address: self.address, reply: Reply::Stream { idle_timeout: self.connections.idle() } }
+        let reply = Reply::Stream { idle_timeout: self.connections.idle() };
+        Client { address: self.address, reply, now: Instant::now() }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -82,6 +82,7 @@ fn run<R: Respond>(port: &Arc<Port<R>>, stopped: &AtomicBool) {
 }
 
 fn answer<R: Respond>(port: &Arc<Port<R>>, batch: &mut Batch) {
-    batch.answer(|request, peer, reply| port.answer(request, peer, reply));
+    let now = Instant::now();
+    batch.answer(|request, peer, reply| port.answer(request, peer, now, reply));
     batch.send(&port.socket);
 }

@@ -13,6 +13,7 @@ mod portable;
 
 use std::{io, net::UdpSocket, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::peer::Peer;
@@ -94,8 +95,8 @@ struct Port<R> {
 impl<R: Respond> Port<R> {
     /// Appends the reply to `out` and returns true if it is at hand; anything else in `out` is none. What is not at
     /// hand is sent from a task. Must be called within a Tokio runtime.
-    fn answer(self: &Arc<Self>, request: &[u8], peer: Peer, out: &mut Vec<u8>) -> bool {
-        let client = Client { address: peer.address.ip().to_canonical(), reply: Reply::Datagram };
+    fn answer(self: &Arc<Self>, request: &[u8], peer: Peer, now: Instant, out: &mut Vec<u8>) -> bool {
+        let client = Client { address: peer.address.ip().to_canonical(), reply: Reply::Datagram, now };
         match at_once(&*self.responder, request, client, out) {
             AtOnce::Replied => return true,
             AtOnce::Silence => {}

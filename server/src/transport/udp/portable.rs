@@ -11,7 +11,11 @@ use nix::{
     cmsg_space, libc,
     sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg},
 };
-use tokio::{io::Interest, task::coop, time::sleep};
+use tokio::{
+    io::Interest,
+    task::coop,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -75,7 +79,7 @@ fn answer<R: Respond>(port: &Arc<Port<R>>, received: Option<(usize, Peer)>, buff
     let Some((length, peer)) = received else { return };
     let Some(request) = buffers.request.get(..length) else { return };
     buffers.reply.clear();
-    if port.answer(request, peer, &mut buffers.reply) {
+    if port.answer(request, peer, Instant::now(), &mut buffers.reply) {
         peer.send(&port.socket, &buffers.reply);
     }
 }
