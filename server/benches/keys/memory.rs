@@ -26,10 +26,8 @@ struct Total {
 
 pub(crate) fn memory(names: &Names, scale: Scale) {
     let (server_core, client_core) = cores();
-    let (mut server, echo) =
-        on_core(server_core, client_core, || (KeyServer::start(names, LIFETIME, false), echo::start()));
+    let mut server = on_core(server_core, client_core, || KeyServer::start(names, LIFETIME, false));
     let mut client = Connection::new(server.process.address(), 1, names, Expected::Address);
-    let mut echo_client = Connection::new(echo.address(), 1, names, Expected::Echo);
     let mut random = Random(1);
 
     println!(
@@ -37,28 +35,31 @@ pub(crate) fn memory(names: &Names, scale: Scale) {
         names.count()
     );
     println!(
-        "{:>10}{:>12}{:>14}{:>14}{:>18}{:>10}{:>8}",
-        "keys", "RSS MB", "RSS B/key", "anon B/key", "anon B/key, new", "keys/s", "lost"
+        "{:>10}{:>10}{:>12}{:>13}{:>14}{:>12}{:>9}{:>6}",
+        "keys", "RSS MB", "RSS B/key", "anon B/key", "B/key, step", "CPU us/key", "keys/s", "lost"
     );
     let empty = server.memory();
     let (mut before, mut asked) = (empty, 0);
     for share in STEPS {
         let until = (f64::from(names.count()) * share) as u32;
+        let cpu = server.process.cpu_time();
         let outcome = client.ask_all(asked..until, WINDOW);
+        let cpu = server.process.cpu_time() - cpu;
         assert_eq!((outcome.answers, outcome.failed), (until - asked, 0), "answers, failures");
         let now = server.memory();
         println!(
-            "{until:>10}{:>12.1}{:>14.0}{:>14.0}{:>18.0}{:>10.0}{:>8}",
+            "{until:>10}{:>10.1}{:>12.0}{:>13.0}{:>14.0}{:>12.1}{:>9.0}{:>6}",
             now.resident / 1e6,
             (now.resident - empty.resident) / f64::from(until),
             (now.anonymous - empty.anonymous) / f64::from(until),
             (now.anonymous - before.anonymous) / f64::from(until - asked),
+            cpu.total() * 1e6 / f64::from(until - asked),
             f64::from(outcome.answers) / outcome.elapsed.as_secs_f64(),
             outcome.lost,
         );
         (before, asked) = (now, until);
     }
-    println!("{:>10}{:>12.1}  (before any key)", 0, empty.resident / 1e6);
+    println!("{:>10}{:>10.1}  (before any key)", 0, empty.resident / 1e6);
 
     // An answer from a packet that may not be the newest is kept for seconds only. The second one is kept for long.
     client.ask_all(random.shuffled(names.count()), WINDOW);
@@ -67,6 +68,9 @@ pub(crate) fn memory(names: &Names, scale: Scale) {
         "asked once more: {:.0} bytes a key",
         (full.resident - empty.resident) / f64::from(names.count())
     );
+
+    let echo = on_core(server_core, client_core, echo::start);
+    let mut echo_client = Connection::new(echo.address(), 1, names, Expected::Echo);
     let counted = server.counts();
     let mut totals = [(); 2].map(|()| Total { answers: 0.0, cpu: CpuTime::default() });
     for _ in 0..scale.rounds {

@@ -21,8 +21,8 @@ pub(crate) const QUERY_SIZE: usize = QUESTION_END + OPT.len();
 /// Where the question of a query ends: behind the header, one label with its length, the root, type and class.
 pub(crate) const QUESTION_END: usize = 12 + 1 + LABEL_SIZE + 1 + 4;
 
-/// An OPT record as stub resolvers send it: 1232 bytes, no options. The server's replies end in the same bytes.
-pub(crate) const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
+/// An OPT record as stub resolvers send it: 1232 bytes, no options.
+const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
 
 /// Between two lines about how far it is.
 const PROGRESS: u32 = 250_000;
