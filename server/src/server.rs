@@ -10,12 +10,12 @@ use tracing::{info, warn};
 
 use crate::{
     access::AccessList,
-    config::{Config, UpstreamAddress},
+    config::{self, Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     http,
     metrics::Metrics,
-    packets::Packets,
+    packets::{DiskError, DiskStore, Packets, Stores},
     relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
@@ -25,6 +25,9 @@ use crate::{
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// At the stop, packets that wait to be written have this long. Without it the last half second of them is lost.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A server whose addresses are bound, and which does not answer yet.
 pub struct Server {
@@ -36,6 +39,8 @@ pub struct Server {
     metrics_access: AccessList,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
+    /// Where packets survive a restart, if they do.
+    disk: Option<DiskStore>,
 }
 
 struct Listener {
@@ -62,6 +67,9 @@ pub enum StartError {
     /// Encrypted upstreams could not be authenticated.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Another process keeps its packets where this one would.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 impl Server {
@@ -101,7 +109,9 @@ impl Server {
         }
         let metrics_listeners = listen_for_metrics(&config.metrics.listen)?;
         let metrics_access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
-        let packets = Packets::new(&config.cache, network);
+        let disk = open_disk(&config.cache, &metrics)?;
+        let stores = Stores { disk: disk.clone(), shared: None };
+        let packets = Packets::with_stores(&config.cache, network, stores);
         metrics.add_gauge("packets_in_memory", "Packets in memory", {
             let packets = packets.clone();
             move || packets.len()
@@ -109,7 +119,7 @@ impl Server {
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
         let dht = None;
-        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access, dht })
+        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access, dht, disk })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
@@ -169,6 +179,11 @@ impl Server {
         if let Some(dht) = self.dht {
             dht.save_nodes().await;
         }
+        if let Some(disk) = self.disk
+            && timeout(CLOSE_DEADLINE, disk.close()).await.is_err()
+        {
+            warn!("the disk took over {CLOSE_DEADLINE:?} to write the last packets before the stop");
+        }
         probing.abort();
     }
 }
@@ -205,6 +220,16 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
         Some(error) if listeners.is_empty() => Err(error.into()),
         _ => Ok(listeners),
     }
+}
+
+fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {
+    let Some(directory) = settings.directory() else { return Ok(None) };
+    let disk = DiskStore::open(directory, settings.disk_megabytes.saturating_mul(1_000_000))?;
+    metrics.add_gauge("packets_on_disk", "Packets on disk", {
+        let disk = disk.clone();
+        move || disk.len()
+    });
+    Ok(Some(disk))
 }
 
 fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {

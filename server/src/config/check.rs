@@ -200,6 +200,10 @@ fn check_cache(cache: &Cache, faults: &mut Faults) {
             faults.add(key, format!("{seconds} is too long; the longest is {MAX_SECONDS} seconds"));
         }
     }
+    if cache.disk_megabytes == 0 {
+        let fault = "0 leaves no room for packets; set cache.path = \"\" to keep them in memory only";
+        faults.add("cache.disk_megabytes", fault.to_owned());
+    }
     if cache.ttl_seconds > cache.max_ttl_seconds {
         faults.add(
             "cache.ttl_seconds",

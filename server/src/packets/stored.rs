@@ -60,6 +60,19 @@ impl Stored {
         })
     }
 
+    /// Whether this one replaces `other` of the same key: a newer packet, or the same one with later times.
+    pub fn replaces(&self, other: &Self) -> bool {
+        let times = |stored: &Self| (stored.received, stored.fresh_until);
+        self.packet.is_newer_than(&other.packet)
+            || (!other.packet.is_newer_than(&self.packet) && times(self) > times(other))
+    }
+
+    /// When the time of what is in `bytes` is over, in milliseconds since 1970, not verified; zero where nothing is.
+    pub fn fresh_until_in(bytes: &[u8]) -> u64 {
+        let time = bytes.get(9..).and_then(|rest| rest.first_chunk());
+        time.map_or(0, |time| u64::from_be_bytes(*time))
+    }
+
     /// The timestamp of the packet in `bytes`, not verified; `None` where there is none.
     pub fn timestamp_in(bytes: &[u8]) -> Option<u64> {
         (*bytes.first()? == VERSION).then_some(())?;

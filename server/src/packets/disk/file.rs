@@ -1,0 +1,265 @@
+//! One file of packets: a redb database whose panics are errors.
+//!
+//! redb trusts what it finds in a file after it was closed or killed, and may panic on other bytes. What it reads
+//! instead of a packet fails the check of the signature.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, ErrorKind},
+    ops::Bound,
+    os::unix::fs::OpenOptionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use redb::{
+    Database, Error, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    TableError, backends::FileBackend,
+};
+
+use super::{
+    Stored,
+    queue::{Key, Part},
+};
+use crate::{packets::MAX_STORED_SIZE, signed_packet::PublicKey};
+
+/// By public key, the bytes of [`Stored`].
+const PACKETS: TableDefinition<&Key, &[u8]> = TableDefinition::new("packets");
+
+/// [`SIZE`].
+const TOTALS: TableDefinition<&str, u64> = TableDefinition::new("totals");
+
+/// Bytes in [`PACKETS`], keys included.
+const SIZE: &str = "size";
+
+/// Memory for pages of the file, in bytes. The packets that are asked for are in our own memory.
+const CACHE_SIZE: usize = 16 * 1024 * 1024;
+
+/// A file takes about twice its packets, since pages are 70 % full and are not written in place.
+const FILE_SIZE_PER_BYTE: u64 = 2;
+
+/// Of this many neighbours, the oldest go when there are too many packets.
+const SAMPLE: usize = 64;
+const OLDEST: usize = 16;
+
+/// Samples in one transaction, so that it ends soon also when `max_bytes` has become much less.
+const MAX_SAMPLES: usize = 1024;
+
+/// Greatest size of a record with its key, in bytes.
+const MAX_SIZE: u64 = (size_of::<Key>() + MAX_STORED_SIZE) as u64;
+
+type Packets<'a> = Table<'a, &'static Key, &'static [u8]>;
+
+/// Why a file is of no use any more.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// What is in it is not what was written.
+    Damaged(String),
+    /// The disk did not do what it was told. The file has to be opened again.
+    Io(io::Error),
+}
+
+/// What a transaction has done.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Packets in the file.
+    pub(super) count: usize,
+    /// Records that could not be read and are gone.
+    pub(super) damaged: usize,
+}
+
+pub(super) struct PacketFile {
+    /// `None` only while it is dropped.
+    database: Option<Database>,
+    /// For keys and records together.
+    max_size: u64,
+    /// From here on the next sample is taken, so that all records have their turn: keys need not be spread evenly.
+    cursor: Mutex<Key>,
+    count: usize,
+}
+
+impl PacketFile {
+    /// Opens or makes the file at `path`. It needs no repair after a crash: each transaction leaves it in order.
+    pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Self, Failure> {
+        caught(|| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let backend = FileBackend::new(options.open(path).map_err(Error::Io)?)?;
+            let database = Database::builder().set_cache_size(CACHE_SIZE).create_with_backend(backend)?;
+            let count = match database.begin_read()?.open_table(PACKETS) {
+                Ok(packets) => packets.len()?,
+                Err(TableError::TableDoesNotExist(_)) => {
+                    create_tables(&database)?;
+                    0
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let mut cursor = Key::default();
+            // Without chance the same records would be the first to go after each start.
+            let _ = getrandom::fill(&mut cursor);
+            Ok(Self {
+                database: Some(database),
+                max_size: max_bytes / FILE_SIZE_PER_BYTE,
+                cursor: Mutex::new(cursor),
+                count: to_usize(count),
+            })
+        })
+    }
+
+    /// Packets in the file when it was opened.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The record of `key`, whatever it is.
+    pub(super) fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, Failure> {
+        caught(|| {
+            let packets = self.database()?.begin_read()?.open_table(PACKETS)?;
+            Ok(packets.get(key)?.map(|record| record.value().to_vec()))
+        })
+    }
+
+    /// Writes packets that are newer than what is there and removes suspects that cannot be read; then the oldest if
+    /// there is too much. All of it is on disk then, or nothing.
+    pub(super) fn write(&self, part: &Part<'_>) -> Result<Written, Failure> {
+        caught(|| {
+            let mut transaction = self.database()?.begin_write()?;
+            // Otherwise opening the file after a crash takes four seconds for each million packets.
+            transaction.set_quick_repair(true);
+            let written = {
+                let (mut packets, mut totals) =
+                    (transaction.open_table(PACKETS)?, transaction.open_table(TOTALS)?);
+                let mut size = totals.get(SIZE)?.map_or(0, |size| size.value());
+                let mut damaged = 0;
+                for &key in &part.suspects {
+                    if is_damaged(&packets, key)? {
+                        size = size.saturating_sub(remove(&mut packets, key)?);
+                        damaged += 1;
+                    }
+                }
+                for &(key, stored) in &part.packets {
+                    if !is_news(&packets, key, stored)? {
+                        continue;
+                    }
+                    let record = stored.to_bytes();
+                    let replaced =
+                        packets.insert(key, record.as_slice())?.map_or(0, |old| record_size(old.value()));
+                    size = size.saturating_add(record_size(&record)).saturating_sub(replaced);
+                }
+                // The total may be damaged, too.
+                size = size.min(packets.len()?.saturating_mul(MAX_SIZE));
+                self.evict(&mut packets, &mut size)?;
+                totals.insert(SIZE, size)?;
+                Written { count: to_usize(packets.len()?), damaged }
+            };
+            transaction.commit()?;
+            Ok(written)
+        })
+    }
+
+    /// Removes about the oldest until the bound is kept, or until that has taken long.
+    fn evict(&self, packets: &mut Packets<'_>, size: &mut u64) -> Result<(), Error> {
+        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..MAX_SAMPLES {
+            if *size <= self.max_size {
+                break;
+            }
+            let mut sample = Vec::with_capacity(SAMPLE);
+            for record in packets.range::<&Key>((Bound::Excluded(&*cursor), Bound::Unbounded))?.take(SAMPLE) {
+                let (key, record) = record?;
+                sample.push((Stored::fresh_until_in(record.value()), *key.value()));
+            }
+            // From the start again after the last.
+            *cursor = sample.get(SAMPLE - 1).map_or(Key::default(), |(_, key)| *key);
+            sample.sort_unstable();
+            for (_, key) in sample.iter().take(OLDEST) {
+                *size = size.saturating_sub(remove(packets, key)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn database(&self) -> Result<&Database, Error> {
+        self.database.as_ref().ok_or(Error::DatabaseClosed)
+    }
+}
+
+impl Drop for PacketFile {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // Closing writes, and may fail like anything else. Whoever opens the file next will see.
+        let _ = caught(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            // The file is shorter than it says, or says nonsense; or it is a directory.
+            Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof
+                        | ErrorKind::InvalidData
+                        | ErrorKind::InvalidInput
+                        | ErrorKind::IsADirectory
+                ) =>
+            {
+                Self::Damaged(error.to_string())
+            }
+            Error::Io(error) => Self::Io(error),
+            error @ (Error::PreviousIo | Error::DatabaseClosed | Error::DatabaseAlreadyOpen) => {
+                Self::Io(io::Error::other(error))
+            }
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Runs `work`, for whose panics only damage can be the reason.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(Failure::from),
+        Err(_) => Err(Failure::Damaged("reading it panicked".to_owned())),
+    }
+}
+
+fn create_tables(database: &Database) -> Result<(), Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    transaction.open_table(PACKETS)?;
+    transaction.open_table(TOTALS)?;
+    Ok(transaction.commit()?)
+}
+
+fn is_damaged(packets: &Packets<'_>, key: &Key) -> Result<bool, Error> {
+    Ok(packets.get(key)?.is_some_and(|record| read(key, record.value()).is_none()))
+}
+
+/// Signatures are checked only where the timestamp does not decide.
+fn is_news(packets: &Packets<'_>, key: &Key, stored: &Stored) -> Result<bool, Error> {
+    let Some(record) = packets.get(key)? else { return Ok(true) };
+    let is_older = Stored::timestamp_in(record.value()) < Some(stored.packet.timestamp());
+    Ok(is_older || read(key, record.value()).is_none_or(|present| stored.replaces(&present)))
+}
+
+fn read(key: &Key, record: &[u8]) -> Option<Stored> {
+    Stored::from_bytes(&PublicKey::try_from(key).ok()?, record)
+}
+
+/// The size of what is removed.
+fn remove(packets: &mut Packets<'_>, key: &Key) -> Result<u64, Error> {
+    Ok(packets.remove(key)?.map_or(0, |record| record_size(record.value())))
+}
+
+fn record_size(record: &[u8]) -> u64 {
+    (size_of::<Key>() + record.len()) as u64
+}
+
+fn to_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,231 @@
+//! Packets that wait to be written, one for each key.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{Stored, directory::RETRY_AFTER};
+
+/// The first packet to come waits this long for others to be written with: each transaction costs two syncs.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Packets that wait at most. More than a server can fetch in a second; up to 80 MB.
+const MAX_WAITING: usize = 65_536;
+
+/// The same while the disk cannot be written to, which may be for ever.
+const MAX_WAITING_FOR_DISK: usize = 4096;
+
+/// The number of the round after the last.
+const ENDED: u64 = u64::MAX;
+
+/// The bytes of a public key.
+pub(super) type Key = [u8; 32];
+
+/// What is written together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// To be kept.
+    pub(super) packets: BTreeMap<Key, Stored>,
+    /// To be removed if they cannot be read.
+    pub(super) suspects: BTreeSet<Key>,
+}
+
+/// What may be written in one transaction.
+pub(super) struct Part<'a> {
+    pub(super) packets: Vec<(&'a Key, &'a Stored)>,
+    pub(super) suspects: Vec<&'a Key>,
+}
+
+/// Many put and look, one writer takes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Something waits, or the writer has to hurry.
+    changed: Condvar,
+    /// Batches that were taken and are over.
+    rounds: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Batch,
+    /// Taken and not known to be on disk yet.
+    writing: Arc<Batch>,
+    /// When `waiting` is to be taken, if there is something in it.
+    due: Option<Instant>,
+    is_failing: bool,
+    is_urgent: bool,
+    is_closed: bool,
+    dropped: usize,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.packets.is_empty() && self.suspects.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.packets.len() + self.suspects.len()
+    }
+
+    /// In parts of at most `size` packets and `size` suspects, by key: neighbours share a page.
+    pub(super) fn parts(&self, size: usize) -> impl Iterator<Item = Part<'_>> {
+        let (mut packets, mut suspects) = (self.packets.iter(), self.suspects.iter());
+        std::iter::from_fn(move || {
+            let part = Part {
+                packets: packets.by_ref().take(size).collect(),
+                suspects: suspects.by_ref().take(size).collect(),
+            };
+            (!part.packets.is_empty() || !part.suspects.is_empty()).then_some(part)
+        })
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a packet in the place of an older one of its key. Too many are dropped.
+    pub(super) fn put(&self, stored: Stored) {
+        let mut state = self.lock();
+        if !state.is_closed {
+            state.put(stored);
+            self.expect_writer(&mut state);
+        }
+    }
+
+    /// Has the record of `key` looked at, and removed if it cannot be read.
+    pub(super) fn suspect(&self, key: Key) {
+        let mut state = self.lock();
+        if !state.is_closed && !state.is_full() {
+            state.waiting.suspects.insert(key);
+            self.expect_writer(&mut state);
+        }
+    }
+
+    /// The packet of `key` that is not known to be on disk yet.
+    pub(super) fn get(&self, key: &Key) -> Option<Stored> {
+        let state = self.lock();
+        let (waiting, writing) = (state.waiting.packets.get(key), state.writing.packets.get(key));
+        match (waiting, writing) {
+            (Some(waiting), Some(writing)) if writing.replaces(waiting) => Some(writing.clone()),
+            _ => waiting.or(writing).cloned(),
+        }
+    }
+
+    fn expect_writer(&self, state: &mut State) {
+        if state.due.is_none() {
+            state.due = Some(Instant::now() + INTERVAL);
+            self.changed.notify_all();
+        }
+    }
+
+    /// What has waited long enough, as soon as there is something. `None` when the queue is closed and empty. To be
+    /// followed by [`Queue::finish`].
+    pub(super) fn take(&self) -> Option<Arc<Batch>> {
+        let mut state = self.lock();
+        loop {
+            if state.waiting.is_empty() && state.is_closed {
+                return None;
+            }
+            let now = Instant::now();
+            let left = state.due.map(|due| due.saturating_duration_since(now));
+            state = match left {
+                None if !state.is_urgent => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if !left.is_zero() && !state.is_urgent && !state.is_closed => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                _ => break,
+            };
+        }
+        (state.due, state.is_urgent) = (None, false);
+        state.writing = Arc::new(mem::take(&mut state.waiting));
+        Some(state.writing.clone())
+    }
+
+    /// Whether the batch is on disk. If not, it waits again, but after the end it is lost. Says how many packets have
+    /// been dropped.
+    pub(super) fn finish(&self, is_written: bool) -> usize {
+        let mut state = self.lock();
+        let batch = mem::take(&mut state.writing);
+        state.is_failing = !is_written;
+        if !is_written && state.is_closed {
+            state.dropped += batch.packets.len();
+        } else if !is_written {
+            for stored in batch.packets.values() {
+                state.put(stored.clone());
+            }
+            state.due = (!state.waiting.is_empty()).then(|| Instant::now() + RETRY_AFTER);
+        }
+        self.rounds.send_modify(|rounds| *rounds += 1);
+        mem::take(&mut state.dropped)
+    }
+
+    /// Returns when what waits now has been written, or could not be.
+    pub(super) async fn flush(&self) {
+        let (mut rounds, target) = {
+            let mut state = self.lock();
+            let pending = [!state.waiting.is_empty(), !state.writing.is_empty()];
+            state.is_urgent |= !state.waiting.is_empty();
+            self.changed.notify_all();
+            let rounds = self.rounds.subscribe();
+            let target = *rounds.borrow() + pending.map(u64::from).iter().sum::<u64>();
+            (rounds, target)
+        };
+        // An error would mean that the sender is gone, which is borrowed.
+        let _ = rounds.wait_for(|rounds| *rounds >= target).await;
+    }
+
+    /// What waits is written at once, and nothing more is put.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The writer has ended.
+    pub(super) fn end(&self) {
+        self.rounds.send_replace(ENDED);
+        // Under the lock, or it would be missed between a look and the wait.
+        let _state = self.lock();
+        self.changed.notify_all();
+    }
+
+    /// Returns when the writer has ended.
+    pub(super) async fn ended(&self) {
+        let _ = self.rounds.subscribe().wait_for(|rounds| *rounds == ENDED).await;
+    }
+
+    /// Whether the writer has ended or does so in time. Blocks.
+    pub(super) fn has_ended_within(&self, deadline: Duration) -> bool {
+        let runs = |_: &mut State| *self.rounds.borrow() != ENDED;
+        let waited = self.changed.wait_timeout_while(self.lock(), deadline, runs);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        let most = if self.is_failing { MAX_WAITING_FOR_DISK } else { MAX_WAITING };
+        self.waiting.len() >= most
+    }
+
+    fn put(&mut self, stored: Stored) {
+        let is_full = self.is_full();
+        match self.waiting.packets.entry(*stored.packet.key().as_bytes()) {
+            Entry::Occupied(mut waiting) if stored.replaces(waiting.get()) => {
+                waiting.insert(stored);
+            }
+            Entry::Vacant(place) if !is_full => {
+                place.insert(stored);
+            }
+            Entry::Vacant(_) => self.dropped += 1,
+            Entry::Occupied(_) => {}
+        }
+    }
+}
