@@ -49,6 +49,9 @@ pub(crate) struct Reply {
     pub(crate) number: u32,
     /// Since the query should have been sent.
     pub(crate) latency: Duration,
+    /// How much later queries were due that have been answered before. A server or client that has no turn of its
+    /// core makes all wait, one after the other: nobody is overtaken. Whoever waits for a lookup is.
+    pub(crate) overtaken: Duration,
     /// Whether this is the right answer, or a failure. A wrong one ends the benchmark.
     pub(crate) is_answer: bool,
 }
@@ -61,6 +64,8 @@ pub(crate) struct Connection<'n> {
     pending: Vec<Option<Sent>>,
     in_flight: usize,
     next_id: u16,
+    /// When the newest of the queries was due that have been answered.
+    newest: Instant,
     buffers: Vec<[u8; MAX_REPLY_SIZE]>,
 }
 
@@ -78,6 +83,7 @@ impl<'n> Connection<'n> {
             pending: vec![None; 1 << 16],
             in_flight: 0,
             next_id: 0,
+            newest: Instant::now(),
             buffers: vec![[0; MAX_REPLY_SIZE]; BATCH],
         }
     }
@@ -128,7 +134,10 @@ impl<'n> Connection<'n> {
             if let Some(Sent { number, due }) = self.pending[usize::from(id)].take() {
                 self.in_flight -= 1;
                 let is_answer = self.check(reply, number);
-                each(Reply { number, latency: now.saturating_duration_since(due), is_answer });
+                let latency = now.saturating_duration_since(due);
+                let overtaken = self.newest.saturating_duration_since(due);
+                self.newest = self.newest.max(due);
+                each(Reply { number, latency, overtaken, is_answer });
             }
         }
         sizes.len()

@@ -15,7 +15,7 @@ use crate::{
 /// How long a lookup takes.
 const LATENCY: Duration = Duration::from_millis(200);
 
-/// What took this long has waited for a lookup.
+/// Who is overtaken by a query that was due so much later has waited for a lookup.
 const WAITED: Duration = Duration::from_millis(100);
 
 /// What has not come by then is lost. Common clients ask again after five seconds.
@@ -150,12 +150,12 @@ impl Results {
     }
 
     fn add(&mut self, reply: Reply, time: Duration) {
-        let Reply { number, latency, is_answer } = reply;
+        let Reply { number, latency, overtaken, is_answer } = reply;
         self.failed += u64::from(!is_answer);
         let count = self.decades.last().map_or(0, |last| last.last_rank);
         let decade = self.decades.iter_mut().find(|decade| number < decade.last_rank).unwrap();
         decade.latencies.add(latency);
-        if latency >= WAITED {
+        if overtaken >= WAITED {
             decade.waited += 1;
             if number < count / 100 {
                 self.popular.push((time, number + 1, latency));
