@@ -20,9 +20,6 @@ const MAX_ANSWER_SIZE: usize = 4 * 1024;
 /// Bytes of answers for each entry that the cache may have, as the configuration counts.
 const BYTES_PER_ENTRY: u64 = 1024;
 
-/// Answers that live shorter than this are not asked for ahead of time.
-const LEAST_REFRESHED: Duration = Duration::from_secs(10);
-
 /// How long an answer past its time is served before anyone is asked again (RFC 8767 section 5).
 const STALE_RECHECK: Duration = Duration::from_secs(30);
 
@@ -61,6 +58,8 @@ pub struct NewAnswer<'a> {
     pub authority: Authority,
     /// How long it may be given to others.
     pub lifetime: Duration,
+    /// When the first who asks is told to ask again, if that is before its end.
+    pub refresh_in: Option<Duration>,
     /// The packets that it was made from. When one of them is out of date, so is this.
     pub revisions: &'a [Revision],
 }
@@ -70,7 +69,7 @@ pub struct NewAnswer<'a> {
 pub struct Hit {
     /// The answer's code.
     pub code: ResponseCode,
-    /// True for the first who asks in the last tenth of its life: time to ask again, so that nobody will have to wait.
+    /// Time to ask again, so that nobody will have to wait. Only one is told.
     pub refresh: bool,
 }
 

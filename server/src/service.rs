@@ -106,7 +106,7 @@ impl Service {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             return (refusal.encode(&query.question), false);
         }
-        let Resolved { answer, revisions, by_name_server, unreachable } =
+        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable } =
             inner.resolver.resolve(query, client).await;
         let encoded = answer.encode(&query.question);
         let authority = match inner.resolver.is_key_name(&query.question.name()) {
@@ -117,7 +117,8 @@ impl Service {
         let now = Instant::now();
         if !(unreachable && inner.answers.has_last_resort(query, now)) {
             let (encoded, lifetime, revisions) = (&encoded, answer.lifetime, &revisions[..]);
-            inner.answers.insert(query, &NewAnswer { encoded, authority, lifetime, revisions }, now);
+            let new = NewAnswer { encoded, authority, lifetime, refresh_in, revisions };
+            inner.answers.insert(query, &new, now);
         }
         (encoded, unreachable)
     }

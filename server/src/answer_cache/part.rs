@@ -12,7 +12,7 @@ use std::{
 use ahash::RandomState;
 use quick_cache::{OptionsBuilder, Weighter, unsync};
 
-use super::{LEAST_REFRESHED, NewAnswer};
+use super::NewAnswer;
 use crate::{
     message::{Age, EncodedBytes},
     revisions::Revision,
@@ -56,12 +56,12 @@ pub(super) struct Kept {
     /// Since the start of the cache.
     made: u64,
     lifetime: u32,
-    /// While it is alive, whether somebody asks for it again; afterwards, since it was made, until when it is served.
-    state: Cell<u32>,
+    /// Since it was made. While it is alive, when to ask again; afterwards, until when it is served all the same.
+    next: Cell<u32>,
 }
 
-const AT_REST: u32 = 0;
-const REFRESHING: u32 = 1;
+/// There is no such time, or it is taken care of.
+const NONE: u32 = 0;
 
 impl Part {
     pub(super) fn new(bytes: u64) -> Self {
@@ -127,8 +127,14 @@ impl Kept {
         bytes.extend_from_slice(&[flags, revisions.len() as u8]);
         revisions.iter().for_each(|revision| bytes.extend_from_slice(&revision.to_bytes()));
         bytes.extend_from_slice(encoded);
-        let lifetime = u32::try_from(new.lifetime.as_millis()).unwrap_or(u32::MAX);
-        Self { bytes: bytes.into(), made: milliseconds(now), lifetime, state: Cell::new(AT_REST) }
+        let short = |time: Duration| u32::try_from(milliseconds(time)).unwrap_or(u32::MAX);
+        let refresh = new.refresh_in.filter(|time| *time < new.lifetime).map_or(NONE, short);
+        Self {
+            bytes: bytes.into(),
+            made: milliseconds(now),
+            lifetime: short(new.lifetime),
+            next: Cell::new(refresh),
+        }
     }
 
     fn answers(&self, wanted: &Wanted<'_>) -> bool {
@@ -150,8 +156,8 @@ impl Kept {
         if age < u64::from(self.lifetime) {
             return Some(Age::Seconds(u32::try_from(age / 1000).unwrap_or(u32::MAX)));
         }
-        // What stands for a refresh is long over.
-        (age < u64::from(self.state.get())).then_some(Age::Stale)
+        // The time of a refresh lies before.
+        (age < u64::from(self.next.get())).then_some(Age::Stale)
     }
 
     /// Whether its time has been over for no longer than `longest`.
@@ -163,15 +169,17 @@ impl Kept {
     /// Serves it past its time from now on.
     pub(super) fn serve_stale(&self, now: Duration, for_time: Duration) {
         let until = self.milliseconds_old(now).saturating_add(milliseconds(for_time));
-        self.state.set(u32::try_from(until).unwrap_or(u32::MAX));
+        self.next.set(u32::try_from(until).unwrap_or(u32::MAX));
     }
 
-    /// True once in the last tenth of its life, unless that is short anyway.
+    /// True once, when it is time to ask again.
     pub(super) fn begin_refresh(&self, now: Duration) -> bool {
-        let left = u64::from(self.lifetime).saturating_sub(self.milliseconds_old(now));
-        let is_late = u64::from(self.lifetime) >= milliseconds(LEAST_REFRESHED)
-            && (1..=u64::from(self.lifetime / 10)).contains(&left);
-        is_late && self.state.replace(REFRESHING) == AT_REST
+        let (age, next) = (self.milliseconds_old(now), self.next.get());
+        let is_due = next != NONE && u64::from(next) <= age && age < u64::from(self.lifetime);
+        if is_due {
+            self.next.set(NONE);
+        }
+        is_due
     }
 
     fn milliseconds_old(&self, now: Duration) -> u64 {

@@ -48,7 +48,8 @@ fn insert(
     now: Instant,
 ) {
     let encoded = &encoded(query, code);
-    cache.insert(query, &NewAnswer { encoded, authority, lifetime, revisions: &[] }, now);
+    let refresh_in = Some(lifetime * 9 / 10);
+    cache.insert(query, &NewAnswer { encoded, authority, lifetime, refresh_in, revisions: &[] }, now);
 }
 
 fn get(cache: &AnswerCache, query: &Query, now: Instant) -> Option<Message> {
@@ -86,7 +87,7 @@ fn a_failure_never_takes_the_place_of_an_answer_that_is_alive() {
 }
 
 #[test]
-fn one_client_is_told_to_ask_again_in_the_last_tenth() {
+fn one_client_is_told_to_ask_again_when_it_is_time() {
     let (cache, start, query) = (cache(100), Instant::now(), query("a"));
     insert(&cache, &query, Authority::Upstream, ResponseCode::NoError, MINUTE, start);
     let refresh = |second| {
@@ -131,7 +132,11 @@ fn a_newer_packet_drops_the_answers_of_its_key_at_once() {
     let put = |revision| {
         let encoded = &encoded(&query, ResponseCode::NoError);
         let (authority, revisions) = (Authority::Key, &[revisions.current(&[9; 32]), revision][..]);
-        cache.insert(&query, &NewAnswer { encoded, authority, lifetime: HOUR, revisions }, start);
+        cache.insert(
+            &query,
+            &NewAnswer { encoded, authority, lifetime: HOUR, refresh_in: None, revisions },
+            start,
+        );
     };
     let before = revisions.current(&[7; 32]);
     put(before);
@@ -227,7 +232,13 @@ fn what_is_too_large_is_not_kept() {
     for count in [150, 250] {
         answer.answers = (0..count).map(record).collect();
         let encoded = &answer.encode(&query.question);
-        let new = NewAnswer { encoded, authority: Authority::Upstream, lifetime: HOUR, revisions: &[] };
+        let new = NewAnswer {
+            encoded,
+            authority: Authority::Upstream,
+            lifetime: HOUR,
+            refresh_in: None,
+            revisions: &[],
+        };
         cache.insert(&query, &new, start);
         assert_eq!(
             get(&cache, &query, start).map(|message| message.metadata.truncation),

@@ -67,6 +67,8 @@ pub struct Found {
     pub age: Duration,
     /// Until it is asked for again.
     pub fresh_for: Duration,
+    /// Until a newer one is looked for without anyone waiting for it.
+    pub refresh_in: Duration,
     /// Why nothing newer could be had, where this has had its time.
     pub stale: Option<Staleness>,
 }
@@ -370,13 +372,21 @@ impl Entry {
             packet: self.packet.unpack(key),
             age: duration(now - self.received),
             fresh_for: duration(self.recheck.max(self.fresh_until) - now),
+            refresh_in: duration(self.refresh_at() - now),
             stale: self.vain.filter(|_| is_stale),
         }
     }
 
     fn is_nearly_over(&self, now: Time) -> bool {
-        let lifetime = self.fresh_until - self.received;
-        !self.is_refreshing && self.vain.is_none() && self.fresh_until - now <= lifetime / 10
+        !self.is_refreshing && self.refresh_at() <= now
+    }
+
+    /// The last tenth of its time, or of the time that the network is left alone.
+    fn refresh_at(&self) -> Time {
+        match self.vain {
+            None => self.fresh_until - (self.fresh_until - self.received) / 10,
+            Some(_) => self.recheck - milliseconds(STALE_RECHECK) / 10,
+        }
     }
 
     /// The packet stays, its time is not renewed; the network is left alone for `wait`.

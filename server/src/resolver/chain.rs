@@ -17,6 +17,12 @@ use crate::{
     revisions::Revision,
 };
 
+/// Answers of others that live shorter than this are not asked for ahead of time: it would double the questions.
+const LEAST_REFRESHED: Duration = Duration::from_secs(10);
+
+/// Between two who ask again for one answer.
+const LEAST_REFRESH_WAIT: Duration = Duration::from_secs(1);
+
 /// An answer, and where it came from.
 #[derive(Debug)]
 pub struct Resolved {
@@ -24,6 +30,8 @@ pub struct Resolved {
     pub answer: Answer,
     /// The state of the packets that it was made from, when it was.
     pub revisions: Vec<Revision>,
+    /// When it is time to ask again without anyone waiting for it.
+    pub refresh_in: Option<Duration>,
     /// Whether the name servers of a key's zone had a say in it.
     pub by_name_server: bool,
     /// Whether there is no answer because nobody who knows could be asked. An older one is better then.
@@ -35,6 +43,8 @@ pub(super) struct Chain {
     pub(super) answer: Answer,
     /// How long all that was used is good for.
     pub(super) fresh_for: Duration,
+    /// When the first of the packets is looked for again.
+    pub(super) refresh_in: Duration,
     pub(super) links: usize,
     pub(super) revisions: Vec<Revision>,
     pub(super) by_name_server: bool,
@@ -43,7 +53,7 @@ pub(super) struct Chain {
 impl Resolved {
     /// What is known here, or is no answer at all.
     pub(super) fn own(answer: Answer) -> Self {
-        Self { answer, revisions: Vec::new(), by_name_server: false, unreachable: false }
+        Self { answer, revisions: Vec::new(), refresh_in: None, by_name_server: false, unreachable: false }
     }
 }
 
@@ -59,6 +69,7 @@ impl Chain {
         Self {
             answer: Answer::empty(ResponseCode::NoError),
             fresh_for: LONGEST_LIFETIME,
+            refresh_in: LONGEST_LIFETIME,
             links: 0,
             revisions: Vec::new(),
             by_name_server: false,
@@ -93,8 +104,17 @@ impl Chain {
 
     pub(super) fn finish(mut self, asked: RecordType) -> Resolved {
         self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
-        let (revisions, by_name_server) = (self.revisions, self.by_name_server);
-        Resolved { revisions, by_name_server, ..Resolved::own(self.answer) }
+        let lifetime = self.answer.lifetime;
+        let by_packet = !self.revisions.is_empty();
+        let is_refreshed = by_packet || lifetime >= LEAST_REFRESHED;
+        // Who is too early finds the packet as it was, and is followed by another one soon.
+        let refresh_in = (lifetime * 9 / 10).min(self.refresh_in).max(LEAST_REFRESH_WAIT);
+        Resolved {
+            revisions: self.revisions,
+            refresh_in: is_refreshed.then_some(refresh_in),
+            by_name_server: self.by_name_server,
+            ..Resolved::own(self.answer)
+        }
     }
 }
 

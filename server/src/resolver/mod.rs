@@ -214,6 +214,7 @@ impl Resolver {
         };
         let out = |record| show(record, ttl);
         chain.fresh_for = chain.fresh_for.min(found.fresh_for);
+        chain.refresh_in = chain.refresh_in.min(found.refresh_in);
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
         }
