@@ -42,8 +42,14 @@ const MAX_READS: usize = 4096;
 /// Threads that read. They check signatures too.
 const READERS: usize = 2;
 
-/// Records in one transaction, so that each takes well under a second.
-const MAX_TRANSACTION: usize = 4096;
+/// Records in one transaction. The pages that it replaces are free only after it, so that larger ones take more room.
+const MAX_TRANSACTION: usize = 1024;
+
+/// Packets that wait at most. More than a server can fetch in a second; up to 80 MB.
+const MAX_WAITING: usize = 65_536;
+
+/// The same while the disk cannot be written to, which may be for ever.
+const MAX_WAITING_FOR_DISK: usize = 4096;
 
 /// The last handle waits this long for what is being written.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -87,7 +93,7 @@ impl DiskStore {
         let shared = Arc::new(Shared {
             count: AtomicUsize::new(directory.file().map_or(0, |(file, _)| file.count())),
             directory: RwLock::new(directory),
-            queue: Queue::default(),
+            queue: Queue::new(MAX_WAITING, MAX_WAITING_FOR_DISK),
             is_late: AtomicBool::new(false),
         });
         let (reads, requests) = mpsc::sync_channel(MAX_READS);

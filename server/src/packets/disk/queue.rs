@@ -14,12 +14,6 @@ use super::{Stored, directory::RETRY_AFTER};
 /// The first packet to come waits this long for others to be written with: each transaction costs two syncs.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Packets that wait at most. More than a server can fetch in a second; up to 80 MB.
-const MAX_WAITING: usize = 65_536;
-
-/// The same while the disk cannot be written to, which may be for ever.
-const MAX_WAITING_FOR_DISK: usize = 4096;
-
 /// The number of the round after the last.
 const ENDED: u64 = u64::MAX;
 
@@ -42,7 +36,7 @@ pub(super) struct Part<'a> {
 }
 
 /// Many put and look, one writer takes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
     /// Something waits, or the writer has to hurry.
@@ -53,6 +47,10 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Packets that wait at most.
+    most: usize,
+    /// The same while the disk cannot be written to.
+    most_while_failing: usize,
     waiting: Batch,
     /// Taken and not known to be on disk yet.
     writing: Arc<Batch>,
@@ -87,6 +85,12 @@ impl Batch {
 }
 
 impl Queue {
+    /// An empty queue that takes `most` packets, and `most_while_failing` while the disk cannot be written to.
+    pub(super) fn new(most: usize, most_while_failing: usize) -> Self {
+        let state = State { most, most_while_failing, ..State::default() };
+        Self { state: Mutex::new(state), changed: Condvar::new(), rounds: watch::Sender::new(0) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,8 +215,7 @@ impl Queue {
 
 impl State {
     fn is_full(&self) -> bool {
-        let most = if self.is_failing { MAX_WAITING_FOR_DISK } else { MAX_WAITING };
-        self.waiting.len() >= most
+        self.waiting.len() >= if self.is_failing { self.most_while_failing } else { self.most }
     }
 
     fn put(&mut self, stored: Stored) {
@@ -227,5 +230,100 @@ impl State {
             Entry::Vacant(_) => self.dropped += 1,
             Entry::Occupied(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use super::*;
+    use crate::signed_packet::{Keypair, SignedPacket};
+
+    fn stored(number: u8, timestamp: u64) -> Stored {
+        let packet = SignedPacket::sign(&Keypair::from_secret_key(&[number; 32]), timestamp, b"dns").unwrap();
+        Stored { packet, received: UNIX_EPOCH, fresh_until: SystemTime::UNIX_EPOCH }
+    }
+
+    fn key(number: u8) -> Key {
+        *stored(number, 1).packet.key().as_bytes()
+    }
+
+    #[test]
+    fn of_one_key_the_newest_waits_and_a_full_queue_drops_others() {
+        let queue = Queue::new(2, 1);
+        for (number, timestamp) in [(1, 1), (2, 2), (3, 1), (2, 1), (1, 2)] {
+            queue.put(stored(number, timestamp));
+        }
+        let batch = queue.take().unwrap();
+        let taken: Vec<_> = batch.packets.values().map(|stored| stored.packet.timestamp()).collect();
+        assert_eq!((batch.packets.len(), taken), (2, vec![2, 2]));
+        assert_eq!(queue.get(&key(1)), Some(stored(1, 2)));
+        assert_eq!(queue.finish(true), 1);
+        assert_eq!(queue.get(&key(1)), None);
+    }
+
+    #[test]
+    fn what_could_not_be_written_waits_again_unless_something_newer_does() {
+        let queue = Queue::new(9, 2);
+        queue.put(stored(1, 1));
+        queue.put(stored(2, 3));
+        queue.take().unwrap();
+        queue.put(stored(1, 2));
+        queue.put(stored(2, 2));
+        assert_eq!((queue.get(&key(1)), queue.get(&key(2))), (Some(stored(1, 2)), Some(stored(2, 3))));
+        assert_eq!(queue.finish(false), 0);
+        assert_eq!((queue.get(&key(1)), queue.get(&key(2))), (Some(stored(1, 2)), Some(stored(2, 3))));
+        // Fewer may wait while nothing can be written.
+        queue.put(stored(3, 1));
+        assert_eq!(queue.get(&key(3)), None);
+        queue.take().unwrap();
+        assert_eq!(queue.finish(true), 1);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_waits_and_then_nothing() {
+        let queue = Queue::new(9, 9);
+        queue.put(stored(1, 1));
+        queue.close();
+        queue.put(stored(2, 1));
+        assert_eq!(queue.take().unwrap().packets.len(), 1);
+        assert_eq!(queue.finish(false), 1);
+        assert!(queue.take().is_none());
+        assert!(!queue.has_ended_within(Duration::ZERO));
+        queue.end();
+        assert!(queue.has_ended_within(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn a_flush_waits_for_what_is_being_written_and_for_what_waits() {
+        let queue = Queue::new(9, 9);
+        queue.flush().await;
+        queue.put(stored(1, 1));
+        queue.take().unwrap();
+        queue.put(stored(2, 1));
+        let flush = queue.flush();
+        tokio::pin!(flush);
+        for _ in 0..2 {
+            let is_over = futures_util::poll!(&mut flush).is_ready();
+            assert!(!is_over);
+            queue.finish(true);
+            if !queue.lock().waiting.is_empty() {
+                queue.take().unwrap();
+            }
+        }
+        flush.await;
+    }
+
+    #[test]
+    fn parts_are_no_larger_than_asked_for_and_hold_everything() {
+        let mut batch = Batch::default();
+        for number in 1..=5 {
+            batch.packets.insert(key(number), stored(number, 1));
+            batch.suspects.insert([number; 32]);
+        }
+        batch.suspects.insert([9; 32]);
+        let sizes: Vec<_> = batch.parts(2).map(|part| (part.packets.len(), part.suspects.len())).collect();
+        assert_eq!(sizes, [(2, 2), (2, 2), (1, 2)]);
     }
 }
