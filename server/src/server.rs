@@ -15,7 +15,7 @@ use crate::{
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     http,
     metrics::Metrics,
-    packets::Packets,
+    packets::{Packets, SharedStore},
     relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
@@ -72,10 +72,10 @@ impl Server {
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
         if !config.dht.enabled {
-            return Self::bind_with(config, forwarder, Arc::new(SwitchedOff), metrics);
+            return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
         }
         let (dht, network) = start_dht(&config, &forwarder, &tls, &metrics)?;
-        let server = Self::bind_with(config, forwarder, network, metrics)?;
+        let server = Self::bind_with(config, forwarder, &tls, network, metrics)?;
         Ok(Self { dht: Some(dht), ..server })
     }
 
@@ -83,12 +83,13 @@ impl Server {
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
-        Self::bind_with(config, forwarder, network, Metrics::default())
+        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
     }
 
     fn bind_with(
         config: Config,
         forwarder: Arc<Forwarder>,
+        tls: &TlsClient,
         network: Arc<dyn Network>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
@@ -101,6 +102,9 @@ impl Server {
         }
         let metrics_listeners = listen_for_metrics(&config.metrics.listen)?;
         let metrics_access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
+        let shared: Option<SharedStore> = share_packets(&config, tls, &metrics);
+        // Handed to `Packets` with the commit that lets it take stores.
+        drop(shared);
         let packets = Packets::new(&config.cache, network);
         metrics.add_gauge("packets_in_memory", "Packets in memory", {
             let packets = packets.clone();
@@ -209,6 +213,13 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
 
 fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
     Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
+}
+
+/// The certificate of a Redis is checked like those of encrypted upstreams.
+fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
+    let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
+    let url = config.cache.redis.as_ref()?;
+    Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
 }
 
 /// Names of bootstrap nodes and relays are resolved through our own upstreams: the system's resolver may well be this
