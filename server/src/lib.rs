@@ -6,6 +6,7 @@ pub mod config;
 pub mod dht;
 pub mod fair_queue;
 pub mod forward;
+pub mod health;
 pub mod http;
 pub mod message;
 pub mod metrics;

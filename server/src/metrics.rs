@@ -5,6 +5,7 @@
 
 mod dht;
 mod service;
+mod shared;
 mod striped;
 
 use std::{
@@ -23,6 +24,7 @@ pub use dht::{
     DatagramsIgnored, DhtMetrics, LookupOutcomes, NodesByFamily, PutOutcomes, RelayOutcomes, SignatureChecks,
 };
 pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};
+pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
 pub use striped::{Striped, StripedCounter};
 
 /// Media type of [`Metrics::encode`].
@@ -36,17 +38,21 @@ pub struct Metrics {
     pub dht: DhtMetrics,
     /// Queries and answers.
     pub service: ServiceMetrics,
+    /// Packets that several servers share.
+    pub shared: SharedMetrics,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
+        let shared = SharedMetrics::default();
         let mut registry = Registry::with_prefix("pkdns");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
         service.register(&mut registry);
+        shared.register(registry.sub_registry_with_prefix("shared"));
         dht.register(registry.sub_registry_with_prefix("dht"));
-        Self { registry: Arc::new(RwLock::new(registry)), dht, service }
+        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     http,
     metrics::Metrics,
-    packets::{DiskError, DiskStore, Packets, Stores},
+    packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
     relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
@@ -80,10 +80,10 @@ impl Server {
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
         if !config.dht.enabled {
-            return Self::bind_with(config, forwarder, Arc::new(SwitchedOff), metrics);
+            return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
         }
         let (dht, network) = start_dht(&config, &forwarder, &tls, &metrics)?;
-        let server = Self::bind_with(config, forwarder, network, metrics)?;
+        let server = Self::bind_with(config, forwarder, &tls, network, metrics)?;
         Ok(Self { dht: Some(dht), ..server })
     }
 
@@ -91,12 +91,13 @@ impl Server {
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
-        Self::bind_with(config, forwarder, network, Metrics::default())
+        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
     }
 
     fn bind_with(
         config: Config,
         forwarder: Arc<Forwarder>,
+        tls: &TlsClient,
         network: Arc<dyn Network>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
@@ -110,7 +111,7 @@ impl Server {
         let metrics_listeners = listen_for_metrics(&config.metrics.listen)?;
         let metrics_access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let disk = open_disk(&config.cache, &metrics)?;
-        let stores = Stores { disk: disk.clone(), shared: None };
+        let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
         let packets = Packets::with_stores(&config.cache, network, stores);
         metrics.add_gauge("packets_in_memory", "Packets in memory", {
             let packets = packets.clone();
@@ -234,6 +235,13 @@ fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskS
 
 fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
     Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
+}
+
+/// The certificate of a Redis is checked like those of encrypted upstreams.
+fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
+    let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
+    let url = config.cache.redis.as_ref()?;
+    Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
 }
 
 /// Names of bootstrap nodes and relays are resolved through our own upstreams: the system's resolver may well be this

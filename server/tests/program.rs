@@ -79,6 +79,23 @@ fn the_printed_configuration_loads_again_and_holds_the_flags() {
 }
 
 #[test]
+fn the_password_of_a_redis_is_never_printed() {
+    let with = |url: &str| format!("[cache]\nredis = '{url}'\n");
+    let printed = run(&with("redis://me:secret@localhost"), &["--print-config"]);
+    let printed = text(&printed.stdout);
+    assert!(printed.contains("redis = \"redis://me:***@localhost:6379\""), "{printed}");
+    // A file made of it does not start a server that cannot log in.
+    let (masked, mistyped) =
+        (run(&printed, &["--check"]), run(&with("redis://secret@localhost"), &["--check"]));
+    for (output, advice) in [(masked, "write the password"), (mistyped, "write the login as")] {
+        assert_eq!(output.status.code(), Some(1));
+        let message = text(&output.stderr);
+        assert!(message.contains("cache.redis: ") && message.contains(advice), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
 fn help_and_version_are_not_errors() {
     for flag in ["--help", "--version"] {
         let output = run("", &[flag]);

@@ -2,7 +2,9 @@
 
 mod address;
 mod check;
+mod doh;
 mod file;
+mod redis_url;
 mod relay_url;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,10 @@ use serde::{Deserialize, Serialize};
 
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
+pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
+pub(crate) use redis_url::RedisAddress;
+pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay_url::{RelayUrl, RelayUrlError};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
@@ -117,8 +122,9 @@ pub struct Cache {
     pub path: Option<PathBuf>,
     /// Most that packets take on disk, in megabytes.
     pub disk_megabytes: u64,
-    /// A Redis that several servers share.
-    pub redis: String,
+    /// A Redis that several servers share. An empty text stands for none.
+    #[serde(deserialize_with = "redis_url::optional")]
+    pub redis: Option<RedisUrl>,
 }
 
 /// Quotas per client: an IPv4 address or an IPv6 /64. Zero switches a quota off.
@@ -181,40 +187,6 @@ pub struct Identity {
     pub version: String,
     /// For `id.server` and `hostname.bind`.
     pub id: String,
-}
-
-/// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "DohTable")]
-pub struct Doh {
-    /// Whether HTTPS is served.
-    pub enabled: bool,
-    /// Addresses of HTTPS. The file may say `port` instead.
-    pub listen: Vec<SocketAddr>,
-    /// Certificate chain, PEM.
-    pub cert_path: Option<PathBuf>,
-    /// Private key of the certificate, PEM.
-    pub key_path: Option<PathBuf>,
-    /// Addresses of plain HTTP, with or without `enabled`.
-    pub plain_listen: Vec<SocketAddr>,
-    /// Peers whose word about the client's address is taken.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// `[doh]` as it is written: `port` is short for `listen`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DohTable {
-    enabled: bool,
-    #[serde(deserialize_with = "address::optional_list::<HTTPS_PORT, _>")]
-    listen: Option<Vec<SocketAddr>>,
-    port: Option<u16>,
-    cert_path: Option<PathBuf>,
-    key_path: Option<PathBuf>,
-    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
-    plain_listen: Vec<SocketAddr>,
-    #[serde(deserialize_with = "address::ranges")]
-    trusted_proxies: Vec<IpNet>,
 }
 
 /// DNS over TLS.
@@ -313,7 +285,7 @@ impl Default for Cache {
             max_stale_seconds: 86_400,
             path: None,
             disk_megabytes: 1024,
-            redis: String::new(),
+            redis: None,
         }
     }
 }
@@ -349,41 +321,6 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
-    }
-}
-
-impl Default for Doh {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            listen: vec![(Ipv4Addr::UNSPECIFIED, HTTPS_PORT).into()],
-            cert_path: None,
-            key_path: None,
-            plain_listen: Vec::new(),
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
-
-impl Default for DohTable {
-    fn default() -> Self {
-        let Doh { enabled, listen: _, cert_path, key_path, plain_listen, trusted_proxies } = Doh::default();
-        Self { enabled, listen: None, port: None, cert_path, key_path, plain_listen, trusted_proxies }
-    }
-}
-
-impl TryFrom<DohTable> for Doh {
-    type Error = &'static str;
-
-    fn try_from(table: DohTable) -> Result<Self, Self::Error> {
-        let DohTable { enabled, listen, port, cert_path, key_path, plain_listen, trusted_proxies } = table;
-        let listen = match (listen, port) {
-            (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
-            (Some(listen), None) => listen,
-            (None, Some(port)) => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
-            (None, None) => Self::default().listen,
-        };
-        Ok(Self { enabled, listen, cert_path, key_path, plain_listen, trusted_proxies })
     }
 }
 

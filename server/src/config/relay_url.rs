@@ -112,7 +112,7 @@ pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rel
 }
 
 /// `None` where there is a port that cannot be one.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     // The colons of an IPv6 address stand before the bracket.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
@@ -124,7 +124,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-fn is_host(host: &str) -> bool {
+/// Whether this is a name or an IP address, where one of IPv6 stands in brackets.
+pub(super) fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inside) => inside.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()),
         // Without brackets the colons of an IPv6 address would be read as the one before a port.

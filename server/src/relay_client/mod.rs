@@ -2,7 +2,6 @@
 //! where the DHT cannot be reached. It learns which keys are asked, so that none is asked unless somebody names it.
 
 mod connector;
-mod health;
 mod network;
 mod protocol;
 #[path = "../../tests/support/relay.rs"]
@@ -31,15 +30,18 @@ pub use network::DhtAndRelays;
 use crate::{
     config::RelayUrl,
     dht::HostResolver,
+    health::Health,
     metrics::RelayOutcomes,
     signed_packet::{InvalidPacket, PublicKey, SignedPacket},
 };
 use connector::Connector;
-use health::Health;
 use protocol::Client;
 
 /// Requests under way to one relay, and connections to it: each takes one, as they speak HTTP/1.1.
 const MAX_UNDER_WAY: usize = 32;
+
+/// A relay that goes on failing is asked again after this long.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// For an answer, connecting included.
 const GET_DEADLINE: Duration = Duration::from_secs(3);
@@ -155,7 +157,7 @@ impl Relay {
             url,
             client: Client::new(connector, MAX_UNDER_WAY),
             under_way: Semaphore::new(MAX_UNDER_WAY),
-            health: Mutex::new(Health::default()),
+            health: Mutex::new(Health::new(MAX_PAUSE)),
             outcomes,
         }))
     }

@@ -1,4 +1,4 @@
-//! When a relay that fails is left alone, and for how long. Pure.
+//! When a server that fails is left alone, and for how long. Pure.
 
 use std::time::Duration;
 
@@ -8,38 +8,45 @@ use tokio::time::Instant;
 const PATIENCE: u32 = 3;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// How a relay has done lately.
-#[derive(Debug, Default)]
-pub(super) struct Health {
+/// How a server has done lately.
+#[derive(Debug)]
+pub struct Health {
+    max_pause: Duration,
     /// In a row.
     failures: u32,
-    /// The pause in force, or the last one since the relay answered.
+    /// The pause in force, or the last one since the server answered.
     pause: Option<(Instant, Duration)>,
 }
 
 /// A pause that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pause {
-    pub(super) length: Duration,
-    /// Since the relay answered.
-    pub(super) is_first: bool,
+pub struct Pause {
+    /// How long.
+    pub length: Duration,
+    /// Since the server answered.
+    pub is_first: bool,
 }
 
 impl Health {
-    pub(super) fn is_paused(&self, now: Instant) -> bool {
+    /// Nothing has failed yet. Pauses begin with a second and double up to `max_pause`.
+    pub fn new(max_pause: Duration) -> Self {
+        Self { max_pause, failures: 0, pause: None }
+    }
+
+    /// Whether it is to be left alone.
+    pub fn is_paused(&self, now: Instant) -> bool {
         self.pause.is_some_and(|(begin, length)| now.duration_since(begin) < length)
     }
 
-    /// The relay answered. Says whether it had been paused.
-    pub(super) fn succeeded(&mut self) -> bool {
+    /// The server answered. Says whether it had been paused.
+    pub fn succeeded(&mut self) -> bool {
         self.failures = 0;
         self.pause.take().is_some()
     }
 
     /// A request that began at `started` failed. Says whether a pause begins.
-    pub(super) fn failed(&mut self, started: Instant, now: Instant) -> Option<Pause> {
+    pub fn failed(&mut self, started: Instant, now: Instant) -> Option<Pause> {
         // Requests that were under way when the pause began fail for the same reason; they do not lengthen it.
         if self.pause.is_some_and(|(begin, _)| started <= begin) {
             return None;
@@ -49,7 +56,8 @@ impl Health {
             return None;
         }
         let is_first = self.pause.is_none();
-        let length = self.pause.map_or(FIRST_PAUSE, |(_, before)| before.saturating_mul(2).min(MAX_PAUSE));
+        let length =
+            self.pause.map_or(FIRST_PAUSE, |(_, before)| before.saturating_mul(2).min(self.max_pause));
         self.pause = Some((now, length));
         Some(Pause { length, is_first })
     }
@@ -63,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_third_failure_in_a_row_begins_a_pause_that_doubles_up_to_a_minute() {
-        let mut health = Health::default();
+        let mut health = Health::new(60 * SECOND);
         let mut now = Instant::now();
         assert_eq!(health.failed(now, now), None);
         assert!(!health.succeeded());
@@ -88,7 +96,7 @@ mod tests {
 
     #[test]
     fn requests_that_were_under_way_when_the_pause_began_do_not_lengthen_it() {
-        let mut health = Health::default();
+        let mut health = Health::new(60 * SECOND);
         let (began, now) = (Instant::now(), Instant::now() + SECOND);
         let pauses: Vec<_> = (0..30).filter_map(|_| health.failed(began, now)).collect();
         assert_eq!(pauses, [Pause { length: SECOND, is_first: true }]);

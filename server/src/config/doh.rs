@@ -1,0 +1,80 @@
+//! `[doh]`: the same addresses may be written in two ways.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{HTTPS_PORT, NO_PORT, address};
+
+/// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "DohTable")]
+pub struct Doh {
+    /// Whether HTTPS is served.
+    pub enabled: bool,
+    /// Addresses of HTTPS. The file may say `port` instead.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate chain, PEM.
+    pub cert_path: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    pub key_path: Option<PathBuf>,
+    /// Addresses of plain HTTP, with or without `enabled`.
+    pub plain_listen: Vec<SocketAddr>,
+    /// Peers whose word about the client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[doh]` as it is written: `port` is short for `listen`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DohTable {
+    enabled: bool,
+    #[serde(deserialize_with = "address::optional_list::<HTTPS_PORT, _>")]
+    listen: Option<Vec<SocketAddr>>,
+    port: Option<u16>,
+    cert_path: Option<PathBuf>,
+    key_path: Option<PathBuf>,
+    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
+    plain_listen: Vec<SocketAddr>,
+    #[serde(deserialize_with = "address::ranges")]
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for Doh {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: vec![(Ipv4Addr::UNSPECIFIED, HTTPS_PORT).into()],
+            cert_path: None,
+            key_path: None,
+            plain_listen: Vec::new(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for DohTable {
+    fn default() -> Self {
+        let Doh { enabled, listen: _, cert_path, key_path, plain_listen, trusted_proxies } = Doh::default();
+        Self { enabled, listen: None, port: None, cert_path, key_path, plain_listen, trusted_proxies }
+    }
+}
+
+impl TryFrom<DohTable> for Doh {
+    type Error = &'static str;
+
+    fn try_from(table: DohTable) -> Result<Self, Self::Error> {
+        let DohTable { enabled, listen, port, cert_path, key_path, plain_listen, trusted_proxies } = table;
+        let listen = match (listen, port) {
+            (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
+            (Some(listen), None) => listen,
+            (None, Some(port)) => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
+            (None, None) => Self::default().listen,
+        };
+        Ok(Self { enabled, listen, cert_path, key_path, plain_listen, trusted_proxies })
+    }
+}

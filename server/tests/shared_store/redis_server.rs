@@ -1,0 +1,116 @@
+//! Redis servers that run as long as a test holds them.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use redis::{Connection, FromRedisValue};
+
+use crate::programs;
+
+/// Longest that a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A `redis-server` on loopback, with nothing in it.
+pub(crate) struct RedisServer {
+    child: Child,
+    program: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) directory: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts one with `arguments` besides. `None` where the program is missing.
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+        Self::start_on(free_port(), arguments)
+    }
+
+    /// As [`RedisServer::start`], on `port`.
+    pub(crate) fn start_on(port: u16, arguments: &[&str]) -> Option<Self> {
+        let program = programs::find("redis-server", |_| true, "redis-server")?;
+        let directory = tempfile::tempdir().unwrap();
+        let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let child = spawn(&program, port, directory.path(), &arguments);
+        let mut server = Self { child, program, port, directory, arguments };
+        server.wait();
+        Some(server)
+    }
+
+    /// Where it is found without a password.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// After [`RedisServer::kill`], on the same port, empty.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(&self.program, self.port, self.directory.path(), &self.arguments);
+        self.wait();
+    }
+
+    /// Stops it from answering, without closing anything.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// After [`RedisServer::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// What it replies to a command of words.
+    pub(crate) fn say<T: FromRedisValue>(&self, words: &[&[u8]]) -> T {
+        let mut command = redis::Cmd::new();
+        words.iter().for_each(|word| {
+            command.arg(*word);
+        });
+        command.query(&mut self.connection()).unwrap()
+    }
+
+    fn wait(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        let is_up = || std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
+        while !is_up() {
+            assert!(self.child.try_wait().unwrap().is_none(), "redis-server has ended");
+            assert!(Instant::now() < end, "redis-server does not listen");
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(program: &Path, port: u16, directory: &Path, arguments: &[String]) -> Child {
+    let port = port.to_string();
+    let mut command = Command::new(program);
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.arg(directory).args(arguments).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// One that nobody has at the moment; redis-server takes no port 0.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
