@@ -1,5 +1,7 @@
 //! Packets in memory, and the memory of what was looked for in vain. Pure: time is an argument.
 
+mod entry;
+
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,6 +9,7 @@ use std::{
 };
 
 use ahash::RandomState;
+use entry::{Entry, Time, milliseconds};
 use lru::LruCache;
 use quick_cache::{Lifecycle, UnitWeighter, unsync};
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ use crate::{
     dht::NetworkError,
     message::read_records,
     revisions::Revisions,
-    signed_packet::{PackedPacket, PublicKey, SignedPacket},
+    signed_packet::{PublicKey, SignedPacket},
 };
 
 /// How long the first of several replicas is taken for the newest while the search goes on.
@@ -100,24 +103,6 @@ pub struct Memory {
 }
 
 type PacketCache = unsync::Cache<[u8; 32], Entry, UnitWeighter, RandomState, Eviction>;
-
-/// Small, since there are millions.
-#[derive(Debug)]
-struct Entry {
-    packet: PackedPacket,
-    received: Time,
-    /// When its time is over.
-    fresh_until: Time,
-    /// When the network is asked again at the earliest; later than `fresh_until` after a search in vain.
-    recheck: Time,
-    vain: Option<Staleness>,
-    failures: u8,
-    /// Somebody looks for a newer one. Each who asks would start a task otherwise.
-    is_refreshing: bool,
-}
-
-/// Milliseconds since the start, or before it: a packet from an earlier run is older than this one.
-type Time = i64;
 
 /// Collects the packets that have to leave.
 #[derive(Debug, Clone)]
@@ -353,62 +338,9 @@ impl Memory {
     }
 }
 
-impl Entry {
-    fn new(packet: &SignedPacket, received: Time, fresh_until: Time) -> Self {
-        Self {
-            packet: packet.into(),
-            received,
-            fresh_until,
-            recheck: fresh_until,
-            vain: None,
-            failures: 0,
-            is_refreshing: false,
-        }
-    }
-
-    fn found(&self, key: &PublicKey, now: Time) -> Found {
-        let is_stale = now >= self.fresh_until;
-        Found {
-            packet: self.packet.unpack(key),
-            age: duration(now - self.received),
-            fresh_for: duration(self.recheck.max(self.fresh_until) - now),
-            refresh_in: duration(self.refresh_at() - now),
-            stale: self.vain.filter(|_| is_stale),
-        }
-    }
-
-    fn is_nearly_over(&self, now: Time) -> bool {
-        !self.is_refreshing && self.refresh_at() <= now
-    }
-
-    /// The last tenth of its time, or of the time that the network is left alone.
-    fn refresh_at(&self) -> Time {
-        match self.vain {
-            None => self.fresh_until - (self.fresh_until - self.received) / 10,
-            Some(_) => self.recheck - milliseconds(STALE_RECHECK) / 10,
-        }
-    }
-
-    /// The packet stays, its time is not renewed; the network is left alone for `wait`.
-    fn end_in_vain(&mut self, why: Staleness, wait: Duration, now: Time) {
-        self.vain = Some(why);
-        self.recheck = self.recheck.max(now + milliseconds(wait));
-        self.is_refreshing = false;
-    }
-}
-
 fn retry_wait(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     (SHORTEST_RETRY * 2u32.saturating_pow(doublings)).min(LONGEST_RETRY)
-}
-
-fn milliseconds(duration: Duration) -> Time {
-    Time::try_from(duration.as_millis()).unwrap_or(Time::MAX / 4)
-}
-
-/// None for times that have passed.
-fn duration(milliseconds: Time) -> Duration {
-    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 /// Each change under these locks is complete before anything can panic. `packets` is taken before `dropped`.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     message::{Answer, ExtendedError, STALE_TTL},
-    packets::Found,
+    packets::{Found, Staleness},
     revisions::Revision,
 };
 
@@ -179,4 +179,14 @@ pub(super) fn ttl(ttl: u32, found: &Found) -> u32 {
 pub(super) fn lent_ttl(ttl: u32, found: &Found) -> u32 {
     let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
     ttl.min(if found.stale.is_some() { STALE_TTL } else { left })
+}
+
+/// Why a packet is served past its time.
+pub(super) fn stale_error(why: Staleness) -> ExtendedError {
+    let text = match why {
+        Staleness::Unreachable(error) => format!("this is the last known answer: {error}"),
+        Staleness::Forgotten => "this is the last known answer: the DHT no longer holds the key".into(),
+        Staleness::Searching => "this is the last known answer: the search takes long".into(),
+    };
+    ExtendedError::new(extended::STALE_ANSWER, text)
 }

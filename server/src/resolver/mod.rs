@@ -15,9 +15,9 @@ pub mod zone;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use chain::Resolved;
-use chain::{Chain, follow_aliases, lent_ttl, ttl};
+use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
-use error::{ResolveError, extended};
+use error::ResolveError;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::HINFO},
@@ -32,8 +32,8 @@ use zone::{Lookup, Zone, present};
 use crate::{
     config::Config,
     forward::Forwarder,
-    message::{Answer, ExtendedError, Message, Query, Question},
-    packets::{FetchError, Found, PacketAnswer, Packets, Staleness},
+    message::{Answer, Message, Query, Question},
+    packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::RateLimiter,
     revisions::Revisions,
 };
@@ -383,15 +383,6 @@ fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
         code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
     };
     records.iter().filter(is_wanted).cloned().collect()
-}
-
-fn stale_error(why: Staleness) -> ExtendedError {
-    let text = match why {
-        Staleness::Unreachable(error) => format!("this is the last known answer: {error}"),
-        Staleness::Forgotten => "this is the last known answer: the DHT no longer holds the key".into(),
-        Staleness::Searching => "this is the last known answer: the search takes long".into(),
-    };
-    ExtendedError::new(extended::STALE_ANSWER, text)
 }
 
 /// RFC 8482 section 4.2: ANY gets one record that says so, and no amplifier is made of us.
