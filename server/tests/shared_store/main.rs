@@ -9,6 +9,7 @@ mod outages;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod redis_server;
+mod servers;
 mod sharing;
 
 use std::{
