@@ -22,10 +22,6 @@ use crate::{message::MAX_UDP_SIZE, transport::MAX_REQUEST_SIZE};
 /// Most datagrams of one system call.
 const BATCH: usize = 64;
 
-/// From one request to the next, in bytes. The cache line more keeps the beginnings of requests, often all that there
-/// is of them, from competing for the same few places of the cache.
-const STRIDE: usize = MAX_REQUEST_SIZE + 64;
-
 /// What to do when no datagram is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -82,7 +78,7 @@ impl Batch {
         Self {
             wildcard,
             received: 0,
-            requests: vec![0; BATCH * STRIDE].into(),
+            requests: vec![0; BATCH * MAX_REQUEST_SIZE].into(),
             origins: (0..BATCH).map(|_| Origin { address: nowhere, address_size: 0, control }).collect(),
             replies: Vec::with_capacity(BATCH * MAX_UDP_SIZE),
             recipients: Vec::with_capacity(BATCH),
@@ -94,10 +90,12 @@ impl Batch {
     /// Replaces what the batch holds by what has arrived, at least one datagram, and returns how many those are.
     pub(super) fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
         self.received = 0;
+        self.replies.clear();
+        self.recipients.clear();
         let requests = self.requests.as_mut_ptr();
         let parts = self.headers.iter_mut().zip(&mut self.vectors).zip(&mut self.origins);
         for (index, ((header, vector), origin)) in parts.enumerate() {
-            vector.iov_base = requests.wrapping_add(index * STRIDE).cast();
+            vector.iov_base = requests.wrapping_add(index * MAX_REQUEST_SIZE).cast();
             vector.iov_len = MAX_REQUEST_SIZE;
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
@@ -124,13 +122,13 @@ impl Batch {
         Ok(self.received)
     }
 
-    /// Calls `each` with every request that may be answered. What it appends to the buffer is the reply if it returns
-    /// true, else nothing. Requests that are longer than any query, or from where no client can be, get none.
+    /// Calls `each` once with every request that may be answered. What it appends to the buffer is the reply if it
+    /// returns true, else nothing. Requests that are longer than any query, or from where no client can be, get none.
     pub(super) fn answer(&mut self, mut each: impl FnMut(&[u8], Peer, &mut Vec<u8>) -> bool) {
-        self.replies.clear();
-        self.recipients.clear();
-        let parts = self.headers.iter().zip(&mut self.origins).zip(self.requests.chunks_exact(STRIDE));
-        for (index, ((header, origin), request)) in parts.take(self.received).enumerate() {
+        let received = mem::take(&mut self.received);
+        let parts =
+            self.headers.iter().zip(&mut self.origins).zip(self.requests.chunks_exact(MAX_REQUEST_SIZE));
+        for (index, ((header, origin), request)) in parts.take(received).enumerate() {
             let Some(request) = request.get(..header.msg_len as usize) else { continue };
             let Some(peer) = origin.peer(&header.msg_hdr, self.wildcard) else { continue };
             let start = self.replies.len();

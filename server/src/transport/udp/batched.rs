@@ -77,7 +77,7 @@ fn run<R: Respond>(port: &Arc<Port<R>>, stopped: &AtomicBool) {
     while read < MAX_READ_AFTER_STOP {
         let Ok(received) = batch.receive(&port.socket, Wait::ForNone) else { break };
         answer(port, &mut batch);
-        read += received;
+        read += received.max(1);
     }
 }
 
