@@ -18,6 +18,7 @@ use pkdns::{
     testnet::{SampleUpstream, sample_keypair, sample_packet},
     transport::udp,
 };
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -64,6 +65,7 @@ struct Running {
     metrics: SocketAddr,
     stop: CancellationToken,
     _upstream: SampleUpstream,
+    _packets: TempDir,
 }
 
 impl Drop for Running {
@@ -82,12 +84,14 @@ impl Running {
             ..Config::default()
         };
         config.metrics.listen = vec![any_port];
+        let packets = tempfile::tempdir().unwrap();
+        config.cache.path = Some(packets.path().into());
         change(&mut config);
         let server = Server::bind_to_network(config, Arc::new(SampleNetwork)).unwrap();
         let (address, metrics) = (server.addresses()[0], server.metrics_addresses()[0]);
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
-        Self { address, metrics, stop, _upstream: upstream }
+        Self { address, metrics, stop, _upstream: upstream, _packets: packets }
     }
 
     async fn page(&self) -> String {

@@ -189,8 +189,17 @@ pub(crate) struct Outcome {
 }
 
 impl Connection<'_> {
-    /// Asks for all these names, `window` at once.
+    /// Asks for all these names, `window` at once, until each has an answer.
     pub(crate) fn ask_all(&mut self, numbers: impl IntoIterator<Item = u32>, window: usize) -> Outcome {
+        self.ask(numbers, window, true)
+    }
+
+    /// As [`Connection::ask_all`], but a failure is taken for an answer.
+    pub(crate) fn ask_once(&mut self, numbers: impl IntoIterator<Item = u32>, window: usize) -> Outcome {
+        self.ask(numbers, window, false)
+    }
+
+    fn ask(&mut self, numbers: impl IntoIterator<Item = u32>, window: usize, asks_again: bool) -> Outcome {
         let mut outcome = Outcome::default();
         let mut numbers = numbers.into_iter();
         let mut again = Vec::new();
@@ -213,7 +222,7 @@ impl Connection<'_> {
                     true => outcome.answers += 1,
                     false => {
                         outcome.failed += 1;
-                        again.push(reply.number);
+                        again.extend(asks_again.then_some(reply.number));
                     }
                 });
                 silence = if received == 0 { silence + 1 } else { 0 };

@@ -13,22 +13,35 @@ use crate::{common::Process, zones::Names};
 /// Makes this program the server. Settings follow.
 pub(crate) const FLAG: &str = "--serve-keys";
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) keys: u32,
     /// TTL of every record, and seconds that a packet is fresh.
     pub(crate) lifetime: u32,
     /// Whether the network keeps what it has signed. That takes time from no lookup but the first, and memory.
     pub(crate) keeps_packets: bool,
+    /// Where packets are kept on disk; empty for nowhere.
+    pub(crate) directory: String,
+    /// Whether the network can be asked.
+    pub(crate) is_reachable: bool,
 }
 
 impl Settings {
+    /// All keys there are, in memory only.
+    pub(crate) fn of(names: &Names, lifetime: u32, keeps_packets: bool) -> Self {
+        Self { keys: names.count(), lifetime, keeps_packets, directory: String::new(), is_reachable: true }
+    }
+
     pub(crate) fn parse(arguments: &[String]) -> Self {
-        let [keys, lifetime, keeps_packets] = arguments else { panic!("{arguments:?}") };
+        let [keys, lifetime, keeps_packets, directory, is_reachable] = arguments else {
+            panic!("{arguments:?}")
+        };
         Self {
             keys: keys.parse().unwrap(),
             lifetime: lifetime.parse().unwrap(),
             keeps_packets: keeps_packets.parse().unwrap(),
+            directory: directory.clone(),
+            is_reachable: is_reachable.parse().unwrap(),
         }
     }
 }
@@ -70,12 +83,14 @@ pub(crate) struct Memory {
 }
 
 impl KeyServer {
-    pub(crate) fn start(names: &Names, lifetime: u32, keeps_packets: bool) -> Self {
+    pub(crate) fn start(names: &Names, settings: &Settings) -> Self {
+        let Settings { keys, lifetime, keeps_packets, directory, is_reachable } = settings;
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args([FLAG, &names.count().to_string(), &lifetime.to_string(), &keeps_packets.to_string()]);
+        command.args([FLAG, &keys.to_string(), &lifetime.to_string(), &keeps_packets.to_string()]);
+        command.args([directory, &is_reachable.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("pkdns starts");
         let mut orders = child.stdin.take().unwrap();
-        orders.write_all(names.keys.as_flattened()).unwrap();
+        orders.write_all(names.keys[..*keys as usize].as_flattened()).unwrap();
         let mut replies = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = replies.next().unwrap().unwrap().parse().unwrap();
         Self { process: Process::new(child, address, None), orders, replies }

@@ -23,6 +23,7 @@ mod key_server;
 mod memory;
 mod network;
 mod random;
+mod restart;
 mod zipf;
 mod zones;
 
@@ -48,7 +49,8 @@ const IN_FULL: Scale = Scale { keys: 1_000_000, queries: 500_000, rounds: 5, rat
 const IN_SHORT: Scale = Scale { keys: 2000, queries: 2000, rounds: 1, rate: 2000, lifetime: 2 };
 
 type Table = fn(&Names, Scale);
-const TABLES: [(&str, Table); 2] = [("memory", memory::memory), ("zipf", zipf::zipf)];
+const TABLES: [(&str, Table); 3] =
+    [("memory", memory::memory), ("restart", restart::restart), ("zipf", zipf::zipf)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

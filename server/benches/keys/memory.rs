@@ -5,7 +5,7 @@ use crate::{
     common::{CpuTime, Process, cores, on_core},
     connection::{Connection, Expected, Outcome},
     echo,
-    key_server::KeyServer,
+    key_server::{KeyServer, Settings},
     random::Random,
     zones::Names,
 };
@@ -26,7 +26,8 @@ struct Total {
 
 pub(crate) fn memory(names: &Names, scale: Scale) {
     let (server_core, client_core) = cores();
-    let mut server = on_core(server_core, client_core, || KeyServer::start(names, LIFETIME, false));
+    let mut server =
+        on_core(server_core, client_core, || KeyServer::start(names, &Settings::of(names, LIFETIME, false)));
     let mut client = Connection::new(server.process.address(), 1, names, Expected::Address);
     let mut random = Random(1);
 

@@ -29,6 +29,7 @@ struct Packets {
     ttl: u32,
     /// Those that were signed before, where they are kept.
     signed: Option<Vec<OnceLock<SignedPacket>>>,
+    is_reachable: bool,
     latency_ms: AtomicU64,
     lookups: AtomicU64,
 }
@@ -40,6 +41,9 @@ impl Network for Packets {
         key: &PublicKey,
         found: mpsc::UnboundedSender<SignedPacket>,
     ) -> Result<Evidence, NetworkError> {
+        if !self.is_reachable {
+            return Err(NetworkError::Disabled);
+        }
         self.lookups.fetch_add(1, Ordering::Relaxed);
         let latency = Duration::from_millis(self.latency_ms.load(Ordering::Relaxed));
         if !latency.is_zero() {
@@ -70,6 +74,7 @@ pub(crate) fn serve(settings: &[String]) {
         numbers: (0..settings.keys).map(|number| (read_key(), number)).collect(),
         ttl: settings.lifetime,
         signed: settings.keeps_packets.then(|| (0..settings.keys).map(|_| OnceLock::new()).collect()),
+        is_reachable: settings.is_reachable,
         latency_ms: AtomicU64::default(),
         lookups: AtomicU64::default(),
     });
@@ -109,6 +114,7 @@ fn config(settings: Settings) -> Config {
         cache: Cache {
             // Shards of a cache are not filled evenly.
             max_entries: settings.keys as usize / 10 * 11,
+            path: Some(settings.directory.into()),
             ttl_seconds: lifetime,
             max_ttl_seconds: lifetime,
             ..Cache::default()

@@ -7,7 +7,7 @@ use crate::{
     common::{cores, on_core},
     connection::{Connection, Expected, Reply},
     histogram::Histogram,
-    key_server::KeyServer,
+    key_server::{KeyServer, Settings},
     random::{Random, Zipf},
     zones::Names,
 };
@@ -69,7 +69,8 @@ pub(crate) fn zipf(names: &Names, scale: Scale) {
         LATENCY.as_millis()
     );
     let (server_core, client_core) = cores();
-    let mut server = on_core(server_core, client_core, || KeyServer::start(names, lifetime, true));
+    let mut server =
+        on_core(server_core, client_core, || KeyServer::start(names, &Settings::of(names, lifetime, true)));
     let address = server.process.address();
     let client = |number| Connection::new(address, number, names, Expected::Address);
     let mut random = Random(2);

@@ -104,7 +104,7 @@ fn ttls_count_down_and_the_spelling_is_that_of_who_asks() {
     let answer = get(&cache, &query("WwW.example"), start + MINUTE).unwrap();
     assert_eq!(answer.answers[0].ttl, 240);
     assert_eq!(answer.queries[0].name().to_string(), "WwW.example.");
-    assert_eq!(answer.answers[0].name, Name::from_ascii("www.example").unwrap());
+    assert_eq!(answer.answers[0].name, Name::from_ascii("www.example.").unwrap());
 }
 
 #[test]
