@@ -102,7 +102,7 @@ impl Connection {
             Ok(0) => assert_eq!(self.in_flight, 0, "the server closed the connection"),
             Ok(length) => self.received.extend_from_slice(&buffer[..length]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(error) => panic!("the server does not answer: {error}"),
+            Err(error) => panic!("the server at {:?} does not answer: {error}", self.stream.peer_addr()),
         }
         let mut rest = &self.received[..];
         while let Some((length, after)) = rest.split_first_chunk() {

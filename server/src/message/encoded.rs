@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 
-use super::{Age, Answer, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, TYPE_OPT, u16_at};
+use super::{
+    Age, Answer, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, TYPE_OPT, u16_at,
+};
 
 const OPTION_TCP_KEEPALIVE: u16 = 11;
 const OPTION_EXTENDED_ERROR: u16 = 15;
@@ -27,8 +29,8 @@ pub struct EncodedAnswer(Box<[u8]>);
 
 /// An [`EncodedAnswer`] that lies in somebody's memory: one piece of bytes, since a cache holds millions of them.
 ///
-/// Flags, code, length of the extended error, number of marks; then extended error, marks, message. The counts in the
-/// message's header are those of all records.
+/// Code and whether it is authentic, length of the extended error, number of marks; then extended error, marks, message.
+/// The counts in the message's header are those of all records.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodedBytes<'a>(&'a [u8]);
 
@@ -51,9 +53,14 @@ pub(super) enum Section {
     Additional,
 }
 
-const HEAD_SIZE: usize = 7;
+const HEAD_SIZE: usize = 5;
 const MARK_SIZE: usize = 5;
-const AUTHENTIC: u8 = 1;
+
+/// What a byte can say of the length of an extended error, which is cut to half of it when it is made.
+const MAX_TEXT_SIZE: usize = 253;
+
+/// Codes take twelve bits.
+const AUTHENTIC: u16 = 1 << 15;
 
 /// The parts of an answer in wire form.
 struct Parts<'a> {
@@ -68,16 +75,16 @@ struct Parts<'a> {
 impl EncodedAnswer {
     pub(super) fn new(answer: &Answer, marks: &[Mark], message: &[u8]) -> Self {
         let error = answer.extended_error.as_ref();
-        let error_size = error.map_or(0, |error| 2 + error.text.len());
+        let text = |error: &'_ ExtendedError| error.text.len().min(MAX_TEXT_SIZE);
+        let error_size = error.map_or(0, |error| 2 + text(error));
+        let authentic = if answer.authentic { AUTHENTIC } else { 0 };
         let mut bytes = Vec::with_capacity(HEAD_SIZE + error_size + marks.len() * MARK_SIZE + message.len());
-        bytes.push(if answer.authentic { AUTHENTIC } else { 0 });
-        bytes.extend_from_slice(&u16::from(answer.code).to_be_bytes());
-        // Texts are cut to far less, and a message holds fewer records.
-        bytes.extend_from_slice(&(error_size as u16).to_be_bytes());
+        bytes.extend_from_slice(&(u16::from(answer.code) | authentic).to_be_bytes());
+        bytes.push(error_size as u8);
         bytes.extend_from_slice(&(marks.len() as u16).to_be_bytes());
         if let Some(error) = error {
             bytes.extend_from_slice(&error.code.to_be_bytes());
-            bytes.extend_from_slice(error.text.as_bytes());
+            bytes.extend_from_slice(&error.text.as_bytes()[..text(error)]);
         }
         marks.iter().for_each(|mark| bytes.extend_from_slice(&mark.to_bytes()));
         bytes.extend_from_slice(message);
@@ -113,7 +120,7 @@ impl<'a> EncodedBytes<'a> {
 
     /// The code, with its extended bits.
     pub fn code(self) -> ResponseCode {
-        let code = u16_at(self.0, 1).unwrap_or_default();
+        let code = self.head();
         ResponseCode::from((code >> 4) as u8, (code & 0x0f) as u8)
     }
 
@@ -163,14 +170,20 @@ impl<'a> EncodedBytes<'a> {
         }
     }
 
+    /// Code and flag.
+    fn head(self) -> u16 {
+        u16_at(self.0, 0).unwrap_or_default()
+    }
+
     /// Our own bytes: what is missing is empty.
     fn parts(self) -> Parts<'a> {
         let (head, rest) = self.0.split_at_checked(HEAD_SIZE).unwrap_or_default();
-        let number = |at| usize::from(u16_at(head, at).unwrap_or_default());
-        let (error, rest) = rest.split_at_checked(number(3)).unwrap_or_default();
-        let (marks, message) = rest.split_at_checked(number(5) * MARK_SIZE).unwrap_or_default();
+        let error_size = head.get(2).copied().map_or(0, usize::from);
+        let count = u16_at(head, 3).map_or(0, usize::from);
+        let (error, rest) = rest.split_at_checked(error_size).unwrap_or_default();
+        let (marks, message) = rest.split_at_checked(count * MARK_SIZE).unwrap_or_default();
         Parts {
-            authentic: head.first() == Some(&AUTHENTIC),
+            authentic: self.head() & AUTHENTIC != 0,
             code: self.code(),
             error,
             marks: marks.as_chunks().0,

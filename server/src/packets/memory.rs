@@ -149,7 +149,7 @@ impl Memory {
     pub fn look(&self, key: &PublicKey, now: Instant) -> Option<Held> {
         let at = self.time(now);
         if let Some(entry) = lock(&self.packets).get(key.as_bytes()) {
-            return (at < entry.recheck && self.is_servable(entry, at))
+            return (at < entry.recheck() && self.is_servable(entry, at))
                 .then(|| Held::Packet { found: entry.found(key, at), refresh: entry.is_nearly_over(at) });
         }
         let mut absences = lock(&self.absences);
@@ -187,7 +187,7 @@ impl Memory {
         let packets = lock(&self.packets);
         let entry = packets.get(key.as_bytes()).filter(|entry| self.is_servable(entry, now))?;
         let mut found = entry.found(key, now);
-        if now >= entry.fresh_until {
+        if now >= entry.fresh_until() {
             found.stale = found.stale.or(Some(Staleness::Searching));
         }
         Some(found)
@@ -230,7 +230,7 @@ impl Memory {
             return false;
         }
         self.put(packet, entry, |held, new| {
-            if !held.packet.is_newer_than(packet) && held.fresh_until < new.fresh_until {
+            if !held.packet.is_newer_than(packet) && held.fresh_until() < new.fresh_until() {
                 *held = new;
             }
         })
@@ -323,7 +323,7 @@ impl Memory {
     }
 
     fn is_servable(&self, entry: &Entry, now: Time) -> bool {
-        now < entry.fresh_until.saturating_add(milliseconds(self.freshness.stale))
+        now < entry.fresh_until().saturating_add(milliseconds(self.freshness.stale))
     }
 
     /// How long a packet is fresh: its smallest TTL, within the configured bounds.
