@@ -52,11 +52,11 @@ fn open(directory: &Path) -> DiskStore {
 }
 
 fn file(directory: &Path) -> PathBuf {
-    directory.join("packets.redb")
+    directory.join("packets.db")
 }
 
 fn damaged(directory: &Path) -> PathBuf {
-    directory.join("packets.redb.damaged")
+    directory.join("packets.db.damaged")
 }
 
 /// Keeps the packets that `numbers` stand for.
@@ -104,7 +104,7 @@ async fn a_packet_is_found_before_it_is_on_disk_and_gets_there_by_itself() {
     store.put(stored(1, 1));
     assert_eq!(store.get(&key(1)).await, Some(stored(1, 1)));
     let begin = Instant::now();
-    while store.len() == 0 {
+    while store.is_empty() {
         assert!(begin.elapsed() < LONG);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -188,7 +188,7 @@ async fn where_there_is_no_directory_packets_are_kept_as_soon_as_there_is_one() 
     assert_eq!((store.len(), store.get(&key(1)).await), (0, Some(stored(1, 1))));
     fs::remove_file(&obstacle).unwrap();
     let begin = Instant::now();
-    while store.len() == 0 {
+    while store.is_empty() {
         assert!(begin.elapsed() < LONG);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -4,12 +4,13 @@
 //! Threads of their own read and write, not those of the runtime, so that a disk that hangs holds up neither questions
 //! nor the end of the process.
 
+mod checked_file;
 mod directory;
 mod file;
 mod queue;
 
 use std::{
-    fmt, mem,
+    fmt,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -207,44 +208,37 @@ impl Shared {
     }
 
     fn read(&self, key: &PublicKey) -> Option<Stored> {
-        let bytes = self.with_file(|file| file.get(key.as_bytes()))??;
-        let stored = Stored::from_bytes(key, &bytes);
-        if stored.is_none() {
-            self.queue.suspect(*key.as_bytes());
-        }
-        stored
+        // What is of another version, or not a packet, is there until a packet replaces it.
+        Stored::from_bytes(key, &self.with_file(|file| file.get(key.as_bytes()))??)
     }
 
     /// Ends when the queue is closed and what waited is written.
     fn write_what_comes(&self) {
-        let (mut removed, mut lost) = (Report::default(), Report::default());
+        let (mut lost, mut logged) = (0, None);
         while let Some(batch) = self.queue.take() {
-            let written = self.write(&batch);
-            let dropped = self.queue.finish(written.is_some());
-            let now = Instant::now();
-            if let Some(count) = removed.add(written.unwrap_or(0), now) {
-                warn!("{count} packets on disk were damaged and have been removed");
-            }
-            if let Some(count) = lost.add(dropped, now) {
-                warn!("{count} packets were not kept on disk, which takes none or not as many as come");
+            let is_written = self.write(&batch).is_some();
+            lost += self.queue.finish(is_written);
+            let is_due = logged.is_none_or(|logged: Instant| logged.elapsed() >= WARN_EVERY);
+            if lost > 0 && is_due {
+                warn!("{lost} packets were not kept on disk, which takes none or not as many as come");
+                (lost, logged) = (0, Some(Instant::now()));
             }
         }
         self.directory_mut().close();
         self.queue.end();
     }
 
-    /// How many damaged records have gone. `None` if not all of the batch is on disk.
-    fn write(&self, batch: &Batch) -> Option<usize> {
+    /// `None` if not all of the batch is on disk.
+    fn write(&self, batch: &Batch) -> Option<()> {
         if self.directory().file().is_none() {
             self.directory_mut().open_if_due(Instant::now());
         }
-        let mut removed = 0;
-        for part in batch.parts(MAX_TRANSACTION) {
-            let written = self.with_file(|file| file.write(&part))?;
-            removed += written.damaged;
-            self.count.store(written.count, Ordering::Relaxed);
+        let packets: Vec<_> = batch.iter().collect();
+        for part in packets.chunks(MAX_TRANSACTION) {
+            let count = self.with_file(|file| file.write(part))?;
+            self.count.store(count, Ordering::Relaxed);
         }
-        Some(removed)
+        Some(())
     }
 
     /// `None` if there is no file or it fails, after which there is another one or none.
@@ -255,25 +249,5 @@ impl Shared {
             (work(file), opening)
         };
         outcome.map_err(|failure| self.directory_mut().failed(opening, failure, Instant::now())).ok()
-    }
-}
-
-/// Counts what happens again and again until it is time to log it.
-#[derive(Default)]
-struct Report {
-    count: usize,
-    logged: Option<Instant>,
-}
-
-impl Report {
-    /// The number to log, if any.
-    fn add(&mut self, count: usize, now: Instant) -> Option<usize> {
-        self.count += count;
-        let is_due = self.logged.is_none_or(|logged| now.duration_since(logged) >= WARN_EVERY);
-        if self.count == 0 || !is_due {
-            return None;
-        }
-        self.logged = Some(now);
-        Some(mem::take(&mut self.count))
     }
 }
