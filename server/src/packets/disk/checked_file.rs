@@ -99,7 +99,8 @@ impl StorageBackend for CheckedFile {
         if offset == 0 {
             return self.write_header(data);
         }
-        if offset < BLOCK_SIZE || offset % BLOCK_SIZE != 0 || data.len() as u64 % BLOCK_SIZE != 0 {
+        let is_whole = |bytes: u64| bytes.is_multiple_of(BLOCK_SIZE);
+        if !is_whole(offset) || !is_whole(data.len() as u64) {
             return Err(ErrorKind::InvalidInput.into());
         }
         for (number, block) in (offset / BLOCK_SIZE..).zip(data.chunks(BLOCK_SIZE as usize)) {
