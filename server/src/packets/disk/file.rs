@@ -311,6 +311,13 @@ mod tests {
             let count = write(&file, &[]);
             assert!(expected.contains(&count), "{most} {count}");
             assert_eq!(size(&file), count as u64 * each);
+            if most == 100 {
+                let is_kept = |stored: &&Stored| file.get(stored.packet.key().as_bytes()).unwrap().is_some();
+                let kept = all.iter().filter(is_kept).map(|stored| stored.fresh_until);
+                let seconds: u64 = kept.map(|time| time.duration_since(UNIX_EPOCH).unwrap().as_secs()).sum();
+                // The average of all is 125, that of the newest hundred 200.
+                assert!(seconds / count as u64 > 165, "{}", seconds / count as u64);
+            }
         }
     }
 
