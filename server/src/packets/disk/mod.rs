@@ -14,7 +14,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
@@ -22,7 +22,7 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use self::directory::DiskError;
 use self::{
@@ -73,7 +73,8 @@ struct Shared {
     queue: Queue,
     /// Records in the file after the last transaction.
     count: AtomicUsize,
-    is_late: AtomicBool,
+    /// When a read that took too long was logged.
+    late_read: Mutex<Option<Instant>>,
 }
 
 struct Read {
@@ -95,7 +96,7 @@ impl DiskStore {
             count: AtomicUsize::new(directory.file().map_or(0, |(file, _)| file.count())),
             directory: RwLock::new(directory),
             queue: Queue::new(MAX_WAITING, MAX_WAITING_FOR_DISK),
-            is_late: AtomicBool::new(false),
+            late_read: Mutex::new(None),
         });
         let (reads, requests) = mpsc::sync_channel(MAX_READS);
         let requests = Arc::new(Mutex::new(requests));
@@ -121,12 +122,8 @@ impl DiskStore {
             // More wait already than a disk that works lets wait.
             Err(_) => Ok(Ok(None)),
         };
-        match (read.is_err(), shared.is_late.swap(read.is_err(), Ordering::Relaxed)) {
-            (true, false) => {
-                warn!("the disk takes over {READ_DEADLINE:?} to read a packet; going on without it")
-            }
-            (false, true) => info!("the disk reads packets in time again"),
-            _ => {}
+        if read.is_err() {
+            shared.report_late_read();
         }
         let on_disk = read.ok().and_then(Result::ok).flatten();
         match (waiting, on_disk) {
@@ -193,6 +190,16 @@ impl Shared {
 
     fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
         self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report_late_read(&self) {
+        let mut logged = self.late_read.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|logged| logged.elapsed() >= WARN_EVERY) {
+            *logged = Some(Instant::now());
+            warn!(
+                "the disk takes over {READ_DEADLINE:?} to read a packet, which is looked up in the DHT instead"
+            );
+        }
     }
 
     /// Ends with the last handle.
