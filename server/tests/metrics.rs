@@ -230,7 +230,8 @@ async fn queries_beyond_what_one_client_may_wait_for_are_counted() {
 
 #[tokio::test]
 async fn every_metric_is_in_the_operators_manual_and_nothing_else_is() {
-    let server = Running::start(|_| ()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Running::start(|config| config.cache.path = Some(directory.path().to_owned())).await;
     let page = server.page().await;
     let mut served: Vec<String> = page
         .lines()

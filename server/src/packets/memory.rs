@@ -198,9 +198,9 @@ impl Memory {
     /// that once was, so that it is not believed.
     pub fn store(&self, packet: &SignedPacket, now: Instant) -> bool {
         let now = self.time(now);
-        self.put(packet, Entry::new(packet, now, now + milliseconds(PROVISIONAL)), |held, new| {
-            let packet = std::mem::replace(&mut held.packet, new.packet);
-            *held = Entry { packet, ..new };
+        self.put(packet, Entry::new(packet, now, now + milliseconds(PROVISIONAL)), |held, mut new| {
+            std::mem::swap(&mut held.packet, &mut new.packet);
+            *held = new;
         })
     }
 

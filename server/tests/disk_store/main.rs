@@ -52,11 +52,11 @@ fn open(directory: &Path) -> DiskStore {
 }
 
 fn file(directory: &Path) -> PathBuf {
-    directory.join("packets.redb")
+    directory.join("packets.db")
 }
 
 fn damaged(directory: &Path) -> PathBuf {
-    directory.join("packets.redb.damaged")
+    directory.join("packets.db.damaged")
 }
 
 /// Keeps the packets that `numbers` stand for.

@@ -2,8 +2,8 @@
 //!
 //! | File | |
 //! |---|---|
-//! | `packets.redb` | the packets |
-//! | `packets.redb.damaged` | the last file that could not be read; only here so that somebody can look at it |
+//! | `packets.db` | the packets |
+//! | `packets.db.damaged` | the last file that could not be read; only here so that somebody can look at it |
 //! | `lock` | empty; locked by the process that has the directory |
 
 use std::{
@@ -28,8 +28,8 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The same failure is not logged again before this is over: some disks are meant to be read-only.
 const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
 
-const FILE_NAME: &str = "packets.redb";
-const DAMAGED_NAME: &str = "packets.redb.damaged";
+const FILE_NAME: &str = "packets.db";
+const DAMAGED_NAME: &str = "packets.db.damaged";
 const LOCK_NAME: &str = "lock";
 
 /// Why packets cannot be kept on disk.

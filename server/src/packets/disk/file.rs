@@ -1,13 +1,8 @@
-//! One file of packets: a redb database whose panics are errors.
-//!
-//! redb trusts what it finds in a file after it was closed or killed, and may panic on other bytes. What it reads
-//! instead of a packet fails the check of the signature.
+//! One file of packets: a redb database, on blocks that are checked. A panic of redb is an error.
 
 use std::{
-    fs::OpenOptions,
     io::{self, ErrorKind},
     ops::Bound,
-    os::unix::fs::OpenOptionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Mutex, PoisonError},
@@ -15,14 +10,11 @@ use std::{
 
 use redb::{
     Database, Error, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    TableError, backends::FileBackend,
+    TableError,
 };
 
-use super::{
-    Stored,
-    queue::{Key, Part},
-};
-use crate::{packets::MAX_STORED_SIZE, signed_packet::PublicKey};
+use super::{Stored, checked_file::CheckedFile, queue::Key};
+use crate::signed_packet::PublicKey;
 
 /// By public key, the bytes of [`Stored`].
 const PACKETS: TableDefinition<&Key, &[u8]> = TableDefinition::new("packets");
@@ -46,9 +38,6 @@ const OLDEST: usize = 16;
 /// Samples in one transaction, so that it ends soon also when `max_bytes` has become much less.
 const MAX_SAMPLES: usize = 1024;
 
-/// Greatest size of a record with its key, in bytes.
-const MAX_SIZE: u64 = (size_of::<Key>() + MAX_STORED_SIZE) as u64;
-
 type Packets<'a> = Table<'a, &'static Key, &'static [u8]>;
 
 /// Why a file is of no use any more.
@@ -60,15 +49,7 @@ pub(super) enum Failure {
     Io(io::Error),
 }
 
-/// What a transaction has done.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// Packets in the file.
-    pub(super) count: usize,
-    /// Records that could not be read and are gone.
-    pub(super) damaged: usize,
-}
-
+/// A file that is open.
 pub(super) struct PacketFile {
     /// `None` only while it is dropped.
     database: Option<Database>,
@@ -83,9 +64,7 @@ impl PacketFile {
     /// Opens or makes the file at `path`. It needs no repair after a crash: each transaction leaves it in order.
     pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Self, Failure> {
         caught(|| {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let backend = FileBackend::new(options.open(path).map_err(Error::Io)?)?;
+            let backend = CheckedFile::open(path).map_err(Error::Io)?;
             let database = Database::builder().set_cache_size(CACHE_SIZE).create_with_backend(backend)?;
             let count = match database.begin_read()?.open_table(PACKETS) {
                 Ok(packets) => packets.len()?,
@@ -120,41 +99,32 @@ impl PacketFile {
         })
     }
 
-    /// Writes packets that are newer than what is there and removes suspects that cannot be read; then the oldest if
-    /// there is too much. All of it is on disk then, or nothing.
-    pub(super) fn write(&self, part: &Part<'_>) -> Result<Written, Failure> {
+    /// Writes packets that are newer than what is there; then the oldest go if there is too much. All of it is on disk
+    /// then, or nothing. Says how many packets are in the file.
+    pub(super) fn write(&self, packets: &[(&Key, &Stored)]) -> Result<usize, Failure> {
         caught(|| {
             let mut transaction = self.database()?.begin_write()?;
             // Otherwise opening the file after a crash takes four seconds for each million packets.
             transaction.set_quick_repair(true);
-            let written = {
-                let (mut packets, mut totals) =
+            let count = {
+                let (mut table, mut totals) =
                     (transaction.open_table(PACKETS)?, transaction.open_table(TOTALS)?);
                 let mut size = totals.get(SIZE)?.map_or(0, |size| size.value());
-                let mut damaged = 0;
-                for &key in &part.suspects {
-                    if is_damaged(&packets, key)? {
-                        size = size.saturating_sub(remove(&mut packets, key)?);
-                        damaged += 1;
-                    }
-                }
-                for &(key, stored) in &part.packets {
-                    if !is_news(&packets, key, stored)? {
+                for &(key, stored) in packets {
+                    if !is_news(&table, key, stored)? {
                         continue;
                     }
                     let record = stored.to_bytes();
                     let replaced =
-                        packets.insert(key, record.as_slice())?.map_or(0, |old| record_size(old.value()));
+                        table.insert(key, record.as_slice())?.map_or(0, |old| record_size(old.value()));
                     size = size.saturating_add(record_size(&record)).saturating_sub(replaced);
                 }
-                // The total may be damaged, too.
-                size = size.min(packets.len()?.saturating_mul(MAX_SIZE));
-                self.evict(&mut packets, &mut size)?;
+                self.evict(&mut table, &mut size)?;
                 totals.insert(SIZE, size)?;
-                Written { count: to_usize(packets.len()?), damaged }
+                table.len()?
             };
             transaction.commit()?;
-            Ok(written)
+            Ok(to_usize(count))
         })
     }
 
@@ -236,19 +206,13 @@ fn create_tables(database: &Database) -> Result<(), Error> {
     Ok(transaction.commit()?)
 }
 
-fn is_damaged(packets: &Packets<'_>, key: &Key) -> Result<bool, Error> {
-    Ok(packets.get(key)?.is_some_and(|record| read(key, record.value()).is_none()))
-}
-
-/// Signatures are checked only where the timestamp does not decide.
+/// Signatures are checked only where the timestamp does not decide. What is not a packet is older than any.
 fn is_news(packets: &Packets<'_>, key: &Key, stored: &Stored) -> Result<bool, Error> {
     let Some(record) = packets.get(key)? else { return Ok(true) };
-    let is_older = Stored::timestamp_in(record.value()) < Some(stored.packet.timestamp());
-    Ok(is_older || read(key, record.value()).is_none_or(|present| stored.replaces(&present)))
-}
-
-fn read(key: &Key, record: &[u8]) -> Option<Stored> {
-    Stored::from_bytes(&PublicKey::try_from(key).ok()?, record)
+    let record = record.value();
+    let read = || Stored::from_bytes(&PublicKey::try_from(key).ok()?, record);
+    let is_older = Stored::timestamp_in(record) < Some(stored.packet.timestamp());
+    Ok(is_older || read().is_none_or(|present| stored.replaces(&present)))
 }
 
 /// The size of what is removed.
@@ -284,9 +248,9 @@ mod tests {
         PacketFile::open(&directory.join("file"), 1_000_000).unwrap()
     }
 
-    fn write(file: &PacketFile, stored: &[Stored], suspects: &[Key]) -> Written {
-        let packets = stored.iter().map(|stored| (stored.packet.key().as_bytes(), stored)).collect();
-        file.write(&Part { packets, suspects: suspects.iter().collect() }).unwrap()
+    fn write(file: &PacketFile, stored: &[Stored]) -> usize {
+        let packets: Vec<_> = stored.iter().map(|stored| (stored.packet.key().as_bytes(), stored)).collect();
+        file.write(&packets).unwrap()
     }
 
     fn size(file: &PacketFile) -> u64 {
@@ -302,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_of_another_version_is_replaced_by_anything_and_removed_as_a_suspect() {
+    fn what_is_not_a_packet_or_of_another_version_is_replaced_by_any_packet() {
         let directory = tempfile::tempdir().unwrap();
         let file = open(directory.path());
         let old = stored(1, 1);
@@ -310,20 +274,14 @@ mod tests {
         let mut of_another_version = stored(1, 2).to_bytes();
         of_another_version[0] = 99;
         // A timestamp that nothing true is newer than.
-        let mut damaged = stored(1, 2).to_bytes();
-        damaged[17] = 0x7f;
-        for record in [&[][..], b"record", &of_another_version, &damaged] {
+        let mut forged = stored(1, 2).to_bytes();
+        forged[17] = 0x7f;
+        for record in [&[][..], b"record", &of_another_version, &forged] {
             forge(&file, &key, record);
             assert_eq!(file.get(&key).unwrap().unwrap(), record);
-            assert_eq!(write(&file, slice::from_ref(&old), &[]).damaged, 0);
+            assert_eq!(write(&file, slice::from_ref(&old)), 1);
             assert_eq!(file.get(&key).unwrap().unwrap(), old.to_bytes());
-            forge(&file, &key, record);
-            let written = write(&file, &[], &[key]);
-            assert_eq!((written.damaged, written.count), (1, 0));
         }
-        write(&file, slice::from_ref(&old), &[]);
-        assert_eq!(write(&file, &[], &[key, [7; 32]]).damaged, 0);
-        assert_eq!(file.get(&key).unwrap().unwrap(), old.to_bytes());
     }
 
     #[test]
@@ -331,9 +289,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = open(directory.path());
         let each = 32 + stored(1, 1).to_bytes().len() as u64;
-        assert_eq!(write(&file, &[stored(1, 1), stored(2, 1)], &[]).count, 2);
+        assert_eq!(write(&file, &[stored(1, 1), stored(2, 1)]), 2);
         assert_eq!(size(&file), 2 * each);
-        write(&file, &[stored(1, 2)], &[]);
+        write(&file, &[stored(1, 2)]);
         assert_eq!(size(&file), 2 * each);
         drop(file);
         let file = open(directory.path());
@@ -344,15 +302,22 @@ mod tests {
     fn all_records_have_their_turn_to_go_the_oldest_of_their_neighbours_first() {
         let directory = tempfile::tempdir().unwrap();
         let all: Vec<_> = (1..=250).map(|number| stored(number, 1)).collect();
-        write(&open(directory.path()), &all, &[]);
+        write(&open(directory.path()), &all);
         let each = 32 + all[0].to_bytes().len() as u64;
         // Fewer and fewer may stay.
         for (most, expected) in [(250, 250..=250), (100, 80..=100), (10, 0..=10), (0, 0..=0)] {
             let path = directory.path().join("file");
             let file = PacketFile::open(&path, most * each * FILE_SIZE_PER_BYTE).unwrap();
-            let written = write(&file, &[], &[]);
-            assert!(expected.contains(&written.count), "{most} {}", written.count);
-            assert_eq!(size(&file), written.count as u64 * each);
+            let count = write(&file, &[]);
+            assert!(expected.contains(&count), "{most} {count}");
+            assert_eq!(size(&file), count as u64 * each);
+            if most == 100 {
+                let is_kept = |stored: &&Stored| file.get(stored.packet.key().as_bytes()).unwrap().is_some();
+                let kept = all.iter().filter(is_kept).map(|stored| stored.fresh_until);
+                let seconds: u64 = kept.map(|time| time.duration_since(UNIX_EPOCH).unwrap().as_secs()).sum();
+                // The average of all is 125, that of the newest hundred 200.
+                assert!(seconds / count as u64 > 165, "{}", seconds / count as u64);
+            }
         }
     }
 
@@ -366,7 +331,7 @@ mod tests {
     fn a_table_of_another_kind_is_damage() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let database = Database::create(&path).unwrap();
+        let database = Database::builder().create_with_backend(CheckedFile::open(&path).unwrap()).unwrap();
         let transaction = database.begin_write().unwrap();
         transaction.open_table(TableDefinition::<u64, u64>::new("packets")).unwrap();
         transaction.commit().unwrap();

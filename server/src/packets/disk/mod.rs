@@ -4,16 +4,17 @@
 //! Threads of their own read and write, not those of the runtime, so that a disk that hangs holds up neither questions
 //! nor the end of the process.
 
+mod checked_file;
 mod directory;
 mod file;
 mod queue;
 
 use std::{
-    fmt, mem,
+    fmt,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
@@ -21,7 +22,7 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use self::directory::DiskError;
 use self::{
@@ -72,7 +73,8 @@ struct Shared {
     queue: Queue,
     /// Records in the file after the last transaction.
     count: AtomicUsize,
-    is_late: AtomicBool,
+    /// When a read that took too long was logged.
+    late_read: Mutex<Option<Instant>>,
 }
 
 struct Read {
@@ -94,7 +96,7 @@ impl DiskStore {
             count: AtomicUsize::new(directory.file().map_or(0, |(file, _)| file.count())),
             directory: RwLock::new(directory),
             queue: Queue::new(MAX_WAITING, MAX_WAITING_FOR_DISK),
-            is_late: AtomicBool::new(false),
+            late_read: Mutex::new(None),
         });
         let (reads, requests) = mpsc::sync_channel(MAX_READS);
         let requests = Arc::new(Mutex::new(requests));
@@ -120,12 +122,8 @@ impl DiskStore {
             // More wait already than a disk that works lets wait.
             Err(_) => Ok(Ok(None)),
         };
-        match (read.is_err(), shared.is_late.swap(read.is_err(), Ordering::Relaxed)) {
-            (true, false) => {
-                warn!("the disk takes over {READ_DEADLINE:?} to read a packet; going on without it")
-            }
-            (false, true) => info!("the disk reads packets in time again"),
-            _ => {}
+        if read.is_err() {
+            shared.report_late_read();
         }
         let on_disk = read.ok().and_then(Result::ok).flatten();
         match (waiting, on_disk) {
@@ -194,6 +192,16 @@ impl Shared {
         self.directory.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn report_late_read(&self) {
+        let mut logged = self.late_read.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|logged| logged.elapsed() >= WARN_EVERY) {
+            *logged = Some(Instant::now());
+            warn!(
+                "the disk takes over {READ_DEADLINE:?} to read a packet, which is looked up in the DHT instead"
+            );
+        }
+    }
+
     /// Ends with the last handle.
     fn serve_reads(&self, requests: &Mutex<Receiver<Read>>) {
         loop {
@@ -207,44 +215,37 @@ impl Shared {
     }
 
     fn read(&self, key: &PublicKey) -> Option<Stored> {
-        let bytes = self.with_file(|file| file.get(key.as_bytes()))??;
-        let stored = Stored::from_bytes(key, &bytes);
-        if stored.is_none() {
-            self.queue.suspect(*key.as_bytes());
-        }
-        stored
+        // What is of another version, or not a packet, is there until a packet replaces it.
+        Stored::from_bytes(key, &self.with_file(|file| file.get(key.as_bytes()))??)
     }
 
     /// Ends when the queue is closed and what waited is written.
     fn write_what_comes(&self) {
-        let (mut removed, mut lost) = (Report::default(), Report::default());
+        let (mut lost, mut logged) = (0, None);
         while let Some(batch) = self.queue.take() {
-            let written = self.write(&batch);
-            let dropped = self.queue.finish(written.is_some());
-            let now = Instant::now();
-            if let Some(count) = removed.add(written.unwrap_or(0), now) {
-                warn!("{count} packets on disk were damaged and have been removed");
-            }
-            if let Some(count) = lost.add(dropped, now) {
-                warn!("{count} packets were not kept on disk, which takes none or not as many as come");
+            let is_written = self.write(&batch).is_some();
+            lost += self.queue.finish(is_written);
+            let is_due = logged.is_none_or(|logged: Instant| logged.elapsed() >= WARN_EVERY);
+            if lost > 0 && is_due {
+                warn!("{lost} packets were not kept on disk, which takes none or not as many as come");
+                (lost, logged) = (0, Some(Instant::now()));
             }
         }
         self.directory_mut().close();
         self.queue.end();
     }
 
-    /// How many damaged records have gone. `None` if not all of the batch is on disk.
-    fn write(&self, batch: &Batch) -> Option<usize> {
+    /// `None` if not all of the batch is on disk.
+    fn write(&self, batch: &Batch) -> Option<()> {
         if self.directory().file().is_none() {
             self.directory_mut().open_if_due(Instant::now());
         }
-        let mut removed = 0;
-        for part in batch.parts(MAX_TRANSACTION) {
-            let written = self.with_file(|file| file.write(&part))?;
-            removed += written.damaged;
-            self.count.store(written.count, Ordering::Relaxed);
+        let packets: Vec<_> = batch.iter().collect();
+        for part in packets.chunks(MAX_TRANSACTION) {
+            let count = self.with_file(|file| file.write(part))?;
+            self.count.store(count, Ordering::Relaxed);
         }
-        Some(removed)
+        Some(())
     }
 
     /// `None` if there is no file or it fails, after which there is another one or none.
@@ -255,25 +256,5 @@ impl Shared {
             (work(file), opening)
         };
         outcome.map_err(|failure| self.directory_mut().failed(opening, failure, Instant::now())).ok()
-    }
-}
-
-/// Counts what happens again and again until it is time to log it.
-#[derive(Default)]
-struct Report {
-    count: usize,
-    logged: Option<Instant>,
-}
-
-impl Report {
-    /// The number to log, if any.
-    fn add(&mut self, count: usize, now: Instant) -> Option<usize> {
-        self.count += count;
-        let is_due = self.logged.is_none_or(|logged| now.duration_since(logged) >= WARN_EVERY);
-        if self.count == 0 || !is_due {
-            return None;
-        }
-        self.logged = Some(now);
-        Some(mem::take(&mut self.count))
     }
 }

@@ -1,7 +1,7 @@
 //! Packets that wait to be written, one for each key.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -20,20 +20,8 @@ const ENDED: u64 = u64::MAX;
 /// The bytes of a public key.
 pub(super) type Key = [u8; 32];
 
-/// What is written together.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    /// To be kept.
-    pub(super) packets: BTreeMap<Key, Stored>,
-    /// To be removed if they cannot be read.
-    pub(super) suspects: BTreeSet<Key>,
-}
-
-/// What may be written in one transaction.
-pub(super) struct Part<'a> {
-    pub(super) packets: Vec<(&'a Key, &'a Stored)>,
-    pub(super) suspects: Vec<&'a Key>,
-}
+/// What is written together, by key: neighbours share a page.
+pub(super) type Batch = BTreeMap<Key, Stored>;
 
 /// Many put and look, one writer takes.
 #[derive(Debug)]
@@ -62,28 +50,6 @@ struct State {
     dropped: usize,
 }
 
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.packets.is_empty() && self.suspects.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.packets.len() + self.suspects.len()
-    }
-
-    /// In parts of at most `size` packets and `size` suspects, by key: neighbours share a page.
-    pub(super) fn parts(&self, size: usize) -> impl Iterator<Item = Part<'_>> {
-        let (mut packets, mut suspects) = (self.packets.iter(), self.suspects.iter());
-        std::iter::from_fn(move || {
-            let part = Part {
-                packets: packets.by_ref().take(size).collect(),
-                suspects: suspects.by_ref().take(size).collect(),
-            };
-            (!part.packets.is_empty() || !part.suspects.is_empty()).then_some(part)
-        })
-    }
-}
-
 impl Queue {
     /// An empty queue that takes `most` packets, and `most_while_failing` while the disk cannot be written to.
     pub(super) fn new(most: usize, most_while_failing: usize) -> Self {
@@ -104,19 +70,10 @@ impl Queue {
         }
     }
 
-    /// Has the record of `key` looked at, and removed if it cannot be read.
-    pub(super) fn suspect(&self, key: Key) {
-        let mut state = self.lock();
-        if !state.is_closed && !state.is_full() {
-            state.waiting.suspects.insert(key);
-            self.expect_writer(&mut state);
-        }
-    }
-
     /// The packet of `key` that is not known to be on disk yet.
     pub(super) fn get(&self, key: &Key) -> Option<Stored> {
         let state = self.lock();
-        let (waiting, writing) = (state.waiting.packets.get(key), state.writing.packets.get(key));
+        let (waiting, writing) = (state.waiting.get(key), state.writing.get(key));
         match (waiting, writing) {
             (Some(waiting), Some(writing)) if writing.replaces(waiting) => Some(writing.clone()),
             _ => waiting.or(writing).cloned(),
@@ -160,9 +117,9 @@ impl Queue {
         let batch = mem::take(&mut state.writing);
         state.is_failing = !is_written;
         if !is_written && state.is_closed {
-            state.dropped += batch.packets.len();
+            state.dropped += batch.len();
         } else if !is_written {
-            for stored in batch.packets.values() {
+            for stored in batch.values() {
                 state.put(stored.clone());
             }
             state.due = (!state.waiting.is_empty()).then(|| Instant::now() + RETRY_AFTER);
@@ -220,7 +177,7 @@ impl State {
 
     fn put(&mut self, stored: Stored) {
         let is_full = self.is_full();
-        match self.waiting.packets.entry(*stored.packet.key().as_bytes()) {
+        match self.waiting.entry(*stored.packet.key().as_bytes()) {
             Entry::Occupied(mut waiting) if stored.replaces(waiting.get()) => {
                 waiting.insert(stored);
             }
@@ -256,8 +213,8 @@ mod tests {
             queue.put(stored(number, timestamp));
         }
         let batch = queue.take().unwrap();
-        let taken: Vec<_> = batch.packets.values().map(|stored| stored.packet.timestamp()).collect();
-        assert_eq!((batch.packets.len(), taken), (2, vec![2, 2]));
+        let taken: Vec<_> = batch.values().map(|stored| stored.packet.timestamp()).collect();
+        assert_eq!((batch.len(), taken), (2, vec![2, 2]));
         assert_eq!(queue.get(&key(1)), Some(stored(1, 2)));
         assert_eq!(queue.finish(true), 1);
         assert_eq!(queue.get(&key(1)), None);
@@ -287,7 +244,7 @@ mod tests {
         queue.put(stored(1, 1));
         queue.close();
         queue.put(stored(2, 1));
-        assert_eq!(queue.take().unwrap().packets.len(), 1);
+        assert_eq!(queue.take().unwrap().len(), 1);
         assert_eq!(queue.finish(false), 1);
         assert!(queue.take().is_none());
         assert!(!queue.has_ended_within(Duration::ZERO));
@@ -313,17 +270,5 @@ mod tests {
             }
         }
         flush.await;
-    }
-
-    #[test]
-    fn parts_are_no_larger_than_asked_for_and_hold_everything() {
-        let mut batch = Batch::default();
-        for number in 1..=5 {
-            batch.packets.insert(key(number), stored(number, 1));
-            batch.suspects.insert([number; 32]);
-        }
-        batch.suspects.insert([9; 32]);
-        let sizes: Vec<_> = batch.parts(2).map(|part| (part.packets.len(), part.suspects.len())).collect();
-        assert_eq!(sizes, [(2, 2), (2, 2), (1, 2)]);
     }
 }
