@@ -7,10 +7,10 @@ RUN cargo build --release --locked --workspace
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends bind9-dnsutils && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --home-dir /pkdns --create-home pkdns
+    && useradd --system --uid 5353 --home-dir /pkdns --create-home pkdns
 COPY --from=build /pkdns/target/release/pkdns /pkdns/target/release/pkdns-cli /usr/local/bin/
 USER pkdns
-# pkdns.toml is read from here, if it is mounted.
+# pkdns.toml is read from here, if it is mounted, and what outlives a restart is kept here.
 VOLUME /pkdns
 EXPOSE 5300/udp 5300/tcp
 # localhost is answered by the server itself: this says that it serves, whatever the network does.
