@@ -85,14 +85,31 @@ impl Network for TwoNodes {
     }
 }
 
-/// The service of a server that is bound and not run: what it does takes no time but that of the network.
-fn service(network: Arc<dyn Network>) -> Service {
-    let config = Config {
+fn config() -> Config {
+    Config {
         listen: vec![(IpAddr::from(Ipv4Addr::LOCALHOST), 0).into()],
         fallback_dns: vec!["127.0.0.1:9".parse().unwrap()],
         ..Config::default()
-    };
-    Server::bind_to_network(config, network).unwrap().service().clone()
+    }
+}
+
+/// The service of a server that is bound and not run: what it does takes no time but that of the network.
+fn service(network: Arc<dyn Network>) -> Service {
+    Server::bind_to_network(config(), network).unwrap().service().clone()
+}
+
+/// Nobody can be asked.
+struct CutOff;
+
+#[async_trait]
+impl Network for CutOff {
+    async fn lookup(
+        &self,
+        _: &PublicKey,
+        _: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        Err(NetworkError::Unreachable)
+    }
 }
 
 /// The reply, and how long it took.
@@ -151,6 +168,35 @@ async fn a_newer_packet_is_answered_the_moment_it_comes() {
     // The tasks that take it run before the next timer.
     sleep(Duration::from_millis(1)).await;
     assert_eq!(last_octet(&ask(&service).await.0), 2);
+}
+
+#[tokio::test]
+async fn a_key_outlives_the_server_that_found_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.cache.path = Some(directory.path().into());
+    let network = Arc::new(SlowNetwork::default());
+    let first = Server::bind_to_network(config.clone(), network).unwrap();
+    assert_eq!(last_octet(&ask(first.service()).await.0), 0);
+    drop(first);
+    // What the first one did in the background may still be ending.
+    let second = async {
+        loop {
+            match Server::bind_to_network(config.clone(), Arc::new(CutOff)) {
+                Ok(server) => return server,
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let second = tokio::time::timeout(Duration::from_secs(8), second).await.unwrap();
+    let (message, _) = ask(second.service()).await;
+    assert_eq!((last_octet(&message), extended_error(&message)), (0, None));
+    let other = query(&keypair(2).to_z32(), RecordType::A);
+    let client = Client { address: Ipv4Addr::LOCALHOST.into(), reply: Reply::Datagram, now: Instant::now() };
+    let mut out = Vec::new();
+    let AtOnce::Later(other) = second.service().at_once(&other, client, &mut out) else { panic!("{out:?}") };
+    second.service().later(&other, client, &mut out).await;
+    assert_eq!(Message::from_vec(&out).unwrap().metadata.response_code, ResponseCode::ServFail);
 }
 
 #[tokio::test]
