@@ -165,18 +165,17 @@ impl AnswerCache {
         &self,
         query: &Query,
         now: Instant,
-        give: impl FnOnce(&Kept, Duration) -> T,
+        mut give: impl FnMut(&Kept, Duration) -> T,
     ) -> Option<T> {
         let mut buffer = [0; QUESTION_SIZE];
         let wanted = wanted(query, &mut buffer);
         let now = self.since_start(now);
-        let mut give = Some(give);
         [&self.name_servers, &self.upstream].into_iter().find_map(|part| {
             part.with(&wanted, |kept| {
                 let is_usable = kept.is_over(now, self.max_stale)
                     && !is_failure(kept.encoded().code())
                     && self.is_current(kept);
-                if is_usable { give.take().map(|give| give(kept, now)) } else { None }
+                is_usable.then(|| give(kept, now))
             })
         })
     }

@@ -27,13 +27,13 @@ impl Default for Revisions {
 impl Revisions {
     /// The state of `key` now. To be taken before the packet is, or a newer packet between the two goes unnoticed.
     pub fn current(&self, key: &[u8; 32]) -> Revision {
-        let counter = u16::from_be_bytes([key[0], key[1]]);
+        let counter = counter_of(key);
         Revision { counter, count: self.counter(counter).map_or(0, |count| count.load(Ordering::Acquire)) }
     }
 
     /// `key` has a newer packet.
     pub fn advance(&self, key: &[u8; 32]) {
-        if let Some(count) = self.counter(self.current(key).counter) {
+        if let Some(count) = self.counter(counter_of(key)) {
             // After 4 billion newer packets in the life of one answer it would count as current.
             count.fetch_add(1, Ordering::Release);
         }
@@ -48,6 +48,10 @@ impl Revisions {
     fn counter(&self, counter: u16) -> Option<&AtomicU32> {
         self.0.get(usize::from(counter))
     }
+}
+
+fn counter_of(key: &[u8; 32]) -> u16 {
+    u16::from_be_bytes([key[0], key[1]])
 }
 
 impl Revision {

@@ -14,11 +14,8 @@ use crate::{
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Queries, ServiceMetrics},
     rate_limit::RateLimiter,
-    resolver::{Resolved, Resolver, error::ResolveError},
+    resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
-
-/// A client waits this long for news before it gets an answer past its time (RFC 8767 section 5).
-const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
 
 /// Who asks, and how the reply travels.
 #[derive(Debug, Clone, Copy)]

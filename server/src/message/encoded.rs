@@ -18,8 +18,8 @@ pub(super) const OPT_SIZE: usize = 11;
 /// TTL of records that are past their time, in seconds (RFC 8767 section 5.2).
 pub const STALE_TTL: u32 = 30;
 
-/// What is said of answers past their time (RFC 8914 sections 4.4 and 4.20).
-const STALE_ANSWER: u16 = 3;
+/// INFO-CODE of an answer past its time, and of a denial past its time (RFC 8914 sections 4.4 and 4.20).
+pub const STALE_ANSWER: u16 = 3;
 const STALE_NXDOMAIN: u16 = 19;
 const STALE_TEXT: &[u8] = b"this is the last known answer: nobody who knows could be asked";
 

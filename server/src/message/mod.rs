@@ -8,7 +8,7 @@ mod query;
 mod records;
 
 pub use answer::{Age, Answer, ExtendedError, Reply};
-pub use encoded::{EncodedAnswer, EncodedBytes, STALE_TTL};
+pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
 pub use query::{Edns, Query, Question, Rejection};
 pub use records::{MalformedMessage, Message, address, addresses, read_message, read_question, read_records};
 

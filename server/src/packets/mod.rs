@@ -49,7 +49,7 @@ const MAX_QUEUED_PER_CLIENT: usize = 1024;
 const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
 
 /// A client waits this long for news before it gets what is held from before (RFC 8767 section 5).
-const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
+pub const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
 
 /// Whoever waited for a search finds its result in memory, so that it has to stay there for a moment.
 const LEAST_MEMORY: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ pub mod extended {
     /// Other Error: the text says which.
     pub const OTHER: u16 = 0;
     /// Stale Answer: the network could not be asked, this is what it said before.
-    pub const STALE_ANSWER: u16 = 3;
+    pub const STALE_ANSWER: u16 = crate::message::STALE_ANSWER;
     /// Blocked: the operator's policy removed the data.
     pub const BLOCKED: u16 = 15;
     /// Prohibited: not for this client.

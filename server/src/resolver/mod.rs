@@ -14,6 +14,7 @@ pub mod zone;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
 use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
