@@ -14,7 +14,7 @@ use pkdns::message::{
 
 /// How a reply travels, and how many seconds the answer was kept.
 const REPLIES: [(Reply, u32); 2] =
-    [(Reply::Datagram, 0), (Reply::Stream { idle_timeout: Duration::from_secs(10) }, 1)];
+    [(Reply::Datagram, 0), (Reply::Stream { idle_timeout: Some(Duration::from_secs(10)), is_encrypted: true }, 1)];
 
 /// Panics where the module does, or where it breaks a promise.
 pub fn check(input: &[u8]) {
@@ -139,6 +139,7 @@ fn query(question: Question, udp_size: Option<u16>) -> Query {
             version: 0,
             dnssec_ok: udp_size > 512,
             tcp_keepalive: true,
+            padding: true,
         }),
     }
 }

@@ -25,6 +25,22 @@ impl AccessList {
     }
 }
 
+/// Whose word about the client of a connection or request is taken.
+#[derive(Debug, Clone)]
+pub struct TrustedProxies(Ranges);
+
+impl TrustedProxies {
+    /// Nobody when `ranges` is empty.
+    pub fn new(ranges: Vec<IpNet>) -> Self {
+        Self(Ranges::new(ranges))
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(address.to_canonical())
+    }
+}
+
 /// Disjoint ranges in ascending order, first and last address of each as numbers: this is asked with each query.
 #[derive(Debug, Clone)]
 struct Ranges {

@@ -22,6 +22,9 @@ const NODES_NAME: &str = "dht-nodes";
 /// Directory of the packets in the directory of pkdns.
 const PACKETS_NAME: &str = "packets";
 
+/// Directory of keys and certificates in the directory of pkdns.
+const CERTIFICATES_NAME: &str = "certificates";
+
 /// DNS resolver for public-key domains: answers keys from the Mainline DHT and forwards every other name.
 #[derive(Debug, Parser)]
 #[command(name = "pkdns", version)]
@@ -131,6 +134,9 @@ impl Arguments {
         let packets_path = file.config.cache.path.take().map(|path| expand_home(&path, home));
         file.config.cache.path =
             packets_path.or_else(|| Some(directory.join(PACKETS_NAME))).filter(|_| !self.testnet);
+
+        let certificates = file.config.certificate.path.take().map(|path| expand_home(&path, home));
+        file.config.certificate.path = certificates.or_else(|| Some(directory.join(CERTIFICATES_NAME)));
 
         let action = match (self.check, self.print_config) {
             (true, _) => Action::Check,

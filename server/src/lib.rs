@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod answer_cache;
+pub mod certificates;
 pub mod config;
 pub mod dht;
 pub mod fair_queue;

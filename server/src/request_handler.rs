@@ -11,7 +11,7 @@
 //! - The timeout of `register_listener` runs while an answer is looked up. Give it more than
 //!   [`crate::resolver::DEADLINE`].
 
-use std::{net::IpAddr, slice, sync::Arc, time::Duration};
+use std::{net::IpAddr, slice, sync::Arc};
 
 use async_trait::async_trait;
 use hickory_proto::{
@@ -29,7 +29,7 @@ use tracing::{debug, error};
 
 use crate::{
     message::{ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_message},
-    service::{AtOnce, Client, Respond},
+    service::{AtOnce, Client, Respond, Transport},
     transport::{Slots, udp},
 };
 
@@ -62,17 +62,17 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
     ) -> ResponseInfo {
         let address = request.src().ip().to_canonical();
         let is_datagram = request.protocol().is_datagram();
-        // hickory does not say how long it keeps a connection. Zero is never sent: see `Parts::read`.
-        let reply = match is_datagram {
-            true => Reply::Datagram,
-            false => Reply::Stream { idle_timeout: Duration::ZERO },
+        // hickory does not say how long it keeps a connection, nor whether it is encrypted.
+        let (transport, reply) = match is_datagram {
+            true => (Transport::Udp, Reply::Datagram),
+            false => (Transport::Tcp, Reply::Stream { idle_timeout: None, is_encrypted: false }),
         };
-        let client = Client { address, reply, now: Instant::now() };
+        let client = Client { address, transport, reply, now: Instant::now() };
         let wishes = Wishes::of(request);
 
         let mut bytes = Vec::new();
         match self.responder.at_once(request.as_slice(), client, &mut bytes) {
-            AtOnce::Replied => send(&bytes, wishes, address, response).await,
+            AtOnce::Replied | AtOnce::OverQuota => send(&bytes, wishes, address, response).await,
             AtOnce::Silence => None,
             AtOnce::Later(query) => {
                 let slot = self.lookups.take(address);

@@ -17,12 +17,27 @@ use crate::{
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
 
+/// What a request came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// TCP in the clear.
+    Tcp,
+    /// DNS over TLS.
+    Tls,
+    /// DNS over HTTPS, or over HTTP behind a proxy.
+    Http,
+}
+
 /// Who asks, and how the reply travels.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     /// The client's address, as the limits count it.
     pub address: IpAddr,
-    /// Datagram or stream.
+    /// What the request came over.
+    pub transport: Transport,
+    /// How the reply travels.
     pub reply: Reply,
     /// When the request came: the clock is read once for requests that come together.
     pub now: Instant,
@@ -33,6 +48,8 @@ pub struct Client {
 pub enum AtOnce {
     /// The reply was appended to the buffer.
     Replied,
+    /// The client's quota is spent. Where it cannot be somebody else who is flooded with it, a refusal was appended.
+    OverQuota,
     /// There is no reply to this.
     Silence,
     /// The answer is not at hand: pass this to [`Respond::later`].
@@ -88,9 +105,11 @@ impl Service {
     }
 
     fn queries(&self, client: Client) -> &Queries {
-        match client.reply {
-            Reply::Datagram => &self.0.metrics.udp,
-            Reply::Stream { .. } => &self.0.metrics.tcp,
+        match client.transport {
+            Transport::Udp => &self.0.metrics.udp,
+            Transport::Tcp => &self.0.metrics.tcp,
+            Transport::Tls => &self.0.metrics.tls,
+            Transport::Http => &self.0.metrics.http,
         }
     }
 
@@ -158,11 +177,12 @@ impl Respond for Service {
             unanswered.malformed.inc();
             return AtOnce::Silence;
         }
-        let refusal = if !inner.quota.admit(client.address) {
+        let is_over_quota = !inner.quota.admit(client.address);
+        let refusal = if is_over_quota {
             // Whoever forges this address wants it flooded with replies.
             if client.reply == Reply::Datagram {
                 unanswered.quota.inc();
-                return AtOnce::Silence;
+                return AtOnce::OverQuota;
             }
             Some(ResolveError::QueryQuota)
         } else if !inner.access.allows(client.address) {
@@ -179,7 +199,7 @@ impl Respond for Service {
             }
             (Err(_), _) => {
                 unanswered.malformed.inc();
-                return AtOnce::Silence;
+                return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
             }
         };
         let is_newer_edns = query.edns.is_some_and(|edns| edns.version > 0);
@@ -187,7 +207,7 @@ impl Respond for Service {
             let answer = error.answer();
             answered.with(answer.code).inc();
             answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
-            return AtOnce::Replied;
+            return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Replied };
         }
         let Some(hit) = inner.answers.get(&query, client.reply, client.now, out) else {
             inner.metrics.answer_cache.miss.inc();

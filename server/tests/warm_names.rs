@@ -26,7 +26,7 @@ use pkdns::{
     dht::{Evidence, Network, NetworkError},
     message::Reply,
     server::Server,
-    service::{AtOnce, Client, Respond, Service},
+    service::{AtOnce, Client, Respond, Service, Transport},
     signed_packet::{PublicKey, SignedPacket},
 };
 use tokio::{
@@ -115,7 +115,7 @@ impl Network for CutOff {
 /// The reply, and how long it took.
 async fn ask(service: &Service) -> (Message, Duration) {
     let request = with_edns(query(&keypair(1).to_z32(), RecordType::A), false);
-    let client = Client { address: Ipv4Addr::LOCALHOST.into(), reply: Reply::Datagram, now: Instant::now() };
+    let client = udp_client();
     let (started, mut out) = (Instant::now(), Vec::new());
     if let AtOnce::Later(query) = service.at_once(&request, client, &mut out) {
         service.later(&query, client, &mut out).await;
@@ -192,7 +192,7 @@ async fn a_key_outlives_the_server_that_found_it() {
     let (message, _) = ask(second.service()).await;
     assert_eq!((last_octet(&message), extended_error(&message)), (0, None));
     let other = query(&keypair(2).to_z32(), RecordType::A);
-    let client = Client { address: Ipv4Addr::LOCALHOST.into(), reply: Reply::Datagram, now: Instant::now() };
+    let client = udp_client();
     let mut out = Vec::new();
     let AtOnce::Later(other) = second.service().at_once(&other, client, &mut out) else { panic!("{out:?}") };
     second.service().later(&other, client, &mut out).await;
@@ -251,4 +251,13 @@ async fn forwarded_names_outlive_their_upstream_and_come_back_with_it() {
     };
     tokio::time::timeout(Duration::from_secs(30), came_back).await.expect("the upstream is asked again");
     assert_eq!(last_octet(&ask("third.example").await), 2);
+}
+
+fn udp_client() -> Client {
+    Client {
+        address: Ipv4Addr::LOCALHOST.into(),
+        transport: Transport::Udp,
+        reply: Reply::Datagram,
+        now: Instant::now(),
+    }
 }

@@ -11,7 +11,7 @@ use nix::time::ClockId;
 use pkdns::{
     message::Reply,
     server::Server,
-    service::{AtOnce, Client, Respond, Service},
+    service::{AtOnce, Client, Respond, Service, Transport},
 };
 use tokio::runtime::Runtime;
 
@@ -140,6 +140,7 @@ fn cpu_time() -> Duration {
 fn client(thread: u8) -> Client {
     Client {
         address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + thread)),
+        transport: Transport::Udp,
         reply: Reply::Datagram,
         now: Instant::now().into(),
     }

@@ -115,6 +115,26 @@ pub(super) fn suffixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     }))
 }
 
+/// Reads one host name or address or a list of them; in lower case, without a dot at the end.
+pub(super) fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(OneOrMany::new("a host name, an address or a list of them", |text: &str| {
+        let host = text.trim().to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let is_name = !host.is_empty()
+            && host.len() < 254
+            && host.bytes().all(is_name_byte)
+            && host.split('.').all(|label| (1..=63).contains(&label.len()));
+        match parse_host(host) {
+            Some(address) => Ok(address.to_string()),
+            None if is_name => Ok(host.to_owned()),
+            None => Err(format!(
+                "`{text}` is neither a host name nor an address: write `dns.example.net` or `192.0.2.1`"
+            )),
+        }
+    }))
+}
+
 /// A visitor rather than an untagged enum: it keeps the reason why a value was refused.
 struct OneOrMany<T, F> {
     expecting: &'static str,

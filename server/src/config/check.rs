@@ -75,27 +75,11 @@ impl Config {
 
     /// One line for each option that is set to something that this version does not do.
     pub fn unserved(&self) -> Vec<String> {
-        let Self { doh, dot, relay, .. } = self;
-        let unset = Self::default();
-        let https = "DNS over HTTPS is not served by this version";
-        let tls = "DNS over TLS is not served by this version";
-        [
-            ("doh.enabled", doh.enabled != unset.doh.enabled, https),
-            ("doh.listen", doh.listen != unset.doh.listen, https),
-            ("doh.cert_path", doh.cert_path != unset.doh.cert_path, https),
-            ("doh.key_path", doh.key_path != unset.doh.key_path, https),
-            ("doh.plain_listen", doh.plain_listen != unset.doh.plain_listen, https),
-            ("doh.trusted_proxies", doh.trusted_proxies != unset.doh.trusted_proxies, https),
-            ("dot.enabled", dot.enabled != unset.dot.enabled, tls),
-            ("dot.listen", dot.listen != unset.dot.listen, tls),
-            ("dot.cert_path", dot.cert_path != unset.dot.cert_path, tls),
-            ("dot.key_path", dot.key_path != unset.dot.key_path, tls),
-            ("relay.enabled", relay.enabled, "this version is not a relay"),
-        ]
-        .into_iter()
-        .filter(|(_, set, _)| *set)
-        .map(|(key, _, meaning)| format!("{key} has no effect: {meaning}"))
-        .collect()
+        [("relay.enabled", self.relay.enabled, "this version is not a relay")]
+            .into_iter()
+            .filter(|(_, set, _)| *set)
+            .map(|(key, _, meaning)| format!("{key} has no effect: {meaning}"))
+            .collect()
     }
 
     fn check_addresses(&self, faults: &mut Faults) {
@@ -152,22 +136,48 @@ impl Config {
     }
 
     fn check_certificates(&self, faults: &mut Faults) {
-        let (doh, dot) = (&self.doh, &self.dot);
-        let advice = "is missing; name the PEM file";
-        faults.add_if(doh.enabled && doh.cert_path.is_none(), "doh.cert_path", advice);
-        faults.add_if(doh.enabled && doh.key_path.is_none(), "doh.key_path", advice);
+        let (doh, dot, made) = (&self.doh, &self.dot, self.certificate.self_signed || self.acme.enabled);
+        let advice = "is missing; name the PEM file, or let [certificate] or [acme] make one";
+        // A certificate and its key are named together, or neither is.
+        let has_files =
+            |enabled: bool, cert: bool, key: bool| !enabled || (cert && key) || (!cert && !key && made);
+        for (certificate_key, private_key, sound, has_certificate) in [
+            (
+                "doh.cert_path",
+                "doh.key_path",
+                has_files(doh.enabled, doh.cert_path.is_some(), doh.key_path.is_some()),
+                doh.cert_path.is_some(),
+            ),
+            (
+                "dot.cert_path",
+                "dot.key_path",
+                has_files(
+                    dot.enabled,
+                    dot.cert_path.is_some() || doh.cert_path.is_some(),
+                    dot.key_path.is_some() || doh.key_path.is_some(),
+                ),
+                dot.cert_path.is_some() || doh.cert_path.is_some(),
+            ),
+        ] {
+            faults.add_if(!sound, if has_certificate { private_key } else { certificate_key }, advice);
+        }
+        faults.add_if(
+            self.certificate.self_signed && self.acme.enabled,
+            "certificate.self_signed",
+            "and acme.enabled each make the certificate; keep one of them",
+        );
+        faults.add_if(
+            self.acme.enabled && self.certificate.names.is_empty(),
+            "certificate.names",
+            "is empty, so there is nothing to ask a certificate for; write the host name of this server",
+        );
         faults.add_if(doh.enabled && doh.listen.is_empty(), "doh.listen", "is empty; write \"0.0.0.0:443\"");
-        let inherits = |own: bool, parent: bool| own || parent;
-        faults.add_if(
-            dot.enabled && !inherits(dot.cert_path.is_some(), doh.cert_path.is_some()),
-            "dot.cert_path",
-            advice,
-        );
-        faults.add_if(
-            dot.enabled && !inherits(dot.key_path.is_some(), doh.key_path.is_some()),
-            "dot.key_path",
-            advice,
-        );
+        for (key, number) in [
+            ("doh.max_connections", doh.max_connections),
+            ("doh.max_connections_per_client", doh.max_connections_per_client),
+        ] {
+            faults.add_if(number == 0, key, "is 0, so nobody could connect; write a number above it");
+        }
         faults.add_if(dot.enabled && dot.listen.is_empty(), "dot.listen", "is empty; write \"0.0.0.0:853\"");
     }
 }

@@ -24,8 +24,12 @@ pub struct Doh {
     pub key_path: Option<PathBuf>,
     /// Addresses of plain HTTP, with or without `enabled`.
     pub plain_listen: Vec<SocketAddr>,
-    /// Peers whose word about the client's address is taken.
+    /// Peers whose word about the client's address is taken, over HTTP, TLS and TCP.
     pub trusted_proxies: Vec<IpNet>,
+    /// Most connections over HTTP and HTTPS at once.
+    pub max_connections: usize,
+    /// Most of them for one client.
+    pub max_connections_per_client: usize,
 }
 
 /// `[doh]` as it is written: `port` is short for `listen`.
@@ -42,6 +46,8 @@ struct DohTable {
     plain_listen: Vec<SocketAddr>,
     #[serde(deserialize_with = "address::ranges")]
     trusted_proxies: Vec<IpNet>,
+    max_connections: usize,
+    max_connections_per_client: usize,
 }
 
 impl Default for Doh {
@@ -53,14 +59,35 @@ impl Default for Doh {
             key_path: None,
             plain_listen: Vec::new(),
             trusted_proxies: Vec::new(),
+            max_connections: 20_000,
+            max_connections_per_client: 100,
         }
     }
 }
 
 impl Default for DohTable {
     fn default() -> Self {
-        let Doh { enabled, listen: _, cert_path, key_path, plain_listen, trusted_proxies } = Doh::default();
-        Self { enabled, listen: None, port: None, cert_path, key_path, plain_listen, trusted_proxies }
+        let Doh {
+            enabled,
+            listen: _,
+            cert_path,
+            key_path,
+            plain_listen,
+            trusted_proxies,
+            max_connections,
+            max_connections_per_client,
+        } = Doh::default();
+        Self {
+            enabled,
+            listen: None,
+            port: None,
+            cert_path,
+            key_path,
+            plain_listen,
+            trusted_proxies,
+            max_connections,
+            max_connections_per_client,
+        }
     }
 }
 
@@ -68,13 +95,32 @@ impl TryFrom<DohTable> for Doh {
     type Error = &'static str;
 
     fn try_from(table: DohTable) -> Result<Self, Self::Error> {
-        let DohTable { enabled, listen, port, cert_path, key_path, plain_listen, trusted_proxies } = table;
+        let DohTable {
+            enabled,
+            listen,
+            port,
+            cert_path,
+            key_path,
+            plain_listen,
+            trusted_proxies,
+            max_connections,
+            max_connections_per_client,
+        } = table;
         let listen = match (listen, port) {
             (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
             (Some(listen), None) => listen,
             (None, Some(port)) => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
             (None, None) => Self::default().listen,
         };
-        Ok(Self { enabled, listen, cert_path, key_path, plain_listen, trusted_proxies })
+        Ok(Self {
+            enabled,
+            listen,
+            cert_path,
+            key_path,
+            plain_listen,
+            trusted_proxies,
+            max_connections,
+            max_connections_per_client,
+        })
     }
 }

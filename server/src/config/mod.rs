@@ -72,6 +72,10 @@ pub struct Config {
     pub doh: Doh,
     /// `[dot]`
     pub dot: Dot,
+    /// `[certificate]`
+    pub certificate: Certificate,
+    /// `[acme]`
+    pub acme: Acme,
     /// `[relay]`
     pub relay: Relay,
     /// `[metrics]`
@@ -204,6 +208,50 @@ pub struct Dot {
     pub key_path: Option<PathBuf>,
 }
 
+/// The certificate of HTTPS and DNS over TLS, where no files are named for it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificate {
+    /// Host names and IP addresses under which clients reach this server.
+    #[serde(deserialize_with = "address::hosts")]
+    pub names: Vec<String>,
+    /// Whether to sign one with an authority of our own, which clients have to import.
+    pub self_signed: bool,
+    /// Directory of the keys and certificates that this server makes or obtains.
+    pub path: Option<PathBuf>,
+}
+
+/// A certificate from an authority that speaks ACME (RFC 8555).
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Acme {
+    /// Whether one is asked for. This agrees to the authority's terms of service.
+    pub enabled: bool,
+    /// The authority's directory.
+    pub directory: String,
+    /// Where the authority may write to, as `mailto:…`. Not told when empty.
+    pub contact: String,
+    /// How the authority sees that the names are ours.
+    pub challenge: AcmeChallenge,
+    /// The kind of certificate, for authorities that offer several. That for short lives where a name is an address,
+    /// and the authority's default otherwise, when empty.
+    pub profile: String,
+    /// Certificates of the authorities that may have certified the directory's own server, PEM. The public ones when
+    /// absent.
+    pub ca_path: Option<PathBuf>,
+}
+
+/// How an ACME authority sees that a name is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub enum AcmeChallenge {
+    /// It connects to port 443 over TLS (RFC 8737).
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+    /// It fetches a file from port 80 (RFC 8555 section 8.3).
+    #[serde(rename = "http-01")]
+    Http01,
+}
+
 /// A PKARR relay on the HTTP listeners.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -238,6 +286,8 @@ impl Default for Config {
             identity: Identity::default(),
             doh: Doh::default(),
             dot: Dot::default(),
+            certificate: Certificate::default(),
+            acme: Acme::default(),
             relay: Relay::default(),
             metrics: Metrics::default(),
         }
@@ -321,6 +371,19 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
+    }
+}
+
+impl Default for Acme {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+            contact: String::new(),
+            challenge: AcmeChallenge::TlsAlpn01,
+            profile: String::new(),
+            ca_path: None,
+        }
     }
 }
 

@@ -1,35 +1,45 @@
-//! HTTP/1.1 listeners. The only place that names axum.
+//! HTTP/1.1 and HTTP/2 listeners, in the clear or over TLS. The only place that names axum.
 
+mod client_address;
+mod connection;
+mod dns;
+mod listen;
 mod metrics;
+mod pages;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, Response, StatusCode},
+    response::IntoResponse,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
 
+pub use dns::{DNS_PATH, JSON_PATH};
+pub use listen::serve;
 pub use metrics::metrics_routes;
+pub use pages::pages;
 
 use crate::{
-    access::AccessList,
-    transport::{Slot, Slots, accept},
+    access::{AccessList, TrustedProxies},
+    service::Respond,
+    transport::Entrance,
 };
+use client_address::client_address;
+use dns::Dns;
+use refusal::Refusal;
 
-/// Bytes of a request that are read ahead; a head that does not fit is refused.
-const READ_BUFFER: usize = 16 << 10;
-
-/// What was asked before the stop is answered within this time of it.
-const DRAIN: Duration = Duration::from_secs(1);
+/// Protocols of HTTPS, by preference (ALPN).
+pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What connections may take.
 #[derive(Debug, Clone)]
@@ -38,86 +48,110 @@ pub struct Limits {
     pub connections: usize,
     /// Connections per client, an IPv4 address or an IPv6 /64.
     pub connections_per_client: usize,
-    /// How long the head of a request may take.
+    /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
+    /// bytes of HTTP.
+    pub opening: Duration,
+    /// How long the head of an HTTP/1.1 request may take, and how long such a connection is kept without one.
     pub head: Duration,
-    /// How long a connection may take from first to last. It carries one request.
-    pub connection: Duration,
+    /// How long an HTTP/2 connection is kept without a request.
+    pub idle: Duration,
+    /// The same while over three quarters of the connections are taken.
+    pub idle_when_crowded: Duration,
+    /// How long a request may take from its head to the last byte of its response. Above what an answer takes
+    /// ([`crate::resolver::DEADLINE`]) by what a slow client takes.
+    pub request: Duration,
+    /// Requests at once on an HTTP/2 connection.
+    pub streams: u32,
+    /// Lookups that may run at once over all connections.
+    pub lookups: usize,
+    /// Lookups that may run at once for one client.
+    pub lookups_per_client: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
-            connections_per_client: 16,
-            head: Duration::from_secs(5),
-            connection: Duration::from_secs(10),
+            connections: 20_000,
+            connections_per_client: 100,
+            opening: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(120),
+            idle_when_crowded: Duration::from_secs(10),
+            request: Duration::from_secs(15),
+            streams: 128,
+            lookups: 4096,
+            lookups_per_client: 2048,
         }
     }
 }
 
-/// Starts answering on every listener, which share the limits. Clients that `access` does not allow are told so.
-pub fn serve(
-    listeners: Vec<TcpListener>,
-    routes: Router,
-    access: AccessList,
-    limits: Limits,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
-) {
-    let entrance = Arc::new(Entrance {
-        open: Slots::new(limits.connections, limits.connections_per_client),
-        denied: Router::new().fallback((StatusCode::FORBIDDEN, "[access] does not allow this address.\n")),
-        routes,
-        access,
-        limits,
-    });
-    for listener in listeners {
-        let (entrance, stop, spawner) = (entrance.clone(), stop.clone(), tasks.clone());
-        tasks.spawn(async move {
-            accept(listener, &stop, |stream, address| {
-                if let Some(slot) = entrance.open.take(address) {
-                    let routes = entrance.routes_for(address).clone();
-                    spawner.spawn(answer(stream, routes, entrance.limits.clone(), stop.clone(), slot));
-                }
-            })
-            .await;
-        });
+impl Limits {
+    /// For pages that few people look at, and seldom.
+    pub fn for_metrics() -> Self {
+        Self {
+            connections: 64,
+            connections_per_client: 16,
+            idle: Duration::from_secs(10),
+            streams: 16,
+            ..Self::default()
+        }
     }
 }
 
-/// Who comes in, and what they see.
-struct Entrance {
-    open: Arc<Slots>,
+/// What is served on a set of listeners.
+pub struct Site<R> {
+    dns: Option<Dns<R>>,
+    /// Everything else.
+    pages: Router,
     access: AccessList,
-    routes: Router,
-    denied: Router,
+    trusted: TrustedProxies,
+    entrance: Entrance,
     limits: Limits,
 }
 
-impl Entrance {
-    fn routes_for(&self, address: IpAddr) -> &Router {
-        if self.access.allows(address) { &self.routes } else { &self.denied }
-    }
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Visitor {
+    /// The client, as the limits count it.
+    pub(crate) address: IpAddr,
+    /// Whether nobody on the way can read along: we speak TLS, or a trusted proxy does.
+    pub(crate) is_encrypted: bool,
 }
 
-/// Answers one request. A connection that is kept costs a place and saves little to whom a minute passes between two.
-async fn answer(stream: TcpStream, routes: Router, limits: Limits, stop: CancellationToken, slot: Slot) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(READ_BUFFER)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    let connection = timeout(limits.connection, connection);
-    tokio::pin!(connection);
-    let outcome = match stop.run_until_cancelled(&mut connection).await {
-        Some(outcome) => Ok(outcome),
-        None => timeout(DRAIN, connection).await,
-    };
-    match outcome {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::debug!(%error, "http connection ended"),
-        Ok(Err(_)) | Err(_) => tracing::debug!("http connection closed: it took too long"),
+type SiteBody = Either<Full<Bytes>, Body>;
+
+impl<R: Respond> Site<R> {
+    /// `pages` alone.
+    pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
+        let entrance = Entrance::new(limits.connections, limits.connections_per_client, trusted.clone());
+        Self { dns: None, pages, access, trusted, entrance, limits }
     }
-    drop(slot);
+
+    /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
+    #[must_use]
+    pub fn with_dns(self, responder: Arc<R>, tasks: &TaskTracker) -> Self {
+        let Limits { lookups, lookups_per_client, .. } = self.limits;
+        let dns = Dns::new(responder, lookups, lookups_per_client, tasks.clone());
+        Self { dns: Some(dns), ..self }
+    }
+
+    /// Questions do not pass axum's router, which costs as much as the answer.
+    async fn answer(&self, peer: IpAddr, is_tls: bool, mut request: Request<Incoming>) -> Response<SiteBody> {
+        let visitor = match client_address(peer, request.headers(), &self.trusted) {
+            Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
+            Err(_) => return Refusal::Forwarded.into_response().map(Either::Right),
+        };
+        if let Some(dns) = &self.dns
+            && matches!(request.uri().path(), DNS_PATH | JSON_PATH)
+        {
+            return dns.answer(request, visitor).await.map(Either::Left);
+        }
+        if !self.access.allows(visitor.address) {
+            let denied = (StatusCode::FORBIDDEN, "[access] does not allow this address.\n");
+            return denied.into_response().map(Either::Right);
+        }
+        request.extensions_mut().insert(visitor);
+        let page = self.pages.clone().call(request.map(Body::new)).await;
+        page.unwrap_or_else(|never| match never {}).map(Either::Right)
+    }
 }

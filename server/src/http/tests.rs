@@ -2,18 +2,35 @@ use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, service::Service};
 
 /// Longest that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time enough for none of the time limits to be what ends a connection.
 fn without_hurry() -> Limits {
-    Limits { head: PATIENCE * 10, connection: PATIENCE * 10, ..Limits::default() }
+    let long = PATIENCE * 10;
+    Limits { opening: long, head: long, idle: long, request: long, ..Limits::for_metrics() }
+}
+
+fn serve_pages(
+    listener: TcpListener,
+    routes: Router,
+    access: &[&str],
+    limits: Limits,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let access = AccessList::new(access.iter().map(|range| range.parse().unwrap()).collect(), Vec::new());
+    let site = Site::<Service>::new(routes, access, TrustedProxies::new(Vec::new()), limits);
+    serve(listener, None, Arc::new(site), stop.clone(), tasks);
 }
 
 struct Listening {
@@ -32,9 +49,8 @@ impl Listening {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let access = AccessList::new(access.iter().map(|range| range.parse().unwrap()).collect(), Vec::new());
         let routes = metrics_routes(listening.metrics.clone());
-        serve(vec![listener], routes, access, limits, &listening.stop, &listening.tasks);
+        serve_pages(listener, routes, access, limits, &listening.stop, &listening.tasks);
         listening
     }
 
@@ -54,7 +70,7 @@ impl Listening {
     }
 
     async fn get(&self, path: &str) -> String {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: pkdns\r\n\r\n")).await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: pkdns\r\nConnection: close\r\n\r\n")).await
     }
 }
 
@@ -83,16 +99,18 @@ async fn metrics_are_at_one_path_and_other_paths_name_it() {
 #[tokio::test]
 async fn only_reading_is_allowed() {
     let listening = Listening::without_hurry().await;
-    let reply = listening.ask("POST /metrics HTTP/1.1\r\nHost: pkdns\r\nContent-Length: 0\r\n\r\n").await;
+    let reply = listening
+        .ask("POST /metrics HTTP/1.1\r\nHost: pkdns\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert!(reply.starts_with("HTTP/1.1 405 "), "{reply}");
-    let reply = listening.ask("HEAD /metrics HTTP/1.1\r\nHost: pkdns\r\n\r\n").await;
+    let reply = listening.ask("HEAD /metrics HTTP/1.1\r\nHost: pkdns\r\nConnection: close\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\r\n\r\n"), "{reply}");
 }
 
 #[tokio::test]
 async fn what_is_not_http_ends_the_connection_and_nothing_else() {
     let listening = Listening::without_hurry().await;
-    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(2 * READ_BUFFER));
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(2 * (16 << 10)));
     for request in ["\u{0}\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", &long] {
         let reply = listening.ask(request).await;
         assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 4"), "{reply}");
@@ -102,7 +120,7 @@ async fn what_is_not_http_ends_the_connection_and_nothing_else() {
 
 #[tokio::test]
 async fn clients_outside_the_access_list_are_told_so() {
-    let listening = Listening::start(&["192.0.2.0/24"], Limits::default()).await;
+    let listening = Listening::start(&["192.0.2.0/24"], Limits::for_metrics()).await;
     let reply = listening.get("/metrics").await;
     assert!(reply.starts_with("HTTP/1.1 403 ") && reply.contains("[access]"), "{reply}");
     assert!(!reply.contains("pkdns_"), "{reply}");
@@ -110,7 +128,7 @@ async fn clients_outside_the_access_list_are_told_so() {
 
 #[tokio::test]
 async fn connections_are_bounded_and_places_come_back() {
-    let limits = Limits { connections: 2, connections_per_client: 2, ..Limits::default() };
+    let limits = Limits { connections: 2, connections_per_client: 2, ..Limits::for_metrics() };
     let listening = Listening::start(&["127.0.0.0/8"], limits).await;
     let held = [listening.connect().await, listening.connect().await];
     assert_eq!(listening.get("/metrics").await, "", "one more is closed");
@@ -125,7 +143,8 @@ async fn connections_are_bounded_and_places_come_back() {
 
 #[tokio::test]
 async fn whoever_sends_no_request_or_half_of_one_is_not_waited_for() {
-    let limits = Limits { head: Duration::from_millis(50), ..without_hurry() };
+    let limits =
+        Limits { opening: Duration::from_millis(50), head: Duration::from_millis(50), ..without_hurry() };
     let listening = Listening::start(&["127.0.0.0/8"], limits).await;
     for start in ["", "GET /metrics HTTP/1.1\r\nHost: pk"] {
         listening.ask(start).await;
@@ -134,16 +153,15 @@ async fn whoever_sends_no_request_or_half_of_one_is_not_waited_for() {
 
 #[tokio::test]
 async fn whoever_does_not_read_is_not_waited_for() {
-    let limits = Limits { connection: Duration::from_millis(100), ..without_hurry() };
+    let limits = Limits { idle: Duration::from_millis(100), ..without_hurry() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let access = AccessList::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
     // More than the buffers of both ends take.
     let routes = Router::new().fallback(|| async { vec![b'y'; 64 << 20] });
-    serve(vec![listener], routes, access, limits, &stop, &tasks);
+    serve_pages(listener, routes, &["127.0.0.0/8"], limits, &stop, &tasks);
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: pkdns\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: pkdns\r\nConnection: close\r\n\r\n").await.unwrap();
     while tasks.len() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -160,7 +178,6 @@ async fn a_stop_answers_what_is_under_way_and_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let access = AccessList::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
     let (asked, stopped) = (CancellationToken::new(), stop.clone());
     let routes = Router::new().fallback({
         let asked = asked.clone();
@@ -170,11 +187,11 @@ async fn a_stop_answers_what_is_under_way_and_ends() {
             "answered\n"
         }
     });
-    serve(vec![listener], routes, access, without_hurry(), &stop, &tasks);
+    serve_pages(listener, routes, &["127.0.0.0/8"], without_hurry(), &stop, &tasks);
     let _silent = TcpStream::connect(address).await.unwrap();
     let asking: JoinHandle<String> = tokio::spawn(async move {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: pkdns\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: pkdns\r\nConnection: close\r\n\r\n").await.unwrap();
         read_to_end(stream).await
     });
     timeout(PATIENCE, asked.cancelled()).await.expect("the request arrives");

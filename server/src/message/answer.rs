@@ -61,10 +61,14 @@ pub enum Age {
 pub enum Reply {
     /// In one datagram, cut to what the client takes.
     Datagram,
-    /// On a connection that stays open for this long while idle.
+    /// On a connection.
     Stream {
-        /// Told to clients that ask for it (RFC 7828).
-        idle_timeout: Duration,
+        /// How long it stays open while idle, for clients that ask (RFC 7828). Not said where another protocol has
+        /// the say over the connection, as HTTP has.
+        idle_timeout: Option<Duration>,
+        /// Whether nobody on the way can read it. Then its length is hidden as well, if the client hid its own
+        /// (RFC 8467).
+        is_encrypted: bool,
     },
 }
 

@@ -10,7 +10,14 @@ use super::{
 };
 
 const OPTION_TCP_KEEPALIVE: u16 = 11;
+const OPTION_PADDING: u16 = 12;
 const OPTION_EXTENDED_ERROR: u16 = 15;
+
+/// Code and length of an option in bytes.
+const OPTION_HEAD_SIZE: usize = 4;
+
+/// Replies are padded to a multiple of this, in bytes (RFC 8467 section 4.1).
+const PADDING_BLOCK: usize = 468;
 
 /// The fixed part of an OPT record in bytes.
 pub(super) const OPT_SIZE: usize = 11;
@@ -166,7 +173,8 @@ impl<'a> EncodedBytes<'a> {
         }
         parts.patch_header(message, query, truncated);
         if query.edns.is_some() {
-            options.write(parts.code, query.dnssec_ok(), out);
+            let padding = options.padding(out.len() - start);
+            options.write(parts.code, query.dnssec_ok(), padding, out);
         }
     }
 
@@ -289,6 +297,7 @@ struct Options<'a> {
     error: Option<([u8; 2], &'a [u8])>,
     /// In units of 100 ms (RFC 7828 section 3.1).
     keepalive: Option<u16>,
+    is_padded: bool,
 }
 
 impl<'a> Options<'a> {
@@ -303,21 +312,31 @@ impl<'a> Options<'a> {
         };
         let units = |time: Duration| u16::try_from(time.as_millis() / 100).unwrap_or(u16::MAX);
         let keepalive = match reply {
-            Reply::Stream { idle_timeout } if edns.tcp_keepalive => Some(units(idle_timeout)),
+            Reply::Stream { idle_timeout, .. } if edns.tcp_keepalive => idle_timeout.map(units),
             _ => None,
         };
-        Self { error, keepalive }
+        let is_padded = edns.padding && matches!(reply, Reply::Stream { is_encrypted: true, .. });
+        Self { error, keepalive, is_padded }
     }
 
     fn size(&self) -> usize {
         self.error.map_or(0, |(_, text)| 6 + text.len()) + self.keepalive.map_or(0, |_| 6)
     }
 
+    /// The bytes of padding behind a message of this length, if there is padding at all.
+    fn padding(&self, message: usize) -> Option<u16> {
+        let size = message + OPT_SIZE + self.size() + OPTION_HEAD_SIZE;
+        let padded = size.next_multiple_of(PADDING_BLOCK).min(MAX_STREAM_SIZE);
+        let padding = self.is_padded.then(|| padded.checked_sub(size)).flatten()?;
+        u16::try_from(padding).ok()
+    }
+
     /// Appends the whole record.
-    fn write(&self, code: ResponseCode, dnssec_ok: bool, out: &mut Vec<u8>) {
+    fn write(&self, code: ResponseCode, dnssec_ok: bool, padding: Option<u16>, out: &mut Vec<u8>) {
         let [type_high, type_low] = TYPE_OPT.to_be_bytes();
         let [size_high, size_low] = (MAX_UDP_SIZE as u16).to_be_bytes();
-        let [length_high, length_low] = (self.size() as u16).to_be_bytes();
+        let size = self.size() + padding.map_or(0, |padding| OPTION_HEAD_SIZE + usize::from(padding));
+        let [length_high, length_low] = (size as u16).to_be_bytes();
         // RFC 3225 section 3: DO is copied.
         let flags = u8::from(dnssec_ok) << 7;
         let record: [u8; OPT_SIZE] =
@@ -333,6 +352,11 @@ impl<'a> Options<'a> {
             out.extend_from_slice(&OPTION_TCP_KEEPALIVE.to_be_bytes());
             out.extend_from_slice(&2_u16.to_be_bytes());
             out.extend_from_slice(&units.to_be_bytes());
+        }
+        if let Some(padding) = padding {
+            out.extend_from_slice(&OPTION_PADDING.to_be_bytes());
+            out.extend_from_slice(&padding.to_be_bytes());
+            out.resize(out.len() + usize::from(padding), 0);
         }
     }
 }

@@ -4,11 +4,13 @@
 mod answer;
 mod encoded;
 mod frame;
+mod freshness;
 mod query;
 mod records;
 
 pub use answer::{Age, Answer, ExtendedError, Reply};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
+pub use freshness::freshness;
 pub use query::{Edns, Query, Question, Rejection};
 pub use records::{MalformedMessage, Message, address, addresses, read_message, read_question, read_records};
 

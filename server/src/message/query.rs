@@ -12,6 +12,7 @@ use super::{HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, TYPE_OPT, fr
 const MAX_EDNS_OPTIONS: usize = 32;
 
 const OPTION_TCP_KEEPALIVE: u16 = 11;
+const OPTION_PADDING: u16 = 12;
 
 /// A name, type and class, the name spelled as the client spelled it.
 #[derive(Clone)]
@@ -51,6 +52,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// The client asked how long it may keep its connection (RFC 7828).
     pub tcp_keepalive: bool,
+    /// The client hid the length of its question (RFC 7830), and expects the same of the reply.
+    pub padding: bool,
 }
 
 /// A request that cannot become a [`Query`].
@@ -216,7 +219,7 @@ impl std::fmt::Debug for Question {
 impl Edns {
     fn read(record: &Frame<'_>) -> Option<Self> {
         let [_extended_code, version, flags, _] = record.ttl;
-        let mut tcp_keepalive = false;
+        let (mut tcp_keepalive, mut padding) = (false, false);
         let mut options = record.data;
         let mut count = 0;
         while !options.is_empty() {
@@ -228,8 +231,9 @@ impl Edns {
             options = options.get(4 + length..)?;
             // RFC 7828 section 3.2.1: a client sends the option without a timeout.
             tcp_keepalive |= code == OPTION_TCP_KEEPALIVE && length == 0;
+            padding |= code == OPTION_PADDING;
         }
-        Some(Self { udp_size: record.class, version, dnssec_ok: flags & 0x80 != 0, tcp_keepalive })
+        Some(Self { udp_size: record.class, version, dnssec_ok: flags & 0x80 != 0, tcp_keepalive, padding })
     }
 }
 

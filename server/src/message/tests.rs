@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const STREAM: Reply = Reply::Stream { idle_timeout: Duration::from_secs(10) };
+const STREAM: Reply = Reply::Stream { idle_timeout: Some(Duration::from_secs(10)), is_encrypted: false };
 
 /// A query for `wWw.Example.com A` with the given header bytes 2 and 3 and extra records.
 fn query_bytes(flags: [u8; 2], additionals: &[&[u8]]) -> Vec<u8> {

@@ -10,8 +10,12 @@ use super::{StripedCounter, by_label};
 pub struct ServiceMetrics {
     /// Queries over UDP.
     pub udp: Queries,
-    /// Queries over streams.
+    /// Queries over TCP in the clear.
     pub tcp: Queries,
+    /// Queries over TLS.
+    pub tls: Queries,
+    /// Queries over HTTPS, and over HTTP.
+    pub http: Queries,
     /// Queries that could have been answered from the cache.
     pub answer_cache: AnswerCacheLookups,
 }
@@ -76,7 +80,8 @@ impl Default for ServiceMetrics {
             answered: Answered::new(answered.clone(), &[("protocol", protocol)]),
             unanswered: Unanswered::new(unanswered.clone(), &[("protocol", protocol)]),
         };
-        Self { udp: over("udp"), tcp: over("tcp"), answer_cache: AnswerCacheLookups::default() }
+        let answer_cache = AnswerCacheLookups::default();
+        Self { udp: over("udp"), tcp: over("tcp"), tls: over("dot"), http: over("doh"), answer_cache }
     }
 }
 

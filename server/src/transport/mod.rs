@@ -1,11 +1,13 @@
-//! UDP and TCP: bytes to the service and back.
+//! UDP, TCP and TLS: bytes to the service and back.
 //!
-//! The server binds every address first ([`bind`]), says which, and then hands each to [`udp::serve`] or
-//! [`tcp::serve`]. Both only start tasks on the tracker; cancelling the token makes them stop reading, answer what
+//! The server binds every address first ([`bind`]), says which, and then hands each to [`udp::serve`], [`tcp::serve`]
+//! or [`tcp::serve_tls`]. They only start tasks on the tracker; cancelling the token makes them stop reading, answer what
 //! they have taken in, and end.
 
 mod accept;
 mod bind;
+mod entrance;
+mod proxy_protocol;
 mod slots;
 pub mod tcp;
 pub mod udp;
@@ -17,6 +19,7 @@ use std::{
 
 pub use accept::accept;
 pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
+pub use entrance::{Entrance, Guest};
 pub use slots::{Slot, Slots};
 
 use crate::service::{AtOnce, Client, Respond};
@@ -27,7 +30,7 @@ pub const MAX_REQUEST_SIZE: usize = 4096;
 
 /// A responder that panics costs one request, not the listener; the panic hook has then logged it. What `out` holds
 /// after [`AtOnce::Silence`] is not a reply.
-fn at_once<R: Respond>(responder: &R, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+pub fn at_once<R: Respond>(responder: &R, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
     catch_unwind(AssertUnwindSafe(|| responder.at_once(request, client, out))).unwrap_or(AtOnce::Silence)
 }
 

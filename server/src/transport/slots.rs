@@ -26,7 +26,8 @@ struct Held {
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
-    client: ClientKey,
+    /// `None` for one that counts for no client.
+    client: Option<ClientKey>,
 }
 
 impl Slots {
@@ -48,7 +49,17 @@ impl Slots {
         }
         held.per_client.insert(client, of_client + 1);
         held.in_all += 1;
-        Some(Slot { slots: self.clone(), client })
+        Some(Slot { slots: self.clone(), client: Some(client) })
+    }
+
+    /// A place that counts for no client, for one that stands for many; `None` when all are taken.
+    pub fn take_for_many(self: &Arc<Self>) -> Option<Slot> {
+        let mut held = self.held();
+        if held.in_all >= self.cap {
+            return None;
+        }
+        held.in_all += 1;
+        Some(Slot { slots: self.clone(), client: None })
     }
 
     /// Whether more than three quarters are taken.
@@ -65,10 +76,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut held = self.slots.held();
         held.in_all = held.in_all.saturating_sub(1);
-        let of_client = held.per_client.remove(&self.client).unwrap_or(0).saturating_sub(1);
+        let Some(client) = self.client else { return };
+        let of_client = held.per_client.remove(&client).unwrap_or(0).saturating_sub(1);
         // A client that holds nothing leaves nothing behind.
         if of_client > 0 {
-            held.per_client.insert(self.client, of_client);
+            held.per_client.insert(client, of_client);
         }
     }
 }

@@ -31,7 +31,7 @@ async fn a_silent_connection_is_closed_after_ten_seconds_and_each_query_starts_t
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_shorter_while_connections_are_scarce() {
-    let connections = Connections::new(Limits { connections: 4, ..Limits::default() });
+    let connections = Connections::new(Limits { connections: 4, ..Limits::default() }, nobody());
     let held: Vec<_> = (0..4).map(|_| connections.admit(CLIENT).unwrap()).collect();
     let (mut client, server) = duplex(1 << 16);
     serve(server, &connections);
@@ -76,7 +76,7 @@ async fn the_rest_of_a_message_behind_a_whole_one_has_its_own_three_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_left_after_five_seconds() {
-    let connections = Connections::new(Limits::default());
+    let connections = Connections::new(Limits::default(), nobody());
     let (mut client, server) = duplex(64);
     let served = serve(server, &connections);
     let start = Instant::now();
@@ -87,7 +87,7 @@ async fn a_client_that_does_not_read_is_left_after_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_that_do_not_read_cannot_take_more_memory_than_is_set_aside() {
-    let connections = Connections::new(Limits { unwritten_bytes: 10_000, ..Limits::default() });
+    let connections = Connections::new(Limits { unwritten_bytes: 10_000, ..Limits::default() }, nobody());
     let mut clients = Vec::new();
     let mut served = Vec::new();
     for _ in 0..3 {
@@ -157,7 +157,7 @@ async fn a_connection_with_its_fill_of_lookups_is_not_read_until_one_is_answered
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_waits_to_be_read_still_fills_the_place_of_its_lookup() {
-    let connections = Connections::new(Limits { lookups_per_connection: 1, ..Limits::default() });
+    let connections = Connections::new(Limits { lookups_per_connection: 1, ..Limits::default() }, nobody());
     let (mut client, server) = duplex(8);
     serve(server, &connections);
     let start = Instant::now();
@@ -170,7 +170,7 @@ async fn a_reply_that_waits_to_be_read_still_fills_the_place_of_its_lookup() {
 
 #[tokio::test(start_paused = true)]
 async fn lookups_are_capped_per_client_over_all_its_connections() {
-    let connections = Connections::new(Limits { lookups_per_client: 2, ..Limits::default() });
+    let connections = Connections::new(Limits { lookups_per_client: 2, ..Limits::default() }, nobody());
     let (mut first, server) = duplex(1 << 16);
     serve(server, &connections);
     let (mut second, server) = duplex(1 << 16);
@@ -199,7 +199,7 @@ async fn a_connection_ends_with_its_last_allowed_query() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_vanishes_takes_its_connection_with_it() {
-    let connections = Connections::new(Limits::default());
+    let connections = Connections::new(Limits::default(), nobody());
     let (mut client, server) = duplex(1 << 16);
     let served = serve(server, &connections);
     client.write_all(&framed(1, "slow.1000")).await.unwrap();
@@ -213,7 +213,7 @@ async fn a_client_that_vanishes_takes_its_connection_with_it() {
 async fn length_and_message_leave_in_one_write() {
     let (mut client, server) = duplex(1 << 16);
     let writes = Writes::default();
-    let connection = connection(&Connections::new(Limits::default()));
+    let connection = connection(&Connections::new(Limits::default(), nobody()));
     client
         .write_all(&[framed(1, "slow.100"), framed(2, "now"), framed(3, "slow.200")].concat())
         .await
@@ -233,7 +233,7 @@ async fn length_and_message_leave_in_one_write() {
 
 fn start(limits: Limits) -> (DuplexStream, JoinHandle<()>) {
     let (client, server) = duplex(1 << 16);
-    let serving = serve(server, &Connections::new(limits));
+    let serving = serve(server, &Connections::new(limits, nobody()));
     (client, serving)
 }
 
@@ -245,7 +245,14 @@ fn serve(server: DuplexStream, connections: &Arc<Connections>) -> JoinHandle<()>
 
 fn connection(connections: &Arc<Connections>) -> Arc<Connection<Scripted>> {
     let serving = Serving::new();
-    Connection::new(CLIENT, serving.responder, connections.clone(), &serving.stop, serving.tasks)
+    Connection::new(
+        CLIENT,
+        Transport::Tcp,
+        serving.responder,
+        connections.clone(),
+        &serving.stop,
+        serving.tasks,
+    )
 }
 
 fn framed(id: u16, name: &str) -> Vec<u8> {

@@ -13,8 +13,9 @@ mod udp;
 use std::{sync::Arc, thread, time::Duration};
 
 use pkdns::{
+    access::TrustedProxies,
     message::Query,
-    service::{AtOnce, Client, Respond},
+    service::{AtOnce, Client, Respond, Transport},
 };
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -109,4 +110,9 @@ fn script(query: &Query) -> (&'static str, usize) {
     let known = ["now", "big", "silent", "panic", "hold", "slow", "slowpanic"];
     let verb = known.into_iter().find(|verb| *verb == first).unwrap_or("now");
     (verb, labels.next().and_then(|label| label.parse().ok()).unwrap_or(0))
+}
+
+/// No proxy is trusted.
+fn nobody() -> TrustedProxies {
+    TrustedProxies::new(Vec::new())
 }

@@ -203,7 +203,7 @@ fn start(limits: Limits) -> (Serving, SocketAddr) {
     let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let serving = Serving::new();
-    let connections = Connections::new(limits);
+    let connections = Connections::new(limits, nobody());
     tcp::serve(listener, serving.responder.clone(), connections, serving.stop.clone(), &serving.tasks);
     (serving, address)
 }

@@ -20,7 +20,7 @@ use self::peer::Peer;
 use super::{BackOff, Slot, Slots, UdpSockets, at_once};
 use crate::{
     message::{MAX_UDP_SIZE, Query, Reply},
-    service::{AtOnce, Client, Respond},
+    service::{AtOnce, Client, Respond, Transport},
 };
 
 /// Replies that may wait for a lookup at once, over all UDP listeners. Enough for 1800 lookups a second that all take
@@ -96,10 +96,15 @@ impl<R: Respond> Port<R> {
     /// Appends the reply to `out` and returns true if it is at hand; anything else in `out` is none. What is not at
     /// hand is sent from a task. Must be called within a Tokio runtime.
     fn answer(self: &Arc<Self>, request: &[u8], peer: Peer, now: Instant, out: &mut Vec<u8>) -> bool {
-        let client = Client { address: peer.address.ip().to_canonical(), reply: Reply::Datagram, now };
+        let client = Client {
+            address: peer.address.ip().to_canonical(),
+            transport: Transport::Udp,
+            reply: Reply::Datagram,
+            now,
+        };
         match at_once(&*self.responder, request, client, out) {
             AtOnce::Replied => return true,
-            AtOnce::Silence => {}
+            AtOnce::OverQuota | AtOnce::Silence => {}
             // Silence beyond the caps: any reply would be one more datagram at a possible victim.
             AtOnce::Later(query) => match self.waiting.take(client.address) {
                 Some(slot) => self.answer_later(query, client, peer, slot),

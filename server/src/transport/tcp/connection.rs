@@ -1,21 +1,21 @@
-//! DNS over streams (RFC 7766): pipelined queries, each answered as soon as its answer is there, in whatever order.
-//!
-//! [`Connection`] knows nothing of TCP, so that TLS can use it too.
+//! One stream of queries, whatever carries it.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{MAX_REQUEST_SIZE, Slot, Slots, accept, at_once};
+use super::{
+    super::{MAX_REQUEST_SIZE, Slot, at_once},
+    Connections,
+};
 use crate::{
     message::{Query, Reply},
-    service::{AtOnce, Client, Respond},
+    service::{AtOnce, Client, Respond, Transport},
 };
 
 /// Bytes read at once. Holds the longest request, so that one is always either whole or still growing.
@@ -31,117 +31,10 @@ const WRITE_QUEUE: usize = 16;
 /// connection and take replies with it that the client has not read yet.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What connections may take (RFC 7766 section 6.2, RFC 9210).
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections in all. One more is closed at once.
-    pub connections: usize,
-    /// Connections per client, an IPv4 address or an IPv6 /64.
-    pub connections_per_client: usize,
-    /// Lookups that may run at once over all connections. As over UDP, but counted apart: a flood of spoofed
-    /// datagrams must not close the way that real clients then turn to. A connection that needs one more is closed.
-    pub lookups: usize,
-    /// Lookups that may run at once for one client.
-    pub lookups_per_client: usize,
-    /// Lookups that may run at once for one connection; no more is read from it until one of them is answered.
-    pub lookups_per_connection: usize,
-    /// Queries on one connection. It is closed when they are answered.
-    pub queries_per_connection: usize,
-    /// Replies in bytes that may wait to be written, over all connections: what clients that ask and do not read
-    /// can take. A connection whose reply is one too many is closed.
-    pub unwritten_bytes: usize,
-    /// How long a connection may be silent.
-    pub idle: Duration,
-    /// How long it may be silent while over three quarters of the connections are taken.
-    pub idle_when_scarce: Duration,
-    /// How long a message may take from its first byte to its last.
-    pub partial_message: Duration,
-    /// How long a reply may take to be written.
-    pub write: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 2000,
-            connections_per_client: 100,
-            lookups: 4096,
-            lookups_per_client: 2048,
-            lookups_per_connection: 64,
-            queries_per_connection: 10_000,
-            unwritten_bytes: 64 << 20,
-            idle: Duration::from_secs(10),
-            idle_when_scarce: Duration::from_secs(2),
-            partial_message: Duration::from_secs(3),
-            write: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Counts what all connections take together; all listeners share one.
-#[derive(Debug)]
-pub struct Connections {
-    limits: Limits,
-    open: Arc<Slots>,
-    lookups: Arc<Slots>,
-    unwritten: Arc<Semaphore>,
-}
-
-impl Connections {
-    /// No connection yet.
-    pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self {
-            open: Slots::new(limits.connections, limits.connections_per_client),
-            lookups: Slots::new(limits.lookups, limits.lookups_per_client),
-            unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
-            limits,
-        })
-    }
-
-    /// A place for one more connection, or `None` when it has to be closed.
-    pub fn admit(&self, address: IpAddr) -> Option<Slot> {
-        self.open.take(address)
-    }
-
-    fn idle(&self) -> Duration {
-        if self.open.are_scarce() { self.limits.idle_when_scarce } else { self.limits.idle }
-    }
-}
-
-/// Starts accepting connections.
-pub fn serve<R: Respond>(
-    listener: TcpListener,
-    responder: Arc<R>,
-    connections: Arc<Connections>,
-    stop: CancellationToken,
-    tasks: &TaskTracker,
-) {
-    let spawner = tasks.clone();
-    tasks.spawn(async move {
-        accept(listener, &stop, |stream, address| {
-            let Some(slot) = connections.admit(address) else {
-                tracing::debug!(client = %address, "connection closed: too many");
-                return;
-            };
-            let connection =
-                Connection::new(address, responder.clone(), connections.clone(), &stop, spawner.clone());
-            spawner.spawn(serve_stream(stream, connection, slot));
-        })
-        .await;
-    });
-}
-
-async fn serve_stream<R: Respond>(stream: TcpStream, connection: Arc<Connection<R>>, slot: Slot) {
-    // Only delays replies when it fails.
-    let _ = stream.set_nodelay(true);
-    let (input, output) = stream.into_split();
-    connection.serve(input, output).await;
-    drop(slot);
-}
-
 /// One stream of queries.
 pub struct Connection<R> {
     address: IpAddr,
+    transport: Transport,
     responder: Arc<R>,
     connections: Arc<Connections>,
     /// Ends the reading of this connection; what was read is still answered.
@@ -168,16 +61,25 @@ enum End {
 }
 
 impl<R: Respond> Connection<R> {
-    /// The caller holds the [`Slot`] of the connection until [`Connection::serve`] returns.
+    /// The caller holds the place of the connection until [`Connection::serve`] returns.
     pub fn new(
         address: IpAddr,
+        transport: Transport,
         responder: Arc<R>,
         connections: Arc<Connections>,
         stop: &CancellationToken,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(connections.limits.lookups_per_connection));
-        Arc::new(Self { address, responder, connections, stop: stop.child_token(), tasks, in_flight })
+        Arc::new(Self {
+            address,
+            transport,
+            responder,
+            connections,
+            stop: stop.child_token(),
+            tasks,
+            in_flight,
+        })
     }
 
     /// Answers queries until either side has had enough and the last one is answered.
@@ -252,7 +154,7 @@ impl<R: Respond> Connection<R> {
             let Some((message, after)) = after.split_at_checked(length) else { break };
             rest = after;
             match framed(&mut replies, |out| at_once(&*self.responder, message, client, out)) {
-                AtOnce::Replied | AtOnce::Silence => {}
+                AtOnce::Replied | AtOnce::OverQuota | AtOnce::Silence => {}
                 AtOnce::Later(query) => {
                     let Some(lookup) = self.connections.lookups.take(self.address) else {
                         self.responder.turned_away(client);
@@ -322,8 +224,11 @@ impl<R: Respond> Connection<R> {
     }
 
     fn client(&self) -> Client {
-        let reply = Reply::Stream { idle_timeout: self.connections.idle() };
-        Client { address: self.address, reply, now: Instant::now() }
+        let reply = Reply::Stream {
+            idle_timeout: Some(self.connections.idle()),
+            is_encrypted: self.transport == Transport::Tls,
+        };
+        Client { address: self.address, transport: self.transport, reply, now: Instant::now() }
     }
 }
 
@@ -351,7 +256,7 @@ fn framed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> AtOnce) -> AtOn
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     let outcome = write(out);
-    if !matches!(outcome, AtOnce::Replied) || !set_length(out, start) {
+    if !matches!(outcome, AtOnce::Replied | AtOnce::OverQuota) || !set_length(out, start) {
         out.truncate(start);
     }
     outcome

@@ -1,27 +1,33 @@
 //! Puts the parts together: binds, serves and stops.
 
-use std::{io, net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
+mod encrypted;
+mod listeners;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use thiserror::Error;
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
-    access::AccessList,
+    access::{AccessList, TrustedProxies},
+    certificates::CertificateError,
     config::{self, Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
-    http,
+    http::{self, Site},
     metrics::Metrics,
     packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
     relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
-    transport::{self, BindError, Slots, UdpSockets, tcp, udp},
+    transport::{BindError, Slots, tcp, udp},
 };
+use encrypted::EncryptedListeners;
+use listeners::Listeners;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -31,22 +37,18 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A server whose addresses are bound, and which does not answer yet.
 pub struct Server {
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     service: Service,
     forwarder: Arc<Forwarder>,
     metrics: Metrics,
-    metrics_listeners: Vec<(SocketAddr, TcpListener)>,
-    metrics_access: AccessList,
+    access: AccessList,
+    trusted: TrustedProxies,
+    web_limits: http::Limits,
+    encryption: EncryptedListeners,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
     /// Where packets survive a restart, if they do.
     disk: Option<DiskStore>,
-}
-
-struct Listener {
-    address: SocketAddr,
-    udp: UdpSockets,
-    tcp: TcpListener,
 }
 
 /// Why the server does not start.
@@ -67,6 +69,9 @@ pub enum StartError {
     /// Encrypted upstreams could not be authenticated.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no certificate for HTTPS or DNS over TLS.
+    #[error("no certificate: {0}")]
+    Certificate(#[from] CertificateError),
     /// Another process keeps its packets where this one would.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -101,15 +106,21 @@ impl Server {
         network: Arc<dyn Network>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
-        let listeners = listen(&config.listen)?;
-        let addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
+        let encryption = EncryptedListeners::new(&config)?;
+        let listeners = Listeners::bind(&config)?;
+        let addresses = listeners.dns_addresses();
         // Encrypted upstreams have ports of their own; if one of them is this server, the forwarder finds the loop.
         let mut plain = config.fallback_dns.iter().filter_map(UpstreamAddress::plain);
         if let Some(own) = plain.find(|upstream| is_own_address(*upstream, &addresses)) {
             return Err(StartError::ForwardsToItself(own));
         }
-        let metrics_listeners = listen_for_metrics(&config.metrics.listen)?;
-        let metrics_access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
+        let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
+        let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
+        let web_limits = http::Limits {
+            connections: config.doh.max_connections,
+            connections_per_client: config.doh.max_connections_per_client,
+            ..http::Limits::default()
+        };
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
         let packets = Packets::with_stores(&config.cache, network, stores);
@@ -120,17 +131,43 @@ impl Server {
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
         let dht = None;
-        Ok(Self { listeners, service, forwarder, metrics, metrics_listeners, metrics_access, dht, disk })
+        Ok(Self {
+            listeners,
+            service,
+            forwarder,
+            metrics,
+            access,
+            trusted,
+            web_limits,
+            encryption,
+            dht,
+            disk,
+        })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address).collect()
+        self.listeners.dns_addresses()
+    }
+
+    /// The addresses of DNS over TLS, with the real ports.
+    pub fn tls_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.tls.addresses()
+    }
+
+    /// The addresses of HTTPS, with the real ports.
+    pub fn https_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.https.addresses()
+    }
+
+    /// The addresses of plain HTTP, with the real ports.
+    pub fn http_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.http.addresses()
     }
 
     /// The addresses of `/metrics`, with the real ports.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
-        self.metrics_listeners.iter().map(|(address, _)| *address).collect()
+        self.listeners.metrics.addresses()
     }
 
     /// What is counted, whether or not it is served.
@@ -147,26 +184,36 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let responder = Arc::new(self.service);
+        self.listeners.log();
+        let Listeners { dns, tls, https, http, metrics } = self.listeners;
         let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
-        let connections = tcp::Connections::new(tcp::Limits::default());
-        for listener in self.listeners {
-            for protocol in ["udp", "tcp"] {
-                info!("listening {protocol} {}", listener.address);
-            }
+        let connections = tcp::Connections::new(tcp::Limits::default(), self.trusted.clone());
+        for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        for (address, _) in &self.metrics_listeners {
-            info!("listening metrics {address}");
+        let connections = tcp::Connections::new(tcp::Limits::for_tls(), self.trusted.clone());
+        for listener in tls.into_listeners() {
+            let Some(acceptor) = self.encryption.dot.clone() else { break };
+            let (responder, connections) = (responder.clone(), connections.clone());
+            tcp::serve_tls(listener, acceptor, responder, connections, stop.clone(), &tasks);
         }
-        http::serve(
-            self.metrics_listeners.into_iter().map(|(_, listener)| listener).collect(),
-            http::metrics_routes(self.metrics),
-            self.metrics_access,
-            http::Limits::default(),
-            &stop,
-            &tasks,
-        );
+        let site = Site::new(http::pages(), self.access.clone(), self.trusted.clone(), self.web_limits);
+        let site = Arc::new(site.with_dns(responder, &tasks));
+        for listener in https.into_listeners() {
+            let Some(acceptor) = self.encryption.https.clone() else { break };
+            http::serve(listener, Some(acceptor), site.clone(), stop.clone(), &tasks);
+        }
+        for listener in http.into_listeners() {
+            http::serve(listener, None, site.clone(), stop.clone(), &tasks);
+        }
+        let routes = http::metrics_routes(self.metrics);
+        let site = Site::<Service>::new(routes, self.access, self.trusted, http::Limits::for_metrics());
+        let site = Arc::new(site);
+        for listener in metrics.into_listeners() {
+            http::serve(listener, None, site.clone(), stop.clone(), &tasks);
+        }
+        self.encryption.watch(&stop, &tasks);
         let forwarder = self.forwarder;
         let probing = tokio::spawn({
             let stop = stop.clone();
@@ -186,40 +233,6 @@ impl Server {
             warn!("the disk took over {CLOSE_DEADLINE:?} to write the last packets before the stop");
         }
         probing.abort();
-    }
-}
-
-/// As for questions: a family that the machine lacks is no reason not to start.
-fn listen_for_metrics(addresses: &[SocketAddr]) -> Result<Vec<(SocketAddr, TcpListener)>, BindError> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        match transport::bind_tcp(*address) {
-            Ok(listener) => listeners.push((listener.local_addr().unwrap_or(*address), listener)),
-            Err(error @ BindError::FamilyUnavailable { .. }) => warn!("{error}"),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(listeners)
-}
-
-/// Binds all addresses. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are enough.
-fn listen(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
-    let sockets = available_parallelism().map_or(1, usize::from);
-    let mut listeners = Vec::new();
-    let mut missing = None;
-    for address in addresses {
-        match transport::bind(*address, sockets) {
-            Ok((udp, tcp)) => listeners.push(Listener { address: udp.local_address(), udp, tcp }),
-            Err(error @ BindError::FamilyUnavailable { .. }) => {
-                warn!("{error}");
-                missing = Some(error);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match missing {
-        Some(error) if listeners.is_empty() => Err(error.into()),
-        _ => Ok(listeners),
     }
 }
 

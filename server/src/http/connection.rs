@@ -1,0 +1,263 @@
+//! One connection: its requests, and its end.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use axum::http::{Request, Response};
+use futures_util::future::BoxFuture;
+use hyper::{
+    body::Incoming,
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::Service,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Site, SiteBody};
+use crate::service::Respond;
+
+/// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
+const HTTP1_HEAD_SIZE: usize = 16 << 10;
+
+/// Bytes of the head of an HTTP/2 request, as RFC 9113 section 10.5.1 counts them. Also bounds what CONTINUATION
+/// frames may add up to.
+const HTTP2_HEAD_SIZE: u32 = 16 << 10;
+
+/// Requests that a client may take back before they are looked at. More of them end the connection (Rapid Reset).
+const PENDING_RESETS: usize = 20;
+
+/// Bytes of request bodies that a client may send before they are read: of one request, and of all.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Bytes of a response that may wait for a client that does not read.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// What was asked before the end is answered within this time of it.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    /// The peer, or whom a trusted proxy named before the first request.
+    pub(super) peer: IpAddr,
+    pub(super) is_tls: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Version {
+    Http1,
+    Http2,
+}
+
+/// Answers requests until either side has had enough.
+pub(super) async fn drive<R, S>(
+    stream: S,
+    version: Version,
+    origin: Origin,
+    site: Arc<Site<R>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) where
+    R: Respond,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let activity = Arc::new(Activity::new());
+    let streams = Streams::default();
+    let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
+    let stream = TokioIo::new(stream);
+    let running = Running { streams: streams.clone(), activity, site: site.clone(), tasks };
+    match version {
+        Version::Http1 => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(site.limits.head)
+                .max_buf_size(HTTP1_HEAD_SIZE)
+                .serve_connection(stream, requests);
+            running.until_the_end(pin!(connection), stop).await;
+        }
+        Version::Http2 => {
+            let connection = http2::Builder::new(streams)
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(site.limits.streams)
+                .max_header_list_size(HTTP2_HEAD_SIZE)
+                .max_pending_accept_reset_streams(PENDING_RESETS)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_send_buf_size(SEND_BUFFER)
+                .serve_connection(stream, requests);
+            running.until_the_end(pin!(connection), stop).await;
+        }
+    }
+}
+
+struct Running<R> {
+    streams: Streams,
+    activity: Arc<Activity>,
+    site: Arc<Site<R>>,
+    tasks: TaskTracker,
+}
+
+impl<R> Running<R> {
+    async fn until_the_end<C>(self, mut connection: Pin<&mut C>, stop: CancellationToken)
+    where
+        C: GracefulConnection,
+        C::Error: std::fmt::Display,
+    {
+        let limits = &self.site.limits;
+        let mut stopped = pin!(stop.cancelled());
+        loop {
+            let idle = if self.site.entrance.is_crowded() { limits.idle_when_crowded } else { limits.idle };
+            let end = self.activity.last() + idle;
+            tokio::select! {
+                outcome = poll_fn(|context| self.poll(connection.as_mut(), context)) => {
+                    if let Err(error) = outcome {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    return;
+                }
+                () = &mut stopped => break,
+                () = sleep_until(end) => {
+                    if self.activity.is_over(idle) {
+                        break;
+                    }
+                    self.activity.note();
+                }
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        let rest = poll_fn(|context| self.poll(connection.as_mut(), context));
+        if timeout(DRAIN, rest).await.is_err() {
+            tracing::debug!("connection closed: its client does not come to an end");
+        }
+    }
+
+    /// Requests that came together are answered together, so that their responses leave in one write.
+    fn poll<C: GracefulConnection>(
+        &self,
+        mut connection: Pin<&mut C>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), C::Error>> {
+        loop {
+            if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
+                return Poll::Ready(outcome);
+            }
+            let fresh = self.streams.take();
+            if fresh.is_empty() {
+                return Poll::Pending;
+            }
+            for mut stream in fresh {
+                // What is at hand is answered here; who has to wait, waits in a task.
+                if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    let limit = self.site.limits.request;
+                    self.tasks.spawn(async move {
+                        // Dropping it resets the stream.
+                        let _ = timeout(limit, stream).await;
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The requests of an HTTP/2 connection that nobody has looked at yet. There are no more of them than streams.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+
+impl Streams {
+    fn take(&self) -> Vec<BoxFuture<'static, ()>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
+    }
+}
+
+/// When a connection was last used.
+#[derive(Debug)]
+struct Activity {
+    start: Instant,
+    /// Milliseconds after the start.
+    last: AtomicU64,
+    under_way: AtomicU32,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0), under_way: AtomicU32::new(0) }
+    }
+
+    fn last(&self) -> Instant {
+        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    fn is_over(&self, idle: Duration) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0 && self.last().elapsed() >= idle
+    }
+
+    fn note(&self) {
+        let since = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(since, Ordering::Relaxed);
+    }
+}
+
+/// A request that is being answered.
+struct UnderWay(Arc<Activity>);
+
+impl UnderWay {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(activity.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.note();
+    }
+}
+
+/// The requests of one connection, as hyper hands them over.
+struct Requests<R> {
+    site: Arc<Site<R>>,
+    origin: Origin,
+    activity: Arc<Activity>,
+}
+
+impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
+    type Response = Response<SiteBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (site, origin) = (self.site.clone(), self.origin);
+        let under_way = UnderWay::new(&self.activity);
+        Box::pin(async move {
+            let response = site.answer(origin.peer, origin.is_tls, request).await;
+            drop(under_way);
+            Ok(response)
+        })
+    }
+}

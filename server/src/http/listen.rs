@@ -1,0 +1,113 @@
+//! From a listener to a connection that speaks a version of HTTP.
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Site,
+    connection::{Origin, Version, drive},
+};
+use crate::{
+    service::Respond,
+    transport::{Guest, accept},
+};
+
+/// What every HTTP/2 connection starts with, as far as it takes to tell it from a method (RFC 9113 section 3.4).
+const HTTP2_START: [u8; 3] = *b"PRI";
+
+/// A start that comes in pieces is looked at again after this.
+const NEXT_LOOK: Duration = Duration::from_millis(5);
+
+/// Starts answering on `listener`, over TLS if that is given.
+pub fn serve<R: Respond>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    site: Arc<Site<R>>,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let spawner = tasks.clone();
+    tasks.spawn(async move {
+        accept(listener, &stop, |stream, address| {
+            let Some(guest) = site.entrance.admit(address) else {
+                tracing::debug!(client = %address, "connection closed: too many");
+                return;
+            };
+            let (tls, site, stop, tasks) = (tls.clone(), site.clone(), stop.clone(), spawner.clone());
+            spawner.spawn(async move {
+                if let Err(error) = open(stream, address, tls, guest, site, stop, tasks).await {
+                    tracing::debug!(client = %address, %error, "connection closed before the first request");
+                }
+            });
+        })
+        .await;
+    });
+}
+
+async fn open<R: Respond>(
+    mut stream: TcpStream,
+    peer: IpAddr,
+    tls: Option<TlsAcceptor>,
+    guest: Guest,
+    site: Arc<Site<R>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) -> io::Result<()> {
+    // Only delays responses when it fails.
+    let _ = stream.set_nodelay(true);
+    let limit = site.limits.opening;
+    let Some(tls) = tls else {
+        let opening = timeout(limit, async {
+            let guest = site.entrance.identify(guest, &mut stream).await?;
+            let version = version(&stream).await?;
+            io::Result::Ok((guest, version))
+        });
+        let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
+        let (guest, version) = opened??;
+        let origin = Origin { peer: guest.address, is_tls: false };
+        drive(stream, version, origin, site, stop, tasks).await;
+        return Ok(());
+    };
+    // Boxed, because a handshake is large and soon over.
+    let opening = Box::pin(timeout(limit, async {
+        let guest = site.entrance.identify(guest, &mut stream).await?;
+        let stream = tls.accept(stream).await?;
+        io::Result::Ok((guest, stream))
+    }));
+    let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
+    let (guest, stream) = opened??;
+    let version = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Version::Http2,
+        Some(b"http/1.1") | None => Version::Http1,
+        // Agreed on for the sake of the handshake alone, as with ACME.
+        Some(_) => return Ok(()),
+    };
+    tracing::trace!(client = %peer, ?version, "connection");
+    let origin = Origin { peer: guest.address, is_tls: true };
+    drive(stream, version, origin, site, stop, tasks).await;
+    Ok(())
+}
+
+/// Which version a client speaks that cannot say so in a handshake. Takes nothing off the stream.
+async fn version(stream: &TcpStream) -> io::Result<Version> {
+    let mut start = [0; HTTP2_START.len()];
+    loop {
+        let seen = stream.peek(&mut start).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if start[..seen] != HTTP2_START[..seen] {
+            return Ok(Version::Http1);
+        }
+        if seen == HTTP2_START.len() {
+            return Ok(Version::Http2);
+        }
+        sleep(NEXT_LOOK).await;
+    }
+}

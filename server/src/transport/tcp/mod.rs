@@ -1,0 +1,208 @@
+//! DNS over streams (RFC 7766), in the clear or over TLS (RFC 7858): pipelined queries, each answered as soon as its
+//! answer is there, in whatever order.
+
+mod connection;
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use connection::Connection;
+
+use super::{Entrance, Guest, Slots, accept};
+use crate::{
+    access::TrustedProxies,
+    service::{Respond, Transport},
+};
+
+/// The protocol of DNS over TLS (ALPN).
+pub const PROTOCOLS: [&[u8]; 1] = [b"dot"];
+
+/// What connections may take (RFC 7766 section 6.2, RFC 9210).
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections in all. One more is closed at once.
+    pub connections: usize,
+    /// Connections per client, an IPv4 address or an IPv6 /64.
+    pub connections_per_client: usize,
+    /// Lookups that may run at once over all connections. As over UDP, but counted apart: a flood of spoofed
+    /// datagrams must not close the way that real clients then turn to. A connection that needs one more is closed.
+    pub lookups: usize,
+    /// Lookups that may run at once for one client.
+    pub lookups_per_client: usize,
+    /// Lookups that may run at once for one connection; no more is read from it until one of them is answered.
+    pub lookups_per_connection: usize,
+    /// Queries on one connection. It is closed when they are answered.
+    pub queries_per_connection: usize,
+    /// Replies in bytes that may wait to be written, over all connections: what clients that ask and do not read
+    /// can take. A connection whose reply is one too many is closed.
+    pub unwritten_bytes: usize,
+    /// How long what comes before the first query may take: the word of a proxy, and the handshake of TLS.
+    pub opening: Duration,
+    /// How long a connection may be silent.
+    pub idle: Duration,
+    /// How long it may be silent while over three quarters of the connections are taken.
+    pub idle_when_scarce: Duration,
+    /// How long a message may take from its first byte to its last.
+    pub partial_message: Duration,
+    /// How long a reply may take to be written.
+    pub write: Duration,
+}
+
+impl Limits {
+    /// For DNS over TLS: phones keep their connection, because a handshake costs them more than the silence costs us.
+    pub fn for_tls() -> Self {
+        Self { connections: 20_000, idle: Duration::from_secs(30), ..Self::default() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2000,
+            connections_per_client: 100,
+            lookups: 4096,
+            lookups_per_client: 2048,
+            lookups_per_connection: 64,
+            queries_per_connection: 10_000,
+            unwritten_bytes: 64 << 20,
+            opening: Duration::from_secs(5),
+            idle: Duration::from_secs(10),
+            idle_when_scarce: Duration::from_secs(2),
+            partial_message: Duration::from_secs(3),
+            write: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Counts what all connections take together; all listeners share one.
+#[derive(Debug)]
+pub struct Connections {
+    limits: Limits,
+    entrance: Entrance,
+    lookups: Arc<Slots>,
+    unwritten: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// No connection yet.
+    pub fn new(limits: Limits, trusted: TrustedProxies) -> Arc<Self> {
+        Arc::new(Self {
+            entrance: Entrance::new(limits.connections, limits.connections_per_client, trusted),
+            lookups: Slots::new(limits.lookups, limits.lookups_per_client),
+            unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
+            limits,
+        })
+    }
+
+    /// A place for one more connection, or `None` when it has to be closed.
+    pub fn admit(&self, address: IpAddr) -> Option<Guest> {
+        self.entrance.admit(address)
+    }
+
+    fn idle(&self) -> Duration {
+        if self.entrance.is_crowded() { self.limits.idle_when_scarce } else { self.limits.idle }
+    }
+}
+
+/// Starts accepting connections in the clear.
+pub fn serve<R: Respond>(
+    listener: TcpListener,
+    responder: Arc<R>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) {
+    start(listener, None, responder, connections, stop, tasks);
+}
+
+/// Starts accepting connections over TLS.
+pub fn serve_tls<R: Respond>(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    responder: Arc<R>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) {
+    start(listener, Some(tls), responder, connections, stop, tasks);
+}
+
+fn start<R: Respond>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    responder: Arc<R>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let spawner = tasks.clone();
+    tasks.spawn(async move {
+        accept(listener, &stop, |stream, address| {
+            let Some(guest) = connections.admit(address) else {
+                tracing::debug!(client = %address, "connection closed: too many");
+                return;
+            };
+            let serving = Serving {
+                responder: responder.clone(),
+                connections: connections.clone(),
+                stop: stop.clone(),
+                tasks: spawner.clone(),
+            };
+            let tls = tls.clone();
+            spawner.spawn(async move {
+                if let Err(error) = serving.run(stream, tls, guest).await {
+                    tracing::debug!(client = %address, %error, "connection closed before the first query");
+                }
+            });
+        })
+        .await;
+    });
+}
+
+/// What one connection needs of its listener.
+struct Serving<R> {
+    responder: Arc<R>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl<R: Respond> Serving<R> {
+    async fn run(self, mut stream: TcpStream, tls: Option<TlsAcceptor>, guest: Guest) -> io::Result<()> {
+        // Only delays replies when it fails.
+        let _ = stream.set_nodelay(true);
+        let limit = self.connections.limits.opening;
+        let deadline = tokio::time::Instant::now() + limit;
+        let guest = match self
+            .stop
+            .run_until_cancelled(timeout(limit, self.connections.entrance.identify(guest, &mut stream)))
+            .await
+        {
+            Some(identified) => identified??,
+            None => return Ok(()),
+        };
+        let Some(tls) = tls else {
+            let (input, output) = stream.into_split();
+            self.connection(guest.address, Transport::Tcp).serve(input, output).await;
+            return Ok(());
+        };
+        // Boxed, because a handshake is large and soon over.
+        let handshake = Box::pin(tokio::time::timeout_at(deadline, tls.accept(stream)));
+        let Some(accepted) = self.stop.run_until_cancelled(handshake).await else { return Ok(()) };
+        let (input, output) = tokio::io::split(accepted??);
+        self.connection(guest.address, Transport::Tls).serve(input, output).await;
+        Ok(())
+    }
+
+    fn connection(&self, address: IpAddr, transport: Transport) -> Arc<Connection<R>> {
+        let (responder, connections) = (self.responder.clone(), self.connections.clone());
+        Connection::new(address, transport, responder, connections, &self.stop, self.tasks.clone())
+    }
+}
