@@ -162,11 +162,6 @@ impl Config {
             faults.add_if(!sound, if has_certificate { private_key } else { certificate_key }, advice);
         }
         faults.add_if(
-            self.certificate.self_signed && self.acme.enabled,
-            "certificate.self_signed",
-            "and acme.enabled each make the certificate; keep one of them",
-        );
-        faults.add_if(
             self.acme.enabled && self.certificate.names.is_empty(),
             "certificate.names",
             "is empty, so there is nothing to ask a certificate for; write the host name of this server",
