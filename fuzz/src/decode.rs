@@ -13,8 +13,10 @@ use pkdns::message::{
 };
 
 /// How a reply travels, and how many seconds the answer was kept.
-const REPLIES: [(Reply, u32); 2] =
-    [(Reply::Datagram, 0), (Reply::Stream { idle_timeout: Some(Duration::from_secs(10)), is_encrypted: true }, 1)];
+const REPLIES: [(Reply, u32); 2] = [
+    (Reply::Datagram, 0),
+    (Reply::Stream { idle_timeout: Some(Duration::from_secs(10)), is_encrypted: true }, 1),
+];
 
 /// Panics where the module does, or where it breaks a promise.
 pub fn check(input: &[u8]) {

@@ -3,11 +3,13 @@
 
 mod chain;
 mod delegation;
+mod discovery;
 pub mod error;
 mod identity;
 pub mod name;
 mod negative;
 mod nxdomain;
+mod own_zone;
 mod rebinding;
 pub mod special;
 pub mod zone;
@@ -18,14 +20,16 @@ pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
 use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
+use discovery::Discovery;
 use error::ResolveError;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, Name, RData, Record, RecordType, rdata::HINFO},
+    rr::{DNSClass, Name, Record, RecordType},
 };
 use identity::Identity;
 use name::{KeyName, Route, Suffixes};
 use nxdomain::NxDomains;
+pub use own_zone::OwnZone;
 use rebinding::RebindProtection;
 use tokio::time::timeout;
 use zone::{Lookup, Zone, present};
@@ -55,9 +59,6 @@ const WORK_BUDGET: u32 = 16;
 const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
 const LONGEST_NEGATIVE_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// TTL of the record that stands for ANY, in seconds.
-const ANY_TTL: u32 = 3600;
-
 /// Answers questions. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
@@ -71,6 +72,8 @@ struct Inner {
     nxdomains: NxDomains,
     rebind_protection: RebindProtection,
     identity: Identity,
+    discovery: Discovery,
+    own_zone: Arc<OwnZone>,
     negative_ttl: u32,
 }
 
@@ -106,6 +109,8 @@ impl Resolver {
             nxdomains: NxDomains::new(config.cache.max_entries),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
+            discovery: Discovery::new(config),
+            own_zone: Arc::new(OwnZone::new()),
             negative_ttl,
         }))
     }
@@ -123,6 +128,11 @@ impl Resolver {
         self.0.packets.revisions()
     }
 
+    /// The zone by which a browser finds out whether it asks here.
+    pub fn own_zone(&self) -> &Arc<OwnZone> {
+        &self.0.own_zone
+    }
+
     /// Whether a name is answered from a key's packet or refused as a key; the rest comes from others.
     pub fn is_key_name(&self, name: &Name) -> bool {
         matches!(self.0.suffixes.classify(name), Route::PublicKey(_) | Route::ImpossibleKey { .. })
@@ -138,7 +148,7 @@ impl Resolver {
             _ => return Err(ResolveError::Class),
         }
         match record_type {
-            RecordType::ANY => return Ok(Resolved::own(any(query.question.name()))),
+            RecordType::ANY => return Ok(Resolved::own(negative::any(query.question.name()))),
             // Transfers and other meta types (RFC 6895 section 3.1), and OPT, which is no question.
             _ if (128..=254).contains(&u16::from(record_type))
                 || record_type == RecordType::OPT
@@ -154,6 +164,11 @@ impl Resolver {
         let mut name = query.question.name();
         loop {
             let step = match self.0.suffixes.classify(&name) {
+                Route::PublicKey(zone) if self.0.own_zone.is(&zone.key) => {
+                    let denial = self.0.own_zone.answer(&name, &zone.apex);
+                    chain.append(denial.code, denial.answers, denial.authorities);
+                    Step::Done
+                }
                 Route::PublicKey(zone) => {
                     self.step_key(query, address, &name, zone, &mut budget, &mut chain).await?
                 }
@@ -163,7 +178,8 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(special) => {
-                    let mut answer = special.answer(&name, record_type);
+                    let own = self.0.discovery.answer(&name, record_type);
+                    let mut answer = own.unwrap_or_else(|| special.answer(&name, record_type));
                     if chain.links > 0 {
                         answer.answers = self.protect(query, answer.answers, &mut chain);
                     }
@@ -384,13 +400,4 @@ fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
         code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
     };
     records.iter().filter(is_wanted).cloned().collect()
-}
-
-/// RFC 8482 section 4.2: ANY gets one record that says so, and no amplifier is made of us.
-fn any(name: Name) -> Answer {
-    let data = RData::HINFO(HINFO::new("RFC8482".into(), String::new()));
-    let mut answer = Answer::empty(ResponseCode::NoError);
-    answer.answers = vec![Record::from_rdata(name, ANY_TTL, data)];
-    answer.lifetime = Duration::from_secs(ANY_TTL.into());
-    answer
 }

@@ -1,6 +1,19 @@
 //! How "no" is said: the SOA that tells a client how long to remember it (RFC 2308).
 
-use hickory_proto::rr::{Name, RData, Record, rdata::SOA};
+use std::time::Duration;
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{
+        Name, RData, Record,
+        rdata::{HINFO, SOA},
+    },
+};
+
+use crate::message::Answer;
+
+/// TTL of the record that stands for ANY, in seconds.
+const ANY_TTL: u32 = 3600;
 
 /// A SOA for a zone that has none of its own. `serial` is the zone's age as its owner counts it; `negative_ttl`, in
 /// seconds, is how long absence may be believed.
@@ -17,4 +30,13 @@ pub(super) fn limit_ttl(mut record: Record) -> Record {
         record.ttl = record.ttl.min(soa.minimum);
     }
     record
+}
+
+/// RFC 8482 section 4.2: ANY gets one record that says so, and no amplifier is made of us.
+pub(super) fn any(name: Name) -> Answer {
+    let data = RData::HINFO(HINFO::new("RFC8482".into(), String::new()));
+    let mut answer = Answer::empty(ResponseCode::NoError);
+    answer.answers = vec![Record::from_rdata(name, ANY_TTL, data)];
+    answer.lifetime = Duration::from_secs(ANY_TTL.into());
+    answer
 }
