@@ -190,3 +190,12 @@ pub(super) fn stale_error(why: Staleness) -> ExtendedError {
     };
     ExtendedError::new(extended::STALE_ANSWER, text)
 }
+
+/// RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
+pub(super) fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
+    let is_wanted = |record: &&Record| {
+        let code = record.record_type();
+        code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
+    };
+    records.iter().filter(is_wanted).cloned().collect()
+}

@@ -18,7 +18,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
-use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl};
+use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl, without_dnssec};
 use delegation::Delegations;
 use discovery::Discovery;
 use error::ResolveError;
@@ -37,7 +37,7 @@ use zone::{Lookup, Zone, present};
 use crate::{
     config::Config,
     forward::Forwarder,
-    message::{Answer, Message, Query, Question},
+    message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::RateLimiter,
     revisions::Revisions,
@@ -391,13 +391,4 @@ impl Resolver {
             .await
             .map_err(ResolveError::Forward)
     }
-}
-
-/// RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
-fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
-    let is_wanted = |record: &&Record| {
-        let code = record.record_type();
-        code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
-    };
-    records.iter().filter(is_wanted).cloned().collect()
 }
