@@ -27,7 +27,7 @@ use tower_service::Service;
 pub use dns::{DNS_PATH, JSON_PATH};
 pub use listen::serve;
 pub use metrics::metrics_routes;
-pub use pages::pages;
+pub use pages::{About, pages};
 
 use crate::{
     access::{AccessList, TrustedProxies},

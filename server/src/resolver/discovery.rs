@@ -135,8 +135,8 @@ mod tests {
             records,
             [
                 "1 dns.example. alpn=h2,http/1.1, port=8443 ipv4hint=192.0.2.1, ipv6hint=2001:db8::1, \
-                 unknown7=\\# 16 2F646E732D71756572797B3F646E737D ",
-                "2 dns.example. alpn=dot, ipv4hint=192.0.2.1, ipv6hint=2001:db8::1, ",
+                 unknown7=\"/dns-query{?dns}\",",
+                "2 dns.example. alpn=dot, ipv4hint=192.0.2.1, ipv6hint=2001:db8::1,",
             ]
         );
         for (name, record_type) in

@@ -30,7 +30,7 @@ pub struct OwnZone {
 
 impl OwnZone {
     /// With a key of its own, whose secret half is forgotten at once.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { key: Keypair::random().public_key(), asked: Mutex::new(LruCache::new(MAX_NAMES)) }
     }
 
@@ -50,7 +50,7 @@ impl OwnZone {
     }
 
     /// Takes note of the name, in lower case, and denies it.
-    pub(super) fn answer(&self, name: &Name, apex: &Name) -> Answer {
+    pub(crate) fn answer(&self, name: &Name, apex: &Name) -> Answer {
         let token = name.iter().next().and_then(|label| std::str::from_utf8(label).ok());
         let is_token = |token: &&str| {
             TOKEN_SIZE.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_alphanumeric())

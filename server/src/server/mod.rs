@@ -44,6 +44,7 @@ pub struct Server {
     access: AccessList,
     trusted: TrustedProxies,
     web_limits: http::Limits,
+    about: http::About,
     encryption: EncryptedListeners,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
@@ -100,7 +101,7 @@ impl Server {
     }
 
     fn bind_with(
-        config: Config,
+        mut config: Config,
         forwarder: Arc<Forwarder>,
         tls: &TlsClient,
         network: Arc<dyn Network>,
@@ -109,6 +110,9 @@ impl Server {
         let encryption = EncryptedListeners::new(&config)?;
         let listeners = Listeners::bind(&config)?;
         let addresses = listeners.dns_addresses();
+        // What clients are told are the ports that there are.
+        config.doh.listen = listeners.https.addresses();
+        config.dot.listen = listeners.tls.addresses();
         // Encrypted upstreams have ports of their own; if one of them is this server, the forwarder finds the loop.
         let mut plain = config.fallback_dns.iter().filter_map(UpstreamAddress::plain);
         if let Some(own) = plain.find(|upstream| is_own_address(*upstream, &addresses)) {
@@ -129,6 +133,7 @@ impl Server {
             move || packets.len()
         });
         let resolver = Resolver::new(&config, packets, forwarder.clone());
+        let about = http::About::new(&config, resolver.own_zone().clone(), None);
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
         let dht = None;
         Ok(Self {
@@ -139,6 +144,7 @@ impl Server {
             access,
             trusted,
             web_limits,
+            about,
             encryption,
             dht,
             disk,
@@ -198,7 +204,8 @@ impl Server {
             let (responder, connections) = (responder.clone(), connections.clone());
             tcp::serve_tls(listener, acceptor, responder, connections, stop.clone(), &tasks);
         }
-        let site = Site::new(http::pages(), self.access.clone(), self.trusted.clone(), self.web_limits);
+        let site =
+            Site::new(http::pages(self.about), self.access.clone(), self.trusted.clone(), self.web_limits);
         let site = Arc::new(site.with_dns(responder, &tasks));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
