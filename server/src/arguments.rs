@@ -14,6 +14,9 @@ use pkdns::config::{
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
 
+/// Where it answers over HTTP.
+const TESTNET_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5380);
+
 const FILE_NAME: &str = "pkdns.toml";
 
 /// Known DHT nodes, unless the configuration says where.
@@ -58,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     print_config: bool,
 
-    /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 unless told otherwise
+    /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 (and over HTTP on 127.0.0.1:5380) unless told otherwise
     #[arg(long)]
     testnet: bool,
 }
@@ -121,6 +124,9 @@ impl Arguments {
             file.overrule("listen");
         } else if self.testnet && !file.sets("listen") {
             file.config.listen = vec![TESTNET_LISTEN];
+            if !file.sets("doh.plain_listen") {
+                file.config.doh.plain_listen = vec![TESTNET_HTTP];
+            }
         }
         if !self.forward.is_empty() {
             file.config.fallback_dns = self.forward;

@@ -82,7 +82,7 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::bind(config)?;
     if let Some(rehearsal) = &rehearsal {
         let stored = rehearsal.publish().await?;
-        print(&rehearsal.introduction(&server.addresses(), stored))?;
+        print(&rehearsal.introduction(&server.addresses(), &server.http_addresses(), stored))?;
     }
     server.run(shutdown).await;
     info!("stopped");

@@ -47,7 +47,7 @@ impl Rehearsal {
     }
 
     /// What to type next.
-    pub(crate) fn introduction(&self, server: &[SocketAddr], stored: u32) -> String {
+    pub(crate) fn introduction(&self, server: &[SocketAddr], http: &[SocketAddr], stored: u32) -> String {
         let Some(server) = server.first() else {
             return String::new();
         };
@@ -58,6 +58,15 @@ impl Rehearsal {
             Some(_) => "answered by a stand-in in this process; for the real one add -f 8.8.8.8",
             None => "answered by the resolver that -f names",
         };
+        let web = http.first().map(reachable).map_or_else(String::new, |http| {
+            format!(
+                "Over HTTP, where http://{http}/ shows how to set up a browser:\n\
+                 \n  dig +http-plain @{} -p {} www.{key}.key\
+                 \n  curl 'http://{http}/resolve?name={key}'\n\n",
+                http.ip(),
+                http.port()
+            )
+        });
         format!(
             "\n\
              A DHT of {NODES} nodes runs in this process. {stored} of them hold a sample zone. In another terminal:\n\
@@ -66,6 +75,7 @@ impl Rehearsal {
              \n  {dig} +tcp _pubky.{key} HTTPS\
              \n  {dig} example.com                # {icann}\n\
              \n\
+             {web}\
              To publish a zone of your own into this DHT:\n\
              \n  pkdns-cli generate --out my.seed\
              \n  echo '@ 300 A 127.0.0.1' > my.zone\

@@ -15,12 +15,13 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    http::{Request, Response, StatusCode},
+    http::{Request, Response, StatusCode, Version},
     response::IntoResponse,
 };
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
@@ -135,8 +136,23 @@ impl<R: Respond> Site<R> {
         Self { dns: Some(dns), ..self }
     }
 
+    /// Answers within `limits.request`. An HTTP/2 stream has that limit from where it runs, which also holds for the
+    /// time that its response takes to leave.
+    async fn answer(&self, peer: IpAddr, is_tls: bool, request: Request<Incoming>) -> Response<SiteBody> {
+        if request.version() == Version::HTTP_2 {
+            return self.respond(peer, is_tls, request).await;
+        }
+        let response = Box::pin(timeout(self.limits.request, self.respond(peer, is_tls, request))).await;
+        response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response().map(Either::Right))
+    }
+
     /// Questions do not pass axum's router, which costs as much as the answer.
-    async fn answer(&self, peer: IpAddr, is_tls: bool, mut request: Request<Incoming>) -> Response<SiteBody> {
+    async fn respond(
+        &self,
+        peer: IpAddr,
+        is_tls: bool,
+        mut request: Request<Incoming>,
+    ) -> Response<SiteBody> {
         let visitor = match client_address(peer, request.headers(), &self.trusted) {
             Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
             Err(_) => return Refusal::Forwarded.into_response().map(Either::Right),

@@ -1,0 +1,366 @@
+//! Clients that mean harm over HTTP/2 and HTTP/1.1: each loses its connection or its request, and nobody else notices.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod common;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use common::{Upstream, keypair, query};
+use hickory_proto::rr::RecordType;
+use pkdns::{
+    config::Config,
+    dht::{Evidence, Network, NetworkError},
+    server::Server,
+    signed_packet::{PublicKey, SignedPacket},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for what must come. Above every limit of a connection.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+const ENHANCE_YOUR_CALM: u8 = 11;
+
+#[tokio::test]
+async fn requests_that_are_taken_back_at_once_end_the_connection() {
+    let server = Running::start().await;
+    let mut client = Http2::connect(server.http).await;
+    let mut flood = Vec::new();
+    for number in 0..20_000 {
+        let stream = 2 * number + 1;
+        flood.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, &get("/dns-query")));
+        flood.extend(frame(RST_STREAM, 0, stream, &CANCEL));
+    }
+    client.flood(&flood).await;
+    let (answered, end) = client.read_to_end().await;
+    assert_eq!(end, Some(ENHANCE_YOUR_CALM));
+    assert!(answered < 10_000, "{answered} of 20,000 were answered");
+    server.still_answers().await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_ends_the_connection() {
+    let server = Running::start().await;
+    let mut client = Http2::connect(server.http).await;
+    client.flood(&frame(HEADERS, END_STREAM, 1, &get("/"))).await;
+    // A header that nobody knows, over and over: without END_HEADERS there is always more to come.
+    let more = frame(CONTINUATION, 0, 1, &field("x", &"y".repeat(100)));
+    let more = more.repeat(100);
+    let mut sent = 0;
+    while sent < 64 << 20 {
+        if client.stream.write_all(&more).await.is_err() {
+            break;
+        }
+        sent += more.len();
+    }
+    assert!(sent < 32 << 20, "{sent} bytes of one head were taken");
+    server.still_answers().await;
+}
+
+#[tokio::test]
+async fn pings_and_settings_without_end_take_no_memory_and_stop_nobody() {
+    let server = Running::start().await;
+    for (kind, payload) in [(PING, vec![0; 8]), (SETTINGS, Vec::new())] {
+        let mut client = Http2::connect(server.http).await;
+        // The acknowledgements are not read, so that at some point no more is taken.
+        let flood = frame(kind, 0, 0, &payload).repeat(10_000);
+        let mut sent = 0;
+        while sent < 64 << 20 {
+            match timeout(Duration::from_millis(500), client.stream.write_all(&flood)).await {
+                Ok(Ok(())) => sent += flood.len(),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        assert!(sent < 64 << 20, "{sent} bytes were taken and acknowledged into nowhere");
+        server.still_answers().await;
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_requests_are_under_way_on_a_connection() {
+    let server = Running::start().await;
+    let mut client = Http2::connect(server.http).await;
+    let mut requests = Vec::new();
+    for number in 0..200 {
+        // A key that nobody has: the search goes on until its deadline.
+        let question = query(&keypair(number as u8 + 1).public_key().to_z32(), RecordType::A);
+        let stream = 2 * number + 1;
+        requests.extend(frame(HEADERS, END_HEADERS, stream, &post(question.len())));
+        requests.extend(frame(DATA, END_STREAM, stream, &question));
+    }
+    client.flood(&requests).await;
+    let mut refused = 0;
+    while refused < 200 - 128 {
+        let (kind, _, _, payload) = client.read_frame().await.expect("a refusal of each stream too many");
+        if kind == RST_STREAM {
+            assert_eq!(payload, [0, 0, 0, 7], "REFUSED_STREAM");
+            refused += 1;
+        }
+    }
+    server.still_answers().await;
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_taken_is_given_up() {
+    let server = Running::start().await;
+    let mut client = TcpStream::connect(server.http).await.unwrap();
+    // No byte of any response is let through.
+    let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/pkdns.css"));
+    client.write_all(&[&PREFACE[..], &settings, &request].concat()).await.unwrap();
+    let mut client = Http2 { stream: client };
+    loop {
+        let (kind, _, stream, _) = client.read_frame().await.expect("the stream is reset");
+        if (kind, stream) == (RST_STREAM, 1) {
+            break;
+        }
+    }
+    server.still_answers().await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let server = Running::start().await;
+    let mut client = TcpStream::connect(server.http).await.unwrap();
+    let head = "POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: 100\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut reply = Vec::new();
+    timeout(PATIENCE, client.read_to_end(&mut reply)).await.expect("the connection ends").unwrap();
+    assert!(reply.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&reply));
+    server.still_answers().await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_on_a_stream_is_not_waited_for() {
+    let server = Running::start().await;
+    let mut client = Http2::connect(server.http).await;
+    client.flood(&frame(HEADERS, END_HEADERS, 1, &post(100))).await;
+    loop {
+        let (kind, _, stream, _) = client.read_frame().await.expect("the stream is reset");
+        if (kind, stream) == (RST_STREAM, 1) {
+            break;
+        }
+    }
+    server.still_answers().await;
+}
+
+#[tokio::test]
+async fn heads_and_bodies_are_bounded() {
+    let server = Running::start().await;
+    let long = "y".repeat(20_000);
+    let ask = async |request: String| {
+        let mut client = TcpStream::connect(server.http).await.unwrap();
+        // The server may close before it has read it all.
+        let _ = client.write_all(request.as_bytes()).await;
+        let mut reply = vec![0; 64];
+        let size = timeout(PATIENCE, client.read(&mut reply)).await.unwrap().unwrap_or(0);
+        String::from_utf8_lossy(&reply[..size]).into_owned()
+    };
+    for (request, status) in [
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nx-long: {long}\r\n\r\n"), " 431 "),
+        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), " 4"),
+        (
+            "POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: 70000\r\n\r\n"
+                .to_owned(),
+            " 413 ",
+        ),
+    ] {
+        let reply = ask(request).await;
+        assert!(reply.contains(status), "{status}: {reply}");
+    }
+    let mut client = Http2::connect(server.http).await;
+    let head =
+        [get("/"), field("x-long", &"y".repeat(10_000)), field("x-long", &"y".repeat(10_000))].concat();
+    let (start, rest) = head.split_at(16_000);
+    let request = [frame(HEADERS, END_STREAM, 1, start), frame(CONTINUATION, END_HEADERS, 1, rest)].concat();
+    client.flood(&request).await;
+    let refused = loop {
+        let (kind, _, stream, payload) = client.read_frame().await.expect("an answer");
+        if stream == 1 {
+            break (kind, payload);
+        }
+    };
+    // 431 in HPACK: the name `:status` from the static table, the value as it is or in Huffman's code.
+    assert!(refused.0 == RST_STREAM || contains(&refused.1, b"431") || refused.1.len() < 40, "{refused:?}");
+    server.still_answers().await;
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A server with plain HTTP whose keys are searched for until the deadline.
+struct Running {
+    http: SocketAddr,
+    stop: CancellationToken,
+    _upstream: Upstream,
+}
+
+struct Endless;
+
+#[async_trait]
+impl Network for Endless {
+    async fn lookup(
+        &self,
+        _: &PublicKey,
+        _found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        std::future::pending().await
+    }
+}
+
+impl Running {
+    async fn start() -> Self {
+        let upstream = Upstream::plain().await;
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut config =
+            Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
+        config.doh.plain_listen = vec![any];
+        let server = Server::bind_to_network(config, Arc::new(Endless)).unwrap();
+        let (http, stop) = (server.http_addresses()[0], CancellationToken::new());
+        tokio::spawn(server.run(stop.clone()));
+        Self { http, stop, _upstream: upstream }
+    }
+
+    /// Somebody else gets an answer.
+    async fn still_answers(&self) {
+        let mut client = TcpStream::connect(self.http).await.unwrap();
+        let question = query("www.example.com", RecordType::A);
+        let head = format!(
+            "POST /dns-query HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/dns-message\r\n\
+             Content-Length: {}\r\n\r\n",
+            question.len()
+        );
+        client.write_all(&[head.as_bytes(), &question].concat()).await.unwrap();
+        let mut reply = Vec::new();
+        timeout(PATIENCE, client.read_to_end(&mut reply)).await.unwrap().unwrap();
+        assert!(reply.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&reply));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A client that says what it likes.
+struct Http2 {
+    stream: TcpStream,
+}
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Http2 {
+    async fn connect(server: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(server).await.unwrap();
+        stream.write_all(&[&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+        stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await.unwrap();
+        Self { stream }
+    }
+
+    /// Sends as much as is taken.
+    async fn flood(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(1 << 16) {
+            match timeout(Duration::from_secs(2), self.stream.write_all(part)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Type, flags, stream and payload; `None` at the end.
+    async fn read_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+        let mut head = [0; 9];
+        timeout(PATIENCE, self.stream.read_exact(&mut head)).await.expect("a frame or the end").ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.stream.read_exact(&mut payload).await.ok()?;
+        Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+    }
+
+    /// How many responses began, and the code of the GOAWAY, until the connection is closed.
+    async fn read_to_end(&mut self) -> (usize, Option<u8>) {
+        let (mut responses, mut end) = (0, None);
+        while let Some((kind, _, _, payload)) = self.read_frame().await {
+            match kind {
+                HEADERS => responses += 1,
+                GOAWAY => end = Some(payload[7]),
+                _ => {}
+            }
+        }
+        (responses, end)
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header of HPACK without Huffman's code and without a place in the table (RFC 7541 section 6.2.2).
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for text in [name, value] {
+        bytes.extend(integer(text.len()));
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
+/// With a prefix of seven bits (RFC 7541 section 5.1).
+fn integer(mut number: usize) -> Vec<u8> {
+    if number < 127 {
+        return vec![number as u8];
+    }
+    let mut bytes = vec![127];
+    number -= 127;
+    while number >= 128 {
+        bytes.push((number % 128) as u8 | 128);
+        number /= 128;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+fn get(path: &str) -> Vec<u8> {
+    [field(":method", "GET"), field(":scheme", "http"), field(":path", path), field(":authority", "x")]
+        .concat()
+}
+
+fn post(length: usize) -> Vec<u8> {
+    [
+        field(":method", "POST"),
+        field(":scheme", "http"),
+        field(":path", "/dns-query"),
+        field(":authority", "x"),
+        field("content-type", "application/dns-message"),
+        field("content-length", &length.to_string()),
+    ]
+    .concat()
+}
