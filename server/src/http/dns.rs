@@ -14,7 +14,11 @@ use hyper::body::Body;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::{Refusal, Visitor};
+use super::{
+    Refusal, Visitor,
+    accept::{Format, negotiate},
+    json::{self, parameter},
+};
 use crate::{
     message::{HEADER_SIZE, MAX_STREAM_SIZE, Query, Reply, freshness, read_message},
     service::{AtOnce, Client, Respond, Transport},
@@ -29,8 +33,6 @@ pub const JSON_PATH: &str = "/resolve";
 
 /// Nothing here is for the eyes of one site only.
 pub(super) const ANY_ORIGIN: &str = "*";
-
-const DNS_MESSAGE: &str = "application/dns-message";
 
 /// Most answers fit.
 const REPLY_SIZE: usize = 512;
@@ -71,12 +73,17 @@ impl<R: Respond> Dns<R> {
             return preflight();
         }
         let is_head = request.method() == Method::HEAD;
-        let outcome = match read_question(request).await {
-            Ok(question) => self.reply(&question, visitor).await.map(response),
-            Err(refusal) => Err(refusal),
-        };
-        let response = outcome.unwrap_or_else(Refusal::response);
+        let response = self.try_answer(request, visitor).await.unwrap_or_else(Refusal::response);
         if is_head { without_body(response) } else { response }
+    }
+
+    async fn try_answer<B: Body<Data = Bytes>>(
+        &self,
+        request: Request<B>,
+        visitor: Visitor,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Asked { question, format } = read_request(request).await?;
+        response(self.reply(&question, visitor).await?, format)
     }
 
     /// The reply to a question in wire form.
@@ -120,25 +127,44 @@ impl<R: Respond> Dns<R> {
     }
 }
 
-/// The question in wire form.
-async fn read_question<B: Body<Data = Bytes>>(request: Request<B>) -> Result<Bytes, Refusal> {
+/// A question in wire form, and what its answer is to look like.
+struct Asked {
+    question: Bytes,
+    format: Format,
+}
+
+async fn read_request<B: Body<Data = Bytes>>(request: Request<B>) -> Result<Asked, Refusal> {
     if request.method() == Method::POST {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        if !content_type.is_some_and(|value| value.as_bytes() == DNS_MESSAGE.as_bytes()) {
+        if !request.headers().get(header::CONTENT_TYPE).is_some_and(is_dns_message) {
             return Err(Refusal::MediaType);
         }
-        return read_body(request.into_body()).await;
+        let format = negotiate(request.headers(), false).ok_or(Refusal::NotAcceptable)?;
+        let question = read_body(request.into_body()).await?;
+        return Ok(Asked { question, format });
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Refusal::Method);
     }
     let parameters = request.uri().query().unwrap_or_default();
-    let message = parameters.split('&').find_map(|pair| pair.strip_prefix("dns="));
-    let message = message.ok_or(Refusal::NoQuestion)?;
-    if message.len() > MAX_REQUEST_SIZE.div_ceil(3) * 4 {
-        return Err(Refusal::TooLong);
+    if let Some(message) = parameter(parameters, "dns") {
+        if message.len() > MAX_REQUEST_SIZE.div_ceil(3) * 4 {
+            return Err(Refusal::TooLong);
+        }
+        let question = BASE64URL.decode(&*message).map_err(|_| Refusal::Base64)?.into();
+        let format = negotiate(request.headers(), false).ok_or(Refusal::NotAcceptable)?;
+        return Ok(Asked { question, format });
     }
-    BASE64URL.decode(message).map(Bytes::from).map_err(|_| Refusal::Base64)
+    let question = json::question(parameters)?.into();
+    let format = json::wanted_format(parameters).or_else(|| negotiate(request.headers(), true));
+    Ok(Asked { question, format: format.ok_or(Refusal::NotAcceptable)? })
+}
+
+fn is_dns_message(content_type: &HeaderValue) -> bool {
+    let wanted = Format::Message.media_type();
+    content_type == wanted
+        || content_type
+            .to_str()
+            .is_ok_and(|text| text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
 }
 
 async fn read_body<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Refusal> {
@@ -167,18 +193,23 @@ async fn read_body<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Refusal> {
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-fn response(reply: Vec<u8>) -> Response<Full<Bytes>> {
+fn response(reply: Vec<u8>, format: Format) -> Result<Response<Full<Bytes>>, Refusal> {
     let cache_control = match freshness(&reply) {
         Some(seconds) => max_age(seconds),
         None => HeaderValue::from_static("no-store"),
     };
+    let body = match format {
+        Format::Message => reply,
+        Format::DnsJson | Format::Json => json::write(&reply).ok_or(Refusal::Busy)?,
+    };
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DNS_MESSAGE));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     headers.insert(header::CACHE_CONTROL, cache_control);
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static(ANY_ORIGIN));
-    let mut response = Response::new(Full::from(reply));
+    let mut response = Response::new(Full::from(body));
     *response.headers_mut() = headers;
-    response
+    Ok(response)
 }
 
 fn max_age(seconds: u32) -> HeaderValue {

@@ -1,8 +1,10 @@
 //! HTTP/1.1 and HTTP/2 listeners, in the clear or over TLS. The only place that names axum.
 
+mod accept;
 mod client_address;
 mod connection;
 mod dns;
+mod json;
 mod listen;
 mod metrics;
 mod pages;

@@ -165,6 +165,9 @@ fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {
     for _ in 0..u16_at(bytes, 4).ok_or(MalformedMessage)? {
         at = skip_name(bytes, at).ok_or(MalformedMessage)? + 4;
     }
+    if at > bytes.len() {
+        return Err(MalformedMessage);
+    }
     Ok(at)
 }
 

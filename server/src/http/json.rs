@@ -1,0 +1,187 @@
+//! Questions in parameters and answers in JSON, as Google and Cloudflare have them. Pure: a question becomes a message
+//! that goes the way of all messages, and its reply becomes JSON.
+
+use std::{borrow::Cow, str::FromStr};
+
+use domain::{
+    base::{
+        Message, MessageBuilder, Name, ParsedRecord, Rtype, ToName,
+        message::RecordSection,
+        opt::exterr::ExtendedError,
+        rdata::UnknownRecordData,
+        zonefile_fmt::{DisplayKind, ZonefileFmt},
+    },
+    rdata::AllRecordData,
+};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+
+use super::{Refusal, accept::Format};
+
+/// Announced in the question, in bytes. Says nothing over HTTP, where nothing is cut.
+const UDP_SIZE: u16 = 1232;
+
+/// The value of a parameter, decoded. Of several the first counts.
+pub(super) fn parameter<'a>(parameters: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let value = parameters.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    // What is no text cannot be a value of any parameter here.
+    Some(percent_decode_str(value).decode_utf8().unwrap_or(Cow::Borrowed("\u{fffd}")))
+}
+
+/// The form that `ct` asks for, which counts more than `Accept`.
+pub(super) fn wanted_format(parameters: &str) -> Option<Format> {
+    match &*parameter(parameters, "ct")? {
+        "application/dns-message" | "application/dns-udpwireformat" => Some(Format::Message),
+        "application/dns-json" => Some(Format::DnsJson),
+        "application/json" | "application/x-javascript" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+/// The message that asks what `name`, `type`, `cd` and `do` ask. Other parameters change nothing.
+pub(super) fn question(parameters: &str) -> Result<Vec<u8>, Refusal> {
+    let name = parameter(parameters, "name").ok_or(Refusal::NoQuestion)?;
+    let record_type = match parameter(parameters, "type") {
+        Some(text) if !text.is_empty() => record_type(&text).ok_or(Refusal::Question)?,
+        _ => Rtype::A,
+    };
+    let name = if name == "." {
+        Name::root_vec()
+    } else {
+        Name::<Vec<u8>>::from_str(&name).map_err(|_| Refusal::Question)?
+    };
+    message(&name, record_type, is_set(parameters, "cd"), is_set(parameters, "do")).ok_or(Refusal::Question)
+}
+
+fn message(
+    name: &Name<Vec<u8>>,
+    record_type: Rtype,
+    checking_disabled: bool,
+    dnssec_ok: bool,
+) -> Option<Vec<u8>> {
+    let mut message = MessageBuilder::new_vec();
+    message.header_mut().set_rd(true);
+    message.header_mut().set_cd(checking_disabled);
+    let mut message = message.question();
+    message.push((name, record_type)).ok()?;
+    let mut message = message.additional();
+    message
+        .opt(|opt| {
+            opt.set_udp_payload_size(UDP_SIZE);
+            opt.set_dnssec_ok(dnssec_ok);
+            Ok(())
+        })
+        .ok()?;
+    Some(message.finish())
+}
+
+/// A type by its number or its name, in any case.
+fn record_type(text: &str) -> Option<Rtype> {
+    let by_number = text.parse().ok().map(Rtype::from_int);
+    by_number.or_else(|| Rtype::from_str(&text.to_ascii_uppercase()).ok())
+}
+
+fn is_set(parameters: &str, name: &str) -> bool {
+    parameter(parameters, name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+}
+
+/// A reply as others have it. Their names and their order.
+#[derive(Serialize)]
+struct Reply {
+    #[serde(rename = "Status")]
+    status: u16,
+    #[serde(rename = "TC")]
+    truncated: bool,
+    #[serde(rename = "RD")]
+    recursion_desired: bool,
+    #[serde(rename = "RA")]
+    recursion_available: bool,
+    #[serde(rename = "AD")]
+    authentic_data: bool,
+    #[serde(rename = "CD")]
+    checking_disabled: bool,
+    #[serde(rename = "Question")]
+    question: Vec<Question>,
+    #[serde(rename = "Answer", skip_serializing_if = "Vec::is_empty")]
+    answer: Vec<Record>,
+    #[serde(rename = "Authority", skip_serializing_if = "Vec::is_empty")]
+    authority: Vec<Record>,
+    #[serde(rename = "Additional", skip_serializing_if = "Vec::is_empty")]
+    additional: Vec<Record>,
+    /// Why there is no better answer (RFC 8914).
+    #[serde(rename = "Comment", skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Question {
+    name: String,
+    #[serde(rename = "type")]
+    record_type: u16,
+}
+
+#[derive(Serialize)]
+struct Record {
+    name: String,
+    #[serde(rename = "type")]
+    record_type: u16,
+    #[serde(rename = "TTL")]
+    ttl: u32,
+    /// As zone files write it.
+    data: String,
+}
+
+/// The JSON that says what `reply`, a message, says. `None` where it is none.
+pub(super) fn write(reply: &[u8]) -> Option<Vec<u8>> {
+    let message = Message::from_octets(reply).ok()?;
+    let header = message.header();
+    let question = message.question().filter_map(Result::ok).map(|question| Question {
+        name: question.qname().fmt_with_dot().to_string(),
+        record_type: question.qtype().to_int(),
+    });
+    let opt = message.opt();
+    let extended = opt.as_ref().map_or(0, |opt| u16::from(opt.rcode(header).to_int()) & 0xff0);
+    let reason = opt.as_ref().and_then(|opt| opt.opt().first::<ExtendedError<_>>());
+    let json = Reply {
+        status: u16::from(header.rcode().to_int()) | extended,
+        truncated: header.tc(),
+        recursion_desired: header.rd(),
+        recursion_available: header.ra(),
+        authentic_data: header.ad(),
+        checking_disabled: header.cd(),
+        question: question.collect(),
+        answer: records(message.answer().ok()?),
+        authority: records(message.authority().ok()?),
+        additional: records(message.additional().ok()?),
+        comment: reason.map(|reason| {
+            let text = reason.text_slice().map(String::from_utf8_lossy).unwrap_or_default();
+            format!("{text} (extended error {})", reason.code().to_int())
+        }),
+    };
+    serde_json::to_vec(&json).ok()
+}
+
+fn records(section: RecordSection<'_, &[u8]>) -> Vec<Record> {
+    section
+        .filter_map(Result::ok)
+        .filter(|record| record.rtype() != Rtype::OPT)
+        .map(|record| record_of(&record))
+        .collect()
+}
+
+fn record_of(record: &ParsedRecord<'_, &[u8]>) -> Record {
+    // Data that does not follow the format of its type is shown as bytes (RFC 3597 section 5).
+    let data = match record.to_any_record::<AllRecordData<_, _>>() {
+        Ok(parsed) => parsed.data().display_zonefile(DisplayKind::Simple).to_string(),
+        Err(_) => match record.to_record::<UnknownRecordData<_>>() {
+            Ok(Some(raw)) => raw.data().display_zonefile(DisplayKind::Simple).to_string(),
+            _ => String::new(),
+        },
+    };
+    Record {
+        name: record.owner().fmt_with_dot().to_string(),
+        record_type: record.rtype().to_int(),
+        ttl: record.ttl().as_secs(),
+        data,
+    }
+}
