@@ -1,10 +1,9 @@
-//! A certificate and its key in PEM files.
+//! A certificate and its key in PEM files that somebody else renews.
 
 use std::{
-    fmt,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use tokio_rustls::rustls::{
@@ -22,43 +21,64 @@ pub(super) struct Files {
     key: PathBuf,
 }
 
-/// What tells one version of the two files from another: length and time of each.
-pub(super) type Stamp = [Option<(u64, SystemTime)>; 2];
+/// What both files hold. Compared as a whole: a new file may have the length and the time of the old one.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
 
 impl Files {
     pub(super) fn new(certificate: &Path, key: &Path) -> Self {
         Self { certificate: certificate.into(), key: key.into() }
     }
 
-    /// Reads both and sees that they belong together.
-    pub(super) fn load(&self) -> Result<Arc<CertifiedKey>, CertificateError> {
-        let chain = CertificateDer::pem_file_iter(&self.certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|source| CertificateError::Unreadable { path: self.certificate.clone(), source })?;
-        if chain.is_empty() {
-            return Err(CertificateError::Empty(self.certificate.clone()));
-        }
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|source| CertificateError::Unreadable { path: self.key.clone(), source })?;
-        CertifiedKey::from_der(chain, key, &ring::default_provider())
-            .map(Arc::new)
-            .map_err(|source| CertificateError::Unusable { path: self.key.clone(), source })
+    pub(super) fn certificate_path(&self) -> &Path {
+        &self.certificate
     }
 
-    pub(super) async fn stamp(&self) -> Stamp {
-        let one = |path: &Path| {
-            let path = path.to_owned();
-            async move {
-                let metadata = tokio::fs::metadata(path).await.ok()?;
-                Some((metadata.len(), metadata.modified().ok()?))
-            }
+    /// Reads both. Blocks.
+    pub(super) fn read(&self) -> Result<Contents, CertificateError> {
+        let read = |path: &Path| {
+            // Opening a named pipe would wait for somebody to write to it.
+            let is_file = fs::metadata(path).map(|metadata| metadata.is_file());
+            let bytes = match is_file {
+                Ok(false) => Err(io::Error::other("it is not a file")),
+                Ok(true) | Err(_) => fs::read(path),
+            };
+            bytes.map_err(|source| CertificateError::Unreadable { path: path.into(), source })
         };
-        [one(&self.certificate).await, one(&self.key).await]
+        Ok(Contents { certificate: read(&self.certificate)?, key: read(&self.key)? })
+    }
+
+    /// What can be shown of them, if they belong together.
+    pub(super) fn parse(&self, contents: &Contents) -> Result<Arc<CertifiedKey>, CertificateError> {
+        certified_key(&contents.certificate, &contents.key).map_err(|why| match why {
+            Why::Certificate => CertificateError::NoCertificate(self.certificate.clone()),
+            Why::Key => CertificateError::NoKey(self.key.clone()),
+            Why::Mismatch(source) => CertificateError::Unusable { path: self.key.clone(), source },
+        })
     }
 }
 
-impl fmt::Display for Files {
+/// Without the key.
+impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.certificate.display())
+        f.debug_struct("Contents").finish_non_exhaustive()
     }
+}
+
+/// What is wrong with a certificate and its key.
+pub(super) enum Why {
+    Certificate,
+    Key,
+    Mismatch(tokio_rustls::rustls::Error),
+}
+
+/// From PEM; both may be in one text.
+pub(super) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Why> {
+    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Why::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Why::Key)?;
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).map(Arc::new).map_err(Why::Mismatch)
 }

@@ -1,61 +1,108 @@
 //! The certificates of HTTPS and DNS over TLS: where they come from, and that the newest is the one that is shown.
 
+mod acme;
+mod authority;
 mod files;
+mod shown;
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{
-        self, ServerConfig,
-        crypto::ring,
-        pki_types::pem,
-        server::{ClientHello, ResolvesServerCert},
-        sign::CertifiedKey,
-    },
+    rustls::{self, ClientConfig, ServerConfig, crypto::ring},
 };
 use tokio_util::sync::CancellationToken;
 
-use files::Files;
+pub use shown::Challenges;
 
-/// How often files are looked at. Renewals come weeks before the end.
+use crate::{config, dht::HostResolver};
+use acme::Acme;
+use authority::{Authority, Issued};
+use files::{Contents, Files};
+use shown::{ACME_PROTOCOL, Shown};
+
+/// How often files are looked at. Who renews a certificate wants to see it shown.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a certificate of our own is looked at: it is renewed by the day, and with the addresses of the machine.
+const OWN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A certificate with its private key, replaced while it is in use. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Certificates {
     shown: Arc<Shown>,
-    files: Arc<Files>,
+    source: Arc<Source>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug)]
+enum Source {
+    Files {
+        files: Files,
+        first: Contents,
+    },
+    Own {
+        authority: Authority,
+        first: Issued,
+    },
+    /// Until the first one is there, one of our own is shown, if that is wanted.
+    Acme {
+        acme: Acme,
+        stand_in: Option<Authority>,
+    },
+}
+
+/// How an ACME authority is reached.
+pub struct Connections {
+    /// Whom its server has to be certified by.
+    pub tls: ClientConfig,
+    /// Who resolves its name.
+    pub resolve_host: HostResolver,
 }
 
 /// Why there is no certificate to show.
 #[derive(Debug, Error)]
 pub enum CertificateError {
-    /// A file cannot be read, or does not hold what it should.
+    /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: pem::Error,
+        source: io::Error,
     },
     /// A file without a certificate.
     #[error("{} holds no certificate in PEM", .0.display())]
-    Empty(PathBuf),
+    NoCertificate(PathBuf),
+    /// A file without a key.
+    #[error("{} holds no private key in PEM", .0.display())]
+    NoKey(PathBuf),
     /// The key is of an unknown kind, or is not that of the certificate.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; is it the key of that certificate?", path.display())]
     Unusable {
         /// The file of the key.
         path: PathBuf,
         /// Why.
         source: rustls::Error,
     },
+    /// What has to outlive a restart cannot be kept.
+    #[error("{}: {source}; check certificate.path and that pkdns may write there", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate of our own cannot be made.
+    #[error("a certificate for certificate.names cannot be made: {0}")]
+    Make(rcgen::Error),
     /// The TLS library refuses its own defaults.
     #[error("TLS cannot be used: {0}")]
     Tls(rustls::Error),
@@ -69,8 +116,45 @@ impl Certificates {
     /// When they cannot be read or do not belong together.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, CertificateError> {
         let files = Files::new(certificate, key);
-        let shown = Arc::new(Shown { current: RwLock::new(files.load()?) });
-        Ok(Self { shown, files: Arc::new(files) })
+        let first = files.read()?;
+        let shown = Shown::default();
+        shown.show(files.parse(&first)?);
+        Ok(Self { shown: Arc::new(shown), source: Arc::new(Source::Files { files, first }) })
+    }
+
+    /// From an authority of our own, whose certificate clients have to import.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be written to, or holds something else.
+    pub fn self_signed(settings: &config::Certificate) -> Result<Self, CertificateError> {
+        let authority = open_authority(settings)?;
+        let first = authority.issue(SystemTime::now())?;
+        let shown = Shown::default();
+        shown.show(first.certificate.clone());
+        Ok(Self { shown: Arc::new(shown), source: Arc::new(Source::Own { authority, first }) })
+    }
+
+    /// From an authority that speaks ACME. What was obtained before is shown at once, and without it one of our own if
+    /// `settings` say so.
+    ///
+    /// # Errors
+    ///
+    /// When what was obtained before cannot be read.
+    pub fn from_acme(
+        settings: &config::Certificate,
+        acme: &config::Acme,
+        connections: Connections,
+    ) -> Result<Self, CertificateError> {
+        let shown = Shown::default();
+        let acme = Acme::new(settings, acme, connections);
+        let stand_in = settings.self_signed.then(|| open_authority(settings)).transpose()?;
+        match (acme.stored()?, &stand_in) {
+            (Some(stored), _) => shown.show(stored),
+            (None, Some(authority)) => shown.show(authority.issue(SystemTime::now())?.certificate),
+            (None, None) => {}
+        }
+        Ok(Self { shown: Arc::new(shown), source: Arc::new(Source::Acme { acme, stand_in }) })
     }
 
     /// TLS with whatever certificate is the newest when a client comes, for clients that speak one of `protocols`
@@ -87,52 +171,122 @@ impl Certificates {
             .with_no_client_auth()
             .with_cert_resolver(self.shown.clone());
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        if matches!(*self.source, Source::Acme { .. }) {
+            config.alpn_protocols.push(ACME_PROTOCOL.to_vec());
+        }
         // Sessions are resumed by tickets, so that they cost the client memory and not us. 0-RTT stays off: what is
         // sent in it can be sent again by anyone.
         config.ticketer = ring::Ticketer::new().map_err(CertificateError::Tls)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
+    /// The certificate that clients have to import, PEM, if it is one of ours.
+    pub fn authority(&self) -> Option<Arc<str>> {
+        match &*self.source {
+            Source::Own { authority, .. } => Some(authority.pem().clone()),
+            Source::Files { .. } | Source::Acme { .. } => None,
+        }
+    }
+
+    /// What an ACME authority may want to see over HTTP.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        self.shown.challenges()
+    }
+
     /// Shows new certificates as they come, until `stop` is cancelled.
     pub async fn watch(self, stop: CancellationToken) {
-        let mut seen = self.files.stamp().await;
-        while stop.run_until_cancelled(sleep(LOOK_INTERVAL)).await.is_some() {
-            let stamp = self.files.stamp().await;
-            if stamp == seen {
+        stop.run_until_cancelled(async {
+            match &*self.source {
+                Source::Files { first, .. } => self.watch_files(first.clone()).await,
+                Source::Own { authority, first } => {
+                    tracing::info!(
+                        "the certificate is signed by an authority of our own: import {}",
+                        authority.certificate_path().display()
+                    );
+                    self.renew_own(authority, first.clone()).await;
+                }
+                Source::Acme { acme, stand_in } => {
+                    if self.shown.current().is_none() {
+                        tracing::warn!(
+                            "there is no certificate yet: encrypted connections fail until {acme} gives one"
+                        );
+                    } else if acme.stored().is_ok_and(|stored| stored.is_none()) && stand_in.is_some() {
+                        tracing::warn!("a certificate of our own stands in until {acme} gives one");
+                    }
+                    acme.run(&self.shown).await;
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn watch_files(&self, first: Contents) {
+        let mut seen = Ok(first);
+        let mut complained = false;
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            let source = self.source.clone();
+            let looked = spawn_blocking(move || match &*source {
+                Source::Files { files, .. } => Some(files.read()),
+                Source::Own { .. } | Source::Acme { .. } => None,
+            });
+            let (Ok(Some(looked)), Source::Files { files, .. }) = (looked.await, &*self.source) else {
+                return;
+            };
+            let looked = looked.map_err(|error| error.to_string());
+            let is_new = looked != seen;
+            if is_new {
+                complained = false;
+            }
+            let parsed = match &looked {
+                Ok(contents) if is_new => files.parse(contents).map_err(|error| error.to_string()),
+                Ok(contents) if !complained && seen.is_ok() => match files.parse(contents) {
+                    Ok(_) => continue,
+                    Err(error) => Err(error.to_string()),
+                },
+                Ok(_) => continue,
+                Err(error) => Err(error.clone()),
+            };
+            match parsed {
+                Ok(certificate) => {
+                    tracing::info!("new certificate from {}", files.certificate_path().display());
+                    self.shown.show(certificate);
+                }
+                // One of the two may be on its way: that is not worth a word before the next look.
+                Err(_) if is_new => {}
+                Err(error) if !complained => {
+                    tracing::warn!("the certificate stays as it is: {error}");
+                    complained = true;
+                }
+                Err(_) => {}
+            }
+            seen = looked;
+        }
+    }
+
+    async fn renew_own(&self, authority: &Authority, mut issued: Issued) {
+        loop {
+            sleep(OWN_INTERVAL).await;
+            let now = SystemTime::now();
+            if !authority.is_due(&issued, now) {
                 continue;
             }
-            match self.files.load() {
-                Ok(certificate) => {
-                    tracing::info!("new certificate: {}", self.files);
-                    self.shown.show(certificate);
-                    seen = stamp;
+            match authority.issue(now) {
+                Ok(renewed) => {
+                    self.shown.show(renewed.certificate.clone());
+                    issued = renewed;
                 }
-                // Maybe half of the two is written: the old one is shown until both fit.
-                Err(error) => {
-                    if stamp != seen {
-                        tracing::warn!("the certificate stays as it is: {error}");
-                    }
-                    seen = stamp;
-                }
+                Err(error) => tracing::warn!("the certificate stays as it is: {error}"),
             }
         }
     }
 }
 
-/// What clients are shown.
-#[derive(Debug)]
-struct Shown {
-    current: RwLock<Arc<CertifiedKey>>,
+fn open_authority(settings: &config::Certificate) -> Result<Authority, CertificateError> {
+    Authority::open(&directory(settings), &settings.names)
 }
 
-impl Shown {
-    fn show(&self, certificate: Arc<CertifiedKey>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = certificate;
-    }
-}
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).clone())
-    }
+/// Where keys and certificates are kept.
+fn directory(settings: &config::Certificate) -> PathBuf {
+    settings.path.clone().unwrap_or_else(|| PathBuf::from("certificates"))
 }

@@ -17,7 +17,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    http::{Request, Response, StatusCode, Version},
+    http::{Request, Response, StatusCode, Version, header},
     response::IntoResponse,
 };
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub use pages::{About, pages};
 
 use crate::{
     access::{AccessList, TrustedProxies},
+    certificates::Challenges,
     service::Respond,
     transport::Entrance,
 };
@@ -43,6 +44,9 @@ use refusal::Refusal;
 
 /// Protocols of HTTPS, by preference (ALPN).
 pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Where the files of ACME challenges are (RFC 8555 section 8.3).
+const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 
 /// What connections may take.
 #[derive(Debug, Clone)]
@@ -104,6 +108,8 @@ impl Limits {
 /// What is served on a set of listeners.
 pub struct Site<R> {
     dns: Option<Dns<R>>,
+    /// What an ACME authority wants to see, wherever it is.
+    challenges: Arc<Challenges>,
     /// Everything else.
     pages: Router,
     access: AccessList,
@@ -127,7 +133,7 @@ impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let entrance = Entrance::new(limits.connections, limits.connections_per_client, trusted.clone());
-        Self { dns: None, pages, access, trusted, entrance, limits }
+        Self { dns: None, challenges: Arc::default(), pages, access, trusted, entrance, limits }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
@@ -136,6 +142,12 @@ impl<R: Respond> Site<R> {
         let Limits { lookups, lookups_per_client, .. } = self.limits;
         let dns = Dns::new(responder, lookups, lookups_per_client, tasks.clone());
         Self { dns: Some(dns), ..self }
+    }
+
+    /// Shows an ACME authority what it wants to see, which may be outside of the access list.
+    #[must_use]
+    pub fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
+        Self { challenges, ..self }
     }
 
     /// Answers within `limits.request`. An HTTP/2 stream has that limit from where it runs, which also holds for the
@@ -163,6 +175,13 @@ impl<R: Respond> Site<R> {
             && matches!(request.uri().path(), DNS_PATH | JSON_PATH)
         {
             return dns.answer(request, visitor).await.map(Either::Left);
+        }
+        if let Some(token) = request.uri().path().strip_prefix(CHALLENGE_PATH)
+            && let Some(file) = self.challenges.file(token)
+        {
+            return ([(header::CONTENT_TYPE, "application/octet-stream")], file)
+                .into_response()
+                .map(Either::Right);
         }
         if !self.access.allows(visitor.address) {
             let denied = (StatusCode::FORBIDDEN, "[access] does not allow this address.\n");

@@ -1,7 +1,6 @@
 //! PKARR relays: HTTP servers that look packets up in the DHT, and store them there, for others. A relay is a way in
 //! where the DHT cannot be reached. It learns which keys are asked, so that none is asked unless somebody names it.
 
-mod connector;
 mod network;
 mod protocol;
 #[path = "../../tests/support/relay.rs"]
@@ -29,12 +28,12 @@ pub use network::DhtAndRelays;
 
 use crate::{
     config::RelayUrl,
+    connector::Connector,
     dht::HostResolver,
     health::Health,
     metrics::RelayOutcomes,
     signed_packet::{InvalidPacket, PublicKey, SignedPacket},
 };
-use connector::Connector;
 use protocol::Client;
 
 /// Requests under way to one relay, and connections to it: each takes one, as they speak HTTP/1.1.

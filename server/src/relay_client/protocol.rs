@@ -17,9 +17,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{RelayError, connector::Connector};
+use super::RelayError;
 use crate::{
     config::RelayUrl,
+    connector::Connector,
     signed_packet::{PublicKey, SignedPacket},
 };
 

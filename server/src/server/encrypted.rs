@@ -1,13 +1,15 @@
 //! What HTTPS and DNS over TLS are encrypted with.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::{StartError, resolve_host};
 use crate::{
-    certificates::{CertificateError, Certificates},
+    certificates::{CertificateError, Certificates, Challenges, Connections},
     config::Config,
+    forward::{Forwarder, TlsClient},
     http,
     transport::tcp,
 };
@@ -16,22 +18,25 @@ use crate::{
 pub(super) struct EncryptedListeners {
     pub(super) https: Option<TlsAcceptor>,
     pub(super) dot: Option<TlsAcceptor>,
+    /// What clients have to import, PEM, if it is ours.
+    pub(super) authority: Option<Arc<str>>,
+    /// What an ACME authority may want to see over HTTP.
+    pub(super) challenges: Option<Arc<Challenges>>,
     certificates: Vec<Certificates>,
 }
 
 impl EncryptedListeners {
     /// DNS over TLS shows the certificate of HTTPS unless it has files of its own.
-    pub(super) fn new(config: &Config) -> Result<Self, CertificateError> {
+    pub(super) fn new(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Self, StartError> {
         let (doh, dot) = (&config.doh, &config.dot);
-        let load = |certificate: &Option<_>, key: &Option<_>| {
-            let files: Option<(&Path, &Path)> = Option::zip(certificate.as_deref(), key.as_deref());
-            files.map(|(certificate, key)| Certificates::from_files(certificate, key)).transpose()
+        let common = match doh.enabled || dot.enabled {
+            true => certificates(config, forwarder)?,
+            false => None,
         };
-        let common = if doh.enabled || dot.enabled { load(&doh.cert_path, &doh.key_path)? } else { None };
         let own = match dot.enabled && (dot.cert_path.is_some() || dot.key_path.is_some()) {
-            true => load(
-                &dot.cert_path.clone().or_else(|| doh.cert_path.clone()),
-                &dot.key_path.clone().or_else(|| doh.key_path.clone()),
+            true => from_files(
+                dot.cert_path.as_deref().or(doh.cert_path.as_deref()),
+                dot.key_path.as_deref().or(doh.key_path.as_deref()),
             )?,
             false => None,
         };
@@ -40,6 +45,8 @@ impl EncryptedListeners {
         Ok(Self {
             https: https.map(|shown| shown.acceptor(&http::PROTOCOLS)).transpose()?,
             dot: tls.map(|shown| shown.acceptor(&tcp::PROTOCOLS)).transpose()?,
+            authority: common.as_ref().and_then(Certificates::authority),
+            challenges: common.as_ref().map(|shown| shown.challenges().clone()),
             certificates: [common, own].into_iter().flatten().collect(),
         })
     }
@@ -50,4 +57,26 @@ impl EncryptedListeners {
             tasks.spawn(certificates.watch(stop.clone()));
         }
     }
+}
+
+/// Files that are named come first, then an authority that speaks ACME, then one of our own.
+fn certificates(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Option<Certificates>, StartError> {
+    if let Some(files) = from_files(config.doh.cert_path.as_deref(), config.doh.key_path.as_deref())? {
+        return Ok(Some(files));
+    }
+    if config.acme.enabled {
+        let tls = TlsClient::new(config.acme.ca_path.as_deref())?.for_tls();
+        let connections = Connections { tls: (*tls).clone(), resolve_host: resolve_host(forwarder) };
+        return Ok(Some(Certificates::from_acme(&config.certificate, &config.acme, connections)?));
+    }
+    let made = config.certificate.self_signed.then(|| Certificates::self_signed(&config.certificate));
+    Ok(made.transpose()?)
+}
+
+fn from_files(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<Certificates>, CertificateError> {
+    let files = certificate.zip(key);
+    files.map(|(certificate, key)| Certificates::from_files(certificate, key)).transpose()
 }

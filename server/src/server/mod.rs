@@ -107,7 +107,7 @@ impl Server {
         network: Arc<dyn Network>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
-        let encryption = EncryptedListeners::new(&config)?;
+        let encryption = EncryptedListeners::new(&config, &forwarder)?;
         let listeners = Listeners::bind(&config)?;
         let addresses = listeners.dns_addresses();
         // What clients are told are the ports that there are.
@@ -133,7 +133,7 @@ impl Server {
             move || packets.len()
         });
         let resolver = Resolver::new(&config, packets, forwarder.clone());
-        let about = http::About::new(&config, resolver.own_zone().clone(), None);
+        let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
         let dht = None;
         Ok(Self {
@@ -206,7 +206,8 @@ impl Server {
         }
         let site =
             Site::new(http::pages(self.about), self.access.clone(), self.trusted.clone(), self.web_limits);
-        let site = Arc::new(site.with_dns(responder, &tasks));
+        let challenges = self.encryption.challenges.clone().unwrap_or_default();
+        let site = Arc::new(site.with_dns(responder, &tasks).with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
             http::serve(listener, Some(acceptor), site.clone(), stop.clone(), &tasks);
@@ -264,19 +265,23 @@ fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<
     Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
 }
 
-/// Names of bootstrap nodes and relays are resolved through our own upstreams: the system's resolver may well be this
-/// server.
+/// Names of servers that we need ourselves are resolved through our own upstreams: the system's resolver may well be
+/// this server.
+fn resolve_host(forwarder: &Arc<Forwarder>) -> HostResolver {
+    let forwarder = forwarder.clone();
+    Arc::new(move |host| {
+        let forwarder = forwarder.clone();
+        Box::pin(async move { forwarder.lookup_host(&host).await })
+    })
+}
+
 fn start_dht(
     config: &Config,
     forwarder: &Arc<Forwarder>,
     tls: &TlsClient,
     metrics: &Metrics,
 ) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
-    let forwarder = forwarder.clone();
-    let resolve_host: HostResolver = Arc::new(move |host| {
-        let forwarder = forwarder.clone();
-        Box::pin(async move { forwarder.lookup_host(&host).await })
-    });
+    let resolve_host = resolve_host(forwarder);
     let settings = DhtSettings {
         bootstrap: config.dht.bootstrap.clone(),
         max_datagrams_per_second: config.dht.max_datagrams_per_second,

@@ -1,4 +1,4 @@
-//! Connections to relays.
+//! Connections to the HTTP servers of others, whose names are resolved by our own upstreams: the system may ask us.
 
 use std::{
     io,
@@ -42,13 +42,13 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Makes connections, encrypted where the address says `https`. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     tls: TlsConnector,
     resolve_host: HostResolver,
 }
 
 impl Connector {
-    pub(super) fn new(mut tls: ClientConfig, resolve_host: HostResolver) -> Self {
+    pub(crate) fn new(mut tls: ClientConfig, resolve_host: HostResolver) -> Self {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { tls: Arc::new(tls).into(), resolve_host }
     }
@@ -109,7 +109,7 @@ async fn connect_to_any(addresses: Vec<IpAddr>, port: u16) -> io::Result<TcpStre
 }
 
 /// A connection, encrypted or not.
-pub(super) struct Stream(Either<TcpStream, TlsStream<TcpStream>>);
+pub(crate) struct Stream(Either<TcpStream, TlsStream<TcpStream>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
