@@ -3,5 +3,6 @@
 
 pub mod classify;
 pub mod decode;
+pub mod doh;
 pub mod krpc;
 pub mod zone;

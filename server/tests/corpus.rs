@@ -9,6 +9,8 @@ use std::{fs, path::Path};
 pub mod classify;
 #[path = "../../fuzz/src/decode.rs"]
 pub mod decode;
+#[path = "../../fuzz/src/doh.rs"]
+pub mod doh;
 #[path = "../../fuzz/src/krpc.rs"]
 pub mod krpc;
 #[path = "../../fuzz/src/zone.rs"]
@@ -35,6 +37,11 @@ fn names_that_fuzzing_kept_are_classified() {
 #[test]
 fn datagrams_that_fuzzing_kept_are_read_and_written() {
     replay("krpc", krpc::check);
+}
+
+#[test]
+fn requests_that_fuzzing_kept_are_answered() {
+    replay("doh", doh::check);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

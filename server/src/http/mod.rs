@@ -15,8 +15,8 @@ mod tests;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    body::Body,
+    BoxError, Router,
+    body::{Body, HttpBody},
     http::{Request, Response, StatusCode, Version, header},
     response::IntoResponse,
 };
@@ -127,7 +127,8 @@ pub(crate) struct Visitor {
     pub(crate) is_encrypted: bool,
 }
 
-type SiteBody = Either<Full<Bytes>, Body>;
+/// The body of an answer to a question, or of a page.
+pub type SiteBody = Either<Full<Bytes>, Body>;
 
 impl<R: Respond> Site<R> {
     /// `pages` alone.
@@ -160,17 +161,18 @@ impl<R: Respond> Site<R> {
         response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response().map(Either::Right))
     }
 
-    /// Questions do not pass axum's router, which costs as much as the answer.
-    async fn respond(
-        &self,
-        peer: IpAddr,
-        is_tls: bool,
-        mut request: Request<Incoming>,
-    ) -> Response<SiteBody> {
+    /// The response to a request that came from `peer`, over TLS or not. Takes as long as the request's body and its
+    /// answer take.
+    pub async fn respond<B>(&self, peer: IpAddr, is_tls: bool, mut request: Request<B>) -> Response<SiteBody>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let visitor = match client_address(peer, request.headers(), &self.trusted) {
             Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
             Err(_) => return Refusal::Forwarded.into_response().map(Either::Right),
         };
+        // Questions do not pass axum's router, which costs as much as the answer.
         if let Some(dns) = &self.dns
             && matches!(request.uri().path(), DNS_PATH | JSON_PATH)
         {
