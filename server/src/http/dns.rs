@@ -1,6 +1,6 @@
 //! DNS over HTTPS (RFC 8484).
 
-use std::{fmt::Write, sync::Arc};
+use std::{io::Write, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use base64::{
@@ -207,16 +207,23 @@ fn response(reply: Vec<u8>, format: Format) -> Result<Response<Full<Bytes>>, Ref
     headers.insert(header::CACHE_CONTROL, cache_control);
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static(ANY_ORIGIN));
+    if format != Format::Message {
+        // Browsers show it, and anybody's text is in it.
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     let mut response = Response::new(Full::from(body));
     *response.headers_mut() = headers;
     Ok(response)
 }
 
 fn max_age(seconds: u32) -> HeaderValue {
-    let mut text = String::with_capacity(20);
-    // Writing to a string does not fail.
-    let _ = write!(text, "max-age={seconds}");
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("no-store"))
+    let mut text = [0; "max-age=4294967295".len()];
+    let mut rest = &mut text[..];
+    // There is room for any number.
+    let _ = write!(rest, "max-age={seconds}");
+    let unused = rest.len();
+    let written = text.get(..text.len() - unused).unwrap_or_default();
+    HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static("no-store"))
 }
 
 /// Any page may ask (CORS).

@@ -61,6 +61,8 @@ fn message(
 ) -> Option<Vec<u8>> {
     let mut message = MessageBuilder::new_vec();
     message.header_mut().set_rd(true);
+    // The JSON has the flag in any case: without this it would say that nothing was validated (RFC 6840 section 5.7).
+    message.header_mut().set_ad(true);
     message.header_mut().set_cd(checking_disabled);
     let mut message = message.question();
     message.push((name, record_type)).ok()?;
@@ -155,7 +157,7 @@ pub(super) fn write(reply: &[u8]) -> Option<Vec<u8>> {
         additional: records(message.additional().ok()?),
         comment: reason.map(|reason| {
             let text = reason.text_slice().map(String::from_utf8_lossy).unwrap_or_default();
-            format!("{text} (extended error {})", reason.code().to_int())
+            format!("{text} (extended error {})", reason.code().to_int()).trim_start().to_owned()
         }),
     };
     serde_json::to_vec(&json).ok()
@@ -183,5 +185,85 @@ fn record_of(record: &ParsedRecord<'_, &[u8]>) -> Record {
         record_type: record.rtype().to_int(),
         ttl: record.ttl().as_secs(),
         data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A reply with one record at `a\.b.example` whose data has these bytes.
+    fn reply(record_type: u16, data: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        bytes.extend_from_slice(b"\x03a.b\x07example\x00\x00\x01\x00\x01\xc0\x0c");
+        bytes.extend_from_slice(&record_type.to_be_bytes());
+        bytes.extend_from_slice(&[0, 1, 0, 0, 0, 9]);
+        bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    fn written(reply: &[u8]) -> Value {
+        serde_json::from_slice(&write(reply).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn data_is_written_as_zone_files_write_it() {
+        for (record_type, data, text) in [
+            (1, &[192, 0, 2, 1][..], "192.0.2.1"),
+            (5, b"\xc0\x10", "example."),
+            (6, b"\x01n\x00\x01h\x00\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05", "n. h. 1 2 3 4 5"),
+            (13, b"\x07RFC8482\x00", "\"RFC8482\" \"\""),
+            (15, b"\x00\x0a\x04mail\xc0\x10", "10 mail.example."),
+            (16, b"\x05a \"\\b\x00\x02\xc3\xbc", "\"a \\\"\\\\b\" \"\" \"\\195\\188\""),
+            (28, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "2001:db8::1"),
+            (33, b"\x00\x00\x00\x05\x01\xbb\x03x.y\x00", "0 5 443 x\\.y."),
+            (43, b"\x00\x01\x0d\x02\xab\xcd", "1 13 2 ABCD"),
+            (
+                65,
+                b"\x00\x01\x00\x00\x01\x00\x06\x02h2\x02h3\x00\x03\x00\x02\x20\xfb",
+                "1 . alpn=h2,h3 port=8443",
+            ),
+            (257, b"\x00\x05issueca.example", "0 issue \"ca.example\""),
+            (65280, b"\x01\x02\xff", "\\# 3 01 02 ff"),
+            // What breaks the rules of its type.
+            (1, b"\x01\x02\x03", "\\# 3 01 02 03"),
+            (16, b"\x09short", "\\# 6 09 73 68 6f 72 74"),
+            (65, b"", "\\# 0"),
+        ] {
+            assert_eq!(
+                written(&reply(record_type, data))["Answer"],
+                json!([{"name": "a\\.b.example.", "type": record_type, "TTL": 9, "data": text}])
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(50_000))]
+
+        #[test]
+        fn any_data_of_any_type_can_be_written(
+            record_type in prop_oneof![0_u16..70, 255_u16..260, any::<u16>()],
+            data in prop::collection::vec(any::<u8>(), 0..60),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut bytes = reply(record_type, &data);
+            prop_assert_eq!(&written(&bytes)["Question"][0]["name"], "a\\.b.example.");
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = write(&bytes);
+        }
+
+        #[test]
+        fn any_parameters_are_a_question_or_refused(parameters in "(name|type|cd|do|ct|[a-z]{0,3})=[ -~]{0,30}&name=[ -~]{1,80}") {
+            if let Ok(message) = question(&parameters) {
+                prop_assert_eq!(Message::from_octets(&message[..]).unwrap().question().count(), 1);
+            }
+            let _ = wanted_format(&parameters);
+        }
     }
 }

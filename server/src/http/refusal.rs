@@ -72,7 +72,8 @@ impl Refusal {
             Self::Base64 => "The value of dns= is not base64url (RFC 4648 section 5).",
             Self::Message => "The question is not a DNS message.",
             Self::Question => {
-                "The value of name= or type= cannot be a question: write name=example.com&type=A."
+                "The value of name= or type= cannot be a question: write name=example.com&type=A, and a name in letters \
+                 outside of ASCII as browsers send it: name=xn--bcher-kva.example."
             }
             Self::Body => "The body of the request is not complete.",
             Self::Forwarded => {

@@ -28,6 +28,7 @@ async fn an_answer_has_the_form_that_others_give_it() {
     let text = resolve(&server, &format!("name={}&type=txt", key_name("text."))).await;
     assert_eq!(text["Answer"][0]["data"], "\"say \\\"hello\\\"\" \"world\"");
     let absent = resolve(&server, &format!("name=none.{key}")).await;
+    assert_eq!(resolve(&server, "name=signed.example").await["AD"], true);
     assert_eq!((&absent["Status"], &absent["Authority"][0]["type"]), (&json!(3), &json!(6)));
     assert_eq!(absent["Answer"], Value::Null);
 }
@@ -84,6 +85,8 @@ async fn flags_and_forms_can_be_asked_for() {
             let reply = server.get(Version::HTTP_2, &path, &[("accept", accept)]).await;
             assert_eq!((reply.status, reply.header("content-type")), (200, content_type), "{path}");
             assert_eq!(reply.header("cache-control").len(), "max-age=300".len(), "{path}");
+            let nosniff = if content_type == MESSAGE { "" } else { "nosniff" };
+            assert_eq!(reply.header("x-content-type-options"), nosniff, "{path}");
         }
     }
 }

@@ -107,7 +107,7 @@ impl Drop for Running {
     }
 }
 
-/// `big.` has a kilobyte of text sixty times over, `broken.` fails, `nothing.` does not exist; anything else has an address.
+/// `broken.` fails, `nothing.` does not exist, `signed.` has an address that was validated; anything else has one too.
 fn respond(query: &Message, response: &mut Message) {
     let question = &query.queries[0];
     let name = question.name().clone();
@@ -120,6 +120,7 @@ fn respond(query: &Message, response: &mut Message) {
             response.add_authority(Record::from_rdata(name.base_name(), 900, RData::SOA(soa)));
         }
         (_, RecordType::A) => {
+            response.metadata.authentic_data = first == *b"signed";
             response.add_answer(Record::from_rdata(name, 300, RData::A(A::new(192, 0, 2, 53))));
         }
         _ => {}
@@ -190,6 +191,7 @@ async fn only_what_travels_encrypted_is_padded() {
     }
 }
 
+/// Incumbent's mistake 25: a client over its quota got 200.
 #[tokio::test]
 async fn who_asks_too_much_is_told_to_wait() {
     let server = Running::start_with(|config| {

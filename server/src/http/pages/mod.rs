@@ -97,7 +97,7 @@ async fn landing(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Origin { scheme, host, authority } = Origin::of(visitor, &uri, &headers);
+    let Origin { scheme, host, port, authority } = Origin::of(visitor, &uri, &headers);
     let origin = format!("{scheme}://{authority}");
     let suffix = &about.suffix;
     let zone = format!("{}.{suffix}", about.own_zone.name());
@@ -126,17 +126,22 @@ async fn landing(
     };
     let address =
         about.address.map_or_else(|| "&lt;address of this server&gt;".to_owned(), |ip| ip.to_string());
+    let bracketed = if address.contains(':') { format!("[{address}]") } else { address.clone() };
     let (resolved, dig) = match about.tls_port {
         Some(port) => (
             format!(
                 "<p>In <code>/etc/systemd/resolved.conf</code>, then <code>systemctl restart systemd-resolved</code>:</p>\
-                 <pre>[Resolve]\nDNS={address}:{port}#{host}\nDNSOverTLS=yes\nDomains=~.\nDNSSEC=no</pre>"
+                 <pre>[Resolve]\nDNS={bracketed}:{port}#{host}\nDNSOverTLS=yes\nDomains=~.\nDNSSEC=no</pre>"
             ),
             format!("-p {port} +tls"),
         ),
         None => (
             "<p>systemd-resolved takes DNS over TLS, which this server does not serve.</p>".to_owned(),
-            format!("+https{}", if visitor.is_encrypted { "" } else { " +http-plain" }),
+            format!(
+                "{}+https{}",
+                port.map_or_else(String::new, |port| format!("-p {port} ")),
+                if visitor.is_encrypted { "" } else { " +http-plain" }
+            ),
         ),
     };
     let page = fill(
@@ -160,7 +165,7 @@ async fn landing(
 
 /// Settings that an Apple device installs.
 async fn profile(Extension(visitor): Extension<Visitor>, uri: Uri, headers: HeaderMap) -> Response {
-    let Origin { scheme, host, authority } = Origin::of(visitor, &uri, &headers);
+    let Origin { scheme, host, authority, .. } = Origin::of(visitor, &uri, &headers);
     let doh = format!("{scheme}://{authority}{DNS_PATH}");
     let (profile_id, settings_id) = (identifier("profile", &authority), identifier("settings", &authority));
     let values =
@@ -191,8 +196,9 @@ async fn check(State(about): State<Arc<About>>, Path(token): Path<String>) -> Re
 /// How the visitor reached this server.
 struct Origin {
     scheme: &'static str,
-    /// Without the port.
+    /// Without the port, and without the brackets of an IPv6 address.
     host: String,
+    port: Option<String>,
     authority: String,
 }
 
@@ -206,11 +212,13 @@ impl Origin {
             (1..=260).contains(&text.len()) && text.bytes().all(of_host)
         };
         let authority = authority.filter(is_sound).unwrap_or("localhost").to_owned();
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host.to_owned(),
-            _ => authority.clone(),
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, Some(port)),
+            _ => (&authority[..], None),
         };
-        Self { scheme: if visitor.is_encrypted { "https" } else { "http" }, host, authority }
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let port = port.filter(|port| !port.is_empty()).map(str::to_owned);
+        Self { scheme: if visitor.is_encrypted { "https" } else { "http" }, host, port, authority }
     }
 }
 

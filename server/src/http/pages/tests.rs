@@ -31,6 +31,9 @@ async fn the_page_shows_the_address_by_which_it_was_reached() {
     assert!(!page.contains("{{") && !page.contains("plain HTTP") && !page.contains("ca.pem"), "{page}");
     let (_, _, page) = get(&about, false, "192.0.2.1", "/").await;
     assert!(page.contains("value=\"http://192.0.2.1/dns-query\"") && page.contains("plain HTTP"), "{page}");
+    assert!(page.contains("dig @192.0.2.1 +https +http-plain "), "{page}");
+    let (_, _, page) = get(&about, false, "192.0.2.1:8080", "/").await;
+    assert!(page.contains("dig @192.0.2.1 -p 8080 +https +http-plain "), "{page}");
 }
 
 #[tokio::test]
@@ -44,6 +47,14 @@ async fn what_is_served_decides_what_is_explained() {
     let (_, _, page) = get(&about, true, "dns.example:8443", "/").await;
     assert!(page.contains("enter <code>dns.example</code>") && page.contains(":853#dns.example\n"), "{page}");
     assert!(page.contains("href=\"ca.pem\""), "{page}");
+    about.address = Some("2001:db8::53".parse().unwrap());
+    let (_, _, page) = get(&about, true, "[2001:db8::53]:8443", "/").await;
+    assert!(page.contains("DNS=[2001:db8::53]:853#2001:db8::53\n"), "{page}");
+    assert!(page.contains("dig @2001:db8::53 -p 853 +tls "), "{page}");
+    assert!(
+        page.contains("server=2001:db8::53 dohtemplate=https://[2001:db8::53]:8443/dns-query "),
+        "{page}"
+    );
     let (_, headers, pem) = get(&about, true, "dns.example", "/ca.pem").await;
     assert_eq!(
         (&headers["content-type"], &pem[..5]),
