@@ -54,7 +54,7 @@ pub fn check(input: &[u8]) {
         200 => check_answer(&sent, &response),
         204 => assert!(sent.method == "OPTIONS" && response.body().is_empty()),
         400 | 405 | 406 | 413 | 414 | 415 | 429 => check_refusal(&sent, &response),
-        other => panic!("{other} is not in the table"),
+        other => assert_eq!(other, 0, "this status is not documented"),
     }
 }
 

@@ -142,7 +142,7 @@ pub(super) fn write(reply: &[u8]) -> Option<Vec<u8>> {
         record_type: question.qtype().to_int(),
     });
     let opt = message.opt();
-    let extended = opt.as_ref().map_or(0, |opt| u16::from(opt.rcode(header).to_int()) & 0xff0);
+    let extended = opt.as_ref().map_or(0, |opt| opt.rcode(header).to_int() & 0xff0);
     let reason = opt.as_ref().and_then(|opt| opt.opt().first::<ExtendedError<_>>());
     let json = Reply {
         status: u16::from(header.rcode().to_int()) | extended,
