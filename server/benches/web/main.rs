@@ -19,6 +19,7 @@ mod batches;
 mod common;
 mod connections;
 mod load;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../warm/names.rs"]
 mod names;
 mod servers;
