@@ -123,7 +123,7 @@ impl Signals {
                     _ = self.terminate.recv() => "SIGTERM",
                     _ = self.interrupt.recv() => "SIGINT",
                     _ = self.hangup.recv() => {
-                        warn!("SIGHUP: a running server does not read its configuration again; restart it");
+                        warn!("SIGHUP: certificates are read again when they change; for the rest, restart the server");
                         continue;
                     }
                 };

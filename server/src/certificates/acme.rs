@@ -19,7 +19,7 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{crypto::ring, pki_types::PrivatePkcs8KeyDer, sign::CertifiedKey};
 
 use super::{
     CertificateError, Connections, directory,
@@ -297,8 +297,10 @@ fn challenge_certificate(host: &str, digest: &[u8]) -> Result<Arc<CertifiedKey>,
     parameters.custom_extensions = vec![CustomExtension::new_acme_identifier(&digest)];
     let key = KeyPair::generate().map_err(CertificateError::Make)?;
     let certificate = parameters.self_signed(&key).map_err(CertificateError::Make)?;
-    certified_key(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
-        .map_err(|_| AcmeError::NotACertificate)
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let key = ring::sign::any_supported_type(&key.into()).map_err(|_| AcmeError::NotACertificate)?;
+    // Unchecked, because the check refuses a critical extension that it does not know.
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
 }
 
 impl fmt::Display for Acme {

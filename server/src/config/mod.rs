@@ -89,6 +89,9 @@ pub struct Names {
     /// `<key>.<suffix>` means `<key>`. Lower case, without dots at the ends.
     #[serde(deserialize_with = "address::suffixes")]
     pub suffixes: Vec<String>,
+    /// Whether browsers that would switch to a resolver of their own are told to stay with the network's, which is this
+    /// one: `use-application-dns.net` does not exist then.
+    pub keep_browsers: bool,
 }
 
 /// The Mainline DHT.
@@ -296,7 +299,7 @@ impl Default for Config {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { suffixes: vec!["key".into()] }
+        Self { suffixes: vec!["key".into()], keep_browsers: false }
     }
 }
 

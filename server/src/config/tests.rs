@@ -41,6 +41,7 @@ fn everything_set() -> Config {
         verbose = true
         [names]
         suffixes = ["pk.example.net", "lan"]
+        keep_browsers = true
         [dht]
         bootstrap = ["127.0.0.1:6881", "[::1]:6881"]
         relays = ["https://relay.example/pkarr", "http://127.0.0.1:6881"]

@@ -7,7 +7,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -51,6 +51,9 @@ const CONNECTION_WINDOW: u32 = 256 << 10;
 /// Bytes of a response that may wait for a client that does not read.
 const SEND_BUFFER: usize = 64 << 10;
 
+/// How often a connection is looked at before it has been idle for long enough. It ends up to one part later.
+const LOOKS: u32 = 4;
+
 /// What was asked before the end is answered within this time of it.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -80,7 +83,7 @@ pub(super) async fn drive<R, S>(
     R: Respond,
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::default());
     let streams = Streams::default();
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
     let stream = TokioIo::new(stream);
@@ -124,9 +127,9 @@ impl<R> Running<R> {
     {
         let limits = &self.site.limits;
         let mut stopped = pin!(stop.cancelled());
+        let mut quiet = 0;
+        let mut next_look = Instant::now() + limits.idle_when_crowded.min(limits.idle) / LOOKS;
         loop {
-            let idle = if self.site.entrance.is_crowded() { limits.idle_when_crowded } else { limits.idle };
-            let end = self.activity.last() + idle;
             tokio::select! {
                 outcome = poll_fn(|context| self.poll(connection.as_mut(), context)) => {
                     if let Err(error) = outcome {
@@ -135,11 +138,16 @@ impl<R> Running<R> {
                     return;
                 }
                 () = &mut stopped => break,
-                () = sleep_until(end) => {
-                    if self.activity.is_over(idle) {
+                () = sleep_until(next_look) => {
+                    let idle = match self.site.entrance.is_crowded() {
+                        true => limits.idle_when_crowded,
+                        false => limits.idle,
+                    };
+                    quiet = if self.activity.was_used() { 0 } else { quiet + 1 };
+                    if quiet >= LOOKS {
                         break;
                     }
-                    self.activity.note();
+                    next_look = Instant::now() + idle / LOOKS;
                 }
             }
         }
@@ -194,31 +202,18 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// When a connection was last used.
-#[derive(Debug)]
+/// Whether a connection is used. Requests only set a flag: reading the clock would cost each of them as much as looking
+/// up its answer.
+#[derive(Debug, Default)]
 struct Activity {
-    start: Instant,
-    /// Milliseconds after the start.
-    last: AtomicU64,
+    used: AtomicBool,
     under_way: AtomicU32,
 }
 
 impl Activity {
-    fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0), under_way: AtomicU32::new(0) }
-    }
-
-    fn last(&self) -> Instant {
-        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-
-    fn is_over(&self, idle: Duration) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0 && self.last().elapsed() >= idle
-    }
-
-    fn note(&self) {
-        let since = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(since, Ordering::Relaxed);
+    /// Since the last look, or now.
+    fn was_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed) || self.under_way.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -234,8 +229,8 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        self.0.used.store(true, Ordering::Relaxed);
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.0.note();
     }
 }
 

@@ -182,6 +182,9 @@ async fn read_body<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Refusal> {
         // Nearly always there is but one piece, and it is not copied.
         if first.is_empty() && all.is_empty() {
             first = data;
+            if body.is_end_stream() {
+                break;
+            }
             continue;
         }
         if all.is_empty() {

@@ -1,4 +1,5 @@
-//! The encrypted addresses of this server, for clients that know the plain one (RFC 9462). Pure.
+//! Names that are about the resolver itself: its encrypted addresses, for clients that know the plain one (RFC 9462),
+//! and whether browsers are to stay with it. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +23,9 @@ const ZONE: &str = "resolver.arpa.";
 /// Where clients ask.
 const OWNER: &str = "_dns.resolver.arpa.";
 
+/// Browsers that find no such name do not switch to a resolver of their own by default.
+const CANARY: &str = "use-application-dns.net.";
+
 /// Time to live in seconds: clients notice a change of the configuration within it.
 const TTL: u32 = 300;
 
@@ -37,6 +41,8 @@ pub(super) struct Discovery {
     zone: Name,
     owner: Name,
     designated: Vec<Record>,
+    /// The name that browsers must not find, if they are to stay.
+    canary: Option<Name>,
 }
 
 impl Discovery {
@@ -72,12 +78,18 @@ impl Discovery {
             };
             (1..).zip(services).map(record).collect::<Vec<_>>()
         });
-        Self { designated: designated.collect(), zone, owner }
+        let canary = config.names.keep_browsers.then(|| name(CANARY));
+        Self { designated: designated.collect(), zone, owner, canary }
     }
 
     /// The answer for a name, in lower case, that is this server's own. The zone is full of names without records
     /// (RFC 9462 section 6.4).
     pub(super) fn answer(&self, name: &Name, record_type: RecordType) -> Option<Answer> {
+        if let Some(canary) = self.canary.as_ref().filter(|canary| canary.zone_of(name)) {
+            let mut answer = Answer::empty(ResponseCode::NXDomain);
+            answer.authorities = vec![soa(canary, 1, TTL)];
+            return Some(answer);
+        }
         if !self.zone.zone_of(name) {
             return None;
         }
@@ -147,6 +159,15 @@ mod tests {
         assert_eq!(ask(&config, ZONE, RecordType::SOA).unwrap().len(), 1);
         assert_eq!(ask(&config, "notresolver.arpa.", RecordType::SVCB), None);
         assert_eq!(ask(&config, "arpa.", RecordType::SVCB), None);
+    }
+
+    #[test]
+    fn browsers_are_kept_if_that_is_wanted() {
+        let canary = Name::from_ascii(CANARY).unwrap();
+        let answer = |text: &str| Discovery::new(&config(text)).answer(&canary, RecordType::A);
+        assert!(answer("").is_none());
+        let kept = answer("[names]\nkeep_browsers = true").unwrap();
+        assert_eq!((kept.code, kept.authorities.len()), (ResponseCode::NXDomain, 1));
     }
 
     #[test]

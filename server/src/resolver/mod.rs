@@ -163,6 +163,10 @@ impl Resolver {
         let mut budget = WorkBudget(WORK_BUDGET);
         let mut name = query.question.name();
         loop {
+            if let Some(own) = self.0.discovery.answer(&name, record_type) {
+                chain.append(own.code, own.answers, own.authorities);
+                return Ok(chain.finish(record_type));
+            }
             let step = match self.0.suffixes.classify(&name) {
                 Route::PublicKey(zone) if self.0.own_zone.is(&zone.key) => {
                     let denial = self.0.own_zone.answer(&name, &zone.apex);
@@ -178,8 +182,7 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(special) => {
-                    let own = self.0.discovery.answer(&name, record_type);
-                    let mut answer = own.unwrap_or_else(|| special.answer(&name, record_type));
+                    let mut answer = special.answer(&name, record_type);
                     if chain.links > 0 {
                         answer.answers = self.protect(query, answer.answers, &mut chain);
                     }

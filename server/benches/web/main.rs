@@ -1,0 +1,96 @@
+//! What a cached answer over HTTPS and TLS costs the server, beside what it costs dnsdist. Run it with
+//! `cargo bench -p pkdns --bench web`; `docs/performance.md` explains the tables. Names of tables after `--` run these
+//! only. Needs `h2load` (nghttp2-client), `dnsperf` and, to compare with, `dnsdist`.
+//!
+//! Servers are processes of their own on one core; the queries come from another core. Nothing is asserted about time,
+//! only that every query is answered.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark may fail where it stands"
+)]
+
+#[path = "../warm/batches.rs"]
+mod batches;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod connections;
+mod load;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
+#[path = "../warm/names.rs"]
+mod names;
+mod servers;
+#[path = "../warm/upstream.rs"]
+mod upstream;
+
+use std::env;
+
+use common::{cores, on_core};
+use load::{Kind, Load};
+use servers::Pair;
+
+/// Requests of one run.
+const REQUESTS: u32 = 500_000;
+const SHORT_REQUESTS: u32 = 2000;
+
+/// Runs of each server, alternating.
+const RUNS: usize = 3;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let in_full = arguments.iter().any(|argument| argument == "--bench");
+    if !in_full {
+        println!("Short rounds: the figures mean nothing.");
+    }
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name);
+    let (requests, runs) = if in_full { (REQUESTS, RUNS) } else { (SHORT_REQUESTS, 1) };
+    if is_wanted("https") {
+        let kinds =
+            [Kind::Http2TlsGet, Kind::Http2TlsPost, Kind::Http2Get, Kind::Http2Post, Kind::Http1TlsGet];
+        compare("DNS over HTTPS", &kinds, requests, runs);
+    }
+    if is_wanted("tls") {
+        compare("DNS over TLS", &[Kind::Tls], requests, runs);
+    }
+    if is_wanted("blocking") {
+        connections::blocking(in_full);
+    }
+    if is_wanted("idle") {
+        connections::idle(if in_full { 10_000 } else { 100 });
+    }
+}
+
+/// CPU of each server for a query, in µs, the median of all runs.
+fn compare(title: &str, kinds: &[Kind], requests: u32, runs: usize) {
+    let (server_core, client_core) = cores();
+    let upstream = upstream::start();
+    let Pair { pkdns, dnsdist } = on_core(server_core, client_core, || Pair::start(upstream));
+    let load = Load::new();
+    println!("\n{title}: µs of server CPU for a query (queries/s)\n");
+    println!("| | pkdns | dnsdist | ratio |\n|---|---|---|---|");
+    for kind in kinds {
+        let mut figures = [Vec::new(), Vec::new()];
+        for _ in 0..runs {
+            for (server, figures) in [Some(&pkdns), dnsdist.as_ref()].into_iter().zip(&mut figures) {
+                figures.extend(server.and_then(|server| load.run(*kind, server, requests)));
+            }
+        }
+        let [own, other] = figures.map(median);
+        let show = |figure: Option<(f64, f64)>| {
+            figure.map_or_else(|| "-".to_owned(), |(cpu, rate)| format!("{cpu:.2} ({:.0} k)", rate / 1000.0))
+        };
+        let ratio =
+            own.zip(other).map_or_else(|| "-".to_owned(), |(own, other)| format!("{:.2}", own.0 / other.0));
+        println!("| {} | {} | {} | {ratio} |", kind.name(), show(own), show(other));
+    }
+}
+
+/// By the CPU.
+fn median(mut figures: Vec<(f64, f64)>) -> Option<(f64, f64)> {
+    figures.sort_by(|one, other| one.0.total_cmp(&other.0));
+    figures.get(figures.len() / 2).copied()
+}

@@ -1,0 +1,171 @@
+//! A real ACME authority: pebble, from Debian.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use hickory_proto::rr::{RData, Record, RecordType, rdata::A};
+use pkdns::config::AcmeChallenge;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::{
+    Authority, Running,
+    client::{shown, shown_after},
+    common::Upstream,
+    free_port, programs,
+};
+
+/// An authority that sees our HTTPS and HTTP listeners where it looks for them.
+struct Pebble {
+    process: Child,
+    port: u16,
+    ca_path: std::path::PathBuf,
+    https: u16,
+    http: u16,
+    directory: TempDir,
+    _names: Upstream,
+}
+
+impl Pebble {
+    /// Gives certificates that live for so many seconds. `None` where there is no pebble.
+    async fn start(lifetime: u32) -> Option<Self> {
+        let program = programs::find("pebble", |_| true, "pebble")?;
+        let names = Upstream::start(|query, response| {
+            let name = query.queries[0].name().clone();
+            if query.queries[0].query_type() == RecordType::A {
+                response.add_answer(Record::from_rdata(name, 300, RData::A(A::new(127, 0, 0, 1))));
+            }
+        })
+        .await;
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let (certificate, key) = authority.issue();
+        for (name, text) in [("ca.pem", &authority.pem), ("cert.pem", &certificate), ("key.pem", &key)] {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let (port, management, https, http) = (free_port(), free_port(), free_port(), free_port());
+        let configuration = format!(
+            "{{\"pebble\": {{\"listenAddress\": \"127.0.0.1:{port}\", \
+             \"managementListenAddress\": \"127.0.0.1:{management}\", \
+             \"certificate\": \"cert.pem\", \"privateKey\": \"key.pem\", \"httpPort\": {http}, \"tlsPort\": {https}, \
+             \"ocspResponderURL\": \"\", \"certificateValidityPeriod\": {lifetime}}}}}"
+        );
+        fs::write(directory.path().join("pebble.json"), configuration).unwrap();
+        let process = Command::new(program)
+            .args(["-config", "pebble.json", "-strict", "-dnsserver", &names.address.to_string()])
+            .current_dir(directory.path())
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_WFE_NONCEREJECT", "10")
+            .stdout(Stdio::from(fs::File::create(directory.path().join("log")).unwrap()))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ca_path = directory.path().join("ca.pem");
+        let pebble = Self { process, port, ca_path, https, http, directory, _names: names };
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        Some(pebble)
+    }
+
+    /// A server that asks this authority for a certificate, and keeps it in `state`.
+    async fn client(&self, state: &TempDir, names: &[&str], challenge: AcmeChallenge) -> Running {
+        Running::start(|config| {
+            config.doh.listen = vec![([127, 0, 0, 1], self.https).into()];
+            config.doh.plain_listen = vec![([127, 0, 0, 1], self.http).into()];
+            // The authority is somewhere else.
+            config.access.allow = vec!["192.0.2.0/24".parse().unwrap()];
+            config.certificate.names = names.iter().map(|name| (*name).to_owned()).collect();
+            config.certificate.path = Some(state.path().into());
+            config.acme.enabled = true;
+            config.acme.directory = format!("https://127.0.0.1:{}/dir", self.port);
+            config.acme.ca_path = Some(self.ca_path.clone());
+            config.acme.contact = "mailto:admin@example.com".into();
+            config.acme.challenge = challenge;
+        })
+        .await
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            println!("{}", self.log());
+        }
+    }
+}
+
+/// Those of the certificates here, as they are shown.
+const NAMES: &str = "DNSName(dns.example);IPAddress(7f:00:00:01);";
+
+/// The names in a certificate.
+fn names_of(certificate: &[u8]) -> String {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).unwrap();
+    assert!(parsed.issuer().to_string().contains("Pebble"), "{}", parsed.issuer());
+    let names = parsed.subject_alternative_name().unwrap().unwrap();
+    names.value.general_names.iter().map(|name| format!("{name};")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_obtained_and_renewed_by_tls_alpn_01_for_names_and_addresses() {
+    let Some(pebble) = Pebble::start(15).await else { return };
+    let state = tempfile::tempdir().unwrap();
+    let server = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::TlsAlpn01).await;
+    assert_eq!(shown(server.https).await, None, "there is nothing to show yet");
+    let first = shown_after(server.https, None).await;
+    assert_eq!(names_of(&first), NAMES, "{}", pebble.log());
+    assert_eq!(shown(server.dot).await.unwrap(), first);
+    let second = shown_after(server.https, Some(&first)).await;
+    assert_eq!(names_of(&second), names_of(&first), "it is renewed before its end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_obtained_by_http_01_and_kept_for_the_next_start() {
+    let Some(pebble) = Pebble::start(86_400).await else { return };
+    let state = tempfile::tempdir().unwrap();
+    let server = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01).await;
+    let first = shown_after(server.https, None).await;
+    assert_eq!(names_of(&first), NAMES, "{}", pebble.log());
+    drop(server);
+    for name in ["acme.pem", "acme-account.json"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(state.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let orders = pebble.log().matches("order").count();
+    let next = loop {
+        // The address is free when the first server has let go of it.
+        sleep(Duration::from_millis(100)).await;
+        if std::net::TcpListener::bind(("127.0.0.1", pebble.https)).is_ok()
+            && std::net::TcpListener::bind(("127.0.0.1", pebble.http)).is_ok()
+        {
+            break pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01).await;
+        }
+    };
+    assert_eq!(shown(next.https).await.unwrap(), first, "at once, and the same");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(pebble.log().matches("order").count(), orders, "nothing was ordered: {}", pebble.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_authority_is_away_one_of_our_own_is_shown_if_that_is_wanted() {
+    let state = tempfile::tempdir().unwrap();
+    let server = Running::start(|config| {
+        config.certificate.names = vec!["localhost".into()];
+        config.certificate.path = Some(state.path().into());
+        config.certificate.self_signed = true;
+        config.acme.enabled = true;
+        config.acme.directory = format!("https://127.0.0.1:{}/dir", free_port());
+    })
+    .await;
+    assert!(shown(server.https).await.is_some());
+}

@@ -1,0 +1,194 @@
+//! Real clients, browsers and proxies against DNS over HTTPS and TLS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+mod browsers;
+mod clients;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../interop/programs.rs"]
+mod programs;
+mod proxies;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use common::{HeldNetwork, Upstream, keypair, record};
+use hickory_proto::rr::{
+    Name, RData, Record, RecordType,
+    rdata::{A, CNAME, NS},
+};
+use pkdns::{config::Config, metrics::Metrics, server::Server};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What the page of the key says.
+pub(crate) const PAGE: &str = "served by a key";
+
+/// A server with everything, a key whose address is 127.0.0.1, and the web server at that address.
+pub(crate) struct Site {
+    pub(crate) dns: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) dot: SocketAddr,
+    pub(crate) upstream: Upstream,
+    pub(crate) web: WebServer,
+    /// `ca.pem`, `cert.pem`, `key.pem`, and room for more.
+    pub(crate) directory: TempDir,
+    metrics: Metrics,
+    _stop: DropGuard,
+}
+
+impl Site {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        make_certificates(&directory);
+        let upstream = Upstream::start(|query, response| {
+            let name = query.queries[0].name().clone();
+            let data = match query.queries[0].query_type() {
+                RecordType::A => RData::A(A::new(192, 0, 2, 53)),
+                RecordType::NS => RData::NS(NS(Name::from_ascii("ns.example.com.").unwrap())),
+                _ => return,
+            };
+            response.add_answer(Record::from_rdata(name, 300, data));
+        })
+        .await;
+        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut config =
+            Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
+        config.doh.enabled = true;
+        config.doh.listen = vec![any];
+        config.doh.plain_listen = vec![any];
+        config.doh.cert_path = Some(directory.path().join("cert.pem"));
+        config.doh.key_path = Some(directory.path().join("key.pem"));
+        config.dot.enabled = true;
+        config.dot.listen = vec![any];
+        config.certificate.names = vec!["localhost".into(), "127.0.0.1".into()];
+        change(&mut config);
+        let owner = keypair(1);
+        let network = Arc::new(HeldNetwork::default());
+        let apex = Name::from_ascii(format!("{}.", owner.to_z32())).unwrap();
+        network.publish(
+            &owner,
+            1,
+            &[
+                record(&owner, "", 300, RData::A(A::new(127, 0, 0, 1))),
+                record(&owner, "www", 300, RData::CNAME(CNAME(apex))),
+            ],
+        );
+        let server = Server::bind_to_network(config, network).unwrap();
+        let (dns, https, http, dot) = (
+            server.addresses()[0],
+            server.https_addresses()[0],
+            server.http_addresses()[0],
+            server.tls_addresses()[0],
+        );
+        let metrics = server.metrics().clone();
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        let web = WebServer::start().await;
+        Self { dns, https, http, dot, upstream, web, directory, metrics, _stop: stop.drop_guard() }
+    }
+
+    pub(crate) fn key(&self) -> String {
+        keypair(1).to_z32()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Queries that were answered over HTTP, with whatever code.
+    pub(crate) fn queries_over_http(&self) -> u64 {
+        let page = self.metrics.encode().unwrap();
+        let lines = page.lines().filter(|line| line.starts_with("pkdns_queries_total{protocol=\"doh\""));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
+fn make_certificates(directory: &TempDir) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::default();
+    // Whoever finds subject and issuer alike takes the certificate for one that signed itself.
+    ca.distinguished_name.push(DnType::CommonName, "authority of a test");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
+    let both = certificate.clone() + &key.serialize_pem();
+    for (name, text) in
+        [("ca.pem", ca_pem), ("cert.pem", certificate), ("key.pem", key.serialize_pem()), ("both.pem", both)]
+    {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+}
+
+/// A web server of the test that has one page and remembers who asked for it, under which name.
+pub(crate) struct WebServer {
+    pub(crate) port: u16,
+    visits: Arc<Mutex<Vec<String>>>,
+}
+
+impl WebServer {
+    async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let visits: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = visits.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let seen = seen.clone();
+                tokio::spawn(async move {
+                    let mut request = vec![0; 16 << 10];
+                    let size = stream.read(&mut request).await.unwrap_or(0);
+                    let request = String::from_utf8_lossy(&request[..size]).into_owned();
+                    if request.starts_with("GET / ") {
+                        seen.lock().unwrap().push(request);
+                    }
+                    let page = format!("<!DOCTYPE html><title>key</title><h1>{PAGE}</h1>");
+                    let response = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+                        page.len()
+                    );
+                    let _ = stream.write_all(response.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                });
+            }
+        });
+        Self { port, visits }
+    }
+
+    /// Whether somebody with this in the User-Agent asked for the page of `host`.
+    pub(crate) fn was_visited(&self, host: &str, agent: &str) -> bool {
+        let host = format!("host: {host}:{}\r\n", self.port);
+        self.visits.lock().unwrap().iter().any(|visit| {
+            let visit = visit.to_lowercase();
+            visit.contains(&host) && visit.contains(&agent.to_lowercase())
+        })
+    }
+}
+
+/// Runs a program to its end, off the runtime, and returns what it printed, errors last.
+pub(crate) async fn run(mut command: Command) -> String {
+    let shown = format!("{command:?}");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    let output = output.unwrap_or_else(|error| panic!("{shown}: {error}"));
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
