@@ -7,6 +7,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod json;
+mod large;
 mod table;
 
 use std::{
