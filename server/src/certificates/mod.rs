@@ -54,7 +54,7 @@ enum Source {
     },
     /// Until the first one is there, one of our own is shown, if that is wanted.
     Acme {
-        acme: Acme,
+        acme: Box<Acme>,
         stand_in: Option<Authority>,
     },
 }
@@ -147,7 +147,7 @@ impl Certificates {
         connections: Connections,
     ) -> Result<Self, CertificateError> {
         let shown = Shown::default();
-        let acme = Acme::new(settings, acme, connections);
+        let acme = Box::new(Acme::new(settings, acme, connections));
         let stand_in = settings.self_signed.then(|| open_authority(settings)).transpose()?;
         match (acme.stored()?, &stand_in) {
             (Some(stored), _) => shown.show(stored),

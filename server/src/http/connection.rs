@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
     sync::{
@@ -14,7 +14,8 @@ use std::{
 };
 
 use axum::http::{Request, Response};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
+use http_body_util as body;
 use hyper::{
     body::Incoming,
     rt::Executor,
@@ -31,7 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Site, SiteBody};
+use super::{Begun, Site, SiteBody};
 use crate::service::Respond;
 
 /// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
@@ -244,15 +245,31 @@ struct Requests<R> {
 impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
     type Response = Response<SiteBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Either<
+        Ready<Result<Self::Response, Infallible>>,
+        BoxFuture<'static, Result<Self::Response, Infallible>>,
+    >;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (site, origin) = (self.site.clone(), self.origin);
         let under_way = UnderWay::new(&self.activity);
-        Box::pin(async move {
-            let response = site.answer(origin.peer, origin.is_tls, request).await;
-            drop(under_way);
-            Ok(response)
-        })
+        let is_stream = request.version() == http::Version::HTTP_2;
+        let site = self.site.clone();
+        // What waits is kept small: only the body of a question is, and all of a request for a page.
+        match site.begin(self.origin, &request) {
+            Begun::Answered(response) => Either::Left(ready(Ok(response.map(body::Either::Left)))),
+            Begun::Dns(waiting) => {
+                let body = request.into_body();
+                Either::Right(Box::pin(async move {
+                    let _under_way = under_way;
+                    let response = site.answer(waiting, body);
+                    Ok(if is_stream { response.await } else { site.in_time(response).await })
+                }))
+            }
+            Begun::Page(visitor) => Either::Right(Box::pin(async move {
+                let _under_way = under_way;
+                let response = site.page(visitor, request);
+                Ok(if is_stream { response.await } else { site.in_time(response).await })
+            })),
+        }
     }
 }

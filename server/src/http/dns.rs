@@ -63,31 +63,65 @@ impl<R: Respond> Dns<R> {
         Self { responder, lookups: Slots::new(lookups, lookups_per_client), tasks }
     }
 
-    /// The response to a request for a path of DNS.
-    pub(super) async fn answer<B: Body<Data = Bytes>>(
-        &self,
-        request: Request<B>,
-        visitor: Visitor,
-    ) -> Response<Full<Bytes>> {
-        if request.method() == Method::OPTIONS {
-            return preflight();
-        }
+    /// The response to a request for a path of DNS, if everything for it is at hand. This is the way of cached answers:
+    /// it waits for nothing and keeps no state.
+    pub(super) fn begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Begun {
         let is_head = request.method() == Method::HEAD;
-        let response = self.try_answer(request, visitor).await.unwrap_or_else(Refusal::response);
-        if is_head { without_body(response) } else { response }
+        match self.try_begin(request, visitor) {
+            Ok(Begun::Answered(response)) if is_head => Begun::Answered(without_body(response)),
+            Ok(begun) => begun,
+            Err(refusal) if is_head => Begun::Answered(without_body(refusal.response())),
+            Err(refusal) => Begun::Answered(refusal.response()),
+        }
     }
 
-    async fn try_answer<B: Body<Data = Bytes>>(
+    fn try_begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Result<Begun, Refusal> {
+        let is_head = request.method() == Method::HEAD;
+        if request.method() == Method::POST {
+            let format = read_post_head(request)?;
+            return Ok(Begun::Waiting(Waiting::Body { format, visitor }));
+        }
+        if request.method() == Method::OPTIONS {
+            return Ok(Begun::Answered(preflight()));
+        }
+        if !is_head && request.method() != Method::GET {
+            return Err(Refusal::Method);
+        }
+        let (question, format) = read_get(request)?;
+        Ok(match self.reply(&question, visitor)? {
+            AtHand::Reply(reply) => Begun::Answered(response(reply, format)?),
+            AtHand::Lookup(query, client) => {
+                Begun::Waiting(Waiting::Lookup { query, client, format, is_head })
+            }
+        })
+    }
+
+    /// The response to a request that has to wait, for its own body or for an answer.
+    pub(super) async fn finish<B: Body<Data = Bytes>>(
         &self,
-        request: Request<B>,
-        visitor: Visitor,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Asked { question, format } = read_request(request).await?;
-        response(self.reply(&question, visitor).await?, format)
+        waiting: Waiting,
+        body: B,
+    ) -> Response<Full<Bytes>> {
+        match waiting {
+            Waiting::Body { format, visitor } => {
+                let reply = match read_body(body).await.and_then(|question| self.reply(&question, visitor)) {
+                    Ok(AtHand::Reply(reply)) => Ok(reply),
+                    Ok(AtHand::Lookup(query, client)) => self.look_up(query, client).await,
+                    Err(refusal) => Err(refusal),
+                };
+                reply.and_then(|reply| response(reply, format)).unwrap_or_else(Refusal::response)
+            }
+            Waiting::Lookup { query, client, format, is_head } => {
+                let reply = self.look_up(query, client).await;
+                let response =
+                    reply.and_then(|reply| response(reply, format)).unwrap_or_else(Refusal::response);
+                if is_head { without_body(response) } else { response }
+            }
+        }
     }
 
-    /// The reply to a question in wire form.
-    async fn reply(&self, question: &[u8], visitor: Visitor) -> Result<Vec<u8>, Refusal> {
+    /// The reply to a question in wire form, if it is at hand.
+    fn reply(&self, question: &[u8], visitor: Visitor) -> Result<AtHand, Refusal> {
         let client = Client {
             address: visitor.address,
             transport: Transport::Http,
@@ -99,11 +133,11 @@ impl<R: Respond> Dns<R> {
             AtOnce::Replied => {
                 // A bare header says that there was no question to be repeated.
                 let is_nonsense = reply.len() == HEADER_SIZE && read_message(question).is_err();
-                if is_nonsense { Err(Refusal::Message) } else { Ok(reply) }
+                if is_nonsense { Err(Refusal::Message) } else { Ok(AtHand::Reply(reply)) }
             }
             AtOnce::Silence => Err(Refusal::Message),
             AtOnce::OverQuota => Err(Refusal::Quota),
-            AtOnce::Later(query) => self.look_up(query, client).await,
+            AtOnce::Later(query) => Ok(AtHand::Lookup(query, client)),
         }
     }
 
@@ -127,24 +161,37 @@ impl<R: Respond> Dns<R> {
     }
 }
 
-/// A question in wire form, and what its answer is to look like.
-struct Asked {
-    question: Bytes,
-    format: Format,
+/// How far a request has come.
+pub(super) enum Begun {
+    /// To its end.
+    Answered(Response<Full<Bytes>>),
+    /// [`Dns::finish`] goes on.
+    Waiting(Waiting),
 }
 
-async fn read_request<B: Body<Data = Bytes>>(request: Request<B>) -> Result<Asked, Refusal> {
-    if request.method() == Method::POST {
-        if !request.headers().get(header::CONTENT_TYPE).is_some_and(is_dns_message) {
-            return Err(Refusal::MediaType);
-        }
-        let format = negotiate(request.headers(), false).ok_or(Refusal::NotAcceptable)?;
-        let question = read_body(request.into_body()).await?;
-        return Ok(Asked { question, format });
+/// What a request waits for.
+pub(super) enum Waiting {
+    /// The question, in its own body.
+    Body { format: Format, visitor: Visitor },
+    /// The answer.
+    Lookup { query: Box<Query>, client: Client, format: Format, is_head: bool },
+}
+
+enum AtHand {
+    Reply(Vec<u8>),
+    Lookup(Box<Query>, Client),
+}
+
+/// What the answer to a POST is to look like.
+fn read_post_head<B>(request: &Request<B>) -> Result<Format, Refusal> {
+    if !request.headers().get(header::CONTENT_TYPE).is_some_and(is_dns_message) {
+        return Err(Refusal::MediaType);
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return Err(Refusal::Method);
-    }
+    negotiate(request.headers(), false).ok_or(Refusal::NotAcceptable)
+}
+
+/// The question in an address, in wire form, and what its answer is to look like.
+fn read_get<B>(request: &Request<B>) -> Result<(Bytes, Format), Refusal> {
     let parameters = request.uri().query().unwrap_or_default();
     if let Some(message) = parameter(parameters, "dns") {
         if message.len() > MAX_REQUEST_SIZE.div_ceil(3) * 4 {
@@ -152,11 +199,11 @@ async fn read_request<B: Body<Data = Bytes>>(request: Request<B>) -> Result<Aske
         }
         let question = BASE64URL.decode(&*message).map_err(|_| Refusal::Base64)?.into();
         let format = negotiate(request.headers(), false).ok_or(Refusal::NotAcceptable)?;
-        return Ok(Asked { question, format });
+        return Ok((question, format));
     }
     let question = json::question(parameters)?.into();
     let format = json::wanted_format(parameters).or_else(|| negotiate(request.headers(), true));
-    Ok(Asked { question, format: format.ok_or(Refusal::NotAcceptable)? })
+    Ok((question, format.ok_or(Refusal::NotAcceptable)?))
 }
 
 fn is_dns_message(content_type: &HeaderValue) -> bool {

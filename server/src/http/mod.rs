@@ -17,12 +17,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     BoxError, Router,
     body::{Body, HttpBody},
-    http::{Request, Response, StatusCode, Version, header},
+    http::{Request, Response, StatusCode, header},
     response::IntoResponse,
 };
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -39,7 +38,8 @@ use crate::{
     transport::Entrance,
 };
 use client_address::client_address;
-use dns::Dns;
+use connection::Origin;
+use dns::{Dns, Waiting};
 use refusal::Refusal;
 
 /// Protocols of HTTPS, by preference (ALPN).
@@ -151,33 +151,52 @@ impl<R: Respond> Site<R> {
         Self { challenges, ..self }
     }
 
-    /// Answers within `limits.request`. An HTTP/2 stream has that limit from where it runs, which also holds for the
-    /// time that its response takes to leave.
-    async fn answer(&self, peer: IpAddr, is_tls: bool, request: Request<Incoming>) -> Response<SiteBody> {
-        if request.version() == Version::HTTP_2 {
-            return self.respond(peer, is_tls, request).await;
-        }
-        let response = Box::pin(timeout(self.limits.request, self.respond(peer, is_tls, request))).await;
-        response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response().map(Either::Right))
-    }
-
     /// The response to a request that came from `peer`, over TLS or not. Takes as long as the request's body and its
     /// answer take.
-    pub async fn respond<B>(&self, peer: IpAddr, is_tls: bool, mut request: Request<B>) -> Response<SiteBody>
+    pub async fn respond<B>(&self, peer: IpAddr, is_tls: bool, request: Request<B>) -> Response<SiteBody>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        match self.begin(Origin { peer, is_tls }, &request) {
+            Begun::Answered(response) => response.map(Either::Left),
+            Begun::Dns(waiting) => self.answer(waiting, request.into_body()).await,
+            Begun::Page(visitor) => self.page(visitor, request).await,
+        }
+    }
+
+    /// As far as a request comes without waiting. Questions do not pass axum's router, which costs as much as the
+    /// answer.
+    fn begin<B>(&self, origin: Origin, request: &Request<B>) -> Begun {
+        let Origin { peer, is_tls } = origin;
         let visitor = match client_address(peer, request.headers(), &self.trusted) {
             Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
-            Err(_) => return Refusal::Forwarded.into_response().map(Either::Right),
+            Err(_) => return Begun::Answered(Refusal::Forwarded.response()),
         };
-        // Questions do not pass axum's router, which costs as much as the answer.
-        if let Some(dns) = &self.dns
-            && matches!(request.uri().path(), DNS_PATH | JSON_PATH)
-        {
-            return dns.answer(request, visitor).await.map(Either::Left);
+        let path = request.uri().path();
+        match &self.dns {
+            Some(dns) if matches!(path, DNS_PATH | JSON_PATH) => match dns.begin(request, visitor) {
+                dns::Begun::Answered(response) => Begun::Answered(response),
+                dns::Begun::Waiting(waiting) => Begun::Dns(waiting),
+            },
+            _ => Begun::Page(visitor),
         }
+    }
+
+    /// The response to a question that has to wait.
+    async fn answer<B: HttpBody<Data = Bytes>>(&self, waiting: Waiting, body: B) -> Response<SiteBody> {
+        match &self.dns {
+            Some(dns) => dns.finish(waiting, body).await.map(Either::Left),
+            None => Refusal::Busy.response().map(Either::Left),
+        }
+    }
+
+    /// A page, for those who may see it.
+    async fn page<B>(&self, visitor: Visitor, mut request: Request<B>) -> Response<SiteBody>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         if let Some(token) = request.uri().path().strip_prefix(CHALLENGE_PATH)
             && let Some(file) = self.challenges.file(token)
         {
@@ -193,4 +212,18 @@ impl<R: Respond> Site<R> {
         let page = self.pages.clone().call(request.map(Body::new)).await;
         page.unwrap_or_else(|never| match never {}).map(Either::Right)
     }
+
+    /// Ends within `limits.request`. An HTTP/2 stream has that limit from where it runs, which also holds for the time
+    /// that its response takes to leave.
+    async fn in_time(&self, response: impl Future<Output = Response<SiteBody>>) -> Response<SiteBody> {
+        let response = timeout(self.limits.request, response).await;
+        response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response().map(Either::Right))
+    }
+}
+
+/// How far a request has come.
+enum Begun {
+    Answered(Response<Full<Bytes>>),
+    Dns(Waiting),
+    Page(Visitor),
 }
