@@ -22,7 +22,7 @@ use pkdns::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::mpsc,
     time::timeout,
 };
@@ -167,6 +167,39 @@ async fn a_body_that_does_not_come_on_a_stream_is_not_waited_for() {
         }
     }
     server.still_answers().await;
+}
+
+/// Each sends a byte of a head now and then (slow loris), and comes with others from its address.
+#[tokio::test]
+async fn two_thousand_who_never_finish_stop_nobody_and_are_sent_away() {
+    const LORISES: u32 = 2000;
+    const PER_ADDRESS: u32 = 50;
+    let server = Running::start().await;
+    let mut lorises = Vec::new();
+    for number in 0..LORISES {
+        let socket = TcpSocket::new_v4().unwrap();
+        let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number / PER_ADDRESS);
+        socket.bind((address, 0).into()).unwrap();
+        let mut stream = socket.connect(server.http).await.expect("as many open files as there are clients");
+        stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+        lorises.push(stream);
+    }
+    server.still_answers().await;
+    let mut looks = 0;
+    while !lorises.is_empty() {
+        looks += 1;
+        assert!(looks < 80, "{} are still there", lorises.len());
+        tokio::time::sleep(PATIENCE / 80).await;
+        let mut rest = Vec::new();
+        for mut stream in lorises {
+            // A byte for a closed connection is answered with a reset, and the next fails.
+            if stream.write_all(b"x").await.is_ok() {
+                rest.push(stream);
+            }
+        }
+        lorises = rest;
+        server.still_answers().await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Many connections, and one connection on which some wait.
 
 use std::{
-    future::pending,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
@@ -122,12 +121,7 @@ async fn connect(port: u16, from: Ipv4Addr) -> SendRequest<Full<Bytes>> {
     let name = ServerName::try_from("localhost").unwrap();
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = connection => {}
-            () = pending() => {}
-        }
-    });
+    tokio::spawn(connection);
     sender
 }
 
