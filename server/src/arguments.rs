@@ -228,6 +228,7 @@ mod tests {
         let mut expected = Config::default();
         expected.dht.nodes_path = Some(home.path().join(".pkdns/dht-nodes"));
         expected.cache.path = Some(home.path().join(".pkdns/packets"));
+        expected.certificate.path = Some(home.path().join(".pkdns/certificates"));
         assert_eq!(settings.config, expected);
         assert_eq!(settings.source, Source::Defaults(home.path().join(".pkdns/pkdns.toml")));
         assert_eq!(settings.action, Action::Serve);
@@ -343,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_a_warning_and_not_an_error() {
-        let home = home_with("[doh]\nplain_listen = '127.0.0.1:8080'");
+        let home = home_with("[relay]\nenabled = true");
         let settings = settle(home.path(), "--check").unwrap();
         assert_eq!(settings.action, Action::Check);
         assert_eq!(settings.warnings().len(), 1, "{:?}", settings.warnings());

@@ -96,7 +96,7 @@ impl Running {
 
     async fn page(&self) -> String {
         let mut stream = TcpStream::connect(self.metrics).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: pkdns\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: pkdns\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut reply = String::new();
         timeout(PATIENCE, stream.read_to_string(&mut reply)).await.unwrap().unwrap();
         let (head, page) = reply.split_once("\r\n\r\n").unwrap();

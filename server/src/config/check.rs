@@ -163,8 +163,8 @@ impl Config {
         }
         faults.add_if(
             self.acme.enabled && self.certificate.names.is_empty(),
-            "certificate.names",
-            "is empty, so there is nothing to ask a certificate for; write the host name of this server",
+            "acme.enabled",
+            "there is nothing to ask a certificate for; write the host name of this server into certificate.names",
         );
         faults.add_if(doh.enabled && doh.listen.is_empty(), "doh.listen", "is empty; write \"0.0.0.0:443\"");
         for (key, number) in [

@@ -1,5 +1,6 @@
 //! The configuration: what can be set, the defaults, and how the file is read and checked.
 
+mod acme;
 mod address;
 mod check;
 mod doh;
@@ -18,6 +19,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
 pub use doh::Doh;
@@ -224,37 +226,6 @@ pub struct Certificate {
     pub path: Option<PathBuf>,
 }
 
-/// A certificate from an authority that speaks ACME (RFC 8555).
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Acme {
-    /// Whether one is asked for. This agrees to the authority's terms of service.
-    pub enabled: bool,
-    /// The authority's directory.
-    pub directory: String,
-    /// Where the authority may write to, as `mailto:…`. Not told when empty.
-    pub contact: String,
-    /// How the authority sees that the names are ours.
-    pub challenge: AcmeChallenge,
-    /// The kind of certificate, for authorities that offer several. That for short lives where a name is an address,
-    /// and the authority's default otherwise, when empty.
-    pub profile: String,
-    /// Certificates of the authorities that may have certified the directory's own server, PEM. The public ones when
-    /// absent.
-    pub ca_path: Option<PathBuf>,
-}
-
-/// How an ACME authority sees that a name is ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-pub enum AcmeChallenge {
-    /// It connects to port 443 over TLS (RFC 8737).
-    #[serde(rename = "tls-alpn-01")]
-    TlsAlpn01,
-    /// It fetches a file from port 80 (RFC 8555 section 8.3).
-    #[serde(rename = "http-01")]
-    Http01,
-}
-
 /// A PKARR relay on the HTTP listeners.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -374,19 +345,6 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
-    }
-}
-
-impl Default for Acme {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
-            contact: String::new(),
-            challenge: AcmeChallenge::TlsAlpn01,
-            profile: String::new(),
-            ca_path: None,
-        }
     }
 }
 

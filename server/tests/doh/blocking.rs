@@ -17,7 +17,9 @@ async fn cached_answers_do_not_wait_behind_lookups_on_their_connection() {
     let cached = query(&key_name(""), RecordType::A);
     assert_eq!(server.post(Version::HTTP_2, &cached).await.status, 200);
 
-    let stream = TokioIo::new(TcpStream::connect(server.http).await.unwrap());
+    let stream = TcpStream::connect(server.http).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let stream = TokioIo::new(stream);
     let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);
     let ask = |question: Vec<u8>| {
