@@ -1,13 +1,14 @@
 //! Records as people and programs read them: the way they are written in a zone file.
 
+pub(crate) mod other_types;
 mod service_parameters;
 
 use std::fmt;
 
 use domain::{
     base::{
-        Message, ParsedName, ParsedRecord, Record, UnknownRecordData,
-        name::ToName,
+        Message, ParsedName, ParsedRecord, Record, Rtype, UnknownRecordData,
+        rdata::ComposeRecordData,
         zonefile_fmt::{DisplayKind, ZonefileFmt},
     },
     rdata::ZoneRecordData,
@@ -15,7 +16,7 @@ use domain::{
 use pkdns::signed_packet::PublicKey;
 use serde::Serialize;
 
-use crate::terminal::printable;
+use crate::{terminal::printable, zone_file};
 
 /// A record as text. Printable ASCII throughout, whatever the packet holds, so that it can go to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,7 +70,7 @@ impl fmt::Display for TextRecord {
 }
 
 fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
-    let name = printable(&record.owner().fmt_with_dot().to_string()).to_ascii_lowercase();
+    let name = name(&record.owner()).to_ascii_lowercase();
     TextRecord {
         owner: relative(&name, key),
         name,
@@ -80,26 +81,65 @@ fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
 }
 
 fn data(record: &ParsedRecord<'_, [u8]>) -> String {
+    if let Ok(Some(record)) = record.to_record::<other_types::Text>() {
+        return record.into_data().1;
+    }
     match record
         .to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>()
         .map(|record| record.map(Record::into_data))
     {
-        Ok(Some(ZoneRecordData::Svcb(data))) => {
-            service(data.priority(), data.target(), data.params().as_slice())
+        Ok(Some(data)) => {
+            let text = match &data {
+                ZoneRecordData::Svcb(data) => {
+                    service(data.priority(), data.target(), data.params().as_slice())
+                }
+                ZoneRecordData::Https(data) => {
+                    service(data.priority(), data.target(), data.params().as_slice())
+                }
+                _ => data.display_zonefile(DisplayKind::Simple).to_string(),
+            };
+            let mut bytes = Vec::new();
+            let Ok(()) = data.compose_rdata(&mut bytes);
+            // The `domain` crate writes some data in a way that cannot be read back: names with quotes, for example.
+            if zone_file::data(record.rtype(), &text).is_some_and(|read| read == bytes) {
+                text
+            } else {
+                unknown(record.rtype(), &bytes)
+            }
         }
-        Ok(Some(ZoneRecordData::Https(data))) => {
-            service(data.priority(), data.target(), data.params().as_slice())
-        }
-        Ok(Some(data)) => data.display_zonefile(DisplayKind::Simple).to_string(),
         Ok(None) | Err(_) => match record.to_record::<UnknownRecordData<&[u8]>>() {
-            Ok(Some(record)) => record.data().display_zonefile(DisplayKind::Simple).to_string(),
+            Ok(Some(record)) => unknown(record.rtype(), record.data().data()),
             Ok(None) | Err(_) => String::new(),
         },
     }
 }
 
 fn service(priority: u16, target: &ParsedName<&[u8]>, parameters: &[u8]) -> String {
-    format!("{priority} {}{}", target.fmt_with_dot(), service_parameters::text(parameters))
+    format!("{priority} {}{}", name(target), service_parameters::text(parameters))
+}
+
+/// Data without any format (RFC 3597 section 5).
+fn unknown(record_type: Rtype, data: &[u8]) -> String {
+    UnknownRecordData::from_octets(record_type, data)
+        .map_or_else(|_| String::new(), |data| data.display_zonefile(DisplayKind::Simple).to_string())
+}
+
+/// A name in full. The `domain` crate leaves characters as they are that mean something else in a zone file.
+fn name(name: &ParsedName<&[u8]>) -> String {
+    let mut text = String::new();
+    for label in name.iter().filter(|label| !label.is_root()) {
+        for byte in label.iter() {
+            match byte {
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                    text.extend(['\\', char::from(byte)])
+                }
+                b'!'..=b'~' => text.push(char::from(byte)),
+                _ => text.push_str(&format!("\\{byte:03}")),
+            }
+        }
+        text.push('.');
+    }
+    if text.is_empty() { ".".to_string() } else { text }
 }
 
 fn relative(name: &str, key: &PublicKey) -> String {
