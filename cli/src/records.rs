@@ -8,6 +8,7 @@ use std::fmt;
 use domain::{
     base::{
         Message, ParsedName, ParsedRecord, Record, Rtype, UnknownRecordData,
+        name::ToName,
         rdata::ComposeRecordData,
         zonefile_fmt::{DisplayKind, ZonefileFmt},
     },
@@ -44,23 +45,57 @@ pub(crate) fn read(dns: &[u8], key: &PublicKey) -> Vec<TextRecord> {
 
 /// Lays records out in columns, under a heading.
 pub(crate) fn table(records: &[TextRecord]) -> String {
-    let width = |of: fn(&TextRecord) -> usize, heading: &str| {
-        records.iter().map(of).chain([heading.len()]).max().unwrap_or(0)
-    };
-    let owner_width = width(|record| record.owner.len(), "NAME");
-    let ttl_width = width(|record| record.ttl.to_string().len(), "TTL");
-    let type_width = width(|record| record.record_type.len(), "TYPE");
-    let mut text = String::new();
-    let heading = ["NAME", "TTL", "TYPE", "DATA"].map(String::from);
     let rows = records.iter().map(|record| {
         [record.owner.clone(), record.ttl.to_string(), record.record_type.clone(), record.data.clone()]
     });
-    for [owner, ttl, record_type, data] in std::iter::once(heading).chain(rows) {
-        let line = format!("{owner:owner_width$}  {ttl:ttl_width$}  {record_type:type_width$}  {data}");
-        text.push_str(line.trim_end());
+    columns(["NAME", "TTL", "TYPE", "DATA"], rows.collect())
+}
+
+/// Lays rows out in columns, under a heading.
+pub(crate) fn columns<const N: usize>(heading: [&str; N], mut rows: Vec<[String; N]>) -> String {
+    rows.insert(0, heading.map(String::from));
+    let mut widths = [0; N];
+    for row in &rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.len().max(*width));
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Records as a zone file that can be published under any key: names in the zone of `key` are relative.
+pub(crate) fn zone_file(records: &[TextRecord], key: &PublicKey) -> String {
+    let lines = records.iter().map(|record| {
+        format!(
+            "{} {} IN {} {}\n",
+            record.owner,
+            record.ttl,
+            record.record_type,
+            relative_data(&record.data, key)
+        )
+    });
+    lines.collect()
+}
+
+/// Data with relative names.
+pub(crate) fn relative_data(data: &str, key: &PublicKey) -> String {
+    // What is neither quoted nor a parameter and ends in the key is a name.
+    let (mut words, mut is_quoted, mut is_escaped) = (vec![String::new()], false, false);
+    for character in data.chars() {
+        match character {
+            ' ' if !is_quoted && !is_escaped => words.push(String::new()),
+            _ => words.last_mut().into_iter().for_each(|word| word.push(character)),
+        }
+        is_quoted ^= character == '"' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    let is_name = |word: &String| !word.contains(['"', '=']);
+    let words = words.into_iter().map(|word| if is_name(&word) { relative(&word, key) } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for TextRecord {
@@ -70,7 +105,7 @@ impl fmt::Display for TextRecord {
 }
 
 fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
-    let name = name(&record.owner()).to_ascii_lowercase();
+    let name = escaped_name(&record.owner()).to_ascii_lowercase();
     TextRecord {
         owner: relative(&name, key),
         name,
@@ -115,7 +150,7 @@ fn data(record: &ParsedRecord<'_, [u8]>) -> String {
 }
 
 fn service(priority: u16, target: &ParsedName<&[u8]>, parameters: &[u8]) -> String {
-    format!("{priority} {}{}", name(target), service_parameters::text(parameters))
+    format!("{priority} {}{}", escaped_name(target), service_parameters::text(parameters))
 }
 
 /// Data without any format (RFC 3597 section 5).
@@ -125,9 +160,9 @@ fn unknown(record_type: Rtype, data: &[u8]) -> String {
 }
 
 /// A name in full. The `domain` crate leaves characters as they are that mean something else in a zone file.
-fn name(name: &ParsedName<&[u8]>) -> String {
+pub(crate) fn escaped_name(name: &impl ToName) -> String {
     let mut text = String::new();
-    for label in name.iter().filter(|label| !label.is_root()) {
+    for label in name.iter_labels().filter(|label| !label.is_root()) {
         for byte in label.iter() {
             match byte {
                 b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {

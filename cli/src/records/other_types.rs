@@ -203,7 +203,7 @@ fn text(field: Field, parser: &mut Parser<'_, [u8]>) -> Result<String, ParseErro
             let named = CERTIFICATE_TYPES.iter().find(|(_, known)| *known == number);
             named.map_or_else(|| number.to_string(), |(name, _)| (*name).to_string())
         }
-        Field::Name => super::name(&ParsedName::parse(parser)?),
+        Field::Name => super::escaped_name(&ParsedName::parse(parser)?),
         Field::Strings => {
             let mut strings = Vec::new();
             while parser.remaining() > 0 {
