@@ -14,6 +14,7 @@ mod sources;
 mod terminal;
 mod testnet;
 mod time;
+mod zone;
 mod zone_file;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ enum Command {
     Publish(publish::Arguments),
     Resolve(resolve::Arguments),
     Testnet(testnet::Arguments),
+    Zone(zone::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +62,6 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Publish(arguments) => publish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
+        Command::Zone(arguments) => zone::run(&arguments),
     }
 }

@@ -35,22 +35,33 @@ pub(crate) struct TooLarge {
     weights: Vec<(usize, TextRecord)>,
 }
 
-/// Writes the message for the zone of `key`.
-pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
+/// A message of any size, and what each record adds to it in bytes, in the order of the zone.
+pub(crate) struct Weighed {
+    pub(crate) dns: Vec<u8>,
+    pub(crate) weights: Vec<usize>,
+}
+
+/// Writes a message with the records of a zone, which may be larger than a packet.
+pub(crate) fn weigh(zone: &[ZoneRecord]) -> Result<Weighed, PacketError> {
     let mut builder = MessageBuilder::from_target(TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE)))
         .map_err(|_| PacketError::TooMany)?;
     builder.header_mut().set_qr(true);
     let mut answers = builder.answer();
-    let mut sizes = Vec::with_capacity(zone.len());
+    let mut weights = Vec::with_capacity(zone.len());
     for record in zone {
         let before = answers.as_slice().len();
         answers.push(record).map_err(|_| PacketError::TooMany)?;
-        sizes.push(answers.as_slice().len().saturating_sub(before));
+        weights.push(answers.as_slice().len().saturating_sub(before));
     }
-    let dns = answers.finish().into_target();
+    Ok(Weighed { dns: answers.finish().into_target(), weights })
+}
+
+/// Writes the message for the zone of `key`.
+pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
+    let Weighed { dns, weights } = weigh(zone)?;
     if dns.len() > MAX_DNS_SIZE {
         let size = dns.len();
-        let weights = sizes.into_iter().zip(records::read(&dns, key)).collect();
+        let weights = weights.into_iter().zip(records::read(&dns, key)).collect();
         return Err(PacketError::TooLarge(TooLarge { size, weights }));
     }
     // The reader that most others use. What it refuses is lost to them as a whole.

@@ -1,8 +1,6 @@
 //! `publish`: signs a zone file and stores it on the DHT.
 
 use std::{
-    fs::File,
-    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,7 +25,7 @@ use crate::{
     sources::{Holdings, RelayReport, Sources},
     terminal::{self, printable},
     time::{age, now},
-    zone_file,
+    zone_file::{ExternalAddresses, ZoneFile},
 };
 
 /// How often a user who waits is told how far it has come.
@@ -122,18 +120,10 @@ impl Arguments {
 }
 
 fn read_zone(path: &Path, key: &PublicKey) -> Result<Vec<u8>, Failure> {
+    let zone = ZoneFile::open(path)?;
+    let records = zone.records(key, &ExternalAddresses::default())?;
     let file = seed::FileName::of(path);
-    let fail = |error: &dyn std::fmt::Display| Failure::Failed(format!("{file}: {error}"));
-    let mut text = Vec::new();
-    // One byte more than may be there tells a file that is too large.
-    let limit = zone_file::MAX_SIZE as u64 + 1;
-    let read = match path.as_os_str().as_encoded_bytes() {
-        b"-" => io::stdin().lock().take(limit).read_to_end(&mut text),
-        _ => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text)),
-    };
-    read.map_err(|error| Failure::Failed(format!("cannot read the zone file {file}: {error}")))?;
-    let records = zone_file::parse(&text, key).map_err(|error| fail(&error))?;
-    packet::compose(&records, key).map_err(|error| fail(&error))
+    packet::compose(&records, key).map_err(|error| Failure::Failed(format!("{file}: {error}")))
 }
 
 async fn publish(
@@ -303,7 +293,9 @@ mod tests {
     fn packet(timestamp: u64, text: &str) -> SignedPacket {
         let keypair = Keypair::from_secret_key(&[0; 32]);
         let key = keypair.public_key();
-        let dns = packet::compose(&zone_file::parse(text.as_bytes(), &key).unwrap(), &key).unwrap();
+        let zone = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+        let records = zone.records(&key, &ExternalAddresses::default()).unwrap();
+        let dns = packet::compose(&records, &key).unwrap();
         SignedPacket::sign(&keypair, timestamp, &dns).unwrap()
     }
 

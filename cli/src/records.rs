@@ -1,13 +1,15 @@
 //! Records as people and programs read them: the way they are written in a zone file.
 
+pub(crate) mod other_types;
 mod service_parameters;
 
 use std::fmt;
 
 use domain::{
     base::{
-        Message, ParsedName, ParsedRecord, Record, UnknownRecordData,
+        Message, ParsedName, ParsedRecord, Record, Rtype, UnknownRecordData,
         name::ToName,
+        rdata::ComposeRecordData,
         zonefile_fmt::{DisplayKind, ZonefileFmt},
     },
     rdata::ZoneRecordData,
@@ -15,7 +17,7 @@ use domain::{
 use pkdns::signed_packet::PublicKey;
 use serde::Serialize;
 
-use crate::terminal::printable;
+use crate::{terminal::printable, zone_file};
 
 /// A record as text. Printable ASCII throughout, whatever the packet holds, so that it can go to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -43,23 +45,57 @@ pub(crate) fn read(dns: &[u8], key: &PublicKey) -> Vec<TextRecord> {
 
 /// Lays records out in columns, under a heading.
 pub(crate) fn table(records: &[TextRecord]) -> String {
-    let width = |of: fn(&TextRecord) -> usize, heading: &str| {
-        records.iter().map(of).chain([heading.len()]).max().unwrap_or(0)
-    };
-    let owner_width = width(|record| record.owner.len(), "NAME");
-    let ttl_width = width(|record| record.ttl.to_string().len(), "TTL");
-    let type_width = width(|record| record.record_type.len(), "TYPE");
-    let mut text = String::new();
-    let heading = ["NAME", "TTL", "TYPE", "DATA"].map(String::from);
     let rows = records.iter().map(|record| {
         [record.owner.clone(), record.ttl.to_string(), record.record_type.clone(), record.data.clone()]
     });
-    for [owner, ttl, record_type, data] in std::iter::once(heading).chain(rows) {
-        let line = format!("{owner:owner_width$}  {ttl:ttl_width$}  {record_type:type_width$}  {data}");
-        text.push_str(line.trim_end());
+    columns(["NAME", "TTL", "TYPE", "DATA"], rows.collect())
+}
+
+/// Lays rows out in columns, under a heading.
+pub(crate) fn columns<const N: usize>(heading: [&str; N], mut rows: Vec<[String; N]>) -> String {
+    rows.insert(0, heading.map(String::from));
+    let mut widths = [0; N];
+    for row in &rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.len().max(*width));
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Records as a zone file that can be published under any key: names in the zone of `key` are relative.
+pub(crate) fn zone_file(records: &[TextRecord], key: &PublicKey) -> String {
+    let lines = records.iter().map(|record| {
+        format!(
+            "{} {} IN {} {}\n",
+            record.owner,
+            record.ttl,
+            record.record_type,
+            relative_data(&record.data, key)
+        )
+    });
+    lines.collect()
+}
+
+/// Data with relative names.
+pub(crate) fn relative_data(data: &str, key: &PublicKey) -> String {
+    // What is neither quoted nor a parameter and ends in the key is a name.
+    let (mut words, mut is_quoted, mut is_escaped) = (vec![String::new()], false, false);
+    for character in data.chars() {
+        match character {
+            ' ' if !is_quoted && !is_escaped => words.push(String::new()),
+            _ => words.last_mut().into_iter().for_each(|word| word.push(character)),
+        }
+        is_quoted ^= character == '"' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    let is_name = |word: &String| !word.contains(['"', '=']);
+    let words = words.into_iter().map(|word| if is_name(&word) { relative(&word, key) } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for TextRecord {
@@ -69,7 +105,7 @@ impl fmt::Display for TextRecord {
 }
 
 fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
-    let name = printable(&record.owner().fmt_with_dot().to_string()).to_ascii_lowercase();
+    let name = escaped_name(&record.owner()).to_ascii_lowercase();
     TextRecord {
         owner: relative(&name, key),
         name,
@@ -80,26 +116,65 @@ fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
 }
 
 fn data(record: &ParsedRecord<'_, [u8]>) -> String {
+    if let Ok(Some(record)) = record.to_record::<other_types::Text>() {
+        return record.into_data().1;
+    }
     match record
         .to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>()
         .map(|record| record.map(Record::into_data))
     {
-        Ok(Some(ZoneRecordData::Svcb(data))) => {
-            service(data.priority(), data.target(), data.params().as_slice())
+        Ok(Some(data)) => {
+            let text = match &data {
+                ZoneRecordData::Svcb(data) => {
+                    service(data.priority(), data.target(), data.params().as_slice())
+                }
+                ZoneRecordData::Https(data) => {
+                    service(data.priority(), data.target(), data.params().as_slice())
+                }
+                _ => data.display_zonefile(DisplayKind::Simple).to_string(),
+            };
+            let mut bytes = Vec::new();
+            let Ok(()) = data.compose_rdata(&mut bytes);
+            // The `domain` crate writes some data in a way that cannot be read back: names with quotes, for example.
+            if zone_file::data(record.rtype(), &text).is_some_and(|read| read == bytes) {
+                text
+            } else {
+                unknown(record.rtype(), &bytes)
+            }
         }
-        Ok(Some(ZoneRecordData::Https(data))) => {
-            service(data.priority(), data.target(), data.params().as_slice())
-        }
-        Ok(Some(data)) => data.display_zonefile(DisplayKind::Simple).to_string(),
         Ok(None) | Err(_) => match record.to_record::<UnknownRecordData<&[u8]>>() {
-            Ok(Some(record)) => record.data().display_zonefile(DisplayKind::Simple).to_string(),
+            Ok(Some(record)) => unknown(record.rtype(), record.data().data()),
             Ok(None) | Err(_) => String::new(),
         },
     }
 }
 
 fn service(priority: u16, target: &ParsedName<&[u8]>, parameters: &[u8]) -> String {
-    format!("{priority} {}{}", target.fmt_with_dot(), service_parameters::text(parameters))
+    format!("{priority} {}{}", escaped_name(target), service_parameters::text(parameters))
+}
+
+/// Data without any format (RFC 3597 section 5).
+fn unknown(record_type: Rtype, data: &[u8]) -> String {
+    UnknownRecordData::from_octets(record_type, data)
+        .map_or_else(|_| String::new(), |data| data.display_zonefile(DisplayKind::Simple).to_string())
+}
+
+/// A name in full. The `domain` crate leaves characters as they are that mean something else in a zone file.
+pub(crate) fn escaped_name(name: &impl ToName) -> String {
+    let mut text = String::new();
+    for label in name.iter_labels().filter(|label| !label.is_root()) {
+        for byte in label.iter() {
+            match byte {
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                    text.extend(['\\', char::from(byte)])
+                }
+                b'!'..=b'~' => text.push(char::from(byte)),
+                _ => text.push_str(&format!("\\{byte:03}")),
+            }
+        }
+        text.push('.');
+    }
+    if text.is_empty() { ".".to_string() } else { text }
 }
 
 fn relative(name: &str, key: &PublicKey) -> String {

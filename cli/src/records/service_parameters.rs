@@ -71,7 +71,8 @@ fn protocols(mut value: &[u8]) -> Option<Vec<String>> {
     Some(protocols)
 }
 
-fn escaped(value: &[u8]) -> String {
+/// Text between quotes.
+pub(super) fn escaped(value: &[u8]) -> String {
     let mut text = String::new();
     for &byte in value {
         match byte {

@@ -14,8 +14,16 @@ pub(super) struct Entry {
     pub(super) tokens: Vec<Token>,
 }
 
+impl Entry {
+    /// The first word of a directive.
+    pub(super) fn directive(&self) -> Option<String> {
+        let first = self.tokens.first().filter(|_| !self.indented)?;
+        first.word().filter(|word| word.starts_with('$'))
+    }
+}
+
 /// A word or a quoted string.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Token {
     pub(super) position: Position,
     pub(super) quoted: bool,
@@ -35,11 +43,28 @@ impl Token {
             })
             .collect()
     }
+
+    /// What it is, for a message. It is repeated only where it cannot be part of a seed, of a recovery phrase or of
+    /// anything else that is secret.
+    pub(super) fn description(&self) -> String {
+        let kind = if self.quoted { "a quoted text" } else { "a word" };
+        let text = self.word().filter(|text| !text.is_empty()).filter(|text| {
+            let has = |needed: fn(char) -> bool| text.contains(needed);
+            let only = |allowed: fn(char) -> bool| text.chars().all(allowed);
+            let is_name_or_address = has(|c| ".:*@_{}".contains(c)) && text.len() <= 40;
+            let is_type = only(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) && text.len() <= 10;
+            is_name_or_address || is_type
+        });
+        match text {
+            Some(text) => format!("\"{text}\""),
+            None => format!("{kind} of {} characters", self.symbols.len()),
+        }
+    }
 }
 
 /// Reads all entries of `text`.
 pub(super) fn entries(text: &[u8]) -> Result<Vec<Entry>, ZoneFileError> {
-    Lexer { rest: text, position: Position { line: 1, column: 1 } }.entries()
+    Lexer { rest: text, position: Position::START }.entries()
 }
 
 struct Lexer<'a> {

@@ -41,17 +41,40 @@ impl ScannerError for Unexpected {
     }
 }
 
+/// What names are relative to.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    pub(super) origin: Name<Bytes>,
+    /// A zone whose names are read as those of another one: the name of each.
+    pub(super) moved: Option<(Name<Bytes>, Name<Bytes>)>,
+}
+
+impl Names {
+    /// `None` where the name gets too long.
+    fn moved(&self, name: Name<Bytes>) -> Option<Name<Bytes>> {
+        let Some((from, to)) = self.moved.as_ref().filter(|(from, _)| name.ends_with(from)) else {
+            return Some(name);
+        };
+        let below = name.iter().count().checked_sub(from.iter().count())?;
+        let mut moved = NameBuilder::new_bytes();
+        name.iter().take(below).try_for_each(|label| moved.append_label(label.as_slice())).ok()?;
+        moved.append_origin(to).ok()
+    }
+}
+
 /// The tokens of an entry that are still to be read.
 pub(super) struct Tokens<'a> {
     rest: slice::Iter<'a, Token>,
-    origin: &'a Name<Bytes>,
+    names: &'a Names,
     position: Position,
+    /// The token that was taken last.
+    last: Option<&'a Token>,
 }
 
 impl<'a> Tokens<'a> {
-    pub(super) fn new(tokens: &'a [Token], origin: &'a Name<Bytes>) -> Self {
-        let position = tokens.first().map_or(Position { line: 1, column: 1 }, |token| token.position);
-        Self { rest: tokens.iter(), origin, position }
+    pub(super) fn new(tokens: &'a [Token], names: &'a Names) -> Self {
+        let position = tokens.first().map_or(Position::START, |token| token.position);
+        Self { rest: tokens.iter(), names, position, last: None }
     }
 
     pub(super) fn peek(&self) -> Option<&'a Token> {
@@ -61,7 +84,17 @@ impl<'a> Tokens<'a> {
     pub(super) fn next(&mut self) -> Result<&'a Token, Unexpected> {
         let token = self.rest.next().ok_or_else(Unexpected::end_of_entry)?;
         self.position = token.position;
+        self.last = Some(token);
         Ok(token)
+    }
+
+    /// Says what is missing if nothing is left.
+    pub(super) fn expect_more(&mut self, missing: &'static str) -> Result<(), Unexpected> {
+        if self.rest.len() > 0 {
+            return Ok(());
+        }
+        self.last = None;
+        Err(Unexpected(missing))
     }
 
     /// An error at the token that was taken last.
@@ -70,7 +103,16 @@ impl<'a> Tokens<'a> {
             .iter()
             .find_map(|&(found, explanation)| (reason == found).then_some(explanation))
             .unwrap_or(reason);
-        self.position.error(reason)
+        let is_end = reason == Unexpected::end_of_entry().0;
+        match self.last.filter(|_| reason.starts_with("expected") && !is_end) {
+            Some(found) => self.position.error(format!("{reason}; found {}", found.description())),
+            None => self.position.error(reason),
+        }
+    }
+
+    /// Whether data follow as bytes (RFC 3597 section 5).
+    fn is_unknown_marker(&self) -> bool {
+        self.peek().is_some_and(|token| !token.quoted && token.symbols == [Symbol::SimpleEscape(b'#')])
     }
 
     fn octets(&mut self) -> Result<BytesMut, Unexpected> {
@@ -79,8 +121,12 @@ impl<'a> Tokens<'a> {
 }
 
 /// What the record types say, where we have a better word for it.
-const EXPLANATIONS: [(&str, &str); 4] = [
+const EXPLANATIONS: [(&str, &str); 5] = [
     ("expected decimal number", "expected a number"),
+    (
+        "invalid SvcParamKey",
+        "expected a parameter such as port=443 (a key whose number has a 9 has to be written as \\# with all the data)",
+    ),
     ("decimal number overflow", "this number is too large"),
     ("unknown record type with concrete data", "data of this type are written as \\# LENGTH HEXADECIMAL"),
     ("generic data has incorrect length", "the data are not as long as the number after \\# says"),
@@ -173,7 +219,7 @@ impl Scanner for Tokens<'_> {
             Unexpected("a label is longer than 63 bytes, or the name longer than 255");
         let symbols = self.next()?.symbols.as_slice();
         match symbols {
-            [Symbol::Char('@')] => return Ok(self.origin.clone()),
+            [Symbol::Char('@')] => return Ok(self.names.origin.clone()),
             [Symbol::Char('.')] => return Ok(Name::root_bytes()),
             [] => return Err(Unexpected("expected a domain name")),
             _ => {}
@@ -186,11 +232,12 @@ impl Scanner for Tokens<'_> {
                 symbol => name.push(octet(*symbol)?).map_err(|_| TOO_LONG)?,
             }
         }
-        if name.in_label() {
-            name.append_origin(self.origin).map_err(|_| TOO_LONG)
+        let name = if name.in_label() {
+            name.append_origin(&self.names.origin).map_err(|_| TOO_LONG)?
         } else {
-            name.into_name().map_err(|_| TOO_LONG)
-        }
+            name.into_name().map_err(|_| TOO_LONG)?
+        };
+        self.names.moved(name).ok_or(TOO_LONG)
     }
 
     fn scan_charstr(&mut self) -> Result<CharStr<Bytes>, Unexpected> {
@@ -213,8 +260,7 @@ impl Scanner for Tokens<'_> {
     }
 
     fn scan_opt_unknown_marker(&mut self) -> Result<bool, Unexpected> {
-        let found =
-            self.peek().is_some_and(|token| !token.quoted && token.symbols == [Symbol::SimpleEscape(b'#')]);
+        let found = self.is_unknown_marker();
         if found {
             self.next()?;
         }

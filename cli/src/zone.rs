@@ -1,0 +1,226 @@
+//! `zone`: what a zone file comes to, and zone files from elsewhere.
+
+mod answers;
+mod conversion;
+mod transfer;
+mod warnings;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use clap::Args;
+use pkdns::{
+    resolver::zone::Zone,
+    signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
+};
+use serde::Serialize;
+
+use crate::{
+    failure::Failure,
+    name, network,
+    packet::{self, PacketError, Weighed},
+    records::{self, TextRecord},
+    seed, terminal,
+    zone_file::{self, ExternalAddresses, ZoneFile, ZoneRecord},
+};
+use answers::Answer;
+
+/// Bytes of a packet that are no records.
+const HEADER_SIZE: usize = 12;
+
+/// Port of a DNS server.
+const PORT: u16 = 53;
+
+/// Stand in for addresses of this machine that nobody looked for (RFC 5737, RFC 3849).
+const EXAMPLES: ExternalAddresses = ExternalAddresses {
+    ipv4: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    ipv6: Some(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+};
+
+/// Check a zone file: what each record weighs, what a resolver will answer, and what looks wrong
+///
+/// Nothing is published. Zone files can also be made from JSON and from a name server.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Zone file; "-" reads standard input
+    #[arg(value_name = "ZONEFILE", required_unless_present_any = ["from_json", "from_server"])]
+    file: Option<PathBuf>,
+    /// Key of the zone; needed where the file names it, and for JSON
+    #[arg(long, value_parser = name::parse, conflicts_with = "seed")]
+    key: Option<name::PublicName>,
+    /// Seed file of the key of the zone
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// Print one line of JSON
+    #[arg(long, conflicts_with_all = ["from_json", "from_server"])]
+    json: bool,
+    /// Print a zone file with the records in JSON as `resolve --json` and `zone --json` write it; "-" reads standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "from_server"])]
+    from_json: Option<PathBuf>,
+    /// Print a zone file with the records of a zone that a name server lets this machine copy (AXFR)
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = server, requires = "origin", conflicts_with = "file")]
+    from_server: Option<SocketAddr>,
+    /// The zone to copy, for example example.com
+    #[arg(long, value_name = "NAME", requires = "from_server", value_parser = transfer::origin)]
+    origin: Option<transfer::Origin>,
+}
+
+/// What is known about a zone file.
+#[derive(Serialize)]
+struct Report {
+    key: Option<String>,
+    /// Bytes of the 1000 that a packet may hold.
+    size: usize,
+    records: Vec<WeighedRecord>,
+    answers: Vec<Answer>,
+    warnings: Vec<String>,
+    /// What was read.
+    files: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct WeighedRecord {
+    #[serde(flatten)]
+    record: TextRecord,
+    /// What it adds to the packet, after those before it.
+    bytes: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let key = match (&arguments.key, &arguments.seed) {
+        (Some(name), _) if !name.is_apex => {
+            return Err(Failure::Failed("--key needs the key alone, without a name below it".to_string()));
+        }
+        (Some(name), _) => Some(name.key.clone()),
+        (None, Some(seed)) => Some(seed::keypair(seed)?.public_key()),
+        (None, None) => None,
+    };
+    if let Some(file) = &arguments.from_json {
+        return terminal::print(&conversion::from_json(file, key)?);
+    }
+    if let (Some(server), Some(origin)) = (arguments.from_server, &arguments.origin) {
+        return network::block_on(async {
+            terminal::print(&conversion::from_transfer(&transfer::copy(server, origin).await?, origin)?)
+        });
+    }
+    let Some(path) = &arguments.file else {
+        return Err(Failure::Failed("a zone file is needed".to_string()));
+    };
+    if arguments.json && key.is_none() {
+        return Err(Failure::Failed("--json writes names in full: add --key or --seed".to_string()));
+    }
+    let file = ZoneFile::open(path)?;
+    let report = report(&file, key)?;
+    if arguments.json { terminal::print_json(&report) } else { terminal::print(&text(&report)) }
+}
+
+fn report(file: &ZoneFile, key: Option<PublicKey>) -> Result<Report, Failure> {
+    let own_key = key.clone().unwrap_or_else(|| stand_in().public_key());
+    let zone = file.records(&own_key, &EXAMPLES)?;
+    packet::compose(&zone, &own_key)?;
+    let Weighed { dns, weights } = packet::weigh(&zone)?;
+    let mut warnings = Vec::new();
+    let macros = file.macros();
+    for (name, example) in [
+        macros.ipv4.then_some(("{external_ipv4}", EXAMPLES.ipv4.map(IpAddr::from))),
+        macros.ipv6.then_some(("{external_ipv6}", EXAMPLES.ipv6.map(IpAddr::from))),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        let example = example.map_or_else(String::new, |address| address.to_string());
+        warnings.push(format!(
+            "{name} is shown as {example}: the address is looked for when the zone is published"
+        ));
+    }
+    let records = records::read(&dns, &own_key);
+    let lookup = lookup_zone(&records, &own_key)?;
+    warnings.extend(warnings::warnings(&lookup, &stand_in().public_key()));
+    let answers = answers::answers(&lookup, &stand_in().public_key());
+    let records = records.into_iter().zip(weights).map(|(record, bytes)| WeighedRecord { record, bytes });
+    Ok(Report {
+        key: key.map(|key| key.to_z32()),
+        size: dns.len(),
+        records: records.collect(),
+        answers,
+        warnings,
+        files: file.files().to_vec(),
+    })
+}
+
+/// Signs what nobody gets to see: a resolver's view of a zone needs a packet, and the seed of its key may not be here.
+fn stand_in() -> Keypair {
+    Keypair::from_secret_key(&[0; 32])
+}
+
+/// The zone as a resolver reads it, under the stand-in's key.
+fn lookup_zone(records: &[TextRecord], key: &PublicKey) -> Result<Zone, Failure> {
+    let text: String = records
+        .iter()
+        .map(|record| format!("{} {} {} {}\n", record.name, record.ttl, record.record_type, record.data))
+        .collect();
+    let moved = ZoneFile::from_bytes(text.as_bytes())?
+        .moved_records(&zone_file::apex(key), &stand_in().public_key())?;
+    let dns = packet::compose(&moved, &stand_in().public_key())?;
+    let packet = SignedPacket::sign(&stand_in(), 0, &dns)
+        .map_err(|error| Failure::Failed(format!("cannot read the zone as a resolver does: {error}")))?;
+    Ok(Zone::parse(&packet))
+}
+
+fn text(report: &Report) -> String {
+    let key = report.key.clone().unwrap_or_else(|| "KEY".to_string());
+    let stand_in = stand_in().public_key();
+    let data = |data: &str| match report.key {
+        Some(_) => data.to_string(),
+        None => records::relative_data(data, &stand_in),
+    };
+    let header =
+        [HEADER_SIZE.to_string(), String::new(), String::new(), String::new(), "(header)".to_string()];
+    let rows = report.records.iter().map(|WeighedRecord { record, bytes }| {
+        let TextRecord { owner, ttl, record_type, data: text, .. } = record;
+        [bytes.to_string(), owner.clone(), ttl.to_string(), record_type.clone(), data(text)]
+    });
+    let records = records::columns(
+        ["BYTES", "NAME", "TTL", "TYPE", "DATA"],
+        [header].into_iter().chain(rows).collect(),
+    );
+    let rows = report.answers.iter().map(|answer| {
+        let ttl = answer.ttl.map_or_else(String::new, |ttl| ttl.to_string());
+        [answer.name.clone(), answer.record_type.clone(), ttl, answer.answer.clone()]
+    });
+    let answers = records::columns(["NAME", "TYPE", "TTL", "ANSWER"], rows.collect());
+    let warnings: String = report.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
+    format!(
+        "{key}\n{} of {MAX_DNS_SIZE} bytes, {} left\n\n{records}\nWhat a resolver answers:\n\n{answers}{warnings}",
+        report.size,
+        MAX_DNS_SIZE.saturating_sub(report.size)
+    )
+}
+
+/// Records as text.
+fn shown(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<TextRecord>, Failure> {
+    let mut shown = Vec::new();
+    // One by one, as all of them may be more than a message can hold.
+    for record in zone {
+        shown.extend(records::read(&packet::weigh(std::slice::from_ref(record))?.dns, key));
+    }
+    Ok(shown)
+}
+
+impl From<PacketError> for Failure {
+    fn from(error: PacketError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+fn server(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| SocketAddr::new(address, PORT)))
+        .map_err(|_| "expected an address, for example 192.0.2.53 or [2001:db8::53]:5353".to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What is allowed in a zone, and probably not meant.
+
+use std::collections::BTreeMap;
+
+use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::svcb::SvcParamKey};
+use pkdns::{config, resolver::zone::Zone, signed_packet::PublicKey};
+
+use super::answers::{End, text_name, walk};
+
+/// Says what looks wrong in a zone of `key`, in the order of its names.
+pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<String> {
+    let mut sets: BTreeMap<(&Name, RecordType), Vec<&Record>> = BTreeMap::new();
+    for record in zone.records() {
+        sets.entry((&record.name, record.record_type())).or_default().push(record);
+    }
+    let mut warnings = Vec::new();
+    for ((owner, record_type), set) in sets {
+        let name = format!("{} {record_type}", text_name(owner, key));
+        warnings.extend(ttl_warnings(&name, &set));
+        if record_type == RecordType::CNAME && owner == zone.apex() {
+            warnings.push(format!(
+                "{name}: a CNAME of the key itself is not understood by all resolvers; write the addresses, or an \
+                 HTTPS record with priority 0"
+            ));
+        }
+        if u16::from(record_type) == 99 {
+            warnings.push(format!("{name}: nobody asks for this type any more (RFC 7208); write it as TXT"));
+        }
+        warnings.extend(set.iter().filter_map(|record| {
+            target_warning(zone, key, record).map(|warning| format!("{name}: {warning}"))
+        }));
+    }
+    warnings
+}
+
+fn ttl_warnings(name: &str, set: &[&Record]) -> Vec<String> {
+    let cache = config::Cache::default();
+    let ttls = || set.iter().map(|record| record.ttl);
+    let (Some(least), Some(most)) = (ttls().min(), ttls().max()) else {
+        return Vec::new();
+    };
+    let mut warnings = Vec::new();
+    if least != most {
+        warnings.push(format!("{name}: the TTLs differ, and all count as the lowest, {least} s"));
+    }
+    if u64::from(least) < cache.ttl_seconds {
+        warnings.push(format!(
+            "{name}: a TTL of {least} s is short; most resolvers look for a new packet every {} s at most",
+            cache.ttl_seconds
+        ));
+    }
+    if u64::from(most) > cache.max_ttl_seconds {
+        warnings.push(format!(
+            "{name}: a TTL of {most} s is long; some will see a change only after {} hours",
+            most / 3600
+        ));
+    }
+    warnings
+}
+
+/// What is wrong with the name that a record points to.
+fn target_warning(zone: &Zone, key: &PublicKey, record: &Record) -> Option<String> {
+    let (target, may_be_alias) = match &record.data {
+        RData::CNAME(target) => return alias_warning(zone, key, target),
+        RData::MX(data) => (data.exchange.clone(), false),
+        RData::SRV(data) => (data.target.clone(), false),
+        RData::NS(target) => (target.0.clone(), false),
+        RData::HTTPS(data) => {
+            let has_hints = data
+                .svc_params
+                .iter()
+                .any(|(parameter, _)| matches!(parameter, SvcParamKey::Ipv4Hint | SvcParamKey::Ipv6Hint));
+            match &data.target_name {
+                _ if has_hints => return None,
+                // Its own name (RFC 9460 section 2.5.2).
+                target if target.is_root() && data.svc_priority > 0 => (record.name.clone(), true),
+                target => (target.clone(), true),
+            }
+        }
+        _ => return None,
+    };
+    let target = target.to_lowercase();
+    // The root says that there is none (RFC 7505, RFC 2782).
+    if target.is_root() || !zone.apex().zone_of(&target) {
+        return None;
+    }
+    let shown = text_name(&target, key);
+    let by_type = [RecordType::A, RecordType::AAAA].map(|address| walk(zone, &target, address));
+    if by_type.iter().any(|walk| !walk.aliases.is_empty()) && !may_be_alias {
+        return Some(format!(
+            "{shown} is a CNAME, which mail servers and others refuse here; name its target"
+        ));
+    }
+    let may_exist = |end: &End| matches!(end, End::Records(_) | End::Outside(_) | End::Delegated(_));
+    let is_nothing = !by_type.iter().any(|walk| may_exist(&walk.end));
+    is_nothing.then(|| format!("{shown} has no address{}", missing_dot(&target, zone)))
+}
+
+fn alias_warning(zone: &Zone, key: &PublicKey, target: &Name) -> Option<String> {
+    let shown = text_name(&target.to_lowercase(), key);
+    match walk(zone, &target.to_lowercase(), RecordType::ANY).end {
+        End::NoName => Some(format!("{shown} does not exist{}", missing_dot(target, zone))),
+        End::Endless => Some("this chain of CNAME records has no end".to_string()),
+        _ => None,
+    }
+}
+
+/// A hint for names such as `mx.example.com` that should have ended in a dot.
+fn missing_dot(target: &Name, zone: &Zone) -> &'static str {
+    if target.num_labels() > zone.apex().num_labels() + 1 {
+        "; a name of another zone needs a dot at its end"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,166 @@
+//! Reads a zone file and the files that it includes, which must lie in its folder.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+};
+
+use domain::base::scan::Symbol;
+
+use super::{
+    MAX_SIZE, Position, ZoneFile, ZoneFileError,
+    lexer::{self, Entry, Token},
+};
+use crate::seed::FileName;
+
+/// How deep files may include each other.
+const MAX_DEPTH: usize = 8;
+
+/// A line of a zone file, or where an included one begins and ends.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// In the file of this number, if it is in any.
+    Entry(Option<usize>, Entry),
+    /// The origin of the included file, if it has one of its own, and where that is written.
+    Begin(Option<usize>, Option<Token>),
+    End,
+}
+
+struct Loader {
+    /// Where included files may be; `None` where the text is in no folder.
+    folder: Option<PathBuf>,
+    /// Bytes that may still be read.
+    room: usize,
+    /// The files that are being read, each included by the one before.
+    open: Vec<PathBuf>,
+    items: Vec<Item>,
+    paths: Vec<PathBuf>,
+}
+
+pub(super) fn open(path: &Path) -> Result<ZoneFile, ZoneFileError> {
+    let fail = |error| ZoneFileError::unreadable(path, &error);
+    if path == Path::new("-") {
+        let text = read(io::stdin().lock(), MAX_SIZE).map_err(fail)?;
+        let text = text.ok_or(ZoneFileError::TooLarge { file: None })?;
+        return from_bytes(&text).map_err(|error| error.within(Some(path)));
+    }
+    let text = File::open(path).and_then(|file| read(file, MAX_SIZE)).map_err(fail)?;
+    let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
+    // A pipe has no folder that would mean anything.
+    let real = fs::canonicalize(path).ok().filter(|path| path.is_file());
+    let mut loader = Loader::new(real.as_deref().and_then(Path::parent).map(Path::to_path_buf));
+    loader.open.extend(real);
+    loader.paths.push(path.to_path_buf());
+    loader.take(&text, Some(0))?;
+    Ok(loader.finish())
+}
+
+pub(super) fn from_bytes(text: &[u8]) -> Result<ZoneFile, ZoneFileError> {
+    let mut loader = Loader::new(None);
+    loader.take(text, None)?;
+    Ok(loader.finish())
+}
+
+impl Loader {
+    fn new(folder: Option<PathBuf>) -> Self {
+        Self { folder, room: MAX_SIZE, open: Vec::new(), items: Vec::new(), paths: Vec::new() }
+    }
+
+    fn finish(self) -> ZoneFile {
+        ZoneFile { items: self.items, paths: self.paths }
+    }
+
+    /// Takes the text of one file, the one of number `file`.
+    fn take(&mut self, text: &[u8], file: Option<usize>) -> Result<(), ZoneFileError> {
+        let path = file.and_then(|file| self.paths.get(file)).cloned();
+        let within = |error: ZoneFileError| error.within(path.as_deref());
+        self.room = self
+            .room
+            .checked_sub(text.len())
+            .ok_or_else(|| within(ZoneFileError::TooLarge { file: None }))?;
+        // Some editors begin UTF-8 with a mark.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        for mut entry in lexer::entries(text).map_err(within)? {
+            match entry.directive() {
+                Some(word) if word.eq_ignore_ascii_case("$INCLUDE") => {
+                    let (position, path, text) = self.included(&entry).map_err(within)?;
+                    if self.open.contains(&path) {
+                        return Err(within(position.error("this file includes itself, through this line")));
+                    }
+                    let origin = (entry.tokens.len() > 2).then(|| entry.tokens.swap_remove(2));
+                    self.items.push(Item::Begin(file, origin));
+                    let number = self.number(&path);
+                    self.open.push(path);
+                    self.take(&text, Some(number))?;
+                    self.open.pop();
+                    self.items.push(Item::End);
+                }
+                _ => self.items.push(Item::Entry(file, entry)),
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, path: &Path) -> usize {
+        // The zone file itself is listed as it was given, and cannot be included.
+        self.paths.iter().position(|known| known == path).unwrap_or_else(|| {
+            self.paths.push(path.to_path_buf());
+            self.paths.len() - 1
+        })
+    }
+
+    /// The file that a directive names, and its text.
+    fn included(&self, directive: &Entry) -> Result<(Position, PathBuf, Vec<u8>), ZoneFileError> {
+        let start = directive.tokens.first().map_or(Position::START, |token| token.position);
+        let (name, position) = match directive.tokens.as_slice() {
+            [_, name] | [_, name, _] => (name, name.position),
+            [_, _, _, excess, ..] => return Err(excess.position.error("expected the end of the line")),
+            _ => return Err(start.error("expected the name of a file behind $INCLUDE")),
+        };
+        let Some(folder) = &self.folder else {
+            return Err(start
+                .error("$INCLUDE works in files only: this text has no folder in which the file could be"));
+        };
+        if self.open.len() > MAX_DEPTH {
+            return Err(start.error(format!("files include each other more than {MAX_DEPTH} deep")));
+        }
+        let name = file_name(name).ok_or_else(|| {
+            position.error("expected a file in the folder of the zone file: no \"..\", no absolute path")
+        })?;
+        let fail = |error: &dyn std::fmt::Display| {
+            position.error(format!("cannot read {}: {error}", FileName::of(&name)))
+        };
+        // What a symbolic link leads to counts, not where the link is.
+        let path = fs::canonicalize(folder.join(&name)).map_err(|error| fail(&error))?;
+        if !path.starts_with(folder) {
+            return Err(fail(&"a symbolic link leads out of the folder of the zone file"));
+        }
+        // Opening a pipe would wait for whoever writes to it.
+        if !path.is_file() {
+            return Err(fail(&"it is not a file"));
+        }
+        let text = File::open(&path).and_then(|file| read(file, self.room)).map_err(|error| fail(&error))?;
+        let text = text.ok_or_else(|| {
+            fail(&format_args!("the zone file and what it includes are larger than {MAX_SIZE} bytes"))
+        })?;
+        Ok((position, path, text))
+    }
+}
+
+/// The text of a file of at most `limit` bytes; `None` for a larger one.
+fn read(source: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    // One byte more than may be there tells a file that is too large.
+    source.take(limit as u64 + 1).read_to_end(&mut text)?;
+    Ok((text.len() <= limit).then_some(text))
+}
+
+/// A path that leads nowhere but down.
+fn file_name(token: &Token) -> Option<PathBuf> {
+    let bytes: Option<Vec<u8>> =
+        token.symbols.iter().map(|symbol: &Symbol| symbol.into_octet().ok()).collect();
+    let path = PathBuf::from(String::from_utf8(bytes?).ok()?);
+    let is_below = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    (is_below && path.file_name().is_some()).then_some(path)
+}

@@ -1,0 +1,340 @@
+//! Turns the lines of a zone file into records.
+
+use bytes::Bytes;
+use domain::{
+    base::{
+        Name, ParsedName, Record, Rtype, Ttl,
+        iana::Class,
+        name::{Label, NameBuilder},
+        rdata::{ComposeRecordData, ParseRecordData, UnknownRecordData},
+        scan::{Scanner, ScannerError},
+    },
+    dep::octseq::Parser,
+    rdata::ZoneRecordData,
+};
+use pkdns::signed_packet::PublicKey;
+
+use super::{
+    DEFAULT_TTL, ExternalAddresses, Macros, Position, ZoneFile, ZoneFileError, ZoneRecord, apex,
+    include::Item,
+    lexer::{self, Entry, Token},
+    scanner::{Names, Tokens, Unexpected},
+    substitution,
+};
+use crate::records::other_types;
+
+/// Largest TTL in seconds (RFC 2181 section 8).
+pub(super) const MAX_TTL: u32 = i32::MAX.unsigned_abs();
+
+const EXPECTED_TTL: Unexpected = Unexpected("expected a TTL: seconds, or for example 1h30m");
+
+type Data = ZoneRecordData<Bytes, Name<Bytes>>;
+
+/// Which macros are in the lines of a zone file.
+pub(super) fn macros(items: &[Item]) -> Macros {
+    items.iter().fold(Macros::default(), |all, item| match item {
+        Item::Entry(_, entry) => {
+            let found = substitution::macros(&entry.tokens);
+            Macros { ipv4: all.ipv4 || found.ipv4, ipv6: all.ipv6 || found.ipv6 }
+        }
+        Item::Begin(..) | Item::End => all,
+    })
+}
+
+/// Reads the zone of `key`. Names in the zone `moved_from` are moved to it.
+pub(super) fn read(
+    file: &ZoneFile,
+    key: &PublicKey,
+    addresses: &ExternalAddresses,
+    moved_from: Option<&Name<Bytes>>,
+) -> Result<Vec<ZoneRecord>, ZoneFileError> {
+    let apex = apex(key);
+    let moved = moved_from.map(|from| (from.clone(), apex.clone()));
+    let mut zone = Zone {
+        key,
+        addresses,
+        names: Names { origin: apex.clone(), moved },
+        owner: None,
+        default_ttl: None,
+        last_ttl: None,
+        records: Vec::new(),
+        places: Vec::new(),
+    };
+    // Included files leave origin and owner as they were (RFC 1035 section 5.1).
+    let mut outer = Vec::new();
+    for item in &file.items {
+        let in_file = |number: &Option<usize>| number.and_then(|number| file.paths.get(number));
+        match item {
+            Item::Entry(number, entry) => {
+                let within = |error: ZoneFileError| error.within(in_file(number).map(|path| path.as_path()));
+                zone.take(entry, *number).map_err(within)?;
+            }
+            Item::Begin(number, origin) => {
+                outer.push((zone.names.origin.clone(), zone.owner.clone()));
+                if let Some(token) = origin {
+                    let within =
+                        |error: ZoneFileError| error.within(in_file(number).map(|path| path.as_path()));
+                    zone.names.origin = zone.name(token).map_err(within)?;
+                }
+            }
+            Item::End => (zone.names.origin, zone.owner) = outer.pop().unwrap_or((apex.clone(), None)),
+        }
+    }
+    if let Some((at, error)) = zone.lone_cname() {
+        let (number, position) = at;
+        let path = number.and_then(|number| file.paths.get(number));
+        return Err(position.error(error).within(path.map(|path| path.as_path())));
+    }
+    if zone.records.is_empty() {
+        return Err(ZoneFileError::Empty { file: file.file() });
+    }
+    Ok(zone.records)
+}
+
+/// What the lines so far come to.
+struct Zone<'a> {
+    key: &'a PublicKey,
+    addresses: &'a ExternalAddresses,
+    names: Names,
+    /// Of the record before.
+    owner: Option<Name<Bytes>>,
+    /// `$TTL`.
+    default_ttl: Option<u32>,
+    /// Of the last record that has one of its own.
+    last_ttl: Option<u32>,
+    records: Vec<ZoneRecord>,
+    /// Where each of them is written: in which file, and where there.
+    places: Vec<(Option<usize>, Position)>,
+}
+
+impl Zone<'_> {
+    fn take(&mut self, entry: &Entry, file: Option<usize>) -> Result<(), ZoneFileError> {
+        match entry.directive() {
+            Some(word) => self.directive(&word, &entry.tokens),
+            None => self.record(entry, file),
+        }
+    }
+
+    fn directive(&mut self, word: &str, tokens: &[Token]) -> Result<(), ZoneFileError> {
+        tokens.iter().try_for_each(substitution::refuse)?;
+        let names = self.names.clone();
+        let mut tokens = Tokens::new(tokens, &names);
+        let mut read = || {
+            tokens.next()?;
+            match word.to_ascii_uppercase().as_str() {
+                "$ORIGIN" => {
+                    tokens.expect_more("expected a name behind $ORIGIN")?;
+                    self.names.origin = tokens.scan_name()?;
+                }
+                "$TTL" => {
+                    tokens.expect_more("expected a TTL behind $TTL: seconds, or for example 1h30m")?;
+                    self.default_ttl = Some(ttl(tokens.next()?).ok_or(EXPECTED_TTL)??);
+                }
+                _ => return Err(Unexpected("expected $ORIGIN, $TTL or $INCLUDE")),
+            }
+            expect_end(&mut tokens)
+        };
+        read().map_err(|error| tokens.error(error))
+    }
+
+    fn record(&mut self, entry: &Entry, file: Option<usize>) -> Result<(), ZoneFileError> {
+        let written = match entry.tokens.split_first() {
+            Some((first, _)) if !entry.indented => Some(first),
+            _ => None,
+        };
+        written.map_or(Ok(()), substitution::refuse)?;
+        let all = substitution::substitute(&entry.tokens, self.addresses)?;
+        let names = self.names.clone();
+        let mut tokens = Tokens::new(&all, &names);
+        let owner = match (&self.owner, written) {
+            (_, Some(token)) => {
+                let owner = tokens.scan_name().map_err(|error| tokens.error(error))?;
+                owner_in_zone(&owner, self.key).map_err(|reason| token.position.error(reason))?
+            }
+            (Some(owner), None) => owner.clone(),
+            (None, None) => {
+                let reason =
+                    "a line that begins with white space continues the owner before it; there is none";
+                return Err(tokens.error(Unexpected(reason)));
+            }
+        };
+        self.owner = Some(owner.clone());
+        let (ttl, data) = self.ttl_and_data(&mut tokens).map_err(|error| tokens.error(error))?;
+        let record = Record::new(owner, Class::IN, Ttl::from_secs(ttl), data);
+        if !self.records.contains(&record) {
+            self.records.push(record);
+            let start = entry.tokens.first().map_or(Position::START, |token| token.position);
+            self.places.push((file, start));
+        }
+        Ok(())
+    }
+
+    fn ttl_and_data(&mut self, tokens: &mut Tokens<'_>) -> Result<(u32, Data), Unexpected> {
+        let (own_ttl, record_type) = ttl_class_and_type(tokens)?;
+        self.last_ttl = own_ttl.or(self.last_ttl);
+        let ttl = own_ttl.or(self.default_ttl).or(self.last_ttl).unwrap_or(DEFAULT_TTL);
+        Ok((ttl, scan_data(record_type, tokens)?))
+    }
+
+    fn name(&self, token: &Token) -> Result<Name<Bytes>, ZoneFileError> {
+        substitution::refuse(token)?;
+        let mut tokens = Tokens::new(std::slice::from_ref(token), &self.names);
+        tokens.scan_name().map_err(|error| tokens.error(error))
+    }
+
+    /// A CNAME with a record beside it, which RFC 1034 section 3.6.2 forbids. At the key itself resolvers of public-key
+    /// domains answer with both. DNSSEC's own types may stand beside any (RFC 4035 section 2.5).
+    fn lone_cname(&self) -> Option<((Option<usize>, Position), String)> {
+        let apex = apex(self.key);
+        let mut records = self.records.iter().zip(&self.places).enumerate();
+        records.find_map(|(index, (record, place))| {
+            let mut before = self.records.iter().zip(&self.places).take(index);
+            let clashes = |other: &ZoneRecord| {
+                let (own, other_type) = (record.rtype(), other.rtype());
+                let forbidden = match (own, other_type) {
+                    (Rtype::CNAME, Rtype::CNAME) => true,
+                    (Rtype::CNAME, other) | (other, Rtype::CNAME) => {
+                        *record.owner() != apex && !matches!(other, Rtype::RRSIG | Rtype::NSEC)
+                    }
+                    _ => false,
+                };
+                forbidden && other.owner() == record.owner()
+            };
+            let (_, (_, first)) = before.find(|(other, _)| clashes(other))?;
+            let reason = format!(
+                "a CNAME must be the only record of its name, and this name has another record in line {}: take \
+                 one of them out, or write the address itself instead of the CNAME",
+                first.line
+            );
+            Some((*place, reason))
+        })
+    }
+}
+
+/// The data of a record as bytes, names in full. `text` is what comes after its type.
+pub(crate) fn data(record_type: Rtype, text: &str) -> Option<Vec<u8>> {
+    let names = Names { origin: Name::root_bytes(), moved: None };
+    let entries = lexer::entries(text.as_bytes()).ok()?;
+    let [entry] = entries.as_slice() else {
+        return None;
+    };
+    let data = scan_data(record_type, &mut Tokens::new(&entry.tokens, &names)).ok()?;
+    let mut bytes = Vec::new();
+    let Ok(()) = data.compose_rdata(&mut bytes);
+    Some(bytes)
+}
+
+fn scan_data(record_type: Rtype, tokens: &mut Tokens<'_>) -> Result<Data, Unexpected> {
+    tokens.expect_more("expected the data of the record before the end of the line")?;
+    let data = match other_types::scan(record_type, tokens) {
+        Some(data) => UnknownRecordData::from_octets(record_type, data?)
+            .map(Data::Unknown)
+            .map_err(|_| Unexpected::short_buf())?,
+        None => Data::scan(record_type, tokens)?,
+    };
+    expect_end(tokens)?;
+    if !is_well_formed(record_type, &data) {
+        return Err(Unexpected("the data do not follow the format of their type"));
+    }
+    Ok(data)
+}
+
+/// A TTL and a class may stand before the type, in either order.
+fn ttl_class_and_type(tokens: &mut Tokens<'_>) -> Result<(Option<u32>, Rtype), Unexpected> {
+    let (mut found_ttl, mut found_class) = (None, false);
+    loop {
+        tokens.expect_more("expected a record type before the end of the line")?;
+        let token = tokens.next()?;
+        let word = token.word().unwrap_or_default();
+        if let Ok(record_type) = word.parse::<Rtype>() {
+            return match record_type.to_int() {
+                // OPT, and the range of types that only questions have (RFC 6895 section 3.1).
+                0 | 41 | 128..=255 => Err(Unexpected("records of this type cannot be stored in a zone")),
+                _ => Ok((found_ttl, record_type)),
+            };
+        }
+        match (ttl(token), word.parse()) {
+            (Some(ttl), _) if found_ttl.is_none() => found_ttl = Some(ttl?),
+            (None, Ok(Class::IN)) if !found_class => found_class = true,
+            (None, Ok(Class::IN)) | (Some(_), _) => return Err(Unexpected("expected a record type")),
+            (None, Ok(_)) => return Err(Unexpected("expected the class IN")),
+            (None, Err(_)) => {
+                return Err(Unexpected(
+                    "expected a TTL, the class IN or a record type (one that has no name here is written as TYPE123)",
+                ));
+            }
+        }
+    }
+}
+
+/// A number of seconds, or numbers with units as other zone-file readers take them. `None` where it is neither.
+fn ttl(token: &Token) -> Option<Result<u32, Unexpected>> {
+    let word = token.word()?;
+    let mut total = Some(0_u32);
+    let mut rest = word.as_str();
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, unit) = rest.split_at_checked(digits).filter(|(number, _)| !number.is_empty())?;
+        let mut unit = unit.chars();
+        let seconds = match unit.next().map(|unit| unit.to_ascii_lowercase()) {
+            None if number.len() == word.len() => 1,
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            Some('w') => 604_800,
+            None | Some(_) => return None,
+        };
+        let value = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds));
+        total = total.zip(value).and_then(|(total, value)| total.checked_add(value));
+        rest = unit.as_str();
+    }
+    let total = total.filter(|&total| total <= MAX_TTL);
+    (!word.is_empty()).then(|| total.ok_or(Unexpected("the TTL is over 2147483647 seconds")))
+}
+
+fn expect_end(tokens: &mut Tokens<'_>) -> Result<(), Unexpected> {
+    match tokens.next() {
+        Ok(_) => Err(Unexpected::trailing_tokens()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Holds an owner to the zone of `key`, and gives it its usual spelling.
+fn owner_in_zone(owner: &Name<Bytes>, key: &PublicKey) -> Result<Name<Bytes>, String> {
+    let mut labels: Vec<&Label> = owner.iter().filter(|label| !label.is_root()).collect();
+    if !labels.pop().is_some_and(|label| is_key(label, key)) {
+        return Err(format!(
+            "the name is outside of the zone: it must end in \"{key}.\", or be relative (no dot at the end)"
+        ));
+    }
+    if labels.last().is_some_and(|label| is_key(label, key)) {
+        return Err(
+            "the name ends in the key twice: written with its key, it needs a dot at the end".to_string()
+        );
+    }
+    let mut name = NameBuilder::new_bytes();
+    labels
+        .iter()
+        .try_for_each(|label| name.append_label(label.to_canonical().as_slice()))
+        .and_then(|()| name.append_label(key.to_z32().as_bytes()))
+        .and_then(|()| name.into_name())
+        .map_err(|_| "the name is longer than 255 bytes".to_string())
+}
+
+/// Whether a label is one of the spellings of `key`: any case, and any value of the last character's unused bits.
+fn is_key(label: &Label, key: &PublicKey) -> bool {
+    let Ok(text) = std::str::from_utf8(label.as_slice()) else {
+        return false;
+    };
+    text.len() == 52 && PublicKey::try_from(text.to_ascii_lowercase()).is_ok_and(|found| found == *key)
+}
+
+/// Whether data that may have been given as bytes are what their type says.
+fn is_well_formed(record_type: Rtype, data: &Data) -> bool {
+    let mut bytes = Vec::new();
+    let Ok(()) = data.compose_rdata(&mut bytes);
+    let mut parser = Parser::from_ref(bytes.as_slice());
+    ZoneRecordData::<&[u8], ParsedName<&[u8]>>::parse_rdata(record_type, &mut parser)
+        .is_ok_and(|read| read.is_some() && parser.remaining() == 0)
+}
