@@ -1,21 +1,27 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
+mod external_address;
 mod failure;
 mod generate;
+mod keeper;
 mod name;
 mod network;
 mod packet;
 mod publickey;
 mod publish;
+mod publisher;
 mod records;
 mod resolve;
 mod seed;
+mod serve;
+mod service;
 mod sources;
 mod terminal;
 mod testnet;
 mod time;
 mod zone;
 mod zone_file;
+mod zone_source;
 
 use std::process::ExitCode;
 
@@ -38,7 +44,9 @@ enum Command {
     Generate(generate::Arguments),
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
+    Password(serve::PasswordArguments),
     Resolve(resolve::Arguments),
+    Serve(serve::Arguments),
     Testnet(testnet::Arguments),
     Zone(zone::Arguments),
 }
@@ -60,6 +68,8 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Publickey(arguments) => publickey::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, &network),
+        Command::Password(arguments) => serve::hash_password(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
         Command::Zone(arguments) => zone::run(&arguments),

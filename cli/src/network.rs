@@ -38,27 +38,16 @@ pub(crate) struct NetworkArguments {
 impl NetworkArguments {
     /// Begins to join the DHT, and does not wait for that.
     pub(crate) fn sources(&self) -> Result<Sources, Failure> {
-        let bootstrap = match self.bootstrap.as_slice() {
-            [] => config::Dht::default().bootstrap,
-            chosen => chosen.to_vec(),
-        };
-        let through = bootstrap.join(", ");
-        // One command asks for one key: knowing more of the network would come too late.
-        let settings = DhtSettings { bootstrap, explore: false, ..DhtSettings::default() };
-        let dht = Dht::start(settings, system_resolver())
-            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}")))?;
-        let not_joined = format!(
-            "the DHT could not be joined through {through}: check the network connection (UDP), or choose other \
-             nodes with --bootstrap"
-        );
-        let relays = match self.relays.as_slice() {
-            [] => Relays::default(),
-            urls => {
-                Relays::new(urls, &authorities()?.for_tls(), system_resolver(), &RelayOutcomes::default())
-            }
-        };
-        let patience = if relays.is_empty() { JOIN_DEADLINE } else { JOIN_DEADLINE_BESIDE_RELAYS };
-        Ok(Sources::new(dht, not_joined, patience, relays))
+        Network::join(&self.bootstrap(&[]))?.sources(&self.relays)
+    }
+
+    /// The nodes to join through: those of the command line, or `others`, or those of the public network.
+    pub(crate) fn bootstrap(&self, others: &[String]) -> Vec<String> {
+        match (self.bootstrap.as_slice(), others) {
+            ([], []) => config::Dht::default().bootstrap,
+            ([], others) => others.to_vec(),
+            (chosen, _) => chosen.to_vec(),
+        }
     }
 
     /// The beginning of a command line that uses the same network.
@@ -66,6 +55,48 @@ impl NetworkArguments {
         let nodes = self.bootstrap.iter().map(|node| format!(" --bootstrap {node}"));
         let relays = self.relays.iter().map(|url| format!(" --relay {url}"));
         iter::once("pkdns-cli".to_string()).chain(nodes).chain(relays).collect()
+    }
+}
+
+/// The DHT, joined or about to be.
+pub(crate) struct Network {
+    dht: Dht,
+    not_joined: String,
+}
+
+impl Network {
+    /// For one key: knowing more of the network would come too late.
+    pub(crate) fn join(bootstrap: &[String]) -> Result<Self, Failure> {
+        Self::start(bootstrap, false)
+    }
+
+    /// For many keys, again and again.
+    pub(crate) fn join_for_long(bootstrap: &[String]) -> Result<Self, Failure> {
+        Self::start(bootstrap, true)
+    }
+
+    fn start(bootstrap: &[String], explore: bool) -> Result<Self, Failure> {
+        let settings = DhtSettings { bootstrap: bootstrap.to_vec(), explore, ..DhtSettings::default() };
+        let dht = Dht::start(settings, system_resolver())
+            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}")))?;
+        let not_joined = format!(
+            "the DHT could not be joined through {}: check the network connection (UDP), or choose other \
+             nodes with --bootstrap",
+            bootstrap.join(", ")
+        );
+        Ok(Self { dht, not_joined })
+    }
+
+    /// The DHT and these relays.
+    pub(crate) fn sources(&self, relays: &[RelayUrl]) -> Result<Sources, Failure> {
+        let relays = match relays {
+            [] => Relays::default(),
+            urls => {
+                Relays::new(urls, &authorities()?.for_tls(), system_resolver(), &RelayOutcomes::default())
+            }
+        };
+        let patience = if relays.is_empty() { JOIN_DEADLINE } else { JOIN_DEADLINE_BESIDE_RELAYS };
+        Ok(Sources::new(self.dht.clone(), self.not_joined.clone(), patience, relays))
     }
 }
 
@@ -88,7 +119,7 @@ pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Re
 
 /// The system's resolver may be used here: this is not the DNS server, and a name that leads through the server's own
 /// DHT client merely takes longer.
-fn system_resolver() -> HostResolver {
+pub(crate) fn system_resolver() -> HostResolver {
     Arc::new(|host| {
         Box::pin(async move {
             match timeout(HOST_DEADLINE, lookup_host((host, 0))).await {
@@ -99,8 +130,8 @@ fn system_resolver() -> HostResolver {
     })
 }
 
-/// Whom the certificates of relays have to be signed by: the public authorities.
-fn authorities() -> Result<TlsClient, Failure> {
+/// Whom the certificates of relays and other services have to be signed by: the public authorities.
+pub(crate) fn authorities() -> Result<TlsClient, Failure> {
     TlsClient::new(None).map_err(|error| Failure::Failed(error.to_string()))
 }
 

@@ -88,6 +88,22 @@ pub(crate) fn keypair(path: &Path) -> Result<Keypair, Failure> {
     Ok(seed.keypair)
 }
 
+/// As [`keypair`], where nobody can be asked for a passphrase.
+pub(crate) fn keypair_unattended(path: &Path, _passphrase_file: Option<&Path>) -> Result<Keypair, Failure> {
+    keypair(path)
+}
+
+/// Reads a password from standard input.
+pub(crate) fn read_password(_prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(vec![0; MAX_FILE_SIZE]);
+    let length =
+        fill(&mut io::stdin().lock(), &mut bytes).map_err(|error| Failure::Failed(error.to_string()))?;
+    bytes.truncate(length);
+    let length = bytes.trim_ascii_end().len();
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 /// Makes a new random key pair.
 pub(crate) fn random() -> Result<Keypair, SeedError> {
     let mut secret = Zeroizing::new([0; 32]);

@@ -90,6 +90,45 @@ fn unmapped(range: IpNet) -> IpNet {
         .map_or(range, IpNet::V4)
 }
 
+/// Whether an address means nothing on the public Internet: of this host, of a private network, or of none.
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b))
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, _, _, _, high, low] = v6.segments();
+            let embedded = |high: u16, low: u16| {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                is_private(IpAddr::from([a, b, c, d]))
+            };
+            match v6.to_ipv4_mapped() {
+                Some(v4) => is_private(IpAddr::V4(v4)),
+                // NAT64 (RFC 6052) and 6to4 (RFC 3056) carry an IPv4 address.
+                None if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => embedded(high, low),
+                None if a == 0x2002 => embedded(b, c),
+                None => {
+                    v6.is_unspecified()
+                        || v6.is_loopback()
+                        || v6.is_multicast()
+                        || a & 0xfe00 == 0xfc00
+                        || a & 0xffc0 == 0xfe80
+                        || (a, b, c) == (0x64, 0xff9b, 1)
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +184,36 @@ mod tests {
         }
         for outside in ["8.8.8.8", "172.15.0.1", "100.128.0.1", "2001:4860:4860::8888", "::2"] {
             assert!(!allows(&list, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_inner_networks_are_private_in_every_disguise() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.19.0.1",
+            "::",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "2002:a00:1::1",
+        ] {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+        }
+        for public in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:4860::1", "2002:808:808::1"] {
+            assert!(!is_private(public.parse().unwrap()), "{public}");
         }
     }
 

@@ -42,13 +42,14 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Makes connections, encrypted where the address says `https`. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Connector {
+pub struct Connector {
     tls: TlsConnector,
     resolve_host: HostResolver,
 }
 
 impl Connector {
-    pub(crate) fn new(mut tls: ClientConfig, resolve_host: HostResolver) -> Self {
+    /// `resolve_host` finds the addresses of names.
+    pub fn new(mut tls: ClientConfig, resolve_host: HostResolver) -> Self {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { tls: Arc::new(tls).into(), resolve_host }
     }
@@ -109,7 +110,7 @@ async fn connect_to_any(addresses: Vec<IpAddr>, port: u16) -> io::Result<TcpStre
 }
 
 /// A connection, encrypted or not.
-pub(crate) struct Stream(Either<TcpStream, TlsStream<TcpStream>>);
+pub struct Stream(Either<TcpStream, TlsStream<TcpStream>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {

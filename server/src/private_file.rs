@@ -12,7 +12,7 @@ use std::{
 /// # Errors
 ///
 /// When the file cannot be written; what was there before is still there.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;

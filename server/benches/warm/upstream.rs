@@ -1,7 +1,8 @@
 //! The resolver that servers forward to: an address for every name, at once.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
 };
 
@@ -21,10 +22,30 @@ const OWNER_AND_TYPE: [u8; 6] = [0xc0, 12, 0, 1, 0, 1];
 
 /// Serves until the process ends.
 pub(crate) fn start() -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = UdpSocket::bind(address).expect("the same port is free for UDP");
     thread::spawn(move || batches::serve(&socket, |query, length| answer(query, length).unwrap_or(0)));
+    // Some forward over TCP what came over TCP.
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || answer_over_tcp(stream));
+        }
+    });
     address
+}
+
+/// Until the other end has had enough.
+fn answer_over_tcp(mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let length = usize::from(u16::from_be_bytes(length));
+        let mut query = [0; batches::SIZE];
+        stream.read_exact(query.get_mut(..length).ok_or(io::ErrorKind::InvalidData)?)?;
+        let size = answer(&mut query, length).ok_or(io::ErrorKind::InvalidData)?;
+        stream.write_all(&[&(size as u16).to_be_bytes(), &query[..size]].concat())?;
+    }
 }
 
 /// Writes the answer over the query and returns its length. Whatever the type, it is an address: only A is asked

@@ -72,7 +72,7 @@ impl Server {
              addDOHLocal('127.0.0.1:{https}', '{certificate}', '{key}', '/dns-query')\n\
              addDOHLocal('127.0.0.1:{http}', nil, nil, '/dns-query')\n\
              addTLSLocal('127.0.0.1:{tls}', '{certificate}', '{key}')\n\
-             newServer('{upstream}')\n\
+             newServer('{upstream}'):setUp()\n\
              getPool(''):setCache(newPacketCache(100000, {{maxTTL=86400}}))\n"
         );
         let path = directory.path().join("dnsdist.conf");

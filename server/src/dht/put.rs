@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Nodes that a packet is stored on, the nearest, as all of this network do it.
-pub(super) const REPLICAS: usize = 20;
+pub const REPLICAS: usize = 20;
 
 /// Nodes asked beyond those, at once: with a few lost datagrams, 20 have it after one round trip all the same.
 const SPARE: usize = 4;

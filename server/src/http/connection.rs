@@ -14,7 +14,7 @@ use std::{
 };
 
 use axum::http::{Request, Response};
-use futures_util::future::{BoxFuture, Either, Ready, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use http_body_util as body;
 use hyper::{
     body::Incoming,
@@ -72,15 +72,17 @@ pub(super) enum Version {
     Http2,
 }
 
-/// Answers requests until either side has had enough.
-pub(super) async fn drive<R, S>(
+/// Answers requests until either side has had enough. Not an async function: of thousands of connections that say
+/// nothing, each would keep the stream twice.
+pub(super) fn drive<R, S>(
     stream: S,
     version: Version,
     origin: Origin,
     site: Arc<Site<R>>,
     stop: CancellationToken,
     tasks: TaskTracker,
-) where
+) -> impl Future<Output = ()> + Send
+where
     R: Respond,
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -96,7 +98,7 @@ pub(super) async fn drive<R, S>(
                 .header_read_timeout(site.limits.head)
                 .max_buf_size(HTTP1_HEAD_SIZE)
                 .serve_connection(stream, requests);
-            running.until_the_end(pin!(connection), stop).await;
+            running.until_the_end(Box::pin(connection), stop).left_future()
         }
         Version::Http2 => {
             let connection = http2::Builder::new(streams)
@@ -108,7 +110,7 @@ pub(super) async fn drive<R, S>(
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buf_size(SEND_BUFFER)
                 .serve_connection(stream, requests);
-            running.until_the_end(pin!(connection), stop).await;
+            running.until_the_end(Box::pin(connection), stop).right_future()
         }
     }
 }
@@ -121,7 +123,7 @@ struct Running<R> {
 }
 
 impl<R> Running<R> {
-    async fn until_the_end<C>(self, mut connection: Pin<&mut C>, stop: CancellationToken)
+    async fn until_the_end<C>(self, mut connection: Pin<Box<C>>, stop: CancellationToken)
     where
         C: GracefulConnection,
         C::Error: std::fmt::Display,

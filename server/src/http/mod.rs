@@ -118,13 +118,13 @@ pub struct Site<R> {
     limits: Limits,
 }
 
-/// Who asks.
+/// Who asks. Pages find it in the extensions of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Visitor {
+pub struct Visitor {
     /// The client, as the limits count it.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// Whether nobody on the way can read along: we speak TLS, or a trusted proxy does.
-    pub(crate) is_encrypted: bool,
+    pub is_encrypted: bool,
 }
 
 /// The body of an answer to a question, or of a page.

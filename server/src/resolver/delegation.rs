@@ -18,10 +18,10 @@ use super::{
     Resolver, WorkBudget,
     error::ResolveError,
     name::{Route, move_zone},
-    rebinding::is_private,
     zone::{Delegation, Lookup, Zone},
 };
 use crate::{
+    access::is_private,
     config,
     forward::{Exchanger, Flags},
     message::{Message, Query, Question, address},

@@ -1,0 +1,165 @@
+//! What has to outlive the program, in a directory that only its user can read. A file is there in full or not at all.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use pkdns::{private_file, signed_packet::PublicKey};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{failure::Failure, terminal, zone_file::ExternalAddresses};
+
+/// Larger files are not ours.
+const MAX_SIZE: u64 = 4096;
+
+/// Where the state of identities is kept.
+#[derive(Debug)]
+pub(crate) struct StateDirectory {
+    path: PathBuf,
+    /// Held for as long as this is used.
+    _lock: File,
+}
+
+impl StateDirectory {
+    /// Makes the directory and sees to it that nobody else uses it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let fail = |error: &dyn std::fmt::Display| {
+            Failure::Failed(format!("cannot use the state directory {}: {error}", path.display()))
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| fail(&error))?;
+        let lock = File::create(path.join("lock")).map_err(|error| fail(&error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(fail(
+                &"another pkdns-cli serve is using it; stop that one, or choose another directory as state",
+            )),
+            Err(TryLockError::Error(error)) => Err(fail(&error)),
+        }
+    }
+
+    pub(crate) fn timestamp(&self, key: &PublicKey) -> Result<TimestampFile, Failure> {
+        let path = self.path.join(format!("{}.published.json", key.to_z32()));
+        let last = load::<Signed>(&path)?.map(|signed| signed.timestamp);
+        Ok(TimestampFile { path: Some(path), last })
+    }
+
+    pub(crate) fn addresses(&self, key: &PublicKey) -> AddressFile {
+        AddressFile(self.path.join(format!("{}.addresses.json", key.to_z32())))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Signed {
+    /// Microseconds since 1970.
+    timestamp: u64,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Told {
+    ipv4: Option<Ipv4Addr>,
+    ipv6: Option<Ipv6Addr>,
+}
+
+/// When the last packet of a key was signed.
+#[derive(Debug)]
+pub(crate) struct TimestampFile {
+    path: Option<PathBuf>,
+    last: Option<u64>,
+}
+
+impl TimestampFile {
+    /// Remembered for as long as the program runs.
+    pub(crate) fn in_memory() -> Self {
+        Self { path: None, last: None }
+    }
+
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// A disk that is full is no reason to let a zone fade: what the DHT holds is read before it is replaced.
+    pub(crate) fn set(&mut self, timestamp: u64) {
+        self.last = Some(timestamp);
+        if let Some(path) = &self.path
+            && let Err(failure) = save(path, &Signed { timestamp })
+        {
+            terminal::note(&format!("warning: {failure}"));
+        }
+    }
+}
+
+/// The addresses that a router has told.
+#[derive(Debug, Clone)]
+pub(crate) struct AddressFile(PathBuf);
+
+impl AddressFile {
+    pub(crate) fn load(&self) -> Result<ExternalAddresses, Failure> {
+        let told = load::<Told>(&self.0)?.unwrap_or_default();
+        Ok(ExternalAddresses { ipv4: told.ipv4, ipv6: told.ipv6 })
+    }
+
+    pub(crate) fn save(&self, addresses: &ExternalAddresses) -> Result<(), Failure> {
+        save(&self.0, &Told { ipv4: addresses.ipv4, ipv6: addresses.ipv6 })
+    }
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
+    let fail = |error: &dyn std::fmt::Display| {
+        Failure::Failed(format!("{}: {error}; repair or remove this file", path.display()))
+    };
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(&error)),
+        Ok(metadata) if metadata.len() > MAX_SIZE => return Err(fail(&"it is too large")),
+        Ok(_) => {}
+    }
+    let bytes = fs::read(path).map_err(|error| fail(&error))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| fail(&error))
+}
+
+fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    private_file::replace(path, &bytes)
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use pkdns::signed_packet::Keypair;
+
+    use super::*;
+
+    #[test]
+    fn what_was_signed_and_told_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(&directory.path().join("new")).unwrap();
+        let key = Keypair::from_secret_key(&[1; 32]).public_key();
+        let addresses = ExternalAddresses { ipv4: Some("192.0.2.1".parse().unwrap()), ipv6: None };
+        let mut timestamp = state.timestamp(&key).unwrap();
+        assert!(StateDirectory::open(&directory.path().join("new")).is_err(), "it is in use");
+        assert_eq!(
+            (timestamp.last(), state.addresses(&key).load()),
+            (None, Ok(ExternalAddresses::default()))
+        );
+        timestamp.set(7);
+        state.addresses(&key).save(&addresses).unwrap();
+        assert_eq!(state.timestamp(&key).unwrap().last(), Some(7));
+        assert_eq!(state.addresses(&key).load(), Ok(addresses));
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_named_and_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(directory.path()).unwrap();
+        let key = Keypair::from_secret_key(&[1; 32]).public_key();
+        let path = directory.path().join(format!("{}.published.json", key.to_z32()));
+        fs::write(&path, "{").unwrap();
+        let message = state.timestamp(&key).unwrap_err().to_string();
+        assert!(message.contains(&path.display().to_string()) && message.contains("remove"), "{message}");
+        assert_eq!(fs::read(&path).unwrap(), b"{");
+    }
+}

@@ -1,0 +1,182 @@
+//! `serve`: keeps the zones of many keys on the DHT, as a service, and takes addresses from routers.
+
+mod config;
+mod dyndns;
+mod identities;
+mod password;
+mod protocol;
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use pkdns::{
+    access::{AccessList, TrustedProxies},
+    certificates::Certificates,
+    http::{self, Limits, PROTOCOLS, Site},
+    service::Service,
+};
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    failure::{EXIT_CODES, Failure},
+    keeper::StateDirectory,
+    network::{self, Network},
+    seed, service, terminal,
+    zone_source::Look,
+};
+use config::{Config, Dyndns};
+use dyndns::{Accounts, Updates};
+use identities::Identities;
+
+/// How often the configuration is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Keep the zones of many keys on the DHT, and take new addresses from routers (dyndns2)
+///
+/// The configuration names the seed and the zone file of each key. It is read again when it changes, and at SIGHUP; zones
+/// are published at once when they change. Runs until SIGTERM or SIGINT. docs/publish.md explains all of it.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Configuration in TOML
+    #[arg(long, short, value_name = "FILE", default_value = "publisher.toml")]
+    config: PathBuf,
+    /// Check the configuration, the seeds and the zone files, and publish nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Print the hash of a password for the configuration of serve
+///
+/// The password is read from standard input.
+#[derive(Args)]
+pub(crate) struct PasswordArguments {}
+
+pub(crate) fn hash_password(_: &PasswordArguments) -> Result<(), Failure> {
+    let password = seed::read_password("Password for the router: ")?;
+    terminal::print(&password::hash(&password)?)
+}
+
+pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
+    let config = Config::read(&arguments.config)?;
+    if arguments.check {
+        let count = identities::check(&config)?;
+        return terminal::print(&format!("{count} identities can be published"));
+    }
+    network::block_on(serve(&arguments.config, config, network))
+}
+
+async fn serve(path: &Path, config: Config, network: &network::NetworkArguments) -> Result<(), Failure> {
+    let stop = service::Stop::new()?;
+    let mut reload = service::reload()?;
+    let state = StateDirectory::open(&state_path(&config)?)?;
+    let network = Network::join_for_long(&network.bootstrap(&config.bootstrap))?;
+    let accounts = Accounts::default();
+    let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+    // Whoever ends this ends all of it.
+    let _stopping = stopping.clone().drop_guard();
+    if let Some(settings) = &config.dyndns {
+        listen(settings, accounts.clone(), &stopping, &tasks)?;
+    }
+    let mut identities = Identities::new(network, state, accounts);
+    identities.take(&config).await?;
+    service::ready("publishing");
+    let mut running = config;
+    let watching = async {
+        let mut look = Look::at(path);
+        loop {
+            tokio::select! {
+                _ = reload.recv() => {}
+                () = changed(&look) => {}
+            }
+            look = Look::at(path);
+            let taken = match Config::read(path) {
+                Ok(config) => take(&mut identities, &mut running, config).await,
+                Err(failure) => Err(failure),
+            };
+            match taken {
+                Ok(()) => terminal::note(&format!("{} read again", path.display())),
+                Err(failure) => terminal::note(&format!("error: {failure}; going on as before")),
+            }
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = service::watchdog() => {}
+        () = stop.requested() => {}
+    }
+    Ok(())
+}
+
+async fn take(identities: &mut Identities, running: &mut Config, config: Config) -> Result<(), Failure> {
+    if (&config.dyndns, &config.state, &config.bootstrap)
+        != (&running.dyndns, &running.state, &running.bootstrap)
+    {
+        terminal::note("warning: changes of [dyndns], state and bootstrap take effect after a restart");
+    }
+    identities.take(&config).await?;
+    *running = config;
+    Ok(())
+}
+
+async fn changed(look: &Look) {
+    while !look.has_changed() {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn state_path(config: &Config) -> Result<PathBuf, Failure> {
+    let at_home = || std::env::home_dir().map(|home| home.join(".pkdns/publisher"));
+    config.state.clone().or_else(at_home).ok_or_else(|| {
+        Failure::Failed(
+            "HOME is not set: write state = \"/var/lib/pkdns-publisher\" into the configuration".to_string(),
+        )
+    })
+}
+
+/// Starts to take what routers tell.
+fn listen(
+    settings: &Dyndns,
+    accounts: Accounts,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(), Failure> {
+    let acceptor = match (&settings.cert_path, &settings.key_path) {
+        (Some(certificate), Some(key)) => {
+            let fail = |error| Failure::Failed(format!("dyndns: {error}"));
+            let certificates = Certificates::from_files(certificate, key).map_err(fail)?;
+            let acceptor = certificates.acceptor(&PROTOCOLS).map_err(fail)?;
+            tasks.spawn(certificates.watch(stop.clone()));
+            Some(acceptor)
+        }
+        _ => None,
+    };
+    let everyone = ["0.0.0.0/0", "::/0"].iter().filter_map(|range| range.parse().ok()).collect();
+    let access = AccessList::new(everyone, Vec::new());
+    let trusted = TrustedProxies::new(settings.trusted_proxies.clone());
+    let routes = Updates::new(accounts, settings.allow_private).routes();
+    let site = Arc::new(Site::<Service>::new(routes, access, trusted, Limits::for_metrics()));
+    for address in &settings.listen {
+        let fail = |error| Failure::Failed(format!("dyndns.listen: cannot listen on {address}: {error}"));
+        let listener = TcpListener::bind(address).map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(fail)?;
+        let bound = listener.local_addr().map_err(fail)?;
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        if acceptor.is_none() && !bound.ip().is_loopback() {
+            terminal::note(&format!(
+                "warning: passwords travel to {bound} in the clear, which others on that network can read; set \
+                 dyndns.cert_path and dyndns.key_path"
+            ));
+        }
+        terminal::note(&format!("routers may update at {scheme}://{bound}/nic/update"));
+        http::serve(listener, acceptor.clone(), site.clone(), stop.clone(), tasks);
+    }
+    Ok(())
+}

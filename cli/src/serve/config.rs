@@ -1,0 +1,248 @@
+//! What `serve` is told: which zones, how often, and from whom addresses are taken.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use pkdns::config::RelayUrl;
+use serde::Deserialize;
+
+use crate::{external_address::Service, failure::Failure, keeper::Interval, seed::FileName};
+
+/// Larger files are not configurations. A thousand identities with their records take half of it.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// Most identities of one publisher.
+const MAX_IDENTITIES: usize = 10_000;
+
+/// The whole file.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    /// Where is kept what has to outlive the program. `~/.pkdns/publisher` when absent.
+    pub(super) state: Option<PathBuf>,
+    /// DHT nodes to join through, if not those of the public network. The command line wins.
+    #[serde(default)]
+    pub(super) bootstrap: Vec<String>,
+    /// Relays of identities that name none.
+    #[serde(default)]
+    pub(super) relays: Vec<RelayUrl>,
+    pub(super) dyndns: Option<Dyndns>,
+    #[serde(default)]
+    pub(super) detection: Detection,
+    #[serde(rename = "identity")]
+    pub(super) identities: Vec<Identity>,
+}
+
+/// Where routers tell their addresses.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dyndns {
+    pub(super) listen: Vec<SocketAddr>,
+    /// Certificate chain and key in PEM. Without them it is plain HTTP, for a proxy or for one's own network.
+    pub(super) cert_path: Option<PathBuf>,
+    pub(super) key_path: Option<PathBuf>,
+    /// Peers whose word about the client's address is taken.
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<IpNet>,
+    /// Whether an address of a private network is accepted.
+    #[serde(default)]
+    pub(super) allow_private: bool,
+}
+
+/// How the addresses of this machine are found, for identities that say `address = "detect"`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Detection {
+    /// Whom to ask instead of the usual ones.
+    pub(super) services: Vec<Service>,
+    pub(super) ipv6_from_interface: bool,
+    pub(super) allow_private: bool,
+}
+
+/// One key and its zone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) seed: PathBuf,
+    /// First line: the passphrase of the seed file, if that is encrypted.
+    pub(super) passphrase_file: Option<PathBuf>,
+    pub(super) zone_file: Option<PathBuf>,
+    /// Zone file as text, instead.
+    pub(super) records: Option<String>,
+    #[serde(default)]
+    pub(super) interval: Interval,
+    pub(super) relays: Option<Vec<RelayUrl>>,
+    #[serde(default)]
+    pub(super) address: AddressSource,
+    /// Who may tell the address.
+    pub(super) user: Option<String>,
+    /// The hash of that user's password, as `pkdns-cli password` prints it.
+    pub(super) password: Option<String>,
+    /// Whether the packet of another machine is replaced.
+    #[serde(default)]
+    pub(super) force: bool,
+}
+
+/// What `{external_ipv4}` and `{external_ipv6}` in a zone stand for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AddressSource {
+    /// Nothing.
+    #[default]
+    None,
+    /// What services on the Internet see.
+    Detect,
+    /// What a router has told.
+    Dyndns,
+}
+
+impl Config {
+    /// Reads the file. Paths in it are relative to its folder.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = FileName::of(path);
+        let fail = |why: &dyn std::fmt::Display| Failure::Failed(format!("{name}: {why}"));
+        let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
+        if size > MAX_SIZE {
+            return Err(fail(&format!("it is larger than {MAX_SIZE} bytes")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
+        let mut config = Self::parse(&text).map_err(|why| fail(&why))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let place = |path: &mut PathBuf| *path = folder.join(&*path);
+        config.state.iter_mut().for_each(place);
+        if let Some(dyndns) = &mut config.dyndns {
+            dyndns.cert_path.iter_mut().chain(&mut dyndns.key_path).for_each(place);
+        }
+        for identity in &mut config.identities {
+            place(&mut identity.seed);
+            identity.zone_file.iter_mut().chain(&mut identity.passphrase_file).for_each(place);
+        }
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // The message of the library shows the line itself, which may hold what is nobody's business.
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line =
+                error.span().map_or(1, |span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
+            format!("line {line}: {}", error.message())
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.identities.is_empty() {
+            return Err("there is no [[identity]], so there is nothing to publish".to_string());
+        }
+        if self.identities.len() > MAX_IDENTITIES {
+            return Err(format!("there are more than {MAX_IDENTITIES} identities; run a second publisher"));
+        }
+        if let Some(dyndns) = &self.dyndns {
+            if dyndns.listen.is_empty() {
+                return Err("dyndns.listen is empty; write [\"127.0.0.1:8245\"]".to_string());
+            }
+            if dyndns.cert_path.is_some() != dyndns.key_path.is_some() {
+                return Err(
+                    "dyndns.cert_path and dyndns.key_path go together; write both or neither".to_string()
+                );
+            }
+        }
+        self.identities.iter().try_for_each(|identity| {
+            identity
+                .check(self.dyndns.is_some())
+                .map_err(|why| format!("identity {}: {why}", FileName::of(&identity.seed)))
+        })
+    }
+}
+
+impl Identity {
+    fn check(&self, has_dyndns: bool) -> Result<(), &'static str> {
+        let is_dyndns = self.address == AddressSource::Dyndns;
+        let is_told = self.user.is_some() || self.password.is_some();
+        match self {
+            Self { zone_file: None, records: None, .. } => {
+                Err("write a zone_file, or the records themselves")
+            }
+            Self { zone_file: Some(_), records: Some(_), .. } => {
+                Err("zone_file and records exclude each other")
+            }
+            Self { user: None, .. } | Self { password: None, .. } if is_dyndns => {
+                Err("address = \"dyndns\" needs a user and a password; pkdns-cli password makes its hash")
+            }
+            _ if is_dyndns && !has_dyndns => {
+                Err("address = \"dyndns\" needs the section [dyndns] with listen")
+            }
+            _ if is_told && !is_dyndns => Err("user and password need address = \"dyndns\""),
+            Self { password: Some(hash), .. } if !super::password::is_hash(hash) => {
+                Err("password is not a hash; make one with pkdns-cli password")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$2tYwmKKLQkwcU1TkIZwD8Q";
+
+    fn mistake(text: &str) -> String {
+        Config::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn everything_that_can_be_said_is_understood() {
+        let text = format!(
+            "state = 'state'\nbootstrap = ['127.0.0.1:6881']\nrelays = ['https://relay.example']\n\
+             [dyndns]\nlisten = ['127.0.0.1:8245']\ncert_path = 'c'\nkey_path = 'k'\n\
+             trusted_proxies = ['127.0.0.0/8']\nallow_private = true\n\
+             [detection]\nservices = ['stun:stun.example:3478']\nipv6_from_interface = true\nallow_private = true\n\
+             [[identity]]\nseed = 'a.seed'\npassphrase_file = 'p'\nzone_file = 'a.zone'\ninterval = '30m'\n\
+             relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nforce = true\n\
+             [[identity]]\nseed = 'b.seed'\nrecords = '@ A 192.0.2.1'\naddress = 'detect'\n"
+        );
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(config.identities.len(), 2);
+        assert_eq!(config.identities[1].interval, Interval::default());
+    }
+
+    #[test]
+    fn a_mistake_names_its_line_or_identity_and_what_to_write() {
+        for (text, part) in [
+            ("", "identity"),
+            ("identity = []", "nothing to publish"),
+            ("state = 1\nstate2 = 2", "line 1"),
+            ("[[identity]]\nseed = 'a'\nzone = 'z'", "line 3: unknown field `zone`"),
+            ("[[identity]]\nseed = 'a'", "identity \"a\": write a zone_file"),
+            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nrecords = ''", "exclude each other"),
+            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\ninterval = '1s'", "from 1m to 24h"),
+            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\naddress = 'dyndns'", "needs a user and a password"),
+            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nuser = 'u'", "need address"),
+            ("[dyndns]\nlisten = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'", "dyndns.listen is empty"),
+            (
+                "[dyndns]\nlisten = ['[::1]:1']\ncert_path = 'c'\n[[identity]]\nseed = 'a'\nzone_file = 'z'",
+                "go together",
+            ),
+        ] {
+            let message = mistake(text);
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_no_hash_is_refused_and_not_repeated() {
+        let message = mistake(
+            "[dyndns]\nlisten = ['[::1]:1']\n[[identity]]\nseed = 'a'\nzone_file = 'z'\naddress = 'dyndns'\nuser = 'u'\n\
+             password = 'hunter2'",
+        );
+        assert!(message.contains("pkdns-cli password") && !message.contains("hunter2"), "{message}");
+        let message = mistake("[[identity]]\nseed = 'a'\nzone_file = 'z'\npassword = hunter2\n");
+        assert!(message.contains("line 4") && !message.contains("hunter2"), "{message}");
+    }
+}

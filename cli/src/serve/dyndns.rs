@@ -1,0 +1,147 @@
+//! `/nic/update`: where routers tell their addresses.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use pkdns::{http::Visitor, rate_limit::RateLimiter};
+use tokio::{
+    sync::{Mutex, RwLock, watch},
+    task::spawn_blocking,
+};
+
+use super::{
+    password,
+    protocol::{Told, Update, Word, credentials, key, meant, merge},
+};
+use crate::{keeper::AddressFile, terminal, zone_file::ExternalAddresses};
+
+/// Requests of one client in a minute, and at once. A router comes once a day, and a guesser gets no further.
+const PER_MINUTE: u32 = 30;
+const BURST: u32 = 10;
+
+/// What a router may tell about one key.
+#[derive(Clone)]
+pub(super) struct Account {
+    pub(super) user: String,
+    /// The hash of the password.
+    pub(super) password: String,
+    pub(super) file: AddressFile,
+    pub(super) addresses: watch::Sender<ExternalAddresses>,
+}
+
+/// By key in z-base-32. Another map takes its place when the configuration changes.
+pub(super) type Accounts = Arc<RwLock<HashMap<String, Account>>>;
+
+/// Takes what routers tell.
+#[derive(Clone)]
+pub(super) struct Updates(Arc<Inner>);
+
+struct Inner {
+    accounts: Accounts,
+    quota: RateLimiter,
+    allow_private: bool,
+    /// Passwords are compared one after the other: each takes 19 MiB and a core. Addresses are kept one after the
+    /// other as well.
+    turn: Mutex<()>,
+}
+
+impl Updates {
+    pub(super) fn new(accounts: Accounts, allow_private: bool) -> Self {
+        let quota = RateLimiter::new(PER_MINUTE, BURST);
+        Self(Arc::new(Inner { accounts, quota, allow_private, turn: Mutex::default() }))
+    }
+
+    /// The routes.
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/nic/update", get(update))
+            .fallback((
+                StatusCode::NOT_FOUND,
+                "There is nothing here. Routers tell their addresses at /nic/update\n",
+            ))
+            .with_state(self)
+    }
+
+    async fn tell(&self, query: &str, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
+        let Inner { accounts, quota, allow_private, turn } = &*self.0;
+        if !quota.admit(client) {
+            return vec![Word::Abuse];
+        }
+        let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+        let Some(given) = header.and_then(credentials) else { return vec![Word::BadAuthentication] };
+        let _turn = turn.lock().await;
+        // A user may have several keys, with a password each or one for all.
+        let theirs: Vec<(String, Account)> = {
+            let accounts = accounts.read().await;
+            let theirs = accounts.iter().filter(|(_, account)| account.user == given.user);
+            theirs.map(|(key, account)| (key.clone(), account.clone())).collect()
+        };
+        let mut hashes: Vec<String> = theirs.iter().map(|(_, account)| account.password.clone()).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        let right =
+            spawn_blocking(move || hashes.into_iter().find(|hash| password::verify(&given.password, hash)));
+        let Some(right) = right.await.ok().flatten() else { return vec![Word::BadAuthentication] };
+        let Some(Update { names, addresses }) = Update::read(query) else { return vec![Word::NotAName] };
+        let theirs: HashMap<String, Account> =
+            theirs.into_iter().filter(|(_, account)| account.password == right).collect();
+        names.iter().map(|name| tell_one(&theirs, name, addresses, client, *allow_private)).collect()
+    }
+}
+
+fn tell_one(
+    theirs: &HashMap<String, Account>,
+    name: &str,
+    told: Told,
+    client: IpAddr,
+    allow_private: bool,
+) -> Word {
+    let account = match key(name) {
+        Ok(key) => theirs.get(&key.to_z32()),
+        Err(word) => return word,
+    };
+    let Some(account) = account else { return Word::NoHost };
+    let new = match meant(told, client, allow_private) {
+        Ok(new) => new,
+        Err(word) => return word,
+    };
+    let known = *account.addresses.borrow();
+    let now = merge(known, new);
+    if now == known {
+        return Word::Unchanged(new);
+    }
+    // Kept before it is confirmed: the router does not come again for a day.
+    if let Err(failure) = account.file.save(&now) {
+        terminal::note(&format!("error: {failure}"));
+        return Word::Failure;
+    }
+    account.addresses.send_replace(now);
+    Word::Good(new)
+}
+
+async fn update(
+    State(updates): State<Updates>,
+    Extension(visitor): Extension<Visitor>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let words = updates.tell(&query.unwrap_or_default(), &headers, visitor.address).await;
+    let text: String = words.iter().map(|word| word.line() + "\n").collect();
+    let plain = [(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")];
+    match words.first() {
+        Some(Word::BadAuthentication) => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"pkdns\"")];
+            (StatusCode::UNAUTHORIZED, plain, challenge, text).into_response()
+        }
+        Some(Word::Abuse) => {
+            (StatusCode::TOO_MANY_REQUESTS, plain, [(header::RETRY_AFTER, "60")], text).into_response()
+        }
+        _ => (plain, text).into_response(),
+    }
+}

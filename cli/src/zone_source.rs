@@ -1,0 +1,105 @@
+//! Where the records of an identity come from: a zone file with what it includes, or a text.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use pkdns::signed_packet::PublicKey;
+
+use crate::{
+    failure::Failure,
+    packet,
+    seed::FileName,
+    zone_file::{ExternalAddresses, MAX_SIZE, Macros, ZoneFile, ZoneFileError},
+};
+
+/// A zone file or a text, and what it is to be called in messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ZoneSource {
+    /// Read anew each time.
+    File(PathBuf),
+    /// Part of a configuration, or from standard input.
+    Text(Vec<u8>),
+}
+
+/// Records that wait for the addresses of this machine.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    file: ZoneFile,
+    name: Option<FileName>,
+    key: PublicKey,
+}
+
+impl ZoneSource {
+    /// The file at `path`, or what standard input holds now where that is `-`.
+    pub(crate) fn of(path: PathBuf) -> Result<Self, Failure> {
+        if path.as_os_str() != "-" {
+            return Ok(Self::File(path));
+        }
+        let mut text = Vec::new();
+        // One byte more than may be there tells a text that is too large.
+        let read = io::stdin().lock().take(MAX_SIZE as u64 + 1).read_to_end(&mut text);
+        read.map_err(|error| {
+            Failure::Failed(format!("cannot read the zone file from standard input: {error}"))
+        })?;
+        Ok(Self::Text(text))
+    }
+
+    pub(crate) fn read(&self, key: &PublicKey) -> Result<Zone, Failure> {
+        let (file, name) = match self {
+            Self::File(path) => (ZoneFile::open(path), Some(FileName::of(path))),
+            Self::Text(text) => (ZoneFile::from_bytes(text), None),
+        };
+        let file = file.map_err(|error| failed(&error))?;
+        Ok(Zone { file, name, key: key.clone() })
+    }
+}
+
+impl Zone {
+    /// Which addresses [`Self::compose`] needs.
+    pub(crate) fn macros(&self) -> Macros {
+        self.file.macros()
+    }
+
+    /// The message for the packet.
+    pub(crate) fn compose(&self, addresses: &ExternalAddresses) -> Result<Vec<u8>, Failure> {
+        let records = self.file.records(&self.key, addresses).map_err(|error| failed(&error))?;
+        packet::compose(&records, &self.key).map_err(|error| match &self.name {
+            Some(name) => Failure::Failed(format!("{name}: {error}")),
+            None => Failure::Failed(error.to_string()),
+        })
+    }
+
+    /// What the files look like from outside, so that a change of any can be told.
+    pub(crate) fn looks(&self) -> Vec<Look> {
+        self.file.files().iter().map(|path| Look::at(path)).collect()
+    }
+}
+
+/// A file as it looks from outside: when any of this differs, it has another content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    path: PathBuf,
+    /// Number, length, and the time of the last change in seconds and nanoseconds.
+    state: Option<(u64, u64, i64, i64)>,
+}
+
+impl Look {
+    pub(crate) fn at(path: &Path) -> Self {
+        let state = fs::metadata(path).ok();
+        let state = state.map(|state| (state.ino(), state.len(), state.mtime(), state.mtime_nsec()));
+        Self { path: path.to_path_buf(), state }
+    }
+
+    /// Whether the file looks otherwise by now.
+    pub(crate) fn has_changed(&self) -> bool {
+        *self != Self::at(&self.path)
+    }
+}
+
+fn failed(error: &ZoneFileError) -> Failure {
+    Failure::Failed(error.to_string())
+}
