@@ -97,6 +97,11 @@ impl SignedPacket {
         &self.0.dns
     }
 
+    /// Whether the DNS message can be read as PKARR clients read it. They take a packet that cannot for none.
+    pub fn is_readable(&self) -> bool {
+        pkarr::dns::Packet::parse(&self.0.dns).is_ok()
+    }
+
     /// Whether this packet replaces `other`: later timestamp, or at the same time the greater bytes, so that all agree.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.0.timestamp, &self.0.dns) > (other.0.timestamp, &other.0.dns)

@@ -6,6 +6,7 @@ mod check;
 mod doh;
 mod file;
 mod redis_url;
+mod relay;
 mod relay_url;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
+pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
@@ -224,14 +226,6 @@ pub struct Certificate {
     pub self_signed: bool,
     /// Directory of the keys and certificates that this server makes or obtains.
     pub path: Option<PathBuf>,
-}
-
-/// A PKARR relay on the HTTP listeners.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Relay {
-    /// Whether `GET` and `PUT` of `/<key>` are served.
-    pub enabled: bool,
 }
 
 /// Counters for Prometheus.

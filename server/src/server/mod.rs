@@ -45,6 +45,7 @@ pub struct Server {
     trusted: TrustedProxies,
     web_limits: http::Limits,
     about: http::About,
+    relay: Option<http::Relay>,
     encryption: EncryptedListeners,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
@@ -132,6 +133,8 @@ impl Server {
             let packets = packets.clone();
             move || packets.len()
         });
+        let relay = &config.relay;
+        let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
@@ -145,6 +148,7 @@ impl Server {
             trusted,
             web_limits,
             about,
+            relay,
             encryption,
             dht,
             disk,
@@ -204,8 +208,11 @@ impl Server {
             let (responder, connections) = (responder.clone(), connections.clone());
             tcp::serve_tls(listener, acceptor, responder, connections, stop.clone(), &tasks);
         }
-        let site =
-            Site::new(http::pages(self.about), self.access.clone(), self.trusted.clone(), self.web_limits);
+        let mut pages = http::pages(self.about);
+        if let Some(relay) = self.relay {
+            pages = pages.merge(relay.routes());
+        }
+        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.web_limits);
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
         let site = Arc::new(site.with_dns(responder, &tasks).with_challenges(challenges));
         for listener in https.into_listeners() {
