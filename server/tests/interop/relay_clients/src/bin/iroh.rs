@@ -23,7 +23,8 @@ async fn main() {
     let relay: url::Url = relay.parse().expect("a URL");
     let dns: SocketAddr = dns.parse().expect("an address");
     let publisher = PkarrPublisher::builder(relay.clone()).addr_filter(AddrFilter::ip_only());
-    let found = endpoint(dns).alpns(vec![ALPN.to_vec()]).address_lookup(publisher).bind().await.expect("an endpoint");
+    let found =
+        endpoint(dns).alpns(vec![ALPN.to_vec()]).address_lookup(publisher).bind().await.expect("an endpoint");
     let key = found.id();
     let accepting = found.clone();
     tokio::spawn(async move {
@@ -33,9 +34,11 @@ async fn main() {
             }
         }
     });
-    let by_relay = endpoint(dns).address_lookup(PkarrResolver::builder(relay)).bind().await.expect("an endpoint");
+    let by_relay =
+        endpoint(dns).address_lookup(PkarrResolver::builder(relay)).bind().await.expect("an endpoint");
     connect(&by_relay, key).await;
-    let by_dns = endpoint(dns).address_lookup(DnsAddressLookup::builder(origin)).bind().await.expect("an endpoint");
+    let by_dns =
+        endpoint(dns).address_lookup(DnsAddressLookup::builder(origin)).bind().await.expect("an endpoint");
     connect(&by_dns, key).await;
     println!("{}", key.to_z32());
 }

@@ -12,7 +12,8 @@ const NAME: &str = "_text";
 #[tokio::main]
 async fn main() {
     let [_, relay, command, argument] = args().collect::<Vec<_>>().try_into().expect("three arguments");
-    let client = Client::builder().no_default_network().relays(&[relay]).expect("a URL").build().expect("a client");
+    let client =
+        Client::builder().no_default_network().relays(&[relay]).expect("a URL").build().expect("a client");
     if command == "publish" {
         let keypair = Keypair::random();
         let text = argument.as_str().try_into().expect("a text");
