@@ -22,7 +22,8 @@ use prometheus_client::{
 };
 
 pub use dht::{
-    DatagramsIgnored, DhtMetrics, LookupOutcomes, NodesByFamily, PutOutcomes, RelayOutcomes, SignatureChecks,
+    DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
+    RelayOutcomes, SignatureChecks,
 };
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
 pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};

@@ -16,6 +16,9 @@ const MAX_ENTRIES: usize = 10_000_000;
 /// `<key>.` before a suffix takes 53 bytes of the 255 that a name may have; this leaves room for labels before it.
 const MAX_SUFFIX_LENGTH: usize = 190;
 
+/// As many stores as fit into an hour, 16 of some seconds each at a time.
+const MAX_KEEP_ALIVE: u32 = 50_000;
+
 /// All relays are asked at once.
 const MAX_RELAYS: usize = 8;
 
@@ -117,6 +120,9 @@ impl Config {
             "dht.max_datagrams_per_second",
             "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
         );
+        if self.dht.keep_alive_per_hour > MAX_KEEP_ALIVE {
+            faults.add("dht.keep_alive_per_hour", format!("must not be over {MAX_KEEP_ALIVE}"));
+        }
         if self.dht.relays.len() > MAX_RELAYS {
             faults.add(
                 "dht.relays",

@@ -111,6 +111,8 @@ pub struct Dht {
     pub enabled: bool,
     /// Most datagrams sent to DHT nodes in a second, for all clients together.
     pub max_datagrams_per_second: u32,
+    /// Packets that clients asked for lately and that are stored again, in an hour. Zero switches it off.
+    pub keep_alive_per_hour: u32,
     /// Where known nodes are kept, so that a restart finds the DHT without the bootstrap nodes.
     pub nodes_path: Option<PathBuf>,
 }
@@ -281,6 +283,7 @@ impl Default for Dht {
             relays: Vec::new(),
             enabled: true,
             max_datagrams_per_second: 50_000,
+            keep_alive_per_hour: 0,
             nodes_path: None,
         }
     }

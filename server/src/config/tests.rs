@@ -47,6 +47,7 @@ fn everything_set() -> Config {
         relays = ["https://relay.example/pkarr", "http://127.0.0.1:6881"]
         enabled = false
         max_datagrams_per_second = 10
+        keep_alive_per_hour = 20
         nodes_path = "/dht-nodes"
         [cache]
         max_entries = 1

@@ -2,6 +2,7 @@
 //! key at a time. A packet that is to be stored goes to the network first, and then to all of them.
 
 mod disk;
+mod keep_alive;
 mod memory;
 mod publish;
 mod search;
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub use disk::{DiskError, DiskStore};
+use keep_alive::KeepAlive;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
 use publish::{MAX_PUBLICATIONS, Published};
 pub use shared::SharedStore;
@@ -107,6 +109,8 @@ struct Inner {
     updates: SingleFlight<[u8; 32], Result<PacketAnswer, FetchError>>,
     /// Packets on their way to the network.
     publications: SingleFlight<[u8; 32], Published>,
+    /// Those that clients ask for, if they are to be stored again.
+    keep_alive: Option<KeepAlive>,
     lookups: FairQueue<Starter>,
     revisions: Arc<Revisions>,
 }
@@ -114,11 +118,17 @@ struct Inner {
 impl Packets {
     /// Packets that are fetched from `network` and kept in memory.
     pub fn new(settings: &config::Cache, network: Arc<dyn Network>) -> Self {
-        Self::with_stores(settings, network, Stores::default())
+        Self::with_stores(settings, network, Stores::default(), 0)
     }
 
-    /// Packets that are fetched from `network` and kept in `stores` as well.
-    pub fn with_stores(settings: &config::Cache, network: Arc<dyn Network>, stores: Stores) -> Self {
+    /// Packets that are fetched from `network` and kept in `stores` as well. [`Packets::keep_alive`] stores
+    /// `keep_alive_per_hour` of them again.
+    pub fn with_stores(
+        settings: &config::Cache,
+        network: Arc<dyn Network>,
+        stores: Stores,
+        keep_alive_per_hour: u32,
+    ) -> Self {
         let freshness = Freshness {
             least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
             greatest: Duration::from_secs(settings.max_ttl_seconds),
@@ -136,6 +146,7 @@ impl Packets {
             searches: SingleFlight::new(MAX_SEARCHES),
             updates: SingleFlight::new(MAX_SEARCHES),
             publications: SingleFlight::new(MAX_PUBLICATIONS),
+            keep_alive: KeepAlive::new(keep_alive_per_hour),
             lookups: FairQueue::new(limits),
             revisions,
         }))
@@ -163,6 +174,21 @@ impl Packets {
     /// The packet of `key`. `admit` is asked at most once, and only if this call has to start a search, which waits
     /// for its turn among those of `client` and of others.
     pub async fn get(
+        &self,
+        key: &PublicKey,
+        client: IpAddr,
+        admit: impl FnOnce() -> bool,
+    ) -> Result<PacketAnswer, FetchError> {
+        let answer = self.find(key, client, admit).await;
+        if let Some(keep_alive) = &self.0.keep_alive
+            && matches!(answer, Ok(PacketAnswer::Found(_)))
+        {
+            keep_alive.note(key.as_bytes(), Instant::now());
+        }
+        answer
+    }
+
+    async fn find(
         &self,
         key: &PublicKey,
         client: IpAddr,

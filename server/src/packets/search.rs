@@ -72,7 +72,11 @@ impl Packets {
         self.end_in_vain(&key, end).await != Err(NetworkError::Busy)
     }
 
-    async fn search_to_the_end(self, key: PublicKey, starter: Starter) -> Result<PacketAnswer, FetchError> {
+    pub(super) async fn search_to_the_end(
+        self,
+        key: PublicKey,
+        starter: Starter,
+    ) -> Result<PacketAnswer, FetchError> {
         let Some(Lookup { mut found, end }) = self.begin_lookup(&key, starter).await else {
             return Err(FetchError::Network(NetworkError::Busy));
         };

@@ -19,6 +19,7 @@ use super::*;
 use crate::dht::{Evidence, PutError};
 
 mod fairness;
+mod keep_alive;
 mod publish;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

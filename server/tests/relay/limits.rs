@@ -1,7 +1,5 @@
 //! Quotas, the access list, and bodies that are too long or never end.
 
-use std::time::Duration;
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -17,6 +17,7 @@ mod table;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -30,10 +31,13 @@ use http::{Method, Request, Version};
 use pkdns::{
     config::Config,
     dht::NetworkError,
-    server::Server,
+    server::{Server, StartError},
     signed_packet::{Keypair, SignedPacket},
 };
-use tokio::net::UdpSocket;
+use tokio::{
+    net::UdpSocket,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
@@ -61,6 +65,10 @@ impl Running {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::try_start_with(change).await.unwrap()
+    }
+
+    async fn try_start_with(change: impl FnOnce(&mut Config)) -> Result<Self, StartError> {
         let upstream = Upstream::plain().await;
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let mut config =
@@ -69,11 +77,11 @@ impl Running {
         config.relay.enabled = true;
         change(&mut config);
         let network = Arc::new(HeldNetwork::default());
-        let server = Server::bind_to_network(config, network.clone()).unwrap();
+        let server = Server::bind_to_network(config, network.clone())?;
         let (http, dns) = (server.http_addresses()[0], server.addresses()[0]);
         let (metrics, stop) = (server.metrics().clone(), CancellationToken::new());
         tokio::spawn(server.run(stop.clone()));
-        Self { http, dns, network, metrics, stop, _upstream: upstream }
+        Ok(Self { http, dns, network, metrics, stop, _upstream: upstream })
     }
 
     pub(crate) async fn send(
@@ -177,20 +185,17 @@ async fn what_is_published_survives_a_restart() {
     let on_disk = |config: &mut Config| config.cache.path = Some(directory.path().into());
     let server = Running::start_with(on_disk).await;
     assert_eq!(server.put(&packet(1, SIGNED, 1)).await.status, 204);
-    server.stop.cancel();
+    drop(server);
+    // The directory is free when the first server has ended.
     let again = async {
         loop {
-            // The directory is free when the first server has ended.
-            let free = pkdns::packets::DiskStore::open(directory.path(), 1_000_000).is_ok();
-            if free {
-                return;
+            match Running::try_start_with(on_disk).await {
+                Ok(server) => return server,
+                Err(_) => sleep(Duration::from_millis(20)).await,
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), again).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    let server = Running::start_with(on_disk).await;
+    let server = timeout(Duration::from_secs(20), again).await.expect("it starts again");
     let reply = server.get(&format!("{}?policy=CacheOnly", path_of(1))).await;
     assert_eq!((reply.status, &reply.body[..]), (200, &payload(&packet(1, SIGNED, 1))[..]));
     assert_eq!(server.put(&packet(1, SIGNED - 1, 2)).await.status, 409, "older than what was kept");
