@@ -6,16 +6,9 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
-use pkdns::testnet::LocalNetwork;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::DropGuard;
-
-use super::*;
-
-const NODES: usize = 20;
+use super::{world::World, *};
 
 /// Longest that a client may take for everything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,43 +19,6 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/relay_c
 
 /// Where CONTRIBUTING.md installs and builds them.
 const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/interop");
-
-/// A relay in front of a DHT.
-struct World {
-    relay: String,
-    dns: SocketAddr,
-    _network: LocalNetwork,
-    _upstream: Upstream,
-    _stop: DropGuard,
-}
-
-impl World {
-    async fn start() -> Self {
-        let network = LocalNetwork::start(NODES).await.unwrap();
-        let upstream = Upstream::plain().await;
-        let any = (Ipv4Addr::LOCALHOST, 0).into();
-        let mut config =
-            Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
-        config.doh.plain_listen = vec![any];
-        config.relay.enabled = true;
-        config.dht.bootstrap = network.bootstrap();
-        let server = Server::bind(config).unwrap();
-        let (relay, dns) = (format!("http://{}", server.http_addresses()[0]), server.addresses()[0]);
-        let stop = CancellationToken::new();
-        tokio::spawn(server.run(stop.clone()));
-        Self { relay, dns, _network: network, _upstream: upstream, _stop: stop.drop_guard() }
-    }
-
-    /// The data of the first answer, as text.
-    async fn resolve(&self, name: &str, record_type: RecordType) -> String {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        socket.send_to(&query(name, record_type), self.dns).await.unwrap();
-        let mut reply = [0; 2048];
-        let size = timeout(PATIENCE, socket.recv(&mut reply)).await.unwrap().unwrap();
-        let message = Message::from_vec(&reply[..size]).unwrap();
-        message.answers.first().map_or_else(|| format!("{message:?}"), |record| record.data.to_string())
-    }
-}
 
 /// A program that takes the relay, `publish TEXT` or `resolve KEY`.
 struct Client {

@@ -9,10 +9,12 @@ mod clients;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod dht;
 mod limits;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod table;
+mod world;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
