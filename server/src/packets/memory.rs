@@ -332,10 +332,7 @@ impl Memory {
         let mut packets = lock(&self.packets);
         let Some(mut entry) = packets.get_mut(key) else { return false };
         if self.is_servable(&entry, now) {
-            // One that is fresh, and that nobody has set out to replace, came after the search had begun.
-            if entry.is_refreshing || now >= entry.fresh_until() {
-                change(&mut entry);
-            }
+            change(&mut entry);
             return true;
         }
         drop(entry);

@@ -1,9 +1,9 @@
 //! A PKARR relay: `GET` and `PUT` of `/<key>`, as PKARR clients ask, and of `/pkarr/<key>`, as iroh does. The body is the
 //! packet without its key.
 //!
-//! What a client may say about the packet that it replaces (`If-Match`, a timestamp) is heard, as clients up to pkarr 4
-//! say it: of two that change a zone at the same time, the second learns of it (412) instead of undoing the first. That
-//! such a condition is required (428) is never said: stores of one key come one after the other.
+//! What older clients (pkarr 3) say about the packet that they replace (`If-Match`, a timestamp) is heard: of two that
+//! change a zone at the same time, the second learns of it (412) instead of undoing the first. That such a condition is
+//! required (428) is never said: stores of one key come one after the other.
 
 mod answer;
 mod cors;

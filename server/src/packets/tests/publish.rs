@@ -92,6 +92,28 @@ async fn a_store_goes_on_when_its_client_leaves() {
     assert_eq!(timestamp(&packets).await, 5);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_more_packets_are_under_way_than_the_bound_says() {
+    let (packets, _) = storing(vec![Ok(1); MAX_PUBLICATIONS + 1], []);
+    let of_key = |number: usize| {
+        let mut secret = [1; 32];
+        secret[..8].copy_from_slice(&number.to_le_bytes());
+        SignedPacket::sign(&Keypair::from_secret_key(&secret), 1, packet(1, 300).dns()).unwrap()
+    };
+    let [first, last] = [0, MAX_PUBLICATIONS].map(of_key);
+    let many = join_all((0..MAX_PUBLICATIONS).map(|number| packets.put(of_key(number), None)));
+    let one_more = async {
+        tokio::task::yield_now().await;
+        // Who joins one that is under way needs no place.
+        tokio::join!(packets.put(last.clone(), None), packets.put(first, None))
+    };
+    let (many, (one_more, joined)) = tokio::join!(many, one_more);
+    assert!(many.into_iter().all(|result| result == Ok(1)));
+    assert_eq!(one_more, Err(PutError::Network(NetworkError::Busy)));
+    assert_eq!(joined, Ok(1));
+    assert_eq!(packets.put(last, None).await, Ok(1), "there is room again");
+}
+
 /// The search began before the packet was there, and would end with "absent".
 #[tokio::test(start_paused = true)]
 async fn a_search_that_ends_in_vain_takes_nothing_back_that_was_stored_meanwhile() {
