@@ -8,6 +8,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use tokio::task::spawn_blocking;
+
 use super::{world::World, *};
 
 /// Longest that a client may take for everything.
@@ -66,8 +68,8 @@ impl Drop for Started {
     }
 }
 
-/// The line that it prints.
-async fn run(program: &Path, arguments: &[&str]) -> String {
+/// What it prints, without the end of the last line.
+pub(crate) async fn run(program: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     // Everything is on loopback, whatever the machine has for the rest.
     for proxy in env::vars().map(|(name, _)| name).filter(|name| name.to_lowercase().ends_with("_proxy")) {
@@ -75,6 +77,8 @@ async fn run(program: &Path, arguments: &[&str]) -> String {
     }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut program = Started(command.spawn().unwrap());
+    let (output, errors) = (program.0.stdout.take().unwrap(), program.0.stderr.take().unwrap());
+    let (output, errors) = (spawn_blocking(|| text_of(output)), spawn_blocking(|| text_of(errors)));
     let end = async {
         loop {
             match program.0.try_wait().unwrap() {
@@ -84,11 +88,15 @@ async fn run(program: &Path, arguments: &[&str]) -> String {
         }
     };
     let status = timeout(PATIENCE, end).await.unwrap_or_else(|_| panic!("{command:?} does not end"));
-    let (mut line, mut errors) = (String::new(), String::new());
-    program.0.stdout.take().unwrap().read_to_string(&mut line).unwrap();
-    program.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    let (output, errors) = (output.await.unwrap(), errors.await.unwrap());
     assert!(status.success(), "{command:?}: {errors}");
-    line.trim_end().to_owned()
+    output.trim_end().to_owned()
+}
+
+fn text_of(mut pipe: impl Read) -> String {
+    let mut text = Vec::new();
+    pipe.read_to_end(&mut text).unwrap();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
+mod browser;
 #[path = "../doh/client.rs"]
 mod client;
 mod clients;
