@@ -84,8 +84,7 @@ impl Answer {
     pub(super) fn response(self, form: Form) -> Response {
         match self {
             Self::Found(found) => {
-                let body = payload(&found.packet);
-                let mut response = described(&found, Body::from(body));
+                let mut response = described(&found, Body::from(found.packet.to_payload()));
                 set(&mut response, header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
                 response
             }
@@ -135,11 +134,6 @@ impl Answer {
             Self::TooSlow => said(StatusCode::REQUEST_TIMEOUT, "The packet did not arrive in time."),
         }
     }
-}
-
-/// A packet without its key.
-fn payload(packet: &SignedPacket) -> Vec<u8> {
-    [packet.signature().as_slice(), &packet.timestamp().to_be_bytes(), packet.dns()].concat()
 }
 
 /// With what there is to say of the packet.

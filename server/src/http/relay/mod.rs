@@ -9,7 +9,7 @@ mod answer;
 mod cors;
 mod request;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -115,9 +115,7 @@ impl Relay {
         self.0.reads.admit(visitor)?;
         let key = read_key(key)?;
         let packet = match Policy::read(query)? {
-            Policy::CacheOnly => {
-                Ok(packets.held(&key).await.unwrap_or(PacketAnswer::Absent(Default::default())))
-            }
+            Policy::CacheOnly => Ok(packets.held(&key).await.unwrap_or(PacketAnswer::Absent(Duration::ZERO))),
             // The quota of reads has been asked.
             Policy::CacheFirst => packets.get(&key, visitor.address, || true).await,
             Policy::NetworkOnly => packets.newest(&key, visitor.address).await,
@@ -131,6 +129,7 @@ impl Relay {
             }
             Ok(PacketAnswer::Found(found)) => Answer::Found(found),
             Ok(PacketAnswer::Absent(_)) => Answer::Absent { unreadable: None },
+            // Nobody is refused a search here.
             Err(FetchError::Network(_) | FetchError::Refused) => Answer::Unreachable,
         })
     }

@@ -10,13 +10,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::{super::json::parameter, answer::Answer};
-use crate::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
+use crate::signed_packet::{PublicKey, SignedPacket};
 
 /// Bytes of a body that are read. A packet has 1072 at most; the 32 of its key are read for the sake of a better answer.
 const MAX_BODY_SIZE: usize = 1104;
-
-/// Signature, timestamp and the longest DNS message, in bytes.
-const MAX_PACKET_SIZE: usize = 64 + 8 + MAX_DNS_SIZE;
 
 /// A packet is read within this time. What is left of a request's time is enough to store it.
 const BODY_DEADLINE: Duration = Duration::from_secs(4);
@@ -80,18 +77,7 @@ pub(super) async fn read_packet(key: PublicKey, body: Body) -> Result<SignedPack
         Err(error) if error.is::<LengthLimitError>() => return Err(Answer::TooLarge),
         Err(_) => return Err(Answer::BadRequest("The body is not complete.")),
     };
-    if body.len() > MAX_PACKET_SIZE {
-        return Err(Answer::BadRequest("A packet has 1072 bytes at most, without its key."));
-    }
-    let parts = body.split_first_chunk::<64>().and_then(|(signature, rest)| {
-        let (timestamp, dns) = rest.split_first_chunk::<8>()?;
-        Some((signature, timestamp, dns))
-    });
-    let Some((signature, timestamp, dns)) = parts else {
-        return Err(Answer::BadRequest("The body is not a packet: signature, timestamp and DNS message."));
-    };
-    let packet = SignedPacket::verify(key, u64::from_be_bytes(*timestamp), *signature, dns);
-    let packet = packet.map_err(Answer::Invalid)?;
+    let packet = SignedPacket::from_payload(key, &body).map_err(Answer::Invalid)?;
     match packet.is_readable() {
         true => Ok(packet),
         false => Err(Answer::BadRequest("The DNS message of the packet cannot be read.")),
