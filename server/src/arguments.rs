@@ -157,7 +157,7 @@ impl Arguments {
 impl Settings {
     /// What the operator should know although it does not keep the server from starting.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.config.unserved();
+        let mut warnings = Vec::new();
         if self.homeless {
             warnings.push("HOME is not set: using ./.pkdns; name a directory with --pkdns-dir".into());
         }
@@ -340,14 +340,6 @@ mod tests {
         let home = home_with("\n[delegation]\nport = 0\n");
         let message = settle(home.path(), "--check").unwrap_err();
         assert!(message.contains(".pkdns/pkdns.toml:3: delegation.port: "), "{message}");
-    }
-
-    #[test]
-    fn what_is_not_served_is_a_warning_and_not_an_error() {
-        let home = home_with("[relay]\nenabled = true");
-        let settings = settle(home.path(), "--check").unwrap();
-        assert_eq!(settings.action, Action::Check);
-        assert_eq!(settings.warnings().len(), 1, "{:?}", settings.warnings());
     }
 
     #[test]

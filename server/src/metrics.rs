@@ -4,6 +4,7 @@
 //! event. Counters are reached as fields, so that counting is one atomic addition, without a lock.
 
 mod dht;
+mod relay;
 mod service;
 mod shared;
 mod striped;
@@ -21,8 +22,10 @@ use prometheus_client::{
 };
 
 pub use dht::{
-    DatagramsIgnored, DhtMetrics, LookupOutcomes, NodesByFamily, PutOutcomes, RelayOutcomes, SignatureChecks,
+    DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
+    RelayOutcomes, SignatureChecks,
 };
+pub use relay::{RelayMetrics, RelayReads, RelayWrites};
 pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};
 pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
 pub use striped::{Striped, StripedCounter};
@@ -40,19 +43,22 @@ pub struct Metrics {
     pub service: ServiceMetrics,
     /// Packets that several servers share.
     pub shared: SharedMetrics,
+    /// Requests of relay clients.
+    pub relay: RelayMetrics,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
-        let shared = SharedMetrics::default();
+        let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
         let mut registry = Registry::with_prefix("pkdns");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
         service.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
+        relay.register(registry.sub_registry_with_prefix("relay"));
         dht.register(registry.sub_registry_with_prefix("dht"));
-        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared }
+        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay }
     }
 }
 

@@ -26,6 +26,8 @@ impl Rehearsal {
         info!("starting a DHT of {NODES} nodes in this process");
         let network = LocalNetwork::start(NODES).await?;
         config.dht.bootstrap = network.bootstrap();
+        // Where HTTP is served, which it is on loopback unless the file says otherwise.
+        config.relay.enabled = true;
         let mut upstream = None;
         if sample_upstream {
             let sample = SampleUpstream::start().await?;
@@ -62,7 +64,9 @@ impl Rehearsal {
             format!(
                 "Over HTTP, where http://{http}/ shows how to set up a browser:\n\
                  \n  dig +http-plain @{} -p {} www.{key}.key\
-                 \n  curl 'http://{http}/resolve?name={key}'\n\n",
+                 \n  curl 'http://{http}/resolve?name={key}'\n\
+                 \n\
+                 To PKARR clients, http://{http} is a relay.\n\n",
                 http.ip(),
                 http.port()
             )

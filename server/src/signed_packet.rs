@@ -15,6 +15,9 @@ pub enum InvalidPacket {
     /// The DNS message is larger than BEP44 allows.
     #[error("the packet holds {0} bytes of DNS, over the limit of {MAX_DNS_SIZE}")]
     TooLarge(usize),
+    /// There is no room for a signature and a timestamp.
+    #[error("it ends before the packet begins")]
+    TooShort,
     /// The timestamp does not fit BEP44's signed sequence number.
     #[error("the packet's timestamp is out of range")]
     Timestamp,
@@ -77,6 +80,18 @@ impl SignedPacket {
         MutableItem::new_signed_unchecked(key, self.0.signature, &self.0.dns, seq, None)
     }
 
+    /// The packet as relays give and take it: signature, timestamp (big-endian) and DNS message, without its key.
+    pub fn to_payload(&self) -> Vec<u8> {
+        [self.signature().as_slice(), &self.timestamp().to_be_bytes(), self.dns()].concat()
+    }
+
+    /// Reads and checks what [`SignedPacket::to_payload`] wrote.
+    pub fn from_payload(key: PublicKey, bytes: &[u8]) -> Result<Self, InvalidPacket> {
+        let (signature, rest) = bytes.split_first_chunk::<64>().ok_or(InvalidPacket::TooShort)?;
+        let (timestamp, dns) = rest.split_first_chunk::<8>().ok_or(InvalidPacket::TooShort)?;
+        Self::verify(key, u64::from_be_bytes(*timestamp), *signature, dns)
+    }
+
     /// The key whose zone this is.
     pub fn key(&self) -> &PublicKey {
         &self.0.key
@@ -95,6 +110,11 @@ impl SignedPacket {
     /// The DNS message, as signed.
     pub fn dns(&self) -> &[u8] {
         &self.0.dns
+    }
+
+    /// Whether the DNS message can be read as PKARR clients read it. They take a packet that cannot for none.
+    pub fn is_readable(&self) -> bool {
+        pkarr::dns::Packet::parse(&self.0.dns).is_ok()
     }
 
     /// Whether this packet replaces `other`: later timestamp, or at the same time the greater bytes, so that all agree.
@@ -212,6 +232,18 @@ mod tests {
             others.each_ref().map(|other| other.is_newer_than(&packet)),
             [false, false, false, true, true]
         );
+    }
+
+    #[test]
+    fn a_packet_travels_without_its_key() {
+        let packet = SignedPacket::sign(&Keypair::from_secret_key(&[1; 32]), 7, b"dns").unwrap();
+        let bytes = packet.to_payload();
+        assert_eq!(bytes.len(), 64 + 8 + 3);
+        for length in 0..bytes.len() {
+            let wrong = if length < 72 { InvalidPacket::TooShort } else { InvalidPacket::Signature };
+            assert_eq!(SignedPacket::from_payload(packet.key().clone(), &bytes[..length]), Err(wrong));
+        }
+        assert_eq!(SignedPacket::from_payload(packet.key().clone(), &bytes), Ok(packet));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What types alone cannot say about a configuration: checks between values, and options of later versions.
+//! What types alone cannot say about a configuration: checks between values.
 
 use std::{
     fmt,
@@ -16,8 +16,14 @@ const MAX_ENTRIES: usize = 10_000_000;
 /// `<key>.` before a suffix takes 53 bytes of the 255 that a name may have; this leaves room for labels before it.
 const MAX_SUFFIX_LENGTH: usize = 190;
 
+/// As many stores as fit into an hour, 16 of some seconds each at a time.
+const MAX_KEEP_ALIVE: u32 = 50_000;
+
 /// All relays are asked at once.
 const MAX_RELAYS: usize = 8;
+
+const BURST_OF_ZERO: &str =
+    "is 0, so every request would be refused; write at least 1, or set the rate to 0 to switch it off";
 
 const MAX_LABEL_LENGTH: usize = 63;
 const KEY_LENGTH: usize = 52;
@@ -70,16 +76,8 @@ impl Config {
             "must not be 0; write 53, where name servers listen",
         );
         self.check_certificates(&mut faults);
+        self.check_relay(&mut faults);
         faults.0
-    }
-
-    /// One line for each option that is set to something that this version does not do.
-    pub fn unserved(&self) -> Vec<String> {
-        [("relay.enabled", self.relay.enabled, "this version is not a relay")]
-            .into_iter()
-            .filter(|(_, set, _)| *set)
-            .map(|(key, _, meaning)| format!("{key} has no effect: {meaning}"))
-            .collect()
     }
 
     fn check_addresses(&self, faults: &mut Faults) {
@@ -122,6 +120,9 @@ impl Config {
             "dht.max_datagrams_per_second",
             "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
         );
+        if self.dht.keep_alive_per_hour > MAX_KEEP_ALIVE {
+            faults.add("dht.keep_alive_per_hour", format!("must not be over {MAX_KEEP_ALIVE}"));
+        }
         if self.dht.relays.len() > MAX_RELAYS {
             faults.add(
                 "dht.relays",
@@ -175,6 +176,21 @@ impl Config {
         }
         faults.add_if(dot.enabled && dot.listen.is_empty(), "dot.listen", "is empty; write \"0.0.0.0:853\"");
     }
+
+    fn check_relay(&self, faults: &mut Faults) {
+        let relay = &self.relay;
+        faults.add_if(
+            relay.enabled && !self.doh.enabled && self.doh.plain_listen.is_empty(),
+            "relay.enabled",
+            "is true, but nothing speaks HTTP; write [doh] enabled = true, or addresses in doh.plain_listen",
+        );
+        for (key, rate, burst) in [
+            ("relay.read_burst_size", relay.reads_per_minute, relay.read_burst_size),
+            ("relay.write_burst_size", relay.writes_per_minute, relay.write_burst_size),
+        ] {
+            faults.add_if(rate > 0 && burst == 0, key, BURST_OF_ZERO);
+        }
+    }
 }
 
 struct Faults(Vec<Fault>);
@@ -221,14 +237,12 @@ fn check_cache(cache: &Cache, faults: &mut Faults) {
 }
 
 fn check_rate_limit(limit: &RateLimit, faults: &mut Faults) {
-    let advice =
-        "is 0, so every request would be refused; write at least 1, or set the rate to 0 to switch it off";
-    faults.add_if(limit.requests_per_minute > 0 && limit.burst_size == 0, "rate_limit.burst_size", advice);
-    faults.add_if(
-        limit.dht_requests_per_minute > 0 && limit.dht_burst_size == 0,
-        "rate_limit.dht_burst_size",
-        advice,
-    );
+    for (key, rate, burst) in [
+        ("rate_limit.burst_size", limit.requests_per_minute, limit.burst_size),
+        ("rate_limit.dht_burst_size", limit.dht_requests_per_minute, limit.dht_burst_size),
+    ] {
+        faults.add_if(rate > 0 && burst == 0, key, BURST_OF_ZERO);
+    }
 }
 
 fn suffix_fault(suffix: &str) -> Option<String> {

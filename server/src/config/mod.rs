@@ -6,6 +6,7 @@ mod check;
 mod doh;
 mod file;
 mod redis_url;
+mod relay;
 mod relay_url;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
+pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
@@ -109,6 +111,8 @@ pub struct Dht {
     pub enabled: bool,
     /// Most datagrams sent to DHT nodes in a second, for all clients together.
     pub max_datagrams_per_second: u32,
+    /// Packets that clients asked for lately and that are stored again, in an hour. Zero switches it off.
+    pub keep_alive_per_hour: u32,
     /// Where known nodes are kept, so that a restart finds the DHT without the bootstrap nodes.
     pub nodes_path: Option<PathBuf>,
 }
@@ -226,14 +230,6 @@ pub struct Certificate {
     pub path: Option<PathBuf>,
 }
 
-/// A PKARR relay on the HTTP listeners.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Relay {
-    /// Whether `GET` and `PUT` of `/<key>` are served.
-    pub enabled: bool,
-}
-
 /// Counters for Prometheus.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -287,6 +283,7 @@ impl Default for Dht {
             relays: Vec::new(),
             enabled: true,
             max_datagrams_per_second: 50_000,
+            keep_alive_per_hour: 0,
             nodes_path: None,
         }
     }

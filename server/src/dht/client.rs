@@ -267,4 +267,8 @@ impl Network for Dht {
     ) -> Result<Evidence, NetworkError> {
         self.find(key, found, false).await
     }
+
+    async fn store(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
+        self.put(packet, cas).await
+    }
 }

@@ -25,7 +25,7 @@ pub use put::REPLICAS;
 
 use crate::signed_packet::{PublicKey, SignedPacket};
 
-/// Somewhere to look for packets.
+/// Somewhere to look for packets, and to store them.
 #[async_trait]
 pub trait Network: Send + Sync + 'static {
     /// Searches for `key`. Sends each verified packet that is newer than those before it to `found`, the first as
@@ -35,6 +35,12 @@ pub trait Network: Send + Sync + 'static {
         key: &PublicKey,
         found: mpsc::UnboundedSender<SignedPacket>,
     ) -> Result<Evidence, NetworkError>;
+
+    /// Stores `packet` and returns how many nodes confirmed that. With `cas`, only nodes that hold the packet of that
+    /// timestamp, or none, take it (BEP 44). Ends by itself within 11 seconds. By default nothing can be stored.
+    async fn store(&self, _packet: &SignedPacket, _cas: Option<u64>) -> Result<u32, PutError> {
+        Err(NetworkError::Disabled.into())
+    }
 }
 
 /// What a search that ended says about absence.

@@ -9,6 +9,7 @@ mod listen;
 mod metrics;
 mod pages;
 mod refusal;
+mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use dns::{DNS_PATH, JSON_PATH};
 pub use listen::serve;
 pub use metrics::metrics_routes;
 pub use pages::{About, pages};
+pub use relay::Relay;
 
 use crate::{
     access::{AccessList, TrustedProxies},

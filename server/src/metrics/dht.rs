@@ -59,6 +59,20 @@ pub struct DhtMetrics {
     pub signature_checks: SignatureChecks,
     /// Requests to PKARR relays that ended.
     pub relay_requests: RelayOutcomes,
+    /// Packets that were to be stored again for their owners.
+    pub keep_alive: KeepAliveOutcomes,
+}
+
+by_label! {
+    /// What became of a packet that was to be stored again.
+    pub struct KeepAliveOutcomes(Counter) by "outcome" {
+        /// It was.
+        stored = "stored",
+        /// There is a newer one.
+        outdated = "outdated",
+        /// The DHT could not be asked, or refused.
+        failed = "failed",
+    }
 }
 
 by_label! {
@@ -167,6 +181,7 @@ impl Default for DhtMetrics {
             datagrams_dropped_by_kernel: Counter::default(),
             signature_checks: SignatureChecks::default(),
             relay_requests: RelayOutcomes::default(),
+            keep_alive: KeepAliveOutcomes::default(),
         }
     }
 }
@@ -209,6 +224,11 @@ impl DhtMetrics {
             "put_acknowledgements",
             "Nodes that acknowledged a put",
             metrics.put_acknowledgements,
+        );
+        registry.register(
+            "keep_alive",
+            "Packets that were to be stored again for their owners",
+            metrics.keep_alive.family,
         );
         registry.register("nodes", "Nodes in the routing tables", metrics.nodes.family);
         registry.register("datagrams_sent", "Datagrams that the kernel took", metrics.datagrams_sent);

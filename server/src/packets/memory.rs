@@ -15,7 +15,7 @@ use quick_cache::{Lifecycle, UnitWeighter, unsync};
 use tokio::time::Instant;
 
 use crate::{
-    dht::NetworkError,
+    dht::{NetworkError, PutError},
     message::read_records,
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
@@ -204,6 +204,27 @@ impl Memory {
         })
     }
 
+    /// Whether `packet` may take the place of what is known of its key, with `cas` as in BEP 44. Another packet of the same
+    /// time may not: some nodes would take it, and others not.
+    pub fn admits(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<(), PutError> {
+        let key = packet.key().as_bytes();
+        if let Some(entry) = lock(&self.packets).get(key) {
+            let held = &entry.packet;
+            if cas.is_some_and(|cas| cas != held.timestamp()) {
+                return Err(PutError::CasFailed);
+            }
+            let is_same = !held.is_older_than(packet) && !held.is_newer_than(packet);
+            return match held.timestamp() < packet.timestamp() || is_same {
+                true => Ok(()),
+                false => Err(PutError::NotMostRecent),
+            };
+        }
+        match lock(&self.dropped).get(key) {
+            Some(dropped) if packet.timestamp() < *dropped => Err(PutError::NotMostRecent),
+            _ => Ok(()),
+        }
+    }
+
     /// The search has ended: what is held is the newest packet there is. Returns it, and until when it is fresh.
     pub fn complete(&self, key: &PublicKey, now: Instant) -> Option<(SignedPacket, Duration)> {
         let mut packets = lock(&self.packets);
@@ -261,7 +282,10 @@ impl Memory {
             evicted.iter().for_each(|(key, entry)| self.remember_dropped(*key, entry));
         }
         drop(packets);
-        lock(&self.absences).pop(key);
+        if lock(&self.absences).pop(key).is_some() {
+            // Answers were made of its absence.
+            self.revisions.advance(key);
+        }
         true
     }
 

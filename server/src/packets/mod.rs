@@ -1,8 +1,11 @@
 //! Verified packets: memory first, then disk, then the store that servers share, then the network, with one search per
-//! key at a time.
+//! key at a time. A packet that is to be stored goes to the network first, and then to all of them.
 
 mod disk;
+mod keep_alive;
 mod memory;
+mod publish;
+mod search;
 mod shared;
 mod stored;
 
@@ -13,18 +16,16 @@ use std::{
 };
 
 pub use disk::{DiskError, DiskStore};
-use memory::PROVISIONAL;
+use keep_alive::KeepAlive;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
+use publish::{MAX_PUBLICATIONS, Published};
 pub use shared::SharedStore;
 pub use stored::{MAX_STORED_SIZE, Stored};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     config,
-    dht::{Evidence, Network, NetworkError},
+    dht::{Network, NetworkError},
     fair_queue::{FairQueue, Limits},
     rate_limit::ClientKey,
     revisions::Revisions,
@@ -53,9 +54,6 @@ pub const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
 
 /// Whoever waited for a search finds its result in memory, so that it has to stay there for a moment.
 const LEAST_MEMORY: Duration = Duration::from_secs(1);
-
-/// A search is given up after this, whatever the network does.
-const SEARCH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the packets say about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +105,12 @@ struct Inner {
     network: Arc<dyn Network>,
     /// A search ends with the first packet or without one, and says whether the network was asked.
     searches: SingleFlight<[u8; 32], bool>,
+    /// Searches whose end somebody waits for.
+    updates: SingleFlight<[u8; 32], Result<PacketAnswer, FetchError>>,
+    /// Packets on their way to the network.
+    publications: SingleFlight<[u8; 32], Published>,
+    /// Those that clients ask for, if they are to be stored again.
+    keep_alive: Option<KeepAlive>,
     lookups: FairQueue<Starter>,
     revisions: Arc<Revisions>,
 }
@@ -114,11 +118,17 @@ struct Inner {
 impl Packets {
     /// Packets that are fetched from `network` and kept in memory.
     pub fn new(settings: &config::Cache, network: Arc<dyn Network>) -> Self {
-        Self::with_stores(settings, network, Stores::default())
+        Self::with_stores(settings, network, Stores::default(), 0)
     }
 
-    /// Packets that are fetched from `network` and kept in `stores` as well.
-    pub fn with_stores(settings: &config::Cache, network: Arc<dyn Network>, stores: Stores) -> Self {
+    /// Packets that are fetched from `network` and kept in `stores` as well. [`Packets::keep_alive`] stores
+    /// `keep_alive_per_hour` of them again.
+    pub fn with_stores(
+        settings: &config::Cache,
+        network: Arc<dyn Network>,
+        stores: Stores,
+        keep_alive_per_hour: u32,
+    ) -> Self {
         let freshness = Freshness {
             least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
             greatest: Duration::from_secs(settings.max_ttl_seconds),
@@ -134,6 +144,9 @@ impl Packets {
             loads: SingleFlight::new(MAX_SEARCHES),
             network,
             searches: SingleFlight::new(MAX_SEARCHES),
+            updates: SingleFlight::new(MAX_SEARCHES),
+            publications: SingleFlight::new(MAX_PUBLICATIONS),
+            keep_alive: KeepAlive::new(keep_alive_per_hour),
             lookups: FairQueue::new(limits),
             revisions,
         }))
@@ -161,6 +174,21 @@ impl Packets {
     /// The packet of `key`. `admit` is asked at most once, and only if this call has to start a search, which waits
     /// for its turn among those of `client` and of others.
     pub async fn get(
+        &self,
+        key: &PublicKey,
+        client: IpAddr,
+        admit: impl FnOnce() -> bool,
+    ) -> Result<PacketAnswer, FetchError> {
+        let answer = self.find(key, client, admit).await;
+        if let Some(keep_alive) = &self.0.keep_alive
+            && matches!(answer, Ok(PacketAnswer::Found(_)))
+        {
+            keep_alive.note(key.as_bytes(), Instant::now());
+        }
+        answer
+    }
+
+    async fn find(
         &self,
         key: &PublicKey,
         client: IpAddr,
@@ -281,82 +309,6 @@ impl Packets {
     /// Searches that wait for their turn.
     pub fn queued(&self) -> usize {
         self.0.lookups.queued()
-    }
-
-    /// Returns when the memory knows more: at the first packet, or at the end of the search. If it knows no more,
-    /// there was no turn in time.
-    async fn search(
-        &self,
-        key: &PublicKey,
-        starter: Starter,
-        admit: impl FnOnce() -> bool,
-    ) -> Result<(), FlightError> {
-        let mut admit = Some(admit);
-        // Another client's search may get no turn. That is no reason to refuse this one its own, once.
-        for _ in 0..2 {
-            let start = || {
-                let is_admitted = admit.take().is_some_and(|admit| admit());
-                is_admitted.then(|| self.clone().search_until_first(key.clone(), starter))
-            };
-            let was_asked = self.0.searches.run(*key.as_bytes(), start).await?;
-            if was_asked || admit.is_none() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn search_until_first(self, key: PublicKey, starter: Starter) -> bool {
-        let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.0.lookups.acquire(starter)).await else {
-            self.0.memory.end_refresh(&key);
-            return false;
-        };
-        let (sender, mut found) = mpsc::unbounded_channel();
-        let network = self.0.network.clone();
-        let lookup = {
-            let key = key.clone();
-            async move {
-                let _permit = permit;
-                network.lookup(&key, sender).await
-            }
-        };
-        // A task of its own, so that it outlives this one; if it panics, that reads as a network that said nothing.
-        let end = tokio::spawn(timeout(SEARCH_DEADLINE, lookup));
-        while let Some(first) = found.recv().await {
-            if self.0.memory.store(&first, Instant::now()) {
-                self.keep(first, PROVISIONAL, false);
-                tokio::spawn(async move { self.complete(key, found).await });
-                return true;
-            }
-        }
-        let outcome = match end.await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable),
-        };
-        let now = Instant::now();
-        match outcome {
-            Ok(Evidence { responded: 0, .. }) => {
-                self.0.memory.store_failure(&key, NetworkError::Unreachable, now);
-            }
-            Ok(_) => self.0.memory.store_absence(&key, now),
-            // Says something about this moment, nothing about the key.
-            Err(NetworkError::Busy) => {
-                self.0.memory.end_refresh(&key);
-                return false;
-            }
-            Err(failure) => self.0.memory.store_failure(&key, failure, now),
-        }
-        true
-    }
-
-    /// Takes what comes after the first packet. The channel closes when the search ends.
-    async fn complete(&self, key: PublicKey, mut found: mpsc::UnboundedReceiver<SignedPacket>) {
-        while let Some(newer) = found.recv().await {
-            self.0.memory.store(&newer, Instant::now());
-        }
-        if let Some((newest, lifetime)) = self.0.memory.complete(&key, Instant::now()) {
-            self.keep(newest, lifetime, true);
-        }
     }
 }
 

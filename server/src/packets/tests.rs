@@ -10,11 +10,17 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkarr::Keypair;
-use tokio::time::{advance, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{advance, sleep},
+};
 
 use super::*;
+use crate::dht::{Evidence, PutError};
 
 mod fairness;
+mod keep_alive;
+mod publish;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -23,6 +29,9 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 struct Scripted {
     scripts: Mutex<VecDeque<Script>>,
     searches: AtomicUsize,
+    /// How long each store takes, and how it ends.
+    stores: Mutex<VecDeque<(Duration, Result<u32, PutError>)>>,
+    stored: Mutex<Vec<SignedPacket>>,
 }
 
 #[derive(Clone)]
@@ -49,6 +58,14 @@ impl Network for Scripted {
         }
         tokio::time::sleep_until(started + script.took).await;
         script.end
+    }
+
+    async fn store(&self, packet: &SignedPacket, _: Option<u64>) -> Result<u32, PutError> {
+        let store = self.stores.lock().unwrap().pop_front();
+        let (took, end) = store.expect("a store that the test does not expect");
+        sleep(took).await;
+        self.stored.lock().unwrap().push(packet.clone());
+        end
     }
 }
 

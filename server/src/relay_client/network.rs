@@ -8,7 +8,7 @@ use tokio::{select, sync::mpsc, time::sleep};
 
 use super::Relays;
 use crate::{
-    dht::{Evidence, Network, NetworkError},
+    dht::{Evidence, Network, NetworkError, PutError},
     signed_packet::{PublicKey, SignedPacket},
 };
 
@@ -88,6 +88,11 @@ impl Network for DhtAndRelays {
             Some(Err(error)) => Err(error),
             None => Err(NetworkError::Unreachable),
         }
+    }
+
+    /// On the DHT alone: relays are for those who cannot reach it.
+    async fn store(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
+        self.dht.store(packet, cas).await
     }
 }
 

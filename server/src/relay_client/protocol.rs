@@ -21,7 +21,7 @@ use super::RelayError;
 use crate::{
     config::RelayUrl,
     connector::Connector,
-    signed_packet::{PublicKey, SignedPacket},
+    signed_packet::{InvalidPacket, PublicKey, SignedPacket},
 };
 
 /// Bytes of an answer that are read: as many as a packet with its key has, as peers do. Without it, it has 1072.
@@ -80,7 +80,7 @@ impl Client {
     pub(super) async fn put(&self, url: &RelayUrl, packet: &SignedPacket) -> Result<u32, RelayError> {
         let uri = url.below(&packet.key().to_z32()).ok_or(RelayError::NotAPacket)?;
         let request = Request::builder().method(Method::PUT).uri(uri);
-        let answer = self.exchange(request, write_packet(packet)).await?;
+        let answer = self.exchange(request, packet.to_payload().into()).await?;
         match answer.status {
             // Any other success may be that of a web server which takes whatever it is sent.
             StatusCode::NO_CONTENT => Ok(answer.stored_nodes()),
@@ -135,13 +135,10 @@ async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, RelayError> {
 }
 
 fn read_packet(key: &PublicKey, body: &[u8]) -> Result<SignedPacket, RelayError> {
-    let (signature, rest) = body.split_first_chunk::<64>().ok_or(RelayError::NotAPacket)?;
-    let (timestamp, dns) = rest.split_first_chunk::<8>().ok_or(RelayError::NotAPacket)?;
-    Ok(SignedPacket::verify(key.clone(), u64::from_be_bytes(*timestamp), *signature, dns)?)
-}
-
-fn write_packet(packet: &SignedPacket) -> Bytes {
-    [packet.signature().as_slice(), &packet.timestamp().to_be_bytes(), packet.dns()].concat().into()
+    SignedPacket::from_payload(key.clone(), body).map_err(|error| match error {
+        InvalidPacket::TooShort => RelayError::NotAPacket,
+        error => RelayError::Invalid(error),
+    })
 }
 
 fn unwelcome(status: StatusCode) -> RelayError {

@@ -45,6 +45,8 @@ pub struct Server {
     trusted: TrustedProxies,
     web_limits: http::Limits,
     about: http::About,
+    relay: Option<http::Relay>,
+    packets: Packets,
     encryption: EncryptedListeners,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
@@ -127,12 +129,14 @@ impl Server {
         };
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
-        let packets = Packets::with_stores(&config.cache, network, stores);
+        let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
         metrics.add_gauge("packets_in_memory", "Packets in memory", {
             let packets = packets.clone();
             move || packets.len()
         });
-        let resolver = Resolver::new(&config, packets, forwarder.clone());
+        let relay = &config.relay;
+        let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
+        let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
         let dht = None;
@@ -145,6 +149,8 @@ impl Server {
             trusted,
             web_limits,
             about,
+            relay,
+            packets,
             encryption,
             dht,
             disk,
@@ -204,8 +210,11 @@ impl Server {
             let (responder, connections) = (responder.clone(), connections.clone());
             tcp::serve_tls(listener, acceptor, responder, connections, stop.clone(), &tasks);
         }
-        let site =
-            Site::new(http::pages(self.about), self.access.clone(), self.trusted.clone(), self.web_limits);
+        let mut pages = http::pages(self.about);
+        if let Some(relay) = self.relay {
+            pages = pages.merge(relay.routes());
+        }
+        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.web_limits);
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
         let site = Arc::new(site.with_dns(responder, &tasks).with_challenges(challenges));
         for listener in https.into_listeners() {
@@ -215,6 +224,8 @@ impl Server {
         for listener in http.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
+        let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);
         let site = Site::<Service>::new(routes, self.access, self.trusted, http::Limits::for_metrics());
         let site = Arc::new(site);

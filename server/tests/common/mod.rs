@@ -18,7 +18,7 @@ use hickory_proto::{
 };
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
+    dht::{Evidence, Network, NetworkError, PutError},
     server::Server,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
@@ -59,6 +59,24 @@ impl Network for HeldNetwork {
             let _ = found.send(packet.clone());
         }
         Ok(Evidence { queried: 20, responded: 20 })
+    }
+
+    /// On 20 nodes.
+    async fn store(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
+        if let Some(failure) = *self.failure.lock().unwrap() {
+            return Err(failure.into());
+        }
+        let mut packets = self.packets.lock().unwrap();
+        if let Some(held) = packets.get(packet.key().as_bytes()) {
+            if cas.is_some_and(|cas| cas != held.timestamp()) {
+                return Err(PutError::CasFailed);
+            }
+            if held != packet && held.timestamp() >= packet.timestamp() {
+                return Err(PutError::NotMostRecent);
+            }
+        }
+        packets.insert(*packet.key().as_bytes(), packet.clone());
+        Ok(20)
     }
 }
 

@@ -43,7 +43,9 @@ impl Store {
     ) -> Result<Self, Box<(Publication, PutError)>> {
         if let Some(held) = publication.values.newest() {
             let cas = publication.cas.and_then(|cas| u64::try_from(cas).ok());
-            if held.is_newer_than(&publication.packet) {
+            let packet = &publication.packet;
+            // Of two packets of the same time some nodes keep the one and some the other.
+            if held != packet && held.timestamp() >= packet.timestamp() {
                 let mismatch = cas.is_some_and(|cas| cas != held.timestamp());
                 let error = if mismatch { PutError::CasFailed } else { PutError::NotMostRecent };
                 return Err(Box::new((publication, error)));

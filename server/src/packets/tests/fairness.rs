@@ -2,7 +2,7 @@
 
 use futures_util::{future::join_all, poll};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     task::{JoinHandle, yield_now},
 };
 

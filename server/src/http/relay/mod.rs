@@ -1,0 +1,183 @@
+//! A PKARR relay: `GET` and `PUT` of `/<key>`, as PKARR clients ask, and of `/pkarr/<key>`, as iroh does. The body is the
+//! packet without its key.
+//!
+//! What older clients (pkarr 3) say about the packet that they replace (`If-Match`, a timestamp) is heard: of two that
+//! change a zone at the same time, the second learns of it (412) instead of undoing the first. That such a condition is
+//! required (428) is never said: stores of one key come one after the other.
+
+mod answer;
+mod cors;
+mod request;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{Path, RawQuery, Request, State},
+    http::HeaderMap,
+    middleware, routing,
+};
+
+use super::Visitor;
+use crate::{
+    config,
+    dht::{NetworkError, PutError},
+    metrics::RelayMetrics,
+    packets::{FetchError, Found, PacketAnswer, Packets},
+    rate_limit::RateLimiter,
+};
+use answer::{Answer, Form};
+use request::{Policy, read_key, read_packet};
+
+/// What the relay needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay(Arc<Inner>);
+
+struct Inner {
+    packets: Packets,
+    reads: Quota,
+    writes: Quota,
+    metrics: RelayMetrics,
+}
+
+/// Requests of one kind per client.
+struct Quota {
+    limiter: RateLimiter,
+    /// Seconds until there is one more.
+    retry_after: u32,
+}
+
+impl Quota {
+    fn new(per_minute: u32, burst: u32) -> Self {
+        Self { limiter: RateLimiter::new(per_minute, burst), retry_after: 60_u32.div_ceil(per_minute.max(1)) }
+    }
+
+    fn admit(&self, visitor: Visitor) -> Result<(), Answer> {
+        match self.limiter.admit(visitor.address) {
+            true => Ok(()),
+            false => Err(Answer::OverQuota { retry_after: self.retry_after }),
+        }
+    }
+}
+
+impl Relay {
+    /// Reads from `packets`, and stores through them.
+    pub fn new(settings: &config::Relay, packets: Packets, metrics: RelayMetrics) -> Self {
+        Self(Arc::new(Inner {
+            packets,
+            reads: Quota::new(settings.reads_per_minute, settings.read_burst_size),
+            writes: Quota::new(settings.writes_per_minute, settings.write_burst_size),
+            metrics,
+        }))
+    }
+
+    /// Its routes, to stand beside the pages.
+    pub fn routes(self) -> Router {
+        let methods = |form: Form| {
+            let get = move |State(relay): State<Self>,
+                            Extension(visitor): Extension<Visitor>,
+                            Path(key): Path<String>,
+                            RawQuery(query): RawQuery,
+                            headers: HeaderMap| async move {
+                let answer = relay.get(visitor, &key, query.as_deref().unwrap_or_default(), &headers).await;
+                relay.count_read(&answer);
+                answer.response(form)
+            };
+            let put = move |State(relay): State<Self>,
+                            Extension(visitor): Extension<Visitor>,
+                            Path(key): Path<String>,
+                            request: Request| async move {
+                let answer = relay.put(visitor, &key, request).await;
+                relay.count_write(&answer);
+                answer.response(form)
+            };
+            routing::get(get).put(put)
+        };
+        Router::new()
+            .route("/{key}", methods(Form::Pkarr))
+            .route("/pkarr/{key}", methods(Form::Iroh))
+            .route_layer(middleware::from_fn(cors::share))
+            .with_state(self)
+    }
+
+    async fn get(&self, visitor: Visitor, key: &str, query: &str, headers: &HeaderMap) -> Answer {
+        self.try_get(visitor, key, query, headers).await.unwrap_or_else(|refusal| refusal)
+    }
+
+    async fn try_get(
+        &self,
+        visitor: Visitor,
+        key: &str,
+        query: &str,
+        headers: &HeaderMap,
+    ) -> Result<Answer, Answer> {
+        let packets = &self.0.packets;
+        self.0.reads.admit(visitor)?;
+        let key = read_key(key)?;
+        let packet = match Policy::read(query)? {
+            Policy::CacheOnly => Ok(packets.held(&key).await.unwrap_or(PacketAnswer::Absent(Duration::ZERO))),
+            // The quota of reads has been asked.
+            Policy::CacheFirst => packets.get(&key, visitor.address, || true).await,
+            Policy::NetworkOnly => packets.newest(&key, visitor.address).await,
+        };
+        Ok(match packet {
+            Ok(PacketAnswer::Found(Found { packet, .. })) if !packet.is_readable() => {
+                Answer::Absent { unreadable: Some(packet.timestamp()) }
+            }
+            Ok(PacketAnswer::Found(found)) if request::is_known(headers, &found.packet) => {
+                Answer::NotModified(found)
+            }
+            Ok(PacketAnswer::Found(found)) => Answer::Found(found),
+            Ok(PacketAnswer::Absent(_)) => Answer::Absent { unreadable: None },
+            // Nobody is refused a search here.
+            Err(FetchError::Network(_) | FetchError::Refused) => Answer::Unreachable,
+        })
+    }
+
+    async fn put(&self, visitor: Visitor, key: &str, request: Request) -> Answer {
+        self.try_put(visitor, key, request).await.unwrap_or_else(|refusal| refusal)
+    }
+
+    async fn try_put(&self, visitor: Visitor, key: &str, request: Request) -> Result<Answer, Answer> {
+        self.0.writes.admit(visitor)?;
+        let key = read_key(key)?;
+        let cas = request::cas(request.headers());
+        let packet = read_packet(key, request.into_body()).await?;
+        Ok(match self.0.packets.put(packet, cas).await {
+            Ok(nodes) => Answer::Stored { nodes },
+            Err(PutError::NotMostRecent) => Answer::NotMostRecent,
+            Err(PutError::CasFailed) => Answer::CasFailed,
+            Err(PutError::Network(NetworkError::Busy)) => Answer::Busy,
+            Err(error @ (PutError::Refused(..) | PutError::Network(_))) => {
+                Answer::NotStored(error.to_string())
+            }
+        })
+    }
+
+    fn count_read(&self, answer: &Answer) {
+        let reads = &self.0.metrics.reads;
+        let counter = match answer {
+            Answer::Found(_) => &reads.found,
+            Answer::NotModified(_) => &reads.not_modified,
+            Answer::Absent { .. } => &reads.absent,
+            Answer::OverQuota { .. } => &reads.quota,
+            Answer::Unreachable => &reads.unavailable,
+            _ => &reads.invalid,
+        };
+        counter.inc();
+    }
+
+    fn count_write(&self, answer: &Answer) {
+        let writes = &self.0.metrics.writes;
+        let counter = match answer {
+            Answer::Stored { .. } => &writes.stored,
+            Answer::NotMostRecent => &writes.not_most_recent,
+            Answer::CasFailed => &writes.cas_failed,
+            Answer::OverQuota { .. } => &writes.quota,
+            Answer::Busy => &writes.busy,
+            Answer::NotStored(_) => &writes.unavailable,
+            _ => &writes.invalid,
+        };
+        counter.inc();
+    }
+}

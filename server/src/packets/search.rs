@@ -1,0 +1,156 @@
+//! Searches in the network: one per key, in turns, with what they find in memory and in the stores.
+
+use std::{net::IpAddr, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{FetchError, LONGEST_QUEUEING, PacketAnswer, Packets, Starter, memory::PROVISIONAL};
+use crate::{
+    dht::{Evidence, NetworkError},
+    signed_packet::{PublicKey, SignedPacket},
+    single_flight::FlightError,
+};
+
+/// A search is given up after this, whatever the network does.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A search that has begun.
+struct Lookup {
+    /// Closes when it ends.
+    found: mpsc::UnboundedReceiver<SignedPacket>,
+    end: JoinHandle<Result<Evidence, NetworkError>>,
+}
+
+impl Packets {
+    /// What the network says now, whatever is held: the newest packet that a search to its end brings, or that is held
+    /// and newer. Searches that are asked for meanwhile for the same key share one.
+    pub async fn newest(&self, key: &PublicKey, client: IpAddr) -> Result<PacketAnswer, FetchError> {
+        let search = || Some(self.clone().search_to_the_end(key.clone(), Starter::Client(client.into())));
+        match self.0.updates.run(*key.as_bytes(), search).await {
+            Ok(answer) => answer,
+            Err(FlightError::Busy | FlightError::Refused) => Err(FetchError::Network(NetworkError::Busy)),
+            Err(FlightError::Lost) => Err(FetchError::Network(NetworkError::Unreachable)),
+        }
+    }
+
+    /// Returns when the memory knows more: at the first packet, or at the end of the search. If it knows no more,
+    /// there was no turn in time.
+    pub(super) async fn search(
+        &self,
+        key: &PublicKey,
+        starter: Starter,
+        admit: impl FnOnce() -> bool,
+    ) -> Result<(), FlightError> {
+        let mut admit = Some(admit);
+        // Another client's search may get no turn. That is no reason to refuse this one its own, once.
+        for _ in 0..2 {
+            let start = || {
+                let is_admitted = admit.take().is_some_and(|admit| admit());
+                is_admitted.then(|| self.clone().search_until_first(key.clone(), starter))
+            };
+            let was_asked = self.0.searches.run(*key.as_bytes(), start).await?;
+            if was_asked || admit.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn search_until_first(self, key: PublicKey, starter: Starter) -> bool {
+        let Some(Lookup { mut found, end }) = self.begin_lookup(&key, starter).await else { return false };
+        while let Some(first) = found.recv().await {
+            if self.0.memory.store(&first, Instant::now()) {
+                self.keep(first, PROVISIONAL, false);
+                tokio::spawn(async move { self.complete(key, found).await });
+                return true;
+            }
+        }
+        self.end_in_vain(&key, end).await != Err(NetworkError::Busy)
+    }
+
+    pub(super) async fn search_to_the_end(
+        self,
+        key: PublicKey,
+        starter: Starter,
+    ) -> Result<PacketAnswer, FetchError> {
+        let Some(Lookup { mut found, end }) = self.begin_lookup(&key, starter).await else {
+            return Err(FetchError::Network(NetworkError::Busy));
+        };
+        let mut is_found = false;
+        while let Some(packet) = found.recv().await {
+            is_found |= self.0.memory.store(&packet, Instant::now());
+        }
+        if !is_found {
+            self.end_in_vain(&key, end).await.map_err(FetchError::Network)?;
+            return Ok(PacketAnswer::Absent(Duration::ZERO));
+        }
+        self.complete(key.clone(), found).await;
+        let found = self.0.memory.last_resort(&key, Instant::now());
+        Ok(found.map_or(PacketAnswer::Absent(Duration::ZERO), PacketAnswer::Found))
+    }
+
+    /// `None` if there was no turn in time.
+    async fn begin_lookup(&self, key: &PublicKey, starter: Starter) -> Option<Lookup> {
+        let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.0.lookups.acquire(starter)).await else {
+            self.0.memory.end_refresh(key);
+            return None;
+        };
+        let (sender, found) = mpsc::unbounded_channel();
+        let (network, key) = (self.0.network.clone(), key.clone());
+        let lookup = async move {
+            let _permit = permit;
+            network.lookup(&key, sender).await
+        };
+        // A task of its own, so that it outlives this one; if it panics, that reads as a network that said nothing.
+        let end = tokio::spawn(async move {
+            timeout(SEARCH_DEADLINE, lookup).await.unwrap_or(Err(NetworkError::Unreachable))
+        });
+        Some(Lookup { found, end })
+    }
+
+    /// Notes what a search without a packet says: nothing, that there is none, or why the network says nothing.
+    async fn end_in_vain(
+        &self,
+        key: &PublicKey,
+        end: JoinHandle<Result<Evidence, NetworkError>>,
+    ) -> Result<(), NetworkError> {
+        let memory = &self.0.memory;
+        let outcome = end.await.unwrap_or(Err(NetworkError::Unreachable));
+        let now = Instant::now();
+        match outcome {
+            Ok(Evidence { responded: 1.., .. }) => {
+                memory.store_absence(key, now);
+                Ok(())
+            }
+            // Says something about this moment, nothing about the key.
+            Err(NetworkError::Busy) => {
+                memory.end_refresh(key);
+                Err(NetworkError::Busy)
+            }
+            failure => {
+                let failure = failure.err().unwrap_or(NetworkError::Unreachable);
+                memory.store_failure(key, failure, now);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes what comes after the first packet. The channel closes when the search ends.
+    async fn complete(&self, key: PublicKey, mut found: mpsc::UnboundedReceiver<SignedPacket>) {
+        while let Some(newer) = found.recv().await {
+            self.0.memory.store(&newer, Instant::now());
+        }
+        self.settle(&key);
+    }
+
+    /// What is held of `key` is the newest that there is.
+    pub(super) fn settle(&self, key: &PublicKey) {
+        if let Some((newest, lifetime)) = self.0.memory.complete(key, Instant::now()) {
+            self.keep(newest, lifetime, true);
+        }
+    }
+}
