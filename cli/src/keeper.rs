@@ -19,8 +19,8 @@ use crate::{
     zone_file::ExternalAddresses,
     zone_source::{Look, Zone, ZoneSource},
 };
-use schedule::retry;
 pub(crate) use schedule::{Interval, in_words};
+use schedule::{chance, retry};
 pub(crate) use state::{AddressFile, StateDirectory, TimestampFile};
 
 /// How often the files of a zone are looked at. What is written has to be on the DHT within a few seconds.
@@ -116,7 +116,7 @@ impl Keeper {
                 let pause = match self.publish(dns).await {
                     Ok(published) => {
                         failures = 0;
-                        let pause = self.identity.interval.next(chance());
+                        let pause = self.identity.interval.jittered();
                         report(Event::Published(&published, pause))?;
                         pause
                     }
@@ -130,7 +130,7 @@ impl Keeper {
                 due = Instant::now() + pause;
             } else if is_due {
                 // There is nothing to publish yet: the zone or an address has to come.
-                due = Instant::now() + self.identity.interval.next(chance());
+                due = Instant::now() + self.identity.interval.jittered();
             }
             self.wait(due, &reading).await;
         }
@@ -195,9 +195,4 @@ impl Keeper {
             () = changed_files => {}
         }
     }
-}
-
-/// From 0 to 1. Without random numbers all come at once, which is no reason to end.
-fn chance() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }

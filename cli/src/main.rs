@@ -11,6 +11,7 @@ mod publickey;
 mod publish;
 mod publisher;
 mod records;
+mod republish;
 mod resolve;
 mod seed;
 mod serve;
@@ -45,6 +46,7 @@ enum Command {
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
     Password(serve::PasswordArguments),
+    Republish(republish::Arguments),
     Resolve(resolve::Arguments),
     Serve(serve::Arguments),
     Testnet(testnet::Arguments),
@@ -70,6 +72,7 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Publish(arguments) => publish::run(&arguments, &network),
         Command::Password(arguments) => serve::hash_password(&arguments),
         Command::Serve(arguments) => serve::run(&arguments, &network),
+        Command::Republish(arguments) => republish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
         Command::Zone(arguments) => zone::run(&arguments),

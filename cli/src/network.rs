@@ -41,6 +41,11 @@ impl NetworkArguments {
         Network::join(&self.bootstrap(&[]))?.sources(&self.relays)
     }
 
+    /// The same for many keys.
+    pub(crate) fn sources_for_many(&self) -> Result<Sources, Failure> {
+        Network::join_for_long(&self.bootstrap(&[]))?.sources(&self.relays)
+    }
+
     /// The nodes to join through: those of the command line, or `others`, or those of the public network.
     pub(crate) fn bootstrap(&self, others: &[String]) -> Vec<String> {
         match (self.bootstrap.as_slice(), others) {

@@ -238,12 +238,17 @@ mod tests {
     use pkdns::{dht::DhtSettings, testnet::LocalNetwork};
 
     use super::*;
-    use crate::{packet, zone_file};
+    use crate::{
+        packet,
+        zone_file::{ExternalAddresses, ZoneFile},
+    };
 
     fn packet(timestamp: u64, text: &str) -> SignedPacket {
         let keypair = Keypair::from_secret_key(&[0; 32]);
         let key = keypair.public_key();
-        let dns = packet::compose(&zone_file::parse(text.as_bytes(), &key).unwrap(), &key).unwrap();
+        let zone = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+        let records = zone.records(&key, &ExternalAddresses::default()).unwrap();
+        let dns = packet::compose(&records, &key).unwrap();
         SignedPacket::sign(&keypair, timestamp, &dns).unwrap()
     }
 

@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    const EVIDENCE: Evidence = Evidence { queried: 20, responded: 17 };
+    const EVIDENCE: Evidence = Evidence { queried: 20, responded: 17, held: 0 };
 
     /// Packet B of the contract's test vectors, made with pkarr.
     const PACKET_B: &str = "\

@@ -51,7 +51,7 @@ impl Network for SampleNetwork {
         } else if *key == slow_keypair().public_key() {
             std::future::pending::<()>().await;
         }
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

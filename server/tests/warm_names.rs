@@ -61,7 +61,7 @@ impl Network for SlowNetwork {
         sleep(LATENCY).await;
         let version = self.version.load(Ordering::SeqCst);
         let _ = found.send(packet(version, 300, version as u8));
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 
@@ -81,7 +81,7 @@ impl Network for TwoNodes {
         let _ = found.send(packet(1, 3600, 1));
         self.second.notified().await;
         let _ = found.send(packet(2, 3600, 2));
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

@@ -20,7 +20,12 @@ const LONGEST_RETRY: Duration = Duration::from_secs(600);
 pub(crate) struct Interval(Duration);
 
 impl Interval {
-    /// The time to the next publication. `chance` is from 0 to 1.
+    /// The time to the next publication, a part of which is left to chance.
+    pub(crate) fn jittered(self) -> Duration {
+        self.next(chance())
+    }
+
+    /// The same for a `chance` from 0 to 1.
     pub(super) fn next(self, chance: f64) -> Duration {
         self.0.mul_f64(1.0 - JITTER * chance.clamp(0.0, 1.0))
     }
@@ -30,6 +35,11 @@ impl Default for Interval {
     fn default() -> Self {
         Self(Duration::from_secs(3600))
     }
+}
+
+/// From 0 to 1. Without random numbers all come at once, which is no reason to end.
+pub(super) fn chance() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
 /// The time to the next attempt after so many failures in a row: up to ten minutes, and never beyond the interval.

@@ -50,6 +50,8 @@ pub struct Evidence {
     pub queried: u32,
     /// Nodes that answered.
     pub responded: u32,
+    /// Nodes that said to hold the newest packet that was found.
+    pub held: u32,
 }
 
 /// Why the network could not be asked. None of these says anything about the key.

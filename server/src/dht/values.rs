@@ -135,6 +135,11 @@ impl Values {
         self.newest.as_ref()
     }
 
+    /// Nodes that said to hold it.
+    pub(super) fn holders(&self) -> u32 {
+        self.holders
+    }
+
     /// Nodes that have yet to be heard before an answer.
     pub(super) fn missing(&self) -> u32 {
         if self.differ { 0 } else { self.wanted.saturating_sub(self.holders) }

@@ -69,7 +69,7 @@ impl Network for Scripted {
     }
 }
 
-const ANSWERED: Result<Evidence, NetworkError> = Ok(Evidence { queried: 20, responded: 20 });
+const ANSWERED: Result<Evidence, NetworkError> = Ok(Evidence { queried: 20, responded: 20, held: 0 });
 
 fn keypair() -> Keypair {
     Keypair::from_secret_key(&[3; 32])
@@ -257,7 +257,7 @@ async fn absence_is_remembered_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_network_that_cannot_be_asked_is_not_absence() {
     // Incumbent's mistake 17: an outage of the DHT became NXDOMAIN.
-    let silent = Ok(Evidence { queried: 20, responded: 0 });
+    let silent = Ok(Evidence { queried: 20, responded: 0, held: 0 });
     for end in [Err(NetworkError::Unreachable), silent] {
         let (packets, network) = packets([ends(end), finds(packet(1, 300))]);
         let unreachable = Err(FetchError::Network(NetworkError::Unreachable));

@@ -84,7 +84,9 @@ impl Network for DhtAndRelays {
         }
         match verdict {
             Some(Ok(evidence)) => Ok(evidence),
-            Some(Err(_)) | None if answered > 0 => Ok(Evidence { queried: answered, responded: answered }),
+            Some(Err(_)) | None if answered > 0 => {
+                Ok(Evidence { queried: answered, responded: answered, held: 0 })
+            }
             Some(Err(error)) => Err(error),
             None => Err(NetworkError::Unreachable),
         }

@@ -58,7 +58,7 @@ impl Network for HeldNetwork {
         if let Some(packet) = self.packets.lock().unwrap().get(key.as_bytes()) {
             let _ = found.send(packet.clone());
         }
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 
     /// On 20 nodes.

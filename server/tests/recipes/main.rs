@@ -295,7 +295,7 @@ impl Network for SampleZone {
         if key == self.0.key() {
             let _ = found.send(self.0.clone());
         }
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

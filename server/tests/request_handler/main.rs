@@ -73,7 +73,7 @@ impl Network for ScriptedNetwork {
         } else if *key == slow_key() {
             self.release.notified().await;
         }
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

@@ -46,7 +46,7 @@ impl Network for CountingNetwork {
         if let Some(keypair) = (1..=u8::MAX).map(keypair).find(|keypair| keypair.public_key() == *key) {
             let _ = found.send(published(&keypair));
         }
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

@@ -52,7 +52,7 @@ impl Network for Published {
             // The server may have stopped.
             let _ = found.send(packet.clone());
         }
-        Ok(Evidence { queried: 20, responded: 20 })
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

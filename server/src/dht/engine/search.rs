@@ -249,7 +249,7 @@ impl Search {
         // asked and did not answer, a few nodes of IPv6 without the packet say nothing.
         let mut is_absent = None;
         let mut prepared = Prepared::default();
-        let mut evidence = Evidence { queried: 0, responded: 0 };
+        let mut evidence = Evidence { queried: 0, responded: 0, held: 0 };
         for (index, lookup) in self.lookups.iter().enumerate() {
             let (Some(lookup), Some(family)) = (lookup, families.get_mut(index)) else { continue };
             evidence.queried += lookup.requests();
@@ -266,6 +266,7 @@ impl Search {
             Goal::Publish(publication) => Outcome::Store(publication, prepared),
             Goal::Find { values, done, keep_tokens } => {
                 let is_found = values.newest().is_some();
+                evidence.held = values.holders();
                 let result = if is_found || is_absent == Some(true) {
                     Ok(evidence)
                 } else {

@@ -10,7 +10,7 @@ use super::{
     *,
 };
 
-const ABSENT: Result<Evidence, NetworkError> = Ok(Evidence { queried: 20, responded: 17 });
+const ABSENT: Result<Evidence, NetworkError> = Ok(Evidence { queried: 20, responded: 17, held: 0 });
 const UNREACHABLE: Result<Evidence, NetworkError> = Err(NetworkError::Unreachable);
 
 /// A DHT that sends packets at their times, in milliseconds, and ends with the last line of its script.
