@@ -120,7 +120,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn report(file: &ZoneFile, key: Option<PublicKey>) -> Result<Report, Failure> {
     let own_key = key.clone().unwrap_or_else(|| stand_in().public_key());
     let zone = file.records(&own_key, &EXAMPLES)?;
-    packet::compose(&zone, &own_key)?;
+    packet::compose(&zone, &own_key).map_err(|error| match file.files().first() {
+        Some(path) => Failure::Failed(format!("{}: {error}", seed::FileName::of(path))),
+        None => error.into(),
+    })?;
     let Weighed { dns, weights } = packet::weigh(&zone)?;
     let mut warnings = Vec::new();
     let macros = file.macros();
