@@ -33,6 +33,7 @@ fn a_zone_file_is_weighed_and_answered() {
     assert_eq!(written.out, "mail 300 IN A 192.0.2.2\n@ 300 IN A 192.0.2.1\n@ 300 IN MX 10 mial\n");
     let again = run_with_input(directory.path(), &["zone", "-", "--json", "--key", KEY], &written.out).json();
     assert_eq!(again["records"], value["records"]);
+    assert_eq!(again["files"].as_array().map(Vec::len), Some(0));
     // With a seed in place of the key.
     file(&directory, "seed", HEX);
     let with_seed = run(directory.path(), &["zone", "zone", "--json", "--seed", "seed"]).json();

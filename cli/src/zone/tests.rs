@@ -118,7 +118,7 @@ fn a_zone_file_that_was_written_reads_the_same() {
     let key = PublicKey::try_from(KEY).unwrap();
     let text = format!(
         "@ 60 A 192.0.2.1\n*.a MX 10 b\nx TXT \"www.{KEY}.\" \"a \\\" b.{KEY}.\"\nx SRV 1 2 3 @\n\\@ A 192.0.2.1\n\
-         x\\.y CNAME x\\.{KEY}.\na RP x\\ y.{KEY}. z.example.\nb HTTPS 1 c alpn={KEY}. port=1\n\\$ORIGIN TXT a\n\
+         x\\.y CNAME x\\.{KEY}.\na RP x\\ y.{KEY}. z.example.\nb HTTPS 1 c alpn=x.{KEY}. port=1\n\\$ORIGIN TXT a\n\
          c TYPE65300 \\# 2 abcd\nd NAPTR 1 2 \"s\" \"\" \"!^{KEY}.!!\" @\ne MINFO a\\\"b c\nf\\;\\(g TXT a\n"
     );
     let read = |text: &str| {

@@ -90,9 +90,9 @@ async fn what_is_no_zone_is_refused_with_a_reason() {
         // A record whose data end after the message.
         (
             Box::new(|id| {
-                let mut record = soa();
+                let mut record = address();
                 record.truncate(record.len() - 4);
-                vec![reply(id, ANSWER, &[record])]
+                vec![reply(id, ANSWER, &[soa(), record])]
             }),
             "no answer to the question",
         ),
