@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::{
     failure::Failure,
     name, network,
-    packet::{self, PacketError, Weighed},
+    packet::{self, Weighed},
     records::{self, TextRecord},
     seed, terminal,
     zone_file::{self, ExternalAddresses, ZoneFile, ZoneRecord},
@@ -218,12 +218,6 @@ fn shown(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<TextRecord>, Failur
         shown.extend(records::read(&packet::weigh(std::slice::from_ref(record))?.dns, key));
     }
     Ok(shown)
-}
-
-impl From<PacketError> for Failure {
-    fn from(error: PacketError) -> Self {
-        Self::Failed(error.to_string())
-    }
 }
 
 fn server(text: &str) -> Result<SocketAddr, String> {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const KEY: &str = "csjbhp9jpbomwh3m5eyrj1py41m8sjpkzzqmzpj5madsi7sc4mto";
@@ -145,4 +147,39 @@ fn a_server_has_an_address_and_perhaps_a_port() {
         assert_eq!(server(text).unwrap().to_string(), expected);
     }
     assert!(server("ns.example.com").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn no_zone_is_too_odd_for_a_report(
+        lines in proptest::collection::vec(
+            (
+                proptest::sample::select(vec!["@", "a", "b", "b.a", "*", "*.a", "*.b.a", "c.d.e", "\\@"]),
+                proptest::sample::select(vec![0, 60, 1 << 30]),
+                proptest::sample::select(vec![
+                    "A 192.0.2.1", "CNAME a", "CNAME b", "CNAME b.a", "CNAME *.a", "CNAME @", "CNAME x.example.",
+                    "MX 10 a", "MX 0 .", "SRV 1 1 1 b", "HTTPS 1 .", "HTTPS 0 b", "HTTPS 1 a ipv4hint=192.0.2.1",
+                    "NS a", "NS ns.example.", "DNAME b", "SOA a b 1 1 1 1 1", "TXT x", "SPF x", "DS 1 8 2 00",
+                    "TYPE65300 \\# 1 00",
+                ]),
+            ),
+            1..12,
+        )
+    ) {
+        let text: String = lines.iter().map(|(name, ttl, data)| format!("{name} {ttl} {data}\n")).collect();
+        let key = PublicKey::try_from(KEY).unwrap();
+        let file = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+        // A CNAME may be beside other records.
+        let Ok(zone) = file.records(&key, &EXAMPLES) else { return Ok(()) };
+        let report = report(&file, Some(key)).unwrap();
+        prop_assert_eq!(report.records.len(), zone.len());
+        let weights: usize = report.records.iter().map(|record| record.bytes).sum();
+        prop_assert_eq!(weights + HEADER_SIZE, report.size);
+        let names: std::collections::BTreeSet<_> = report.records.iter().map(|it| &it.record.owner).collect();
+        for name in names {
+            prop_assert!(report.answers.iter().any(|answer| answer.name == *name), "{}: {}", name, text);
+        }
+    }
 }

@@ -45,7 +45,7 @@ fn ttl_warnings(name: &str, set: &[Record]) -> Vec<String> {
     }
     if u64::from(least) < cache.ttl_seconds {
         warnings.push(format!(
-            "{name}: a TTL of {least} s is short; most resolvers look for a new packet every {} s at most",
+            "{name}: a TTL of {least} s is short; resolvers look for a new packet every {} s at most, unless set otherwise",
             cache.ttl_seconds
         ));
     }
