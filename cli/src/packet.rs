@@ -7,6 +7,7 @@ use pkdns::signed_packet::{MAX_DNS_SIZE, PublicKey};
 use thiserror::Error;
 
 use crate::{
+    failure::Failure,
     records::{self, TextRecord},
     zone_file::ZoneRecord,
 };
@@ -67,6 +68,12 @@ pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, P
     // The reader that most others use. What it refuses is lost to them as a whole.
     pkarr::dns::Packet::parse(&dns).map_err(|error| PacketError::Unreadable(error.to_string()))?;
     Ok(dns)
+}
+
+impl From<PacketError> for Failure {
+    fn from(error: PacketError) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 impl fmt::Display for TooLarge {

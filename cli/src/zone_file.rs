@@ -72,7 +72,7 @@ impl Position {
 #[derive(Debug)]
 pub(crate) struct ZoneFile {
     items: Vec<Item>,
-    /// What was read, the zone file itself first.
+    /// What was read, the zone file itself first; standard input as "-".
     paths: Vec<PathBuf>,
 }
 
@@ -90,7 +90,10 @@ impl ZoneFile {
     /// The files that were read, the zone file itself first; none for standard input and for bytes. A change of any of
     /// them may change the records.
     pub(crate) fn files(&self) -> &[PathBuf] {
-        &self.paths
+        match self.paths.as_slice() {
+            [path] if path.as_os_str() == include::STANDARD_INPUT => &[],
+            paths => paths,
+        }
     }
 
     /// Which addresses [`Self::records`] needs.

@@ -167,7 +167,8 @@ pub(super) fn text_name(name: &Name, key: &PublicKey) -> String {
     records::relative_data(&name.to_ascii(), key)
 }
 
-fn type_name(records: &[Record], key: &PublicKey) -> Option<String> {
+/// The type of records of one type.
+pub(super) fn type_name(records: &[Record], key: &PublicKey) -> Option<String> {
     read(records, key).into_iter().next().map(|record| record.record_type)
 }
 

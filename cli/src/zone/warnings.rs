@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::svcb::SvcParamKey};
 use pkdns::{config, resolver::zone::Zone, signed_packet::PublicKey};
 
-use super::answers::{End, text_name, walk};
+use super::answers::{End, text_name, type_name, walk};
 
 /// Says what looks wrong in a zone of `key`, in the order of its names.
 pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<String> {
-    let mut sets: BTreeMap<(&Name, RecordType), Vec<&Record>> = BTreeMap::new();
+    let mut sets: BTreeMap<(&Name, RecordType), Vec<Record>> = BTreeMap::new();
     for record in zone.records() {
-        sets.entry((&record.name, record.record_type())).or_default().push(record);
+        sets.entry((&record.name, record.record_type())).or_default().push(record.clone());
     }
     let mut warnings = Vec::new();
     for ((owner, record_type), set) in sets {
-        let name = format!("{} {record_type}", text_name(owner, key));
+        let name = format!("{} {}", text_name(owner, key), type_name(&set, key).unwrap_or_default());
         warnings.extend(ttl_warnings(&name, &set));
         if record_type == RecordType::CNAME && owner == zone.apex() {
             warnings.push(format!(
@@ -33,7 +33,7 @@ pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<String> {
     warnings
 }
 
-fn ttl_warnings(name: &str, set: &[&Record]) -> Vec<String> {
+fn ttl_warnings(name: &str, set: &[Record]) -> Vec<String> {
     let cache = config::Cache::default();
     let ttls = || set.iter().map(|record| record.ttl);
     let (Some(least), Some(most)) = (ttls().min(), ttls().max()) else {
@@ -45,7 +45,7 @@ fn ttl_warnings(name: &str, set: &[&Record]) -> Vec<String> {
     }
     if u64::from(least) < cache.ttl_seconds {
         warnings.push(format!(
-            "{name}: a TTL of {least} s is short; most resolvers look for a new packet every {} s at most",
+            "{name}: a TTL of {least} s is short; resolvers look for a new packet every {} s at most, unless set otherwise",
             cache.ttl_seconds
         ));
     }

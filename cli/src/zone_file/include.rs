@@ -14,6 +14,9 @@ use super::{
 };
 use crate::seed::FileName;
 
+/// The path of what is in no file.
+pub(super) const STANDARD_INPUT: &str = "-";
+
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 8;
 
@@ -40,10 +43,13 @@ struct Loader {
 
 pub(super) fn open(path: &Path) -> Result<ZoneFile, ZoneFileError> {
     let fail = |error| ZoneFileError::unreadable(path, &error);
-    if path == Path::new("-") {
+    if path == Path::new(STANDARD_INPUT) {
         let text = read(io::stdin().lock(), MAX_SIZE).map_err(fail)?;
-        let text = text.ok_or(ZoneFileError::TooLarge { file: None })?;
-        return from_bytes(&text).map_err(|error| error.within(Some(path)));
+        let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
+        let mut loader = Loader::new(None);
+        loader.paths.push(path.to_path_buf());
+        loader.take(&text, Some(0))?;
+        return Ok(loader.finish());
     }
     let text = File::open(path).and_then(|file| read(file, MAX_SIZE)).map_err(fail)?;
     let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;

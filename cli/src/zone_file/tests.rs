@@ -151,6 +151,24 @@ fn what_is_shown_can_be_published_again() {
 }
 
 #[test]
+fn the_documentation_lists_the_types_that_are_known_by_name() {
+    let text = include_str!("../../../docs/cli.md");
+    let list = text.split("These types are known by name: ").nth(1).and_then(|rest| rest.split('.').next());
+    let listed: Vec<&str> = list.unwrap().split([',', ' ', '\n']).filter(|word| !word.is_empty()).collect();
+    let is_known = |record_type: &String| {
+        let error =
+            parse(format!("a {record_type} ?").as_bytes(), &key()).err().map(|error| error.to_string());
+        let no_data = ["data of this type are written", "cannot be stored in a zone"];
+        !record_type.starts_with("TYPE")
+            && !error.is_some_and(|error| no_data.iter().any(|reason| error.contains(reason)))
+    };
+    let types = (0..=u16::MAX).map(|number| domain::base::Rtype::from_int(number).to_string());
+    let mut known: Vec<String> = types.filter(is_known).collect();
+    known.sort();
+    assert_eq!(listed, known);
+}
+
+#[test]
 fn a_record_without_ttl_class_and_line_end_is_in_for_an_hour() {
     assert_eq!(shown("www A 1.2.3.4"), ["www 3600 A 1.2.3.4"]);
     assert_eq!(shown("$TTL 60\r\nwww A 1.2.3.4\r\n"), ["www 60 A 1.2.3.4"]);

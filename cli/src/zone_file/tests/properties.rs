@@ -206,6 +206,10 @@ proptest! {
                     return Ok(());
                 };
                 prop_assert_eq!(&records::read(&again, &key()), &shown);
+                let written = records::zone_file(&shown, &key());
+                let again_read = parse(written.as_bytes(), &key()).map_err(|error| error.to_string());
+                let read = again_read.map(|records| packet::compose(&records, &key()).unwrap());
+                prop_assert_eq!(read.as_ref(), Ok(&again), "{}", written);
                 if !data.windows(2).any(|pair| pair[0] >= 0xc0) && again.len() == dns.len() {
                     prop_assert_eq!(again, dns);
                 }
