@@ -39,6 +39,12 @@ impl World {
         run(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
     }
 
+    /// The program on the local network, to be started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let bootstrap = self.network.bootstrap();
+        command(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -1,0 +1,105 @@
+//! Zones that change while they are published.
+
+use nix::sys::signal::Signal;
+
+use super::{KEY, Publisher, records_when, timestamp, world};
+
+const SECOND_SEED: &str = "f28a894f69039e6f6b48714ca931baa7c09bd1db9105291620b4e1e7a9acf682";
+const SECOND_KEY: &str = "cb7xxx6wtqr5d6yqudkt47drqswxk57dzy3h7qj3udym5puy9cso";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_file_is_published_when_it_changes_and_kept_alive_when_it_breaks() {
+    let world = world().await;
+    world.file("zone", "@ 300 A 192.0.2.1\n");
+    let mut publisher = Publisher::start(&world, &["publish", "seed", "zone", "--watch"]);
+    records_when(&world, KEY, |records| records == ["A 192.0.2.1"]);
+    world.file("zone", "@ 300 A 192.0.2.2\n$INCLUDE more\n");
+    publisher.wait_for("more");
+    world.file("more", "www 300 A 192.0.2.3\n");
+    records_when(&world, KEY, |records| records == ["A 192.0.2.2", "A 192.0.2.3"]);
+    world.file("more", "www 300 A 192.0.2\n");
+    let line = publisher.wait_for("error: ");
+    assert!(line.contains("line 1") && line.contains("kept alive"), "{line}");
+    world.file("more", "www 300 A 192.0.2.4\n");
+    records_when(&world, KEY, |records| records == ["A 192.0.2.2", "A 192.0.2.4"]);
+    assert_eq!(publisher.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_another_machine_has_published_since_ends_the_watch() {
+    let world = world().await;
+    world.file("zone", "@ 300 A 192.0.2.1\n");
+    let mut publisher = Publisher::start(&world, &["publish", "seed", "zone", "--watch"]);
+    records_when(&world, KEY, |records| records == ["A 192.0.2.1"]);
+    world.file("elsewhere", "@ 300 A 192.0.2.99\n");
+    let published = world.run(&["publish", "seed", "elsewhere"]);
+    assert_eq!(published.code, 0, "{}", published.err);
+    world.file("zone", "@ 300 A 192.0.2.2\n");
+    let line = publisher.wait_for("error: ");
+    assert!(line.contains("another machine") && line.contains("--force"), "{line}");
+    assert_eq!(publisher.child.wait().unwrap().code(), Some(3));
+    records_when(&world, KEY, |records| records == ["A 192.0.2.99"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_what_would_change_and_stores_nothing() {
+    let world = world().await;
+    world.file("zone", "@ 300 A 192.0.2.1\n");
+    assert_eq!(world.run(&["publish", "seed", "zone"]).code, 0);
+    let before = timestamp(&world);
+    world.file("zone", "@ 300 A 192.0.2.2\n");
+    let dry = world.run(&["publish", "seed", "zone", "--dry-run"]);
+    assert_eq!(dry.code, 0, "{}", dry.err);
+    assert!(dry.err.contains("- @ 300 A 192.0.2.1") && dry.err.contains("+ @ 300 A 192.0.2.2"), "{}", dry.err);
+    assert!(dry.out.contains("nothing was stored"), "{}", dry.out);
+    assert_eq!(timestamp(&world), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identities_come_and_go_with_the_configuration() {
+    let world = world().await;
+    world.file("second", SECOND_SEED);
+    let first = "[[identity]]\nseed = 'seed'\nrecords = '@ 300 A 192.0.2.1'\n";
+    let second = "[[identity]]\nseed = 'second'\nrecords = '@ 300 A 192.0.2.2'\n";
+    let configure = |identities: &[&str]| {
+        world.file("publisher.toml", &format!("state = 'state'\n{}", identities.concat()));
+    };
+    configure(&[first]);
+    let mut publisher = Publisher::start(&world, &["serve"]);
+    publisher.wait_for("stored on");
+    let at_first = timestamp(&world);
+    configure(&[first, second]);
+    publisher.wait_for("read again");
+    publisher.wait_for(&format!("{}: stored on", &SECOND_KEY[..8]));
+    assert_eq!(timestamp(&world), at_first, "what has not changed goes on undisturbed");
+    world.file("publisher.toml", "nonsense");
+    let line = publisher.wait_for("error: ");
+    assert!(line.contains("line 1") && line.contains("going on as before"), "{line}");
+    configure(&[&first.replace("192.0.2.1", "192.0.2.7")]);
+    publisher.wait_for("read again");
+    records_when(&world, KEY, |records| records == ["A 192.0.2.7"]);
+    publisher.signal(Signal::SIGHUP);
+    publisher.wait_for("read again");
+    assert_eq!(publisher.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_one_publisher_uses_a_state_directory_and_mistakes_are_found_before_it_starts() {
+    let world = world().await;
+    let config = "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '@ 300 A 192.0.2.1'\n";
+    world.file("publisher.toml", config);
+    let mut publisher = Publisher::start(&world, &["serve"]);
+    publisher.wait_for("stored on");
+    world.run(&["serve"]).assert_failed(1, "another pkdns-cli serve is using it");
+    let checked = world.run(&["serve", "--check"]);
+    assert_eq!((checked.code, checked.out.as_str()), (0, "1 identities can be published\n"));
+    for (config, message) in [
+        ("state = 'other'\n[[identity]]\nseed = 'nothing'\nrecords = '@ A 192.0.2.1'\n", "cannot read the seed"),
+        ("state = 'other'\n[[identity]]\nseed = 'seed'\nzone_file = 'nothing'\n", "nothing"),
+        ("state = 'other'\n[[identity]]\nseed = 'seed'\nrecords = 'nothing'\n", "line 1"),
+    ] {
+        world.file("bad.toml", config);
+        world.run(&["serve", "--check", "--config", "bad.toml"]).assert_failed(1, message);
+    }
+    world.run(&["serve", "--config", "none.toml"]).assert_failed(1, "none.toml");
+}
