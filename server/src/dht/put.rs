@@ -16,7 +16,8 @@ pub const REPLICAS: usize = 20;
 /// Nodes asked beyond those, at once: with a few lost datagrams, 20 have it after one round trip all the same.
 const SPARE: usize = 4;
 
-/// How often one node is asked: datagrams get lost.
+/// How often one node is asked: datagrams get lost. Each time it has twice as long (RFC 6298 section 5.5), for it has just
+/// answered the search: it is more likely to be busy than gone.
 const ATTEMPTS: u32 = 3;
 
 /// BEP 44: the number to be replaced is not the one that the node holds.
@@ -28,6 +29,7 @@ const SEQ_TOO_LOW: i64 = 302;
 /// A packet on its way to its nodes.
 #[derive(Debug)]
 pub(super) struct Put {
+    seq: i64,
     cas: Option<i64>,
     targets: Vec<Target>,
     stored: u32,
@@ -50,11 +52,11 @@ enum State {
 }
 
 impl Put {
-    /// To the nearest of `responders`, of which those that gave no token cannot be asked.
-    pub(super) fn new(cas: Option<i64>, responders: Vec<Responder>) -> Self {
+    /// The packet `seq` to the nearest of `responders`, of which those that gave no token cannot be asked.
+    pub(super) fn new(seq: i64, cas: Option<i64>, responders: Vec<Responder>) -> Self {
         let willing = responders.into_iter().filter(|responder| responder.token.is_some());
         let targets = willing.map(|responder| Target { responder, attempts: 0, state: State::Untried });
-        Self { cas, targets: targets.collect(), stored: 0, refusals: BTreeMap::new() }
+        Self { seq, cas, targets: targets.collect(), stored: 0, refusals: BTreeMap::new() }
     }
 
     /// Nodes that have confirmed that they stored it.
@@ -79,7 +81,7 @@ impl Put {
         let token = responder.token.clone()?;
         // A node that missed the last update shows an older number. It is brought up to date like the others.
         let cas = self.cas.map(|cas| responder.seq.map_or(cas, |seq| seq.min(cas)));
-        let late = now + lateness(responder.rtt, typical);
+        let late = now + lateness(responder.rtt, typical) * (1 << target.attempts.min(ATTEMPTS));
         let request = Request { id: responder.id, address: responder.address };
         target.attempts += 1;
         target.state = State::Asked { late };
@@ -94,10 +96,15 @@ impl Put {
         }
     }
 
-    /// The node has refused.
+    /// The node has refused. Some refuse what they hold already, where others keep it for longer: it is stored there.
     pub(super) fn refused(&mut self, id: &Id, address: SocketAddr, refusal: &Refusal<'_>) {
+        let seq = self.seq;
         if let Some(target) = self.target(id, address) {
             target.state = State::Done;
+            if refusal.code == SEQ_TOO_LOW && target.responder.seq == Some(seq) {
+                self.stored += 1;
+                return;
+            }
             let (count, text) = self.refusals.entry(refusal.code).or_default();
             *count += 1;
             *text = refusal.text.escape_ascii().to_string().chars().take(100).collect();

@@ -54,7 +54,8 @@ impl Store {
                 return Err(Box::new((publication, PutError::CasFailed)));
             }
         }
-        let put = |responders| Put::new(publication.cas, responders);
+        let seq = item(&publication.packet).seq;
+        let put = |responders| Put::new(seq, publication.cas, responders);
         let puts = prepared.map(put);
         Ok(Self { puts, publication, started: now })
     }

@@ -174,6 +174,29 @@ fn lost_acknowledgements_are_asked_for_again_and_do_not_hold_up_a_store_for_ever
 }
 
 #[test]
+fn nodes_that_are_busy_for_a_moment_are_stored_on_all_the_same() {
+    let mut world = World::joined(12, 0);
+    let mut finding = world.find(&key(), true);
+    world.wait(&mut finding.done).0.unwrap();
+    world.nodes.iter_mut().take(6).for_each(|node| node.delay = Some(milliseconds(300)));
+    let mut stored = world.put(&packet(9));
+    assert_eq!(world.wait(&mut stored).0, Ok(12));
+}
+
+#[test]
+fn a_packet_is_stored_where_nodes_refuse_it_for_they_hold_it_already() {
+    let mut world = World::joined(20, 0);
+    for index in 0..15 {
+        world.set(index, &packet(9));
+        world.nodes[index].refusal = Some(302);
+    }
+    let mut stored = world.put(&packet(9));
+    assert_eq!(world.wait(&mut stored).0, Ok(20));
+    let mut stored = world.put(&packet(8));
+    assert_eq!(world.wait(&mut stored).0, Err(PutError::NotMostRecent));
+}
+
+#[test]
 fn a_few_who_refuse_in_one_family_do_not_undo_what_the_other_has_stored() {
     for refusal in [203, 302] {
         let mut world = World::joined(30, 3);
