@@ -119,7 +119,8 @@ impl Arguments {
     fn keys(&self) -> Result<Vec<PublicKey>, Failure> {
         let mut keys = Vec::new();
         for text in &self.keys {
-            keys.push(key(text).map_err(|why| Failure::Failed(format!("{}: {why}", printable(text))))?);
+            let name = || printable(&FileName::of(Path::new(text)).to_string());
+            keys.push(key(text).map_err(|why| Failure::Failed(format!("{}: {why}", name())))?);
         }
         for path in &self.list {
             keys.extend(read_list(path)?);

@@ -55,7 +55,10 @@ mod tests {
         fs::write(&other, "other").unwrap();
         std::os::unix::fs::symlink(&other, directory.path().join("new/file.tmp")).unwrap();
         replace(&path, b"second").unwrap();
-        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"second".into(), b"other".into()));
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(&other).unwrap()),
+            (b"second".into(), b"other".into())
+        );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
         assert!(replace(&directory.path().join("new"), b"a directory is in the way").is_err());

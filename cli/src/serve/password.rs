@@ -37,9 +37,8 @@ pub(super) fn is_hash(text: &str) -> bool {
 
 /// Whether it is the password of the hash. Takes some 20 ms of a core, and waits for those that came before.
 pub(super) fn verify(password: &[u8], hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| {
-        one_at_a_time(|| Argon2::default().verify_password(password, &hash).is_ok())
-    })
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| one_at_a_time(|| Argon2::default().verify_password(password, &hash).is_ok()))
 }
 
 /// A comparison takes up to [`MAX_MEMORY`], and goes on when the client that it is for has left: those who leave at once

@@ -66,7 +66,9 @@ pub(super) fn from_json(path: &Path, key: Option<PublicKey>) -> Result<String, F
         let number = index + 1;
         // A line of its own would be a record that nobody counts, or a directive for those behind it.
         if [name, record_type, data].iter().any(|text| text.contains(['\n', '\r'])) {
-            return Err(fail(&format_args!("record {number}: expected one line; the end of a line is written as \\010")));
+            return Err(fail(&format_args!(
+                "record {number}: expected one line; the end of a line is written as \\010"
+            )));
         }
         let line = format!("{name} {ttl} IN {record_type} {data}\n");
         let read = ZoneFile::from_bytes(line.as_bytes())

@@ -173,8 +173,11 @@ fn rows() -> Vec<Row> {
         get("a page that finds nothing", "{key}", 404)
             .with("origin", "null")
             .says("access-control-allow-credentials", "true"),
-        Row { headers: vec![("origin", "https://example.com")], ..put("a page that publishes", payload(&signed), 204) }
-            .says("access-control-allow-credentials", "true"),
+        Row {
+            headers: vec![("origin", "https://example.com")],
+            ..put("a page that publishes", payload(&signed), 204)
+        }
+        .says("access-control-allow-credentials", "true"),
         // Keys
         row("the head of nothing", Method::HEAD, "{key}", 404),
         get("what is no text", "%ff", 400),

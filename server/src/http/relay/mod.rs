@@ -84,7 +84,8 @@ impl Relay {
                             key: Result<Path<String>, PathRejection>,
                             RawQuery(query): RawQuery,
                             headers: HeaderMap| async move {
-                let answer = relay.get(visitor, segment(&key), query.as_deref().unwrap_or_default(), &headers).await;
+                let answer =
+                    relay.get(visitor, segment(&key), query.as_deref().unwrap_or_default(), &headers).await;
                 relay.count_read(&answer);
                 answer.response(form)
             };
