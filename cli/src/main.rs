@@ -54,7 +54,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    match run(Arguments::try_parse().unwrap_or_else(|error| refuse(&error))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure != Failure::OutputClosed {
@@ -63,6 +63,24 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Ends the program with a message on usage. That repeats what it refuses, which may be a seed in place of its file.
+fn refuse(error: &clap::Error) -> ! {
+    let arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
+    let values = arguments.map(|argument| match argument.split_once('=') {
+        Some((_, value)) => value.to_string(),
+        None => argument,
+    });
+    let secrets: Vec<String> = values.filter(|value| seed::looks_like_a_seed(value)).collect();
+    if secrets.is_empty() {
+        error.exit();
+    }
+    let message = error.render().to_string();
+    let hide =
+        |message: String, secret: &String| message.replace(secret.as_str(), "(this looks like a seed)");
+    terminal::note(secrets.iter().fold(message, hide).trim_end());
+    std::process::exit(error.exit_code())
 }
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {

@@ -2,19 +2,21 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
 use clap::Args;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use pkdns::{
     dht::{Evidence, PutError},
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     failure::{EXIT_CODES, Failure},
@@ -117,7 +119,8 @@ impl Arguments {
     fn keys(&self) -> Result<Vec<PublicKey>, Failure> {
         let mut keys = Vec::new();
         for text in &self.keys {
-            keys.push(key(text).map_err(|why| Failure::Failed(format!("{}: {why}", printable(text))))?);
+            let name = || printable(&FileName::of(Path::new(text)).to_string());
+            keys.push(key(text).map_err(|why| Failure::Failed(format!("{}: {why}", name())))?);
         }
         for path in &self.list {
             keys.extend(read_list(path)?);
@@ -137,11 +140,13 @@ impl Arguments {
 fn read_list(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let name = FileName::of(path);
     let fail = |why: &dyn std::fmt::Display| Failure::Failed(format!("{name}: {why}"));
-    let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
-    if size > MAX_LIST_SIZE {
+    let mut text = String::new();
+    // One byte more than may be there tells a file that is too large. A pipe or a device does not say its size.
+    let read = File::open(path).and_then(|file| file.take(MAX_LIST_SIZE + 1).read_to_string(&mut text));
+    read.map_err(|error| fail(&error))?;
+    if text.len() as u64 > MAX_LIST_SIZE {
         return Err(fail(&format!("it is larger than {MAX_LIST_SIZE} bytes")));
     }
-    let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
     let lines = text.lines().zip(1..).filter_map(|(line, number)| {
         let text = line.split('#').next().unwrap_or_default().trim();
         // The line itself is not repeated: it may be a seed.
@@ -160,13 +165,8 @@ fn key(text: &str) -> Result<PublicKey, String> {
 
 async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) -> Result<(), Failure> {
     let total = keys.len();
-    let pause = Duration::from_secs(60) / arguments.per_minute;
-    let begun = Instant::now();
-    let jobs = keys.into_iter().zip(0_u32..).map(|(key, number)| async move {
-        sleep_until(begun + pause.saturating_mul(number)).await;
-        republish(sources, &key).await
-    });
-    let mut reports = stream::iter(jobs).buffer_unordered(AT_ONCE);
+    let jobs = paced(keys, arguments.per_minute).map(async |key| republish(sources, &key).await);
+    let mut reports = pin!(jobs.buffer_unordered(AT_ONCE));
     let (mut stored, mut done) = (0, 0);
     while let Some(report) = reports.next().await {
         done += 1;
@@ -186,6 +186,17 @@ async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) ->
     Err(Failure::Failed(format!(
         "{missing} of {total} keys were not stored: each says why; try those again later"
     )))
+}
+
+/// Gives out so many a minute. What nobody took in time is not made up for: that would be more.
+fn paced<T>(items: Vec<T>, per_minute: u32) -> impl Stream<Item = T> {
+    let mut pace = interval(Duration::from_secs(60) / per_minute.max(1));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    stream::unfold((pace, items.into_iter()), async |(mut pace, mut items)| {
+        let item = items.next()?;
+        pace.tick().await;
+        Some((item, (pace, items)))
+    })
 }
 
 async fn republish(sources: &Sources, key: &PublicKey) -> Report {
@@ -258,6 +269,10 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use tokio::time::{Instant, sleep};
+
     use super::*;
 
     const KEY: &str = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
@@ -288,5 +303,23 @@ mod tests {
         assert!(arguments(&[], vec![]).keys().unwrap_err().to_string().contains("--list"));
         let message = arguments(&[&format!("www.{KEY}")], vec![]).keys().unwrap_err().to_string();
         assert!(message.contains("without a name"), "{message}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_held_up_does_not_hurry_afterwards() {
+        let start = Instant::now();
+        let begun = paced((0..6).collect(), 60).then(async |number| {
+            let begun = start.elapsed().as_secs();
+            // The third takes a minute.
+            sleep(Duration::from_secs(if number == 2 { 60 } else { 0 })).await;
+            begun
+        });
+        assert_eq!(begun.collect::<Vec<_>>().await, [0, 1, 2, 62, 63, 64]);
+    }
+
+    #[test]
+    fn a_list_without_an_end_is_not_read_to_it() {
+        let message = read_list(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(message.contains("larger than"), "{message}");
     }
 }

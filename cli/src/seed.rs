@@ -50,13 +50,19 @@ pub(crate) struct FileName(String);
 impl FileName {
     pub(crate) fn of(path: &Path) -> Self {
         let text = Zeroizing::new(path.display().to_string());
-        let looks_like_a_seed = decode(text.as_bytes()).is_some();
+        // A configuration names files relative to its own folder.
+        let looks_like_a_seed = path.iter().any(|part| part.to_str().is_some_and(looks_like_a_seed));
         Self(match text.as_str() {
             "-" => "standard input".to_string(),
             _ if looks_like_a_seed => "(this looks like a seed, not like the name of a file)".to_string(),
             name => format!("\"{name}\""),
         })
     }
+}
+
+/// Whether a text must not be repeated.
+pub(crate) fn looks_like_a_seed(text: &str) -> bool {
+    decode(text.as_bytes()).is_some()
 }
 
 impl fmt::Display for FileName {

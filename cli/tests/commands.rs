@@ -187,6 +187,23 @@ fn what_is_not_a_seed_is_refused_and_not_repeated() {
     // The seed itself in place of a file, and the seed file in place of the zone file.
     run(directory.path(), &["publickey", HEX]).assert_failed(1, "looks like a seed");
     run(directory.path(), &["publish", Z32, "zone"]).assert_failed(1, "looks like a seed");
+    run(directory.path(), &["republish", HEX]).assert_failed(1, "looks like a seed");
+    for arguments in [
+        &["resolve", HEX][..],
+        &["zone", "zone", "--key", HEX],
+        &["zone", "zone", &format!("--key={HEX}")],
+        &["publickey", "seed", HEX],
+        &["--relay", HEX, "resolve", KEY],
+        &[HEX],
+    ] {
+        run(directory.path(), arguments).assert_failed(2, "looks like a seed");
+    }
+    // A configuration in another folder, which tells the seed in place of its file.
+    fs::create_dir(directory.path().join("folder")).unwrap();
+    let config = format!("[[identity]]\nseed = '{HEX}'\nrecords = '@ A 192.0.2.1'\n");
+    file(&directory, "folder/publisher.toml", &config);
+    run(directory.path(), &["serve", "--check", "--config", "folder/publisher.toml"])
+        .assert_failed(1, "looks like a seed");
     for seed in [HEX, Z32] {
         file(&directory, "seed", seed);
         run(directory.path(), &["publish", "seed", "seed"]).assert_failed(1, "\"seed\": line 1, column ");

@@ -1,22 +1,26 @@
 //! Files that only their user may read.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-/// Puts a file with these bytes at `path`, whole or not at all. Its directory is created.
+/// Puts a file with these bytes at `path`, whole or not at all. Its directory is created. Once this has returned, the
+/// file outlasts a loss of power.
 ///
 /// # Errors
 ///
-/// When the file cannot be written; what was there before is still there.
+/// When the file cannot be written; what was there before is still there, unless only the directory could not be
+/// brought to the disk.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory)?;
     let mut temporary_name = name.to_owned();
     temporary_name.push(".tmp");
     let temporary = path.with_file_name(temporary_name);
@@ -30,5 +34,34 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
-    })
+    })?;
+    // The new name is part of the directory.
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_is_for_its_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/file");
+        // As a crash leaves it, and where somebody else may have put a link.
+        replace(&path, b"first").unwrap();
+        let other = directory.path().join("other");
+        fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, directory.path().join("new/file.tmp")).unwrap();
+        replace(&path, b"second").unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(&other).unwrap()),
+            (b"second".into(), b"other".into())
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
+        assert!(replace(&directory.path().join("new"), b"a directory is in the way").is_err());
+        assert!(replace(Path::new("/"), b"").is_err());
+    }
 }

@@ -216,7 +216,7 @@ async fn heads_and_bodies_are_bounded() {
     };
     for (request, status) in [
         (format!("GET / HTTP/1.1\r\nHost: x\r\nx-long: {long}\r\n\r\n"), " 431 "),
-        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), " 4"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), " 431 "),
         (
             "POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: 70000\r\n\r\n"
                 .to_owned(),
@@ -239,7 +239,8 @@ async fn heads_and_bodies_are_bounded() {
         }
     };
     // 431 in HPACK: the name `:status` from the static table, the value as it is or in Huffman's code.
-    assert!(refused.0 == RST_STREAM || contains(&refused.1, b"431") || refused.1.len() < 40, "{refused:?}");
+    let is_said = [&b"431"[..], &[0x69, 0x90, 0xff]].iter().any(|status| contains(&refused.1, status));
+    assert!(refused.0 == RST_STREAM || is_said, "{refused:x?}");
     server.still_answers().await;
 }
 

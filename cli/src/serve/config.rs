@@ -127,9 +127,15 @@ impl Config {
     fn parse(text: &str) -> Result<Self, String> {
         // The message of the library shows the line itself, which may hold what is nobody's business.
         let config: Self = toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().map_or(1, |span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
-            format!("line {line}: {}", error.message())
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            // Nor does anybody want to see what stands in place of what is expected: it may be a password.
+            match error.message().split_once(", expected ") {
+                Some((found, expected)) if !found.starts_with("unknown field") => {
+                    format!("line {line}: expected {expected}")
+                }
+                _ => format!("line {line}: {}", error.message()),
+            }
         })?;
         config.check()?;
         Ok(config)
@@ -244,5 +250,14 @@ mod tests {
         assert!(message.contains("pkdns-cli password") && !message.contains("hunter2"), "{message}");
         let message = mistake("[[identity]]\nseed = 'a'\nzone_file = 'z'\npassword = hunter2\n");
         assert!(message.contains("line 4") && !message.contains("hunter2"), "{message}");
+        for line in
+            ["password = 4711", "user = 4711", "force = '4711'", "address = '4711'", "interval = '4711'"]
+        {
+            let message = mistake(&format!("[[identity]]\nseed = 'a'\nzone_file = 'z'\n{line}\n"));
+            assert!(
+                message.starts_with("line 4: expected ") && !message.contains("4711"),
+                "{line}: {message}"
+            );
+        }
     }
 }

@@ -167,6 +167,9 @@ impl Identities {
         }
         if is_new {
             self.detection = detection;
+        } else if config.identities.iter().all(|identity| identity.address != AddressSource::Detect) {
+            // Nobody is asked for addresses that nobody wants.
+            self.detection = None;
         }
         self.kept.retain(|key, _| keys.contains(key));
         self.progress.send_modify(|progress| progress.of = keys.len());
@@ -272,4 +275,32 @@ impl Identities {
 
 fn no_addresses() -> watch::Receiver<ExternalAddresses> {
     watch::channel(ExternalAddresses::default()).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn addresses_are_looked_for_as_long_as_an_identity_wants_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("seed"), "11".repeat(32)).unwrap();
+        let config = |address: &str| {
+            let text = format!(
+                "detection.services = ['http://127.0.0.1:9/']\n\
+                 [[identity]]\nseed = 'seed'\nrecords = '@ A 192.0.2.1'\naddress = '{address}'\n"
+            );
+            std::fs::write(path("publisher.toml"), text).unwrap();
+            Config::read(&path("publisher.toml")).unwrap()
+        };
+        let network = Network::join_for_long(&["127.0.0.1:9".to_string()]).unwrap();
+        let state = StateDirectory::open(&path("state")).unwrap();
+        let mut identities = Identities::new(network, state, Accounts::default());
+        for (address, is_looked_for) in [("none", false), ("detect", true), ("detect", true), ("none", false)]
+        {
+            identities.take(&config(address)).await.unwrap();
+            assert_eq!(identities.detection.is_some(), is_looked_for, "{address}");
+        }
+    }
 }

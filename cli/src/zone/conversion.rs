@@ -63,10 +63,17 @@ pub(super) fn from_json(path: &Path, key: Option<PublicKey>) -> Result<String, F
     let key = key.ok_or_else(|| fail(&"the key of the zone is not written there: add --key"))?;
     let mut zone = Vec::new();
     for (index, WrittenRecord { name, ttl, record_type, data }) in written.records.iter().enumerate() {
+        let number = index + 1;
+        // A line of its own would be a record that nobody counts, or a directive for those behind it.
+        if [name, record_type, data].iter().any(|text| text.contains(['\n', '\r'])) {
+            return Err(fail(&format_args!(
+                "record {number}: expected one line; the end of a line is written as \\010"
+            )));
+        }
         let line = format!("{name} {ttl} IN {record_type} {data}\n");
         let read = ZoneFile::from_bytes(line.as_bytes())
             .and_then(|line| line.records(&key, &ExternalAddresses::default()))
-            .map_err(|error| fail(&format_args!("record {}: {error}", index + 1)))?;
+            .map_err(|error| fail(&format_args!("record {number}: {error}")))?;
         zone.extend(read);
     }
     zone_file(&zone, &key)

@@ -137,6 +137,22 @@ fn a_zone_file_that_was_written_reads_the_same() {
 }
 
 #[test]
+fn a_record_in_json_is_one_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zone.json");
+    let from_json = |name: &str, data: &str| {
+        let record = serde_json::json!({"name": name, "ttl": 60, "type": "TXT", "data": data});
+        std::fs::write(&path, serde_json::json!({"key": KEY, "records": [record]}).to_string()).unwrap();
+        conversion::from_json(&path, None).map_err(|failure| failure.to_string())
+    };
+    assert_eq!(from_json("a", "x").unwrap(), "a 60 IN TXT \"x\"\n");
+    for (name, data) in [("a", "x\nb TXT y"), ("$ORIGIN b\na", "x"), ("a", "x\r\n")] {
+        let message = from_json(name, data).unwrap_err();
+        assert!(message.contains("record 1: expected one line"), "{message}");
+    }
+}
+
+#[test]
 fn a_server_has_an_address_and_perhaps_a_port() {
     for (text, expected) in [
         ("192.0.2.53", "192.0.2.53:53"),

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
+    os::fd::AsRawFd,
     path::{Component, Path, PathBuf},
 };
 
@@ -137,21 +138,29 @@ impl Loader {
         let fail = |error: &dyn std::fmt::Display| {
             position.error(format!("cannot read {}: {error}", FileName::of(&name)))
         };
-        // What a symbolic link leads to counts, not where the link is.
-        let path = fs::canonicalize(folder.join(&name)).map_err(|error| fail(&error))?;
+        let path = folder.join(&name);
+        // Opening a pipe would wait for whoever writes to it.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(fail(&"it is not a file"));
+        }
+        let file = File::open(&path).map_err(|error| fail(&error))?;
+        let path = place(&file, &path).map_err(|error| fail(&error))?;
         if !path.starts_with(folder) {
             return Err(fail(&"a symbolic link leads out of the folder of the zone file"));
         }
-        // Opening a pipe would wait for whoever writes to it.
-        if !path.is_file() {
-            return Err(fail(&"it is not a file"));
-        }
-        let text = File::open(&path).and_then(|file| read(file, self.room)).map_err(|error| fail(&error))?;
+        let text = read(file, self.room).map_err(|error| fail(&error))?;
         let text = text.ok_or_else(|| {
             fail(&format_args!("the zone file and what it includes are larger than {MAX_SIZE} bytes"))
         })?;
         Ok((position, path, text))
     }
+}
+
+/// Where the file lies that was opened at `path`: what a symbolic link leads to counts, not where the link is. Asked of the
+/// system about the open file, because by now the path may lead elsewhere.
+fn place(file: &File, path: &Path) -> io::Result<PathBuf> {
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::read_link(opened).or_else(|_| fs::canonicalize(path))
 }
 
 /// The text of a file of at most `limit` bytes; `None` for a larger one.

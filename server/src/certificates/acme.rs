@@ -31,7 +31,7 @@ use crate::{
     private_file,
 };
 use client::Client;
-use schedule::{Held, back_off};
+use schedule::{Held, back_off, time_left};
 
 /// Who we are to the authority. The key in it can do all that we can do there.
 const ACCOUNT_NAME: &str = "acme-account.json";
@@ -76,6 +76,8 @@ enum AcmeError {
     Certificate(#[from] CertificateError),
     #[error("it took more than {ORDER_DEADLINE:?}")]
     Deadline,
+    #[error("what it gave has to be renewed at once; is the clock of this machine right?")]
+    DueAtOnce,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,35 +114,30 @@ impl Acme {
         let mut failures = 0;
         let mut held = self.stored().ok().flatten().and_then(|certificate| Held::of(&certificate));
         loop {
-            let now = SystemTime::now();
-            let due = held.as_ref().filter(|held| held.covers(&self.names)).map(|held| held.renew_at());
-            if let Some(left) =
-                due.and_then(|due| due.duration_since(now).ok()).filter(|left| !left.is_zero())
-            {
+            let left = time_left(held.as_ref(), &self.names, SystemTime::now());
+            if !left.is_zero() {
                 sleep(left.min(LONGEST_SLEEP)).await;
                 continue;
             }
             let outcome = timeout(ORDER_DEADLINE, self.obtain(shown.challenges())).await;
             shown.challenges().clear();
-            match outcome.unwrap_or(Err(AcmeError::Deadline)) {
+            let error = match outcome.unwrap_or(Err(AcmeError::Deadline)) {
                 Ok(certificate) => {
                     tracing::info!("new certificate from {self} for {}", self.names.join(", "));
                     held = Held::of(&certificate);
                     shown.show(certificate);
-                    failures = 0;
-                    // One that is due at once is not asked for again at once.
-                    sleep(Duration::from_secs(1)).await;
+                    if !time_left(held.as_ref(), &self.names, SystemTime::now()).is_zero() {
+                        failures = 0;
+                        continue;
+                    }
+                    AcmeError::DueAtOnce
                 }
-                Err(error) => {
-                    let wait = back_off(failures);
-                    failures = failures.saturating_add(1);
-                    tracing::warn!(
-                        "no certificate from {self}: {error}; trying again in {} s",
-                        wait.as_secs()
-                    );
-                    sleep(wait).await;
-                }
-            }
+                Err(error) => error,
+            };
+            let wait = back_off(failures);
+            failures = failures.saturating_add(1);
+            tracing::warn!("no certificate from {self}: {error}; trying again in {} s", wait.as_secs());
+            sleep(wait).await;
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) fn parse(words: &[&str]) -> Option<[u8; SIZE]> {
     let (longitude, words) = coordinate(words, 180, 'E', 'W')?;
     let (altitude, words) = words.split_first()?;
     let (sign, digits) = altitude.strip_prefix('-').map_or((1, *altitude), |digits| (-1, digits));
-    let altitude = sign * i64::try_from(metres(digits)?).ok()? + BELOW;
+    let altitude = (sign * i64::try_from(metres(digits)?).ok()?).checked_add(BELOW)?;
     if words.len() > DEFAULTS.len() {
         return None;
     }
@@ -178,6 +178,8 @@ mod tests {
             "1 N 1 E",
             "1 N 1 E -100000.01m",
             "1 N 1 E 42849672.96m",
+            "1 N 1 E 92233720368547758.07m",
+            "1 N 1 E -92233720368547758.07m",
             "1 N 1 E 1.001m",
             "1 N 1 E 1 90000000000m",
             "1 N 1 E 1 1 1 1 1",

@@ -98,6 +98,31 @@ fn a_symbolic_link_is_followed_within_the_folder_only() {
     assert!(read_in(&outside, "zone").is_ok());
 }
 
+/// Whoever may write to the folder could make the way lead elsewhere while it is looked at.
+#[cfg(unix)]
+#[test]
+fn a_way_that_changes_meanwhile_does_not_lead_out_of_the_folder() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("file"), "@ TXT secret").unwrap();
+    let (folder, _) = read(&[("zone", "$INCLUDE sub/file"), ("sub/file", "@ A 192.0.2.1")]);
+    let [sub, inside, link] = ["sub", "inside", "link"].map(|name| folder.path().join(name));
+    std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for (from, to) in [(&sub, &inside), (&link, &sub), (&sub, &link), (&inside, &sub)] {
+                    fs::rename(from, to).unwrap();
+                }
+            }
+        });
+        let found: Vec<_> = (0..5000).filter_map(|_| read_in(&folder, "zone").ok()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(found.iter().all(|records| records == &["@ 3600 A 192.0.2.1"]), "{found:?}");
+    });
+}
+
 #[test]
 fn loops_depth_and_size_are_bounded() {
     for files in [

@@ -55,6 +55,12 @@ impl Held {
     }
 }
 
+/// How long until a certificate for `names` is due: no time where none is held, or one for other names.
+pub(super) fn time_left(held: Option<&Held>, names: &[String], now: SystemTime) -> Duration {
+    let due = held.filter(|held| held.covers(names)).map(Held::renew_at);
+    due.and_then(|due| due.duration_since(now).ok()).unwrap_or_default()
+}
+
 /// How long to wait after the failure that comes after `failures` others.
 pub(super) fn back_off(failures: u32) -> Duration {
     FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_WAIT)
@@ -71,6 +77,22 @@ mod tests {
         assert_eq!(held.renew_at(), from + Duration::from_secs(60));
         let backwards = Held { to: UNIX_EPOCH, ..held };
         assert_eq!(backwards.renew_at(), from, "what has no life is due");
+    }
+
+    #[test]
+    fn a_certificate_is_due_with_age_and_for_other_names_and_when_there_is_none() {
+        let from = UNIX_EPOCH + Duration::from_secs(1000);
+        let names = BTreeSet::from(["dns.example".to_owned()]);
+        let held = Held { from, to: from + Duration::from_secs(90), names };
+        let left = |held, names: &[&str], age| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            time_left(held, &names, from + Duration::from_secs(age)).as_secs()
+        };
+        for (age, seconds) in [(0, 60), (59, 1), (60, 0), (10_000, 0)] {
+            assert_eq!(left(Some(&held), &["dns.example"], age), seconds, "{age}");
+        }
+        assert_eq!(left(Some(&held), &["dns.example", "other.example"], 0), 0);
+        assert_eq!(left(None, &[], 0), 0);
     }
 
     #[test]

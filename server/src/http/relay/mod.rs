@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    extract::{Path, RawQuery, Request, State},
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::HeaderMap,
     middleware, routing,
 };
@@ -60,6 +60,11 @@ impl Quota {
     }
 }
 
+/// What stands in the place of a key. Where that is no text, it is nothing, which is no key either.
+fn segment(key: &Result<Path<String>, PathRejection>) -> &str {
+    key.as_ref().map_or("", |Path(key)| key)
+}
+
 impl Relay {
     /// Reads from `packets`, and stores through them.
     pub fn new(settings: &config::Relay, packets: Packets, metrics: RelayMetrics) -> Self {
@@ -76,18 +81,19 @@ impl Relay {
         let methods = |form: Form| {
             let get = move |State(relay): State<Self>,
                             Extension(visitor): Extension<Visitor>,
-                            Path(key): Path<String>,
+                            key: Result<Path<String>, PathRejection>,
                             RawQuery(query): RawQuery,
                             headers: HeaderMap| async move {
-                let answer = relay.get(visitor, &key, query.as_deref().unwrap_or_default(), &headers).await;
+                let answer =
+                    relay.get(visitor, segment(&key), query.as_deref().unwrap_or_default(), &headers).await;
                 relay.count_read(&answer);
                 answer.response(form)
             };
             let put = move |State(relay): State<Self>,
                             Extension(visitor): Extension<Visitor>,
-                            Path(key): Path<String>,
+                            key: Result<Path<String>, PathRejection>,
                             request: Request| async move {
-                let answer = relay.put(visitor, &key, request).await;
+                let answer = relay.put(visitor, segment(&key), request).await;
                 relay.count_write(&answer);
                 answer.response(form)
             };
