@@ -22,7 +22,8 @@ const MAX_IDENTITIES: usize = 10_000;
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
-    /// Where is kept what has to outlive the program. `~/.pkdns/publisher` when absent.
+    /// Where is kept what has to outlive the program. When absent, systemd's `StateDirectory=`, or
+    /// `~/.pkdns/publisher`.
     pub(super) state: Option<PathBuf>,
     /// DHT nodes to join through, if not those of the public network. The command line wins.
     #[serde(default)]
@@ -127,8 +128,8 @@ impl Config {
     fn parse(text: &str) -> Result<Self, String> {
         // The message of the library shows the line itself, which may hold what is nobody's business.
         let config: Self = toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().map_or(1, |span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
             format!("line {line}: {}", error.message())
         })?;
         config.check()?;

@@ -258,10 +258,9 @@ impl Identities {
                     terminal::note(&format!("{name}: error: {failure}; trying again in {}", in_words(pause)));
                 }
                 Event::Waiting => terminal::note(&format!("{name}: waiting for an address")),
-                Event::Unreadable(failure) => {
-                    terminal::note(&format!(
-                        "{name}: error: {failure}; what was published before is kept alive"
-                    ));
+                Event::Unreadable(failure, is_kept) => {
+                    let rest = keeper::what_is_kept(is_kept);
+                    terminal::note(&format!("{name}: error: {failure}; {rest}"));
                 }
             }
             Ok(())

@@ -2,15 +2,19 @@
 
 use std::process::Command;
 
-use super::{KEY, Publisher, World, program, programs::available, records_when, world};
+use super::{KEY, Publisher, World, program, programs, records_when, world};
 
 const PASSWORD: &str = "correct horse";
 
 /// A publisher of one key whose address a router tells.
 fn serve(world: &World) -> (Publisher, String) {
+    serve_zone(world, "@ 300 A {external_ipv4}\nwww 300 A {external_ipv4} ; not {external_ipv6}\n")
+}
+
+pub(crate) fn serve_zone(world: &World, zone: &str) -> (Publisher, String) {
     let hash = program::run_with_input(world.path(), &["password"], PASSWORD);
     assert_eq!(hash.code, 0, "{}", hash.err);
-    world.file("zone", "@ 300 A {external_ipv4}\nwww 300 A {external_ipv4} ; not {external_ipv6}\n");
+    world.file("zone", zone);
     world.file(
         "publisher.toml",
         &format!(
@@ -35,15 +39,13 @@ fn curl(url: &str, query: &str, credentials: &str) -> (String, String) {
     (status.to_string(), body.trim().to_string())
 }
 
-fn answer(url: &str, query: &str) -> String {
+pub(crate) fn answer(url: &str, query: &str) -> String {
     curl(url, query, &format!("router:{PASSWORD}")).1
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
-    if !available("curl") {
-        return;
-    }
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;
     let (mut publisher, url) = serve(&world);
     publisher.wait_for("waiting for an address");
@@ -80,9 +82,7 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_guesses_passwords_is_held_up() {
-    if !available("curl") {
-        return;
-    }
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let guesses: Vec<_> =
@@ -93,9 +93,7 @@ async fn who_guesses_passwords_is_held_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ddclient_tells_an_address() {
-    if !available("ddclient") {
-        return;
-    }
+    let Some(ddclient) = programs::find("ddclient", |_| true, "ddclient") else { return };
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let server = url.trim_start_matches("http://").trim_end_matches("/nic/update").to_string();
@@ -108,7 +106,7 @@ async fn ddclient_tells_an_address() {
     );
     let path = |name: &str| world.path().join(name);
     std::fs::set_permissions(path("ddclient.conf"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let mut command = Command::new("ddclient");
+    let mut command = Command::new(ddclient);
     command.arg("-file").arg(path("ddclient.conf")).arg("-cache").arg(path("ddclient.cache"));
     let output = command.args(["-verbose", "-foreground", "-noquiet"]).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -118,11 +116,7 @@ async fn ddclient_tells_an_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inadyn_tells_an_address() {
-    // It is in /usr/sbin, where not every user looks.
-    let program = "/usr/sbin/inadyn";
-    if !available(program) {
-        return;
-    }
+    let Some(inadyn) = programs::find("inadyn", |_| true, "inadyn") else { return };
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let server = url.trim_start_matches("http://").trim_end_matches("/nic/update").to_string();
@@ -135,7 +129,7 @@ async fn inadyn_tells_an_address() {
              checkip-command = \"echo 198.51.100.9\"\n}}\n"
         ),
     );
-    let mut command = Command::new(program);
+    let mut command = Command::new(inadyn);
     command.args(["-n", "-1", "--force", "-l", "debug", "-f"]).arg(world.path().join("inadyn.conf"));
     let output = command.arg("--cache-dir").arg(world.path()).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
