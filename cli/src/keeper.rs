@@ -49,7 +49,11 @@ pub(crate) enum Event<'a> {
 
 /// What becomes of a zone that cannot be read, for people.
 pub(crate) fn what_is_kept(is_kept: bool) -> &'static str {
-    if is_kept { "what was published before is kept alive" } else { "nothing is published until it is mended" }
+    if is_kept {
+        "what was published before is kept alive"
+    } else {
+        "nothing is published until it is mended"
+    }
 }
 
 /// Keeps one identity.

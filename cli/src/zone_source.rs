@@ -102,7 +102,8 @@ impl Look {
     /// Whether it was written a moment ago.
     pub(crate) fn is_recent(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let near = |written: i64| i64::try_from(now).is_ok_and(|now| now.abs_diff(written) <= RECENT.as_secs());
+        let near =
+            |written: i64| i64::try_from(now).is_ok_and(|now| now.abs_diff(written) <= RECENT.as_secs());
         self.state.is_some_and(|(.., seconds, _)| near(seconds))
     }
 

@@ -25,6 +25,7 @@ mod relay;
 mod speed;
 mod terminal;
 mod unit;
+mod user;
 mod zones;
 
 use std::{
@@ -132,6 +133,15 @@ pub(crate) async fn world() -> World {
     std::fs::set_permissions(world.path().join("seed"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
     world
+}
+
+/// The fenced block of this language in a document whose first line is a comment with this title.
+#[track_caller]
+pub(crate) fn block(document: &str, language: &str, title: &str) -> String {
+    let fence = format!("```{language}\n");
+    let blocks = document.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
+    let mut titled = blocks.filter(|block| block.starts_with(&format!("# {title}\n")));
+    titled.next().unwrap_or_else(|| panic!("there is no {title}")).to_string()
 }
 
 /// Tells whoever runs the tests what was measured.

@@ -1,6 +1,12 @@
 //! What a service manager is told, through a socket as systemd's.
 
-use std::{os::unix::net::UnixDatagram, path::PathBuf, time::Instant};
+use std::{
+    os::unix::net::UnixDatagram,
+    path::PathBuf,
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Instant,
+};
 
 use super::{LIMIT, Publisher, World, program, world};
 
@@ -8,7 +14,7 @@ const CONFIG: &str = "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '@
 
 /// A service manager that wants to hear every second that the service is alive.
 struct Manager {
-    socket: UnixDatagram,
+    notices: Receiver<String>,
     path: PathBuf,
     heard: Vec<String>,
 }
@@ -17,7 +23,17 @@ impl Manager {
     fn new(world: &World) -> Self {
         let path = world.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        Self { socket, path, heard: Vec::new() }
+        let (sender, notices) = channel();
+        // As systemd does, it listens all the time: whoever is not listened to waits.
+        thread::spawn(move || {
+            let mut notice = [0; 4096];
+            while let Ok(size) = socket.recv(&mut notice) {
+                if sender.send(String::from_utf8(notice[..size].to_vec()).unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { notices, path, heard: Vec::new() }
     }
 
     fn start(&self, world: &World, arguments: &[&str]) -> Publisher {
@@ -29,19 +45,17 @@ impl Manager {
         Publisher::start_command(command)
     }
 
-    /// The next notice with this line in it, or with a line that begins so where `line` ends with `=`.
+    /// The next notice with this line in it.
     #[track_caller]
     fn wait_for(&mut self, line: &str) -> String {
         let end = Instant::now() + LIMIT;
         loop {
             let rest = end.saturating_duration_since(Instant::now());
-            assert!(!rest.is_zero(), "no {line} among {:#?}", self.heard);
-            self.socket.set_read_timeout(Some(rest)).unwrap();
-            let mut notice = [0; 4096];
-            let Ok(size) = self.socket.recv(&mut notice) else { continue };
-            let notice = String::from_utf8(notice[..size].to_vec()).unwrap();
+            let Ok(notice) = self.notices.recv_timeout(rest) else {
+                panic!("no {line} among {:#?}", self.heard);
+            };
             self.heard.push(notice.clone());
-            if notice.lines().any(|told| told == line || (line.ends_with('=') && told.starts_with(line))) {
+            if notice.lines().any(|told| told == line) {
                 return notice;
             }
         }
