@@ -93,7 +93,7 @@ async fn serve(
     }
     let mut identities = Identities::new(network, state, accounts);
     identities.take(&config).await?;
-    service::ready("publishing");
+    service::ready(&identities.status());
     let mut running = config;
     let watching = async {
         loop {
@@ -112,8 +112,10 @@ async fn serve(
                 Err(ref failure) => terminal::note(&format!("error: {failure}; going on as before")),
             }
             match taken {
-                Ok(()) => service::ready("publishing"),
-                Err(failure) => service::ready(&format!("publishing as before: {failure}")),
+                Ok(()) => service::ready(&identities.status()),
+                Err(failure) => {
+                    service::ready(&format!("{}; going on as before: {failure}", identities.status()))
+                }
             }
         }
     };

@@ -79,11 +79,17 @@ impl Drop for Running {
     }
 }
 
-/// How many have been published since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Which have been published since they were started, by key in z-base-32.
+#[derive(Debug, Default)]
 struct Progress {
-    published: usize,
+    published: HashSet<String>,
     of: usize,
+}
+
+impl Progress {
+    fn status(&self) -> String {
+        format!("{} of {} zones published", self.published.len(), self.of)
+    }
 }
 
 /// Reads every seed and every zone. Returns how many there are.
@@ -169,7 +175,11 @@ impl Identities {
             self.detection = detection;
         }
         self.kept.retain(|key, _| keys.contains(key));
-        self.progress.send_modify(|progress| progress.of = keys.len());
+        self.progress.send_modify(|progress| {
+            let begins_anew = |key: &String| fresh.iter().any(|fresh| fresh.key == *key);
+            progress.published.retain(|key| keys.contains(key) && !begins_anew(key));
+            progress.of = keys.len();
+        });
         for Prepared { key, definition, account, keeper } in fresh {
             // The one before it ends first.
             self.kept.remove(&key);
@@ -179,6 +189,11 @@ impl Identities {
         let accounts = self.kept.iter().filter_map(|(key, kept)| Some((key.clone(), kept.account.clone()?)));
         *self.accounts.write().await = accounts.collect();
         Ok(())
+    }
+
+    /// How far it has come, for people.
+    pub(super) fn status(&self) -> String {
+        self.progress.borrow().status()
     }
 
     /// What looks for the addresses of this machine, if that is to begin, or to be done in another way.
@@ -238,8 +253,7 @@ impl Identities {
 
     fn start(&self, key: &str, keeper: Keeper) -> AbortHandle {
         let name = key.get(..8).unwrap_or(key).to_string();
-        let progress = self.progress.clone();
-        let mut is_published = false;
+        let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
             match event {
                 Event::Published(published, pause) => {
@@ -248,10 +262,8 @@ impl Identities {
                         published.places(),
                         in_words(pause)
                     ));
-                    if !std::mem::replace(&mut is_published, true) {
-                        progress.send_modify(|progress| progress.published += 1);
-                        let Progress { published, of } = *progress.borrow();
-                        service::status(&format!("{published} of {of} zones published"));
+                    if progress.send_if_modified(|progress| progress.published.insert(key.clone())) {
+                        service::status(&progress.borrow().status());
                     }
                 }
                 Event::Failed(failure, pause) => {

@@ -22,6 +22,7 @@ mod programs;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../../../server/tests/support/relay.rs"]
 mod relay;
+mod republish;
 mod speed;
 mod terminal;
 mod unit;

@@ -77,12 +77,15 @@ async fn a_service_manager_is_told_that_serve_is_ready_alive_reloading_and_stopp
     let reloading = manager.wait_for("RELOADING=1");
     // Of the clock that sd_notify(3) names, without which systemd does not believe it.
     assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
-    assert_eq!(manager.wait_for("READY=1").trim_end(), "READY=1\nSTATUS=publishing");
+    assert_eq!(manager.wait_for("READY=1").trim_end(), "READY=1\nSTATUS=1 of 1 zones published");
     publisher.wait_for("read again");
     world.file("publisher.toml", "nonsense");
     manager.wait_for("RELOADING=1");
     let ready = manager.wait_for("READY=1");
-    assert!(ready.contains("STATUS=publishing as before: ") && ready.contains("line 1"), "{ready}");
+    assert!(
+        ready.contains("STATUS=1 of 1 zones published; going on as before: ") && ready.contains("line 1"),
+        "{ready}"
+    );
     publisher.signal("TERM");
     manager.wait_for("STOPPING=1");
     assert_eq!(publisher.child.wait().unwrap().code(), Some(0));
