@@ -17,7 +17,7 @@ use crate::{
     publisher::{Publication, Published, Terms},
     sources::Sources,
     zone_file::ExternalAddresses,
-    zone_source::{Look, Zone, ZoneSource},
+    zone_source::{Look, RECENT, Zone, ZoneSource},
 };
 pub(crate) use schedule::{Interval, in_words};
 use schedule::{chance, retry};
@@ -41,10 +41,19 @@ pub(crate) enum Event<'a> {
     Published(&'a Published, Duration),
     /// It was not stored, and will be tried again after this time.
     Failed(&'a Failure, Duration),
-    /// The zone cannot be read. What was published before is kept alive.
-    Unreadable(&'a Failure),
+    /// The zone cannot be read. What was read before, if that is so, is kept alive.
+    Unreadable(&'a Failure, bool),
     /// Nothing can be published before the address of this machine is known.
     Waiting,
+}
+
+/// What becomes of a zone that cannot be read, for people.
+pub(crate) fn what_is_kept(is_kept: bool) -> &'static str {
+    if is_kept {
+        "what was published before is kept alive"
+    } else {
+        "nothing is published until it is mended"
+    }
 }
 
 /// Keeps one identity.
@@ -64,10 +73,22 @@ pub(crate) struct Keeper {
 struct Reading {
     zone: Option<Zone>,
     looks: Vec<Look>,
+    /// When it is read once more: it was written so lately that this may have gone on.
+    again: Option<Instant>,
     /// What was composed last, if that has ever worked.
     dns: Option<Vec<u8>>,
     /// What was said last of a zone that cannot be read.
     told: Option<Failure>,
+}
+
+impl Reading {
+    /// Whether the zone has to be read again.
+    fn may_differ(&self) -> bool {
+        // Whatever was wrong with it may be mended, in any of its files.
+        self.zone.is_none()
+            || self.again.is_some_and(|again| Instant::now() >= again)
+            || self.looks.iter().any(Look::has_changed)
+    }
 }
 
 impl Keeper {
@@ -106,7 +127,7 @@ impl Keeper {
                 }
                 Err(failure) => {
                     if reading.told.as_ref() != Some(&failure) {
-                        report(Event::Unreadable(&failure))?;
+                        report(Event::Unreadable(&failure, reading.dns.is_some()))?;
                     }
                     reading.told = Some(failure);
                     false
@@ -138,10 +159,12 @@ impl Keeper {
 
     /// Reads the zone if it may have changed. Whether there is something else to publish than before.
     fn read(&mut self, reading: &mut Reading) -> Result<bool, Failure> {
-        if reading.zone.is_none() || reading.looks.iter().any(Look::has_changed) {
+        if reading.may_differ() {
             reading.zone = None;
+            reading.again = None;
             let zone = self.identity.zone.read(&self.identity.keypair.public_key())?;
             reading.looks = zone.looks();
+            reading.again = reading.looks.iter().any(Look::is_recent).then(|| Instant::now() + RECENT);
             self.want.add(zone.macros());
             reading.zone = Some(zone);
         }
@@ -183,8 +206,7 @@ impl Keeper {
         let changed_files = async {
             loop {
                 sleep(LOOK_EVERY).await;
-                // Whatever was wrong with it may be mended, in any of its files.
-                if reading.zone.is_none() || reading.looks.iter().any(Look::has_changed) {
+                if reading.may_differ() {
                     return;
                 }
             }

@@ -25,9 +25,10 @@ use tokio::{
 use crate::{
     external_address::{self, Detector, Want},
     failure::{EXIT_CODES, Failure},
-    keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_words},
+    keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_words, what_is_kept},
     network,
     publisher::{Publication, Published, Terms},
+    records::TextRecord,
     seed, service,
     sources::Sources,
     terminal,
@@ -104,12 +105,11 @@ async fn once(
     let sources = network.sources()?;
     let terms = Terms { last: None, force: arguments.force };
     let publication = Publication::prepare(&sources, keypair, dns, terms).await?;
-    for (sign, records) in [("-", &publication.removed), ("+", &publication.added)] {
-        for record in records {
-            terminal::note(&format!("{sign} {record}"));
-        }
-    }
+    tell_changes(&publication.added, &publication.removed);
     if arguments.dry_run {
+        if arguments.json {
+            return terminal::print_json(&publication.plan());
+        }
         let what =
             if publication.is_change() { "the records above would change" } else { "no record would change" };
         let size = dns.len();
@@ -151,6 +151,7 @@ async fn watch(
     let keeping = keeper.run(|event| match event {
         Event::Published(published, pause) => {
             has_begun = true;
+            tell_changes(&published.added, &published.removed);
             service::ready(&format!("published {}; again in {}", published.places(), in_words(pause)));
             if arguments.json {
                 return terminal::print_json(published);
@@ -165,18 +166,21 @@ async fn watch(
         }
         Event::Failed(failure @ Failure::NewerPacket(_), _) => Err(failure.clone()),
         Event::Failed(failure, pause) => {
-            service::status(&format!("{failure}; again in {}", in_words(pause)));
+            // It goes on by itself, so nobody needs to wait for the network to start it.
+            service::ready(&format!("{failure}; again in {}", in_words(pause)));
             terminal::note(&format!("error: {failure}; trying again in {}", in_words(pause)));
             Ok(())
         }
         Event::Waiting => {
+            service::ready("waiting for the address of this machine");
             terminal::note("waiting for the address of this machine…");
             Ok(())
         }
         // Whoever has just started it can mend it; later there is something to keep alive.
-        Event::Unreadable(failure) if !has_begun => Err(failure.clone()),
-        Event::Unreadable(failure) => {
-            terminal::note(&format!("error: {failure}; what was published before is kept alive"));
+        Event::Unreadable(failure, _) if !has_begun => Err(failure.clone()),
+        Event::Unreadable(failure, is_kept) => {
+            service::status(&failure.to_string());
+            terminal::note(&format!("error: {failure}; {}", what_is_kept(is_kept)));
             Ok(())
         }
     });
@@ -184,7 +188,19 @@ async fn watch(
         result = keeping => result,
         () = detecting => Ok(()),
         () = service::watchdog() => Ok(()),
-        () = stop.requested() => Ok(()),
+        () = stop.requested() => {
+            service::stopping();
+            Ok(())
+        }
+    }
+}
+
+/// What a publication changes, if there was one before.
+fn tell_changes(added: &[TextRecord], removed: &[TextRecord]) {
+    for (sign, records) in [("-", removed), ("+", added)] {
+        for record in records {
+            terminal::note(&format!("{sign} {record}"));
+        }
     }
 }
 

@@ -56,6 +56,16 @@ pub(crate) struct Published {
     pub(crate) removed: Vec<TextRecord>,
 }
 
+/// What would be stored. Fields as in [`Published`].
+#[derive(Debug, Serialize)]
+pub(crate) struct Plan<'a> {
+    key: String,
+    size: usize,
+    previous_timestamp: Option<u64>,
+    added: &'a [TextRecord],
+    removed: &'a [TextRecord],
+}
+
 impl Publication {
     /// Reads what there is and signs what is to replace it.
     ///
@@ -84,6 +94,17 @@ impl Publication {
     /// Whether there is a packet whose records differ.
     pub(crate) fn is_change(&self) -> bool {
         !self.added.is_empty() || !self.removed.is_empty()
+    }
+
+    /// What would be stored, for a program.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        Plan {
+            key: self.packet.key().to_z32(),
+            size: self.packet.dns().len(),
+            previous_timestamp: self.existing.as_ref().map(SignedPacket::timestamp),
+            added: &self.added,
+            removed: &self.removed,
+        }
     }
 
     /// Stores the packet on the DHT in place of what it held, if it could be asked, then at the relays. One of them

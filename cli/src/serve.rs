@@ -64,15 +64,22 @@ pub(crate) fn hash_password(_: &PasswordArguments) -> Result<(), Failure> {
 }
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
+    // Before it is read, so that no later change is missed.
+    let look = Look::at(&arguments.config);
     let config = Config::read(&arguments.config)?;
     if arguments.check {
         let count = identities::check(&config)?;
         return terminal::print(&format!("{count} identities can be published"));
     }
-    network::block_on(serve(&arguments.config, config, network))
+    network::block_on(serve(&arguments.config, look, config, network))
 }
 
-async fn serve(path: &Path, config: Config, network: &network::NetworkArguments) -> Result<(), Failure> {
+async fn serve(
+    path: &Path,
+    mut look: Look,
+    config: Config,
+    network: &network::NetworkArguments,
+) -> Result<(), Failure> {
     let stop = service::Stop::new()?;
     let mut reload = service::reload()?;
     let state = StateDirectory::open(&state_path(&config)?)?;
@@ -86,30 +93,36 @@ async fn serve(path: &Path, config: Config, network: &network::NetworkArguments)
     }
     let mut identities = Identities::new(network, state, accounts);
     identities.take(&config).await?;
-    service::ready("publishing");
+    service::ready(&identities.status());
     let mut running = config;
     let watching = async {
-        let mut look = Look::at(path);
         loop {
             tokio::select! {
                 _ = reload.recv() => {}
                 () = changed(&look) => {}
             }
             look = Look::at(path);
+            service::reloading();
             let taken = match Config::read(path) {
                 Ok(config) => take(&mut identities, &mut running, config).await,
                 Err(failure) => Err(failure),
             };
             match taken {
                 Ok(()) => terminal::note(&format!("{} read again", path.display())),
-                Err(failure) => terminal::note(&format!("error: {failure}; going on as before")),
+                Err(ref failure) => terminal::note(&format!("error: {failure}; going on as before")),
+            }
+            match taken {
+                Ok(()) => service::ready(&identities.status()),
+                Err(failure) => {
+                    service::ready(&format!("{}; going on as before: {failure}", identities.status()))
+                }
             }
         }
     };
     tokio::select! {
         () = watching => {}
         () = service::watchdog() => {}
-        () = stop.requested() => {}
+        () = stop.requested() => service::stopping(),
     }
     Ok(())
 }
@@ -132,8 +145,13 @@ async fn changed(look: &Look) {
 }
 
 fn state_path(config: &Config) -> Result<PathBuf, Failure> {
+    // From `StateDirectory=` of systemd, which may name several, with colons between them.
+    let of_service = || {
+        let directories = std::env::var("STATE_DIRECTORY").ok()?;
+        directories.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+    };
     let at_home = || std::env::home_dir().map(|home| home.join(".pkdns/publisher"));
-    config.state.clone().or_else(at_home).ok_or_else(|| {
+    config.state.clone().or_else(of_service).or_else(at_home).ok_or_else(|| {
         Failure::Failed(
             "HOME is not set: write state = \"/var/lib/pkdns-publisher\" into the configuration".to_string(),
         )

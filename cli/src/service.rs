@@ -44,6 +44,19 @@ pub(crate) fn ready(text: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(text)]);
 }
 
+/// The configuration is being read again. [`ready`] ends that.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
+/// The service is about to end.
+pub(crate) fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
 /// What the service is doing.
 pub(crate) fn status(text: &str) {
     notify(&[NotifyState::Status(text)]);

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use pkdns::signed_packet::PublicKey;
@@ -79,6 +80,10 @@ impl Zone {
     }
 }
 
+/// A file that was written this lately may be written to once more in the same instant, which nobody could tell from
+/// outside.
+pub(crate) const RECENT: Duration = Duration::from_secs(2);
+
 /// A file as it looks from outside: when any of this differs, it has another content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Look {
@@ -92,6 +97,14 @@ impl Look {
         let state = fs::metadata(path).ok();
         let state = state.map(|state| (state.ino(), state.len(), state.mtime(), state.mtime_nsec()));
         Self { path: path.to_path_buf(), state }
+    }
+
+    /// Whether it was written a moment ago.
+    pub(crate) fn is_recent(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let near =
+            |written: i64| i64::try_from(now).is_ok_and(|now| now.abs_diff(written) <= RECENT.as_secs());
+        self.state.is_some_and(|(.., seconds, _)| near(seconds))
     }
 
     /// Whether the file looks otherwise by now.

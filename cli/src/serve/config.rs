@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
 use pkdns::config::RelayUrl;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use crate::{external_address::Service, failure::Failure, keeper::Interval, seed::FileName};
 
@@ -22,7 +22,8 @@ const MAX_IDENTITIES: usize = 10_000;
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
-    /// Where is kept what has to outlive the program. `~/.pkdns/publisher` when absent.
+    /// Where is kept what has to outlive the program. When absent, systemd's `StateDirectory=`, or
+    /// `~/.pkdns/publisher`.
     pub(super) state: Option<PathBuf>,
     /// DHT nodes to join through, if not those of the public network. The command line wins.
     #[serde(default)]
@@ -46,7 +47,7 @@ pub(super) struct Dyndns {
     pub(super) cert_path: Option<PathBuf>,
     pub(super) key_path: Option<PathBuf>,
     /// Peers whose word about the client's address is taken.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ranges")]
     pub(super) trusted_proxies: Vec<IpNet>,
     /// Whether an address of a private network is accepted.
     #[serde(default)]
@@ -98,6 +99,14 @@ pub(super) enum AddressSource {
     Detect,
     /// What a router has told.
     Dyndns,
+}
+
+/// Ranges of addresses, or addresses.
+fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let range = |text: &String| text.parse().or_else(|_| text.parse().map(IpAddr::into)).ok();
+    let ranges: Option<Vec<IpNet>> = texts.iter().map(range).collect();
+    ranges.ok_or_else(|| de::Error::custom("expected addresses or ranges, such as 127.0.0.1 or 10.0.0.0/8"))
 }
 
 impl Config {
@@ -207,7 +216,7 @@ mod tests {
         let text = format!(
             "state = 'state'\nbootstrap = ['127.0.0.1:6881']\nrelays = ['https://relay.example']\n\
              [dyndns]\nlisten = ['127.0.0.1:8245']\ncert_path = 'c'\nkey_path = 'k'\n\
-             trusted_proxies = ['127.0.0.0/8']\nallow_private = true\n\
+             trusted_proxies = ['127.0.0.0/8', '::1']\nallow_private = true\n\
              [detection]\nservices = ['stun:stun.example:3478']\nipv6_from_interface = true\nallow_private = true\n\
              [[identity]]\nseed = 'a.seed'\npassphrase_file = 'p'\nzone_file = 'a.zone'\ninterval = '30m'\n\
              relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nforce = true\n\
@@ -216,6 +225,39 @@ mod tests {
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.identities.len(), 2);
         assert_eq!(config.identities[1].interval, Interval::default());
+    }
+
+    /// Blocks of the documents that are configurations.
+    fn documented() -> Vec<&'static str> {
+        let documents = [include_str!("../../../docs/publish.md"), include_str!("../../../docs/dyn-dns.md")];
+        let blocks =
+            documents.iter().flat_map(|document| document.split("```toml\n# publisher.toml").skip(1));
+        blocks.map(|rest| rest.split_once("```").unwrap().0.split_once('\n').unwrap().1).collect()
+    }
+
+    #[test]
+    fn configurations_in_the_documents_are_understood() {
+        assert_eq!(documented().len(), 3);
+        for text in documented() {
+            assert!(Config::parse(text).is_ok(), "{text}: {:?}", Config::parse(text));
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_document() {
+        let (_, reference) = include_str!("../../../docs/publish.md").split_once("### Every option").unwrap();
+        for section in ["", "[dyndns]\n", "[detection]\n", "[[identity]]\n"] {
+            let message = mistake(&format!("{section}nonsense = 1\n"));
+            let (_, expected) = message.split_once("expected one of ").unwrap();
+            for option in expected.split(", ") {
+                let known = [
+                    option.to_string(),
+                    format!("`[{}]`", option.trim_matches('`')),
+                    format!("`[[{}]]`", option.trim_matches('`')),
+                ];
+                assert!(known.iter().any(|option| reference.contains(option)), "{option} of {section}");
+            }
+        }
     }
 
     #[test]

@@ -85,10 +85,18 @@ impl Updates {
         let mut hashes: Vec<String> = theirs.iter().map(|(_, account)| account.password.clone()).collect();
         hashes.sort_unstable();
         hashes.dedup();
-        let right =
-            spawn_blocking(move || hashes.into_iter().find(|hash| password::verify(&given.password, hash)));
+        let right = spawn_blocking(move || {
+            if hashes.is_empty() {
+                // Whoever guesses does not learn from the time that it takes which users there are.
+                password::verify(&given.password, password::OF_NOBODY);
+            }
+            hashes.into_iter().find(|hash| password::verify(&given.password, hash))
+        });
         let Some(right) = right.await.ok().flatten() else { return vec![Word::BadAuthentication] };
-        let Some(Update { names, addresses }) = Update::read(query) else { return vec![Word::NotAName] };
+        let Update { names, addresses } = match Update::read(query) {
+            Ok(update) => update,
+            Err(word) => return vec![word],
+        };
         let theirs: HashMap<String, Account> =
             theirs.into_iter().filter(|(_, account)| account.password == right).collect();
         names.iter().map(|name| tell_one(&theirs, name, addresses, client, *allow_private)).collect()

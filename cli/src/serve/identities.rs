@@ -79,11 +79,17 @@ impl Drop for Running {
     }
 }
 
-/// How many have been published since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Which have been published since they were started, by key in z-base-32.
+#[derive(Debug, Default)]
 struct Progress {
-    published: usize,
+    published: HashSet<String>,
     of: usize,
+}
+
+impl Progress {
+    fn status(&self) -> String {
+        format!("{} of {} zones published", self.published.len(), self.of)
+    }
 }
 
 /// Reads every seed and every zone. Returns how many there are.
@@ -172,7 +178,11 @@ impl Identities {
             self.detection = None;
         }
         self.kept.retain(|key, _| keys.contains(key));
-        self.progress.send_modify(|progress| progress.of = keys.len());
+        self.progress.send_modify(|progress| {
+            let begins_anew = |key: &String| fresh.iter().any(|fresh| fresh.key == *key);
+            progress.published.retain(|key| keys.contains(key) && !begins_anew(key));
+            progress.of = keys.len();
+        });
         for Prepared { key, definition, account, keeper } in fresh {
             // The one before it ends first.
             self.kept.remove(&key);
@@ -182,6 +192,11 @@ impl Identities {
         let accounts = self.kept.iter().filter_map(|(key, kept)| Some((key.clone(), kept.account.clone()?)));
         *self.accounts.write().await = accounts.collect();
         Ok(())
+    }
+
+    /// How far it has come, for people.
+    pub(super) fn status(&self) -> String {
+        self.progress.borrow().status()
     }
 
     /// What looks for the addresses of this machine, if that is to begin, or to be done in another way.
@@ -241,8 +256,7 @@ impl Identities {
 
     fn start(&self, key: &str, keeper: Keeper) -> AbortHandle {
         let name = key.get(..8).unwrap_or(key).to_string();
-        let progress = self.progress.clone();
-        let mut is_published = false;
+        let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
             match event {
                 Event::Published(published, pause) => {
@@ -251,20 +265,17 @@ impl Identities {
                         published.places(),
                         in_words(pause)
                     ));
-                    if !std::mem::replace(&mut is_published, true) {
-                        progress.send_modify(|progress| progress.published += 1);
-                        let Progress { published, of } = *progress.borrow();
-                        service::status(&format!("{published} of {of} zones published"));
+                    if progress.send_if_modified(|progress| progress.published.insert(key.clone())) {
+                        service::status(&progress.borrow().status());
                     }
                 }
                 Event::Failed(failure, pause) => {
                     terminal::note(&format!("{name}: error: {failure}; trying again in {}", in_words(pause)));
                 }
                 Event::Waiting => terminal::note(&format!("{name}: waiting for an address")),
-                Event::Unreadable(failure) => {
-                    terminal::note(&format!(
-                        "{name}: error: {failure}; what was published before is kept alive"
-                    ));
+                Event::Unreadable(failure, is_kept) => {
+                    let rest = keeper::what_is_kept(is_kept);
+                    terminal::note(&format!("{name}: error: {failure}; {rest}"));
                 }
             }
             Ok(())

@@ -13,6 +13,10 @@ use crate::failure::Failure;
 const MAX_MEMORY: u32 = 64 * 1024;
 const MAX_PASSES: u32 = 10;
 
+/// A hash that costs as much to compare with as those that [`hash`] makes, and is of no password.
+pub(super) const OF_NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Hashes a password with Argon2id and its recommended costs (19 MiB, two passes).
 pub(super) fn hash(password: &[u8]) -> Result<String, Failure> {
     let mut salt = [0; 16];
@@ -65,6 +69,7 @@ mod tests {
         assert!(is_hash(&hash) && !hash.contains("horse"));
         assert!(verify(b"correct horse", &hash));
         assert!(!verify(b"correct hors", &hash) && !verify(b"", &hash));
+        assert!(is_hash(OF_NOBODY) && !verify(b"", OF_NOBODY));
     }
 
     #[test]

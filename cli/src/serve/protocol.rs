@@ -47,23 +47,33 @@ pub(super) enum Told {
     None,
     /// Something that is no address.
     Nonsense,
+    /// The names are to be taken off the network, which nobody can do.
+    Offline,
 }
 
 impl Update {
-    /// Reads the query of the address. `None` where there are no names, or too many.
-    pub(super) fn read(query: &str) -> Option<Self> {
+    /// Reads the query of the address.
+    pub(super) fn read(query: &str) -> Result<Self, Word> {
         let parameters = || query.split('&').filter_map(|pair| pair.split_once('='));
         let value = |wanted: &str| {
             let (_, value) = parameters().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
             percent_decode_str(value).decode_utf8().ok()
         };
-        let names: Vec<String> = value("hostname")?.split(',').map(|name| name.trim().to_string()).collect();
-        if names.len() > MAX_NAMES || names.iter().any(String::is_empty) {
-            return None;
+        let list = value("hostname").ok_or(Word::NotAName)?;
+        let names: Vec<String> =
+            list.split(',').take(MAX_NAMES + 1).map(|name| name.trim().to_string()).collect();
+        if names.len() > MAX_NAMES {
+            return Err(Word::TooManyNames);
+        }
+        if names.iter().any(String::is_empty) {
+            return Err(Word::NotAName);
+        }
+        if value("offline").is_some_and(|offline| offline.eq_ignore_ascii_case("yes")) {
+            return Ok(Self { names, addresses: Told::Offline });
         }
         // Some routers tell the other family apart.
         let texts: Vec<Cow<'_, str>> = ["myip", "myipv6"].iter().filter_map(|name| value(name)).collect();
-        Some(Self { names, addresses: read_addresses(texts.iter().flat_map(|text| text.split(','))) })
+        Ok(Self { names, addresses: read_addresses(texts.iter().flat_map(|text| text.split(','))) })
     }
 }
 
@@ -83,6 +93,7 @@ fn read_addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Told {
 pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> Result<ExternalAddresses, Word> {
     let addresses = match told {
         Told::Nonsense => return Err(Word::NoAddress),
+        Told::Offline => return Err(Word::NotOffered),
         Told::Addresses(addresses) => addresses,
         Told::None => match client.to_canonical() {
             IpAddr::V4(address) => ExternalAddresses { ipv4: Some(address), ipv6: None },
@@ -119,6 +130,10 @@ pub(super) enum Word {
     NoHost,
     /// It is no name of a public key.
     NotAName,
+    /// More names than one request may have.
+    TooManyNames,
+    /// An option that only some services have: to take a name off the network.
+    NotOffered,
     /// What was told is no address.
     NoAddress,
     /// The address is of a private network.
@@ -145,6 +160,8 @@ impl Word {
             Self::BadAuthentication => "badauth".to_string(),
             Self::NoHost => "nohost".to_string(),
             Self::NotAName => "notfqdn".to_string(),
+            Self::TooManyNames => "numhost".to_string(),
+            Self::NotOffered => "!donator".to_string(),
             Self::NoAddress => "dnserr myip is not an address".to_string(),
             Self::Private(address) => {
                 format!(
@@ -190,23 +207,22 @@ mod tests {
             ("hostname=a.b", Told::None),
             ("hostname=a.b&myip=", Told::None),
             ("hostname=a.b&myip=1.2.3", Told::Nonsense),
+            ("hostname=a.b&myip=198.51.100.7&offline=YES", Told::Offline),
+            ("hostname=a.b&offline=NOCHG", Told::None),
         ] {
             assert_eq!(
                 Update::read(query),
-                Some(Update { names: vec!["a.b".into()], addresses: told }),
+                Ok(Update { names: vec!["a.b".into()], addresses: told }),
                 "{query}"
             );
         }
         assert_eq!(Update::read("hostname=a,b").unwrap().names, ["a", "b"]);
-        for query in [
-            "",
-            "myip=198.51.100.7",
-            "hostname=",
-            "hostname=a,,b",
-            &format!("hostname={}", ["a"; 21].join(",")),
-        ] {
-            assert_eq!(Update::read(query), None, "{query}");
+        for query in ["", "myip=198.51.100.7", "hostname=", "hostname=a,,b"] {
+            assert_eq!(Update::read(query), Err(Word::NotAName), "{query}");
         }
+        let names = |count| format!("hostname={}", vec!["a"; count].join(","));
+        assert_eq!(Update::read(&names(MAX_NAMES)).unwrap().names.len(), MAX_NAMES);
+        assert_eq!(Update::read(&names(MAX_NAMES + 1)), Err(Word::TooManyNames));
     }
 
     #[test]
@@ -217,6 +233,7 @@ mod tests {
         assert_eq!(meant(Told::None, inner, false), Err(Word::Private(inner)));
         assert_eq!(meant(Told::None, inner, true), Ok(addresses(Some("192.168.1.1"), None)));
         assert_eq!(meant(Told::Nonsense, client, true), Err(Word::NoAddress));
+        assert_eq!(meant(Told::Offline, client, true), Err(Word::NotOffered));
     }
 
     #[test]

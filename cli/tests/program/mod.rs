@@ -45,6 +45,11 @@ impl World {
         command(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
     }
 
+    /// Nodes to join through, `HOST:PORT`.
+    pub(crate) fn bootstrap(&self) -> Vec<String> {
+        self.network.bootstrap()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -53,11 +58,17 @@ impl World {
         file(&self.directory, name, content);
     }
 
-    /// Publishes an empty zone as another machine would.
-    pub(crate) async fn publish_elsewhere(&self, keypair: &Keypair, timestamp: u64) {
+    /// A look at the network from inside.
+    pub(crate) async fn dht(&self) -> Dht {
         let settings = DhtSettings::on_loopback(self.network.bootstrap());
         let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
         dht.ready(Duration::from_secs(10)).await.unwrap();
+        dht
+    }
+
+    /// Publishes an empty zone as another machine would.
+    pub(crate) async fn publish_elsewhere(&self, keypair: &Keypair, timestamp: u64) {
+        let dht = self.dht().await;
         let empty = [0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let packet = SignedPacket::sign(keypair, timestamp, &empty).unwrap();
         assert!(dht.put(&packet, None).await.unwrap() > 0);

@@ -2,19 +2,47 @@
 
 use std::process::Command;
 
-use super::{KEY, Publisher, World, program, programs::available, records_when, world};
+use super::{KEY, Publisher, World, block, program, programs, records_when, world};
 
 const PASSWORD: &str = "correct horse";
 
+/// A key that nobody here has.
+const OTHER_KEY: &str = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
+
+const DOCUMENT: &str = include_str!("../../../docs/dyn-dns.md");
+
+/// A configuration of the document, for this publisher. Where the address comes from is said by other lines.
+fn from_document(title: &str, server: &str, others: &[(&str, &str)]) -> String {
+    let mut text = block(DOCUMENT, "conf", title);
+    for (there, here) in [("192.168.1.20:8245", server), ("PASSWORD", PASSWORD), ("KEY", KEY)] {
+        assert!(text.contains(there), "{there}: {text}");
+        text = text.replace(there, here);
+    }
+    for (beginning, other) in others {
+        let line = text.lines().find(|line| line.starts_with(beginning)).unwrap().to_string();
+        text = text.replace(&line, other);
+    }
+    text
+}
+
 /// A publisher of one key whose address a router tells.
 fn serve(world: &World) -> (Publisher, String) {
+    serve_zone(world, "@ 300 A {external_ipv4}\nwww 300 A {external_ipv4} ; not {external_ipv6}\n")
+}
+
+pub(crate) fn serve_zone(world: &World, zone: &str) -> (Publisher, String) {
+    serve_with(world, zone, "")
+}
+
+/// With more lines in `[dyndns]`.
+fn serve_with(world: &World, zone: &str, more: &str) -> (Publisher, String) {
     let hash = program::run_with_input(world.path(), &["password"], PASSWORD);
     assert_eq!(hash.code, 0, "{}", hash.err);
-    world.file("zone", "@ 300 A {external_ipv4}\nwww 300 A {external_ipv4} ; not {external_ipv6}\n");
+    world.file("zone", zone);
     world.file(
         "publisher.toml",
         &format!(
-            "state = 'state'\n[dyndns]\nlisten = ['127.0.0.1:0']\n[[identity]]\nseed = 'seed'\nzone_file = 'zone'\n\
+            "state = 'state'\n[dyndns]\nlisten = ['127.0.0.1:0']\n{more}[[identity]]\nseed = 'seed'\nzone_file = 'zone'\n\
              address = 'dyndns'\nuser = 'router'\npassword = '{}'\n",
             hash.out.trim()
         ),
@@ -27,23 +55,25 @@ fn serve(world: &World) -> (Publisher, String) {
 
 /// Status and first line of the answer.
 fn curl(url: &str, query: &str, credentials: &str) -> (String, String) {
+    curl_with(url, query, credentials, &[])
+}
+
+fn curl_with(url: &str, query: &str, credentials: &str, options: &[&str]) -> (String, String) {
     let mut command = Command::new("curl");
-    command.args(["-sS", "-m", "20", "-w", "\n%{http_code}", "-u", credentials]);
+    command.args(["-sS", "-m", "20", "-w", "\n%{http_code}", "-u", credentials]).args(options);
     let output = command.arg(format!("{url}?{query}")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();
     (status.to_string(), body.trim().to_string())
 }
 
-fn answer(url: &str, query: &str) -> String {
+pub(crate) fn answer(url: &str, query: &str) -> String {
     curl(url, query, &format!("router:{PASSWORD}")).1
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
-    if !available("curl") {
-        return;
-    }
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;
     let (mut publisher, url) = serve(&world);
     publisher.wait_for("waiting for an address");
@@ -55,7 +85,7 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
         (host.clone(), "dnserr 127.0.0.1 is of a private network"),
         (format!("{host}&myip=home"), "dnserr myip is not an address"),
         ("hostname=home.example&myip=198.51.100.7".to_string(), "notfqdn"),
-        ("hostname=8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo".to_string(), "nohost"),
+        (format!("hostname={OTHER_KEY}"), "nohost"),
     ] {
         let told = answer(&url, &query);
         assert!(told.starts_with(expected), "{query}: {told}");
@@ -82,10 +112,63 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_names_and_both_families_are_told_at_once() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (_publisher, url) = serve_zone(&world, "@ 300 A {external_ipv4}\n@ 300 AAAA {external_ipv6}\n");
+    // As a FRITZ!Box sends it, which has one family only at first.
+    let host = format!("hostname={KEY}.key");
+    assert_eq!(answer(&url, &format!("{host}&myip=198.51.100.7&myipv6=")), "good 198.51.100.7");
+    let both = "198.51.100.7,2001:db8::7";
+    let names = format!("hostname={KEY}.key,home.example,{OTHER_KEY},www.{KEY}");
+    let told = answer(&url, &format!("{names}&myip=198.51.100.7&myipv6=2001:db8::7"));
+    assert_eq!(told, format!("good {both}\nnotfqdn\nnohost\nnochg {both}"));
+    records_when(&world, KEY, |records| records == ["A 198.51.100.7", "AAAA 2001:db8::7"]);
+    let many = vec![KEY; 21].join(",");
+    assert_eq!(answer(&url, &format!("hostname={many}")), "numhost");
+    assert_eq!(answer(&url, "myip=198.51.100.7"), "notfqdn");
+    assert_eq!(answer(&url, &format!("{host}&offline=YES")), "!donator");
+    records_when(&world, KEY, |records| records == ["A 198.51.100.7", "AAAA 2001:db8::7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_the_address_and_the_limit_are_those_of_the_client() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (_publisher, url) =
+        serve_with(&world, "@ 300 A {external_ipv4}\n", "trusted_proxies = ['127.0.0.1']\n");
+    let ask = |client: &str, credentials: &str| {
+        let header = format!("X-Forwarded-For: {client}");
+        curl_with(&url, &format!("hostname={KEY}"), credentials, &["-H", &header])
+    };
+    let right = format!("router:{PASSWORD}");
+    assert_eq!(ask("198.51.100.20", &right), ("200".to_string(), "good 198.51.100.20".to_string()));
+    let guesses: Vec<_> = (0..15).map(|_| ask("198.51.100.66", "router:guess").0).collect();
+    assert!(guesses.contains(&"429".to_string()), "{guesses:?}");
+    assert_eq!(ask("198.51.100.21", &right), ("200".to_string(), "good 198.51.100.21".to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_tells_its_address_over_tls() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let names = ["localhost".to_string(), "127.0.0.1".to_string()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    world.file("cert.pem", &made.cert.pem());
+    world.file("key.pem", &made.signing_key.serialize_pem());
+    let (_publisher, url) =
+        serve_with(&world, "@ 300 A {external_ipv4}\n", "cert_path = 'cert.pem'\nkey_path = 'key.pem'\n");
+    assert!(url.starts_with("https://"), "{url}");
+    let authority = world.path().join("cert.pem");
+    let trust = ["--cacert", authority.to_str().unwrap()];
+    let told =
+        curl_with(&url, &format!("hostname={KEY}&myip=198.51.100.7"), &format!("router:{PASSWORD}"), &trust);
+    assert_eq!(told, ("200".to_string(), "good 198.51.100.7".to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_guesses_passwords_is_held_up() {
-    if !available("curl") {
-        return;
-    }
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let guesses: Vec<_> =
@@ -96,25 +179,20 @@ async fn who_guesses_passwords_is_held_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ddclient_tells_an_address() {
-    if !available("ddclient") {
-        return;
-    }
+    let Some(ddclient) = programs::find("ddclient", |_| true, "ddclient") else { return };
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let server = url.trim_start_matches("http://").trim_end_matches("/nic/update").to_string();
     world.file(
         "ddclient.conf",
-        &format!(
-            "daemon=0\nssl=no\nuse=cmd, cmd='echo 198.51.100.8'\nprotocol=dyndns2\nserver={server}\n\
-             login=router\npassword='{PASSWORD}'\n{KEY}.key\n"
-        ),
+        &from_document("/etc/ddclient.conf", &server, &[("use=", "use=cmd, cmd='echo 198.51.100.8'")]),
     );
     let path = |name: &str| world.path().join(name);
     std::fs::set_permissions(path("ddclient.conf"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
-    let mut command = Command::new("ddclient");
+    let mut command = Command::new(ddclient);
     command.arg("-file").arg(path("ddclient.conf")).arg("-cache").arg(path("ddclient.cache"));
-    let output = command.args(["-verbose", "-foreground", "-noquiet"]).output().unwrap();
+    let output = command.args(["-daemon=0", "-verbose", "-noquiet"]).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(said.contains("SUCCESS") && said.contains("good 198.51.100.8"), "{said}");
     records_when(&world, KEY, |records| records.contains(&"A 198.51.100.8".to_string()));
@@ -122,24 +200,14 @@ async fn ddclient_tells_an_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inadyn_tells_an_address() {
-    // It is in /usr/sbin, where not every user looks.
-    let program = "/usr/sbin/inadyn";
-    if !available(program) {
-        return;
-    }
+    let Some(inadyn) = programs::find("inadyn", |_| true, "inadyn") else { return };
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let server = url.trim_start_matches("http://").trim_end_matches("/nic/update").to_string();
-    world.file(
-        "inadyn.conf",
-        &format!(
-            "period = 300\nallow-ipv6 = false\ncustom pkdns {{\n ssl = false\n username = router\n \
-             password = \"{PASSWORD}\"\n ddns-server = {server}\n \
-             ddns-path = \"/nic/update?hostname=%h&myip=%i\"\n hostname = {KEY}.key\n \
-             checkip-command = \"echo 198.51.100.9\"\n}}\n"
-        ),
-    );
-    let mut command = Command::new(program);
+    let address =
+        [("    checkip-server", "    checkip-command = \"echo 198.51.100.9\""), ("    checkip-path", "")];
+    world.file("inadyn.conf", &from_document("/etc/inadyn.conf", &server, &address));
+    let mut command = Command::new(inadyn);
     command.args(["-n", "-1", "--force", "-l", "debug", "-f"]).arg(world.path().join("inadyn.conf"));
     let output = command.arg("--cache-dir").arg(world.path()).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

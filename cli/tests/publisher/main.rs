@@ -7,9 +7,13 @@
 )]
 
 mod detection;
+#[allow(dead_code, reason = "other tests look at more of it")]
+#[path = "../../../server/tests/interop/dig.rs"]
+mod dig;
 mod dyndns;
 mod kills;
 mod many;
+mod notices;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../program/mod.rs"]
 mod program;
@@ -18,20 +22,21 @@ mod programs;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../../../server/tests/support/relay.rs"]
 mod relay;
+mod republish;
+mod speed;
+mod terminal;
+mod unit;
+mod user;
 mod zones;
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Stdio},
+    io::{self, BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use program::{HEX, KEY, World};
 use serde_json::Value;
 
@@ -47,7 +52,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
-        let mut command = world.command(arguments);
+        Self::start_command(world.command(arguments))
+    }
+
+    pub(crate) fn start_command(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
@@ -72,8 +80,10 @@ impl Publisher {
         }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    /// Sends a signal by its name, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -82,7 +92,7 @@ impl Publisher {
 
     /// The exit code after SIGTERM.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        self.signal(Signal::SIGTERM);
+        self.signal("TERM");
         self.child.wait().unwrap().code()
     }
 }
@@ -124,6 +134,21 @@ pub(crate) async fn world() -> World {
     std::fs::set_permissions(world.path().join("seed"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
     world
+}
+
+/// The fenced block of this language in a document whose first line is a comment with this title.
+#[track_caller]
+pub(crate) fn block(document: &str, language: &str, title: &str) -> String {
+    let fence = format!("```{language}\n");
+    let blocks = document.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
+    let mut titled = blocks.filter(|block| block.starts_with(&format!("# {title}\n")));
+    titled.next().unwrap_or_else(|| panic!("there is no {title}")).to_string()
+}
+
+/// Tells whoever runs the tests what was measured.
+pub(crate) fn tell(measured: &str) {
+    // Not through `eprintln!`, which is only shown when a test fails.
+    io::stderr().write_all(format!("MEASURED: {measured}\n").as_bytes()).unwrap();
 }
 
 /// When the packet of the key was signed.

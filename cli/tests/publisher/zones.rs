@@ -1,7 +1,5 @@
 //! Zones that change while they are published.
 
-use nix::sys::signal::Signal;
-
 use super::{KEY, Publisher, records_when, timestamp, world};
 
 const SECOND_SEED: &str = "f28a894f69039e6f6b48714ca931baa7c09bd1db9105291620b4e1e7a9acf682";
@@ -82,7 +80,7 @@ async fn identities_come_and_go_with_the_configuration() {
     configure(&[&first.replace("192.0.2.1", "192.0.2.7")]);
     publisher.wait_for("read again");
     records_when(&world, KEY, |records| records == ["A 192.0.2.7"]);
-    publisher.signal(Signal::SIGHUP);
+    publisher.signal("HUP");
     publisher.wait_for("read again");
     assert_eq!(publisher.stop(), Some(0));
 }
