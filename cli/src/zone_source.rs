@@ -89,15 +89,18 @@ pub(crate) struct Look {
 
 impl Look {
     pub(crate) fn at(path: &Path) -> Self {
-        let state = fs::metadata(path).ok();
-        let state = state.map(|state| (state.ino(), state.len(), state.mtime(), state.mtime_nsec()));
-        Self { path: path.to_path_buf(), state }
+        Self { path: path.to_path_buf(), state: state(path) }
     }
 
     /// Whether the file looks otherwise by now.
     pub(crate) fn has_changed(&self) -> bool {
-        *self != Self::at(&self.path)
+        self.state != state(&self.path)
     }
+}
+
+fn state(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let state = fs::metadata(path).ok()?;
+    Some((state.ino(), state.len(), state.mtime(), state.mtime_nsec()))
 }
 
 fn failed(error: &ZoneFileError) -> Failure {
