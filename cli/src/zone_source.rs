@@ -89,18 +89,15 @@ pub(crate) struct Look {
 
 impl Look {
     pub(crate) fn at(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), state: state(path) }
+        let state = fs::metadata(path).ok();
+        let state = state.map(|state| (state.ino(), state.len(), state.mtime(), state.mtime_nsec()));
+        Self { path: path.to_path_buf(), state }
     }
 
     /// Whether the file looks otherwise by now.
     pub(crate) fn has_changed(&self) -> bool {
-        self.state != state(&self.path)
+        *self != Self::at(&self.path)
     }
-}
-
-fn state(path: &Path) -> Option<(u64, u64, i64, i64)> {
-    let state = fs::metadata(path).ok()?;
-    Some((state.ino(), state.len(), state.mtime(), state.mtime_nsec()))
 }
 
 fn failed(error: &ZoneFileError) -> Failure {
