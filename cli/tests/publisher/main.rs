@@ -9,7 +9,6 @@
 mod detection;
 mod dyndns;
 mod kills;
-mod many;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../program/mod.rs"]
 mod program;

@@ -8,14 +8,19 @@ mod week;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use async_trait::async_trait;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep_until,
+};
 
 use super::{
-    DhtSettings, Evidence, NetworkError, PutError,
+    DhtSettings, Evidence, Network, NetworkError, PutError,
     engine::{Command, Engine},
     krpc::{Body, Id, Message, Method},
 };
@@ -25,7 +30,7 @@ use crate::{
 };
 
 const PORT: u16 = 6881;
-const FIRST_NODE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
+const FIRST_NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 
 /// A tenth of the nodes goes in an hour, little by little.
 const CHURN: f64 = 0.01;
@@ -62,7 +67,8 @@ pub(crate) struct Client {
 
 impl SimulatedDht {
     pub(crate) fn new(world: World) -> Self {
-        let now = Instant::now();
+        // In a test with paused time, that time.
+        let now = tokio::time::Instant::now().into_std();
         let nodes = Responder::new(world, PORT);
         Self { nodes, now, given: HashMap::new(), next_churn: now + CHURN_EVERY }
     }
@@ -209,5 +215,56 @@ impl Client {
             }
         }
         outbox.clear();
+    }
+}
+
+/// The DHT and a client in it, for whoever lives in the paused time of tokio, with which theirs goes along.
+pub(crate) struct Joined(Mutex<(SimulatedDht, Client)>);
+
+impl Joined {
+    pub(crate) fn new(world: World) -> Self {
+        let mut dht = SimulatedDht::new(world);
+        let client = Client::join(&mut dht, true);
+        Self(Mutex::new((dht, client)))
+    }
+
+    /// A client that has never asked for anything looks for the key.
+    pub(crate) fn find_as_other(&self, key: &PublicKey) -> Option<SignedPacket> {
+        let (dht, _) = &mut *self.at_present();
+        Client::join(dht, false).find(dht, key, false).ok()?.0
+    }
+
+    fn at_present(&self) -> MutexGuard<'_, (SimulatedDht, Client)> {
+        let mut both = self.0.lock().unwrap();
+        let (dht, client) = &mut *both;
+        client.rest(dht, tokio::time::Instant::now().into_std());
+        both
+    }
+}
+
+#[async_trait]
+impl Network for Joined {
+    async fn lookup(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        let (result, end) = {
+            let (dht, client) = &mut *self.at_present();
+            (client.find(dht, key, false), dht.now)
+        };
+        sleep_until(end.into()).await;
+        let (packet, evidence) = result?;
+        packet.map(|packet| found.send(packet));
+        Ok(evidence)
+    }
+
+    async fn store(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
+        let (result, end) = {
+            let (dht, client) = &mut *self.at_present();
+            (client.put(dht, packet, cas), dht.now)
+        };
+        sleep_until(end.into()).await;
+        result
     }
 }
