@@ -22,7 +22,6 @@ use crate::{
     zone_source::{Look, Zone, ZoneSource},
 };
 pub(crate) use schedule::{Interval, in_words};
-use schedule::{chance, retry};
 pub(crate) use state::{AddressFile, StateDirectory, TimestampFile};
 
 /// How often the files of a zone are looked at. What is written has to be on the DHT within a few seconds.
@@ -150,7 +149,7 @@ impl<D: Destination> Keeper<D> {
                     }
                     Err(failure) => {
                         failures += 1;
-                        let pause = retry(failures, self.identity.interval, chance());
+                        let pause = self.identity.interval.after_failures(failures);
                         report(Event::Failed(&failure, pause))?;
                         pause
                     }

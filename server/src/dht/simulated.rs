@@ -42,7 +42,7 @@ const MEMORY: Duration = Duration::from_secs(2 * 3600);
 /// What a client does for so long when nobody wants anything of it is done; the rest of the time is left out where
 /// the test is not optimised. It then knows less of the nodes than in reality.
 const LEISURE: Duration =
-    if cfg!(debug_assertions) { Duration::from_secs(10) } else { Duration::from_secs(3600) };
+    if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::from_secs(3600) };
 
 /// What a client does is over by then.
 const LIMIT: Duration = Duration::from_secs(15);

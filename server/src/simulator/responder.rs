@@ -135,7 +135,7 @@ impl Responder {
     }
 
     /// Puts the packet onto the nodes nearest to its key.
-    pub(super) fn store(&mut self, packet: &SignedPacket) {
+    pub(crate) fn store(&mut self, packet: &SignedPacket) {
         let item = Arc::new(StoredItem::from(packet));
         let target = target_of(packet.key());
         for number in self.population.replicas(&target) {

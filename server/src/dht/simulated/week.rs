@@ -7,7 +7,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// A larger world where the test is optimised: `cargo test --release -p pkdns --lib week -- --nocapture`.
 const NODES: usize = if cfg!(debug_assertions) { 400 } else { 2000 };
-const KEYS: u64 = if cfg!(debug_assertions) { 20 } else { 200 };
+const KEYS: u64 = if cfg!(debug_assertions) { 10 } else { 200 };
 
 /// Who stores the packets again.
 #[derive(Clone, Copy, PartialEq, Eq)]
