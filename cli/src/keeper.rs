@@ -2,8 +2,10 @@
 
 mod schedule;
 mod state;
+#[cfg(test)]
+mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use pkdns::signed_packet::Keypair;
 use tokio::{
@@ -20,7 +22,6 @@ use crate::{
     zone_source::{Look, RECENT, Zone, ZoneSource},
 };
 pub(crate) use schedule::{Interval, in_words};
-use schedule::{chance, retry};
 pub(crate) use state::{AddressFile, StateDirectory, TimestampFile};
 
 /// How often the files of a zone are looked at. What is written has to be on the DHT within a few seconds.
@@ -33,6 +34,32 @@ pub(crate) struct Identity {
     pub(crate) interval: Interval,
     /// Whether the packet of another machine is replaced.
     pub(crate) force: bool,
+}
+
+/// Where it is kept. Tests have another than the real one, so that a day takes them a moment.
+pub(crate) trait Destination {
+    /// Stores the message in place of what there is. `signed` is told its timestamp before anything goes out.
+    async fn publish(
+        &self,
+        keypair: &Keypair,
+        dns: &[u8],
+        terms: Terms,
+        signed: impl FnOnce(u64),
+    ) -> Result<Published, Failure>;
+}
+
+impl Destination for Sources {
+    async fn publish(
+        &self,
+        keypair: &Keypair,
+        dns: &[u8],
+        terms: Terms,
+        signed: impl FnOnce(u64),
+    ) -> Result<Published, Failure> {
+        let publication = Publication::prepare(self, keypair, dns, terms).await?;
+        signed(publication.timestamp());
+        publication.store(self, &watch::Sender::new(0)).await
+    }
 }
 
 /// What happens to it.
@@ -57,9 +84,9 @@ pub(crate) fn what_is_kept(is_kept: bool) -> &'static str {
 }
 
 /// Keeps one identity.
-pub(crate) struct Keeper {
+pub(crate) struct Keeper<D> {
     identity: Identity,
-    sources: Arc<Sources>,
+    destination: Arc<D>,
     addresses: watch::Receiver<ExternalAddresses>,
     timestamp: TimestampFile,
     /// Publications at once, of all identities.
@@ -91,16 +118,16 @@ impl Reading {
     }
 }
 
-impl Keeper {
+impl<D: Destination> Keeper<D> {
     pub(crate) fn new(
         identity: Identity,
-        sources: Arc<Sources>,
+        destination: Arc<D>,
         addresses: watch::Receiver<ExternalAddresses>,
         timestamp: TimestampFile,
         permits: Arc<Semaphore>,
         want: Want,
     ) -> Self {
-        Self { identity, sources, addresses, timestamp, permits, want }
+        Self { identity, destination, addresses, timestamp, permits, want }
     }
 
     /// Goes on until it is dropped, or `report` says that a failure is one to give up for.
@@ -143,7 +170,7 @@ impl Keeper {
                     }
                     Err(failure) => {
                         failures += 1;
-                        let pause = retry(failures, self.identity.interval, chance());
+                        let pause = self.identity.interval.after_failures(failures);
                         report(Event::Failed(&failure, pause))?;
                         pause
                     }
@@ -191,10 +218,9 @@ impl Keeper {
             return Err(Failure::Failed("the program is about to end".to_string()));
         };
         let terms = Terms { last: self.timestamp.last(), force: self.identity.force };
-        let publication = Publication::prepare(&self.sources, &self.identity.keypair, dns, terms).await?;
         // Before it goes out: whatever happens afterwards, nothing older is signed again.
-        self.timestamp.set(publication.timestamp());
-        publication.store(&self.sources, &watch::Sender::new(0)).await
+        let signed = |timestamp| self.timestamp.set(timestamp);
+        self.destination.publish(&self.identity.keypair, dns, terms, signed).await
     }
 
     /// Until it is time, or something has changed.
@@ -204,6 +230,10 @@ impl Keeper {
             macros.ipv4 || macros.ipv6
         });
         let changed_files = async {
+            // A text in the configuration does not change.
+            if reading.zone.is_some() && reading.looks.is_empty() {
+                return pending().await;
+            }
             loop {
                 sleep(LOOK_EVERY).await;
                 if reading.may_differ() {

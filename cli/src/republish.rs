@@ -16,7 +16,7 @@ use pkdns::{
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
     failure::{EXIT_CODES, Failure},
@@ -37,6 +37,10 @@ const MAX_LIST_SIZE: u64 = 16 << 20;
 
 /// Keys at once.
 const AT_ONCE: usize = 32;
+
+/// How often the DHT is asked about a key when nobody answers.
+const ATTEMPTS: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Store the newest packets of keys again, before the DHT forgets them
 ///
@@ -90,20 +94,24 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         let stop = service::Stop::new()?;
         let repeating = async {
             service::ready("republishing");
+            let mut failures = 0;
             loop {
                 // Somebody may be editing the list.
                 let outcome = match arguments.keys() {
                     Ok(keys) => once(arguments, &sources, keys).await,
                     Err(failure) => Err(failure),
                 };
+                failures = if matches!(outcome, Err(Failure::Unreachable(_))) { failures + 1 } else { 0 };
                 match outcome {
                     Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                     Err(failure) => terminal::note(&format!("error: {failure}")),
                     Ok(()) => {}
                 }
-                let pause = interval.jittered();
+                // After another interval the packets may be forgotten.
+                let pause =
+                    if failures > 0 { interval.after_failures(failures) } else { interval.jittered() };
                 terminal::note(&format!("again in {}", in_words(pause)));
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
             }
         };
         tokio::select! {
@@ -164,13 +172,15 @@ fn key(text: &str) -> Result<PublicKey, String> {
 }
 
 async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) -> Result<(), Failure> {
+    sources.join().await?;
     let total = keys.len();
     let jobs = paced(keys, arguments.per_minute).map(async |key| republish(sources, &key).await);
     let mut reports = pin!(jobs.buffer_unordered(AT_ONCE));
-    let (mut stored, mut done) = (0, 0);
-    while let Some(report) = reports.next().await {
+    let (mut stored, mut done, mut unreachable) = (0, 0, 0);
+    while let Some((report, failure)) = reports.next().await {
         done += 1;
-        stored += usize::from(report.error.is_none());
+        stored += usize::from(failure.is_none());
+        unreachable += usize::from(matches!(failure, Some(Failure::Unreachable(_))));
         if arguments.json {
             terminal::print_json(&report)?;
         } else {
@@ -181,6 +191,11 @@ async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) ->
     terminal::note(&format!("stored {stored} of {total} keys again"));
     if stored == total {
         return Ok(());
+    }
+    if unreachable == total {
+        return Err(Failure::Unreachable(
+            "nothing was stored: the DHT could not be asked, each key says why; try again later".to_string(),
+        ));
     }
     let missing = total - stored;
     Err(Failure::Failed(format!(
@@ -199,14 +214,21 @@ fn paced<T>(items: Vec<T>, per_minute: u32) -> impl Stream<Item = T> {
     })
 }
 
-async fn republish(sources: &Sources, key: &PublicKey) -> Report {
+/// What became of it, and why it was not stored.
+async fn republish(sources: &Sources, key: &PublicKey) -> (Report, Option<Failure>) {
     let mut report =
         Report { key: key.to_z32(), timestamp: None, held_by: 0, nodes: 0, relays: 0, error: None };
-    match try_republish(sources, key, &mut report).await {
-        Ok(()) => {}
-        Err(failure) => report.error = Some(failure.to_string()),
+    let mut failure = try_republish(sources, key, &mut report).await.err();
+    for _ in 1..ATTEMPTS {
+        // In a list of thousands, some are hit by what passes at once.
+        if !matches!(failure, Some(Failure::Unreachable(_))) {
+            break;
+        }
+        sleep(RETRY_PAUSE).await;
+        failure = try_republish(sources, key, &mut report).await.err();
     }
-    report
+    report.error = failure.as_ref().map(Failure::to_string);
+    (report, failure)
 }
 
 async fn try_republish(sources: &Sources, key: &PublicKey, report: &mut Report) -> Result<(), Failure> {

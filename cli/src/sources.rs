@@ -10,12 +10,18 @@ use pkdns::{
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     failure::Failure,
     network,
     terminal::{self, printable},
 };
+
+/// Nodes to know before many keys are asked for, and how long they are waited for: a local network may have fewer.
+const ENOUGH_NODES: usize = 32;
+const SETTLING: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where packets are read and stored.
 pub(crate) struct Sources {
@@ -58,6 +64,20 @@ impl Sources {
 
     pub(crate) fn dht(&self) -> &Dht {
         &self.dht
+    }
+
+    /// Waits until some nodes are known, before many keys are asked for at once: where there is but one to begin with, a
+    /// datagram that gets lost is a failure. Where there are relays, they may do without the DHT.
+    pub(crate) async fn join(&self) -> Result<(), Failure> {
+        let end = Instant::now() + SETTLING;
+        match self.join_dht().await {
+            Err(failure) if self.relays.is_empty() => return Err(failure),
+            Err(_) | Ok(()) => {}
+        }
+        while self.dht.info().await.table_size < ENOUGH_NODES && Instant::now() < end {
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Asks the DHT and all relays about `key` at once. Who failed is named on standard error.
@@ -103,9 +123,13 @@ impl Sources {
         join_all(puts).await
     }
 
-    async fn read_dht(&self, key: &PublicKey) -> Result<(Option<SignedPacket>, Evidence), Failure> {
+    async fn join_dht(&self) -> Result<(), Failure> {
         let joined = self.dht.ready(self.patience).await;
-        joined.map_err(|_| Failure::Unreachable(self.not_joined.clone()))?;
+        joined.map_err(|_| Failure::Unreachable(self.not_joined.clone()))
+    }
+
+    async fn read_dht(&self, key: &PublicKey) -> Result<(Option<SignedPacket>, Evidence), Failure> {
+        self.join_dht().await?;
         self.dht.most_recent(key).await.map_err(network::unreachable)
     }
 }

@@ -25,8 +25,13 @@ impl Interval {
         self.next(chance())
     }
 
-    /// The same for a `chance` from 0 to 1.
-    pub(super) fn next(self, chance: f64) -> Duration {
+    /// The time to the next attempt after so many failures in a row.
+    pub(crate) fn after_failures(self, failures: u32) -> Duration {
+        retry(failures, self, chance())
+    }
+
+    /// The time to the next publication for a `chance` from 0 to 1.
+    fn next(self, chance: f64) -> Duration {
         self.0.mul_f64(1.0 - JITTER * chance.clamp(0.0, 1.0))
     }
 }
@@ -38,12 +43,12 @@ impl Default for Interval {
 }
 
 /// From 0 to 1. Without random numbers all come at once, which is no reason to end.
-pub(super) fn chance() -> f64 {
+fn chance() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
 /// The time to the next attempt after so many failures in a row: up to ten minutes, and never beyond the interval.
-pub(super) fn retry(failures: u32, interval: Interval, chance: f64) -> Duration {
+fn retry(failures: u32, interval: Interval, chance: f64) -> Duration {
     let pause = FIRST_RETRY.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
     Interval(pause.min(LONGEST_RETRY).min(interval.0)).next(chance)
 }

@@ -61,7 +61,7 @@ struct Prepared {
     key: String,
     definition: Definition,
     account: Option<Account>,
-    keeper: Keeper,
+    keeper: Keeper<Sources>,
 }
 
 struct Detecting {
@@ -254,7 +254,7 @@ impl Identities {
         Ok(Prepared { key: key.to_string(), definition, account, keeper })
     }
 
-    fn start(&self, key: &str, keeper: Keeper) -> AbortHandle {
+    fn start(&self, key: &str, keeper: Keeper<Sources>) -> AbortHandle {
         let name = key.get(..8).unwrap_or(key).to_string();
         let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {

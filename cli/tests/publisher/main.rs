@@ -12,7 +12,6 @@ mod detection;
 mod dig;
 mod dyndns;
 mod kills;
-mod many;
 mod notices;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../program/mod.rs"]

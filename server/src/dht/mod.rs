@@ -9,6 +9,8 @@ pub mod node_id;
 mod put;
 pub mod rtt;
 pub mod saved_nodes;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod socket;
 mod subnet;
 pub mod table;

@@ -28,7 +28,11 @@ use mainline::Id;
 
 pub use hostile::Hostile;
 use node::Role;
-use responder::{Responder, target_of};
+#[cfg(test)]
+pub(crate) use responder::Responder;
+#[cfg(not(test))]
+use responder::Responder;
+use responder::target_of;
 use socket::Socket;
 pub use statistics::{Messages, Statistics};
 use thread::Shared;
@@ -111,8 +115,7 @@ impl Simulator {
     /// Replaces this share of the nodes by others with new ids and addresses and nothing stored, of the same kinds. The
     /// node at 127.0.0.1 stays.
     pub fn churn(&self, share: f64) {
-        let responder = &mut *self.shared.responder();
-        responder.population.churn(share, &responder.world);
+        self.shared.responder().churn(share);
     }
 
     /// Lets hostile nodes sign as the owner of this key would not: what they then give has a valid signature.

@@ -41,6 +41,11 @@ impl Node {
         self.items.peek(target)
     }
 
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, target: &Id) {
+        self.items.pop(target);
+    }
+
     /// Stores the value if it is newer than what is there, and forgets another one where there are more than
     /// `capacity`. Hostile nodes may do otherwise.
     pub(super) fn keep(&mut self, target: Id, item: Arc<StoredItem>, capacity: usize) {

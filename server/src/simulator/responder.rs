@@ -34,7 +34,7 @@ const MAX_COUNTED: usize = 4 << 20;
 
 /// All nodes with what they hold.
 #[derive(Debug)]
-pub(super) struct Responder {
+pub(crate) struct Responder {
     pub(super) world: World,
     pub(super) port: u16,
     pub(super) population: Population,
@@ -69,7 +69,7 @@ pub(super) struct Answer {
 
 impl Responder {
     /// All nodes answer at `port`.
-    pub(super) fn new(world: World, port: u16) -> Self {
+    pub(crate) fn new(world: World, port: u16) -> Self {
         let mut secret = [0; 32];
         let mut random = Random::of(&[world.seed, 2]);
         random.fill(&mut secret);
@@ -91,7 +91,7 @@ impl Responder {
 
     /// Appends what the node at `asked` answers to a datagram from `from`. Returns how long that takes; `None`: nothing
     /// is sent.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &mut self,
         datagram: &[u8],
         from: SocketAddrV4,
@@ -135,7 +135,7 @@ impl Responder {
     }
 
     /// Puts the packet onto the nodes nearest to its key.
-    pub(super) fn store(&mut self, packet: &SignedPacket) {
+    pub(crate) fn store(&mut self, packet: &SignedPacket) {
         let item = Arc::new(StoredItem::from(packet));
         let target = target_of(packet.key());
         for number in self.population.replicas(&target) {
@@ -158,8 +158,22 @@ impl Responder {
         self.remember(target, newer);
     }
 
+    /// Replaces a share of the nodes by others.
+    pub(crate) fn churn(&mut self, share: f64) {
+        self.population.churn(share, &self.world);
+    }
+
+    /// Lets the node at `asked`, if it is still there, forget a value.
+    #[cfg(test)]
+    pub(crate) fn forget(&mut self, asked: Ipv4Addr, target: &Id) {
+        let number = self.population.at(asked);
+        if let Some(node) = number.and_then(|number| self.population.node_mut(number)) {
+            node.forget(target);
+        }
+    }
+
     /// The seq at each node that lives and holds a value of the key.
-    pub(super) fn holders(&self, key: &PublicKey) -> Vec<i64> {
+    pub(crate) fn holders(&self, key: &PublicKey) -> Vec<i64> {
         let target = target_of(key);
         let living = self.population.nodes().filter(|node| node.role != Role::Dead);
         living.filter_map(|node| node.peek(&target)).map(|item| item.seq).collect()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::metrics::KeepAliveOutcomes;
+use crate::{dht::simulated::Joined, metrics::KeepAliveOutcomes, simulator};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -171,4 +171,40 @@ async fn a_store_that_fails_is_tried_again_before_the_packet_fades() {
     sleep(HOUR).await;
     assert!(world.network.find(&owner.public_key()).is_some());
     assert_eq!(world.outcomes.failed.get(), 3);
+}
+
+/// The real search and the real store, among nodes of which a tenth leaves every hour.
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_owner_has_gone_outlives_the_nodes_of_the_dht_for_a_day() {
+    for (per_hour, expected) in [(100, true), (0, false)] {
+        let nodes = simulator::World {
+            nodes: 300,
+            round_trip: Duration::from_millis(30)..=Duration::from_millis(230),
+            loss: 0.02,
+            dead: 0.15,
+            ..Default::default()
+        };
+        let network = Arc::new(Joined::new(nodes));
+        let settings = config::Cache::default();
+        let packets = Packets::with_stores(&settings, network.clone(), Stores::default(), per_hour);
+        tokio::spawn(packets.clone().keep_alive(KeepAliveOutcomes::default()));
+        let owners = owners(10);
+        for owner in &owners {
+            let dns = packet(1, 300).dns().to_vec();
+            let packet = SignedPacket::sign(owner, 1, &dns).unwrap();
+            assert!(network.store(&packet, None).await.unwrap() > 0);
+            // Asked for once.
+            let answer = packets.get(&packet.key().clone(), CLIENT, || true).await;
+            assert!(matches!(answer, Ok(PacketAnswer::Found(_))));
+        }
+        for hour in 1..=24 {
+            sleep(HOUR).await;
+            let found = owners.iter().filter(|owner| network.find_as_other(&owner.public_key()).is_some());
+            let (found, all) = (found.count(), owners.len());
+            match expected {
+                true => assert_eq!(found, all, "after {hour} hours"),
+                false => assert!(hour < 3 || found == 0, "{found} after {hour} hours"),
+            }
+        }
+    }
 }

@@ -1,0 +1,53 @@
+//! A thousand identities in one `serve`, on a simulated DHT. `cargo bench -p pkdns-cli --bench serve` measures it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
+
+#[allow(dead_code, reason = "the benchmark looks at more of it")]
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use pkdns::simulator::World;
+
+use scene::Scene;
+
+const COUNT: u32 = 1000;
+
+/// Within a minute where nothing else runs.
+const SOON: Duration = Duration::from_secs(180);
+
+#[test]
+fn a_thousand_identities_are_published_soon_by_one_small_process_and_again_when_they_change() {
+    let world = World {
+        nodes: 1000,
+        round_trip: Duration::from_millis(20)..=Duration::from_millis(150),
+        loss: 0.01,
+        dead: 0.1,
+        ..World::default()
+    };
+    let scene = Scene::new(world, COUNT);
+    let mut serve = scene.serve();
+    let stored = serve.wait_until_stored(COUNT as usize);
+    let took = serve.since_start(stored);
+    println!("all stored after {took:?}, peak {} MB", serve.megabytes("VmHWM"));
+    assert!(took < SOON, "{took:?}");
+    let first: Vec<Vec<u64>> = scene.keys.iter().map(|key| scene.simulator.holders(key)).collect();
+    for timestamps in &first {
+        assert!(timestamps.len() >= 10, "on {} nodes", timestamps.len());
+    }
+
+    let written = Instant::now();
+    scene.write_zones(2);
+    let took = serve.wait_until_stored(COUNT as usize) - written;
+    assert!(took < SOON, "{took:?}");
+    for (key, first) in scene.keys.iter().zip(first) {
+        assert!(scene.simulator.holders(key).iter().max() > first.iter().max());
+    }
+    let peak = serve.megabytes("VmHWM");
+    println!("all stored again after {took:?}, peak {peak} MB");
+    assert!(peak < 60.0, "{peak} MB");
+}
