@@ -1,8 +1,10 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
+mod core_files;
 mod external_address;
 mod failure;
 mod generate;
+mod import;
 mod keeper;
 mod name;
 mod network;
@@ -10,6 +12,7 @@ mod packet;
 mod publickey;
 mod publish;
 mod publisher;
+mod qr;
 mod records;
 mod republish;
 mod resolve;
@@ -44,6 +47,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Generate(generate::Arguments),
+    Import(import::Arguments),
+    Export(import::ExportArguments),
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
     Password(serve::PasswordArguments),
@@ -55,7 +60,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    core_files::forbid();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure != Failure::OutputClosed {
@@ -66,9 +76,29 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the command line, unless it repeats a secret that was given there by mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    let secret = std::env::args().find(|argument| {
+        error.use_stderr()
+            && seed::looks_like_a_secret(argument)
+            && error.to_string().contains(argument.as_str())
+    });
+    if secret.is_some() {
+        terminal::note(
+            "error: this looks like a secret, which belongs into a file and not on the command line",
+        );
+        return ExitCode::from(2);
+    }
+    // With the terminal closed there is nobody to tell.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Export(arguments) => import::export(&arguments),
         Command::Publickey(arguments) => publickey::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, &network),
         Command::Password(arguments) => serve::hash_password(&arguments),

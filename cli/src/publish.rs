@@ -26,7 +26,8 @@ use crate::{
     network,
     publisher::{Publication, Published, Terms},
     secret_key::SecretKey,
-    seed, service,
+    seed::{self, PassphraseArguments},
+    service,
     sources::Sources,
     terminal,
     zone_file::ExternalAddresses,
@@ -49,9 +50,11 @@ pub(crate) struct Arguments {
     /// SEEDFILE, then ZONEFILE, unless they are given as options; "-" reads standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Seed file: 64 hexadecimal or 52 z-base-32 characters
+    /// Seed file, in any form that import reads
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Zone file
     #[arg(long, value_name = "FILE")]
     zone_file: Option<PathBuf>,
@@ -79,7 +82,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
-    let secret_key = seed::secret_key(&seed)?;
+    let secret_key = seed::secret_key(&seed, arguments.passphrase.source())?;
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
     let zone = source.read(&secret_key.public_key())?;
@@ -235,6 +238,9 @@ impl Arguments {
             (Some(seed), Some(zone)) if files.next().is_none() => {
                 if seed == Path::new("-") && zone == seed {
                     usage(TooManyValues, "standard input cannot be both the seed and the zone file");
+                }
+                if zone == Path::new("-") && self.passphrase.passphrase_file.as_ref() == Some(&zone) {
+                    usage(TooManyValues, "standard input cannot be both the passphrase and the zone file");
                 }
                 (seed, zone)
             }

@@ -50,6 +50,14 @@ impl SecretKey {
         self.public_key.clone()
     }
 
+    /// `None` of a key that was found by a search.
+    pub(crate) fn seed(&self) -> Option<&[u8; 32]> {
+        match &self.form {
+            Form::Seed(seed) => Some(seed),
+            Form::Expanded(_) => None,
+        }
+    }
+
     /// The seed, or where there is none the 64 bytes of the expanded form.
     pub(crate) fn secret(&self) -> &[u8] {
         match &self.form {

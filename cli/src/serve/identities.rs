@@ -8,7 +8,7 @@ use std::{
 use pkdns::config::RelayUrl;
 use tokio::{
     sync::{Semaphore, watch},
-    task::AbortHandle,
+    task::{AbortHandle, spawn_blocking},
 };
 
 use super::{
@@ -89,7 +89,7 @@ struct Progress {
 
 /// Reads every seed and every zone. Returns how many there are.
 pub(super) fn check(config: &Config) -> Result<usize, Failure> {
-    let mistakes: Vec<String> = secret_keys(config)?
+    let mistakes: Vec<String> = secret_keys(&config.identities)?
         .iter()
         .zip(&config.identities)
         .filter_map(|(secret_key, identity)| {
@@ -103,9 +103,9 @@ pub(super) fn check(config: &Config) -> Result<usize, Failure> {
 }
 
 /// The keys of all identities, in their order.
-fn secret_keys(config: &Config) -> Result<Vec<SecretKey>, Failure> {
+fn secret_keys(identities: &[Identity]) -> Result<Vec<SecretKey>, Failure> {
     let mut known = HashMap::new();
-    let secret_keys = config.identities.iter().map(|identity| {
+    let secret_keys = identities.iter().map(|identity| {
         let secret_key = seed::secret_key_unattended(&identity.seed, identity.passphrase_file.as_deref())?;
         let seed = seed::FileName::of(&identity.seed);
         match known.insert(secret_key.public_key().to_z32(), seed.to_string()) {
@@ -145,7 +145,11 @@ impl Identities {
     ///
     /// When a seed or the state cannot be read; then everything stays as it was.
     pub(super) async fn take(&mut self, config: &Config) -> Result<(), Failure> {
-        let secret_keys = secret_keys(config)?;
+        let identities = config.identities.clone();
+        // Each passphrase takes half a second, in which others are not to wait.
+        let secret_keys = spawn_blocking(move || secret_keys(&identities))
+            .await
+            .map_err(|error| Failure::Failed(format!("cannot read the seeds: {error}")))??;
         let detection = self.detection_of(config)?;
         let is_new = detection.is_some();
         let detected =
