@@ -1,23 +1,42 @@
-//! `generate`: a new key.
+//! `generate`: a new key, its secret in a file and nowhere else.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::{failure::Failure, seed, terminal};
+use crate::{
+    failure::Failure,
+    qr,
+    secret_key::SecretKey,
+    seed::{self, Source},
+    terminal,
+};
 
-/// Make a new key and write its seed to a file
+/// Make a new key and write its secret to a seed file
 ///
-/// The seed is the secret: whoever has it owns the zone. It is written to a new file that only you can read, and is
-/// never printed. Keep a copy in a safe place, for without it the zone cannot be changed or kept alive.
+/// The file can be read by you alone, is never overwritten, and its content is never printed. Keep a copy in a safe
+/// place, for without it the zone cannot be changed or kept alive.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// File to write the seed to; it must not exist yet [default: the first 8 characters of the key, and ".seed"]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Print one line of JSON
+    /// Encrypt the seed file with a passphrase, as an age file
     #[arg(long)]
+    encrypt: bool,
+    /// With --encrypt: file whose first line is the passphrase; "-" reads standard input [default: ask]
+    #[arg(long, value_name = "FILE", requires = "encrypt")]
+    passphrase_file: Option<PathBuf>,
+    /// Make the key of 12 words, as Pubky Ring does, and write them, not encrypted, to this file, which must not exist
+    /// yet
+    #[arg(long, value_name = "FILE")]
+    words_file: Option<PathBuf>,
+    /// Also print a QR code, with which a phone opens the page of the key
+    #[arg(long)]
+    qr: bool,
+    /// Print one line of JSON
+    #[arg(long, conflicts_with = "qr")]
     json: bool,
 }
 
@@ -25,27 +44,47 @@ pub(crate) struct Arguments {
 struct Generated<'a> {
     key: &'a str,
     seed_file: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words_file: Option<&'a Path>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.out.as_deref() == Some(Path::new("-")) {
-        return Err(Failure::Failed(
-            "a seed is only ever written to a file: name one with --out".to_string(),
-        ));
+    for file in [&arguments.out, &arguments.words_file].into_iter().flatten() {
+        seed::refuse_existing(file)?;
     }
-    let keypair = seed::random()?;
-    let file = arguments.out.clone().unwrap_or_else(|| seed::default_path(&keypair));
-    seed::write_new(&file, &keypair)?;
-    let key = keypair.to_z32();
+    let source = Source::of(arguments.passphrase_file.as_deref());
+    let passphrase = arguments.encrypt.then(|| source.new_passphrase()).transpose()?;
+    let words_file = arguments.words_file.as_deref();
+    let secret_key = words_file.map_or_else(seed::random, seed::random_words)?;
+    let file = arguments.out.clone().unwrap_or_else(|| seed::default_path(&secret_key));
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+    if let Err(error) = seed::write_new(&file, &secret_key, passphrase) {
+        words_file.into_iter().for_each(seed::remove);
+        return Err(error.into());
+    }
+    report(arguments, &secret_key, &file)
+}
+
+fn report(arguments: &Arguments, secret_key: &SecretKey, file: &Path) -> Result<(), Failure> {
+    let key = secret_key.public_key().to_z32();
+    let words_file = arguments.words_file.as_deref();
     if arguments.json {
-        return terminal::print_json(&Generated { key: &key, seed_file: &file });
+        return terminal::print_json(&Generated { key: &key, seed_file: file, words_file });
     }
+    let words = words_file.map_or_else(String::new, |file| {
+        format!(
+            "Words:       {}  (as good as the seed file: write them down, then delete it)\n",
+            file.display()
+        )
+    });
+    let code =
+        if arguments.qr { format!("\n{}\n", qr::code(&secret_key.public_key())?) } else { String::new() };
     // More than the key alone: 52 characters redirected to a file would pass for a seed.
     let file = file.display();
     terminal::print(&format!(
         "Public key:  {key}\n\
          Seed file:   {file}  (the secret; keep a copy in a safe place)\n\
-         \n\
+         {words}{code}\n\
          Write a zone file, for example:\n  \
            echo '@ 300 IN A 192.0.2.1' > zone.txt\n\
          and publish it:\n  \

@@ -7,7 +7,6 @@ mod tests;
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use pkdns::signed_packet::Keypair;
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, sleep, sleep_until},
@@ -17,6 +16,7 @@ use crate::{
     external_address::Want,
     failure::Failure,
     publisher::{Publication, Published, Terms},
+    secret_key::SecretKey,
     sources::Sources,
     zone_file::ExternalAddresses,
     zone_source::{Look, RECENT, Zone, ZoneSource},
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is kept on the DHT.
 pub(crate) struct Identity {
-    pub(crate) keypair: Keypair,
+    pub(crate) secret_key: SecretKey,
     pub(crate) zone: ZoneSource,
     pub(crate) interval: Interval,
     /// Whether the packet of another machine is replaced.
@@ -41,7 +41,7 @@ pub(crate) trait Destination {
     /// Stores the message in place of what there is. `signed` is told its timestamp before anything goes out.
     async fn publish(
         &self,
-        keypair: &Keypair,
+        secret_key: &SecretKey,
         dns: &[u8],
         terms: Terms,
         signed: impl FnOnce(u64),
@@ -51,12 +51,12 @@ pub(crate) trait Destination {
 impl Destination for Sources {
     async fn publish(
         &self,
-        keypair: &Keypair,
+        secret_key: &SecretKey,
         dns: &[u8],
         terms: Terms,
         signed: impl FnOnce(u64),
     ) -> Result<Published, Failure> {
-        let publication = Publication::prepare(self, keypair, dns, terms).await?;
+        let publication = Publication::prepare(self, secret_key, dns, terms).await?;
         signed(publication.timestamp());
         publication.store(self, &watch::Sender::new(0)).await
     }
@@ -189,7 +189,7 @@ impl<D: Destination> Keeper<D> {
         if reading.may_differ() {
             reading.zone = None;
             reading.again = None;
-            let zone = self.identity.zone.read(&self.identity.keypair.public_key())?;
+            let zone = self.identity.zone.read(&self.identity.secret_key.public_key())?;
             reading.looks = zone.looks();
             reading.again = reading.looks.iter().any(Look::is_recent).then(|| Instant::now() + RECENT);
             self.want.add(zone.macros());
@@ -220,7 +220,7 @@ impl<D: Destination> Keeper<D> {
         let terms = Terms { last: self.timestamp.last(), force: self.identity.force };
         // Before it goes out: whatever happens afterwards, nothing older is signed again.
         let signed = |timestamp| self.timestamp.set(timestamp);
-        self.destination.publish(&self.identity.keypair, dns, terms, signed).await
+        self.destination.publish(&self.identity.secret_key, dns, terms, signed).await
     }
 
     /// Until it is time, or something has changed.

@@ -1,8 +1,10 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
+mod core_files;
 mod external_address;
 mod failure;
 mod generate;
+mod import;
 mod keeper;
 mod name;
 mod network;
@@ -10,9 +12,11 @@ mod packet;
 mod publickey;
 mod publish;
 mod publisher;
+mod qr;
 mod records;
 mod republish;
 mod resolve;
+mod secret_key;
 mod seed;
 mod serve;
 mod service;
@@ -43,6 +47,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Generate(generate::Arguments),
+    Import(import::Arguments),
+    Export(import::ExportArguments),
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
     Password(serve::PasswordArguments),
@@ -54,6 +60,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    core_files::forbid();
     match run(Arguments::try_parse().unwrap_or_else(|error| refuse(&error))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -72,13 +79,13 @@ fn refuse(error: &clap::Error) -> ! {
         Some((_, value)) => value.to_string(),
         None => argument,
     });
-    let secrets: Vec<String> = values.filter(|value| seed::looks_like_a_seed(value)).collect();
+    let secrets: Vec<String> = values.filter(|value| seed::looks_like_a_secret(value)).collect();
     if secrets.is_empty() {
         error.exit();
     }
     let message = error.render().to_string();
     let hide =
-        |message: String, secret: &String| message.replace(secret.as_str(), "(this looks like a seed)");
+        |message: String, secret: &String| message.replace(secret.as_str(), "(this looks like a secret)");
     terminal::note(secrets.iter().fold(message, hide).trim_end());
     std::process::exit(error.exit_code())
 }
@@ -86,6 +93,8 @@ fn refuse(error: &clap::Error) -> ! {
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Export(arguments) => import::export(&arguments),
         Command::Publickey(arguments) => publickey::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, &network),
         Command::Password(arguments) => serve::hash_password(&arguments),

@@ -5,16 +5,26 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::{failure::Failure, seed, terminal};
+use crate::{
+    failure::Failure,
+    qr,
+    seed::{self, PassphraseArguments},
+    terminal,
+};
 
 /// Print the public key of a seed file
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Seed file: 64 hexadecimal or 52 z-base-32 characters; "-" reads standard input
+    /// Seed file, in any form that import reads; "-" reads standard input
     #[arg(value_name = "SEEDFILE")]
     seed: PathBuf,
-    /// Print one line of JSON
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
+    /// Also print a QR code, with which a phone opens the page of the key
     #[arg(long)]
+    qr: bool,
+    /// Print one line of JSON
+    #[arg(long, conflicts_with = "qr")]
     json: bool,
 }
 
@@ -24,6 +34,13 @@ struct Key {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let key = seed::keypair(&arguments.seed)?.to_z32();
-    if arguments.json { terminal::print_json(&Key { key }) } else { terminal::print(&key) }
+    let public_key = seed::secret_key(&arguments.seed, arguments.passphrase.source())?.public_key();
+    let key = public_key.to_z32();
+    if arguments.json {
+        return terminal::print_json(&Key { key });
+    }
+    if arguments.qr {
+        return terminal::print(&format!("{key}\n\n{}", qr::code(&public_key)?));
+    }
+    terminal::print(&key)
 }

@@ -13,10 +13,7 @@ use clap::{
     error::ErrorKind::{MissingRequiredArgument, TooManyValues},
 };
 use futures_util::future::Either;
-use pkdns::{
-    dht::REPLICAS,
-    signed_packet::{Keypair, MAX_DNS_SIZE},
-};
+use pkdns::{dht::REPLICAS, signed_packet::MAX_DNS_SIZE};
 use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
@@ -29,7 +26,9 @@ use crate::{
     network,
     publisher::{Publication, Published, Terms},
     records::TextRecord,
-    seed, service,
+    secret_key::SecretKey,
+    seed::{self, PassphraseArguments},
+    service,
     sources::Sources,
     terminal,
     zone_file::ExternalAddresses,
@@ -52,9 +51,11 @@ pub(crate) struct Arguments {
     /// SEEDFILE, then ZONEFILE, unless they are given as options; "-" reads standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Seed file: 64 hexadecimal or 52 z-base-32 characters
+    /// Seed file, in any form that import reads
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Zone file
     #[arg(long, value_name = "FILE")]
     zone_file: Option<PathBuf>,
@@ -82,29 +83,29 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
-    let keypair = seed::keypair(&seed)?;
+    let secret_key = seed::secret_key(&seed, arguments.passphrase.source())?;
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
-    let zone = source.read(&keypair.public_key())?;
+    let zone = source.read(&secret_key.public_key())?;
     network::block_on(async {
         if arguments.watch {
-            return watch(arguments, network, keypair, source).await;
+            return watch(arguments, network, secret_key, source).await;
         }
         let addresses = external_address::find(arguments.addresses.finder()?.as_ref(), zone.macros()).await?;
-        once(arguments, network, &keypair, &zone.compose(&addresses)?).await
+        once(arguments, network, &secret_key, &zone.compose(&addresses)?).await
     })
 }
 
 async fn once(
     arguments: &Arguments,
     network: &network::NetworkArguments,
-    keypair: &Keypair,
+    secret_key: &SecretKey,
     dns: &[u8],
 ) -> Result<(), Failure> {
     terminal::progress("searching for what there is of this key…");
     let sources = network.sources()?;
     let terms = Terms { last: None, force: arguments.force };
-    let publication = Publication::prepare(&sources, keypair, dns, terms).await?;
+    let publication = Publication::prepare(&sources, secret_key, dns, terms).await?;
     tell_changes(&publication.added, &publication.removed);
     if arguments.dry_run {
         if arguments.json {
@@ -131,7 +132,7 @@ async fn once(
 async fn watch(
     arguments: &Arguments,
     network: &network::NetworkArguments,
-    keypair: Keypair,
+    secret_key: SecretKey,
     zone: ZoneSource,
 ) -> Result<(), Failure> {
     let stop = service::Stop::new()?;
@@ -143,7 +144,7 @@ async fn watch(
         }
         None => (Either::Right(pending()), watch::channel(ExternalAddresses::default()).1),
     };
-    let identity = Identity { keypair, zone, interval: arguments.every, force: arguments.force };
+    let identity = Identity { secret_key, zone, interval: arguments.every, force: arguments.force };
     let sources = Arc::new(network.sources()?);
     let one = Arc::new(Semaphore::new(1));
     let keeper = Keeper::new(identity, sources, addresses, TimestampFile::in_memory(), one, want);
@@ -253,6 +254,9 @@ impl Arguments {
             (Some(seed), Some(zone)) if files.next().is_none() => {
                 if seed == Path::new("-") && zone == seed {
                     usage(TooManyValues, "standard input cannot be both the seed and the zone file");
+                }
+                if zone == Path::new("-") && self.passphrase.passphrase_file.as_ref() == Some(&zone) {
+                    usage(TooManyValues, "standard input cannot be both the passphrase and the zone file");
                 }
                 (seed, zone)
             }

@@ -1,43 +1,70 @@
-//! Seed files: the secret half of a key, as text. Whatever goes wrong, no message holds any part of one.
+//! Seed files: the secret half of a key, in any form in which people keep one. Whatever goes wrong, no message holds any
+//! part of one.
+
+mod age;
+mod file;
+mod passphrase;
+mod recovery;
+mod text;
+mod words;
 
 use std::{
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fmt, fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
-use pkdns::signed_packet::Keypair;
 use thiserror::Error;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::{failure::Failure, terminal};
+use crate::{failure::Failure, secret_key::SecretKey, terminal};
+pub(crate) use passphrase::{PassphraseArguments, Source, read_password};
+pub(crate) use text::looks_like_a_secret;
+use text::{EXPANDED_LENGTH, HEX_LENGTH, Z32_LENGTH};
 
-/// Length of a seed in hexadecimal, the form that is written.
-const HEX_LENGTH: usize = 64;
+/// More than any form of a secret and the white space around it, in bytes.
+const MAX_FILE_SIZE: usize = 4096;
 
-/// Length of a seed in z-base-32, the form of older versions: 52 characters of 5 bits, the last 4 bits unused.
-const Z32_LENGTH: usize = 52;
-
-const Z32_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
-
-/// More than any seed and the white space around it, in bytes.
-const MAX_FILE_SIZE: usize = 1024;
-
-/// Why there is no key pair.
+/// Why there is no secret key.
 #[derive(Debug, Error)]
 pub(crate) enum SeedError {
     #[error("cannot read the seed file {file}: {error}")]
     Read { file: FileName, error: io::Error },
     #[error(
-        "{file} does not hold a seed: expected {HEX_LENGTH} hexadecimal or {Z32_LENGTH} z-base-32 characters, \
-         and nothing else"
+        "{file} does not hold a seed: expected {HEX_LENGTH} hexadecimal or {Z32_LENGTH} z-base-32 characters, 12 or 24 \
+         words, an age file, a Pubky recovery file, or {EXPANDED_LENGTH} hexadecimal characters of a key without a \
+         seed, and nothing else"
     )]
     Invalid { file: FileName },
-    #[error("cannot write the seed file {file}: {error}")]
+    #[error(
+        "the words in {file} belong to no key: compare their spelling and order with what was written down"
+    )]
+    Words { file: FileName },
+    #[error("{file} is damaged: take another copy of it")]
+    Damaged { file: FileName },
+    #[error(
+        "{file} is not encrypted with a passphrase: decrypt it with age first, as pkdns-cli has no keys for it"
+    )]
+    NoPassphrase { file: FileName },
+    #[error(
+        "{file} wants more memory for its passphrase than is sensible: open it with age -d, and encrypt it again with \
+         pkdns-cli import --encrypt"
+    )]
+    TooCostly { file: FileName },
+    #[error("the passphrase of {file} is another one, or the file is damaged: try again")]
+    WrongPassphrase { file: FileName },
+    #[error("nothing can be encrypted with this passphrase: choose another")]
+    Passphrase,
+    #[error(
+        "a Pubky recovery file holds a seed, and this key has none: keep a copy of its seed file instead"
+    )]
+    NoSeed,
+    #[error("cannot write {file}: {error}")]
     Write { file: FileName, error: io::Error },
-    #[error("{file} exists already, and a seed file is never overwritten: choose another with --out")]
+    #[error("{file} exists already, and no file is ever overwritten with a secret: choose another name")]
     Exists { file: FileName },
+    #[error("a secret is only ever written to a file: name one")]
+    StandardOutput,
     #[error("cannot get random bytes from the operating system: {0}")]
     Random(String),
 }
@@ -51,18 +78,15 @@ impl FileName {
     pub(crate) fn of(path: &Path) -> Self {
         let text = Zeroizing::new(path.display().to_string());
         // A configuration names files relative to its own folder.
-        let looks_like_a_seed = path.iter().any(|part| part.to_str().is_some_and(looks_like_a_seed));
+        let is_secret = path.iter().any(|part| part.to_str().is_some_and(looks_like_a_secret));
         Self(match text.as_str() {
             "-" => "standard input".to_string(),
-            _ if looks_like_a_seed => "(this looks like a seed, not like the name of a file)".to_string(),
+            text if is_secret || looks_like_a_secret(text) => {
+                "(this looks like a seed, not like the name of a file)".to_string()
+            }
             name => format!("\"{name}\""),
         })
     }
-}
-
-/// Whether a text must not be repeated.
-pub(crate) fn looks_like_a_seed(text: &str) -> bool {
-    decode(text.as_bytes()).is_some()
 }
 
 impl fmt::Display for FileName {
@@ -77,166 +101,117 @@ impl From<SeedError> for Failure {
     }
 }
 
-/// A key pair, and who else may read its seed.
-#[derive(Debug)]
-pub(crate) struct Seed {
-    pub(crate) keypair: Keypair,
-    /// What to tell the owner of a file that others can read.
-    pub(crate) warning: Option<String>,
-}
-
-/// Reads the key pair of a seed file, and warns its owner if others can read it too.
-pub(crate) fn keypair(path: &Path) -> Result<Keypair, Failure> {
-    let seed = read(path)?;
-    if let Some(warning) = seed.warning {
+/// Reads the secret key of a seed file, or of standard input where the path is `-`. Warns its owner if others can read
+/// it too.
+pub(crate) fn secret_key(path: &Path, passphrase: Source<'_>) -> Result<SecretKey, Failure> {
+    if path == Path::new("-") && passphrase == Source::File(path) {
+        return Err(Failure::Failed(
+            "standard input cannot be both the seed file and the passphrase: name a file".to_string(),
+        ));
+    }
+    let name = || FileName::of(path);
+    let (bytes, warning) =
+        file::read(path, MAX_FILE_SIZE).map_err(|error| SeedError::Read { file: name(), error })?;
+    if let Some(warning) = warning {
         terminal::note(&warning);
     }
-    Ok(seed.keypair)
+    if bytes.len() >= MAX_FILE_SIZE {
+        return Err(SeedError::Invalid { file: name() }.into());
+    }
+    if age::is_age(&bytes) {
+        let encrypted = age::Encrypted::parse(&bytes).map_err(|refusal| match refusal {
+            age::Refusal::Damaged => SeedError::Damaged { file: name() },
+            age::Refusal::NoPassphrase => SeedError::NoPassphrase { file: name() },
+            age::Refusal::TooCostly => SeedError::TooCostly { file: name() },
+        })?;
+        let passphrase = passphrase.passphrase(&name())?;
+        let text =
+            encrypted.decrypt(&passphrase).ok_or_else(|| SeedError::WrongPassphrase { file: name() })?;
+        return Ok(from_text(&text, name)?);
+    }
+    if recovery::is_recovery_file(&bytes) {
+        let encrypted =
+            recovery::Encrypted::parse(&bytes).ok_or_else(|| SeedError::Damaged { file: name() })?;
+        let passphrase = passphrase.passphrase(&name())?;
+        let secret_key = encrypted.decrypt(&passphrase);
+        return Ok(secret_key.ok_or_else(|| SeedError::WrongPassphrase { file: name() })?);
+    }
+    Ok(from_text(&bytes, name)?)
 }
 
-/// As [`keypair`], where nobody can be asked for a passphrase.
-pub(crate) fn keypair_unattended(path: &Path, _passphrase_file: Option<&Path>) -> Result<Keypair, Failure> {
-    keypair(path)
+/// As [`secret_key`], where nobody can be asked for a passphrase.
+pub(crate) fn secret_key_unattended(
+    path: &Path,
+    passphrase_file: Option<&Path>,
+) -> Result<SecretKey, Failure> {
+    secret_key(path, passphrase_file.map_or(Source::Nobody, Source::File))
 }
 
-/// Reads a password from standard input.
-pub(crate) fn read_password(_prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut bytes = Zeroizing::new(vec![0; MAX_FILE_SIZE]);
-    let length =
-        fill(&mut io::stdin().lock(), &mut bytes).map_err(|error| Failure::Failed(error.to_string()))?;
-    bytes.truncate(length);
-    let length = bytes.trim_ascii_end().len();
-    bytes.truncate(length);
-    Ok(bytes)
+fn from_text(text: &[u8], file: impl Fn() -> FileName) -> Result<SecretKey, SeedError> {
+    if words::are_words(text) {
+        return words::decode(text).ok_or_else(|| SeedError::Words { file: file() });
+    }
+    text::decode(text).ok_or_else(|| SeedError::Invalid { file: file() })
 }
 
-/// Makes a new random key pair.
-pub(crate) fn random() -> Result<Keypair, SeedError> {
-    let mut secret = Zeroizing::new([0; 32]);
-    getrandom::fill(secret.as_mut()).map_err(|error| SeedError::Random(error.to_string()))?;
-    Ok(Keypair::from_secret_key(&secret))
+/// Makes a new random key.
+pub(crate) fn random() -> Result<SecretKey, SeedError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut()).map_err(|error| SeedError::Random(error.to_string()))?;
+    Ok(SecretKey::from_seed(&seed))
 }
 
-/// Reads a seed file, or standard input where the path is `-`.
-pub(crate) fn read(path: &Path) -> Result<Seed, SeedError> {
-    let mut bytes = Zeroizing::new([0; MAX_FILE_SIZE]);
-    let (length, warning) = read_source(path, bytes.as_mut())
-        .map_err(|error| SeedError::Read { file: FileName::of(path), error })?;
-    let secret = bytes
-        .get(..length)
-        .filter(|bytes| bytes.len() < MAX_FILE_SIZE)
-        .and_then(decode)
-        .ok_or_else(|| SeedError::Invalid { file: FileName::of(path) })?;
-    Ok(Seed { keypair: Keypair::from_secret_key(&secret), warning })
+/// Makes a new random key of 12 words, and writes these to a new file.
+pub(crate) fn random_words(path: &Path) -> Result<SecretKey, SeedError> {
+    let (secret_key, words) = words::random()?;
+    write_file(path, words.as_bytes())?;
+    Ok(secret_key)
 }
 
-/// Writes a new file that only its owner can read.
-pub(crate) fn write_new(path: &Path, keypair: &Keypair) -> Result<(), SeedError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let fail = |error: io::Error| SeedError::Write { file: FileName::of(path), error };
-    let mut file = options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => SeedError::Exists { file: FileName::of(path) },
-        _ => fail(error),
-    })?;
-    write_seed(&mut file, keypair).map_err(|error| {
-        // Half a seed is of no use to anyone, and would be in the way of the next attempt.
-        let _ = fs::remove_file(path);
-        fail(error)
-    })
+/// Writes a new seed file, encrypted if there is a passphrase.
+pub(crate) fn write_new(
+    path: &Path,
+    secret_key: &SecretKey,
+    passphrase: Option<&[u8]>,
+) -> Result<(), SeedError> {
+    let text = text::encode(secret_key);
+    match passphrase {
+        Some(passphrase) => write_file(path, &age::encrypt(&text, passphrase)?),
+        None => write_file(path, &text),
+    }
+}
+
+/// Writes a new recovery file of Pubky.
+pub(crate) fn write_recovery_file(path: &Path, seed: &[u8; 32], passphrase: &[u8]) -> Result<(), SeedError> {
+    write_file(path, &recovery::encrypt(seed, passphrase)?)
+}
+
+/// Fails early, before anybody is asked for a passphrase, where [`write_new`] would fail in the end.
+pub(crate) fn refuse_existing(path: &Path) -> Result<(), SeedError> {
+    match path.symlink_metadata() {
+        _ if path == Path::new("-") => Err(SeedError::StandardOutput),
+        Ok(_) => Err(SeedError::Exists { file: FileName::of(path) }),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Where `generate` puts a seed unless told otherwise.
-pub(crate) fn default_path(keypair: &Keypair) -> PathBuf {
-    let key = keypair.to_z32();
+pub(crate) fn default_path(secret_key: &SecretKey) -> PathBuf {
+    let key = secret_key.public_key().to_z32();
     PathBuf::from(format!("{}.seed", key.get(..8).unwrap_or(&key)))
 }
 
-fn write_seed(file: &mut File, keypair: &Keypair) -> io::Result<()> {
-    let secret = Zeroizing::new(keypair.secret_key());
-    let mut line = Zeroizing::new([b'\n'; HEX_LENGTH + 1]);
-    for (pair, byte) in line.chunks_exact_mut(2).zip(secret.iter()) {
-        pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0x0f)]);
-    }
-    file.write_all(line.as_ref())?;
-    file.sync_all()
+/// Takes back what was written, after something else failed.
+pub(crate) fn remove(path: &Path) {
+    // Whoever reads the message of the failure finds the file.
+    let _ = fs::remove_file(path);
 }
 
-fn hex_digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + value - 10 }
-}
-
-fn read_source(path: &Path, bytes: &mut [u8]) -> io::Result<(usize, Option<String>)> {
-    if path == Path::new("-") {
-        return Ok((fill(&mut io::stdin().lock(), bytes)?, None));
-    }
-    let mut file = File::open(path)?;
-    let warning = warning(&file, path)?;
-    Ok((fill(&mut file, bytes)?, warning))
-}
-
-/// Reads until the end or until `bytes` is full, without the copies that a growing buffer leaves behind.
-fn fill(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
-}
-
-#[cfg(unix)]
-fn warning(file: &File, path: &Path) -> io::Result<Option<String>> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    let file = FileName::of(path);
-    Ok((mode & 0o077 != 0).then(|| {
-        format!("warning: {file} is open to other users of this machine (mode {mode:o}): run chmod 600 on it")
-    }))
-}
-
-#[cfg(not(unix))]
-fn warning(_: &File, _: &Path) -> io::Result<Option<String>> {
-    Ok(None)
-}
-
-/// Either form, in either case, with white space around it.
-fn decode(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-    let text = text.trim_ascii();
-    match text.len() {
-        HEX_LENGTH => decode_bits(text, 4, |c| char::from(c).to_digit(16)),
-        Z32_LENGTH => decode_bits(text, 5, |c| {
-            let c = c.to_ascii_lowercase();
-            Z32_ALPHABET.iter().position(|&known| known == c).and_then(|value| u32::try_from(value).ok())
-        }),
-        _ => None,
-    }
-}
-
-/// Packs characters of `width` bits into bytes; bits left over at the end mean nothing.
-fn decode_bits(text: &[u8], width: u32, value: impl Fn(u8) -> Option<u32>) -> Option<Zeroizing<[u8; 32]>> {
-    let mut secret = Zeroizing::new([0; 32]);
-    let mut bytes = secret.iter_mut();
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for &character in text {
-        bits = (bits << width) | value(character)?;
-        held += width;
-        if held >= 8 {
-            held -= 8;
-            if let Some(byte) = bytes.next() {
-                *byte = u8::try_from((bits >> held) & 0xff).ok()?;
-            }
-            bits &= (1 << held) - 1;
-        }
-    }
-    bits.zeroize();
-    Some(secret)
+fn write_file(path: &Path, content: &[u8]) -> Result<(), SeedError> {
+    file::write_new(path, content).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => SeedError::Exists { file: FileName::of(path) },
+        _ => SeedError::Write { file: FileName::of(path), error },
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ use crate::{
     name, network,
     packet::{self, Weighed},
     records::{self, TextRecord},
-    seed, terminal,
+    seed::{self, PassphraseArguments},
+    terminal,
     zone_file::{self, ExternalAddresses, ZoneFile, ZoneRecord},
 };
 use answers::Answer;
@@ -53,6 +54,8 @@ pub(crate) struct Arguments {
     /// Seed file of the key of the zone
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Print one line of JSON
     #[arg(long, conflicts_with_all = ["from_json", "from_server"])]
     json: bool,
@@ -95,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::Failed("--key needs the key alone, without a name below it".to_string()));
         }
         (Some(name), _) => Some(name.key.clone()),
-        (None, Some(seed)) => Some(seed::keypair(seed)?.public_key()),
+        (None, Some(seed)) => Some(seed::secret_key(seed, arguments.passphrase.source())?.public_key()),
         (None, None) => None,
     };
     if let Some(file) = &arguments.from_json {

@@ -140,11 +140,12 @@ fn a_new_key_goes_into_a_file_of_its_own_and_nowhere_else() {
         assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    run(directory.path(), &["generate", "--out", &name]).assert_failed(1, "a seed file is never overwritten");
+    run(directory.path(), &["generate", "--out", &name])
+        .assert_failed(1, "exists already, and no file is ever overwritten");
     assert_eq!(fs::read_to_string(files[0].path()).unwrap(), seed);
     run(directory.path(), &["generate", "--out", "-"]).assert_failed(1, "only ever written to a file");
     run(directory.path(), &["generate", "--out", "no/such/place"])
-        .assert_failed(1, "cannot write the seed file");
+        .assert_failed(1, "cannot write \"no/such/place\"");
 }
 
 #[test]

@@ -42,7 +42,7 @@ struct Network {
 impl Destination for Network {
     async fn publish(
         &self,
-        keypair: &Keypair,
+        secret_key: &SecretKey,
         dns: &[u8],
         terms: Terms,
         signed: impl FnOnce(u64),
@@ -57,7 +57,7 @@ impl Destination for Network {
         if self.is_down.load(Ordering::SeqCst) {
             return Err(Failure::Unreachable("nobody answers".to_string()));
         }
-        let key = keypair.public_key();
+        let key = secret_key.public_key();
         let stored = Stored { at, timestamp, dns: dns.to_vec() };
         self.stored.lock().unwrap().entry(key.to_bytes()).or_default().push(stored);
         Ok(Published {
@@ -99,8 +99,8 @@ impl World {
     }
 
     fn keep(&self, number: u32, zone: ZoneSource) {
-        let keypair = keypair(number);
-        let identity = Identity { keypair, zone, interval: Interval::default(), force: false };
+        let secret_key = secret_key(number);
+        let identity = Identity { secret_key, zone, interval: Interval::default(), force: false };
         let keeper = Keeper::new(
             identity,
             self.network.clone(),
@@ -132,10 +132,10 @@ impl World {
     }
 }
 
-fn keypair(number: u32) -> Keypair {
+fn secret_key(number: u32) -> SecretKey {
     let mut seed = [7; 32];
     seed[..4].copy_from_slice(&number.to_le_bytes());
-    Keypair::from_secret_key(&seed)
+    SecretKey::from_seed(&seed)
 }
 
 /// The most of these moments that fall into one `span` of time, counted from the first.

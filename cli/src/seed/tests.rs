@@ -30,10 +30,14 @@ const VECTORS: [(&str, &str); 6] = [
     ),
 ];
 
+fn read(path: &Path) -> Result<SecretKey, Failure> {
+    secret_key_unattended(path, None)
+}
+
 fn file(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("seed");
-    fs::write(&path, content).unwrap();
+    file::write_new(&path, content).unwrap();
     (directory, path)
 }
 
@@ -42,7 +46,7 @@ fn both_forms_of_a_seed_give_the_key_that_other_implementations_give() {
     for (seed, key) in VECTORS {
         for text in [seed.to_string(), format!("{seed}\n"), format!(" \t{}\r\n\n", seed.to_uppercase())] {
             let (_directory, path) = file(text.as_bytes());
-            assert_eq!(read(&path).unwrap().keypair.to_z32(), key, "{text:?}");
+            assert_eq!(read(&path).unwrap().public_key().to_z32(), key, "{text:?}");
         }
     }
 }
@@ -51,15 +55,13 @@ fn both_forms_of_a_seed_give_the_key_that_other_implementations_give() {
 fn a_seed_that_was_written_reads_back_and_only_its_owner_can_read_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new");
-    let keypair = random().unwrap();
-    write_new(&path, &keypair).unwrap();
+    let secret_key = random().unwrap();
+    write_new(&path, &secret_key, None).unwrap();
 
     let content = fs::read(&path).unwrap();
     assert_eq!(content.len(), 65);
     assert_eq!(content.last(), Some(&b'\n'));
-    let seed = read(&path).unwrap();
-    assert_eq!(seed.keypair.secret_key(), keypair.secret_key());
-    assert_eq!(seed.warning, None);
+    assert_eq!(read(&path).unwrap().secret(), secret_key.secret());
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -68,9 +70,23 @@ fn a_seed_that_was_written_reads_back_and_only_its_owner_can_read_it() {
 }
 
 #[test]
+fn a_key_without_a_seed_is_written_and_read_in_its_expanded_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new");
+    let mut expanded = [0x5a; 64];
+    expanded[0] = 8;
+    let secret_key = SecretKey::from_expanded(&expanded).unwrap();
+    write_new(&path, &secret_key, None).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("08{}\n", "5a".repeat(63)));
+    let read_back = read(&path).unwrap();
+    assert_eq!(read_back.secret(), expanded);
+    assert_eq!(read_back.public_key(), secret_key.public_key());
+}
+
+#[test]
 fn a_seed_file_is_never_overwritten() {
     let (_directory, path) = file(b"something dear");
-    let error = write_new(&path, &random().unwrap()).unwrap_err();
+    let error = write_new(&path, &random().unwrap(), None).unwrap_err();
     assert!(matches!(error, SeedError::Exists { .. }), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"something dear");
 }
@@ -86,7 +102,8 @@ fn what_is_not_a_seed_is_refused_without_repeating_any_of_it() {
         z32[1..].to_string(),
         z32.replace('a', "l"),
         format!("{hex} {hex}"),
-        format!("{hex}{}", " ".repeat(2000)),
+        format!("{hex}{hex}"),
+        format!("{hex}{}", " ".repeat(5000)),
     ];
     for text in near_misses {
         let (_directory, path) = file(text.as_bytes());
@@ -97,14 +114,16 @@ fn what_is_not_a_seed_is_refused_without_repeating_any_of_it() {
         }
     }
     let (_directory, path) = file(&[0xff; 64]);
-    assert!(matches!(read(&path), Err(SeedError::Invalid { .. })));
+    assert!(read(&path).unwrap_err().to_string().contains("does not hold a seed"));
 }
 
 #[test]
 fn a_seed_given_in_place_of_a_file_is_not_repeated() {
-    for (seed, _) in VECTORS {
+    let words = "zoo ".repeat(12);
+    let expanded = "5a".repeat(64);
+    for seed in VECTORS.iter().map(|(seed, _)| *seed).chain([words.as_str(), &expanded, &expanded[..63]]) {
         let message = read(Path::new(seed)).unwrap_err().to_string();
-        assert!(!message.contains(seed), "{message}");
+        assert!(!message.contains(seed.trim()), "{message}");
         assert!(message.contains("looks like a seed"), "{message}");
     }
 }
@@ -123,6 +142,52 @@ fn the_owner_of_a_seed_file_that_others_can_read_is_told() {
     let (_directory, path) = file(VECTORS[0].0.as_bytes());
     for (mode, warns) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o777, true)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(read(&path).unwrap().warning.is_some(), warns, "{mode:o}");
+        assert_eq!(file::read(&path, 1024).unwrap().1.is_some(), warns, "{mode:o}");
     }
+}
+
+#[test]
+fn an_encrypted_file_needs_its_passphrase_and_says_what_is_wrong_without_repeating_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, right, wrong, empty] =
+        ["seed", "right", "wrong", "empty"].map(|name| directory.path().join(name));
+    for (path, text) in
+        [(&right, "correct horse\r\nbattery"), (&wrong, "correct horses"), (&empty, "\ncorrect horse")]
+    {
+        file::write_new(path, text.as_bytes()).unwrap();
+    }
+    let secret_key = random().unwrap();
+    let check = |path: &Path| {
+        let read = |passphrase: &Path| secret_key_unattended(path, Some(passphrase));
+        assert_eq!(read(&right).unwrap().secret(), secret_key.secret());
+        for (failure, message) in [
+            (read(&wrong).unwrap_err(), "is another one, or the file is damaged"),
+            (read(&empty).unwrap_err(), "an empty passphrase protects nothing"),
+            (read(&directory.path().join("none")).unwrap_err(), "cannot read the passphrase file"),
+            (
+                secret_key_unattended(path, None).unwrap_err(),
+                "name a file with its passphrase as passphrase_file",
+            ),
+        ] {
+            assert!(failure.to_string().contains(message), "{failure}");
+            assert!(!failure.to_string().contains("horse"), "{failure}");
+        }
+    };
+    write_new(&path, &secret_key, Some(b"correct horse")).unwrap();
+    assert!(fs::read_to_string(&path).unwrap().starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n"));
+    check(&path);
+    let recovery = directory.path().join("recovery");
+    write_recovery_file(&recovery, secret_key.seed().unwrap(), b"correct horse").unwrap();
+    check(&recovery);
+}
+
+#[test]
+fn words_are_a_form_of_a_seed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("words");
+    let secret_key = random_words(&path).unwrap();
+    assert_eq!(read(&path).unwrap().secret(), secret_key.secret());
+    fs::write(&path, "zoo ".repeat(12)).unwrap();
+    let failure = read(&path).unwrap_err().to_string();
+    assert!(failure.contains("belong to no key") && !failure.contains("zoo"), "{failure}");
 }

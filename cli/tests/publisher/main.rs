@@ -85,10 +85,6 @@ impl Publisher {
         assert!(sent.unwrap().success());
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The exit code after SIGTERM.
     pub(crate) fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
