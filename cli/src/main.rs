@@ -20,6 +20,7 @@ mod sources;
 mod terminal;
 mod testnet;
 mod time;
+mod vanity;
 mod zone;
 mod zone_file;
 mod zone_source;

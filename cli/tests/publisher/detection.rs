@@ -6,7 +6,11 @@ use std::{
     thread,
 };
 
-use super::{KEY, Publisher, records_when, relay::{Reply, ScriptedRelay}, world};
+use super::{
+    KEY, Publisher, records_when,
+    relay::{Reply, ScriptedRelay},
+    world,
+};
 
 /// A web page that says what it is told to say.
 async fn page(said: Arc<Mutex<String>>) -> ScriptedRelay {

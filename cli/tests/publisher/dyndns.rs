@@ -62,7 +62,10 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
     }
     for credentials in ["router:wrong", "somebody:correct horse", ":"] {
         let told = curl(&url, &format!("{host}&myip=198.51.100.9"), credentials);
-        assert!(told == ("401".to_string(), "badauth".to_string()) || told.0 == "429", "{credentials}: {told:?}");
+        assert!(
+            told == ("401".to_string(), "badauth".to_string()) || told.0 == "429",
+            "{credentials}: {told:?}"
+        );
     }
     publisher.wait_for("stored on");
     let expected = ["A 198.51.100.7", "A 198.51.100.7"];
@@ -107,7 +110,8 @@ async fn ddclient_tells_an_address() {
         ),
     );
     let path = |name: &str| world.path().join(name);
-    std::fs::set_permissions(path("ddclient.conf"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(path("ddclient.conf"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
     let mut command = Command::new("ddclient");
     command.arg("-file").arg(path("ddclient.conf")).arg("-cache").arg(path("ddclient.cache"));
     let output = command.args(["-verbose", "-foreground", "-noquiet"]).output().unwrap();

@@ -50,7 +50,11 @@ async fn a_dry_run_shows_what_would_change_and_stores_nothing() {
     world.file("zone", "@ 300 A 192.0.2.2\n");
     let dry = world.run(&["publish", "seed", "zone", "--dry-run"]);
     assert_eq!(dry.code, 0, "{}", dry.err);
-    assert!(dry.err.contains("- @ 300 A 192.0.2.1") && dry.err.contains("+ @ 300 A 192.0.2.2"), "{}", dry.err);
+    assert!(
+        dry.err.contains("- @ 300 A 192.0.2.1") && dry.err.contains("+ @ 300 A 192.0.2.2"),
+        "{}",
+        dry.err
+    );
     assert!(dry.out.contains("nothing was stored"), "{}", dry.out);
     assert_eq!(timestamp(&world), before);
 }
@@ -94,7 +98,10 @@ async fn only_one_publisher_uses_a_state_directory_and_mistakes_are_found_before
     let checked = world.run(&["serve", "--check"]);
     assert_eq!((checked.code, checked.out.as_str()), (0, "1 identities can be published\n"));
     for (config, message) in [
-        ("state = 'other'\n[[identity]]\nseed = 'nothing'\nrecords = '@ A 192.0.2.1'\n", "cannot read the seed"),
+        (
+            "state = 'other'\n[[identity]]\nseed = 'nothing'\nrecords = '@ A 192.0.2.1'\n",
+            "cannot read the seed",
+        ),
         ("state = 'other'\n[[identity]]\nseed = 'seed'\nzone_file = 'nothing'\n", "nothing"),
         ("state = 'other'\n[[identity]]\nseed = 'seed'\nrecords = 'nothing'\n", "line 1"),
     ] {

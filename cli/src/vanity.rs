@@ -1,0 +1,5 @@
+//! `vanity`
+mod field;
+mod pattern;
+mod search;
+mod walk;
