@@ -33,10 +33,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "a seed is only ever written to a file: name one with --out".to_string(),
         ));
     }
-    let keypair = seed::random()?;
-    let file = arguments.out.clone().unwrap_or_else(|| seed::default_path(&keypair));
-    seed::write_new(&file, &keypair)?;
-    let key = keypair.to_z32();
+    let secret_key = seed::random()?;
+    let file = arguments.out.clone().unwrap_or_else(|| seed::default_path(&secret_key));
+    seed::write_new(&file, &secret_key)?;
+    let key = secret_key.public_key().to_z32();
     if arguments.json {
         return terminal::print_json(&Generated { key: &key, seed_file: &file });
     }

@@ -5,7 +5,6 @@ mod state;
 
 use std::{sync::Arc, time::Duration};
 
-use pkdns::signed_packet::Keypair;
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, sleep, sleep_until},
@@ -15,6 +14,7 @@ use crate::{
     external_address::Want,
     failure::Failure,
     publisher::{Publication, Published, Terms},
+    secret_key::SecretKey,
     sources::Sources,
     zone_file::ExternalAddresses,
     zone_source::{Look, Zone, ZoneSource},
@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is kept on the DHT.
 pub(crate) struct Identity {
-    pub(crate) keypair: Keypair,
+    pub(crate) secret_key: SecretKey,
     pub(crate) zone: ZoneSource,
     pub(crate) interval: Interval,
     /// Whether the packet of another machine is replaced.
@@ -140,7 +140,7 @@ impl Keeper {
     fn read(&mut self, reading: &mut Reading) -> Result<bool, Failure> {
         if reading.zone.is_none() || reading.looks.iter().any(Look::has_changed) {
             reading.zone = None;
-            let zone = self.identity.zone.read(&self.identity.keypair.public_key())?;
+            let zone = self.identity.zone.read(&self.identity.secret_key.public_key())?;
             reading.looks = zone.looks();
             self.want.add(zone.macros());
             reading.zone = Some(zone);
@@ -168,7 +168,7 @@ impl Keeper {
             return Err(Failure::Failed("the program is about to end".to_string()));
         };
         let terms = Terms { last: self.timestamp.last(), force: self.identity.force };
-        let publication = Publication::prepare(&self.sources, &self.identity.keypair, dns, terms).await?;
+        let publication = Publication::prepare(&self.sources, &self.identity.secret_key, dns, terms).await?;
         // Before it goes out: whatever happens afterwards, nothing older is signed again.
         self.timestamp.set(publication.timestamp());
         publication.store(&self.sources, &watch::Sender::new(0)).await

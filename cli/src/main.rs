@@ -13,6 +13,7 @@ mod publisher;
 mod records;
 mod republish;
 mod resolve;
+mod secret_key;
 mod seed;
 mod serve;
 mod service;

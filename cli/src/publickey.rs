@@ -24,6 +24,6 @@ struct Key {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let key = seed::keypair(&arguments.seed)?.to_z32();
+    let key = seed::secret_key(&arguments.seed)?.public_key().to_z32();
     if arguments.json { terminal::print_json(&Key { key }) } else { terminal::print(&key) }
 }

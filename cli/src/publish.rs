@@ -13,10 +13,7 @@ use clap::{
     error::ErrorKind::{MissingRequiredArgument, TooManyValues},
 };
 use futures_util::future::Either;
-use pkdns::{
-    dht::REPLICAS,
-    signed_packet::{Keypair, MAX_DNS_SIZE},
-};
+use pkdns::{dht::REPLICAS, signed_packet::MAX_DNS_SIZE};
 use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
@@ -28,6 +25,7 @@ use crate::{
     keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_words},
     network,
     publisher::{Publication, Published, Terms},
+    secret_key::SecretKey,
     seed, service,
     sources::Sources,
     terminal,
@@ -81,29 +79,29 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
-    let keypair = seed::keypair(&seed)?;
+    let secret_key = seed::secret_key(&seed)?;
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
-    let zone = source.read(&keypair.public_key())?;
+    let zone = source.read(&secret_key.public_key())?;
     network::block_on(async {
         if arguments.watch {
-            return watch(arguments, network, keypair, source).await;
+            return watch(arguments, network, secret_key, source).await;
         }
         let addresses = external_address::find(arguments.addresses.finder()?.as_ref(), zone.macros()).await?;
-        once(arguments, network, &keypair, &zone.compose(&addresses)?).await
+        once(arguments, network, &secret_key, &zone.compose(&addresses)?).await
     })
 }
 
 async fn once(
     arguments: &Arguments,
     network: &network::NetworkArguments,
-    keypair: &Keypair,
+    secret_key: &SecretKey,
     dns: &[u8],
 ) -> Result<(), Failure> {
     terminal::progress("searching for what there is of this key…");
     let sources = network.sources()?;
     let terms = Terms { last: None, force: arguments.force };
-    let publication = Publication::prepare(&sources, keypair, dns, terms).await?;
+    let publication = Publication::prepare(&sources, secret_key, dns, terms).await?;
     for (sign, records) in [("-", &publication.removed), ("+", &publication.added)] {
         for record in records {
             terminal::note(&format!("{sign} {record}"));
@@ -131,7 +129,7 @@ async fn once(
 async fn watch(
     arguments: &Arguments,
     network: &network::NetworkArguments,
-    keypair: Keypair,
+    secret_key: SecretKey,
     zone: ZoneSource,
 ) -> Result<(), Failure> {
     let stop = service::Stop::new()?;
@@ -143,7 +141,7 @@ async fn watch(
         }
         None => (Either::Right(pending()), watch::channel(ExternalAddresses::default()).1),
     };
-    let identity = Identity { keypair, zone, interval: arguments.every, force: arguments.force };
+    let identity = Identity { secret_key, zone, interval: arguments.every, force: arguments.force };
     let sources = Arc::new(network.sources()?);
     let one = Arc::new(Semaphore::new(1));
     let keeper = Keeper::new(identity, sources, addresses, TimestampFile::in_memory(), one, want);

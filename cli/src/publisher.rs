@@ -3,7 +3,7 @@
 use pkdns::{
     dht::{Dht, Evidence, PutError},
     relay_client::RelayError,
-    signed_packet::{Keypair, SignedPacket},
+    signed_packet::SignedPacket,
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use crate::{
     failure::Failure,
     network,
     records::{self, TextRecord},
+    secret_key::SecretKey,
     sources::{Holdings, RelayReport, Sources},
     terminal::printable,
     time::{age, now},
@@ -64,13 +65,13 @@ impl Publication {
     /// When neither the DHT nor a relay could be asked, or `terms` forbid it.
     pub(crate) async fn prepare(
         sources: &Sources,
-        keypair: &Keypair,
+        secret_key: &SecretKey,
         dns: &[u8],
         terms: Terms,
     ) -> Result<Self, Failure> {
-        let Holdings { dht: held, newest: existing, .. } = sources.read(&keypair.public_key()).await?;
+        let Holdings { dht: held, newest: existing, .. } = sources.read(&secret_key.public_key()).await?;
         let timestamp = timestamp(existing.as_ref(), dns, now(), terms)?;
-        let packet = SignedPacket::sign(keypair, timestamp, dns)
+        let packet = SignedPacket::sign(secret_key, timestamp, dns)
             .map_err(|error| Failure::Failed(format!("cannot sign the zone: {error}")))?;
         let (added, removed) = existing.as_ref().map_or_else(Default::default, |old| changes(old, &packet));
         Ok(Self { packet, existing, held, added, removed })
@@ -244,12 +245,12 @@ mod tests {
     };
 
     fn packet(timestamp: u64, text: &str) -> SignedPacket {
-        let keypair = Keypair::from_secret_key(&[0; 32]);
-        let key = keypair.public_key();
+        let secret_key = SecretKey::from_seed(&[0; 32]);
+        let key = secret_key.public_key();
         let zone = ZoneFile::from_bytes(text.as_bytes()).unwrap();
         let records = zone.records(&key, &ExternalAddresses::default()).unwrap();
         let dns = packet::compose(&records, &key).unwrap();
-        SignedPacket::sign(&keypair, timestamp, &dns).unwrap()
+        SignedPacket::sign(&secret_key, timestamp, &dns).unwrap()
     }
 
     const ZONE: &str = "@ A 192.0.2.1";

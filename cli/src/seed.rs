@@ -7,14 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pkdns::signed_packet::Keypair;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{failure::Failure, terminal};
+use crate::{failure::Failure, secret_key::SecretKey, terminal};
 
 /// Length of a seed in hexadecimal, the form that is written.
 const HEX_LENGTH: usize = 64;
+
+/// Length of what a key without a seed has instead of one, in hexadecimal.
+const EXPANDED_LENGTH: usize = 128;
 
 /// Length of a seed in z-base-32, the form of older versions: 52 characters of 5 bits, the last 4 bits unused.
 const Z32_LENGTH: usize = 52;
@@ -24,14 +26,14 @@ const Z32_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 /// More than any seed and the white space around it, in bytes.
 const MAX_FILE_SIZE: usize = 1024;
 
-/// Why there is no key pair.
+/// Why there is no secret key.
 #[derive(Debug, Error)]
 pub(crate) enum SeedError {
     #[error("cannot read the seed file {file}: {error}")]
     Read { file: FileName, error: io::Error },
     #[error(
-        "{file} does not hold a seed: expected {HEX_LENGTH} hexadecimal or {Z32_LENGTH} z-base-32 characters, \
-         and nothing else"
+        "{file} does not hold a seed: expected {HEX_LENGTH} hexadecimal or {Z32_LENGTH} z-base-32 characters (or \
+         {EXPANDED_LENGTH} hexadecimal ones of a key without a seed), and nothing else"
     )]
     Invalid { file: FileName },
     #[error("cannot write the seed file {file}: {error}")]
@@ -71,26 +73,29 @@ impl From<SeedError> for Failure {
     }
 }
 
-/// A key pair, and who else may read its seed.
+/// A secret key, and who else may read its seed.
 #[derive(Debug)]
 pub(crate) struct Seed {
-    pub(crate) keypair: Keypair,
+    pub(crate) secret_key: SecretKey,
     /// What to tell the owner of a file that others can read.
     pub(crate) warning: Option<String>,
 }
 
-/// Reads the key pair of a seed file, and warns its owner if others can read it too.
-pub(crate) fn keypair(path: &Path) -> Result<Keypair, Failure> {
+/// Reads the secret key of a seed file, and warns its owner if others can read it too.
+pub(crate) fn secret_key(path: &Path) -> Result<SecretKey, Failure> {
     let seed = read(path)?;
     if let Some(warning) = seed.warning {
         terminal::note(&warning);
     }
-    Ok(seed.keypair)
+    Ok(seed.secret_key)
 }
 
-/// As [`keypair`], where nobody can be asked for a passphrase.
-pub(crate) fn keypair_unattended(path: &Path, _passphrase_file: Option<&Path>) -> Result<Keypair, Failure> {
-    keypair(path)
+/// As [`secret_key`], where nobody can be asked for a passphrase.
+pub(crate) fn secret_key_unattended(
+    path: &Path,
+    _passphrase_file: Option<&Path>,
+) -> Result<SecretKey, Failure> {
+    secret_key(path)
 }
 
 /// Reads a password from standard input.
@@ -104,11 +109,11 @@ pub(crate) fn read_password(_prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure
     Ok(bytes)
 }
 
-/// Makes a new random key pair.
-pub(crate) fn random() -> Result<Keypair, SeedError> {
+/// Makes a new random secret key.
+pub(crate) fn random() -> Result<SecretKey, SeedError> {
     let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(secret.as_mut()).map_err(|error| SeedError::Random(error.to_string()))?;
-    Ok(Keypair::from_secret_key(&secret))
+    Ok(SecretKey::from_seed(&secret))
 }
 
 /// Reads a seed file, or standard input where the path is `-`.
@@ -116,16 +121,16 @@ pub(crate) fn read(path: &Path) -> Result<Seed, SeedError> {
     let mut bytes = Zeroizing::new([0; MAX_FILE_SIZE]);
     let (length, warning) = read_source(path, bytes.as_mut())
         .map_err(|error| SeedError::Read { file: FileName::of(path), error })?;
-    let secret = bytes
+    let secret_key = bytes
         .get(..length)
         .filter(|bytes| bytes.len() < MAX_FILE_SIZE)
         .and_then(decode)
         .ok_or_else(|| SeedError::Invalid { file: FileName::of(path) })?;
-    Ok(Seed { keypair: Keypair::from_secret_key(&secret), warning })
+    Ok(Seed { secret_key, warning })
 }
 
 /// Writes a new file that only its owner can read.
-pub(crate) fn write_new(path: &Path, keypair: &Keypair) -> Result<(), SeedError> {
+pub(crate) fn write_new(path: &Path, secret_key: &SecretKey) -> Result<(), SeedError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -135,7 +140,7 @@ pub(crate) fn write_new(path: &Path, keypair: &Keypair) -> Result<(), SeedError>
         io::ErrorKind::AlreadyExists => SeedError::Exists { file: FileName::of(path) },
         _ => fail(error),
     })?;
-    write_seed(&mut file, keypair).map_err(|error| {
+    write_seed(&mut file, secret_key).map_err(|error| {
         // Half a seed is of no use to anyone, and would be in the way of the next attempt.
         let _ = fs::remove_file(path);
         fail(error)
@@ -143,18 +148,18 @@ pub(crate) fn write_new(path: &Path, keypair: &Keypair) -> Result<(), SeedError>
 }
 
 /// Where `generate` puts a seed unless told otherwise.
-pub(crate) fn default_path(keypair: &Keypair) -> PathBuf {
-    let key = keypair.to_z32();
+pub(crate) fn default_path(secret_key: &SecretKey) -> PathBuf {
+    let key = secret_key.public_key().to_z32();
     PathBuf::from(format!("{}.seed", key.get(..8).unwrap_or(&key)))
 }
 
-fn write_seed(file: &mut File, keypair: &Keypair) -> io::Result<()> {
-    let secret = Zeroizing::new(keypair.secret_key());
-    let mut line = Zeroizing::new([b'\n'; HEX_LENGTH + 1]);
-    for (pair, byte) in line.chunks_exact_mut(2).zip(secret.iter()) {
+fn write_seed(file: &mut File, secret_key: &SecretKey) -> io::Result<()> {
+    let secret = secret_key.secret();
+    let mut line = Zeroizing::new(vec![b'\n'; secret.len() * 2 + 1]);
+    for (pair, byte) in line.chunks_exact_mut(2).zip(secret) {
         pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0x0f)]);
     }
-    file.write_all(line.as_ref())?;
+    file.write_all(&line)?;
     file.sync_all()
 }
 
@@ -200,22 +205,31 @@ fn warning(_: &File, _: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Either form, in either case, with white space around it.
-fn decode(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+/// Any form, in either case, with white space around it.
+fn decode(text: &[u8]) -> Option<SecretKey> {
     let text = text.trim_ascii();
+    let hex = |c| char::from(c).to_digit(16);
     match text.len() {
-        HEX_LENGTH => decode_bits(text, 4, |c| char::from(c).to_digit(16)),
-        Z32_LENGTH => decode_bits(text, 5, |c| {
-            let c = c.to_ascii_lowercase();
-            Z32_ALPHABET.iter().position(|&known| known == c).and_then(|value| u32::try_from(value).ok())
-        }),
+        HEX_LENGTH => Some(SecretKey::from_seed(&*decode_bits(text, 4, hex)?)),
+        EXPANDED_LENGTH => SecretKey::from_expanded(&*decode_bits(text, 4, hex)?),
+        Z32_LENGTH => {
+            let seed = decode_bits(text, 5, |c| {
+                let c = c.to_ascii_lowercase();
+                Z32_ALPHABET.iter().position(|&known| known == c).and_then(|value| u32::try_from(value).ok())
+            });
+            Some(SecretKey::from_seed(&*seed?))
+        }
         _ => None,
     }
 }
 
 /// Packs characters of `width` bits into bytes; bits left over at the end mean nothing.
-fn decode_bits(text: &[u8], width: u32, value: impl Fn(u8) -> Option<u32>) -> Option<Zeroizing<[u8; 32]>> {
-    let mut secret = Zeroizing::new([0; 32]);
+fn decode_bits<const SIZE: usize>(
+    text: &[u8],
+    width: u32,
+    value: impl Fn(u8) -> Option<u32>,
+) -> Option<Zeroizing<[u8; SIZE]>> {
+    let mut secret = Zeroizing::new([0; SIZE]);
     let mut bytes = secret.iter_mut();
     let (mut bits, mut held) = (0_u32, 0_u32);
     for &character in text {

@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::Failed("--key needs the key alone, without a name below it".to_string()));
         }
         (Some(name), _) => Some(name.key.clone()),
-        (None, Some(seed)) => Some(seed::keypair(seed)?.public_key()),
+        (None, Some(seed)) => Some(seed::secret_key(seed)?.public_key()),
         (None, None) => None,
     };
     if let Some(file) = &arguments.from_json {

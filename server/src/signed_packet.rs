@@ -29,6 +29,26 @@ pub enum InvalidPacket {
     WeakKey,
 }
 
+/// The secret half of a key, in whatever form it is kept.
+pub trait Signer {
+    /// The key that signatures are checked with.
+    fn public_key(&self) -> PublicKey;
+
+    /// Signs `text` (RFC 8032, Ed25519). The signature has to be one of [`Signer::public_key`], as nobody checks it
+    /// before it is sent.
+    fn sign(&self, text: &[u8]) -> [u8; 64];
+}
+
+impl Signer for Keypair {
+    fn public_key(&self) -> PublicKey {
+        Self::public_key(self)
+    }
+
+    fn sign(&self, text: &[u8]) -> [u8; 64] {
+        Self::sign(self, text).to_bytes()
+    }
+}
+
 /// A packet whose signature has been checked. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedPacket(Arc<Inner>);
@@ -58,10 +78,10 @@ impl SignedPacket {
         Ok(Self(Arc::new(Inner { key, timestamp, signature, dns: dns.into() })))
     }
 
-    /// Signs `dns`, a DNS reply message, as the zone of `keypair` at `timestamp` (microseconds since 1970).
-    pub fn sign(keypair: &Keypair, timestamp: u64, dns: &[u8]) -> Result<Self, InvalidPacket> {
-        let signature = keypair.sign(&signable(timestamp, dns)?).to_bytes();
-        let key = keypair.public_key();
+    /// Signs `dns`, a DNS reply message, as the zone of `signer` at `timestamp` (microseconds since 1970).
+    pub fn sign(signer: &impl Signer, timestamp: u64, dns: &[u8]) -> Result<Self, InvalidPacket> {
+        let signature = signer.sign(&signable(timestamp, dns)?);
+        let key = signer.public_key();
         Ok(Self(Arc::new(Inner { key, timestamp, signature, dns: dns.into() })))
     }
 

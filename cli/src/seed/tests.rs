@@ -42,7 +42,7 @@ fn both_forms_of_a_seed_give_the_key_that_other_implementations_give() {
     for (seed, key) in VECTORS {
         for text in [seed.to_string(), format!("{seed}\n"), format!(" \t{}\r\n\n", seed.to_uppercase())] {
             let (_directory, path) = file(text.as_bytes());
-            assert_eq!(read(&path).unwrap().keypair.to_z32(), key, "{text:?}");
+            assert_eq!(read(&path).unwrap().secret_key.public_key().to_z32(), key, "{text:?}");
         }
     }
 }
@@ -51,20 +51,34 @@ fn both_forms_of_a_seed_give_the_key_that_other_implementations_give() {
 fn a_seed_that_was_written_reads_back_and_only_its_owner_can_read_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new");
-    let keypair = random().unwrap();
-    write_new(&path, &keypair).unwrap();
+    let secret_key = random().unwrap();
+    write_new(&path, &secret_key).unwrap();
 
     let content = fs::read(&path).unwrap();
     assert_eq!(content.len(), 65);
     assert_eq!(content.last(), Some(&b'\n'));
     let seed = read(&path).unwrap();
-    assert_eq!(seed.keypair.secret_key(), keypair.secret_key());
+    assert_eq!(seed.secret_key.secret(), secret_key.secret());
     assert_eq!(seed.warning, None);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[test]
+fn a_key_without_a_seed_is_written_and_read_in_its_expanded_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new");
+    let mut expanded = [0x5a; 64];
+    expanded[0] = 8;
+    let secret_key = SecretKey::from_expanded(&expanded).unwrap();
+    write_new(&path, &secret_key).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("08{}\n", "5a".repeat(63)));
+    let read_back = read(&path).unwrap().secret_key;
+    assert_eq!(read_back.secret(), expanded);
+    assert_eq!(read_back.public_key(), secret_key.public_key());
 }
 
 #[test]
@@ -86,6 +100,7 @@ fn what_is_not_a_seed_is_refused_without_repeating_any_of_it() {
         z32[1..].to_string(),
         z32.replace('a', "l"),
         format!("{hex} {hex}"),
+        format!("{hex}{hex}"),
         format!("{hex}{}", " ".repeat(2000)),
     ];
     for text in near_misses {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pkdns::{config::RelayUrl, signed_packet::Keypair};
+use pkdns::config::RelayUrl;
 use tokio::{
     sync::{Semaphore, watch},
     task::AbortHandle,
@@ -20,6 +20,7 @@ use crate::{
     failure::Failure,
     keeper::{self, Event, Keeper, StateDirectory, in_words},
     network::Network,
+    secret_key::SecretKey,
     seed, service,
     sources::Sources,
     terminal,
@@ -88,11 +89,11 @@ struct Progress {
 
 /// Reads every seed and every zone. Returns how many there are.
 pub(super) fn check(config: &Config) -> Result<usize, Failure> {
-    let mistakes: Vec<String> = keypairs(config)?
+    let mistakes: Vec<String> = secret_keys(config)?
         .iter()
         .zip(&config.identities)
-        .filter_map(|(keypair, identity)| {
-            let zone = source(identity).read(&keypair.public_key());
+        .filter_map(|(secret_key, identity)| {
+            let zone = source(identity).read(&secret_key.public_key());
             // An address is not known yet, so any stands in for it.
             let addresses = ExternalAddresses { ipv4: Some([192, 0, 2, 1].into()), ipv6: Some(1.into()) };
             zone.and_then(|zone: Zone| zone.compose(&addresses)).err().map(|failure| failure.to_string())
@@ -102,19 +103,19 @@ pub(super) fn check(config: &Config) -> Result<usize, Failure> {
 }
 
 /// The keys of all identities, in their order.
-fn keypairs(config: &Config) -> Result<Vec<Keypair>, Failure> {
+fn secret_keys(config: &Config) -> Result<Vec<SecretKey>, Failure> {
     let mut known = HashMap::new();
-    let keypairs = config.identities.iter().map(|identity| {
-        let keypair = seed::keypair_unattended(&identity.seed, identity.passphrase_file.as_deref())?;
+    let secret_keys = config.identities.iter().map(|identity| {
+        let secret_key = seed::secret_key_unattended(&identity.seed, identity.passphrase_file.as_deref())?;
         let seed = seed::FileName::of(&identity.seed);
-        match known.insert(keypair.to_z32(), seed.to_string()) {
-            None => Ok(keypair),
+        match known.insert(secret_key.public_key().to_z32(), seed.to_string()) {
+            None => Ok(secret_key),
             Some(other) => {
                 Err(Failure::Failed(format!("{seed} and {other} hold the same key; name it once")))
             }
         }
     });
-    keypairs.collect()
+    secret_keys.collect()
 }
 
 fn source(identity: &Identity) -> ZoneSource {
@@ -144,7 +145,7 @@ impl Identities {
     ///
     /// When a seed or the state cannot be read; then everything stays as it was.
     pub(super) async fn take(&mut self, config: &Config) -> Result<(), Failure> {
-        let keypairs = keypairs(config)?;
+        let secret_keys = secret_keys(config)?;
         let detection = self.detection_of(config)?;
         let is_new = detection.is_some();
         let detected =
@@ -152,16 +153,16 @@ impl Identities {
         let mut sources = Vec::new();
         let mut fresh = Vec::new();
         let mut keys = HashSet::new();
-        for (keypair, identity) in keypairs.into_iter().zip(&config.identities) {
+        for (secret_key, identity) in secret_keys.into_iter().zip(&config.identities) {
             let relays = identity.relays.clone().unwrap_or_else(|| config.relays.clone());
             let definition = Definition { identity: identity.clone(), relays };
-            let key = keypair.to_z32();
+            let key = secret_key.public_key().to_z32();
             let is_undisturbed = identity.address != AddressSource::Detect || !is_new;
             let goes_on =
                 |kept: &Kept| is_undisturbed && kept.definition == definition && !kept.task.0.is_finished();
             if !self.kept.get(&key).is_some_and(goes_on) {
                 let sources = self.sources(&definition.relays, &mut sources)?;
-                fresh.push(self.prepare(&key, keypair, definition, sources, detected.clone())?);
+                fresh.push(self.prepare(&key, secret_key, definition, sources, detected.clone())?);
             }
             keys.insert(key);
         }
@@ -212,14 +213,14 @@ impl Identities {
     fn prepare(
         &self,
         key: &str,
-        keypair: Keypair,
+        secret_key: SecretKey,
         definition: Definition,
         sources: Arc<Sources>,
         detected: Option<watch::Receiver<ExternalAddresses>>,
     ) -> Result<Prepared, Failure> {
         let Identity { interval, force, ref user, ref password, address, .. } = definition.identity;
-        let timestamp = self.state.timestamp(&keypair.public_key())?;
-        let file = self.state.addresses(&keypair.public_key());
+        let timestamp = self.state.timestamp(&secret_key.public_key())?;
+        let file = self.state.addresses(&secret_key.public_key());
         let (account, addresses) = match (address, user, password) {
             (AddressSource::Dyndns, Some(user), Some(password)) => {
                 let (addresses, receiver) = watch::channel(file.load()?);
@@ -230,7 +231,7 @@ impl Identities {
             _ => (None, no_addresses()),
         };
         let zone = source(&definition.identity);
-        let identity = keeper::Identity { keypair, zone, interval, force };
+        let identity = keeper::Identity { secret_key, zone, interval, force };
         let keeper =
             Keeper::new(identity, sources, addresses, timestamp, self.permits.clone(), self.want.clone());
         Ok(Prepared { key: key.to_string(), definition, account, keeper })

@@ -30,7 +30,7 @@ use super::field::{Element, Sum, invert_all};
 
 /// Points on either side of a centre: as many as the cache of a core holds, so that the inversion that they share
 /// costs a hundredth.
-pub(crate) const STEPS: usize = 2048;
+pub(crate) const STEPS: usize = 1024;
 
 /// The cofactor, which scalars are multiples of.
 const COFACTOR: u64 = 8;
