@@ -52,6 +52,7 @@ enum Command {
     Resolve(resolve::Arguments),
     Serve(serve::Arguments),
     Testnet(testnet::Arguments),
+    Vanity(vanity::Arguments),
     Zone(zone::Arguments),
 }
 
@@ -77,6 +78,7 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Republish(arguments) => republish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
+        Command::Vanity(arguments) => vanity::run(&arguments),
         Command::Zone(arguments) => zone::run(&arguments),
     }
 }
