@@ -24,6 +24,7 @@ mod sources;
 mod terminal;
 mod testnet;
 mod time;
+mod vanity;
 mod zone;
 mod zone_file;
 mod zone_source;
@@ -56,6 +57,7 @@ enum Command {
     Resolve(resolve::Arguments),
     Serve(serve::Arguments),
     Testnet(testnet::Arguments),
+    Vanity(vanity::Arguments),
     Zone(zone::Arguments),
 }
 
@@ -102,6 +104,7 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Republish(arguments) => republish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
+        Command::Vanity(arguments) => vanity::run(&arguments),
         Command::Zone(arguments) => zone::run(&arguments),
     }
 }

@@ -36,6 +36,25 @@ pub(crate) fn progress(text: &str) {
     }
 }
 
+/// Replaces the line that tells a waiting user how far it is. Only a line that fits can be replaced.
+pub(crate) fn status(text: &str) {
+    rewrite_line(&text.chars().take(79).collect::<String>());
+}
+
+/// Takes that line away, before anything else is printed.
+pub(crate) fn clear_status() {
+    rewrite_line("");
+}
+
+fn rewrite_line(text: &str) {
+    let mut err = io::stderr().lock();
+    if err.is_terminal() {
+        // ECMA-48: "erase in line" to its end.
+        let _ = write!(err, "\r\x1b[K{text}");
+        let _ = err.flush();
+    }
+}
+
 /// Escapes what a terminal could take for a command, in text that others wrote.
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

@@ -1,0 +1,304 @@
+//! The search: threads that try keys until one looks as wanted. It remembers nothing, so that a search that begins again
+//! is as likely to end soon as the one before.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use curve25519_dalek::edwards::EdwardsPoint;
+use ed25519_dalek::hazmat::ExpandedSecretKey;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use zeroize::Zeroizing;
+
+use super::{
+    pattern::Patterns,
+    walk::{Steps, Walk},
+};
+
+/// Seeds that are tried before threads look whether to stop. Their keys share one inversion.
+const SEEDS: usize = 64;
+
+/// Keys that wait to be taken. A thread that finds more waits as well.
+const WAITING: usize = 4;
+
+/// How keys are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// By adding points, which gives a key without a seed.
+    Walk,
+    /// A seed per try.
+    Seeds,
+}
+
+/// The secret of a key that was found.
+pub(crate) enum Secret {
+    Seed(Zeroizing<[u8; 32]>),
+    /// Scalar and prefix (RFC 8032, section 5.1.5).
+    Expanded(Zeroizing<[u8; 64]>),
+}
+
+/// A key that looks as wanted.
+pub(crate) struct Found {
+    pub(crate) key: [u8; 32],
+    pub(crate) secret: Secret,
+}
+
+/// The operating system gives no random bytes.
+#[derive(Debug)]
+pub(crate) struct NoRandomness(pub(crate) getrandom::Error);
+
+/// What all threads share.
+pub(crate) struct Task {
+    patterns: Patterns,
+    tries: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Task {
+    pub(crate) fn new(patterns: Patterns) -> Self {
+        Self { patterns, tries: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+    }
+
+    /// Keys tried so far.
+    pub(crate) fn tries(&self) -> u64 {
+        self.tries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
+    /// Makes all threads end soon.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, tries: u64) {
+        self.tries.fetch_add(tries, Ordering::Relaxed);
+    }
+
+    /// Walks until stopped, or until `take` wants no more keys.
+    ///
+    /// Each walk has a scalar of its own and gives one key at most: of two keys from one walk, whoever knows the secret
+    /// of the first would soon find that of the second, a few steps away.
+    pub(crate) fn walk(
+        &self,
+        steps: &Steps,
+        mut take: impl FnMut(Found) -> bool,
+    ) -> Result<(), NoRandomness> {
+        while !self.is_stopped() {
+            let mut start = random::<32>()?;
+            start[0] &= 0b1111_1000;
+            start[31] = start[31] & 0b0011_1111 | 0b0100_0000;
+            let Some(mut walk) = Walk::new(steps, start) else { continue };
+            let mut found = None;
+            while found.is_none() && !self.is_stopped() {
+                let mut places = Vec::new();
+                walk.batch(|place, y| {
+                    if self.patterns.may_match(y) {
+                        places.push(place);
+                    }
+                });
+                self.count(steps.batch());
+                for place in places {
+                    let scalar = walk.scalar(place);
+                    let key = EdwardsPoint::mul_base_clamped(*scalar).compress().to_bytes();
+                    if self.patterns.of(key).is_some() {
+                        let mut secret = Zeroizing::new([0; 64]);
+                        let (first, prefix) = secret.split_at_mut(32);
+                        first.copy_from_slice(scalar.as_slice());
+                        prefix.copy_from_slice(random::<32>()?.as_slice());
+                        found = Some(Found { key, secret: Secret::Expanded(secret) });
+                        break;
+                    }
+                }
+            }
+            if let Some(found) = found
+                && !take(found)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries seeds until stopped, or until `take` wants no more keys.
+    pub(crate) fn try_seeds(&self, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
+        let mut seeds = Zeroizing::new([[0; 32]; SEEDS]);
+        while !self.is_stopped() {
+            getrandom::fill(seeds.as_flattened_mut()).map_err(NoRandomness)?;
+            let points =
+                seeds.each_ref().map(|seed| EdwardsPoint::mul_base(&ExpandedSecretKey::from(seed).scalar));
+            let keys = EdwardsPoint::compress_batch(&points);
+            self.count(SEEDS as u64);
+            for (seed, key) in seeds.iter().zip(keys) {
+                let key = key.to_bytes();
+                if self.patterns.of(key).is_some()
+                    && !take(Found { key, secret: Secret::Seed(Zeroizing::new(*seed)) })
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn random<const LENGTH: usize>() -> Result<Zeroizing<[u8; LENGTH]>, NoRandomness> {
+    let mut bytes = Zeroizing::new([0; LENGTH]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(NoRandomness)?;
+    Ok(bytes)
+}
+
+/// A search that goes on. It ends when it is dropped.
+pub(crate) struct Search {
+    task: Arc<Task>,
+    found: Receiver<Result<Found, NoRandomness>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Search {
+    /// Starts so many threads, each with walks of so many steps to a side.
+    pub(crate) fn start(
+        patterns: Patterns,
+        method: Method,
+        steps: usize,
+        threads: usize,
+    ) -> io::Result<Self> {
+        let task = Arc::new(Task::new(patterns));
+        let steps = match method {
+            Method::Walk => Some(Arc::new(Steps::new(steps))),
+            Method::Seeds => None,
+        };
+        let (sender, found) = mpsc::channel(WAITING);
+        let mut search = Self { task, found, threads: Vec::new() };
+        for number in 0..threads {
+            let (task, steps, sender) = (search.task.clone(), steps.clone(), sender.clone());
+            let thread = thread::Builder::new().name(format!("search {number}"));
+            search.threads.push(thread.spawn(move || run(&task, steps.as_deref(), &sender))?);
+        }
+        Ok(search)
+    }
+
+    pub(crate) fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The next key. Waits as long as it takes; what waits for it may give up without losing one.
+    pub(crate) async fn next(&mut self) -> Option<Result<Found, NoRandomness>> {
+        self.found.recv().await
+    }
+}
+
+fn run(task: &Task, steps: Option<&Steps>, sender: &Sender<Result<Found, NoRandomness>>) {
+    let take = |found| sender.blocking_send(Ok(found)).is_ok();
+    let result = match steps {
+        Some(steps) => task.walk(steps, take),
+        None => task.try_seeds(take),
+    };
+    if let Err(error) = result {
+        // With nobody to hear it, the search is over.
+        let _ = sender.blocking_send(Err(error));
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.task.stop();
+        // Wakes threads that wait to hand over a key.
+        self.found.close();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use ed25519_dalek::VerifyingKey;
+
+    use super::super::pattern::Pattern;
+    use super::*;
+
+    /// Small, as nothing here is optimised.
+    const STEPS: usize = 50;
+
+    fn patterns() -> Patterns {
+        Patterns::new(vec![Pattern::beginning("y").unwrap(), Pattern::end("boo").unwrap()])
+    }
+
+    fn key(secret: &Secret) -> [u8; 32] {
+        let expanded = match secret {
+            Secret::Seed(seed) => ExpandedSecretKey::from(&**seed),
+            Secret::Expanded(bytes) => ExpandedSecretKey::from_bytes(bytes),
+        };
+        VerifyingKey::from(&expanded).to_bytes()
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_found_look_as_wanted_and_belong_to_their_secrets() {
+        for method in [Method::Walk, Method::Seeds] {
+            let mut search = Search::start(patterns(), method, STEPS, 2).unwrap();
+            let mut keys = HashSet::new();
+            for _ in 0..20 {
+                let found = search.next().await.unwrap().unwrap();
+                assert_eq!(key(&found.secret), found.key);
+                assert!(patterns().of(found.key).is_some());
+                assert!(keys.insert(found.key), "no key twice");
+            }
+            assert!(search.task().tries() >= 20);
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_of_one_search_are_no_neighbours() {
+        let mut search = Search::start(patterns(), Method::Walk, STEPS, 1).unwrap();
+        let mut upper_halves = HashSet::new();
+        for _ in 0..20 {
+            let Secret::Expanded(bytes) = search.next().await.unwrap().unwrap().secret else { panic!() };
+            assert!(upper_halves.insert(bytes[16..32].to_vec()), "scalars are far from each other");
+        }
+    }
+
+    #[test]
+    fn a_search_takes_as_long_as_its_chance_says() {
+        const KEYS: f64 = 200.0;
+        let task =
+            Task::new(Patterns::new(vec![Pattern::beginning("yb").unwrap(), Pattern::end("oboy").unwrap()]));
+        let steps = Steps::new(STEPS);
+        let mut found = 0.0;
+        task.walk(&steps, |_| {
+            found += 1.0;
+            found < KEYS
+        })
+        .unwrap();
+        // A walk gives one key at most, so that what has a chance is a batch.
+        let chance = 1.0 - (1.0 - task.patterns().probability()).powf(steps.batch() as f64);
+        let batches = task.tries() as f64 / steps.batch() as f64;
+        let expected = KEYS / chance;
+        // Five standard deviations.
+        let allowed = 5.0 * expected / KEYS.sqrt();
+        assert!((batches - expected).abs() < allowed, "{batches} batches, {expected} +- {allowed} expected");
+    }
+
+    #[test]
+    fn a_search_that_nobody_waits_for_ends() {
+        // More keys than may wait: the threads wait for a reader.
+        let search = Search::start(patterns(), Method::Walk, STEPS, 2).unwrap();
+        while search.task().tries() < 2000 {
+            thread::yield_now();
+        }
+        drop(search);
+    }
+}
