@@ -61,7 +61,10 @@ fn serve(scene: &Scene, idle: Duration) {
     scene.write_zones(2);
     let took = (serve.wait_until_stored(count) - written).as_secs_f64();
     let messages = scene.simulator.statistics().received.total();
-    println!("  all zone files changed: stored again after {took:.1} s, {:.2} s of CPU", serve.cpu_time() - cpu);
+    println!(
+        "  all zone files changed: stored again after {took:.1} s, {:.2} s of CPU",
+        serve.cpu_time() - cpu
+    );
     println!(
         "  peak {:.1} MB, {} failures, {messages} messages in all; held by {} nodes",
         serve.megabytes("VmHWM"),
@@ -76,10 +79,14 @@ fn republish(scene: &Scene) {
     scene.simulator.churn(0.1);
     let before = holders(scene);
     let begun = Instant::now();
-    let output = scene.command(&["republish", "--list", "keys", "--per-minute", "60000", "--json"]).output().unwrap();
+    let output =
+        scene.command(&["republish", "--list", "keys", "--per-minute", "60000", "--json"]).output().unwrap();
     let took = begun.elapsed().as_secs_f64();
-    let reports: Vec<Value> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let reports: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let stored = reports.iter().filter(|report| report["error"].is_null()).count();
     println!(
         "  republish, after a tenth of the nodes has gone: {stored} of {} in {took:.1} s, {:.1} a second; held by {before} \

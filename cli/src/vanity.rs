@@ -24,7 +24,7 @@ use crate::{
     failure::Failure,
     network,
     secret_key::SecretKey,
-    seed::{self, FileName, SeedError},
+    seed::{self, FileName, SeedError, Source},
     service::Stop,
     terminal,
 };
@@ -70,6 +70,12 @@ pub(crate) struct Arguments {
     /// File to write the secret to; it must not exist yet [default: the first 8 characters of the key, and ".seed"]
     #[arg(long, value_name = "FILE", conflicts_with = "count")]
     out: Option<PathBuf>,
+    /// Encrypt the seed file with a passphrase, as an age file; it is asked for before the search
+    #[arg(long)]
+    encrypt: bool,
+    /// With --encrypt: file whose first line is the passphrase; "-" reads standard input [default: ask]
+    #[arg(long, value_name = "FILE", requires = "encrypt")]
+    passphrase_file: Option<PathBuf>,
     /// Print one line of JSON for each key
     #[arg(long)]
     json: bool,
@@ -97,10 +103,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     check_writable(arguments.out.as_deref())?;
-    network::block_on(search(arguments, Patterns::new(patterns)))
+    let source = Source::of(arguments.passphrase_file.as_deref());
+    let passphrase = arguments.encrypt.then(|| source.new_passphrase()).transpose()?;
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+    network::block_on(search(arguments, Patterns::new(patterns), passphrase))
 }
 
-async fn search(arguments: &Arguments, patterns: Patterns) -> Result<(), Failure> {
+async fn search(arguments: &Arguments, patterns: Patterns, passphrase: Option<&[u8]>) -> Result<(), Failure> {
     // First of all, so that a signal that comes early is not lost.
     let mut stopped = pin!(Stop::new()?.requested());
     let chance = Chance(patterns.probability());
@@ -138,7 +147,7 @@ async fn search(arguments: &Arguments, patterns: Patterns) -> Result<(), Failure
                     // The cores are free while the file is written.
                     search.task().stop();
                 }
-                keep(arguments, &search, &next, began)?;
+                keep(arguments, &search, &next, began, passphrase)?;
             }
             _ = ticks.tick() => {
                 let tries = search.task().tries();
@@ -191,10 +200,16 @@ fn stopped_early(tries: u64, found: u32) -> Failure {
 }
 
 /// Writes the secret of a key and says where.
-fn keep(arguments: &Arguments, search: &Search, found: &Found, began: Instant) -> Result<(), Failure> {
+fn keep(
+    arguments: &Arguments,
+    search: &Search,
+    found: &Found,
+    began: Instant,
+    passphrase: Option<&[u8]>,
+) -> Result<(), Failure> {
     let secret_key = verified(found)?;
     let key = secret_key.public_key().to_z32();
-    let file = write(arguments.out.as_deref(), &secret_key, &key)?;
+    let file = write(arguments.out.as_deref(), &secret_key, &key, passphrase)?;
     if arguments.json {
         return terminal::print_json(&Report {
             key: &key,
@@ -214,16 +229,21 @@ fn keep(arguments: &Arguments, search: &Search, found: &Found, began: Instant) -
 }
 
 /// The file is named after the key unless told otherwise. Keys that begin alike get their whole name.
-fn write(out: Option<&Path>, secret_key: &SecretKey, key: &str) -> Result<PathBuf, Failure> {
+fn write(
+    out: Option<&Path>,
+    secret_key: &SecretKey,
+    key: &str,
+    passphrase: Option<&[u8]>,
+) -> Result<PathBuf, Failure> {
     if let Some(file) = out {
-        seed::write_new(file, secret_key)?;
+        seed::write_new(file, secret_key, passphrase)?;
         return Ok(file.to_path_buf());
     }
     let file = seed::default_path(secret_key);
-    match seed::write_new(&file, secret_key) {
+    match seed::write_new(&file, secret_key, passphrase) {
         Err(SeedError::Exists { .. }) => {
             let file = PathBuf::from(format!("{key}.seed"));
-            seed::write_new(&file, secret_key)?;
+            seed::write_new(&file, secret_key, passphrase)?;
             Ok(file)
         }
         written => Ok(written.map(|()| file)?),

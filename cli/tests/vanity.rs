@@ -1,5 +1,6 @@
 //! `vanity`: searches for keys, and what can be done with what they find.
 
+#[allow(dead_code, reason = "other tests look at more of it")]
 mod program;
 
 use std::{

@@ -119,7 +119,8 @@ impl Serve {
         let mut stored = HashSet::new();
         let mut last = Instant::now();
         while stored.len() < count {
-            let Ok((at, line)) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) else {
+            let Ok((at, line)) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+            else {
                 panic!("{} of {count} were stored, and {} failures were told", stored.len(), self.failures);
             };
             match line.split_once(": ") {

@@ -140,8 +140,12 @@ impl Client {
     ) -> Result<(Option<SignedPacket>, Evidence), NetworkError> {
         let (sender, mut found) = mpsc::unbounded_channel();
         let (done_sender, done) = oneshot::channel();
-        let command =
-            Command::Find { key: key.clone(), found: sender, done: done_sender, for_publication: may_publish };
+        let command = Command::Find {
+            key: key.clone(),
+            found: sender,
+            done: done_sender,
+            for_publication: may_publish,
+        };
         self.command(dht, command);
         let evidence = self.wait(dht, done)?;
         Ok((std::iter::from_fn(|| found.try_recv().ok()).last(), evidence))
