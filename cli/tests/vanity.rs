@@ -110,8 +110,8 @@ fn what_cannot_be_found_is_refused_before_the_search() {
         (&["y", "--count", "2", "--out", "file"], 2, "--out"),
         (&["y"; 101], 1, "101 patterns are too many: give at most 100"),
         (&["y", "--out", "-"], 1, "a seed is only ever written to a file: name one with --out"),
-        (&["y", "--out", "there"], 1, "\"there\" exists already, and a seed file is never overwritten"),
-        (&["y", "--out", "missing/file"], 1, "cannot write the seed file \"missing/file\""),
+        (&["y", "--out", "there"], 1, "\"there\" exists already, and no file is ever overwritten"),
+        (&["y", "--out", "missing/file"], 1, "cannot write \"missing/file\""),
     ] {
         run(arguments).assert_failed(code, message);
     }
