@@ -1,4 +1,10 @@
 //! `vanity`: searches for keys, and what can be done with what they find.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
 
 #[allow(dead_code, reason = "other tests look at more of it")]
 mod program;
