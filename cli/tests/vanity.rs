@@ -153,3 +153,18 @@ fn a_signal_ends_a_search_that_would_take_ages() {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn what_is_found_is_encrypted_if_asked() {
+    let directory = directory();
+    fs::write(directory.path().join("passphrase"), "correct horse\n").unwrap();
+    let with = ["--passphrase-file", "passphrase"];
+    let found = run(
+        directory.path(),
+        &[&["vanity", "y", "--out", "seed", "--encrypt", "--json"][..], &with].concat(),
+    );
+    let text = fs::read_to_string(directory.path().join("seed")).unwrap();
+    assert!(text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n"), "{text}");
+    let key = run(directory.path(), &[&["publickey", "seed"][..], &with].concat());
+    assert_eq!(found.json()["key"], key.out.trim(), "{}", key.err);
+}
