@@ -1,5 +1,6 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
+mod doctor;
 mod external_address;
 mod failure;
 mod generate;
@@ -16,6 +17,7 @@ mod resolve;
 mod seed;
 mod serve;
 mod service;
+mod shell;
 mod sources;
 mod terminal;
 mod testnet;
@@ -42,7 +44,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(shell::CompletionsArguments),
+    Doctor(doctor::Arguments),
     Generate(generate::Arguments),
+    Man(shell::ManArguments),
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
     Password(serve::PasswordArguments),
@@ -67,6 +72,9 @@ fn main() -> ExitCode {
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
+        Command::Completions(arguments) => shell::print_completions(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &network),
+        Command::Man(arguments) => shell::write_manual(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Publickey(arguments) => publickey::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, &network),

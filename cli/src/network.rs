@@ -55,6 +55,13 @@ impl NetworkArguments {
         }
     }
 
+    /// The relays of the command line, then `others`, each once.
+    pub(crate) fn relays(&self, others: &[RelayUrl]) -> Vec<RelayUrl> {
+        let mut relays = self.relays.clone();
+        relays.extend(others.iter().filter(|other| !self.relays.contains(other)).cloned());
+        relays
+    }
+
     /// The beginning of a command line that uses the same network.
     pub(crate) fn command(&self) -> String {
         let nodes = self.bootstrap.iter().map(|node| format!(" --bootstrap {node}"));
@@ -90,6 +97,10 @@ impl Network {
             bootstrap.join(", ")
         );
         Ok(Self { dht, not_joined })
+    }
+
+    pub(crate) fn dht(&self) -> &Dht {
+        &self.dht
     }
 
     /// The DHT and these relays.
