@@ -92,7 +92,9 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Failure::Failed(format!("{failed} of {total} checks failed: do what stands below each of them"))),
+        _ => Err(Failure::Failed(format!(
+            "{failed} of {total} checks failed: do what stands below each of them"
+        ))),
     }
 }
 
@@ -108,7 +110,8 @@ impl Patient<'_> {
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let end = tokio::time::Instant::now() + DEADLINE;
         // Its authorities may be what is wrong with the configuration.
-        let tls = TlsClient::new(self.config.fallback_ca_path.as_deref()).or_else(|_| network::authorities())?;
+        let tls =
+            TlsClient::new(self.config.fallback_ca_path.as_deref()).or_else(|_| network::authorities())?;
         let relays = self.network.relays(&self.config.dht.relays);
         let (way, upstreams, clock, relays) = tokio::join!(
             self.way(end),

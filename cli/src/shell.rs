@@ -42,15 +42,18 @@ pub(crate) fn write_manual(arguments: &ManArguments) -> Result<(), Failure> {
     };
     let fail = |path: &PathBuf, error| {
         let path = FileName::of(path);
-        Failure::Failed(format!("cannot write {path}: {error}; choose a directory that this user may write to"))
+        Failure::Failed(format!(
+            "cannot write {path}: {error}; choose a directory that this user may write to"
+        ))
     };
     fs::create_dir_all(directory).map_err(|error| fail(directory, error))?;
     // Global options are in each of them already.
-    let commands = command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+    let commands =
+        command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
     let mut pages = vec![(NAME.to_string(), page(command.clone())?)];
     for subcommand in commands {
         let name = format!("{NAME}-{}", subcommand.get_name());
-        pages.push((name.clone(), page(subcommand.clone().name(name))?));
+        pages.push((name, page(subcommand.clone())?));
     }
     for (name, text) in pages {
         let path = directory.join(format!("{name}.1"));

@@ -107,10 +107,15 @@ fn unknown(readings: &[Reading]) -> Finding {
     };
     let whys: Vec<String> = readings.iter().map(why).collect();
     // What certificates say about the time needs no server's clock.
-    let is_out_of_time =
-        |why: &String| why.contains("certificate") && (why.contains("expired") || why.contains("not valid yet"));
+    let is_out_of_time = |why: &String| {
+        why.contains("certificate") && (why.contains("expired") || why.contains("not valid yet"))
+    };
     if !whys.is_empty() && whys.iter().all(is_out_of_time) {
-        return Finding::failed(CHECK, format!("no certificate is valid at this time ({})", whys.join("; ")), ADVICE);
+        return Finding::failed(
+            CHECK,
+            format!("no certificate is valid at this time ({})", whys.join("; ")),
+            ADVICE,
+        );
     }
     let why = match whys.as_slice() {
         [] => "there is nobody to ask".to_string(),
@@ -163,7 +168,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_nobody_can_be_compared_with_is_not_checked() {
-        for readings in [&[] as &[_], &[Err("it cannot be reached")], &[Err("certificate expired"), Err("silence")]] {
+        for readings in
+            [&[] as &[_], &[Err("it cannot be reached")], &[Err("certificate expired"), Err("silence")]]
+        {
             let (verdict, text) = judged(readings);
             assert!(verdict == Verdict::Skipped && text.contains("not checked, because"), "{text}");
         }

@@ -95,7 +95,11 @@ pub(super) fn judge(observed: &Observed, bootstrap: &[String]) -> Finding {
 pub(super) fn judge_address(observed: &Observed) -> Finding {
     let Some(sighting) = best(&observed.sightings) else {
         let why = "no node said where it sees this machine";
-        return Finding::skipped(ADDRESS, why, "mend what the line dht says; some small networks never say it");
+        return Finding::skipped(
+            ADDRESS,
+            why,
+            "mend what the line dht says; some small networks never say it",
+        );
     };
     let Sighting { ip, votes, voters } = sighting;
     let seen = format!("{ip} according to {votes} of {voters} nodes");
@@ -177,7 +181,11 @@ mod tests {
             ..observed()
         };
         for (observed, verdict, part) in [
-            (observed(), Verdict::Ok, "203.0.113.7 according to 19 of 20 nodes; this machine is behind a NAT"),
+            (
+                observed(),
+                Verdict::Ok,
+                "203.0.113.7 according to 19 of 20 nodes; this machine is behind a NAT",
+            ),
             (seen_at("203.0.113.7", 20, "203.0.113.7"), Verdict::Ok, "no NAT"),
             (seen_at("10.0.0.1", 20, "192.168.0.1"), Verdict::Ok, "in a private network"),
             (seen_at("203.0.113.7", 7, "192.168.0.1"), Verdict::Warning, "do not agree"),

@@ -124,8 +124,7 @@ fn question(id: u16, name: &Name, record_type: RecordType) -> io::Result<Vec<u8>
 }
 
 async fn over_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
-    let any: SocketAddr =
-        if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let any: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     let mut bytes = vec![0; usize::from(u16::MAX)];

@@ -30,11 +30,7 @@ impl Finding {
         Self { check, verdict: Verdict::Ok, seen: seen.into(), advice: None }
     }
 
-    pub(super) fn warning(
-        check: &'static str,
-        seen: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
+    pub(super) fn warning(check: &'static str, seen: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { check, verdict: Verdict::Warning, seen: seen.into(), advice: Some(advice.into()) }
     }
 

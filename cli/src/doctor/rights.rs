@@ -59,7 +59,8 @@ pub(super) fn judge(
             Finding::ok(CHECK, format!("this user may listen on {listen}, which is in use just now"))
         }
         Attempt::Denied => {
-            let first = first_free.map_or_else(String::new, |first| format!(" (ports from {first} are free)"));
+            let first =
+                first_free.map_or_else(String::new, |first| format!(" (ports from {first} are free)"));
             let seen = format!("this user may not listen on port {port}{first}");
             let advice = format!(
                 "run sudo setcap cap_net_bind_service=+ep \"$(command -v pkdns)\", which this check cannot see, or \

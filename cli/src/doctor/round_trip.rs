@@ -87,7 +87,9 @@ pub(super) fn judge(observed: &Observed) -> Finding {
         Err(error) => {
             let seen = format!("a packet was not stored: {}", printable(&error.to_string()));
             let advice = match error {
-                PutError::NotMostRecent | PutError::CasFailed => "try again: a key that was made just now has no other",
+                PutError::NotMostRecent | PutError::CasFailed => {
+                    "try again: a key that was made just now has no other"
+                }
                 PutError::Refused(..) => "set this machine's clock and try again; other nodes may take it",
                 PutError::Network(_) => "try again; if it stays, the network loses or limits UDP",
             };
@@ -106,7 +108,11 @@ pub(super) fn judge(observed: &Observed) -> Finding {
             // A small network has fewer nodes than that.
             let expected = evidence.responded.min(u32::try_from(REPLICAS).unwrap_or(u32::MAX));
             if nodes.saturating_mul(2) < expected {
-                return Finding::warning(CHECK, seen, "publish often, for few nodes hold a packet from here, and these forget");
+                return Finding::warning(
+                    CHECK,
+                    seen,
+                    "publish often, for few nodes hold a packet from here, and these forget",
+                );
             }
             Finding::ok(CHECK, seen)
         }
@@ -140,11 +146,13 @@ pub(super) fn judge_served(server: SocketAddr, kind: Kind, reply: Option<&(Reply
         Reply::Said(said) if said.texts.iter().any(|text| text == TEXT) => {
             Finding::ok(SERVED, format!("{server} found the new key in {} ms", time.as_millis()))
         }
-        Reply::Said(said) if matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain) => Finding::warning(
-            SERVED,
-            format!("{server} does not find the new key"),
-            "does it use the same DHT? Compare dht.bootstrap in pkdns.toml with --bootstrap, then try again",
-        ),
+        Reply::Said(said) if matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
+            Finding::warning(
+                SERVED,
+                format!("{server} does not find the new key"),
+                "does it use the same DHT? Compare dht.bootstrap in pkdns.toml with --bootstrap, then try again",
+            )
+        }
         reply => Finding::failed(
             SERVED,
             format!("{server} was asked for the new key: {}", reply.told()),
@@ -172,7 +180,12 @@ mod tests {
         let lost = Some(Found { result: Err(NetworkError::Unreachable), searching: Duration::ZERO });
         let refused = PutError::Refused(302, "\u{1b}no".to_string());
         for (stored, found, verdict, part) in [
-            (Ok(20), found(true, 25), Verdict::Ok, "stored on 20 nodes in 900 ms, found again on 18 of them in 300 ms"),
+            (
+                Ok(20),
+                found(true, 25),
+                Verdict::Ok,
+                "stored on 20 nodes in 900 ms, found again on 18 of them in 300 ms",
+            ),
             (Ok(3), found(true, 4), Verdict::Ok, "stored on 3 nodes"),
             (Ok(3), found(true, 25), Verdict::Warning, "publish often"),
             (Ok(20), found(false, 25), Verdict::Failed, "not found again"),
@@ -193,11 +206,17 @@ mod tests {
     #[test]
     fn what_the_server_says_has_its_verdict() {
         let server = "127.0.0.1:53".parse().unwrap();
-        let held = Said { code: ResponseCode::NoError, records: 1, texts: vec![TEXT.to_string()], zone: None };
+        let held =
+            Said { code: ResponseCode::NoError, records: 1, texts: vec![TEXT.to_string()], zone: None };
         let after = |reply| Some((reply, Duration::from_millis(40)));
         for (kind, reply, verdict, part) in [
             (Kind::Pkdns, after(Reply::Said(held)), Verdict::Ok, "found the new key in 40 ms"),
-            (Kind::Pkdns, after(Reply::of(ResponseCode::NXDomain, 0, None)), Verdict::Warning, "the same DHT?"),
+            (
+                Kind::Pkdns,
+                after(Reply::of(ResponseCode::NXDomain, 0, None)),
+                Verdict::Warning,
+                "the same DHT?",
+            ),
             (Kind::Pkdns, after(Reply::of(ResponseCode::ServFail, 0, None)), Verdict::Failed, "SERVFAIL"),
             (Kind::Pkdns, after(Reply::Silent), Verdict::Failed, "there is no answer"),
             (Kind::Pkdns, None, Verdict::Skipped, "line round trip"),

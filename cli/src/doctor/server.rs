@@ -125,7 +125,8 @@ pub(super) fn judge(
     if let Some(reply) = observed.ordinary.iter().find(|reply| !is_well(reply)) {
         let name = upstream::ORDINARY_NAME;
         let seen = format!("{address} is pkdns and knows keys, but asked for {name} {}", reply.told());
-        let advice = "mend what the line upstream says: set fallback_dns in pkdns.toml to a resolver that answers";
+        let advice =
+            "mend what the line upstream says: set fallback_dns in pkdns.toml to a resolver that answers";
         return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
     }
     let seen = format!("{address} is pkdns, and answers for keys and other names over UDP and TCP");
@@ -180,12 +181,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_judged(
-        judged: (Verdict, String, Kind),
-        verdict: Verdict,
-        kind: Kind,
-        parts: [&str; 2],
-    ) {
+    fn assert_judged(judged: (Verdict, String, Kind), verdict: Verdict, kind: Kind, parts: [&str; 2]) {
         assert_eq!((judged.0, judged.2), (verdict, kind), "{}", judged.1);
         assert!(parts.iter().all(|part| judged.1.contains(part)), "{}", judged.1);
     }
@@ -247,7 +243,12 @@ mod tests {
     fn a_server_whose_upstream_fails_is_told_from_one_that_fails_itself() {
         let ordinary = [found(), Reply::of(ResponseCode::ServFail, 0, None)];
         let judged = judged(false, both(absent()), ordinary);
-        assert_judged(judged, Verdict::Failed, Kind::Pkdns, ["example.com it answers SERVFAIL", "fallback_dns"]);
+        assert_judged(
+            judged,
+            Verdict::Failed,
+            Kind::Pkdns,
+            ["example.com it answers SERVFAIL", "fallback_dns"],
+        );
     }
 
     #[test]

@@ -75,7 +75,10 @@ mod tests {
             read(Some(&path))
         };
         let (config, finding) = judged("fallback_dns = '192.0.2.53'");
-        assert_eq!((config.fallback_dns[0].to_string().as_str(), finding.verdict), ("192.0.2.53:53", Verdict::Ok));
+        assert_eq!(
+            (config.fallback_dns[0].to_string().as_str(), finding.verdict),
+            ("192.0.2.53:53", Verdict::Ok)
+        );
         for (text, parts) in [
             ("listn = '127.0.0.1:53'", ["pkdns.toml:1: ", "did you mean `listen`?"]),
             ("\nlisten = []\nfallback_dns = []", ["pkdns.toml:2: listen: ", "; "]),

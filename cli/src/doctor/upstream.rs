@@ -7,7 +7,7 @@ use hickory_proto::{
 use pkdns::{
     config::UpstreamAddress,
     forward::{Forwarder, TlsClient},
-    message::query::Question,
+    message::Question,
 };
 
 use super::{
@@ -51,7 +51,7 @@ pub(super) async fn observe(upstream: &UpstreamAddress, tls: &TlsClient) -> Obse
         return Observed::Encrypted(Err("it cannot be asked".to_string()));
     };
     let answer = forwarder.ask(&question, false, false).await;
-    let answer = answer.map(|message| (message.metadata.response_code, message.answers.len()));
+    let answer = answer.map(|message| (message.code, message.answers.len()));
     Observed::Encrypted(answer.map_err(|_| "there is no answer".to_string()))
 }
 
@@ -81,7 +81,9 @@ pub(super) fn judge(upstream: &UpstreamAddress, observed: &Observed) -> Finding 
     };
     let well = |how: &str| Finding::ok(CHECK, format!("{upstream} answers{how}"));
     match observed {
-        Observed::Encrypted(Ok((response, records))) => refusal(*response, *records).unwrap_or_else(|| well("")),
+        Observed::Encrypted(Ok((response, records))) => {
+            refusal(*response, *records).unwrap_or_else(|| well(""))
+        }
         Observed::Encrypted(Err(why)) => Finding::failed(
             CHECK,
             format!("{upstream}: {why}, or its certificate is not for it"),
