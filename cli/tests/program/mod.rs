@@ -45,6 +45,11 @@ impl World {
         command(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
     }
 
+    /// The nodes of the local network.
+    pub(crate) fn bootstrap(&self) -> Vec<String> {
+        self.network.bootstrap()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
