@@ -146,7 +146,7 @@ async fn all_is_well_where_everything_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_dht_and_a_dead_resolver_are_told_with_what_to_do() {
-    let (world, clock) = (World::new().await, web_server(3600).await);
+    let (world, clock) = (World::new().await, web_server(3700).await);
     let arguments = ["--bootstrap", NOBODY, "--forward", NOBODY, "--server", NOBODY, "--relay"];
     let (nobody, clock) = (format!("http://{NOBODY}"), clock.url());
     let arguments = [arguments.as_slice(), &[&nobody, "--clock", &clock]].concat();
@@ -160,7 +160,7 @@ async fn a_dead_dht_and_a_dead_resolver_are_told_with_what_to_do() {
     for (check, verdict, part) in [
         ("server", "failed", "nothing listens on 127.0.0.1:9 -> start pkdns"),
         ("upstream", "failed", "over UDP and TCP nothing listens -> check the network"),
-        ("clock", "failed", "60 minutes slow by"),
+        ("clock", "failed", "61 minutes slow by"),
         ("dht", "failed", "no node answered: 127.0.0.1:9 -> check the network connection"),
         ("address", "skipped", "not checked, because"),
         ("relay", "failed", "it cannot be reached"),
