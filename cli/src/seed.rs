@@ -27,14 +27,14 @@ const MAX_FILE_SIZE: usize = 1024;
 /// Why there is no key pair.
 #[derive(Debug, Error)]
 pub(crate) enum SeedError {
-    #[error("cannot read the seed file {file}: {error}")]
+    #[error("cannot read the seed file {file}: {error}; check its name and who may read it")]
     Read { file: FileName, error: io::Error },
     #[error(
         "{file} does not hold a seed: expected {HEX_LENGTH} hexadecimal or {Z32_LENGTH} z-base-32 characters, \
          and nothing else"
     )]
     Invalid { file: FileName },
-    #[error("cannot write the seed file {file}: {error}")]
+    #[error("cannot write the seed file {file}: {error}; choose another place with --out")]
     Write { file: FileName, error: io::Error },
     #[error("{file} exists already, and a seed file is never overwritten: choose another with --out")]
     Exists { file: FileName },

@@ -31,11 +31,16 @@ pub(crate) struct ManArguments {
 pub(crate) fn print_completions(arguments: &CompletionsArguments) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), NAME, &mut text);
-    terminal::print(&String::from_utf8_lossy(&text))
+    let text = String::from_utf8_lossy(&text);
+    if arguments.shell == Shell::Bash {
+        // A hyphen in the name is replaced in two ways (clap issue 6421), so that no option of a command is completed.
+        return terminal::print(&text.replace("pkdns__subcmd__cli__subcmd__", "pkdns__cli__subcmd__"));
+    }
+    terminal::print(&text)
 }
 
 pub(crate) fn write_manual(arguments: &ManArguments) -> Result<(), Failure> {
-    let mut command = crate::Arguments::command().name(NAME);
+    let mut command = crate::Arguments::command().name(NAME).disable_help_subcommand(true);
     command.build();
     let Some(directory) = &arguments.out else {
         return terminal::print(&page(command)?);
@@ -48,8 +53,7 @@ pub(crate) fn write_manual(arguments: &ManArguments) -> Result<(), Failure> {
     };
     fs::create_dir_all(directory).map_err(|error| fail(directory, error))?;
     // Global options are in each of them already.
-    let commands =
-        command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
     let mut pages = vec![(NAME.to_string(), page(command.clone())?)];
     for subcommand in commands {
         let name = format!("{NAME}-{}", subcommand.get_name());

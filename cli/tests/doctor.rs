@@ -211,6 +211,13 @@ async fn the_configuration_is_heeded_and_its_mistakes_are_reported() {
     assert_found(&report, "rights", "ok", "already");
     assert_found(&report, "upstream", "ok", &upstream.address().to_string());
 
+    // What is wrong may be a password, too.
+    world.file("secret.toml", "[cache]\nredis = 'ftp://user:hunter2@redis.example'\n");
+    let (finished, report) =
+        doctor(&world, &["--config", "secret.toml", "--clock", &clock.url(), "--forward", NOBODY]);
+    assert_found(&report, "configuration", "failed", "secret.toml:2: ");
+    assert!(!finished.out.contains("hunter2") && !finished.err.contains("hunter2"), "{}", finished.out);
+
     world.file("wrong.toml", "\nfalback_dns = '192.0.2.53'\n");
     let (server, forward) = (pkdns.address.to_string(), upstream.address().to_string());
     let others = ["--server", &server, "--forward", &forward, "--clock", &clock.url()];

@@ -8,7 +8,7 @@ use std::{
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::{
     dht::{Dht, Evidence, NetworkError, PutError, REPLICAS},
-    signed_packet::{Keypair, SignedPacket},
+    signed_packet::SignedPacket,
 };
 
 use super::{
@@ -47,7 +47,7 @@ struct Found {
 
 /// A packet of a new key, whose secret is forgotten.
 pub(super) fn throw_away() -> Result<SignedPacket, Failure> {
-    let keypair: Keypair = seed::random()?;
+    let keypair = seed::random()?;
     let key = keypair.public_key();
     let zone = ZoneFile::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n").as_bytes())?;
     let dns = packet::compose(&zone.records(&key, &ExternalAddresses::default())?, &key)?;
