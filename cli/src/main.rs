@@ -1,6 +1,7 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
 mod core_files;
+mod doctor;
 mod external_address;
 mod failure;
 mod generate;
@@ -20,6 +21,7 @@ mod secret_key;
 mod seed;
 mod serve;
 mod service;
+mod shell;
 mod sources;
 mod terminal;
 mod testnet;
@@ -47,9 +49,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(shell::CompletionsArguments),
+    Doctor(doctor::Arguments),
     Generate(generate::Arguments),
     Import(import::Arguments),
     Export(import::ExportArguments),
+    Man(shell::ManArguments),
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
     Password(serve::PasswordArguments),
@@ -97,6 +102,9 @@ fn refuse(error: &clap::Error) -> ! {
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
+        Command::Completions(arguments) => shell::print_completions(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &network),
+        Command::Man(arguments) => shell::write_manual(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => import::export(&arguments),
