@@ -61,6 +61,9 @@ enum Command {
     Zone(zone::Arguments),
 }
 
+/// What stands in a message in place of what looks like a seed.
+const SECRET: &str = "(this looks like a seed, which belongs into a file and not on the command line)";
+
 fn main() -> ExitCode {
     core_files::forbid();
     match run(Arguments::try_parse().unwrap_or_else(|error| refuse(&error))) {
@@ -74,7 +77,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends the program with a message on usage. That repeats what it refuses, which may be a seed in place of its file.
+/// Ends the program with help, or with a message on usage. That repeats what it refuses, which may be a seed in place of
+/// its file.
 fn refuse(error: &clap::Error) -> ! {
     let arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
     let values = arguments.map(|argument| match argument.split_once('=') {
@@ -82,12 +86,11 @@ fn refuse(error: &clap::Error) -> ! {
         None => argument,
     });
     let secrets: Vec<String> = values.filter(|value| seed::looks_like_a_secret(value)).collect();
-    if secrets.is_empty() {
+    if secrets.is_empty() || !error.use_stderr() {
         error.exit();
     }
     let message = error.render().to_string();
-    let hide =
-        |message: String, secret: &String| message.replace(secret.as_str(), "(this looks like a secret)");
+    let hide = |message: String, secret: &String| message.replace(secret.as_str(), SECRET);
     terminal::note(secrets.iter().fold(message, hide).trim_end());
     std::process::exit(error.exit_code())
 }

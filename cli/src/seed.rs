@@ -18,7 +18,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{failure::Failure, secret_key::SecretKey, terminal};
-pub(crate) use passphrase::{PassphraseArguments, Source, read_password};
+pub(crate) use passphrase::{EncryptionArguments, PassphraseArguments, Source, read_password};
 pub(crate) use text::looks_like_a_secret;
 use text::{EXPANDED_LENGTH, HEX_LENGTH, Z32_LENGTH};
 

@@ -82,6 +82,11 @@ impl ZoneFile {
         include::open(path)
     }
 
+    /// Takes what has been read from standard input.
+    pub(crate) fn from_standard_input(text: &[u8]) -> Result<Self, ZoneFileError> {
+        include::from_standard_input(text)
+    }
+
     /// Takes a text that is in no file; it cannot include any.
     pub(crate) fn from_bytes(text: &[u8]) -> Result<Self, ZoneFileError> {
         include::from_bytes(text)

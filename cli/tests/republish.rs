@@ -107,7 +107,9 @@ fn a_key_without_a_packet_stays_without_one_and_fails_the_run_and_not_the_others
 
 #[test]
 fn nodes_that_hold_an_older_packet_get_the_newest_and_none_is_given_an_older_one() {
-    let simulator = Simulator::start(World { nodes: 200, stale: 0.5, ..World::default() }).unwrap();
+    let round_trip = Duration::from_millis(20)..=Duration::from_millis(60);
+    let world = World { nodes: 200, stale: 0.5, round_trip, ..World::default() };
+    let simulator = Simulator::start(world).unwrap();
     let (directory, keys) = stored(&simulator, 0);
     assert!(keys.is_empty());
     let numbers = 0..30;
@@ -119,11 +121,15 @@ fn nodes_that_hold_an_older_packet_get_the_newest_and_none_is_given_an_older_one
     let finished = republish(&simulator, &directory, &QUICK);
     assert_eq!(finished.code, 0, "{}", finished.err);
     for report in reports(&finished) {
+        // Ten of the twenty hold it.
+        assert!((5..=10).contains(&report["held_by"].as_u64().unwrap()), "{report}");
         assert_eq!(report["timestamp"], 9);
     }
     for number in numbers {
         let holders = simulator.holders(&keypair(number).public_key());
-        assert!(holders.len() >= 15 && holders.iter().all(|timestamp| *timestamp == 9), "{holders:?}");
+        let newest = holders.iter().filter(|timestamp| **timestamp == 9).count();
+        // Ten held an older one. One of them that is slow to answer may keep it.
+        assert!(newest >= 18 && holders.len() - newest <= 4, "{holders:?}");
     }
 }
 

@@ -56,12 +56,14 @@ pub(crate) struct SimulatedDht {
     next_churn: Instant,
 }
 
+/// When it arrives, its number in the order in which they were sent, from whom it is, and its bytes.
+type Datagram = (Instant, usize, SocketAddr, Vec<u8>);
+
 /// A client of it.
 pub(crate) struct Client {
     engine: Engine,
     address: SocketAddrV4,
-    /// By time of arrival, then in the order in which they were sent.
-    under_way: BinaryHeap<Reverse<(Instant, usize, SocketAddr, Vec<u8>)>>,
+    under_way: BinaryHeap<Reverse<Datagram>>,
     sent: usize,
 }
 
