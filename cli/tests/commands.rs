@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share may panic as they may")]
 
+#[allow(dead_code, reason = "other tests use more of it")]
 mod program;
 
 use std::{

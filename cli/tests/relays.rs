@@ -6,6 +6,7 @@
     reason = "the helpers of tests may fail them"
 )]
 
+#[allow(dead_code, reason = "other tests use more of it")]
 mod program;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../../server/tests/support/relay.rs"]

@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_clock_is_judged_by_the_middle_of_what_servers_say() {
-        for (readings, verdict, part) in [
-            (&[Ok(0)] as &[_], Verdict::Ok, "right within 5 s by https://a.example/"),
+        let cases: [(&[Result<i64, &str>], Verdict, &str); 8] = [
+            (&[Ok(0)], Verdict::Ok, "right within 5 s by https://a.example/"),
             (&[Ok(-4), Err("silence")], Verdict::Ok, "right"),
             (&[Ok(1), Ok(-100_000), Ok(2)], Verdict::Ok, "right"),
             (&[Ok(40)], Verdict::Warning, "40 s fast by"),
@@ -160,7 +160,8 @@ mod tests {
             (&[Ok(86_400 * 400)], Verdict::Failed, "400 days fast"),
             (&[Ok(i64::MIN + 1)], Verdict::Failed, "days slow"),
             (&[Ok(3600)], Verdict::Failed, "timedatectl"),
-        ] {
+        ];
+        for (readings, verdict, part) in cases {
             let (judged, text) = judged(readings);
             assert!(judged == verdict && text.contains(part), "{part}: {text}");
         }
@@ -168,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_nobody_can_be_compared_with_is_not_checked() {
-        for readings in
-            [&[] as &[_], &[Err("it cannot be reached")], &[Err("certificate expired"), Err("silence")]]
-        {
+        let cases: [&[Result<i64, &str>]; 3] =
+            [&[], &[Err("it cannot be reached")], &[Err("certificate expired"), Err("silence")]];
+        for readings in cases {
             let (verdict, text) = judged(readings);
             assert!(verdict == Verdict::Skipped && text.contains("not checked, because"), "{text}");
         }

@@ -45,7 +45,7 @@ impl World {
         command(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
     }
 
-    /// The nodes of the local network.
+    /// Nodes to join through, `HOST:PORT`.
     pub(crate) fn bootstrap(&self) -> Vec<String> {
         self.network.bootstrap()
     }
