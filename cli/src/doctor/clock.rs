@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_judged_by_the_middle_of_what_servers_say() {
-        let cases: [(&[Result<i64, &str>], Verdict, &str); 8] = [
+        let cases: [(&[Result<i64, &str>], _, _); 8] = [
             (&[Ok(0)], Verdict::Ok, "right within 5 s by https://a.example/"),
             (&[Ok(-4), Err("silence")], Verdict::Ok, "right"),
             (&[Ok(1), Ok(-100_000), Ok(2)], Verdict::Ok, "right"),
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_nobody_can_be_compared_with_is_not_checked() {
-        let cases: [&[Result<i64, &str>]; 3] =
-            [&[], &[Err("it cannot be reached")], &[Err("certificate expired"), Err("silence")]];
-        for readings in cases {
+        for readings in
+            [&[] as &[_], &[Err("it cannot be reached")], &[Err("certificate expired"), Err("silence")]]
+        {
             let (verdict, text) = judged(readings);
             assert!(verdict == Verdict::Skipped && text.contains("not checked, because"), "{text}");
         }
