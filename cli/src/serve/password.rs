@@ -28,7 +28,7 @@ pub(super) fn hash(password: &[u8]) -> Result<String, Failure> {
     getrandom::fill(&mut salt).map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
     let hash = SaltString::encode_b64(&salt)
         .and_then(|salt| Ok(Argon2::default().hash_password(password, &salt)?.to_string()));
-    hash.map_err(|error| Failure::Failed(format!("the password cannot be hashed: {error}")))
+    hash.map_err(|error| Failure::Failed(format!("the password cannot be hashed ({error}): choose another")))
 }
 
 /// Whether it is a hash that can be compared with at a bearable price.

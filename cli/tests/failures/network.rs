@@ -130,8 +130,12 @@ fn keys_that_cannot_be_republished_are_told_with_what_to_write() {
             (&["republish", "--list", "nothing"], 1, ["there is no key", "with --list"]),
             (&["republish", "nonsense"], 1, ["nonsense", "must end in a public key"]),
             (&["republish", &below], 1, [&below, "expected a key without a name before it"]),
-            (&["republish", "--list", "large"], 1, ["\"large\": it is larger than", "16777216 bytes"]),
-            (&["republish", "--list", "missing"], 1, ["\"missing\": ", "No such file"]),
+            (&["republish", "--list", "large"], 1, ["\"large\": it is larger than", "divide it"]),
+            (
+                &["republish", "--list", "missing"],
+                1,
+                ["\"missing\": the list cannot be read: No such file", "check its name"],
+            ),
         ],
     );
 }
