@@ -1,6 +1,6 @@
 //! `import` and `export`: secrets from and for other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Encrypt the seed file with a passphrase, as an age file
     #[arg(long)]
     encrypt: bool,
-    /// With --encrypt: file whose first line is the passphrase of the seed file [default: ask]
+    /// With --encrypt: file whose first line is the passphrase of the new file; "-" reads standard input [default: ask]
     #[arg(long, value_name = "FILE", requires = "encrypt")]
     new_passphrase_file: Option<PathBuf>,
 }
@@ -46,15 +46,16 @@ pub(crate) struct ExportArguments {
     /// Recovery file to write; it must not exist yet
     #[arg(long, value_name = "FILE")]
     recovery_file: PathBuf,
-    /// File whose first line is the passphrase of the recovery file [default: ask]
+    /// File whose first line is the passphrase of the recovery file; "-" reads standard input [default: ask]
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     seed::refuse_existing(&arguments.out)?;
+    let source =
+        new_source(&arguments.file, &arguments.passphrase, arguments.new_passphrase_file.as_deref())?;
     let secret_key = seed::secret_key(&arguments.file, arguments.passphrase.source())?;
-    let source = Source::of(arguments.new_passphrase_file.as_deref());
     let passphrase = arguments.encrypt.then(|| source.new_passphrase()).transpose()?;
     seed::write_new(
         &arguments.out,
@@ -67,10 +68,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     seed::refuse_existing(&arguments.recovery_file)?;
+    let source =
+        new_source(&arguments.seed, &arguments.passphrase, arguments.new_passphrase_file.as_deref())?;
     let secret_key = seed::secret_key(&arguments.seed, arguments.passphrase.source())?;
     let seed = secret_key.seed().ok_or(seed::SeedError::NoSeed)?;
-    let passphrase = Source::of(arguments.new_passphrase_file.as_deref()).new_passphrase()?;
+    let passphrase = source.new_passphrase()?;
     seed::write_recovery_file(&arguments.recovery_file, seed, &passphrase)?;
     let (key, file) = (secret_key.public_key(), arguments.recovery_file.display());
     terminal::print(&format!("Public key:     {key}\nRecovery file:  {file}"))
+}
+
+/// Who knows the passphrase of the new file. Standard input is read once.
+fn new_source<'a>(
+    secret: &Path,
+    passphrase: &PassphraseArguments,
+    new_passphrase_file: Option<&'a Path>,
+) -> Result<Source<'a>, Failure> {
+    let standard_input = Path::new("-");
+    let is_taken = secret == standard_input || passphrase.source() == Source::File(standard_input);
+    if is_taken && new_passphrase_file == Some(standard_input) {
+        return Err(Failure::Failed(
+            "standard input cannot be both what is read and the new passphrase: name a file".to_string(),
+        ));
+    }
+    Ok(Source::of(new_passphrase_file))
 }
