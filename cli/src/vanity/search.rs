@@ -224,9 +224,14 @@ impl Drop for Search {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{
+        collections::HashSet,
+        sync::mpsc::{RecvTimeoutError, channel},
+        time::{Duration, Instant},
+    };
 
     use ed25519_dalek::VerifyingKey;
+    use tokio::time::timeout;
 
     use super::super::pattern::Pattern;
     use super::*;
@@ -234,8 +239,30 @@ mod tests {
     /// Small, as nothing here is optimised.
     const STEPS: usize = 50;
 
+    /// After which a search has failed: none here takes more than some seconds.
+    const LIMIT: Duration = Duration::from_secs(60);
+
     fn patterns() -> Patterns {
         Patterns::new(vec![Pattern::beginning("y").unwrap(), Pattern::end("boo").unwrap()])
+    }
+
+    async fn next(search: &mut Search) -> Found {
+        timeout(LIMIT, search.next()).await.unwrap().unwrap().unwrap()
+    }
+
+    /// Runs what works on the task until it ends by itself, or is stopped.
+    fn in_time(task: &Task, work: impl FnOnce()) {
+        let (working, end) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                    task.stop();
+                }
+            });
+            work();
+            drop(working);
+        });
+        assert!(!task.is_stopped(), "it did not end by itself");
     }
 
     fn key(secret: &Secret) -> [u8; 32] {
@@ -252,7 +279,7 @@ mod tests {
             let mut search = Search::start(patterns(), method, STEPS, 2).unwrap();
             let mut keys = HashSet::new();
             for _ in 0..20 {
-                let found = search.next().await.unwrap().unwrap();
+                let found = next(&mut search).await;
                 assert_eq!(key(&found.secret), found.key);
                 assert!(patterns().of(found.key).is_some());
                 assert!(keys.insert(found.key), "no key twice");
@@ -266,7 +293,7 @@ mod tests {
         let mut search = Search::start(patterns(), Method::Walk, STEPS, 1).unwrap();
         let mut upper_halves = HashSet::new();
         for _ in 0..20 {
-            let Secret::Expanded(bytes) = search.next().await.unwrap().unwrap().secret else { panic!() };
+            let Secret::Expanded(bytes) = next(&mut search).await.secret else { panic!() };
             assert!(upper_halves.insert(bytes[16..32].to_vec()), "scalars are far from each other");
         }
     }
@@ -278,11 +305,13 @@ mod tests {
             Task::new(Patterns::new(vec![Pattern::beginning("yb").unwrap(), Pattern::end("oboy").unwrap()]));
         let steps = Steps::new(STEPS);
         let mut found = 0.0;
-        task.walk(&steps, |_| {
-            found += 1.0;
-            found < KEYS
-        })
-        .unwrap();
+        in_time(&task, || {
+            let take = |_| {
+                found += 1.0;
+                found < KEYS
+            };
+            task.walk(&steps, take).unwrap();
+        });
         // A walk gives one key at most, so that what has a chance is a batch.
         let chance = 1.0 - (1.0 - task.patterns().probability()).powf(steps.batch() as f64);
         let batches = task.tries() as f64 / steps.batch() as f64;
@@ -296,8 +325,10 @@ mod tests {
     fn a_search_that_nobody_waits_for_ends() {
         // More keys than may wait: the threads wait for a reader.
         let search = Search::start(patterns(), Method::Walk, STEPS, 2).unwrap();
+        let end = Instant::now() + LIMIT;
         while search.found.len() < WAITING {
-            thread::yield_now();
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(1));
         }
         drop(search);
     }

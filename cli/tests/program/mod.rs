@@ -5,10 +5,18 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use pkdns::{
     dht::{Dht, DhtSettings},
     signed_packet::{Keypair, PublicKey, SignedPacket},
@@ -21,6 +29,9 @@ use tempfile::TempDir;
 pub(crate) const Z32: &str = "a3kco17a6mqawd9jewgwijrd64gb1rmrer1zptxgire7buufk3hy";
 pub(crate) const HEX: &str = "c654c84bb8f2dd8a0fe9450d4aa483f68c191164412576c5e6a911d0ce655678";
 pub(crate) const KEY: &str = "csjbhp9jpbomwh3m5eyrj1py41m8sjpkzzqmzpj5madsi7sc4mto";
+
+/// After which a program that does not end is killed. None of those that tests wait for takes nearly as long.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A directory of files, and a network to publish them to.
 pub(crate) struct World {
@@ -112,7 +123,15 @@ pub(crate) fn run_with_input(directory: &Path, arguments: &[&str], input: &str) 
         .unwrap();
     // A program that failed before it read its input has closed it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let (running, end) = channel::<()>();
+    thread::spawn(move || {
+        if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    drop(running);
     let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     // Whatever happens, no command repeats a seed (mistake 30).
     for seed in [Z32, HEX] {
@@ -120,7 +139,8 @@ pub(crate) fn run_with_input(directory: &Path, arguments: &[&str], input: &str) 
             assert!(!out.contains(part) && !err.contains(part), "{arguments:?} repeats the seed: {out}{err}");
         }
     }
-    Finished { code: status.code().unwrap(), out, err }
+    let code = status.code().unwrap_or_else(|| panic!("{arguments:?} did not end: {out}{err}"));
+    Finished { code, out, err }
 }
 
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
