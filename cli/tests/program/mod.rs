@@ -139,8 +139,8 @@ pub(crate) fn run_with_input(directory: &Path, arguments: &[&str], input: &str) 
             assert!(!out.contains(part) && !err.contains(part), "{arguments:?} repeats the seed: {out}{err}");
         }
     }
-    let code = status.code().unwrap_or_else(|| panic!("{arguments:?} did not end: {out}{err}"));
-    Finished { code, out, err }
+    assert!(status.code().is_some(), "{arguments:?} did not end by itself: {out}{err}");
+    Finished { code: status.code().unwrap(), out, err }
 }
 
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
