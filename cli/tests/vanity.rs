@@ -23,7 +23,7 @@ use nix::{
     unistd::Pid,
 };
 use pkdns::signed_packet::Keypair;
-use program::{World, command, directory, run};
+use program::{World, command, directory, limited, run};
 
 /// The file's secret, which nobody else may read and no output may hold.
 fn secret(directory: &Path, file: &str, outputs: &[&str]) -> Vec<u8> {
@@ -135,6 +135,7 @@ fn a_signal_ends_a_search_that_would_take_ages() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let running = limited(&child);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let forecast =
             lines.by_ref().map(Result::unwrap).find(|line| line.contains("years expected")).unwrap();
@@ -145,6 +146,7 @@ fn a_signal_ends_a_search_that_would_take_ages() {
         let stopped = Instant::now();
         kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
         let output = child.wait_with_output().unwrap();
+        drop(running);
         assert!(stopped.elapsed() < Duration::from_secs(20));
         let err = lines.next().unwrap().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{err}");

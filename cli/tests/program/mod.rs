@@ -4,10 +4,10 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         Arc,
-        mpsc::{RecvTimeoutError, channel},
+        mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -123,13 +123,7 @@ pub(crate) fn run_with_input(directory: &Path, arguments: &[&str], input: &str) 
         .unwrap();
     // A program that failed before it read its input has closed it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let pid = Pid::from_raw(child.id().try_into().unwrap());
-    let (running, end) = channel::<()>();
-    thread::spawn(move || {
-        if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-    });
+    let running = limited(&child);
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     drop(running);
     let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
@@ -141,6 +135,18 @@ pub(crate) fn run_with_input(directory: &Path, arguments: &[&str], input: &str) 
     }
     assert!(status.code().is_some(), "{arguments:?} did not end by itself: {out}{err}");
     Finished { code: status.code().unwrap(), out, err }
+}
+
+/// Kills a program after some time, unless what is returned is dropped before.
+pub(crate) fn limited(child: &Child) -> Sender<()> {
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let (running, end) = channel();
+    thread::spawn(move || {
+        if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    running
 }
 
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
