@@ -98,7 +98,7 @@ impl Finder {
             }
             Some(services) if services.len() > MAX_SERVICES => {
                 return Err(Failure::Failed(format!(
-                    "at most {MAX_SERVICES} services can be asked for the address"
+                    "at most {MAX_SERVICES} services can be asked for the address: name fewer with --ip-service"
                 )));
             }
             Some(services) => services,

@@ -53,7 +53,9 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Failed(format!("cannot write to standard output: {error}")),
+            _ => Self::Failed(format!(
+                "cannot write to standard output: {error}; make room there, or write elsewhere"
+            )),
         }
     }
 }

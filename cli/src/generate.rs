@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     qr,
     secret_key::SecretKey,
-    seed::{self, Source},
+    seed::{self, EncryptionArguments},
     terminal,
 };
 
@@ -22,12 +22,8 @@ pub(crate) struct Arguments {
     /// File to write the seed to; it must not exist yet [default: the first 8 characters of the key, and ".seed"]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Encrypt the seed file with a passphrase, as an age file
-    #[arg(long)]
-    encrypt: bool,
-    /// With --encrypt: file whose first line is the passphrase; "-" reads standard input [default: ask]
-    #[arg(long, value_name = "FILE", requires = "encrypt")]
-    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    encryption: EncryptionArguments,
     /// Make the key of 12 words, as Pubky Ring does, and write them, not encrypted, to this file, which must not exist
     /// yet
     #[arg(long, value_name = "FILE")]
@@ -52,8 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for file in [&arguments.out, &arguments.words_file].into_iter().flatten() {
         seed::refuse_existing(file)?;
     }
-    let source = Source::of(arguments.passphrase_file.as_deref());
-    let passphrase = arguments.encrypt.then(|| source.new_passphrase()).transpose()?;
+    let passphrase = arguments.encryption.new_passphrase()?;
     let words_file = arguments.words_file.as_deref();
     let secret_key = words_file.map_or_else(seed::random, seed::random_words)?;
     let file = arguments.out.clone().unwrap_or_else(|| seed::default_path(&secret_key));

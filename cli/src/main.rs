@@ -1,6 +1,7 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
 mod core_files;
+mod doctor;
 mod external_address;
 mod failure;
 mod generate;
@@ -20,6 +21,7 @@ mod secret_key;
 mod seed;
 mod serve;
 mod service;
+mod shell;
 mod sources;
 mod terminal;
 mod testnet;
@@ -47,9 +49,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(shell::CompletionsArguments),
+    Doctor(doctor::Arguments),
     Generate(generate::Arguments),
     Import(import::Arguments),
     Export(import::ExportArguments),
+    Man(shell::ManArguments),
     Publickey(publickey::Arguments),
     Publish(publish::Arguments),
     Password(serve::PasswordArguments),
@@ -60,6 +65,9 @@ enum Command {
     Vanity(vanity::Arguments),
     Zone(zone::Arguments),
 }
+
+/// What stands in a message in place of what looks like a seed.
+const SECRET: &str = "(this looks like a seed, which belongs into a file and not on the command line)";
 
 fn main() -> ExitCode {
     core_files::forbid();
@@ -74,7 +82,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends the program with a message on usage. That repeats what it refuses, which may be a seed in place of its file.
+/// Ends the program with help, or with a message on usage. That repeats what it refuses, which may be a seed in place of
+/// its file.
 fn refuse(error: &clap::Error) -> ! {
     let arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
     let values = arguments.map(|argument| match argument.split_once('=') {
@@ -82,18 +91,20 @@ fn refuse(error: &clap::Error) -> ! {
         None => argument,
     });
     let secrets: Vec<String> = values.filter(|value| seed::looks_like_a_secret(value)).collect();
-    if secrets.is_empty() {
+    if secrets.is_empty() || !error.use_stderr() {
         error.exit();
     }
     let message = error.render().to_string();
-    let hide =
-        |message: String, secret: &String| message.replace(secret.as_str(), "(this looks like a secret)");
+    let hide = |message: String, secret: &String| message.replace(secret.as_str(), SECRET);
     terminal::note(secrets.iter().fold(message, hide).trim_end());
     std::process::exit(error.exit_code())
 }
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
+        Command::Completions(arguments) => shell::print_completions(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &network),
+        Command::Man(arguments) => shell::write_manual(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => import::export(&arguments),

@@ -22,13 +22,17 @@ pub(crate) struct PublicName {
 /// Why a text is no such name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum NameError {
-    #[error("this is not a domain name")]
+    #[error(
+        "this is not a domain name: write a public key of {KEY_LENGTH} characters, with or without names before it"
+    )]
     Malformed,
     #[error(
         "the name must end in a public key of {KEY_LENGTH} characters, with or without \".key\" after it"
     )]
     NoKey,
-    #[error("the last label has the form of a public key, but is not a valid one: is there a typing error?")]
+    #[error(
+        "the last label has the form of a public key, but is not a valid one: compare it with the original"
+    )]
     InvalidKey,
 }
 

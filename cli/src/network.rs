@@ -55,6 +55,13 @@ impl NetworkArguments {
         }
     }
 
+    /// The relays of the command line, then `others`, each once.
+    pub(crate) fn relays(&self, others: &[RelayUrl]) -> Vec<RelayUrl> {
+        let mut relays = self.relays.clone();
+        relays.extend(others.iter().filter(|other| !self.relays.contains(other)).cloned());
+        relays
+    }
+
     /// The beginning of a command line that uses the same network.
     pub(crate) fn command(&self) -> String {
         let nodes = self.bootstrap.iter().map(|node| format!(" --bootstrap {node}"));
@@ -83,13 +90,17 @@ impl Network {
     fn start(bootstrap: &[String], explore: bool) -> Result<Self, Failure> {
         let settings = DhtSettings { bootstrap: bootstrap.to_vec(), explore, ..DhtSettings::default() };
         let dht = Dht::start(settings, system_resolver())
-            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}")))?;
+            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}; close other programs, or allow this one more files (ulimit -n)")))?;
         let not_joined = format!(
             "the DHT could not be joined through {}: check the network connection (UDP), or choose other \
              nodes with --bootstrap",
             bootstrap.join(", ")
         );
         Ok(Self { dht, not_joined })
+    }
+
+    pub(crate) fn dht(&self) -> &Dht {
+        &self.dht
     }
 
     /// The DHT and these relays.

@@ -151,9 +151,11 @@ fn read_list(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let mut text = String::new();
     // One byte more than may be there tells a file that is too large. A pipe or a device does not say its size.
     let read = File::open(path).and_then(|file| file.take(MAX_LIST_SIZE + 1).read_to_string(&mut text));
-    read.map_err(|error| fail(&error))?;
+    read.map_err(|error| {
+        fail(&format!("the list cannot be read: {error}; check its name and who may read it"))
+    })?;
     if text.len() as u64 > MAX_LIST_SIZE {
-        return Err(fail(&format!("it is larger than {MAX_LIST_SIZE} bytes")));
+        return Err(fail(&format!("it is larger than {MAX_LIST_SIZE} bytes: divide it among several lists")));
     }
     let lines = text.lines().zip(1..).filter_map(|(line, number)| {
         let text = line.split('#').next().unwrap_or_default().trim();

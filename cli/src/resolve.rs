@@ -74,7 +74,8 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
 
 fn absent(name: &PublicName, evidence: Evidence) -> Failure {
     Failure::Failed(format!(
-        "there is no packet of {}: {} of {} DHT nodes answered, and none of them holds one",
+        "there is no packet of {}: {} of {} DHT nodes answered, and none of them holds one; check the key, or have its owner \
+         publish it",
         name.key, evidence.responded, evidence.queried
     ))
 }
@@ -91,7 +92,7 @@ fn resolved(
     let records: Vec<_> = all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
     if records.is_empty() && !name.is_apex {
         return Err(Failure::Failed(format!(
-            "there is no {} in the packet of its key, signed {}, which holds {count} records of other names",
+            "there is no {} in the packet of its key, signed {}, which holds {count} records of other names: resolve the key alone to see them",
             name.name.trim_end_matches('.'),
             age(packet.timestamp(), now),
         )));

@@ -18,7 +18,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{failure::Failure, secret_key::SecretKey, terminal};
-pub(crate) use passphrase::{PassphraseArguments, Source, read_password};
+pub(crate) use passphrase::{EncryptionArguments, PassphraseArguments, Source, read_password};
 pub(crate) use text::looks_like_a_secret;
 use text::{EXPANDED_LENGTH, HEX_LENGTH, Z32_LENGTH};
 
@@ -28,7 +28,7 @@ const MAX_FILE_SIZE: usize = 4096;
 /// Why there is no secret key.
 #[derive(Debug, Error)]
 pub(crate) enum SeedError {
-    #[error("cannot read the seed file {file}: {error}")]
+    #[error("cannot read the seed file {file}: {error}; check its name and who may read it")]
     Read { file: FileName, error: io::Error },
     #[error(
         "{file} does not hold a seed: expected {HEX_LENGTH} hexadecimal or {Z32_LENGTH} z-base-32 characters, 12 or 24 \
@@ -59,7 +59,7 @@ pub(crate) enum SeedError {
         "a Pubky recovery file holds a seed, and this key has none: keep a copy of its seed file instead"
     )]
     NoSeed,
-    #[error("cannot write {file}: {error}")]
+    #[error("cannot write {file}: {error}; choose another place")]
     Write { file: FileName, error: io::Error },
     #[error("{file} exists already, and no file is ever overwritten with a secret: choose another name")]
     Exists { file: FileName },

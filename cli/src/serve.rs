@@ -181,7 +181,11 @@ fn listen(
     let routes = Updates::new(accounts, settings.allow_private).routes();
     let site = Arc::new(Site::<Service>::new(routes, access, trusted, Limits::for_metrics()));
     for address in &settings.listen {
-        let fail = |error| Failure::Failed(format!("dyndns.listen: cannot listen on {address}: {error}"));
+        let fail = |error| {
+            Failure::Failed(format!(
+                "dyndns.listen: cannot listen on {address}: {error}; stop what listens there, or write another port"
+            ))
+        };
         let listener = TcpListener::bind(address).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(fail)?;

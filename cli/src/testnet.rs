@@ -106,7 +106,7 @@ fn start(world: World) -> Result<Simulator, Failure> {
             Some(port) if error.kind() == io::ErrorKind::AddrInUse => {
                 format!("cannot use UDP port {port}: {error}. Choose another with --port")
             }
-            Some(_) | None => format!("cannot start a local DHT: {error}"),
+            Some(_) | None => format!("cannot start a local DHT: {error}; try fewer nodes, or another port"),
         })
     })
 }

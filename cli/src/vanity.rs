@@ -24,7 +24,7 @@ use crate::{
     failure::Failure,
     network,
     secret_key::SecretKey,
-    seed::{self, FileName, SeedError, Source},
+    seed::{self, EncryptionArguments, FileName, SeedError},
     service::Stop,
     terminal,
 };
@@ -70,12 +70,8 @@ pub(crate) struct Arguments {
     /// File to write the secret to; it must not exist yet [default: the first 8 characters of the key, and ".seed"]
     #[arg(long, value_name = "FILE", conflicts_with = "count")]
     out: Option<PathBuf>,
-    /// Encrypt the seed file with a passphrase, as an age file; it is asked for before the search
-    #[arg(long)]
-    encrypt: bool,
-    /// With --encrypt: file whose first line is the passphrase; "-" reads standard input [default: ask]
-    #[arg(long, value_name = "FILE", requires = "encrypt")]
-    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    encryption: EncryptionArguments,
     /// Print one line of JSON for each key
     #[arg(long)]
     json: bool,
@@ -103,8 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     check_writable(arguments.out.as_deref())?;
-    let source = Source::of(arguments.passphrase_file.as_deref());
-    let passphrase = arguments.encrypt.then(|| source.new_passphrase()).transpose()?;
+    let passphrase = arguments.encryption.new_passphrase()?;
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
     network::block_on(search(arguments, Patterns::new(patterns), passphrase))
 }

@@ -42,14 +42,15 @@ pub(crate) enum ZoneFileError {
     /// In one place of a file, or of a text that came from none.
     #[error("{}line {}, column {}: {reason}", prefix(.file), .position.line, .position.column)]
     At { file: Option<FileName>, position: Position, reason: String },
-    #[error("cannot read the zone file {file}: {error}")]
+    #[error("cannot read the zone file {file}: {error}; check its name and who may read it")]
     Unreadable { file: FileName, error: String },
     #[error(
-        "{}the zone file is larger than {MAX_SIZE} bytes, and a packet holds no more than 1000 bytes of records",
+        "{}the zone file is larger than {MAX_SIZE} bytes, and a packet holds no more than 1000 bytes of \
+         records: take out what is not needed",
         prefix(.file)
     )]
     TooLarge { file: Option<FileName> },
-    #[error("{}the zone file holds no records", prefix(.file))]
+    #[error("{}the zone file holds no records: write one, for example @ A 192.0.2.1", prefix(.file))]
     Empty { file: Option<FileName> },
 }
 
@@ -80,6 +81,11 @@ impl ZoneFile {
     /// Reads the file at `path`, or standard input where that is `-`, and what it includes.
     pub(crate) fn open(path: &Path) -> Result<Self, ZoneFileError> {
         include::open(path)
+    }
+
+    /// Takes what has been read from standard input.
+    pub(crate) fn from_standard_input(text: &[u8]) -> Result<Self, ZoneFileError> {
+        include::from_standard_input(text)
     }
 
     /// Takes a text that is in no file; it cannot include any.

@@ -22,7 +22,9 @@ use crate::{
 pub(crate) enum ZoneSource {
     /// Read anew each time.
     File(PathBuf),
-    /// Part of a configuration, or from standard input.
+    /// What standard input held.
+    StandardInput(Vec<u8>),
+    /// Part of a configuration.
     Text(Vec<u8>),
 }
 
@@ -46,12 +48,15 @@ impl ZoneSource {
         read.map_err(|error| {
             Failure::Failed(format!("cannot read the zone file from standard input: {error}"))
         })?;
-        Ok(Self::Text(text))
+        Ok(Self::StandardInput(text))
     }
 
     pub(crate) fn read(&self, key: &PublicKey) -> Result<Zone, Failure> {
         let (file, name) = match self {
             Self::File(path) => (ZoneFile::open(path), Some(FileName::of(path))),
+            Self::StandardInput(text) => {
+                (ZoneFile::from_standard_input(text), Some(FileName::of(Path::new("-"))))
+            }
             Self::Text(text) => (ZoneFile::from_bytes(text), None),
         };
         let file = file.map_err(|error| failed(&error))?;

@@ -11,7 +11,10 @@ mod program;
 
 use std::{
     io::{BufRead, BufReader, Read},
+    iter,
     process::Stdio,
+    sync::mpsc::channel,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +26,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use program::{Finished, command, directory, file, run};
+
+/// How long a test waits for what must come.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn keypair(number: u16) -> Keypair {
     let mut secret = [5; 32];
@@ -107,7 +113,9 @@ fn a_key_without_a_packet_stays_without_one_and_fails_the_run_and_not_the_others
 
 #[test]
 fn nodes_that_hold_an_older_packet_get_the_newest_and_none_is_given_an_older_one() {
-    let simulator = Simulator::start(World { nodes: 200, stale: 0.5, ..World::default() }).unwrap();
+    let round_trip = Duration::from_millis(20)..=Duration::from_millis(60);
+    let world = World { nodes: 200, stale: 0.5, round_trip, ..World::default() };
+    let simulator = Simulator::start(world).unwrap();
     let (directory, keys) = stored(&simulator, 0);
     assert!(keys.is_empty());
     let numbers = 0..30;
@@ -119,11 +127,15 @@ fn nodes_that_hold_an_older_packet_get_the_newest_and_none_is_given_an_older_one
     let finished = republish(&simulator, &directory, &QUICK);
     assert_eq!(finished.code, 0, "{}", finished.err);
     for report in reports(&finished) {
+        // Ten of the twenty hold it.
+        assert!((5..=10).contains(&report["held_by"].as_u64().unwrap()), "{report}");
         assert_eq!(report["timestamp"], 9);
     }
     for number in numbers {
         let holders = simulator.holders(&keypair(number).public_key());
-        assert!(holders.len() >= 15 && holders.iter().all(|timestamp| *timestamp == 9), "{holders:?}");
+        let newest = holders.iter().filter(|timestamp| **timestamp == 9).count();
+        // Ten held an older one. One of them that is slow to answer may keep it.
+        assert!(newest >= 18 && holders.len() - newest <= 4, "{holders:?}");
     }
 }
 
@@ -160,18 +172,23 @@ fn who_stays_tries_again_soon_after_an_outage_and_reads_the_list_again() {
     let arguments = ["--bootstrap", &bootstrap[0], "republish", "--list", "keys", "--json", "--every", "1h"];
     let mut command = command(directory.path(), &arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let told: Vec<String> = errors.by_ref().take(2).collect();
+    let (sender, errors) = channel();
+    let output = BufReader::new(child.stderr.take().unwrap());
+    thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let next = || errors.recv_timeout(LIMIT);
+    let told = [next().unwrap(), next().unwrap()];
     assert!(told[0].contains("could not be joined") && told[1].contains("again in"), "{told:?}");
     simulator.store(&packet(2, 7));
     file(&directory, "keys", &format!("{}\n{}\n", keys[1], keypair(2).public_key()));
     simulator.silence(false);
-    let told = errors.find(|line| line.contains("stored")).unwrap();
-    assert!(told.contains("stored 2 of 2 keys again"), "{told}");
-    let told = errors.next().unwrap();
-    assert!(told.contains("again in 5"), "in 54 to 60 minutes: {told}");
+    // It may have tried once more before.
+    let told = iter::from_fn(|| next().ok()).find(|line| line.starts_with("stored"));
+    let pause = next();
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!(told.as_deref(), Some("stored 2 of 2 keys again"));
+    let pause = pause.unwrap();
+    assert!(pause.starts_with("again in 5") || pause == "again in 60 min", "{pause}");
     let mut out = String::new();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert_eq!(out.lines().count(), 2);

@@ -1,4 +1,10 @@
 //! `vanity`: searches for keys, and what can be done with what they find.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
 
 #[allow(dead_code, reason = "other tests look at more of it")]
 mod program;
@@ -110,8 +116,8 @@ fn what_cannot_be_found_is_refused_before_the_search() {
         (&["y", "--count", "2", "--out", "file"], 2, "--out"),
         (&["y"; 101], 1, "101 patterns are too many: give at most 100"),
         (&["y", "--out", "-"], 1, "a seed is only ever written to a file: name one with --out"),
-        (&["y", "--out", "there"], 1, "\"there\" exists already, and a seed file is never overwritten"),
-        (&["y", "--out", "missing/file"], 1, "cannot write the seed file \"missing/file\""),
+        (&["y", "--out", "there"], 1, "\"there\" exists already, and no file is ever overwritten"),
+        (&["y", "--out", "missing/file"], 1, "cannot write \"missing/file\""),
     ] {
         run(arguments).assert_failed(code, message);
     }
@@ -146,4 +152,19 @@ fn a_signal_ends_a_search_that_would_take_ages() {
         assert!(err.contains("There is nothing to resume"), "{err}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn what_is_found_is_encrypted_if_asked() {
+    let directory = directory();
+    fs::write(directory.path().join("passphrase"), "correct horse\n").unwrap();
+    let with = ["--passphrase-file", "passphrase"];
+    let found = run(
+        directory.path(),
+        &[&["vanity", "y", "--out", "seed", "--encrypt", "--json"][..], &with].concat(),
+    );
+    let text = fs::read_to_string(directory.path().join("seed")).unwrap();
+    assert!(text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n"), "{text}");
+    let key = run(directory.path(), &[&["publickey", "seed"][..], &with].concat());
+    assert_eq!(found.json()["key"], key.out.trim(), "{}", key.err);
 }

@@ -30,14 +30,16 @@ impl StateDirectory {
         let fail = |error: &dyn std::fmt::Display| {
             Failure::Failed(format!("cannot use the state directory {}: {error}", path.display()))
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| fail(&error))?;
-        let lock = File::create(path.join("lock")).map_err(|error| fail(&error))?;
+        let refused =
+            |error| fail(&format_args!("{error}; give it to this user, or choose another as state"));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
+        let lock = File::create(path.join("lock")).map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(fail(
                 &"another pkdns-cli serve is using it; stop that one, or choose another directory as state",
             )),
-            Err(TryLockError::Error(error)) => Err(fail(&error)),
+            Err(TryLockError::Error(error)) => Err(refused(error)),
         }
     }
 
@@ -123,8 +125,12 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
 
 fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
     let bytes = serde_json::to_vec(value).map_err(|error| Failure::Failed(error.to_string()))?;
-    private_file::replace(path, &bytes)
-        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+    private_file::replace(path, &bytes).map_err(|error| {
+        Failure::Failed(format!(
+            "cannot write {}: {error}; make room there, or give it to this user",
+            path.display()
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs::{self, File},
     path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::SystemTime,
 };
 
 use super::*;
@@ -263,8 +264,11 @@ async fn a_zone_file_that_changes_is_published_within_seconds_and_one_that_is_br
     assert_eq!(addresses(), [1, 2, 2, 2, 3]);
 }
 
+/// A file that was written an hour ago, so that it is not read once more for having been written a moment ago: that
+/// moment is of another time than the one of these tests.
 fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     fs::write(&beside, text).unwrap();
+    File::options().write(true).open(&beside).unwrap().set_modified(SystemTime::now() - HOUR).unwrap();
     fs::rename(beside, path).unwrap();
 }

@@ -29,6 +29,25 @@ impl PassphraseArguments {
     }
 }
 
+/// Whether a new seed file is encrypted, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct EncryptionArguments {
+    /// Encrypt the seed file with a passphrase, as an age file
+    #[arg(long)]
+    encrypt: bool,
+    /// With --encrypt: file whose first line is the passphrase; "-" reads standard input [default: ask]
+    #[arg(long, value_name = "FILE", requires = "encrypt")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl EncryptionArguments {
+    /// The passphrase to encrypt with, if that is wanted.
+    pub(crate) fn new_passphrase(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+        let source = Source::of(self.passphrase_file.as_deref());
+        self.encrypt.then(|| source.new_passphrase()).transpose()
+    }
+}
+
 /// Who knows a passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source<'a> {

@@ -114,11 +114,12 @@ impl Config {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let name = FileName::of(path);
         let fail = |why: &dyn std::fmt::Display| Failure::Failed(format!("{name}: {why}"));
-        let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
+        let unreadable = |error| fail(&format_args!("{error}; name a configuration that this user may read"));
+        let size = fs::metadata(path).map_err(unreadable)?.len();
         if size > MAX_SIZE {
-            return Err(fail(&format!("it is larger than {MAX_SIZE} bytes")));
+            return Err(fail(&format!("it is larger than {MAX_SIZE} bytes; name a configuration")));
         }
-        let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
+        let text = fs::read_to_string(path).map_err(unreadable)?;
         let mut config = Self::parse(&text).map_err(|why| fail(&why))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let place = |path: &mut PathBuf| *path = folder.join(&*path);

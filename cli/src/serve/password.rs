@@ -19,11 +19,16 @@ pub(super) const OF_NOBODY: &str =
 
 /// Hashes a password with Argon2id and its recommended costs (19 MiB, two passes).
 pub(super) fn hash(password: &[u8]) -> Result<String, Failure> {
+    if password.is_empty() {
+        return Err(Failure::Failed(
+            "an empty password protects nothing: type one, or write it to standard input".to_string(),
+        ));
+    }
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
     let hash = SaltString::encode_b64(&salt)
         .and_then(|salt| Ok(Argon2::default().hash_password(password, &salt)?.to_string()));
-    hash.map_err(|error| Failure::Failed(format!("the password cannot be hashed: {error}")))
+    hash.map_err(|error| Failure::Failed(format!("the password cannot be hashed ({error}): choose another")))
 }
 
 /// Whether it is a hash that can be compared with at a bearable price.

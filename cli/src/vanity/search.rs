@@ -296,7 +296,7 @@ mod tests {
     fn a_search_that_nobody_waits_for_ends() {
         // More keys than may wait: the threads wait for a reader.
         let search = Search::start(patterns(), Method::Walk, STEPS, 2).unwrap();
-        while search.task().tries() < 2000 {
+        while search.found.len() < WAITING {
             thread::yield_now();
         }
         drop(search);

@@ -57,7 +57,10 @@ pub(super) fn from_json(path: &Path, key: Option<PublicKey>) -> Result<String, F
         ))
     })?;
     let key = match &written.key {
-        Some(key) => Some(PublicKey::try_from(key.as_str()).map_err(|_| fail(&"\"key\" is no public key"))?),
+        Some(key) => Some(
+            PublicKey::try_from(key.as_str())
+                .map_err(|_| fail(&"\"key\" is no public key: correct it, or take it out and add --key"))?,
+        ),
         None => key,
     };
     let key = key.ok_or_else(|| fail(&"the key of the zone is not written there: add --key"))?;
@@ -130,7 +133,9 @@ fn is_dnssec(record_type: Rtype) -> bool {
 
 fn zone_file(zone: &[ZoneRecord], key: &PublicKey) -> Result<String, Failure> {
     if zone.is_empty() {
-        return Err(Failure::Failed("there are no records for a zone file".to_string()));
+        return Err(Failure::Failed(
+            "there are no records for a zone file: choose a source that holds some".to_string(),
+        ));
     }
     // Some are to be taken out by hand, which needs the file.
     if let Err(error) = packet::compose(zone, key) {
@@ -146,9 +151,11 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         b"-" => io::stdin().lock().take(limit).read_to_end(&mut text),
         _ => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text)),
     };
-    read.map_err(|error| format!("cannot read it: {error}"))?;
+    read.map_err(|error| format!("cannot read it: {error}; check its name and who may read it"))?;
     if text.len() > MAX_JSON_SIZE {
-        return Err(format!("it is larger than {MAX_JSON_SIZE} bytes"));
+        return Err(format!(
+            "it is larger than {MAX_JSON_SIZE} bytes, so that it is no zone: name another file"
+        ));
     }
     Ok(text)
 }

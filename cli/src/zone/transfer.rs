@@ -57,7 +57,12 @@ pub(super) async fn copy(server: SocketAddr, origin: &Origin) -> Result<Copy, Fa
     let fail = |reason: String| Failure::Failed(format!("cannot copy {zone} from {server}: {reason}"));
     timeout(DEADLINE, transfer(server, origin))
         .await
-        .map_err(|_| fail(format!("the server took longer than {} seconds", DEADLINE.as_secs())))?
+        .map_err(|_| {
+            fail(format!(
+                "the server took longer than {} seconds; try again when it has less to do",
+                DEADLINE.as_secs()
+            ))
+        })?
         .map_err(fail)
 }
 
@@ -91,11 +96,12 @@ fn question(id: u16, origin: &Origin) -> Result<Vec<u8>, String> {
 }
 
 async fn message(stream: &mut TcpStream, room: &mut usize) -> Result<Vec<u8>, String> {
-    let closed = |_| "the server closed the connection before the end of the zone".to_string();
+    let closed =
+        |_| "the server closed the connection before the end of the zone; its log says why".to_string();
     let length = usize::from(stream.read_u16().await.map_err(closed)?);
-    *room = room
-        .checked_sub(length)
-        .ok_or_else(|| format!("the zone has more than {MAX_SIZE} bytes, and a packet holds 1000"))?;
+    *room = room.checked_sub(length).ok_or_else(|| {
+        format!("the zone has more than {MAX_SIZE} bytes, and a packet holds 1000; copy a smaller one")
+    })?;
     let mut message = vec![0; length];
     stream.read_exact(&mut message).await.map_err(closed)?;
     Ok(message)
@@ -114,7 +120,7 @@ impl Transferred {
     }
 
     fn take(&mut self, bytes: &[u8], id: u16, origin: &Origin) -> Result<(), String> {
-        const MALFORMED: &str = "the server sent what is no answer to the question";
+        const MALFORMED: &str = "the server sent what is no answer to the question; is it a name server?";
         let message = Message::from_slice(bytes).map_err(|_| MALFORMED)?;
         let header = message.header();
         if header.id() != id || !header.qr() || header.tc() || header.opcode() != Opcode::QUERY {
@@ -135,7 +141,7 @@ impl Transferred {
             let is_authority = record.record_type == "SOA" && record.name == origin.text;
             if self.is_complete() || (self.authorities == 0 && !is_authority) {
                 return Err(
-                    "what the server sent does not begin and end with the SOA record of the zone".to_string()
+                    "what the server sent does not begin and end with the SOA record of the zone; is --origin right?".to_string()
                 );
             }
             self.authorities += usize::from(is_authority);

@@ -47,10 +47,7 @@ pub(super) fn open(path: &Path) -> Result<ZoneFile, ZoneFileError> {
     if path == Path::new(STANDARD_INPUT) {
         let text = read(io::stdin().lock(), MAX_SIZE).map_err(fail)?;
         let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
-        let mut loader = Loader::new(None);
-        loader.paths.push(path.to_path_buf());
-        loader.take(&text, Some(0))?;
-        return Ok(loader.finish());
+        return from_standard_input(&text);
     }
     let text = File::open(path).and_then(|file| read(file, MAX_SIZE)).map_err(fail)?;
     let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
@@ -60,6 +57,13 @@ pub(super) fn open(path: &Path) -> Result<ZoneFile, ZoneFileError> {
     loader.open.extend(real);
     loader.paths.push(path.to_path_buf());
     loader.take(&text, Some(0))?;
+    Ok(loader.finish())
+}
+
+pub(super) fn from_standard_input(text: &[u8]) -> Result<ZoneFile, ZoneFileError> {
+    let mut loader = Loader::new(None);
+    loader.paths.push(STANDARD_INPUT.into());
+    loader.take(text, Some(0))?;
     Ok(loader.finish())
 }
 

@@ -9,20 +9,25 @@ const PASSWORD: &str = "correct horse";
 /// A key that nobody here has.
 const OTHER_KEY: &str = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
 
-const DOCUMENT: &str = include_str!("../../../docs/dyn-dns.md");
+pub(crate) const DOCUMENT: &str = include_str!("../../../docs/dyn-dns.md");
 
-/// A configuration of the document, for this publisher. Where the address comes from is said by other lines.
-fn from_document(title: &str, server: &str, others: &[(&str, &str)]) -> String {
+/// A configuration of the document, for a publisher at `server`. Where `address` comes from is said by other lines.
+pub(crate) fn from_document(title: &str, server: &str, password: &str, key: &str, address: &str) -> String {
     let mut text = block(DOCUMENT, "conf", title);
-    for (there, here) in [("192.168.1.20:8245", server), ("PASSWORD", PASSWORD), ("KEY", KEY)] {
+    for (there, here) in [("192.168.1.20:8245", server), ("PASSWORD", password), ("KEY", key)] {
         assert!(text.contains(there), "{there}: {text}");
         text = text.replace(there, here);
     }
-    for (beginning, other) in others {
-        let line = text.lines().find(|line| line.starts_with(beginning)).unwrap().to_string();
-        text = text.replace(&line, other);
+    let line = |beginning: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(beginning));
+        line.unwrap_or_else(|| panic!("{text}")).to_string()
+    };
+    if title.contains("ddclient") {
+        text.replace(&line("use="), &format!("use=cmd, cmd='echo {address}'"))
+    } else {
+        let command = format!("checkip-command = \"echo {address}\"");
+        text.replace(&line("checkip-server"), &command).replace(&line("checkip-path"), "")
     }
-    text
 }
 
 /// A publisher of one key whose address a router tells.
@@ -192,10 +197,8 @@ async fn ddclient_tells_an_address() {
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let server = url.trim_start_matches("http://").trim_end_matches("/nic/update").to_string();
-    world.file(
-        "ddclient.conf",
-        &from_document("/etc/ddclient.conf", &server, &[("use=", "use=cmd, cmd='echo 198.51.100.8'")]),
-    );
+    let config = from_document("/etc/ddclient.conf", &server, PASSWORD, KEY, "198.51.100.8");
+    world.file("ddclient.conf", &config);
     let path = |name: &str| world.path().join(name);
     std::fs::set_permissions(path("ddclient.conf"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
@@ -213,9 +216,7 @@ async fn inadyn_tells_an_address() {
     let world = world().await;
     let (_publisher, url) = serve(&world);
     let server = url.trim_start_matches("http://").trim_end_matches("/nic/update").to_string();
-    let address =
-        [("    checkip-server", "    checkip-command = \"echo 198.51.100.9\""), ("    checkip-path", "")];
-    world.file("inadyn.conf", &from_document("/etc/inadyn.conf", &server, &address));
+    world.file("inadyn.conf", &from_document("/etc/inadyn.conf", &server, PASSWORD, KEY, "198.51.100.9"));
     let mut command = Command::new(inadyn);
     command.args(["-n", "-1", "--force", "-l", "debug", "-f"]).arg(world.path().join("inadyn.conf"));
     let output = command.arg("--cache-dir").arg(world.path()).output().unwrap();

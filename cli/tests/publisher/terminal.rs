@@ -70,7 +70,7 @@ async fn somebody_at_a_terminal_sees_how_many_nodes_have_it_so_far() {
     let Some(script) = programs::find("script", |_| true, "bsdutils") else { return };
     let world = world().await;
     world.file("zone", "@ 300 A 192.0.2.1\n");
-    let arguments = ["testnet", "--json", "--nodes", "40", "--rtt", "900ms-1400ms"];
+    let arguments = ["testnet", "--json", "--nodes", "40", "--rtt", "600ms-700ms"];
     let mut command = program::command(world.path(), &arguments);
     let mut network = SlowNetwork(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();

@@ -15,9 +15,9 @@ use pkdns::{config::Config, server::Server};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{LIMIT, block, programs, tell};
+use super::{LIMIT, block, dyndns, programs, tell};
 
-pub(crate) const DOCUMENT: &str = include_str!("../../../docs/publish.md");
+const DOCUMENT: &str = include_str!("../../../docs/publish.md");
 
 /// What the page says.
 const PAGE: &str = "served by a key";
@@ -43,13 +43,58 @@ impl Home {
         Self { directory: tempfile::tempdir().unwrap(), ports, shells: Vec::new() }
     }
 
+    /// `None` where a program is missing.
+    fn find() -> Option<Self> {
+        programs::find("chromium", |_| true, "chromium")?;
+        programs::find("certutil", |_| true, "libnss3-tools")?;
+        programs::find("python3", |_| true, "python3")?;
+        Some(Self::new())
+    }
+
+    /// The DHT, and the web server with its page.
+    fn begin_a_page(&mut self) {
+        self.begin(&self.block("a DHT and a page"));
+        self.when("site/index.html", |page| page.contains(PAGE));
+    }
+
+    /// Starts the resolver and the browser, which must show the page.
+    fn open_the_page(&self) {
+        let _resolver = self.resolver(&self.block("a resolver"));
+        let browser = self.block("a browser");
+        let program = "chromium --user-data-dir";
+        assert!(browser.contains(program), "{browser}");
+        let headless = format!("timeout 60 chromium {FLAGS} --user-data-dir");
+        let shown = self.run(&browser.replace(program, &headless));
+        let log = fs::read_to_string(self.path().join("web.log")).unwrap_or_default();
+        assert!(shown.contains(PAGE), "{shown}\n{log}");
+        assert!(log.contains("\"GET / HTTP/1.1\" 200"), "{log}");
+    }
+
+    /// What a file holds, once that fulfils the condition.
+    #[track_caller]
+    fn when(&self, name: &str, condition: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let text = fs::read_to_string(self.path().join(name)).unwrap_or_default();
+            if condition(&text) {
+                return text;
+            }
+            assert!(Instant::now() < end, "{name}: {text}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// A block of the document.
     fn block(&self, title: &str) -> String {
-        let text = block(DOCUMENT, "sh", title);
+        self.with_ports(&block(DOCUMENT, "sh", title))
+    }
+
+    fn with_ports(&self, commands: &str) -> String {
+        let text = commands.to_string();
         self.ports.iter().fold(text, |text, (port, free)| text.replace(port, free))
     }
 
@@ -102,28 +147,48 @@ impl Drop for Home {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_user_opens_a_page_by_its_key() {
-    let Some(_) = programs::find("chromium", |_| true, "chromium") else { return };
-    let Some(_) = programs::find("certutil", |_| true, "libnss3-tools") else { return };
-    let Some(_) = programs::find("python3", |_| true, "python3") else { return };
+    let Some(mut home) = Home::find() else { return };
     let began = Instant::now();
-    let mut home = Home::new();
-    home.begin(&home.block("a DHT and a page"));
-    let page = home.path().join("site/index.html");
-    while !page.exists() {
-        assert!(began.elapsed() < LIMIT);
-        thread::sleep(Duration::from_millis(50));
-    }
+    home.begin_a_page();
     let said = home.run(&home.block("a key and its zone"));
     assert!(said.contains("published for the first time"), "{said}");
-    let _resolver = home.resolver(&home.block("a resolver"));
-    let browser = home.block("a browser");
-    let program = "chromium --user-data-dir";
-    assert!(browser.contains(program), "{browser}");
-    let headless = format!("timeout 60 chromium {FLAGS} --user-data-dir");
-    let shown = home.run(&browser.replace(program, &headless));
-    let key = home.run("pkdns-cli publickey my.seed");
-    let log = fs::read_to_string(home.path().join("web.log")).unwrap_or_default();
-    assert!(shown.contains(PAGE), "{shown}\n{log}");
-    assert!(log.contains("\"GET / HTTP/1.1\" 200"), "{key}: {log}");
-    tell(&format!("a new user's page is open in Chromium after {:?}", began.elapsed()));
+    home.open_the_page();
+    tell(&format!("a new user's page is open in Chromium after {:.1?}", began.elapsed()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_puts_a_page_online() {
+    for (client, title, command) in [
+        ("ddclient", "/etc/ddclient.conf", "ddclient -file $PWD/conf -cache $PWD/cache -daemon=0 -verbose"),
+        ("inadyn", "/etc/inadyn.conf", "inadyn -n -1 --force -l debug -f $PWD/conf --cache-dir $PWD"),
+    ] {
+        let Some(_) = programs::find(client, |_| true, client) else { return };
+        let Some(mut home) = Home::find() else { return };
+        let began = Instant::now();
+        home.begin_a_page();
+        home.run("pkdns-cli generate --out home.seed && cp home.seed my.seed");
+        fs::write(home.path().join("home.zone"), "@ 300 IN A {external_ipv4}\n").unwrap();
+        let hash = home.run(&block(dyndns::DOCUMENT, "sh", "a password"));
+        let (password, hash) = hash.trim().split_once('\n').unwrap();
+        let config = block(dyndns::DOCUMENT, "toml", "publisher.toml");
+        let old = config.split('"').find(|text| text.starts_with("$argon2id$")).unwrap();
+        // The router of a test is on this machine.
+        let config = config.replace(old, hash).replace("192.168.1.20:8245", "127.0.0.1:0");
+        let config = config.replace("[dyndns]", "[dyndns]\nallow_private = true");
+        fs::write(home.path().join("publisher.toml"), format!("state = 'state'\n{config}")).unwrap();
+        home.begin(&home.with_ports("pkdns-cli --bootstrap 127.0.0.1:6881 serve 2> serve.log &"));
+        let log = home.when("serve.log", |log| log.contains("routers may update at "));
+        let server = log.split_once("http://").unwrap().1.split_once('/').unwrap().0;
+        let key = home.run("pkdns-cli publickey home.seed");
+        let config = dyndns::from_document(title, server, password, key.trim(), "127.0.0.1");
+        fs::write(home.path().join("conf"), config).unwrap();
+        let said = home.run(&format!("chmod 600 conf && {command}"));
+        assert!(said.contains("good 127.0.0.1"), "{said}");
+        home.when("serve.log", |log| log.contains("stored on"));
+        home.open_the_page();
+        tell(&format!(
+            "a page whose address {client} told is open in Chromium after {:.1?}",
+            began.elapsed()
+        ));
+    }
 }

@@ -21,6 +21,7 @@ use super::{
     bootstrap::{self, HostResolver, keep_joined},
     engine::Command,
     krpc::Id,
+    node_id::Sighting,
     task::{self, Sockets},
     values::CONFIRMATIONS,
 };
@@ -124,13 +125,15 @@ pub enum PutError {
     Network(#[from] NetworkError),
 }
 
-/// What the log says about our part in the DHT.
+/// What is known about our part in the DHT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhtInfo {
     /// Where our sockets are bound.
     pub local_addresses: Vec<SocketAddr>,
     /// Nodes that we know and that have answered us.
     pub table_size: usize,
+    /// Where other nodes see us, one for each family of addresses in which any says so.
+    pub sightings: Vec<Sighting>,
 }
 
 impl Dht {
@@ -209,7 +212,7 @@ impl Dht {
 
     /// Where we are bound and how many nodes are known.
     pub async fn info(&self) -> DhtInfo {
-        let nobody = DhtInfo { local_addresses: Vec::new(), table_size: 0 };
+        let nobody = DhtInfo { local_addresses: Vec::new(), table_size: 0, sightings: Vec::new() };
         self.ask(Command::Inform).await.unwrap_or(nobody)
     }
 

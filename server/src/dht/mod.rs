@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 pub use bootstrap::{HostResolver, split_host_port};
 pub use client::{Dht, DhtInfo, DhtSettings, PutError};
+pub use node_id::Sighting;
 pub use put::REPLICAS;
 
 use crate::signed_packet::{PublicKey, SignedPacket};

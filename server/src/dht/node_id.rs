@@ -30,6 +30,17 @@ pub struct AddressVotes {
     votes: VecDeque<Vote>,
 }
 
+/// Where other nodes see us, without a majority that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// The address that most of them say.
+    pub ip: IpAddr,
+    /// How many do.
+    pub votes: usize,
+    /// How many say any address.
+    pub voters: usize,
+}
+
 #[derive(Debug)]
 struct Vote {
     voter: Voter,
@@ -64,6 +75,13 @@ impl AddressVotes {
         let agree = |seen: IpAddr| self.votes.iter().filter(|vote| vote.seen == seen).count() >= MAJORITY;
         // Of more than half of 20 votes, one is among the first 10.
         self.votes.iter().take(VOTES - MAJORITY + 1).map(|vote| vote.seen).find(|seen| agree(*seen))
+    }
+
+    /// The address that most say so far, for people: few may have been heard.
+    pub fn sighting(&self) -> Option<Sighting> {
+        let count = |seen: IpAddr| self.votes.iter().filter(|vote| vote.seen == seen).count();
+        let seen = self.votes.iter().map(|vote| (count(vote.seen), vote.seen));
+        seen.max().map(|(votes, ip)| Sighting { ip, votes, voters: self.votes.len() })
     }
 }
 
@@ -170,6 +188,17 @@ mod tests {
         }
         votes.observe(public(19, 1), ip("::ffff:203.0.113.7"));
         assert_eq!(votes.external(), Some(ip("203.0.113.7")));
+    }
+
+    #[test]
+    fn people_are_told_what_most_say_before_it_counts() {
+        let mut votes = AddressVotes::default();
+        assert_eq!(votes.sighting(), None);
+        for (subnet, seen) in [(0, "192.0.2.1"), (1, "203.0.113.7"), (2, "203.0.113.7")] {
+            votes.observe(public(subnet, 1), ip(seen));
+        }
+        assert_eq!(votes.external(), None);
+        assert_eq!(votes.sighting(), Some(Sighting { ip: ip("203.0.113.7"), votes: 2, voters: 3 }));
     }
 
     #[test]

@@ -32,7 +32,9 @@ pub(super) struct Values {
     released: Option<Instant>,
     started: Instant,
     first: Option<Instant>,
+    /// Nodes that hold the key, in whatever version, and those that hold the newest.
     holders: u32,
+    holders_of_newest: u32,
     /// Holders to hear before the first packet is sent.
     wanted: u32,
     checks: u32,
@@ -73,6 +75,7 @@ impl Values {
             started: now,
             first,
             holders: 0,
+            holders_of_newest: 0,
             differ: false,
             was_stale: false,
             checks: 0,
@@ -89,7 +92,7 @@ impl Values {
             let (held, shown) = ((newest.timestamp(), newest.dns()), (timestamp, item.value));
             if shown <= held {
                 self.differ |= shown < held;
-                self.confirm();
+                self.confirm(shown == held);
                 return Verdict::NotNewer;
             }
         }
@@ -102,7 +105,8 @@ impl Values {
                 self.differ |= self.newest.is_some();
                 self.newest = Some(packet.clone());
                 self.first.get_or_insert(now);
-                self.confirm();
+                self.holders_of_newest = 0;
+                self.confirm(true);
                 if self.is_released() {
                     self.was_stale = true;
                     self.send(packet);
@@ -120,14 +124,17 @@ impl Values {
     /// one and does not show it confirms nothing.
     pub(super) fn kept_back(&mut self, seq: i64) {
         let newest = self.newest.as_ref().map(SignedPacket::timestamp);
-        if u64::try_from(seq).is_ok_and(|seq| newest.is_some_and(|newest| seq <= newest)) {
-            self.confirm();
+        if let (Ok(seq), Some(newest)) = (u64::try_from(seq), newest)
+            && seq <= newest
+        {
+            self.confirm(seq == newest);
         }
     }
 
     /// A node holds the key, in a version that is not newer.
-    fn confirm(&mut self) {
+    fn confirm(&mut self, is_newest: bool) {
         self.holders = self.holders.saturating_add(1);
+        self.holders_of_newest = self.holders_of_newest.saturating_add(is_newest.into());
     }
 
     /// The newest packet so far.
@@ -135,9 +142,9 @@ impl Values {
         self.newest.as_ref()
     }
 
-    /// Nodes that said to hold it.
-    pub(super) fn holders(&self) -> u32 {
-        self.holders
+    /// Nodes that said to hold just that.
+    pub(super) fn holders_of_newest(&self) -> u32 {
+        self.holders_of_newest
     }
 
     /// Nodes that have yet to be heard before an answer.
@@ -249,6 +256,19 @@ mod tests {
             fixture.values.kept_back(seq);
             assert_eq!(fixture.values.missing(), missing, "{seq}");
         }
+    }
+
+    #[test]
+    fn only_those_that_hold_the_newest_count_as_its_holders() {
+        // Nodes that held an older packet used to count as well, so that a fading one seemed to be held by all.
+        let mut fixture = Fixture::new();
+        for (timestamp, holders) in [(2, 1), (2, 2), (1, 2), (3, 1), (2, 1), (3, 2)] {
+            fixture.offer(SEED, timestamp, b"", 1);
+            assert_eq!(fixture.values.holders_of_newest(), holders);
+        }
+        fixture.values.kept_back(2);
+        fixture.values.kept_back(3);
+        assert_eq!(fixture.values.holders_of_newest(), 3);
     }
 
     #[test]

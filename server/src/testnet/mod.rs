@@ -89,6 +89,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a port that somebody else took meanwhile is replaced by another.
 const ATTEMPTS: usize = 3;
 
+/// Ports that nobody is given without asking for them, and how many of them are tried before one is free.
+const FIRST_PORT: u16 = 20_000;
+const END_OF_PORTS: u16 = 32_768;
+const PORTS_TRIED: usize = 100;
+
 /// A DHT on 127.0.0.1, as long as this is held.
 pub struct LocalNetwork {
     nodes: Vec<AsyncDht>,
@@ -127,8 +132,7 @@ impl LocalNetwork {
     /// A node without bootstrap nodes takes whoever asks it for a server, and would soon know mostly clients that
     /// have left. So every node gets the others to join through, for which the ports are chosen beforehand.
     fn build(nodes: usize) -> io::Result<Self> {
-        let sockets: Vec<_> =
-            (0..nodes).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
+        let sockets: Vec<_> = (0..nodes).map(|_| bind_for_later()).collect::<io::Result<_>>()?;
         let addresses: Vec<_> = sockets
             .iter()
             .map(|socket| Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, socket.local_addr()?.port())))
@@ -204,6 +208,21 @@ impl SampleUpstream {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// A socket whose port is still free when it has been closed: systems choose ports for others from 32768 upwards.
+fn bind_for_later() -> io::Result<UdpSocket> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORTS_TRIED {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let port = FIRST_PORT + u16::from_ne_bytes(random) % (END_OF_PORTS - FIRST_PORT);
+        match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// A UDP and a TCP socket with the same port.

@@ -165,5 +165,5 @@ fn an_error_names_the_file_that_it_is_in() {
     assert!(message.contains("line 1, column 14: expected the end of the line"), "{message}");
     let message = error(&[("zone", "\n $INCLUDE a"), ("a", "")]);
     assert!(message.contains("there is none"), "{message}");
-    assert!(error(&[("zone", "")]).ends_with("zone\": the zone file holds no records"));
+    assert!(error(&[("zone", "")]).contains("zone\": the zone file holds no records: write one"));
 }

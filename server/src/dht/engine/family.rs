@@ -13,7 +13,7 @@ use super::round_trips::RoundTrips;
 use crate::dht::{
     krpc::{Body, Id, Message, Method, Query, Want},
     lookup::{Lookup, Standing},
-    node_id::{self, AddressVotes},
+    node_id::{self, AddressVotes, Sighting},
     rtt::Rtt,
     socket::Outbox,
     table::{Contact, RoutingTable},
@@ -235,6 +235,11 @@ impl Family {
     pub(super) fn is_lost(&self, now: Instant) -> bool {
         let silence = self.unanswered.map(|since| now.saturating_duration_since(since));
         self.table.is_empty() || silence.is_some_and(|silence| silence > LOSS)
+    }
+
+    /// Where other nodes of this family see us.
+    pub(super) fn sighting(&self) -> Option<Sighting> {
+        self.votes.sighting()
     }
 
     #[cfg(test)]

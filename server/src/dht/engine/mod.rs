@@ -361,7 +361,8 @@ impl Engine {
 
     fn info(&self) -> DhtInfo {
         let table_size = self.families.iter().map(|family| family.table.len()).sum();
-        DhtInfo { local_addresses: self.addresses.clone(), table_size }
+        let sightings = self.families.iter().filter_map(Family::sighting).collect();
+        DhtInfo { local_addresses: self.addresses.clone(), table_size, sightings }
     }
 
     fn tell_known(&self) {

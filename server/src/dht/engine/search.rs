@@ -266,7 +266,7 @@ impl Search {
             Goal::Publish(publication) => Outcome::Store(publication, prepared),
             Goal::Find { values, done, keep_tokens } => {
                 let is_found = values.newest().is_some();
-                evidence.held = values.holders();
+                evidence.held = values.holders_of_newest();
                 let result = if is_found || is_absent == Some(true) {
                     Ok(evidence)
                 } else {

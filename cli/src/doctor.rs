@@ -1,0 +1,239 @@
+//! `doctor`: looks at everything that keys need to be published and answered, and says what to do about each.
+
+mod clock;
+mod dht;
+mod dns;
+mod finding;
+mod relay;
+mod rights;
+mod round_trip;
+mod server;
+mod settings;
+mod upstream;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use futures_util::future::join_all;
+use http::Uri;
+use pkdns::{
+    config::{Config, DNS_PORT, RelayUrl, UpstreamAddress, parse_address},
+    forward::TlsClient,
+    metrics::RelayOutcomes,
+    relay_client::Relays,
+};
+use serde::Serialize;
+use tokio::time::timeout_at;
+
+use crate::{
+    failure::Failure,
+    network::{self, Network, NetworkArguments},
+    terminal,
+};
+use finding::{Finding, Verdict};
+use server::{Kind, Subject};
+
+/// All of it ends within this time.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Check this machine's resolver, its network and the DHT, and say what to do about what is wrong
+///
+/// Looks at the configuration of pkdns, at the server on port 53 and the right to listen there, at the resolvers that it
+/// forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is thrown away, and looked
+/// up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do not count.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Server to look at, port 53 unless given [default: where the configuration says, on this machine]
+    #[arg(long, value_name = "ADDR", value_parser = server_address)]
+    server: Option<SocketAddr>,
+    /// Resolver for other names to look at, as `pkdns --forward` takes it; give it again for more than one [default: those of
+    /// the configuration, or 8.8.8.8]
+    #[arg(long, value_name = "UPSTREAM")]
+    forward: Vec<UpstreamAddress>,
+    /// Configuration file of pkdns [default: ~/.pkdns/pkdns.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Web server to compare the clock with; give it again for more than one [default: the relays, and three on the Internet]
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    clock: Vec<Uri>,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    /// How long it took.
+    milliseconds: u64,
+    checks: Vec<Finding>,
+}
+
+pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let (config, configuration) = settings::read(arguments.config.as_deref());
+    let patient = Patient { arguments, config: &config, network };
+    let mut checks = vec![configuration];
+    network::block_on(async {
+        checks.extend(patient.examine().await?);
+        Ok(())
+    })?;
+    let failed = checks.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
+    let total = checks.len();
+    if arguments.json {
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        terminal::print_json(&Report { ok: failed == 0, milliseconds, checks })?;
+    } else {
+        terminal::print(&checks.iter().map(Finding::text).collect::<String>())?;
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!(
+            "{failed} of {total} checks failed: do what stands below each of them"
+        ))),
+    }
+}
+
+/// What is looked at.
+struct Patient<'a> {
+    arguments: &'a Arguments,
+    config: &'a Config,
+    network: &'a NetworkArguments,
+}
+
+impl Patient<'_> {
+    /// All checks but that of the configuration.
+    async fn examine(&self) -> Result<Vec<Finding>, Failure> {
+        let end = tokio::time::Instant::now() + DEADLINE;
+        // Its authorities may be what is wrong with the configuration.
+        let tls =
+            TlsClient::new(self.config.fallback_ca_path.as_deref()).or_else(|_| network::authorities())?;
+        let relays = self.network.relays(&self.config.dht.relays);
+        let (way, upstreams, clock, relays) = tokio::join!(
+            self.way(end),
+            within(end, "upstream", self.upstreams(&tls)),
+            within(end, "clock", self.clock(&relays, &tls)),
+            within(end, "relay", relay_checks(&relays, &tls)),
+        );
+        let Way { server, dht, trip } = way?;
+        Ok([server, upstreams, clock, dht, relays, trip].concat())
+    }
+
+    /// From a packet to an answer: the server and the DHT at once, and then a packet through both.
+    async fn way(&self, end: tokio::time::Instant) -> Result<Way, Failure> {
+        let bootstrap = self.network.bootstrap(&self.config.dht.bootstrap);
+        let network = Network::join(&bootstrap)?;
+        let listen = self.config.listen.first().copied().unwrap_or(([0, 0, 0, 0], DNS_PORT).into());
+        let subject = Subject {
+            address: self.arguments.server.unwrap_or_else(|| server::reached_at(listen)),
+            is_named: self.arguments.server.is_some(),
+        };
+        // Before anybody is asked there: it takes the port for a moment.
+        let attempt = rights::observe(listen);
+        let probe = round_trip::throw_away()?;
+        let (dht, server) = tokio::join!(
+            timeout_at(end, dht::observe(network.dht(), probe.key())),
+            timeout_at(end, server::observe(subject.address, probe.key()))
+        );
+        let (server, kind) = match server {
+            Ok(observed) => server::judge(subject, &probe.key().to_z32(), &observed),
+            Err(_) => (late("server"), Kind::Other),
+        };
+        let is_served = kind == Kind::Pkdns && subject.address == server::reached_at(listen);
+        let rights = rights::judge(listen, &attempt, rights::first_free_port(), is_served);
+        done("server");
+        let mut trip = Vec::new();
+        let is_reached = dht.as_ref().is_ok_and(dht::Observed::is_reached);
+        let dht = match dht {
+            Ok(observed) => vec![dht::judge(&observed, &bootstrap), dht::judge_address(&observed)],
+            Err(_) => vec![late("dht")],
+        };
+        done("dht");
+        let packet = round_trip::throw_away()?;
+        let mut reply = None;
+        if is_reached {
+            terminal::progress("publishing under a key that is thrown away…");
+            match timeout_at(end, round_trip::observe(network.dht(), &packet)).await {
+                Ok(observed) => {
+                    trip.push(round_trip::judge(&observed));
+                    if kind == Kind::Pkdns && observed.is_stored() {
+                        let asked = round_trip::ask_server(subject.address, &packet);
+                        reply = timeout_at(end, asked).await.ok();
+                    }
+                }
+                Err(_) => trip.push(late("round trip")),
+            }
+        } else {
+            trip.push(round_trip::not_reached());
+        }
+        trip.push(round_trip::judge_served(subject.address, kind, reply.as_ref()));
+        Ok(Way { server: vec![server, rights], dht, trip })
+    }
+
+    async fn upstreams(&self, tls: &TlsClient) -> Vec<Finding> {
+        let chosen = &self.arguments.forward;
+        let upstreams = if chosen.is_empty() { &self.config.fallback_dns } else { chosen };
+        let findings =
+            upstreams.iter().map(async |one| upstream::judge(one, &upstream::observe(one, tls).await));
+        upstream::settle(join_all(findings).await)
+    }
+
+    async fn clock(&self, relays: &[RelayUrl], tls: &TlsClient) -> Vec<Finding> {
+        let relays: Vec<String> = relays.iter().map(RelayUrl::to_string).collect();
+        let servers = clock::servers(&self.arguments.clock, &relays);
+        vec![clock::judge(&clock::observe(&servers, tls).await)]
+    }
+}
+
+struct Way {
+    server: Vec<Finding>,
+    dht: Vec<Finding>,
+    trip: Vec<Finding>,
+}
+
+async fn relay_checks(urls: &[RelayUrl], tls: &TlsClient) -> Vec<Finding> {
+    let relays = Relays::new(urls, &tls.for_tls(), network::system_resolver(), &RelayOutcomes::default());
+    let findings = relays.iter().map(async |relay| match round_trip::throw_away() {
+        Ok(packet) => relay::judge(relay.url(), &relay::observe(relay, &packet).await),
+        Err(failure) => Finding::failed("relay", failure.to_string(), "try again"),
+    });
+    join_all(findings).await
+}
+
+/// What `checks` find, if they end in time.
+async fn within(
+    end: tokio::time::Instant,
+    check: &'static str,
+    checks: impl Future<Output = Vec<Finding>>,
+) -> Vec<Finding> {
+    let findings = timeout_at(end, checks).await.unwrap_or_else(|_| vec![late(check)]);
+    done(check);
+    findings
+}
+
+fn late(check: &'static str) -> Finding {
+    Finding::failed(
+        check,
+        format!("it did not end within {} s", DEADLINE.as_secs()),
+        "mend what other lines say, then try again",
+    )
+}
+
+fn done(check: &str) {
+    terminal::progress(&format!("looked at {check}"));
+}
+
+fn server_address(text: &str) -> Result<SocketAddr, String> {
+    parse_address(text, DNS_PORT).map_err(|error| error.to_string())
+}
+
+fn web_address(text: &str) -> Result<Uri, String> {
+    let expected = || "expected https://HOST/PATH".to_string();
+    let uri: Uri = text.parse().map_err(|_| expected())?;
+    let is_web = matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some();
+    if is_web { Ok(uri) } else { Err(expected()) }
+}

@@ -1,0 +1,183 @@
+//! Questions to a DNS server, to see whether it answers and how.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{Name, RData, RecordType},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
+
+use crate::terminal::printable;
+
+/// A resolver that has to search the DHT gives up after 4.5 s and says so.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A datagram may get lost.
+const ASK_AGAIN: Duration = Duration::from_millis(1500);
+
+/// Largest answer over UDP that we ask for (DNS flag day 2020).
+const MAX_UDP_SIZE: u16 = 1232;
+
+/// How a question travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    Udp,
+    Tcp,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    Said(Said),
+    /// Nothing listens there.
+    Closed,
+    /// No answer in time.
+    Silent,
+    /// It could not be sent, or what came is no answer.
+    Broken(String),
+}
+
+/// An answer, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) code: ResponseCode,
+    /// Records in the answer.
+    pub(super) records: usize,
+    /// The first string of each TXT record among them.
+    pub(super) texts: Vec<String>,
+    /// Whose zone it is, if the answer says no: the owner of the SOA record, without a dot at the end.
+    pub(super) zone: Option<String>,
+}
+
+/// Asks `server` once, or twice over UDP.
+pub(super) async fn ask(server: SocketAddr, name: &Name, record_type: RecordType, over: Over) -> Reply {
+    let exchange = async {
+        let mut id = [0; 2];
+        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        let id = u16::from_be_bytes(id);
+        let question = question(id, name, record_type)?;
+        let bytes = match over {
+            Over::Udp => over_udp(server, &question).await?,
+            Over::Tcp => over_tcp(server, &question).await?,
+        };
+        Ok(read(&bytes, id))
+    };
+    match timeout(DEADLINE, exchange).await {
+        Ok(Ok(Some(said))) => Reply::Said(said),
+        Ok(Ok(None)) => Reply::Broken("what it sends is no answer".to_string()),
+        Ok(Err(error)) => failure(&error),
+        Err(_) => Reply::Silent,
+    }
+}
+
+impl Reply {
+    pub(super) fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Said(said) => Some(said),
+            Self::Closed | Self::Silent | Self::Broken(_) => None,
+        }
+    }
+
+    /// For people, as the end of "over UDP …".
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Said(said) => format!("it answers {}", code(said.code)),
+            Self::Closed => "nothing listens".to_string(),
+            Self::Silent => "there is no answer".to_string(),
+            Self::Broken(why) => why.clone(),
+        }
+    }
+}
+
+/// A response code as it is written in the standards.
+pub(super) fn code(code: ResponseCode) -> String {
+    match code {
+        ResponseCode::NoError => "NOERROR".to_string(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_string(),
+        ResponseCode::ServFail => "SERVFAIL".to_string(),
+        ResponseCode::Refused => "REFUSED".to_string(),
+        other => format!("with response code {}", u16::from(other)),
+    }
+}
+
+fn failure(error: &io::Error) -> Reply {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Reply::Closed,
+        io::ErrorKind::TimedOut => Reply::Silent,
+        _ => Reply::Broken(format!("it cannot be asked ({})", printable(&error.to_string()))),
+    }
+}
+
+fn question(id: u16, name: &Name, record_type: RecordType) -> io::Result<Vec<u8>> {
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.queries.push(Query::query(name.clone(), record_type));
+    let mut edns = Edns::new();
+    edns.set_max_payload(MAX_UDP_SIZE);
+    message.edns = Some(edns);
+    message.to_vec().map_err(io::Error::other)
+}
+
+async fn over_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+    let any: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    let mut bytes = vec![0; usize::from(u16::MAX)];
+    loop {
+        socket.send(question).await?;
+        let answer = async {
+            loop {
+                let size = socket.recv(&mut bytes).await?;
+                // What answers another question is late, or forged.
+                if bytes.get(..2) == question.get(..2) && size > 2 {
+                    return io::Result::Ok(size);
+                }
+            }
+        };
+        if let Ok(size) = timeout(ASK_AGAIN, answer).await {
+            bytes.truncate(size?);
+            return Ok(bytes);
+        }
+    }
+}
+
+async fn over_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u16::try_from(question.len()).map_err(io::Error::other)?;
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(&[&length.to_be_bytes(), question].concat()).await?;
+    let mut bytes = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+fn read(bytes: &[u8], id: u16) -> Option<Said> {
+    let message = Message::from_vec(bytes).ok()?;
+    if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
+        return None;
+    }
+    let texts = message.answers.iter().filter_map(|record| match &record.data {
+        RData::TXT(text) => Some(String::from_utf8_lossy(text.txt_data.first()?).into_owned()),
+        _ => None,
+    });
+    let mut authorities = message.authorities.iter();
+    let zone = authorities.find(|record| matches!(record.data, RData::SOA(_)));
+    Some(Said {
+        code: message.metadata.response_code,
+        records: message.answers.len(),
+        texts: texts.collect(),
+        zone: zone.map(|record| record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
+    })
+}
+
+#[cfg(test)]
+impl Reply {
+    /// An answer for the tests of verdicts.
+    pub(super) fn of(code: ResponseCode, records: usize, zone: Option<&str>) -> Self {
+        Self::Said(Said { code, records, texts: Vec::new(), zone: zone.map(String::from) })
+    }
+}

@@ -1,0 +1,236 @@
+//! Publishes a packet under a key that is thrown away, and looks whether it is found again.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use hickory_proto::{op::ResponseCode, rr::RecordType};
+use pkdns::{
+    dht::{Dht, Evidence, NetworkError, PutError, REPLICAS},
+    signed_packet::SignedPacket,
+};
+
+use super::{
+    dns::{self, Over, Reply},
+    finding::Finding,
+    server::{Kind, name_of},
+};
+use crate::{
+    failure::Failure,
+    packet, seed,
+    terminal::printable,
+    time::now,
+    zone_file::{ExternalAddresses, ZoneFile},
+};
+
+const CHECK: &str = "round trip";
+const SERVED: &str = "answer";
+
+/// What the packet says, for whoever finds it.
+const TEXT: &str = "pkdns-cli doctor";
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Observed {
+    stored: Result<u32, PutError>,
+    storing: Duration,
+    found: Option<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    /// Whether it is the packet that was stored, and what the nodes said.
+    result: Result<(bool, Evidence), NetworkError>,
+    searching: Duration,
+}
+
+/// A packet of a new key, whose secret is forgotten.
+pub(super) fn throw_away() -> Result<SignedPacket, Failure> {
+    let keypair = seed::random()?;
+    let key = keypair.public_key();
+    let zone = ZoneFile::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n").as_bytes())?;
+    let dns = packet::compose(&zone.records(&key, &ExternalAddresses::default())?, &key)?;
+    SignedPacket::sign(&keypair, now(), &dns)
+        .map_err(|error| Failure::Failed(format!("cannot sign a packet: {error}")))
+}
+
+pub(super) async fn observe(dht: &Dht, packet: &SignedPacket) -> Observed {
+    let begun = Instant::now();
+    let stored = dht.put(packet, None).await;
+    let storing = begun.elapsed();
+    if stored.as_ref().is_err() {
+        return Observed { stored, storing, found: None };
+    }
+    let begun = Instant::now();
+    let result = dht.most_recent(packet.key()).await;
+    let result = result.map(|(found, evidence)| (found.as_ref() == Some(packet), evidence));
+    Observed { stored, storing, found: Some(Found { result, searching: begun.elapsed() }) }
+}
+
+impl Observed {
+    /// Whether a server could find it.
+    pub(super) fn is_stored(&self) -> bool {
+        self.stored.as_ref().is_ok_and(|&nodes| nodes > 0)
+    }
+}
+
+pub(super) fn not_reached() -> Finding {
+    Finding::skipped(CHECK, "the DHT is not reached", "mend what the line dht says")
+}
+
+pub(super) fn judge(observed: &Observed) -> Finding {
+    let storing = observed.storing.as_millis();
+    let nodes = match &observed.stored {
+        Ok(0) => return Finding::failed(CHECK, "no node stored a packet", "try again in a minute"),
+        Ok(nodes) => *nodes,
+        Err(error) => {
+            let seen = format!("a packet was not stored: {}", printable(&error.to_string()));
+            let advice = match error {
+                PutError::NotMostRecent | PutError::CasFailed => {
+                    "try again: a key that was made just now has no other"
+                }
+                PutError::Refused(..) => "set this machine's clock and try again; other nodes may take it",
+                PutError::Network(_) => "try again; if it stays, the network loses or limits UDP",
+            };
+            return Finding::failed(CHECK, seen, advice);
+        }
+    };
+    let stored = format!("stored on {nodes} nodes in {storing} ms");
+    let Some(Found { result, searching }) = &observed.found else {
+        return Finding::skipped(CHECK, "it was stored and not looked up", "try again");
+    };
+    let advice = "try again in a minute; if it stays, the network loses UDP, or the nodes there are no help";
+    match result {
+        Ok((true, evidence)) => {
+            let searching = searching.as_millis();
+            let seen = format!("{stored}, found again on {} of them in {searching} ms", evidence.held);
+            // A small network has fewer nodes than that.
+            let expected = evidence.responded.min(u32::try_from(REPLICAS).unwrap_or(u32::MAX));
+            if nodes.saturating_mul(2) < expected {
+                return Finding::warning(
+                    CHECK,
+                    seen,
+                    "publish often, for few nodes hold a packet from here, and these forget",
+                );
+            }
+            Finding::ok(CHECK, seen)
+        }
+        Ok((false, _)) => Finding::failed(CHECK, format!("{stored}, but not found again"), advice),
+        Err(error) => Finding::failed(CHECK, format!("{stored}, but not found again: {error}"), advice),
+    }
+}
+
+/// Asks the server for the packet that was just stored.
+pub(super) async fn ask_server(server: SocketAddr, packet: &SignedPacket) -> (Reply, Duration) {
+    let begun = Instant::now();
+    let reply = dns::ask(server, &name_of(packet.key()), RecordType::TXT, Over::Udp).await;
+    (reply, begun.elapsed())
+}
+
+/// `reply` is `None` where the server was not asked.
+pub(super) fn judge_served(server: SocketAddr, kind: Kind, reply: Option<&(Reply, Duration)>) -> Finding {
+    let Some((reply, time)) = reply else {
+        return match kind {
+            Kind::Pkdns => {
+                Finding::skipped(SERVED, "nothing was published", "mend what the line round trip says")
+            }
+            Kind::Other | Kind::Nobody => Finding::skipped(
+                SERVED,
+                &format!("pkdns does not answer on {server}"),
+                "see the line server; without a server, who publishes needs none",
+            ),
+        };
+    };
+    match reply {
+        Reply::Said(said) if said.texts.iter().any(|text| text == TEXT) => {
+            Finding::ok(SERVED, format!("{server} found the new key in {} ms", time.as_millis()))
+        }
+        Reply::Said(said) if matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
+            Finding::warning(
+                SERVED,
+                format!("{server} does not find the new key"),
+                "does it use the same DHT? Compare dht.bootstrap in pkdns.toml with --bootstrap, then try again",
+            )
+        }
+        reply => Finding::failed(
+            SERVED,
+            format!("{server} was asked for the new key: {}", reply.told()),
+            "see the log of pkdns (journalctl -u pkdns), and whether it reaches the DHT",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{dns::Said, finding::Verdict};
+
+    fn text(finding: &Finding) -> String {
+        format!("{} {}", finding.seen, finding.advice.clone().unwrap_or_default())
+    }
+
+    fn found(is_same: bool, responded: u32) -> Option<Found> {
+        let evidence = Evidence { queried: responded, responded, held: 18 };
+        Some(Found { result: Ok((is_same, evidence)), searching: Duration::from_millis(300) })
+    }
+
+    #[test]
+    fn each_course_has_its_verdict() {
+        let lost = Some(Found { result: Err(NetworkError::Unreachable), searching: Duration::ZERO });
+        let refused = PutError::Refused(302, "\u{1b}no".to_string());
+        for (stored, found, verdict, part) in [
+            (
+                Ok(20),
+                found(true, 25),
+                Verdict::Ok,
+                "stored on 20 nodes in 900 ms, found again on 18 of them in 300 ms",
+            ),
+            (Ok(3), found(true, 4), Verdict::Ok, "stored on 3 nodes"),
+            (Ok(3), found(true, 25), Verdict::Warning, "publish often"),
+            (Ok(20), found(false, 25), Verdict::Failed, "not found again"),
+            (Ok(20), lost, Verdict::Failed, "no DHT node answered"),
+            (Ok(0), None, Verdict::Failed, "no node stored"),
+            (Ok(20), None, Verdict::Skipped, "not checked, because"),
+            (Err(PutError::NotMostRecent), None, Verdict::Failed, "try again"),
+            (Err(refused), None, Verdict::Failed, "\\027no"),
+            (Err(NetworkError::Unreachable.into()), None, Verdict::Failed, "limits UDP"),
+        ] {
+            let finding = judge(&Observed { stored, storing: Duration::from_millis(900), found });
+            let text = text(&finding);
+            assert!(finding.verdict == verdict && text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(not_reached().verdict, Verdict::Skipped);
+    }
+
+    #[test]
+    fn what_the_server_says_has_its_verdict() {
+        let server = "127.0.0.1:53".parse().unwrap();
+        let held =
+            Said { code: ResponseCode::NoError, records: 1, texts: vec![TEXT.to_string()], zone: None };
+        let after = |reply| Some((reply, Duration::from_millis(40)));
+        for (kind, reply, verdict, part) in [
+            (Kind::Pkdns, after(Reply::Said(held)), Verdict::Ok, "found the new key in 40 ms"),
+            (
+                Kind::Pkdns,
+                after(Reply::of(ResponseCode::NXDomain, 0, None)),
+                Verdict::Warning,
+                "the same DHT?",
+            ),
+            (Kind::Pkdns, after(Reply::of(ResponseCode::ServFail, 0, None)), Verdict::Failed, "SERVFAIL"),
+            (Kind::Pkdns, after(Reply::Silent), Verdict::Failed, "there is no answer"),
+            (Kind::Pkdns, None, Verdict::Skipped, "line round trip"),
+            (Kind::Nobody, None, Verdict::Skipped, "does not answer on 127.0.0.1:53"),
+        ] {
+            let finding = judge_served(server, kind, reply.as_ref());
+            let text = text(&finding);
+            assert!(finding.verdict == verdict && text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn each_packet_has_a_key_of_its_own() {
+        let (one, other) = (throw_away().unwrap(), throw_away().unwrap());
+        assert!(one.key() != other.key() && one.dns() != other.dns());
+    }
+}
