@@ -30,7 +30,9 @@ pub(crate) enum NameError {
         "the name must end in a public key of {KEY_LENGTH} characters, with or without \".key\" after it"
     )]
     NoKey,
-    #[error("the last label has the form of a public key, but is not a valid one: is there a typing error?")]
+    #[error(
+        "the last label has the form of a public key, but is not a valid one: compare it with the original"
+    )]
     InvalidKey,
 }
 

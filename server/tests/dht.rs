@@ -157,7 +157,8 @@ async fn starts_without_a_network_and_joins_when_it_appears() {
 
 #[tokio::test]
 async fn a_hundred_keys_at_once_are_all_found() {
-    let network = LocalNetwork::start(20).await.unwrap();
+    // More nodes, of which each is asked for each key, have no time to answer where other tests run beside this one.
+    let network = LocalNetwork::start(10).await.unwrap();
     let (writer, reader) = tokio::join!(joined(&network), joined(&network));
     let packets: Vec<_> = (0..100).map(|_| sample_packet(&Keypair::random(), 1).unwrap()).collect();
     for packets in packets.chunks(10) {

@@ -170,12 +170,13 @@ async fn a_thousand_identities_are_each_published_every_hour_of_a_day_and_spread
         let all = stored.iter().flatten().map(|stored| stored.at - world.start);
         all.filter(move |at| *at >= from)
     };
-    // They began all at once. From their second turn on they are spread over a tenth of the hour, at the end of the
-    // day over all of it.
+    // They began all at once. From their second turn on they are spread over a tenth of the hour. Each turn adds one more
+    // chance of that kind, so that at the end of the day they lie around their middle with a deviation of 8.5 minutes:
+    // 47 in the fullest minute, give or take 7 at a time.
     let in_a_second = most_within(times(HOUR / 2), Duration::from_secs(1));
     assert!(in_a_second <= 20, "{in_a_second} in a second");
     let in_a_minute = most_within(times(23 * HOUR), Duration::from_secs(60));
-    assert!(in_a_minute <= 60, "{in_a_minute} in a minute");
+    assert!(in_a_minute <= 90, "{in_a_minute} in a minute");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use pkdns::{http::Visitor, rate_limit::RateLimiter};
+use pkdns::{http::Visitor, rate_limit::RateLimiter, signed_packet::PublicKey};
 use tokio::{
     sync::{Mutex, RwLock, watch},
     task::spawn_blocking,
@@ -76,13 +76,13 @@ impl Updates {
         let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
         let Some(given) = header.and_then(credentials) else { return vec![Word::BadAuthentication] };
         let _turn = turn.lock().await;
-        // A user may have several keys, with a password each or one for all.
-        let theirs: Vec<(String, Account)> = {
+        // A user may have several keys, with a password each or one for all, of which each may have a hash of its own.
+        let user = given.user;
+        let mut hashes: Vec<String> = {
             let accounts = accounts.read().await;
-            let theirs = accounts.iter().filter(|(_, account)| account.user == given.user);
-            theirs.map(|(key, account)| (key.clone(), account.clone())).collect()
+            let theirs = accounts.values().filter(|account| account.user == user);
+            theirs.map(|account| account.password.clone()).collect()
         };
-        let mut hashes: Vec<String> = theirs.iter().map(|(_, account)| account.password.clone()).collect();
         hashes.sort_unstable();
         hashes.dedup();
         let right = spawn_blocking(move || {
@@ -90,28 +90,37 @@ impl Updates {
                 // Whoever guesses does not learn from the time that it takes which users there are.
                 password::verify(&given.password, password::OF_NOBODY);
             }
-            hashes.into_iter().find(|hash| password::verify(&given.password, hash))
+            hashes.retain(|hash| password::verify(&given.password, hash));
+            hashes
         });
-        let Some(right) = right.await.ok().flatten() else { return vec![Word::BadAuthentication] };
+        let right = right.await.unwrap_or_default();
+        if right.is_empty() {
+            return vec![Word::BadAuthentication];
+        }
         let Update { names, addresses } = match Update::read(query) {
             Ok(update) => update,
             Err(word) => return vec![word],
         };
-        let theirs: HashMap<String, Account> =
-            theirs.into_iter().filter(|(_, account)| account.password == right).collect();
-        names.iter().map(|name| tell_one(&theirs, name, addresses, client, *allow_private)).collect()
+        // Looked up again: the configuration may have been read meanwhile, and then others keep the keys.
+        let accounts = accounts.read().await;
+        let account_of = |key: &PublicKey| {
+            accounts
+                .get(&key.to_z32())
+                .filter(|account| account.user == user && right.contains(&account.password))
+        };
+        names.iter().map(|name| tell_one(account_of, name, addresses, client, *allow_private)).collect()
     }
 }
 
-fn tell_one(
-    theirs: &HashMap<String, Account>,
+fn tell_one<'a>(
+    account_of: impl Fn(&PublicKey) -> Option<&'a Account>,
     name: &str,
     told: Told,
     client: IpAddr,
     allow_private: bool,
 ) -> Word {
     let account = match key(name) {
-        Ok(key) => theirs.get(&key.to_z32()),
+        Ok(key) => account_of(&key),
         Err(word) => return word,
     };
     let Some(account) = account else { return Word::NoHost };
@@ -151,5 +160,64 @@ async fn update(
             (StatusCode::TOO_MANY_REQUESTS, plain, [(header::RETRY_AFTER, "60")], text).into_response()
         }
         _ => (plain, text).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use pkdns::signed_packet::Keypair;
+
+    use super::*;
+    use crate::keeper::StateDirectory;
+
+    const PASSWORD: &str = "correct horse";
+
+    fn account(state: &StateDirectory, key: &PublicKey) -> Account {
+        Account {
+            user: "router".to_string(),
+            password: password::hash(PASSWORD.as_bytes()).unwrap(),
+            file: state.addresses(key),
+            addresses: watch::channel(ExternalAddresses::default()).0,
+        }
+    }
+
+    fn headers() -> HeaderMap {
+        let value = format!("Basic {}", STANDARD.encode(format!("router:{PASSWORD}")));
+        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    fn told(words: &[Word]) -> Vec<String> {
+        words.iter().map(|word| word.line()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_hashed_for_each_key_is_that_of_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(directory.path()).unwrap();
+        let keys = [1, 2].map(|seed| Keypair::from_secret_key(&[seed; 32]).public_key());
+        let accounts = keys.each_ref().map(|key| (key.to_z32(), account(&state, key)));
+        assert_ne!(accounts[0].1.password, accounts[1].1.password, "each hash has its own salt");
+        let updates = Updates::new(Arc::new(RwLock::new(HashMap::from(accounts))), false);
+        let query = format!("hostname={},{}&myip=198.51.100.7", keys[0], keys[1]);
+        let words = updates.tell(&query, &headers(), [127, 0, 0, 1].into()).await;
+        assert_eq!(told(&words), ["good 198.51.100.7", "good 198.51.100.7"]);
+    }
+
+    #[tokio::test]
+    async fn an_address_reaches_whoever_keeps_the_key_since_the_configuration_was_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(directory.path()).unwrap();
+        let key = Keypair::from_secret_key(&[1; 32]).public_key();
+        let before = account(&state, &key);
+        let since = Account { addresses: watch::channel(ExternalAddresses::default()).0, ..before.clone() };
+        let accounts = Arc::new(RwLock::new(HashMap::from([(key.to_z32(), before)])));
+        let updates = Updates::new(accounts.clone(), false);
+        let (query, headers) = (format!("hostname={key}&myip=198.51.100.7"), headers());
+        // The configuration is read while the password is compared.
+        let reading = async { accounts.write().await.insert(key.to_z32(), since.clone()) };
+        let (words, _) = tokio::join!(updates.tell(&query, &headers, [127, 0, 0, 1].into()), reading);
+        assert_eq!(told(&words), ["good 198.51.100.7"]);
+        assert_eq!(since.addresses.borrow().ipv4, Some([198, 51, 100, 7].into()));
     }
 }

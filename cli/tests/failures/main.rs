@@ -109,6 +109,11 @@ fn a_value_that_is_not_understood_is_named_with_what_is_expected() {
                 2,
                 ["--origin", "for example example.com"],
             ),
+            (
+                &["resolve", "ysjbhp9jpbomwh3m5eyrj1py41m8sjpkzzqmzpj5madsi7sc4mtn"],
+                2,
+                ["not a valid one", "compare it with the original"],
+            ),
             (&["testnet", "--port", "0"], 2, ["--port", "1..=65535"]),
             (&["completions", "tcsh"], 2, ["'tcsh'", "possible values: bash"]),
             (&["doctor", "--server", "nowhere"], 2, ["nowhere", "--server"]),

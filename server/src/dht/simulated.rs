@@ -102,14 +102,21 @@ impl SimulatedDht {
     fn answer(&mut self, datagram: &[u8], from: SocketAddrV4, to: SocketAddr) -> Option<(Instant, Vec<u8>)> {
         let SocketAddr::V4(to) = to else { return None };
         let mut reply = Vec::new();
-        let delay = self.nodes.answer(datagram, from, *to.ip(), &mut reply)?;
+        let delay = self.nodes.answer(datagram, from, *to.ip(), &mut reply);
         let Some(Message { body: Body::Query(query), .. }) = Message::decode(datagram) else { return None };
-        if let (Method::Put(put), Some(Message { body: Body::Response(_), .. })) =
-            (query.method, Message::decode(&reply))
-        {
+        if let Method::Put(put) = query.method {
             let key = PublicKey::try_from(put.item.key).unwrap();
-            self.given.insert((*to.ip(), target(&key)), self.now);
+            let given = self.given.entry((*to.ip(), target(&key)));
+            match Message::decode(&reply) {
+                Some(Message { body: Body::Response(_), .. }) => *given.or_insert(self.now) = self.now,
+                Some(_) => {}
+                // It may have been stored, and the answer lost.
+                None => {
+                    given.or_insert(self.now);
+                }
+            }
         }
+        let delay = delay?;
         Some((self.now + delay, reply))
     }
 }
