@@ -46,7 +46,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// The secret is written to a new file that only you can read, and never printed. It is one that pkdns-cli can sign
 /// with, but it has no seed: the fast way to try keys gives only what is otherwise computed from a seed. Other programs
-/// and recovery files want a seed; --portable searches for one, some hundred times slower.
+/// and recovery files want a seed; --portable searches for one, about two hundred times slower.
 ///
 /// A search remembers nothing and writes nothing before it has found a key. It can be stopped at any time, and a new one
 /// is as likely to find a key soon as the old one was.
