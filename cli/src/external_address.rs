@@ -23,6 +23,7 @@ use crate::{
 };
 pub(crate) use detector::{Detector, Want};
 use https::Https;
+pub(crate) use interface::addresses as own_addresses;
 pub(crate) use service::Service;
 
 /// How long one service may take.

@@ -90,7 +90,11 @@ impl Network {
     fn start(bootstrap: &[String], explore: bool) -> Result<Self, Failure> {
         let settings = DhtSettings { bootstrap: bootstrap.to_vec(), explore, ..DhtSettings::default() };
         let dht = Dht::start(settings, system_resolver())
-            .map_err(|error| Failure::Failed(format!("cannot open a UDP socket: {error}; close other programs, or allow this one more files (ulimit -n)")))?;
+            .map_err(|error| {
+                Failure::Failed(format!(
+                    "cannot open a UDP socket: {error}; close other programs, or allow this one more files (ulimit -n)"
+                ))
+            })?;
         let not_joined = format!(
             "the DHT could not be joined through {}: check the network connection (UDP), or choose other \
              nodes with --bootstrap",

@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
@@ -20,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
     failure::{EXIT_CODES, Failure},
+    input,
     keeper::{Interval, in_words},
     name, network,
     seed::FileName,
@@ -33,7 +32,7 @@ use crate::{
 const MAX_KEYS: usize = 100_000;
 
 /// Larger files are not lists of keys.
-const MAX_LIST_SIZE: u64 = 16 << 20;
+const MAX_LIST_SIZE: usize = 16 << 20;
 
 /// Keys at once.
 const AT_ONCE: usize = 32;
@@ -148,15 +147,12 @@ impl Arguments {
 fn read_list(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let name = FileName::of(path);
     let fail = |why: &dyn std::fmt::Display| Failure::Failed(format!("{name}: {why}"));
-    let mut text = String::new();
-    // One byte more than may be there tells a file that is too large. A pipe or a device does not say its size.
-    let read = File::open(path).and_then(|file| file.take(MAX_LIST_SIZE + 1).read_to_string(&mut text));
-    read.map_err(|error| {
+    let text = input::read_text(path, MAX_LIST_SIZE).map_err(|error| {
         fail(&format!("the list cannot be read: {error}; check its name and who may read it"))
     })?;
-    if text.len() as u64 > MAX_LIST_SIZE {
-        return Err(fail(&format!("it is larger than {MAX_LIST_SIZE} bytes: divide it among several lists")));
-    }
+    let text = text.ok_or_else(|| {
+        fail(&format!("it is larger than {MAX_LIST_SIZE} bytes: divide it among several lists"))
+    })?;
     let lines = text.lines().zip(1..).filter_map(|(line, number)| {
         let text = line.split('#').next().unwrap_or_default().trim();
         // The line itself is not repeated: it may be a seed.

@@ -21,7 +21,7 @@ use domain::{
 use pkdns::signed_packet::PublicKey;
 use thiserror::Error;
 
-use crate::{failure::Failure, seed::FileName};
+use crate::{failure::Failure, input::STANDARD_INPUT, seed::FileName};
 use include::Item;
 pub(crate) use reader::data;
 pub(crate) use substitution::{ExternalAddresses, Macros};
@@ -97,7 +97,7 @@ impl ZoneFile {
     /// them may change the records.
     pub(crate) fn files(&self) -> &[PathBuf] {
         match self.paths.as_slice() {
-            [path] if path.as_os_str() == include::STANDARD_INPUT => &[],
+            [path] if path.as_os_str() == STANDARD_INPUT => &[],
             paths => paths,
         }
     }

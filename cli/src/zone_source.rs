@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,6 +11,7 @@ use pkdns::signed_packet::PublicKey;
 
 use crate::{
     failure::Failure,
+    input::{self, STANDARD_INPUT},
     packet,
     seed::FileName,
     zone_file::{ExternalAddresses, MAX_SIZE, Macros, ZoneFile, ZoneFileError},
@@ -39,15 +39,13 @@ pub(crate) struct Zone {
 impl ZoneSource {
     /// The file at `path`, or what standard input holds now where that is `-`.
     pub(crate) fn of(path: PathBuf) -> Result<Self, Failure> {
-        if path.as_os_str() != "-" {
+        if path.as_os_str() != STANDARD_INPUT {
             return Ok(Self::File(path));
         }
-        let mut text = Vec::new();
-        // One byte more than may be there tells a text that is too large.
-        let read = io::stdin().lock().take(MAX_SIZE as u64 + 1).read_to_end(&mut text);
-        read.map_err(|error| {
+        let text = input::read(&path, MAX_SIZE).map_err(|error| {
             Failure::Failed(format!("cannot read the zone file from standard input: {error}"))
         })?;
+        let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(&path)) })?;
         Ok(Self::StandardInput(text))
     }
 
@@ -55,7 +53,7 @@ impl ZoneSource {
         let (file, name) = match self {
             Self::File(path) => (ZoneFile::open(path), Some(FileName::of(path))),
             Self::StandardInput(text) => {
-                (ZoneFile::from_standard_input(text), Some(FileName::of(Path::new("-"))))
+                (ZoneFile::from_standard_input(text), Some(FileName::of(Path::new(STANDARD_INPUT))))
             }
             Self::Text(text) => (ZoneFile::from_bytes(text), None),
         };

@@ -2,19 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{
-    Request, Uri,
-    header::{DATE, USER_AGENT},
-};
-use http_body_util::Empty;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use pkdns::{connector::Connector, forward::TlsClient};
+use http::{Method, Uri, header::DATE};
+use pkdns::forward::TlsClient;
 use tokio::time::timeout;
 
 use super::finding::Finding;
-use crate::{network, terminal::printable};
+use crate::{http_client::HttpClient, network};
 
 const CHECK: &str = "clock";
 
@@ -47,8 +41,7 @@ pub(super) fn servers(named: &[Uri], relays: &[String]) -> Vec<Uri> {
 }
 
 pub(super) async fn observe(servers: &[Uri], tls: &TlsClient) -> Vec<Reading> {
-    let connector = Connector::new((*tls.for_tls()).clone(), network::system_resolver());
-    let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+    let client = HttpClient::new(tls, network::system_resolver());
     let readings = servers.iter().map(async |server| {
         let reading = timeout(DEADLINE, read(&client, server)).await;
         (server.to_string(), reading.unwrap_or_else(|_| Err("it did not answer in time".to_string())))
@@ -56,11 +49,9 @@ pub(super) async fn observe(servers: &[Uri], tls: &TlsClient) -> Vec<Reading> {
     join_all(readings).await
 }
 
-async fn read(client: &Client<Connector, Empty<Bytes>>, server: &Uri) -> Result<i64, String> {
-    let request = Request::head(server).header(USER_AGENT, "pkdns-cli").body(Empty::new());
-    let request = request.map_err(|error| error.to_string())?;
+async fn read(client: &HttpClient, server: &Uri) -> Result<i64, String> {
     let before = SystemTime::now();
-    let response = client.request(request).await.map_err(|error| cause(&error))?;
+    let response = client.request(Method::HEAD, server.clone()).await?;
     // In the middle between question and answer.
     let here = before + before.elapsed().unwrap_or_default() / 2;
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
@@ -74,15 +65,6 @@ fn ahead(here: SystemTime, there: SystemTime) -> i64 {
         Ok(ahead) => seconds(ahead),
         Err(error) => -seconds(error.duration()),
     }
-}
-
-/// What lies at the bottom of an error, which says more than its top.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    printable(&error.to_string())
 }
 
 pub(super) fn judge(readings: &[Reading]) -> Finding {

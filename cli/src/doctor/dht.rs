@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::ifaddrs::getifaddrs;
 use pkdns::{
     access::is_private,
     dht::{Dht, Evidence, NetworkError, Sighting},
@@ -13,6 +12,7 @@ use pkdns::{
 };
 
 use super::finding::Finding;
+use crate::external_address::own_addresses;
 
 const CHECK: &str = "dht";
 const ADDRESS: &str = "address";
@@ -50,15 +50,6 @@ pub(super) async fn observe(dht: &Dht, key: &PublicKey) -> Observed {
     };
     let info = dht.info().await;
     Observed { joined, searched, known: info.table_size, sightings: info.sightings, own: own_addresses() }
-}
-
-fn own_addresses() -> Vec<IpAddr> {
-    let interfaces = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
-    let ip = interfaces.filter_map(|address| {
-        let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
-        v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
-    });
-    ip.collect()
 }
 
 pub(super) fn judge(observed: &Observed, bootstrap: &[String]) -> Finding {

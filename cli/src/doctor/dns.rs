@@ -75,6 +75,20 @@ pub(super) async fn ask(server: SocketAddr, name: &Name, record_type: RecordType
     }
 }
 
+/// The same over UDP and over TCP.
+pub(super) async fn ask_both(server: SocketAddr, name: &Name, record_type: RecordType) -> [Reply; 2] {
+    let (udp, tcp) =
+        tokio::join!(ask(server, name, record_type, Over::Udp), ask(server, name, record_type, Over::Tcp));
+    [udp, tcp]
+}
+
+/// A name that is complete.
+pub(super) fn complete(text: &str) -> Name {
+    let mut name = Name::from_ascii(text).unwrap_or_else(|_| Name::root());
+    name.set_fqdn(true);
+    name
+}
+
 impl Reply {
     pub(super) fn said(&self) -> Option<&Said> {
         match self {

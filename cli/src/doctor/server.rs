@@ -9,7 +9,7 @@ use hickory_proto::{
 use pkdns::signed_packet::PublicKey;
 
 use super::{
-    dns::{self, Over, Reply},
+    dns::{self, Reply},
     finding::Finding,
     upstream,
 };
@@ -54,23 +54,17 @@ pub(super) fn reached_at(listen: SocketAddr) -> SocketAddr {
 
 /// `key` is one that nobody has published.
 pub(super) async fn observe(address: SocketAddr, key: &PublicKey) -> Observed {
-    let both = async |name: Name, record_type| {
-        let (udp, tcp) = tokio::join!(
-            dns::ask(address, &name, record_type, Over::Udp),
-            dns::ask(address, &name, record_type, Over::Tcp)
-        );
-        [udp, tcp]
-    };
-    let (key, ordinary) =
-        tokio::join!(both(name_of(key), RecordType::TXT), both(upstream::ordinary_name(), RecordType::A));
+    let (key, ordinary) = (name_of(key), upstream::ordinary_name());
+    let (key, ordinary) = tokio::join!(
+        dns::ask_both(address, &key, RecordType::TXT),
+        dns::ask_both(address, &ordinary, RecordType::A)
+    );
     Observed { key, ordinary }
 }
 
 /// The name of a key.
 pub(super) fn name_of(key: &PublicKey) -> Name {
-    let mut name = Name::from_ascii(key.to_z32()).unwrap_or_else(|_| Name::root());
-    name.set_fqdn(true);
-    name
+    dns::complete(&key.to_z32())
 }
 
 pub(super) fn judge(

@@ -11,7 +11,7 @@ use pkdns::{
 };
 
 use super::{
-    dns::{self, Over, Reply, code},
+    dns::{self, Reply, code},
     finding::{Finding, Verdict},
 };
 
@@ -32,18 +32,13 @@ pub(super) enum Observed {
 }
 
 pub(super) fn ordinary_name() -> Name {
-    let mut name = Name::from_ascii(ORDINARY_NAME).unwrap_or_else(|_| Name::root());
-    name.set_fqdn(true);
-    name
+    dns::complete(ORDINARY_NAME)
 }
 
 pub(super) async fn observe(upstream: &UpstreamAddress, tls: &TlsClient) -> Observed {
     let name = ordinary_name();
     if let Some(address) = upstream.plain() {
-        let (udp, tcp) = tokio::join!(
-            dns::ask(address, &name, RecordType::A, Over::Udp),
-            dns::ask(address, &name, RecordType::A, Over::Tcp)
-        );
+        let [udp, tcp] = dns::ask_both(address, &name, RecordType::A).await;
         return Observed::Plain { udp, tcp };
     }
     let forwarder = Forwarder::new(vec![upstream.clone()], tls);

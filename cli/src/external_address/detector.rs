@@ -1,6 +1,6 @@
 //! Looks for the addresses again and again, and at once when an interface of this machine has other addresses.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -72,7 +72,7 @@ impl Detector {
         }
     }
 
-    async fn wait(&mut self, pause: Duration, seen: &[String]) {
+    async fn wait(&mut self, pause: Duration, seen: &[IpAddr]) {
         let end = Instant::now() + pause;
         while Instant::now() < end {
             tokio::select! {

@@ -1,6 +1,9 @@
 //! The addresses of this machine's own interfaces.
 
-use std::{fs, net::Ipv6Addr};
+use std::{
+    fs,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use nix::ifaddrs::getifaddrs;
 use pkdns::access::is_private;
@@ -23,16 +26,16 @@ pub(super) fn ipv6(allow_private: bool) -> Result<Ipv6Addr, String> {
         .ok_or_else(|| "no interface has one that others can reach and that stays".to_string())
 }
 
-/// All addresses of all interfaces as text, in order: another list means that something has changed.
-pub(super) fn addresses() -> Vec<String> {
-    let list = getifaddrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-    let addresses = list.iter().filter_map(|interface| interface.address);
-    let mut texts: Vec<String> = addresses
-        .filter(|address| address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some())
-        .map(|address| address.to_string())
-        .collect();
-    texts.sort_unstable();
-    texts
+/// All addresses of all interfaces, in order: another list means that something has changed.
+pub(crate) fn addresses() -> Vec<IpAddr> {
+    let interfaces = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
+    let addresses = interfaces.filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+    });
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_unstable();
+    addresses
 }
 
 /// The first of several, in the order of the list.

@@ -1,7 +1,6 @@
 //! What `serve` is told: which zones, how often, and from whom addresses are taken.
 
 use std::{
-    fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -10,10 +9,10 @@ use ipnet::IpNet;
 use pkdns::config::RelayUrl;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::{external_address::Service, failure::Failure, keeper::Interval, seed::FileName};
+use crate::{external_address::Service, failure::Failure, input, keeper::Interval, seed::FileName};
 
 /// Larger files are not configurations. A thousand identities with their records take half of it.
-const MAX_SIZE: u64 = 4 << 20;
+const MAX_SIZE: usize = 4 << 20;
 
 /// Most identities of one publisher.
 const MAX_IDENTITIES: usize = 10_000;
@@ -115,11 +114,9 @@ impl Config {
         let name = FileName::of(path);
         let fail = |why: &dyn std::fmt::Display| Failure::Failed(format!("{name}: {why}"));
         let unreadable = |error| fail(&format_args!("{error}; name a configuration that this user may read"));
-        let size = fs::metadata(path).map_err(unreadable)?.len();
-        if size > MAX_SIZE {
-            return Err(fail(&format!("it is larger than {MAX_SIZE} bytes; name a configuration")));
-        }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let text = input::read_text(path, MAX_SIZE).map_err(unreadable)?;
+        let text =
+            text.ok_or_else(|| fail(&format!("it is larger than {MAX_SIZE} bytes; name a configuration")))?;
         let mut config = Self::parse(&text).map_err(|why| fail(&why))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let place = |path: &mut PathBuf| *path = folder.join(&*path);

@@ -1,11 +1,6 @@
 //! Zone files from records that are written elsewhere.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fmt, path::Path};
 
 use domain::base::Rtype;
 use pkdns::signed_packet::PublicKey;
@@ -17,7 +12,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    packet,
+    input, packet,
     records::{self, TextRecord},
     seed::FileName,
     terminal,
@@ -145,17 +140,9 @@ fn zone_file(zone: &[ZoneRecord], key: &PublicKey) -> Result<String, Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut text = Vec::new();
-    let limit = MAX_JSON_SIZE as u64 + 1;
-    let read = match path.as_os_str().as_encoded_bytes() {
-        b"-" => io::stdin().lock().take(limit).read_to_end(&mut text),
-        _ => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text)),
-    };
-    read.map_err(|error| format!("cannot read it: {error}; check its name and who may read it"))?;
-    if text.len() > MAX_JSON_SIZE {
-        return Err(format!(
-            "it is larger than {MAX_JSON_SIZE} bytes, so that it is no zone: name another file"
-        ));
-    }
-    Ok(text)
+    let text = input::read(path, MAX_JSON_SIZE)
+        .map_err(|error| format!("cannot read it: {error}; check its name and who may read it"))?;
+    text.ok_or_else(|| {
+        format!("it is larger than {MAX_JSON_SIZE} bytes, so that it is no zone: name another file")
+    })
 }

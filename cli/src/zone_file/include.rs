@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io,
     os::fd::AsRawFd,
     path::{Component, Path, PathBuf},
 };
@@ -13,10 +13,10 @@ use super::{
     MAX_SIZE, Position, ZoneFile, ZoneFileError,
     lexer::{self, Entry, Token},
 };
-use crate::seed::FileName;
-
-/// The path of what is in no file.
-pub(super) const STANDARD_INPUT: &str = "-";
+use crate::{
+    input::{self, STANDARD_INPUT},
+    seed::FileName,
+};
 
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 8;
@@ -43,14 +43,11 @@ struct Loader {
 }
 
 pub(super) fn open(path: &Path) -> Result<ZoneFile, ZoneFileError> {
-    let fail = |error| ZoneFileError::unreadable(path, &error);
-    if path == Path::new(STANDARD_INPUT) {
-        let text = read(io::stdin().lock(), MAX_SIZE).map_err(fail)?;
-        let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
+    let text = input::read(path, MAX_SIZE).map_err(|error| ZoneFileError::unreadable(path, &error))?;
+    let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
+    if path.as_os_str() == STANDARD_INPUT {
         return from_standard_input(&text);
     }
-    let text = File::open(path).and_then(|file| read(file, MAX_SIZE)).map_err(fail)?;
-    let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
     // A pipe has no folder that would mean anything.
     let real = fs::canonicalize(path).ok().filter(|path| path.is_file());
     let mut loader = Loader::new(real.as_deref().and_then(Path::parent).map(Path::to_path_buf));
@@ -152,7 +149,7 @@ impl Loader {
         if !path.starts_with(folder) {
             return Err(fail(&"a symbolic link leads out of the folder of the zone file"));
         }
-        let text = read(file, self.room).map_err(|error| fail(&error))?;
+        let text = input::read_from(file, self.room).map_err(|error| fail(&error))?;
         let text = text.ok_or_else(|| {
             fail(&format_args!("the zone file and what it includes are larger than {MAX_SIZE} bytes"))
         })?;
@@ -165,14 +162,6 @@ impl Loader {
 fn place(file: &File, path: &Path) -> io::Result<PathBuf> {
     let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
     fs::read_link(opened).or_else(|_| fs::canonicalize(path))
-}
-
-/// The text of a file of at most `limit` bytes; `None` for a larger one.
-fn read(source: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut text = Vec::new();
-    // One byte more than may be there tells a file that is too large.
-    source.take(limit as u64 + 1).read_to_end(&mut text)?;
-    Ok((text.len() <= limit).then_some(text))
 }
 
 /// A path that leads nowhere but down.

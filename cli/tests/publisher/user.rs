@@ -94,8 +94,13 @@ impl Home {
     }
 
     fn with_ports(&self, commands: &str) -> String {
-        let text = commands.to_string();
-        self.ports.iter().fold(text, |text, (port, free)| text.replace(port, free))
+        // In two steps, for a port that is free may hold the digits of one that is to be replaced.
+        let marked =
+            |text: String, (at, (port, _)): (usize, &(&str, String))| text.replace(port, &format!("<{at}>"));
+        let text = self.ports.iter().enumerate().fold(commands.to_string(), marked);
+        let free =
+            |text: String, (at, (_, free)): (usize, &(&str, String))| text.replace(&format!("<{at}>"), free);
+        self.ports.iter().enumerate().fold(text, free)
     }
 
     fn shell(&self, commands: &str) -> Command {

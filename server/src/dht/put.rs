@@ -81,7 +81,7 @@ impl Put {
         let token = responder.token.clone()?;
         // A node that missed the last update shows an older number. It is brought up to date like the others.
         let cas = self.cas.map(|cas| responder.seq.map_or(cas, |seq| seq.min(cas)));
-        let late = now + lateness(responder.rtt, typical) * (1 << target.attempts.min(ATTEMPTS));
+        let late = now + lateness(responder.rtt, typical) * (1 << target.attempts);
         let request = Request { id: responder.id, address: responder.address };
         target.attempts += 1;
         target.state = State::Asked { late };

@@ -178,7 +178,7 @@ fn nodes_that_are_busy_for_a_moment_are_stored_on_all_the_same() {
     let mut world = World::joined(12, 0);
     let mut finding = world.find(&key(), true);
     world.wait(&mut finding.done).0.unwrap();
-    world.nodes.iter_mut().take(6).for_each(|node| node.delay = Some(milliseconds(300)));
+    world.nodes.iter_mut().take(6).for_each(|node| node.delay = Some(milliseconds(800)));
     let mut stored = world.put(&packet(9));
     assert_eq!(world.wait(&mut stored).0, Ok(12));
 }

@@ -1,0 +1,41 @@
+//! Single requests to the web servers of others.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, Uri, header::USER_AGENT};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use pkdns::{connector::Connector, dht::HostResolver, forward::TlsClient};
+
+use crate::terminal::printable;
+
+/// Makes a connection for each request: what a server says may change while a connection stays.
+#[derive(Clone)]
+pub(crate) struct HttpClient(Client<Connector, Empty<Bytes>>);
+
+impl HttpClient {
+    /// Certificates have to be signed by the authorities of `tls`.
+    pub(crate) fn new(tls: &TlsClient, resolver: HostResolver) -> Self {
+        let connector = Connector::new((*tls.for_tls()).clone(), resolver);
+        Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+    }
+
+    /// Without a deadline and a bound on the body, and without following where the response leads.
+    ///
+    /// # Errors
+    ///
+    /// For people: what lies at the bottom of an error, which says more than its top.
+    pub(crate) async fn request(&self, method: Method, uri: Uri) -> Result<Response<Incoming>, String> {
+        let request = Request::builder().method(method).uri(uri).header(USER_AGENT, "pkdns-cli");
+        let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
+        self.0.request(request).await.map_err(|error| cause(&error))
+    }
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    printable(&error.to_string())
+}

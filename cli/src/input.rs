@@ -1,0 +1,65 @@
+//! Files that the user names, and standard input, as far as they are of a sensible size.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+/// Stands for standard input in place of a path.
+pub(crate) const STANDARD_INPUT: &str = "-";
+
+/// All of a file, or of standard input, of at most `most` bytes; `None` of a larger one.
+pub(crate) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+    if path.as_os_str() == STANDARD_INPUT {
+        return read_from(io::stdin().lock(), most);
+    }
+    read_from(File::open(path)?, most)
+}
+
+/// As [`read`], of a file that has been opened.
+pub(crate) fn read_from(source: impl Read, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    // One byte more than may be there tells a file that is too large. A pipe or a device does not say its size.
+    source.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= most).then_some(bytes))
+}
+
+/// As [`read`], of a text.
+///
+/// # Errors
+///
+/// `InvalidData` of what is not UTF-8.
+pub(crate) fn read_text(path: &Path, most: usize) -> io::Result<Option<String>> {
+    let text = read(path, most)?.map(String::from_utf8).transpose();
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_larger_is_told_from_what_fits_and_what_has_no_end_is_not_read_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap().as_deref(), Some(&b"12345"[..]));
+        assert_eq!(read(&path, 4).unwrap(), None);
+        assert_eq!(read(Path::new("/dev/zero"), 1000).unwrap(), None);
+        assert_eq!(read(&path.join("none"), 5).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_text_is_utf8_and_its_size_is_judged_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "12é").unwrap();
+        assert_eq!(read_text(&path, 4).unwrap().as_deref(), Some("12é"));
+        assert_eq!(read_text(&path, 3).unwrap(), None);
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(read_text(&path, 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
