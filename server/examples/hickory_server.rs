@@ -17,7 +17,7 @@ use pkdns::{
     config::Config,
     dht::{Dht, DhtSettings},
     forward::{Forwarder, TlsClient},
-    metrics::ServiceMetrics,
+    metrics::Metrics,
     packets::Packets,
     request_handler::HickoryHandler,
     resolver::{DEADLINE, Resolver},
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let forwarder = Arc::new(Forwarder::new(vec![upstream.address().into()], &tls));
     let packets = Packets::new(&config.cache, Arc::new(dht));
     let resolver = Resolver::new(&config, packets, forwarder.clone());
-    let service = Service::new(&config, resolver, forwarder, ServiceMetrics::default());
+    let service = Service::new(&config, resolver, forwarder, &Metrics::default());
 
     // The handler takes the place that a `Catalog` of zones has in most hickory servers. A server that needs both
     // implements `RequestHandler` once more, and passes each request to the one or to the other.

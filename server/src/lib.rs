@@ -3,6 +3,7 @@
 pub mod access;
 pub mod answer_cache;
 pub mod certificates;
+pub mod client;
 pub mod config;
 pub mod connector;
 pub mod dht;

@@ -4,6 +4,7 @@
 //! event. Counters are reached as fields, so that counting is one atomic addition, without a lock.
 
 mod dht;
+mod refusals;
 mod relay;
 mod service;
 mod shared;
@@ -25,6 +26,7 @@ pub use dht::{
     DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
     RelayOutcomes, SignatureChecks,
 };
+pub use refusals::{Reason, Refusals};
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
 pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};
 pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
@@ -45,20 +47,24 @@ pub struct Metrics {
     pub shared: SharedMetrics,
     /// Requests of relay clients.
     pub relay: RelayMetrics,
+    /// Who was refused or cut off, and why.
+    pub refusals: Refusals,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
         let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
+        let refusals = Refusals::default();
         let mut registry = Registry::with_prefix("pkdns");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
         service.register(&mut registry);
+        refusals.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
         relay.register(registry.sub_registry_with_prefix("relay"));
         dht.register(registry.sub_registry_with_prefix("dht"));
-        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay }
+        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay, refusals }
     }
 }
 
@@ -157,6 +163,7 @@ mod tests {
             "pkdns_queries_total{protocol=\"tcp\",rcode=\"REFUSED\"} 0\n",
             "pkdns_queries_unanswered_total{protocol=\"udp\",reason=\"quota\"} 0\n",
             "pkdns_answer_cache_lookups_total{result=\"hit\"} 0\n",
+            "pkdns_refusals_total{reason=\"access\"} 0\n",
             "pkdns_dht_lookups_total{outcome=\"not_ready\"} 0\n",
             "pkdns_dht_nodes{family=\"ipv6\"} 0\n",
             "pkdns_dht_first_answer_seconds_bucket{le=\"0.005\"} 0\n",

@@ -1,6 +1,7 @@
 //! Quotas per client.
 
 use std::{
+    hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
     sync::{Mutex, PoisonError},
@@ -16,7 +17,9 @@ use governor::{
 };
 use lru::LruCache;
 
-/// Most clients whose quota is remembered, about 6 MB. A flood from spoofed addresses cannot take more.
+use crate::client::{ClientKey, ClientNetwork, NEIGHBOURS_SHARE, SUBSCRIBER_SHARE};
+
+/// Most clients, and networks of each kind, whose quota is remembered: about 6 MB each. A flood from spoofed addresses cannot take more.
 ///
 /// Beyond it the client that has been silent for longest is forgotten and starts again with a full burst, so that a
 /// flood neither shuts out new clients nor frees a client that keeps asking.
@@ -25,28 +28,18 @@ pub const MAX_CLIENTS: usize = 65_536;
 /// Enough that the receive loops of a large machine seldom wait for each other.
 const SHARDS: usize = 32;
 
-/// Whom a quota or cap counts as one client: an IPv4 address, or an IPv6 /64, which is what one subscriber has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClientKey {
-    /// An IPv4 address.
-    V4(u32),
-    /// The upper half of an IPv6 address.
-    V6(u64),
-}
-
-impl From<IpAddr> for ClientKey {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
-        }
-    }
-}
-
-/// Admits each client so many requests a minute.
+/// Admits each client so many requests a minute, and each network of IPv6 clients so many clients' worth.
 pub struct RateLimiter<C: Clock = DefaultClock> {
-    quotas: Option<governor::RateLimiter<ClientKey, Clients, C, NoOpMiddleware<C::Instant>>>,
+    quotas: Option<Quotas<C>>,
 }
+
+struct Quotas<C: Clock> {
+    clients: Limiter<ClientKey, C>,
+    subscribers: Limiter<ClientNetwork, C>,
+    neighbours: Limiter<ClientNetwork, C>,
+}
+
+type Limiter<K, C> = governor::RateLimiter<K, Recent<K>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 impl RateLimiter {
     /// `per_minute` requests on average and `burst` at once; 0 per minute admits everything, a burst of 0 counts
@@ -56,40 +49,56 @@ impl RateLimiter {
     }
 }
 
-impl<C: Clock> RateLimiter<C> {
+impl<C: Clock + Clone> RateLimiter<C> {
     fn with_clock(per_minute: u32, burst: u32, clock: C) -> Self {
         let quotas = NonZeroU32::new(per_minute).map(|per_minute| {
             let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-            let quota = Quota::per_minute(per_minute).allow_burst(burst);
-            governor::RateLimiter::new(quota, Clients::new(), clock)
+            let quota = |share: usize| {
+                let times = NonZeroU32::new(share as u32).unwrap_or(NonZeroU32::MIN);
+                Quota::per_minute(per_minute.saturating_mul(times)).allow_burst(burst.saturating_mul(times))
+            };
+            Quotas {
+                clients: Limiter::new(quota(1), Recent::new(), clock.clone()),
+                subscribers: Limiter::new(quota(SUBSCRIBER_SHARE), Recent::new(), clock.clone()),
+                neighbours: Limiter::new(quota(NEIGHBOURS_SHARE), Recent::new(), clock),
+            }
         });
         Self { quotas }
     }
 
-    /// Takes one request from the client's quota; false when it has none left.
+    /// Takes one request from the quota of the client, and of its network; false when one of them has none left.
     pub fn admit(&self, address: IpAddr) -> bool {
-        self.quotas.as_ref().is_none_or(|quotas| quotas.check_key(&ClientKey::from(address)).is_ok())
+        let Some(quotas) = &self.quotas else { return true };
+        let client = ClientKey::from(address);
+        quotas.clients.check_key(&client).is_ok()
+            && client.network().is_none_or(|network| {
+                let limiter = match network {
+                    ClientNetwork::Subscriber(_) => &quotas.subscribers,
+                    ClientNetwork::Neighbours(_) => &quotas.neighbours,
+                };
+                limiter.check_key(&network).is_ok()
+            })
     }
 }
 
-/// When each client's quota will be whole again, for the most recently seen clients.
-struct Clients {
+/// When each quota will be whole again, for those who were seen most recently.
+struct Recent<K> {
     // With secret keys here and in the shards: whoever chooses addresses must not choose collisions.
     hasher: RandomState,
-    shards: [Mutex<LruCache<ClientKey, Nanos, RandomState>>; SHARDS],
+    shards: [Mutex<LruCache<K, Nanos, RandomState>>; SHARDS],
 }
 
-impl Clients {
+impl<K: Eq + Hash> Recent<K> {
     fn new() -> Self {
         let shard = |_| Mutex::new(LruCache::unbounded_with_hasher(RandomState::new()));
         Self { hasher: RandomState::new(), shards: std::array::from_fn(shard) }
     }
 }
 
-impl StateStore for Clients {
-    type Key = ClientKey;
+impl<K: Copy + Eq + Hash> StateStore for Recent<K> {
+    type Key = K;
 
-    fn measure_and_replace<T, F, E>(&self, client: &ClientKey, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, client: &K, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
@@ -148,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_owns_a_48_has_a_few_quotas_and_not_thousands() {
+        let limiter = RateLimiter::with_clock(60, 5, FakeRelativeClock::default());
+        let subnet = |subnet: u128| IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8_0001 << 80 | subnet << 64));
+        let admitted = (0..1000).filter(|number| limiter.admit(subnet(*number))).count();
+        assert_eq!(admitted, 5 * SUBSCRIBER_SHARE);
+        assert!(limiter.admit("2001:db8:2::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn hosts_of_a_lan_do_not_spend_each_others_quota() {
+        let limiter = RateLimiter::with_clock(60, 5, FakeRelativeClock::default());
+        for host in ["fe80::1", "fe80::2", "fd00:1::1", "fd00:1::2"] {
+            assert_eq!(admitted(&limiter, host.parse().unwrap(), 10), 5, "{host}");
+        }
+    }
+
+    #[test]
     fn a_mapped_address_and_its_ipv4_address_are_one_client() {
         let limiter = RateLimiter::with_clock(60, 1, FakeRelativeClock::default());
         assert!(limiter.admit("192.0.2.1".parse().unwrap()));
@@ -202,12 +228,12 @@ mod tests {
         Ipv4Addr::from_bits(bits).into()
     }
 
-    fn admitted<C: Clock>(limiter: &RateLimiter<C>, client: IpAddr, tries: usize) -> usize {
+    fn admitted<C: Clock + Clone>(limiter: &RateLimiter<C>, client: IpAddr, tries: usize) -> usize {
         (0..tries).filter(|_| limiter.admit(client)).count()
     }
 
     fn tracked<C: Clock>(limiter: RateLimiter<C>) -> usize {
-        let clients = limiter.quotas.unwrap().into_state_store();
+        let clients = limiter.quotas.unwrap().clients.into_state_store();
         clients.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
-    metrics::{Queries, ServiceMetrics},
+    metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
     rate_limit::RateLimiter,
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
@@ -79,16 +79,12 @@ struct Inner {
     resolver: Resolver,
     forwarder: Arc<Forwarder>,
     metrics: ServiceMetrics,
+    refusals: Refusals,
 }
 
 impl Service {
     /// The service as configured.
-    pub fn new(
-        config: &Config,
-        resolver: Resolver,
-        forwarder: Arc<Forwarder>,
-        metrics: ServiceMetrics,
-    ) -> Self {
+    pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>, metrics: &Metrics) -> Self {
         let limit = &config.rate_limit;
         Self(Arc::new(Inner {
             access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
@@ -100,7 +96,8 @@ impl Service {
             ),
             resolver,
             forwarder,
-            metrics,
+            metrics: metrics.service.clone(),
+            refusals: metrics.refusals.clone(),
         }))
     }
 
@@ -179,6 +176,7 @@ impl Respond for Service {
         }
         let is_over_quota = !inner.quota.admit(client.address);
         let refusal = if is_over_quota {
+            inner.refusals.note(Reason::QueryQuota, client.address);
             // Whoever forges this address wants it flooded with replies.
             if client.reply == Reply::Datagram {
                 unanswered.quota.inc();
@@ -186,6 +184,7 @@ impl Respond for Service {
             }
             Some(ResolveError::QueryQuota)
         } else if !inner.access.allows(client.address) {
+            inner.refusals.note(Reason::Access, client.address);
             Some(ResolveError::Access)
         } else {
             None
@@ -238,5 +237,6 @@ impl Respond for Service {
 
     fn turned_away(&self, client: Client) {
         self.queries(client).unanswered.busy.inc();
+        self.0.refusals.note(Reason::Waiting, client.address);
     }
 }

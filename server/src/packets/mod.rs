@@ -24,10 +24,10 @@ pub use stored::{MAX_STORED_SIZE, Stored};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    client::ClientKey,
     config,
     dht::{Network, NetworkError},
     fair_queue::{FairQueue, Limits},
-    rate_limit::ClientKey,
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
     single_flight::{FlightError, SingleFlight},
@@ -82,6 +82,12 @@ enum Starter {
     Client(ClientKey),
     /// All packets that are fetched ahead of time have one turn together. Nobody waits for them.
     Refresh,
+}
+
+impl Starter {
+    fn client(address: IpAddr) -> Self {
+        Self::Client(ClientKey::from(address).line())
+    }
 }
 
 /// Where packets are kept besides memory. Both are asked only for keys that are not in memory.
@@ -203,7 +209,7 @@ impl Packets {
                 return answer;
             }
         }
-        let search = self.search(key, Starter::Client(client.into()), admit);
+        let search = self.search(key, Starter::client(client), admit);
         let searched = match self.0.memory.last_resort(key, Instant::now()) {
             // The search goes on when patience ends.
             Some(_) => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),

@@ -29,7 +29,7 @@ impl Packets {
     /// What the network says now, whatever is held: the newest packet that a search to its end brings, or that is held
     /// and newer. Searches that are asked for meanwhile for the same key share one.
     pub async fn newest(&self, key: &PublicKey, client: IpAddr) -> Result<PacketAnswer, FetchError> {
-        let search = || Some(self.clone().search_to_the_end(key.clone(), Starter::Client(client.into())));
+        let search = || Some(self.clone().search_to_the_end(key.clone(), Starter::client(client)));
         match self.0.updates.run(*key.as_bytes(), search).await {
             Ok(answer) => answer,
             Err(FlightError::Busy | FlightError::Refused) => Err(FetchError::Network(NetworkError::Busy)),

@@ -138,7 +138,7 @@ impl Server {
         let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
-        let service = Service::new(&config, resolver, forwarder.clone(), metrics.service.clone());
+        let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
         let dht = None;
         Ok(Self {
             listeners,

@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::rate_limit::ClientKey;
+use ahash::RandomState;
 
-/// Counts what is held, in all and per client (an IPv4 address or an IPv6 /64). Its memory is bounded by the cap.
+use crate::client::{ClientKey, ClientNetwork};
+
+/// Counts what is held, in all, per client and per network of IPv6 clients. Its memory is bounded by the cap.
 #[derive(Debug)]
 pub struct Slots {
     cap: usize,
@@ -19,7 +22,9 @@ pub struct Slots {
 #[derive(Debug, Default)]
 struct Held {
     in_all: usize,
-    per_client: HashMap<ClientKey, usize>,
+    // Who chooses addresses must not choose collisions.
+    per_client: HashMap<ClientKey, usize, RandomState>,
+    per_network: HashMap<ClientNetwork, usize, RandomState>,
 }
 
 /// Holds one place until it is dropped.
@@ -36,7 +41,7 @@ impl Slots {
         Arc::new(Self { cap, cap_per_client, held: Mutex::default() })
     }
 
-    /// `None` when all places, or all that one client may hold, are taken.
+    /// `None` when all places, or all that one client or its network may hold, are taken.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let client = ClientKey::from(address);
         let mut held = self.held();
@@ -46,6 +51,13 @@ impl Slots {
         let of_client = held.per_client.get(&client).copied().unwrap_or(0);
         if of_client >= self.cap_per_client {
             return None;
+        }
+        if let Some(network) = client.network() {
+            let of_network = held.per_network.get(&network).copied().unwrap_or(0);
+            if of_network >= self.cap_per_client.saturating_mul(network.share()) {
+                return None;
+            }
+            held.per_network.insert(network, of_network + 1);
         }
         held.per_client.insert(client, of_client + 1);
         held.in_all += 1;
@@ -77,17 +89,25 @@ impl Drop for Slot {
         let mut held = self.slots.held();
         held.in_all = held.in_all.saturating_sub(1);
         let Some(client) = self.client else { return };
-        let of_client = held.per_client.remove(&client).unwrap_or(0).saturating_sub(1);
-        // A client that holds nothing leaves nothing behind.
-        if of_client > 0 {
-            held.per_client.insert(client, of_client);
+        give_back(&mut held.per_client, client);
+        if let Some(network) = client.network() {
+            give_back(&mut held.per_network, network);
         }
+    }
+}
+
+/// Who holds nothing leaves nothing behind.
+fn give_back<K: Eq + Hash>(held: &mut HashMap<K, usize, RandomState>, holder: K) {
+    let left = held.remove(&holder).unwrap_or(0).saturating_sub(1);
+    if left > 0 {
+        held.insert(holder, left);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{NEIGHBOURS_SHARE, SUBSCRIBER_SHARE};
 
     #[test]
     fn caps_hold_in_all_and_per_client_and_places_come_back() {
@@ -111,12 +131,32 @@ mod tests {
     }
 
     #[test]
+    fn a_network_of_many_clients_holds_no_more_than_its_share() {
+        let slots = Slots::new(1000, 2);
+        let taken = |text: fn(u16) -> String| {
+            let take = |n| slots.take(text(n).parse().unwrap());
+            (0..500).filter_map(take).collect::<Vec<_>>()
+        };
+        let held = taken(|subnet| format!("2001:db8:1:{subnet:x}::1"));
+        assert_eq!(held.len(), 2 * SUBSCRIBER_SHARE);
+        assert!(slots.take("2001:db8:2::1".parse().unwrap()).is_some(), "another /48");
+        drop(held);
+        assert!(slots.take("2001:db8:1:1::1".parse().unwrap()).is_some());
+        assert_eq!(taken(|host| format!("fe80::{host:x}")).len(), 2 * NEIGHBOURS_SHARE);
+    }
+
+    #[test]
     fn clients_that_left_take_no_memory() {
         let slots = Slots::new(10, 2);
         for client in 0..1000 {
             let _held = (slots.take(v4(client)), slots.take(v4(client)));
         }
+        for host in 0..1000_u128 {
+            let address = std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | host << 70);
+            let _held = slots.take(address.into());
+        }
         assert_eq!(slots.held().per_client.len(), 0);
+        assert_eq!(slots.held().per_network.len(), 0);
         assert_eq!(slots.held().in_all, 0);
     }
 

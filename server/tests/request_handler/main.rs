@@ -21,7 +21,7 @@ use pkdns::{
     dht::{Evidence, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     message::{self, ExtendedError},
-    metrics::ServiceMetrics,
+    metrics::Metrics,
     packets::Packets,
     request_handler::HickoryHandler,
     resolver::Resolver,
@@ -99,7 +99,7 @@ impl Mounted {
             Arc::new(Forwarder::new(vec![upstream.address().into()], &tls))
         };
         let resolver = Resolver::new(&config, Packets::new(&config.cache, network), forwarder.clone());
-        let service = Service::new(&config, resolver, forwarder, ServiceMetrics::default());
+        let service = Service::new(&config, resolver, forwarder, &Metrics::default());
 
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
