@@ -8,6 +8,7 @@ pub mod config;
 pub mod connector;
 pub mod dht;
 pub mod fair_queue;
+pub mod fair_share;
 pub mod forward;
 pub mod health;
 pub mod http;

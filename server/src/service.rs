@@ -43,6 +43,13 @@ pub struct Client {
     pub now: Instant,
 }
 
+impl Client {
+    /// Whether it has shown that it receives what is sent to its address. Anyone can write any address on a datagram.
+    pub fn has_shown_itself(&self) -> bool {
+        self.transport != Transport::Udp
+    }
+}
+
 /// What became of a request without waiting for anything.
 #[derive(Debug)]
 pub enum AtOnce {
@@ -66,6 +73,9 @@ pub trait Respond: Send + Sync + 'static {
 
     /// Takes note of a query that gets no reply because too many wait for theirs.
     fn turned_away(&self, _client: Client) {}
+
+    /// Takes note of a reply that was ready too late to be sent.
+    fn too_late(&self, _client: Client) {}
 }
 
 /// Everything between the bytes of a request and the bytes of its reply. Cheap to clone.
@@ -238,5 +248,9 @@ impl Respond for Service {
     fn turned_away(&self, client: Client) {
         self.queries(client).unanswered.busy.inc();
         self.0.refusals.note(Reason::Waiting, client.address);
+    }
+
+    fn too_late(&self, client: Client) {
+        self.0.refusals.note(Reason::LateReply, client.address);
     }
 }

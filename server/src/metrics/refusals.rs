@@ -54,6 +54,8 @@ reasons! {
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
+    /// Replies over UDP that were ready late, beyond the few that a network gets.
+    LateReply = "late_reply", "many replies to one network were ready late, and some of them were not sent";
 }
 
 /// Counts refusals and logs them. Clones count together.

@@ -24,7 +24,7 @@ use crate::{
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
-    transport::{BindError, Slots, tcp, udp},
+    transport::{BindError, tcp, udp},
 };
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
@@ -198,7 +198,7 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
+        let waiting = udp::Waiting::new();
         let connections = tcp::Connections::new(tcp::Limits::default(), self.trusted.clone());
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
