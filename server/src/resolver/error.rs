@@ -96,7 +96,7 @@ impl ResolveError {
         match self {
             Self::Network(_) | Self::Delegation(_) | Self::Deadline => extended::NO_REACHABLE_AUTHORITY,
             Self::Forward(ForwardError::NoAnswer) => extended::NO_REACHABLE_AUTHORITY,
-            Self::Forward(ForwardError::Loop | ForwardError::Busy)
+            Self::Forward(ForwardError::Loop | ForwardError::Busy | ForwardError::Local)
             | Self::Chain
             | Self::WorkBudget
             | Self::EdnsVersion => extended::OTHER,
@@ -110,7 +110,9 @@ impl ResolveError {
     pub fn is_shared(&self) -> bool {
         match self {
             // One client's turn did not come, or this moment is a bad one for all.
-            Self::Network(NetworkError::Busy) => false,
+            Self::Network(NetworkError::Busy) | Self::Forward(ForwardError::Busy | ForwardError::Local) => {
+                false
+            }
             Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Chain | Self::WorkBudget => {
                 true
             }
@@ -137,5 +139,19 @@ impl ResolveError {
             lifetime: if self.is_shared() { super::FAILURE_LIFETIME } else { std::time::Duration::ZERO },
             ..Answer::empty(self.code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_client_or_one_moment_lacks_is_not_remembered_for_others() {
+        for error in [ForwardError::Busy, ForwardError::Local] {
+            assert!(!ResolveError::Forward(error).is_shared(), "{error}");
+        }
+        assert!(!ResolveError::Network(NetworkError::Busy).is_shared());
+        assert!(ResolveError::Forward(ForwardError::NoAnswer).is_shared());
     }
 }
