@@ -60,7 +60,7 @@ impl Waiting {
 
     /// A place for a reply to `client`, from when its query came. `None` when it has as many as it may.
     pub fn begin(self: &Arc<Self>, client: Client) -> Option<WaitingReply> {
-        let place = self.places.take(client.address, client.has_shown_itself())?;
+        let place = self.places.take(client.address, client.has_shaken_hands())?;
         Some(WaitingReply { waiting: self.clone(), client, _place: place })
     }
 }
@@ -69,7 +69,7 @@ impl WaitingReply {
     /// Whether the reply may be sent, which is ready at `now`: always if it is quick, and later if few others are late
     /// that go to the same network, or if the client has shown that it asked.
     pub fn may_be_sent(&self, now: Instant) -> bool {
-        if self.client.has_shown_itself() || now.saturating_duration_since(self.client.now) < LATE_AFTER {
+        if self.client.has_shaken_hands() || now.saturating_duration_since(self.client.now) < LATE_AFTER {
             return true;
         }
         let mut late = self.waiting.late.lock().unwrap_or_else(PoisonError::into_inner);
