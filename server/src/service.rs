@@ -271,7 +271,13 @@ impl Respond for Service {
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let started = Instant::now();
-        let code = if self.0.answers.has_last_resort(query, started) {
+        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
+            if hit.refresh {
+                self.refresh(query, client);
+            }
+            hit.code
+        } else if self.0.answers.has_last_resort(query, started) {
             self.answer_or_last_resort(query, client, out).await
         } else {
             let (answer, _) = self.answer(query, client.address).await;
@@ -292,3 +298,6 @@ impl Respond for Service {
         self.0.refusals.note(Reason::LateReply, client.address);
     }
 }
+
+#[cfg(test)]
+mod tests;
