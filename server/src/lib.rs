@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod connector;
 pub mod dht;
+pub mod fair_flight;
 pub mod fair_queue;
 pub mod fair_share;
 pub mod forward;

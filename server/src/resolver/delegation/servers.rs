@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    future::Ready,
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,15 +12,15 @@ use std::{
 use ahash::RandomState;
 use hickory_proto::rr::{Name, RecordType};
 use lru::LruCache;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::{
     client::ClientKey,
+    fair_flight::FairFlight,
     fair_queue::{self, FairQueue},
     fair_share::{self, FairShare, Share},
     forward::{ExchangeError, Exchanger, Flags},
     message::{Message, Question},
-    single_flight::{FlightError, SingleFlight},
 };
 
 /// Questions to name servers under way at once, apart from those to the upstreams: 400 a second of one client whose
@@ -84,10 +83,7 @@ pub(super) struct NameServers<E = Exchanger>(Arc<Inner<E>>);
 struct Inner<E> {
     exchanger: E,
     /// Each question once, whoever asks it.
-    under_way: SingleFlight<Asked, Answered>,
-    /// Each question of a client once, under way or in its line. So nobody waits in the line of another.
-    asking: SingleFlight<(ClientKey, Asked), Answered>,
-    turns: FairQueue<ClientKey>,
+    questions: FairFlight<ClientKey, Asked, Answered>,
     zones: Arc<Zones>,
     health: Health,
 }
@@ -116,13 +112,11 @@ impl<E: Exchange> NameServers<E> {
             queued: MAX_QUEUED,
             queued_per_client: MAX_QUEUED_PER_CLIENT,
         };
+        // The turns bound it; those that find their question under way when it is theirs are few.
+        let capacity = MAX_QUEUED + 2 * MAX_QUESTIONS;
         Self(Arc::new(Inner {
             exchanger,
-            // Each holds a permit, which comes back a moment before the question is forgotten.
-            under_way: SingleFlight::new(2 * MAX_QUESTIONS),
-            // The turns bound it; those who find their question under way when it is theirs are few.
-            asking: SingleFlight::new(MAX_QUEUED + 2 * MAX_QUESTIONS),
-            turns: FairQueue::new(limits),
+            questions: FairFlight::new(FairQueue::new(limits), capacity, LONGEST_QUEUEING),
             zones: Arc::default(),
             health: Health::new(),
         }))
@@ -150,17 +144,17 @@ impl<E: Exchange> NameServers<E> {
             dnssec_ok: flags.dnssec_ok,
             checking_disabled: flags.checking_disabled,
         };
-        match inner.under_way.run(asked.clone(), || None::<Ready<Answered>>).await {
-            Err(FlightError::Refused | FlightError::Busy) => {}
-            answered => return flatten(answered),
-        }
         let line = ClientKey::from(client).line();
-        let start = || {
-            let (inner, asked, question) = (inner.clone(), asked.clone(), question.clone());
-            let zone = zone.clone();
-            Some(async move { inner.ask_in_turn(zone, asked, question, flags, client).await })
+        let (held_by, zone, question) = (inner.clone(), zone.clone(), question.clone());
+        let start = move |permit| {
+            let place = held_by.zones.take(&zone, client)?;
+            Some(async move {
+                let _held = (permit, place);
+                held_by.exchange(server, &question, flags).await
+            })
         };
-        flatten(inner.asking.run((line, asked.clone()), start).await)
+        // What ends without a result says nothing about the server.
+        inner.questions.run(line, asked, || true, start).await.unwrap_or(Err(ExchangeError::Busy))
     }
 
     /// Whether it has been silent a short while ago, and has not answered since.
@@ -170,40 +164,14 @@ impl<E: Exchange> NameServers<E> {
 }
 
 impl<E: Exchange> Inner<E> {
-    async fn ask_in_turn(
-        self: Arc<Self>,
-        zone: Name,
-        asked: Asked,
-        question: Question,
-        flags: Flags,
-        client: IpAddr,
-    ) -> Answered {
-        let line = ClientKey::from(client).line();
-        let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.turns.acquire(line)).await else {
-            return Err(ExchangeError::Busy);
-        };
-        let server = asked.server;
-        let start = || {
-            let place = self.zones.take(&zone, client)?;
-            let inner = self.clone();
-            Some(async move {
-                let _held = (permit, place);
-                // Only now, so that no time in our own queue is held against the server.
-                let left = Instant::now();
-                let exchange = inner.exchanger.exchange(server, &question, flags, left + SERVER_TIMEOUT);
-                let answered = exchange.await.map(Arc::new);
-                inner.health.note(server.ip(), left, answered.as_ref().err().copied(), Instant::now());
-                answered
-            })
-        };
-        // Somebody else may ask the same by now; then the permit goes back at once.
-        flatten(self.under_way.run(asked, start).await)
+    async fn exchange(&self, server: SocketAddr, question: &Question, flags: Flags) -> Answered {
+        // Only now, so that no time in our own queue is held against the server.
+        let left = Instant::now();
+        let answered = self.exchanger.exchange(server, question, flags, left + SERVER_TIMEOUT).await;
+        let answered = answered.map(Arc::new);
+        self.health.note(server.ip(), left, answered.as_ref().err().copied(), Instant::now());
+        answered
     }
-}
-
-/// What ends without a result says nothing about the server.
-fn flatten(answered: Result<Answered, FlightError>) -> Answered {
-    answered.unwrap_or(Err(ExchangeError::Busy))
 }
 
 /// The questions of each zone that are under way, by client.

@@ -110,7 +110,7 @@ impl Stage {
     }
 
     fn queued(&self) -> usize {
-        self.servers.0.turns.queued()
+        self.servers.0.questions.queued()
     }
 }
 
