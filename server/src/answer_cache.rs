@@ -114,7 +114,10 @@ impl AnswerCache {
         let wanted = wanted(query, &mut buffer);
         let now = self.since_start(now);
         for part in self.parts_for(query).into_iter().flatten() {
-            part.with(&wanted, |kept| Some(kept.refresh_later(now, pause)));
+            part.with(&wanted, |kept| {
+                kept.refresh_later(now, pause);
+                Some(())
+            });
         }
     }
 

@@ -72,7 +72,7 @@ where
         };
         let wait = || {
             let (inner, key) = (inner.clone(), key.clone());
-            admit().then(|| async move {
+            admit().then_some(async move {
                 let Ok(Ok(permit)) = timeout(inner.longest_wait, inner.turns.acquire(client)).await else {
                     return Err(FlightError::Busy);
                 };

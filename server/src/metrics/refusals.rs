@@ -52,14 +52,14 @@ reasons! {
     /// More new keys than `[rate_limit]` allows.
     LookupQuota = "lookup_quota",
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";
-    /// More queries wait for an answer than may.
-    Waiting = "waiting", "too many queries waited for their answers";
     /// Lookups that got no turn.
     Turn = "turn", "so many lookups were under way that one got no turn in time";
     /// Answers that were not asked for again ahead of time.
     Refresh = "refresh", "a client had as many answers asked for again ahead of time as it may";
     /// Replies over UDP that were ready late, beyond the few that a network gets.
     LateReply = "late_reply", "many replies to one network were ready late, and some of them were not sent";
+    /// More queries wait for an answer than may.
+    Waiting = "waiting", "too many queries waited for their answers";
 }
 
 /// Counts refusals and logs them. Clones count together.
