@@ -3,16 +3,23 @@
 //! Nodes hold different versions of a packet, and the quickest is not the one that was updated last. So the first
 //! value waits until a few nodes have shown theirs, but for no longer than it took to find it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::krpc::Item;
+use super::{krpc::Item, subnet::Subnet};
 use crate::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
 
 /// Most signatures checked in one search. Honest nodes hold one or two different packets.
 const MAX_CHECKS: u32 = 32;
+
+/// Forged values of one subnet that are checked. So it takes sixteen networks to use up all checks, and more nodes of
+/// one than a search hears.
+const MAX_FORGERIES: usize = 2;
 
 /// So many nodes that hold the key are heard before an answer, if they speak up in time. When three in ten hold an
 /// older packet, all of three do in fewer than three of a hundred searches. Two that differ are enough: the newer of
@@ -38,6 +45,10 @@ pub(super) struct Values {
     /// Holders to hear before the first packet is sent.
     wanted: u32,
     checks: u32,
+    /// The subnets of those who have shown forged values: one for each check at most.
+    forgers: Vec<Subnet>,
+    /// Whether a value was not looked at, for [`MAX_CHECKS`] were.
+    is_blind: bool,
     /// Whether nodes have shown different versions.
     differ: bool,
     was_stale: bool,
@@ -54,8 +65,19 @@ pub(super) enum Verdict {
     Unsound,
     /// Not signed by its key, or the key is one that anybody can sign for.
     Forged,
-    /// Not checked, for too many were.
+    /// Not checked, for too many were, in all or of its subnet.
     TooMany,
+}
+
+impl Verdict {
+    /// Whether the node has shown nothing that anybody could use. What it says of absence, and of other nodes, is worth
+    /// as little.
+    pub(super) fn is_of_a_liar(self) -> bool {
+        match self {
+            Self::Unsound | Self::Forged | Self::TooMany => true,
+            Self::Newer | Self::NotNewer => false,
+        }
+    }
 }
 
 impl Values {
@@ -79,11 +101,13 @@ impl Values {
             differ: false,
             was_stale: false,
             checks: 0,
+            forgers: Vec::new(),
+            is_blind: false,
         }
     }
 
-    /// A node has shown its value. The cheap tests come first: a signature costs 40 µs.
-    pub(super) fn offer(&mut self, item: &Item<'_>, now: Instant) -> Verdict {
+    /// The node at `from` has shown its value. The cheap tests come first: a signature costs 40 µs.
+    pub(super) fn offer(&mut self, item: &Item<'_>, from: IpAddr, now: Instant) -> Verdict {
         let Ok(timestamp) = u64::try_from(item.seq) else { return Verdict::Unsound };
         if item.key != self.key.as_bytes() || item.value.len() > MAX_DNS_SIZE {
             return Verdict::Unsound;
@@ -96,7 +120,13 @@ impl Values {
                 return Verdict::NotNewer;
             }
         }
+        // Nodes of a test network have no subnet.
+        let subnet = Subnet::of(from);
+        if subnet.is_some_and(|subnet| self.forgeries_of(subnet) >= MAX_FORGERIES) {
+            return Verdict::TooMany;
+        }
         if self.checks >= MAX_CHECKS {
+            self.is_blind = true;
             return Verdict::TooMany;
         }
         self.checks += 1;
@@ -115,9 +145,19 @@ impl Values {
             }
             Err(error) => {
                 debug!(key = %self.key, %error, "a DHT node holds an unsound packet");
+                self.forgers.extend(subnet);
                 Verdict::Forged
             }
         }
+    }
+
+    fn forgeries_of(&self, subnet: Subnet) -> usize {
+        self.forgers.iter().filter(|forger| **forger == subnet).count()
+    }
+
+    /// Whether values were left unchecked, among which the packet may be.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// A node keeps back what it holds, as that is not newer than what we said we have. One that claims to hold a later
@@ -201,6 +241,7 @@ mod tests {
     use crate::signed_packet::Keypair;
 
     const SEED: [u8; 32] = [3; 32];
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     struct Fixture {
         values: Values,
@@ -225,7 +266,14 @@ mod tests {
             let item = packet.to_item();
             let item =
                 Item { key: item.key(), signature: item.signature(), seq: item.seq(), value: item.value() };
-            self.values.offer(&item, self.at(milliseconds))
+            self.values.offer(&item, HERE, self.at(milliseconds))
+        }
+
+        /// One that the key has not signed.
+        fn forge(&mut self, from: [u8; 4]) -> Verdict {
+            let key = *self.values.key.as_bytes();
+            let item = Item { key: &key, signature: &[1; 64], seq: 1, value: b"" };
+            self.values.offer(&item, from.into(), self.start)
         }
 
         fn sent(&mut self) -> Vec<(u64, Vec<u8>)> {
@@ -334,11 +382,11 @@ mod tests {
         let key = *fixture.values.key.as_bytes();
         let (now, large) = (fixture.start, [0; MAX_DNS_SIZE + 1]);
         let item = Item { key: &key, signature: &[1; 64], seq: 1, value: b"" };
-        assert_eq!(fixture.values.offer(&Item { seq: -1, ..item }, now), Verdict::Unsound);
-        assert_eq!(fixture.values.offer(&Item { value: &large, ..item }, now), Verdict::Unsound);
+        assert_eq!(fixture.values.offer(&Item { seq: -1, ..item }, HERE, now), Verdict::Unsound);
+        assert_eq!(fixture.values.offer(&Item { value: &large, ..item }, HERE, now), Verdict::Unsound);
         assert_eq!(fixture.offer([4; 32], 9, b"another key", 1), Verdict::Unsound);
         assert_eq!(fixture.values.checks, 0);
-        assert_eq!(fixture.values.offer(&item, now), Verdict::Forged);
+        assert_eq!(fixture.values.offer(&item, HERE, now), Verdict::Forged);
         assert_eq!((fixture.values.checks, fixture.values.missing()), (1, CONFIRMATIONS));
         assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::Newer);
     }
@@ -348,5 +396,26 @@ mod tests {
         let mut fixture = Fixture::new();
         let newer = (1..1000).filter(|&timestamp| fixture.offer(SEED, timestamp, b"", 1) == Verdict::Newer);
         assert_eq!(newer.count(), 32);
+    }
+
+    #[test]
+    fn forgers_of_one_network_use_up_no_more_than_two_checks() {
+        let mut fixture = Fixture::new();
+        let verdicts: Vec<_> = (0..40).map(|host| fixture.forge([198, 51, 100, host])).collect();
+        assert_eq!(verdicts[..2], [Verdict::Forged; 2]);
+        assert!(verdicts[2..].iter().all(|verdict| *verdict == Verdict::TooMany));
+        assert_eq!((fixture.values.checks, fixture.values.is_blind()), (2, false));
+        assert_eq!(fixture.forge([203, 0, 113, 1]), Verdict::Forged);
+        assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::Newer);
+    }
+
+    #[test]
+    fn who_has_seen_too_many_forgeries_knows_that_a_packet_may_be_among_the_rest() {
+        let mut fixture = Fixture::new();
+        let mut forge = |subnet| fixture.forge([198, 51, subnet, 1]);
+        assert!((0..32).all(|subnet| forge(subnet) == Verdict::Forged));
+        assert!(!fixture.values.is_blind());
+        assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::TooMany);
+        assert!(fixture.values.is_blind());
     }
 }

@@ -323,3 +323,30 @@ fn searches_that_were_fooled_about_the_density_are_outvoted() {
     });
     assert!(family.spacing.unwrap() < 0.00125, "{:?}", family.spacing);
 }
+
+#[test]
+fn forgers_are_no_witnesses_of_absence_and_name_nobody() {
+    // Of the nearest twenty all but the four farthest forge; who holds the packet is farther.
+    let mut world = World::joined(200, 0);
+    let nearest = world.nearest(&key(), true);
+    for index in &nearest[..16] {
+        world.nodes[*index].forgery = Some(packet(10));
+    }
+    for index in &nearest[16..20] {
+        world.set(*index, &packet(9));
+    }
+    let mut finding = world.find(&key(), false);
+    assert!(world.wait(&mut finding.done).0.is_ok());
+    assert_eq!(finding.found.try_recv().map(|packet| packet.timestamp()), Ok(9));
+}
+
+#[test]
+fn a_search_that_sees_too_many_forgeries_ends_as_an_error_and_not_as_absence() {
+    let mut world = World::joined(200, 0);
+    for index in world.nearest(&key(), true).into_iter().take(60) {
+        world.nodes[index].forgery = Some(packet(10));
+    }
+    let mut finding = world.find(&key(), false);
+    assert_eq!(world.wait(&mut finding.done).0, Err(NetworkError::Unreachable));
+    assert!(finding.found.try_recv().is_err());
+}
