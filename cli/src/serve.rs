@@ -1,10 +1,12 @@
 //! `serve`: keeps the zones of many keys on the DHT, as a service, and takes addresses from routers.
 
+mod browser;
 mod config;
 mod dyndns;
 mod identities;
 mod password;
 mod protocol;
+mod refusals;
 
 use std::{
     net::TcpListener,
@@ -17,7 +19,7 @@ use clap::Args;
 use pkdns::{
     access::{AccessList, TrustedProxies},
     certificates::Certificates,
-    http::{self, Limits, PROTOCOLS, Site},
+    http::{self, PROTOCOLS, Site},
     service::Service,
 };
 use tokio::time::sleep;
@@ -179,7 +181,7 @@ fn listen(
     let access = AccessList::new(everyone, Vec::new());
     let trusted = TrustedProxies::new(settings.trusted_proxies.clone());
     let routes = Updates::new(accounts, settings.allow_private).routes();
-    let site = Arc::new(Site::<Service>::new(routes, access, trusted, Limits::for_metrics()));
+    let site = Arc::new(Site::<Service>::new(routes, access, trusted, dyndns::limits()));
     for address in &settings.listen {
         let fail = |error| {
             Failure::Failed(format!(
