@@ -1,6 +1,8 @@
 //! Addresses that routers tell.
 
-use std::{process::Command, thread};
+use std::{net::SocketAddr, process::Command, thread};
+
+use tokio::net::TcpSocket;
 
 use super::{KEY, Publisher, World, block, program, programs, records_when, world};
 
@@ -189,6 +191,46 @@ async fn who_guesses_passwords_is_held_up() {
     assert_eq!(first, ("401".to_string(), "badauth".to_string()));
     let guesses = at_once(|guess| curl(&url, &format!("hostname={KEY}"), &format!("router:{guess}")));
     assert!(guesses.contains(&("429".to_string(), "abuse".to_string())), "{guesses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_strangers_with_idle_connections_do_not_shut_routers_out() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (_publisher, url) = serve(&world);
+    let server: SocketAddr =
+        url.trim_start_matches("http://").trim_end_matches("/nic/update").parse().unwrap();
+    let mut idle = Vec::new();
+    for stranger in 2..6 {
+        for _ in 0..16 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, stranger], 0))).unwrap();
+            idle.push(socket.connect(server).await.unwrap());
+        }
+    }
+    assert_eq!(answer(&url, &format!("hostname={KEY}&myip=198.51.100.7")), "good 198.51.100.7");
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_move_an_address() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (mut publisher, url) = serve(&world);
+    let credentials = format!("router:{PASSWORD}");
+    let query = format!("hostname={KEY}&myip=198.51.100.66");
+    let refused = ("403".to_string(), "badagent".to_string());
+    for header in
+        ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example", "Referer: http://evil.example/"]
+    {
+        assert_eq!(curl_with(&url, &query, &credentials, &["-H", header]), refused, "{header}");
+    }
+    publisher.wait_for("a web page or a link");
+    let own = format!("Origin: {}", url.trim_end_matches("/nic/update"));
+    for header in ["Sec-Fetch-Site: none", &own] {
+        let told = curl_with(&url, &query.replace("66", "7"), &credentials, &["-H", header]);
+        assert_eq!(told.0, "200", "{header}: {told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
