@@ -11,6 +11,7 @@ mod refusals;
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -94,7 +95,12 @@ async fn serve(
         listen(settings, accounts.clone(), &stopping, &tasks)?;
     }
     let mut identities = Identities::new(network, state, accounts);
-    identities.take(&config).await?;
+    let mut stopped = pin!(stop.requested());
+    // A passphrase takes half a second, and there may be thousands.
+    tokio::select! {
+        taken = identities.take(&config) => taken?,
+        () = &mut stopped => return Ok(()),
+    }
     service::ready(&identities.status());
     let mut running = config;
     let watching = async {
@@ -124,7 +130,7 @@ async fn serve(
     tokio::select! {
         () = watching => {}
         () = service::watchdog() => {}
-        () = stop.requested() => service::stopping(),
+        () = &mut stopped => service::stopping(),
     }
     Ok(())
 }

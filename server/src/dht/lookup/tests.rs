@@ -333,3 +333,17 @@ fn those_who_answered_are_handed_over_nearest_first_with_their_tokens() {
     assert_eq!(ids, [1, 3]);
     assert_eq!(responders[0].token.as_deref(), Some(&b"token"[..]));
 }
+
+#[test]
+fn inner_addresses_and_ports_of_services_are_not_asked_on_the_word_of_a_node_in_the_world() {
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let (from, named) = (address("8.8.8.8:6881"), ["100.64.0.1:6881", "9.9.9.9:53", "9.9.9.9:6881"]);
+    let seed = Contact { id: node(9, 0).0, address: from, rtt: None };
+    let mut fixture = Fixture::new(8, None, vec![seed]);
+    assert_eq!(fixture.ask(4, 0), [9]);
+    let places = (1..).zip(named).map(|(first, named)| (node(first, 0).0, address(named)));
+    let bytes = compact(places);
+    let response = Response { nodes: Nodes::new(&bytes, &[]), ..Response::of(node(9, 0).0) };
+    fixture.lookup.answered(from, &response, |_, _| Standing::Unknown, fixture.start);
+    assert_eq!(fixture.ask(4, 0), [3]);
+}
