@@ -86,9 +86,14 @@ struct Inner {
 
 /// What blocks a thread.
 struct Labour {
-    compare: Box<dyn Fn(&[u8], &str) -> bool + Send + Sync>,
-    save: Box<dyn Fn(&AddressFile, &ExternalAddresses) -> Result<(), Failure> + Send + Sync>,
+    compare: Box<Compare>,
+    save: Box<Save>,
 }
+
+/// Whether the password is that of the hash.
+type Compare = dyn Fn(&[u8], &str) -> bool + Send + Sync;
+
+type Save = dyn Fn(&AddressFile, &ExternalAddresses) -> Result<(), Failure> + Send + Sync;
 
 impl Default for Labour {
     fn default() -> Self {

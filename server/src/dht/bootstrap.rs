@@ -284,7 +284,8 @@ mod tests {
             let Ok(Command::Remember(nodes)) = commands.try_recv() else { panic!("nothing is remembered") };
             let mut remembered: Vec<_> = nodes.into_iter().map(|(_, address)| address).collect();
             let mut kept = kept.to_vec();
-            (remembered.sort_unstable(), kept.sort_unstable());
+            remembered.sort_unstable();
+            kept.sort_unstable();
             assert_eq!(remembered, kept);
         }
     }
