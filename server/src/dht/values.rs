@@ -61,8 +61,10 @@ pub(super) enum Verdict {
     Newer,
     /// Not newer; not checked.
     NotNewer,
-    /// Too large, numbered below zero, or of another key; not checked.
+    /// Too large or of another key, as no honest node stores it; not checked.
     Unsound,
+    /// Numbered below zero. Its owner may have done that and nodes stored it, but it is no packet; not checked.
+    Undated,
     /// Not signed by its key, or the key is one that anybody can sign for.
     Forged,
     /// Not checked, for too many were, in all or of its subnet.
@@ -75,7 +77,8 @@ impl Verdict {
     pub(super) fn is_of_a_liar(self) -> bool {
         match self {
             Self::Unsound | Self::Forged | Self::TooMany => true,
-            Self::Newer | Self::NotNewer => false,
+            // As good as holding nothing.
+            Self::Undated | Self::Newer | Self::NotNewer => false,
         }
     }
 }
@@ -108,10 +111,10 @@ impl Values {
 
     /// The node at `from` has shown its value. The cheap tests come first: a signature costs 40 µs.
     pub(super) fn offer(&mut self, item: &Item<'_>, from: IpAddr, now: Instant) -> Verdict {
-        let Ok(timestamp) = u64::try_from(item.seq) else { return Verdict::Unsound };
         if item.key != self.key.as_bytes() || item.value.len() > MAX_DNS_SIZE {
             return Verdict::Unsound;
         }
+        let Ok(timestamp) = u64::try_from(item.seq) else { return Verdict::Undated };
         if let Some(newest) = &self.newest {
             let (held, shown) = ((newest.timestamp(), newest.dns()), (timestamp, item.value));
             if shown <= held {
