@@ -44,7 +44,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(6);
 pub(super) fn limits() -> http::Limits {
     http::Limits {
         connections: 512,
-        connections_per_client: 8,
+        connections_per_client: 16,
         head: Duration::from_secs(5),
         idle: Duration::from_secs(10),
         idle_when_crowded: Duration::from_secs(2),
