@@ -114,6 +114,42 @@ pub fn read_records(bytes: &[u8]) -> Vec<Record> {
     records
 }
 
+/// A record that was found in a message and is not read yet.
+#[derive(Debug, Clone, Copy)]
+pub struct UnreadRecord {
+    /// Where it starts, and with it the name of its owner.
+    pub start: u16,
+    /// Its type.
+    pub record_type: RecordType,
+    /// Its class.
+    pub class: DNSClass,
+    /// Its time to live in seconds.
+    pub ttl: u32,
+}
+
+impl UnreadRecord {
+    /// Reads its data out of the message in which it was found; `None` where that breaks the type's format.
+    pub fn data(&self, bytes: &[u8]) -> Option<RData> {
+        Frame::read(bytes, self.start.into())?.data(bytes, OddRecord::Skip).ok().flatten()
+    }
+}
+
+/// Finds what [`read_records`] reads, for whoever needs little of it.
+pub fn find_records(bytes: &[u8]) -> impl Iterator<Item = UnreadRecord> {
+    let mut next = skip_questions(bytes).ok();
+    (0..u16_at(bytes, 6).unwrap_or(0)).map_while(move |_| {
+        let start = next?;
+        let frame = Frame::read(bytes, start)?;
+        next = Some(frame.end);
+        Some(UnreadRecord {
+            start: u16::try_from(start).ok()?,
+            record_type: RecordType::from(frame.record_type),
+            class: DNSClass::from(frame.class),
+            ttl: ttl_seconds(frame.ttl),
+        })
+    })
+}
+
 /// The address that a record holds, whether it was read as one or kept as bytes.
 pub fn address(data: &RData) -> Option<IpAddr> {
     match data {

@@ -15,9 +15,10 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{
-    Resolver, WorkBudget,
+    Resolver,
     error::ResolveError,
     name::{Route, move_zone},
+    work::{KeyZone, WorkBudget},
     zone::{Delegation, Lookup, Zone},
 };
 use crate::{
@@ -25,7 +26,6 @@ use crate::{
     config,
     forward::{Exchanger, Flags},
     message::{Message, Query, Question, address},
-    packets::PacketAnswer,
 };
 
 /// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each.
@@ -167,14 +167,13 @@ impl Resolver {
         if zone.apex().zone_of(server) {
             return Ok(held_addresses(zone, server));
         }
-        match self.0.suffixes.classify(server) {
+        match self.classify(server, budget) {
             Route::PublicKey(other) => {
-                let Ok(PacketAnswer::Found(found)) = self.packet(query, client, &other, budget).await else {
+                let Ok(KeyZone::Known(known)) = self.zone(query, client, &other, budget).await else {
                     return Ok(Vec::new());
                 };
-                let zone = Zone::parse(&found.packet);
-                let name = move_zone(server, &other.apex, zone.apex());
-                Ok(name.map(|name| held_addresses(&zone, &name)).unwrap_or_default())
+                let name = move_zone(server, &other.apex, known.zone.apex());
+                Ok(name.map(|name| held_addresses(&known.zone, &name)).unwrap_or_default())
             }
             Route::Icann => {
                 for record_type in [RecordType::A, RecordType::AAAA] {
