@@ -10,12 +10,16 @@ use part::{Kept, Part, Wanted};
 use tokio::time::Instant;
 
 use crate::{
-    message::{Age, EncodedAnswer, MAX_NAME_SIZE, Query, Reply},
+    message::{Age, EncodedAnswer, MAX_NAME_SIZE, MAX_UDP_SIZE, Query, Reply},
     revisions::{Revision, Revisions},
 };
 
-/// An answer larger than this, in bytes, is not kept: a few of them must not push out thousands (CacheFlush).
+/// An answer larger than this, in bytes, is not kept as a whole: a few of them must not push out thousands (CacheFlush).
 const MAX_ANSWER_SIZE: usize = 4 * 1024;
+
+/// How long UDP clients are told to ask again over TCP without a look at the answer, if its own time is shorter. Who makes
+/// a large answer that nobody may keep would else have each datagram fetch all of it.
+const LEAST_CUT_TIME: Duration = Duration::from_secs(5);
 
 /// Bytes of answers for each entry that the cache may have, as the configuration counts.
 const BYTES_PER_ENTRY: u64 = 1024;
@@ -101,6 +105,9 @@ impl AnswerCache {
                     return None;
                 }
                 let encoded = kept.encoded();
+                if encoded.is_for_datagrams() && reply != Reply::Datagram {
+                    return None;
+                }
                 encoded.write(query, reply, age, out);
                 Some(Hit { code: encoded.code(), refresh: kept.begin_refresh(now) })
             })
@@ -129,13 +136,28 @@ impl AnswerCache {
         })
     }
 
-    /// Keeps an answer. A failure never takes the place of an answer that is alive (RFC 9520 section 3.2 asks for
+    /// Keeps an answer, or what there is of it for clients over UDP: theirs is small, however large the whole is. A failure
+    /// never takes the place of an answer that is alive (RFC 9520 section 3.2 asks for
     /// failures to be kept, not for them to win).
     pub fn insert(&self, query: &Query, new: &NewAnswer<'_>, now: Instant) {
-        let (encoded, lifetime) = (new.encoded.bytes(), new.lifetime);
-        if lifetime.is_zero() || encoded.as_slice().len() > MAX_ANSWER_SIZE {
+        let size = new.encoded.bytes().as_slice().len();
+        if size <= MAX_ANSWER_SIZE && !new.lifetime.is_zero() {
+            return self.keep(query, new, now);
+        }
+        if size <= MAX_UDP_SIZE {
             return;
         }
+        let encoded = &new.encoded.bytes().for_datagrams();
+        let least = if encoded.bytes().is_cut() { LEAST_CUT_TIME } else { Duration::ZERO };
+        let lifetime = new.lifetime.max(least);
+        if !lifetime.is_zero() {
+            // Nobody has to fetch all of it ahead of time for that.
+            self.keep(query, &NewAnswer { encoded, lifetime, refresh_in: None, ..*new }, now);
+        }
+    }
+
+    fn keep(&self, query: &Query, new: &NewAnswer<'_>, now: Instant) {
+        let encoded = new.encoded.bytes();
         let mut buffer = [0; QUESTION_SIZE];
         let wanted = wanted(query, &mut buffer);
         let now = self.since_start(now);
@@ -174,6 +196,7 @@ impl AnswerCache {
             part.with(&wanted, |kept| {
                 let is_usable = kept.is_over(now, self.max_stale)
                     && !is_failure(kept.encoded().code())
+                    && !kept.encoded().is_for_datagrams()
                     && self.is_current(kept);
                 is_usable.then(|| give(kept, now))
             })
