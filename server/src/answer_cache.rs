@@ -21,8 +21,10 @@ const MAX_ANSWER_SIZE: usize = 4 * 1024;
 /// a large answer that nobody may keep would else have each datagram fetch all of it.
 const LEAST_CUT_TIME: Duration = Duration::from_secs(5);
 
-/// Bytes of answers for each entry that the cache may have, as the configuration counts.
+/// Bytes of answers for each entry that the cache may have, as the configuration counts. Name servers of keys are asked
+/// less than keys and resolvers are.
 const BYTES_PER_ENTRY: u64 = 1024;
+const NAME_SERVER_BYTES_PER_ENTRY: u64 = BYTES_PER_ENTRY / 2;
 
 /// How long an answer past its time is served before anyone is asked again (RFC 8767 section 5).
 const STALE_RECHECK: Duration = Duration::from_secs(30);
@@ -78,16 +80,15 @@ pub struct Hit {
 }
 
 impl AnswerCache {
-    /// Keeps up to `entries` KiB of answers of each authority, and serves them for up to `max_stale` after their time
+    /// Keeps up to `entries` KiB of answers of each authority, of name servers half as much, and serves them for up to `max_stale` after their time
     /// if they have to be.
     pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
-        let bytes = BYTES_PER_ENTRY.saturating_mul(entries as u64);
-        let part = || Part::new(bytes);
+        let part = |bytes: u64| Part::new(bytes.saturating_mul(entries as u64));
         Self {
             start: Instant::now(),
-            keys: part(),
-            name_servers: part(),
-            upstream: part(),
+            keys: part(BYTES_PER_ENTRY),
+            name_servers: part(NAME_SERVER_BYTES_PER_ENTRY),
+            upstream: part(BYTES_PER_ENTRY),
             revisions,
             max_stale,
         }

@@ -95,10 +95,10 @@ pub struct Memory {
     /// Times are counted from here.
     start: Instant,
     packets: Mutex<PacketCache>,
-    absences: Mutex<LruCache<[u8; 32], Absence>>,
+    absences: Mutex<LruCache<[u8; 32], Absence, RandomState>>,
     /// Timestamps of packets that are no longer held. Nodes hand out older packets for hours, and whoever has kept one
     /// may publish it again: the key would go back in time.
-    dropped: Mutex<LruCache<[u8; 32], u64>>,
+    dropped: Mutex<LruCache<[u8; 32], u64, RandomState>>,
     revisions: Arc<Revisions>,
 }
 
@@ -139,8 +139,8 @@ impl Memory {
             freshness,
             start: Instant::now(),
             packets: Mutex::new(packets),
-            absences: Mutex::new(LruCache::new(capacity)),
-            dropped: Mutex::new(LruCache::new(capacity)),
+            absences: Mutex::new(LruCache::with_hasher(capacity, RandomState::new())),
+            dropped: Mutex::new(LruCache::with_hasher(capacity, RandomState::new())),
             revisions,
         }
     }

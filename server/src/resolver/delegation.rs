@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ahash::RandomState;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
@@ -49,7 +50,7 @@ pub(super) struct Delegations {
     port: u16,
     allow_private: bool,
     exchanger: Exchanger,
-    dead: Mutex<LruCache<IpAddr, Instant>>,
+    dead: Mutex<LruCache<IpAddr, Instant, RandomState>>,
 }
 
 /// What a name server said, without anything it has no say in. Names are in the zone's canonical spelling.
@@ -72,7 +73,7 @@ impl Delegations {
             port: settings.port,
             allow_private: settings.allow_private,
             exchanger: Exchanger::new(MAX_QUESTIONS),
-            dead: Mutex::new(LruCache::new(MAX_DEAD)),
+            dead: Mutex::new(LruCache::with_hasher(MAX_DEAD, RandomState::new())),
         }
     }
 
