@@ -61,7 +61,8 @@ fn only_the_adapter_and_the_test_network_name_hickory_server() {
 fn caches_hash_with_a_secret() {
     for source in sources() {
         let may = source.module == "simulator";
-        let is_plain = ["LruCache::new(", "LruCache::unbounded("].iter().any(|call| source.text.contains(call));
+        let is_plain =
+            ["LruCache::new(", "LruCache::unbounded("].iter().any(|call| source.text.contains(call));
         assert!(may || !is_plain, "{}", source.path.display());
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     dht::{NetworkError, PutError},
-    message::read_records,
+    message::find_records,
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
 };
@@ -352,7 +352,7 @@ impl Memory {
 
     /// How long a packet is fresh: its smallest TTL, within the configured bounds.
     fn lifetime(&self, packet: &SignedPacket) -> Duration {
-        let smallest = read_records(packet.dns()).iter().map(|record| record.ttl).min().unwrap_or(0);
+        let smallest = find_records(packet.dns()).map(|record| record.ttl).min().unwrap_or(0);
         let lifetime = Duration::from_secs(smallest.into());
         lifetime.min(self.freshness.greatest).max(self.freshness.least)
     }

@@ -1,6 +1,7 @@
 //! Name servers that a packet names for its zone: found, asked, and believed for that zone alone.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
     sync::{Mutex, PoisonError},
@@ -214,26 +215,26 @@ fn read(
         return None;
     }
     let own = |record: &&Record| record.dns_class == DNSClass::IN && delegation.at.zone_of(&record.name);
+    // Each record is looked at once, however many there are for each link of a chain.
+    let mut by_owner: HashMap<&Name, Vec<&Record>, RandomState> = HashMap::default();
+    for record in message.answers.iter().filter(own) {
+        by_owner.entry(&record.name).or_default().push(record);
+    }
     let mut answers = Vec::new();
     let mut at = name.clone();
     let mut target = None;
     // Each round takes one CNAME; the chain as a whole is bounded by who asked.
     for _ in 0..=super::MAX_CHAIN {
-        let here = |record: &&Record| record.name == at && own(record);
-        let set: Vec<Record> = message
-            .answers
-            .iter()
-            .filter(here)
-            .filter(|record| record.record_type() == record_type)
-            .cloned()
-            .collect();
+        let here = by_owner.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let of_type = here.iter().filter(|record| record.record_type() == record_type);
+        let set: Vec<Record> = of_type.copied().cloned().collect();
         if !set.is_empty() {
             answers.extend(set);
             target = None;
             break;
         }
-        let alias = message.answers.iter().filter(here).find_map(|record| match &record.data {
-            RData::CNAME(target) => Some((record, target.0.to_lowercase())),
+        let alias = here.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) => Some((*record, target.0.to_lowercase())),
             _ => None,
         });
         let Some((record, next)) = alias else {
