@@ -14,7 +14,12 @@
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod packet_plans;
+mod packets;
 mod questions;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
+#[path = "../keys/random.rs"]
+mod random;
 mod setting;
 mod upstream;
 
@@ -23,7 +28,7 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] = &[("alone", setting::alone)];
+const PARTS: &[Part] = &[("alone", setting::alone), ("packets", packets::packets)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
