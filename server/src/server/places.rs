@@ -20,21 +20,7 @@ pub(super) struct Places {
 impl Places {
     /// Says in the log when there are fewer than wished for.
     pub(super) fn new(config: &Config, listeners: &Listeners) -> Self {
-        let (doh, dot) = (&config.doh, &config.dot);
-        let per_client = config.connections_per_client;
-        let mut places = Self {
-            tcp: tcp::Limits { connections_per_client: per_client, ..tcp::Limits::default() },
-            tls: tcp::Limits {
-                connections_per_client: dot.connections_per_client.unwrap_or(per_client),
-                ..tcp::Limits::for_tls()
-            },
-            web: http::Limits {
-                connections: doh.max_connections,
-                connections_per_client: doh.connections_per_client.unwrap_or(per_client),
-                ..http::Limits::default()
-            },
-            metrics: http::Limits::for_metrics(),
-        };
+        let mut places = Self::wished(config);
         let limit = descriptors::limit();
         let has_web = !listeners.https.is_empty() || !listeners.http.is_empty();
         let is_spoken = [true, !listeners.tls.is_empty(), has_web, !listeners.metrics.is_empty()];
@@ -46,6 +32,25 @@ impl Places {
             );
         }
         places
+    }
+
+    /// As many as the options say.
+    fn wished(config: &Config) -> Self {
+        let (doh, dot) = (&config.doh, &config.dot);
+        let per_client = config.connections_per_client;
+        Self {
+            tcp: tcp::Limits { connections_per_client: per_client, ..tcp::Limits::default() },
+            tls: tcp::Limits {
+                connections_per_client: dot.connections_per_client.unwrap_or(per_client),
+                ..tcp::Limits::for_tls()
+            },
+            web: http::Limits {
+                connections: doh.max_connections,
+                connections_per_client: doh.connections_per_client.unwrap_or(per_client),
+                ..http::Limits::default()
+            },
+            metrics: http::Limits::for_metrics(),
+        }
     }
 
     /// Lowers what does not fit into `limit` descriptors, without the kinds that are not spoken; returns whether there
@@ -75,17 +80,8 @@ impl Places {
 mod tests {
     use super::*;
 
-    fn places() -> Places {
-        Places {
-            tcp: tcp::Limits::default(),
-            tls: tcp::Limits::for_tls(),
-            web: http::Limits::default(),
-            metrics: http::Limits::for_metrics(),
-        }
-    }
-
     fn fitted(limit: usize, is_spoken: [bool; 4]) -> (bool, [usize; 4]) {
-        let mut places = places();
+        let mut places = Places::wished(&Config::default());
         let is_lowered = places.fit(limit, is_spoken);
         let Places { tcp, tls, web, metrics } = places;
         (is_lowered, [tcp.connections, tls.connections, web.connections, metrics.connections])
@@ -102,6 +98,18 @@ mod tests {
             assert!(most <= limit - limit.div_ceil(5), "{most} of {limit}: {places:?}");
             assert!(places.iter().all(|places| *places > 0));
         }
+    }
+
+    #[test]
+    fn connections_per_client_holds_for_every_transport_that_says_nothing_else() {
+        let mut config = Config { connections_per_client: 7, ..Config::default() };
+        let per_client = |config: &Config| {
+            let Places { tcp, tls, web, .. } = Places::wished(config);
+            [tcp.connections_per_client, tls.connections_per_client, web.connections_per_client]
+        };
+        assert_eq!(per_client(&config), [7, 7, 7]);
+        (config.dot.connections_per_client, config.doh.connections_per_client) = (Some(8), Some(9));
+        assert_eq!(per_client(&config), [7, 8, 9]);
     }
 
     #[test]

@@ -45,3 +45,20 @@ fn spare(stream: TcpStream, most_in_use: usize) -> io::Result<TcpStream> {
         _ => Ok(stream),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_takes_one_of_the_last_descriptors_is_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (kept, closed) = (connect().await, connect().await);
+        let number = |stream: &TcpStream| usize::try_from(stream.as_raw_fd()).unwrap();
+        let most_in_use = number(&closed);
+        assert!(spare(closed, most_in_use).is_err());
+        let most_in_use = number(&kept) + 1;
+        assert!(spare(kept, most_in_use).is_ok());
+    }
+}

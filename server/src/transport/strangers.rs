@@ -15,15 +15,15 @@ pub const STRANGER_TIME: Duration = Duration::from_secs(2);
 /// Connections of all of them at once, where there are thousands of places.
 const PLACES: usize = 64;
 
-/// Connections of one of them at once.
-const PLACES_PER_CLIENT: usize = 2;
+/// Connections of one of them at once. An ACME authority looks at each name three times at once.
+const PLACES_PER_CLIENT: usize = 8;
 
 /// Handshakes of all of them in a second: under 1 % of a core, at 0.15 ms each.
 const HANDSHAKES_PER_SECOND: u32 = 50;
 
 /// Handshakes of one of them in a minute, and at once. So one alone does not take all, and an ACME authority is let in.
 const HANDSHAKES_PER_MINUTE_OF_ONE: u32 = 60;
-const HANDSHAKES_AT_ONCE_OF_ONE: u32 = 5;
+const HANDSHAKES_AT_ONCE_OF_ONE: u32 = 20;
 
 /// What they may take.
 pub(super) struct Strangers {
@@ -77,10 +77,10 @@ mod tests {
     fn handshakes_of_strangers_are_few_and_one_of_them_does_not_take_all() {
         let strangers = Strangers::new(20_000);
         let of_one = (0..1000).filter(|_| strangers.admit_handshake(v4(1))).count();
-        assert!((5..10).contains(&of_one), "{of_one}");
+        assert!((20..30).contains(&of_one), "{of_one}");
         assert!(strangers.admit_handshake(v4(2)));
         let of_all = (0..10_000).filter(|client| strangers.admit_handshake(v4(100 + client))).count();
         // What comes back while this runs is on top of the burst.
-        assert!((30..1000).contains(&of_all), "{of_all}");
+        assert!((20..1000).contains(&of_all), "{of_all}");
     }
 }
