@@ -84,7 +84,7 @@ impl Entrance {
         Self {
             admission,
             places: Slots::new(cap, cap_per_client),
-            leaving: Slots::new((cap / LEAVING).max(1), (cap_per_client / 8).max(1)),
+            leaving: Slots::new((cap / LEAVING).max(1), (cap_per_client / 4).max(1)),
             turnover: Arc::default(),
             strangers: Strangers::new(cap),
         }

@@ -101,6 +101,24 @@ async fn one_more_connection_of_a_client_replaces_its_longest_silent_one_and_nev
 }
 
 #[tokio::test]
+async fn an_older_connection_that_is_used_stays_and_a_younger_silent_one_goes() {
+    let limits = Limits { connections: 100, connections_per_client: 8, ..Limits::default() };
+    let (serving, server) = start(limits);
+    let mut clients = Vec::new();
+    // With the last, all that there were have had their chance, and the first is gone.
+    for _ in 0..9 {
+        let mut client = connect_from("127.0.0.1", server).await;
+        assert!(is_served(&mut client).await);
+        clients.push(client);
+    }
+    assert!(is_served(&mut clients[1]).await);
+    assert!(is_served(&mut connect_from("127.0.0.1", server).await).await);
+    assert!(is_served(&mut clients[1]).await, "the older one");
+    assert!(!is_served(&mut clients[2]).await, "the silent one");
+    stop(serving).await;
+}
+
+#[tokio::test]
 async fn who_is_not_served_gets_one_reply_and_the_end_whatever_it_has_sent() {
     let (serving, server) = start(Limits::default());
     let mut denied = connect_from("127.0.0.66", server).await;
