@@ -75,6 +75,12 @@ reasons! {
         "a client began more TLS handshakes than rate_limit.requests_per_minute and burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
+    /// Lookups that got no turn.
+    Turn = "turn", "so many lookups were under way that one got no turn in time";
+    /// Answers that were not asked for again ahead of time.
+    Refresh = "refresh", "a client had as many answers asked for again ahead of time as it may";
+    /// Replies over UDP that were ready late, beyond the few that a network gets.
+    LateReply = "late_reply", "many replies to one network were ready late, and some of them were not sent";
 }
 
 /// Counts refusals and logs them. Clones count together.

@@ -26,7 +26,7 @@ use crate::{
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
-    transport::{Admission, BindError, Slots, tcp, udp},
+    transport::{Admission, BindError, tcp, udp},
 };
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
@@ -197,7 +197,7 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
+        let waiting = udp::Waiting::new();
         let admission = Admission {
             access: self.access.clone(),
             trusted: self.trusted.clone(),

@@ -145,14 +145,33 @@ async fn a_search_that_gets_no_turn_in_time_is_forgotten_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_joined_a_search_that_got_no_turn_gets_a_turn_of_its_own() {
-    let flooded = Flooded::with(0).await;
+async fn who_asks_for_what_another_client_waits_for_does_not_wait_in_its_line() {
+    let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT - 1).await;
     let wanted = key(1_000_000);
     let greedy = flooded.ask_and_wait(GREEDY, &wanted).await;
-    let modest = flooded.ask(MODEST, &wanted);
-    assert_eq!(greedy.await.unwrap(), BUSY);
-    flooded.network.ends.add_permits(MAX_IN_FLIGHT + 1);
+    let modest = flooded.ask_and_wait(MODEST, &wanted).await;
+    flooded.end_lookups(2).await;
+    assert_eq!(flooded.asked().last(), Some(&wanted), "one turn of the flood, and then this");
+    flooded.network.ends.add_permits(2 * MAX_IN_FLIGHT);
     assert!(matches!(modest.await.unwrap(), Ok(PacketAnswer::Absent(_))));
+    assert!(matches!(greedy.await.unwrap(), Ok(PacketAnswer::Absent(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_the_newest_of_what_another_client_waits_for_does_not_wait_in_its_line() {
+    let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT - 1).await;
+    let newest = |client| {
+        let packets = flooded.packets.clone();
+        tokio::spawn(async move { packets.newest(&key(1_000_000), client).await })
+    };
+    let greedy = newest(GREEDY);
+    until(|| flooded.packets.queued() == MAX_QUEUED_PER_CLIENT).await;
+    let modest = newest(MODEST);
+    until(|| flooded.packets.queued() > MAX_QUEUED_PER_CLIENT).await;
+    flooded.end_lookups(2).await;
+    assert_eq!(flooded.asked().last(), Some(&key(1_000_000)), "one turn of the flood, and then this");
+    flooded.network.ends.add_permits(2 * MAX_IN_FLIGHT);
+    assert!(modest.await.unwrap().is_ok() && greedy.await.unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
