@@ -34,7 +34,7 @@ pub use pages::{About, pages};
 pub use relay::Relay;
 
 use crate::{
-    access::{AccessList, TrustedProxies},
+    access::{AccessList, Forwarders, TrustedProxies},
     certificates::Challenges,
     service::Respond,
     transport::Entrance,
@@ -75,6 +75,8 @@ pub struct Limits {
     pub lookups: usize,
     /// Lookups that may run at once for one client.
     pub lookups_per_client: usize,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Default for Limits {
@@ -90,6 +92,7 @@ impl Default for Limits {
             streams: 128,
             lookups: 4096,
             lookups_per_client: 2048,
+            forwarders: Forwarders::default(),
         }
     }
 }
@@ -135,15 +138,15 @@ pub type SiteBody = Either<Full<Bytes>, Body>;
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
-        let entrance = Entrance::new(limits.connections, limits.connections_per_client, trusted.clone());
+        let entrance = Entrance::new(limits.connections, limits.connections_per_client, trusted.clone())
+            .with_forwarders(limits.forwarders.clone());
         Self { dns: None, challenges: Arc::default(), pages, access, trusted, entrance, limits }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
     #[must_use]
     pub fn with_dns(self, responder: Arc<R>, tasks: &TaskTracker) -> Self {
-        let Limits { lookups, lookups_per_client, .. } = self.limits;
-        let dns = Dns::new(responder, lookups, lookups_per_client, tasks.clone());
+        let dns = Dns::new(responder, &self.limits, tasks.clone());
         Self { dns: Some(dns), ..self }
     }
 

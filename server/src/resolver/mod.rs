@@ -35,11 +35,12 @@ use tokio::time::timeout;
 use zone::{Lookup, Zone, present};
 
 use crate::{
+    access::Forwarders,
     config::Config,
     forward::Forwarder,
     message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
-    rate_limit::RateLimiter,
+    rate_limit::SplitRateLimiter,
     revisions::Revisions,
 };
 
@@ -68,7 +69,7 @@ struct Inner {
     packets: Packets,
     forwarder: Arc<Forwarder>,
     delegations: Delegations,
-    lookup_quota: RateLimiter,
+    lookup_quota: SplitRateLimiter,
     nxdomains: NxDomains,
     rebind_protection: RebindProtection,
     identity: Identity,
@@ -105,7 +106,11 @@ impl Resolver {
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
-            lookup_quota: RateLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size),
+            lookup_quota: SplitRateLimiter::new(
+                quota.dht_requests_per_minute,
+                quota.dht_burst_size,
+                &Forwarders::new(quota.forwarders.clone()),
+            ),
             nxdomains: NxDomains::new(config.cache.max_entries),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
@@ -312,7 +317,7 @@ impl Resolver {
             return self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld);
         }
         budget.spend()?;
-        let admit = || self.0.lookup_quota.admit(address);
+        let admit = || self.0.lookup_quota.admit(address, query.is_proven);
         self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
             FetchError::Network(error) => ResolveError::Network(error),
             FetchError::Refused => ResolveError::LookupQuota,

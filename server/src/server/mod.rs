@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::{
-    access::{AccessList, TrustedProxies},
+    access::{AccessList, Forwarders, TrustedProxies},
     certificates::CertificateError,
     config::{self, Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
@@ -43,6 +43,7 @@ pub struct Server {
     metrics: Metrics,
     access: AccessList,
     trusted: TrustedProxies,
+    forwarders: Forwarders,
     web_limits: http::Limits,
     about: http::About,
     relay: Option<http::Relay>,
@@ -122,7 +123,9 @@ impl Server {
         }
         let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
+        let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
         let web_limits = http::Limits {
+            forwarders: forwarders.clone(),
             connections: config.doh.max_connections,
             connections_per_client: config.doh.max_connections_per_client,
             ..http::Limits::default()
@@ -135,7 +138,9 @@ impl Server {
             move || packets.len()
         });
         let relay = &config.relay;
-        let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
+        let relay = relay
+            .enabled
+            .then(|| http::Relay::new(relay, &forwarders, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
@@ -147,6 +152,7 @@ impl Server {
             metrics,
             access,
             trusted,
+            forwarders,
             web_limits,
             about,
             relay,
@@ -198,13 +204,17 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
-        let connections = tcp::Connections::new(tcp::Limits::default(), self.trusted.clone());
+        let forwarders = self.forwarders;
+        let waiting =
+            Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT).with_forwarders(forwarders.clone());
+        let limits = tcp::Limits { forwarders: forwarders.clone(), ..tcp::Limits::default() };
+        let connections = tcp::Connections::new(limits, self.trusted.clone());
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        let connections = tcp::Connections::new(tcp::Limits::for_tls(), self.trusted.clone());
+        let limits = tcp::Limits { forwarders, ..tcp::Limits::for_tls() };
+        let connections = tcp::Connections::new(limits, self.trusted.clone());
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());

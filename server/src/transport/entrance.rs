@@ -8,7 +8,7 @@ use super::{
     Slot, Slots,
     proxy_protocol::{self, Proxied},
 };
-use crate::access::TrustedProxies;
+use crate::access::{Forwarders, TrustedProxies};
 
 /// Gives places to connections. All listeners of a kind share one.
 #[derive(Debug)]
@@ -31,6 +31,12 @@ impl Entrance {
     /// At most `cap` connections, `cap_per_client` for each client that is no trusted proxy.
     pub fn new(cap: usize, cap_per_client: usize, trusted: TrustedProxies) -> Self {
         Self { places: Slots::new(cap, cap_per_client), trusted }
+    }
+
+    /// Gives forwarders more places than one client has.
+    #[must_use]
+    pub fn with_forwarders(self, forwarders: Forwarders) -> Self {
+        Self { places: self.places.with_forwarders(forwarders), ..self }
     }
 
     /// A place for a connection from `peer`, or `None` when it has to be closed.

@@ -49,8 +49,8 @@ impl Respond for Scripted {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
         let query = match message::Query::decode(request) {
             Ok(query) => query,
-            Err(message::Rejection::Reply { header, .. }) => {
-                out.extend_from_slice(&header);
+            Err(message::Rejection::Reply(rejected)) => {
+                rejected.write(None, out);
                 return AtOnce::Replied;
             }
             Err(message::Rejection::Silence) => return AtOnce::Silence,

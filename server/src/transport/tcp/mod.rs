@@ -17,7 +17,7 @@ pub use connection::Connection;
 
 use super::{Entrance, Guest, Slots, accept};
 use crate::{
-    access::TrustedProxies,
+    access::{Forwarders, TrustedProxies},
     service::{Respond, Transport},
 };
 
@@ -53,6 +53,8 @@ pub struct Limits {
     pub partial_message: Duration,
     /// How long a reply may take to be written.
     pub write: Duration,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Limits {
@@ -77,6 +79,7 @@ impl Default for Limits {
             idle_when_scarce: Duration::from_secs(2),
             partial_message: Duration::from_secs(3),
             write: Duration::from_secs(5),
+            forwarders: Forwarders::default(),
         }
     }
 }
@@ -94,8 +97,10 @@ impl Connections {
     /// No connection yet.
     pub fn new(limits: Limits, trusted: TrustedProxies) -> Arc<Self> {
         Arc::new(Self {
-            entrance: Entrance::new(limits.connections, limits.connections_per_client, trusted),
-            lookups: Slots::new(limits.lookups, limits.lookups_per_client),
+            entrance: Entrance::new(limits.connections, limits.connections_per_client, trusted)
+                .with_forwarders(limits.forwarders.clone()),
+            lookups: Slots::new(limits.lookups, limits.lookups_per_client)
+                .with_forwarders(limits.forwarders.clone()),
             unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
             limits,
         })
