@@ -100,12 +100,12 @@ impl<C: Clock + Clone> RateLimiter<C> {
 /// for datagrams that bear their address: whoever forges those spends nothing but that.
 ///
 /// Nobody gets less for it: a client that wants all of a quota has it over UDP alone as well as over anything else.
-pub struct SplitRateLimiter<C: Clock = DefaultClock> {
+pub struct SplitLimiter<C: Clock = DefaultClock> {
     proven: RateLimiter<C>,
     forgeable: RateLimiter<C>,
 }
 
-impl SplitRateLimiter {
+impl SplitLimiter {
     /// As [`RateLimiter::new`], twice.
     pub fn new(per_minute: u32, burst: u32, forwarders: &Forwarders) -> Self {
         let quota = || RateLimiter::new(per_minute, burst).with_forwarders(forwarders.clone());
@@ -113,7 +113,7 @@ impl SplitRateLimiter {
     }
 }
 
-impl<C: Clock + Clone> SplitRateLimiter<C> {
+impl<C: Clock + Clone> SplitLimiter<C> {
     /// As [`RateLimiter::admit`], for a client that has shown to be at `address`, or for whoever says so.
     pub fn admit(&self, address: IpAddr, is_proven: bool) -> bool {
         if is_proven { self.proven.admit(address) } else { self.forgeable.admit(address) }
@@ -254,7 +254,7 @@ mod tests {
     fn a_flood_in_the_name_of_a_client_spends_and_forgets_nothing_that_is_its_own() {
         let clock = FakeRelativeClock::default();
         let quota = || RateLimiter::with_clock(60, 5, clock.clone());
-        let limiter = SplitRateLimiter { proven: quota(), forgeable: quota() };
+        let limiter = SplitLimiter { proven: quota(), forgeable: quota() };
         let victim = v4(7);
         assert!(limiter.admit(victim, true));
         assert_eq!((0..50_000).filter(|_| limiter.admit(victim, false)).count(), 5);

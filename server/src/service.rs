@@ -21,7 +21,7 @@ use crate::{
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejected, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
-    rate_limit::SplitRateLimiter,
+    rate_limit::SplitLimiter,
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
 
@@ -95,7 +95,7 @@ pub struct Service(Arc<Inner>);
 
 struct Inner {
     access: AccessList,
-    quota: SplitRateLimiter,
+    quota: SplitLimiter,
     /// None of them on a system without randomness.
     cookies: Option<Cookies>,
     /// Datagrams over quota, for one in [`SLIP`].
@@ -113,7 +113,7 @@ impl Service {
         let limit = &config.rate_limit;
         Self(Arc::new(Inner {
             access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
-            quota: SplitRateLimiter::new(
+            quota: SplitLimiter::new(
                 limit.requests_per_minute,
                 limit.burst_size,
                 &Forwarders::new(limit.forwarders.clone()),

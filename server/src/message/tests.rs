@@ -7,6 +7,7 @@ use hickory_proto::{
 use proptest::prelude::*;
 
 use super::*;
+use edns::rejection_reply;
 
 mod edns;
 
@@ -43,12 +44,6 @@ fn code(rejection: Rejection) -> Option<ResponseCode> {
         Rejection::Silence => None,
         Rejection::Reply(Rejected { code, .. }) => Some(code),
     }
-}
-
-fn rejection_reply(rejected: Rejected) -> Vec<u8> {
-    let mut out = Vec::new();
-    rejected.write(None, &mut out);
-    out
 }
 
 fn owner() -> Name {

@@ -40,7 +40,7 @@ use crate::{
     forward::Forwarder,
     message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
-    rate_limit::SplitRateLimiter,
+    rate_limit::SplitLimiter,
     revisions::Revisions,
 };
 
@@ -69,7 +69,7 @@ struct Inner {
     packets: Packets,
     forwarder: Arc<Forwarder>,
     delegations: Delegations,
-    lookup_quota: SplitRateLimiter,
+    lookup_quota: SplitLimiter,
     nxdomains: NxDomains,
     rebind_protection: RebindProtection,
     identity: Identity,
@@ -101,16 +101,13 @@ impl Resolver {
     pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
         let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
         let quota = &config.rate_limit;
+        let forwarders = Forwarders::new(quota.forwarders.clone());
         Self(Arc::new(Inner {
             suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)),
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
-            lookup_quota: SplitRateLimiter::new(
-                quota.dht_requests_per_minute,
-                quota.dht_burst_size,
-                &Forwarders::new(quota.forwarders.clone()),
-            ),
+            lookup_quota: SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, &forwarders),
             nxdomains: NxDomains::new(config.cache.max_entries),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),

@@ -2,6 +2,12 @@
 
 use super::*;
 
+pub(super) fn rejection_reply(rejected: Rejected) -> Vec<u8> {
+    let mut out = Vec::new();
+    rejected.write(None, &mut out);
+    out
+}
+
 #[test]
 fn whoever_sends_an_opt_record_gets_one_with_a_refusal_too() {
     // RFC 6891 section 6.1.1.
