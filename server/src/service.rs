@@ -85,6 +85,11 @@ pub trait Respond: Send + Sync + 'static {
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
 
+    /// Whether a TLS handshake may be begun with a client, which costs it as much as a query.
+    fn admit_handshake(&self, _address: IpAddr) -> bool {
+        true
+    }
+
     /// Takes note of a query that gets no reply because too many wait for theirs.
     fn turned_away(&self, _client: Client) {}
 }
@@ -360,6 +365,15 @@ impl Respond for Service {
         self.queries(client).answered.with(code).inc();
         let took = started.elapsed();
         debug!(client = %client.address, question = ?query.question, %code, ?took);
+    }
+
+    fn admit_handshake(&self, address: IpAddr) -> bool {
+        // Who begins one has answered by TCP.
+        let is_admitted = self.0.quota.admit(address, true);
+        if !is_admitted {
+            self.0.refusals.note(Reason::HandshakeQuota, address);
+        }
+        is_admitted
     }
 
     fn turned_away(&self, client: Client) {
