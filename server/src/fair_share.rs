@@ -11,7 +11,7 @@ use std::{
 use ahash::RandomState;
 
 use crate::{
-    access::is_private,
+    access::{FORWARDER_SHARE, Forwarders, is_private},
     client::{ClientKey, ClientNetwork},
 };
 
@@ -36,6 +36,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct FairShare {
     limits: Limits,
+    forwarders: Forwarders,
     held: Mutex<Held>,
 }
 
@@ -44,7 +45,8 @@ pub struct FairShare {
 pub struct Share {
     of: Arc<FairShare>,
     client: ClientKey,
-    network: Network,
+    /// `None` for one that counts for no network.
+    network: Option<Network>,
 }
 
 /// What a client shares its way with: a flood at one of its addresses is a flood at all.
@@ -88,7 +90,13 @@ impl Network {
 impl FairShare {
     /// Nobody holds anything yet.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, held: Mutex::default() })
+        Self::with_forwarders(limits, Forwarders::default())
+    }
+
+    /// As [`FairShare::new`], with many clients' worth for each forwarder, whatever network it is in. It leaves as much
+    /// free as anybody.
+    pub fn with_forwarders(limits: Limits, forwarders: Forwarders) -> Arc<Self> {
+        Arc::new(Self { limits, forwarders, held: Mutex::default() })
     }
 
     /// A place for the client at `address`. `is_shown` says whether it has shown that it is there, which nobody can do
@@ -96,25 +104,27 @@ impl FairShare {
     pub fn take(self: &Arc<Self>, address: IpAddr, is_shown: bool) -> Option<Share> {
         let limits = self.limits;
         let client = ClientKey::from(address);
-        let network = Network::of(client);
+        let share = if self.forwarders.contains(address) { FORWARDER_SHARE } else { 1 };
+        let network = (share == 1).then(|| Network::of(client));
         let mut held = self.held();
         let of_client = count(&held.by_client, &client);
-        let of_network = count(&held.by_network, &network);
         let reserved = if is_shown { 0 } else { limits.reserved };
         let free = limits.in_all.saturating_sub(reserved).saturating_sub(held.in_all);
-        let per_network = if network.is_lan() { limits.per_lan } else { limits.per_network };
-        let free_in_network = per_network.saturating_sub(of_network);
         let may_hold = |held: usize, free: usize| free > 0 && held < free.max(limits.least);
-        let is_allowed = of_client < limits.per_client
-            && may_hold(of_client, free)
-            && may_hold(of_client, free_in_network)
-            // Where each address is a client, the network is none.
-            && (network.is_lan() || may_hold(of_network, free));
-        if !is_allowed {
+        if of_client >= limits.per_client.saturating_mul(share) || !may_hold(of_client, free) {
             return None;
         }
+        if let Some(network) = network {
+            let of_network = count(&held.by_network, &network);
+            let per_network = if network.is_lan() { limits.per_lan } else { limits.per_network };
+            let free_in_network = per_network.saturating_sub(of_network);
+            // Where each address is a client, the network is none.
+            if !(may_hold(of_client, free_in_network) && (network.is_lan() || may_hold(of_network, free))) {
+                return None;
+            }
+            held.by_network.insert(network, of_network + 1);
+        }
         held.by_client.insert(client, of_client + 1);
-        held.by_network.insert(network, of_network + 1);
         held.in_all += 1;
         Some(Share { of: self.clone(), client, network })
     }
@@ -135,7 +145,9 @@ impl Drop for Share {
         let mut held = self.of.held();
         held.in_all = held.in_all.saturating_sub(1);
         give_back(&mut held.by_client, self.client);
-        give_back(&mut held.by_network, self.network);
+        if let Some(network) = self.network {
+            give_back(&mut held.by_network, network);
+        }
     }
 }
 
@@ -178,6 +190,18 @@ mod tests {
         assert_eq!(places.held().by_client.len(), 0);
         assert_eq!(places.held().by_network.len(), 0);
         assert_eq!(fill(&places, ["10.1.1.1".into()]).len(), 30);
+    }
+
+    #[test]
+    fn a_forwarder_holds_more_than_one_client_and_leaves_as_much_free() {
+        let forwarders = Forwarders::new(vec!["198.51.100.1/32".parse().unwrap()]);
+        let places = FairShare::with_forwarders(LIMITS, forwarders);
+        // 90 are for those who have shown nothing, and half of them stay free.
+        let held = fill(&places, ["198.51.100.1".into()]);
+        assert_eq!(held.len(), 45);
+        assert_eq!(fill(&places, ["198.51.100.2".into()]).len(), 20, "its network has nothing of it");
+        drop(held);
+        assert_eq!(places.in_use(), 0);
     }
 
     #[test]

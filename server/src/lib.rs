@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod client;
 pub mod config;
 pub mod connector;
+pub mod cookies;
 pub mod dht;
 pub mod fair_flight;
 pub mod fair_queue;

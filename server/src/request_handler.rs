@@ -28,11 +28,14 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use crate::{
-    message::{ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_message},
+    message::{
+        Cookie, ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_cookie, read_message,
+    },
     service::{AtOnce, Client, Respond, Transport},
     transport::udp,
 };
 
+const OPTION_COOKIE: u16 = 10;
 const OPTION_EXTENDED_ERROR: u16 = 15;
 
 /// Answers the requests of a hickory server: `hickory_server::Server::new(HickoryHandler::new(service))`, without a
@@ -47,7 +50,7 @@ impl<R: Respond> HickoryHandler<R> {
     /// Lookups are bounded as on our own UDP listeners, in all and per client: a datagram beyond gets no answer, a
     /// stream is not read on until its lookup is done.
     pub fn new(responder: Arc<R>) -> Self {
-        Self { responder, lookups: udp::Waiting::new() }
+        Self { responder, lookups: udp::Waiting::new(Default::default()) }
     }
 }
 
@@ -72,10 +75,11 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
 
         let mut bytes = Vec::new();
         match self.responder.at_once(request.as_slice(), client, &mut bytes) {
+            AtOnce::OverQuota if bytes.is_empty() => None,
             AtOnce::Replied | AtOnce::OverQuota => send(&bytes, wishes, address, response).await,
             AtOnce::Silence => None,
             AtOnce::Later(query) => {
-                let place = self.lookups.begin(client);
+                let place = self.lookups.begin(client, query.is_proven);
                 if is_datagram && place.is_none() {
                     self.responder.turned_away(client);
                     return unsent(request, ResponseCode::ServFail);
@@ -188,7 +192,7 @@ impl Parts {
             answers: message.answers,
             authorities: message.authorities,
             additionals: message.additionals,
-            edns: has_edns.then(|| edns(dnssec_ok, message.extended_error)),
+            edns: has_edns.then(|| edns(dnssec_ok, message.extended_error, read_cookie(reply))),
         })
     }
 
@@ -228,12 +232,16 @@ impl Parts {
 
 type Section<'a> = slice::Iter<'a, Record>;
 
-fn edns(dnssec_ok: bool, error: Option<ExtendedError>) -> Edns {
+fn edns(dnssec_ok: bool, error: Option<ExtendedError>, cookie: Option<Cookie>) -> Edns {
     let mut edns = Edns::new();
     edns.set_max_payload(MAX_UDP_SIZE as u16).set_dnssec_ok(dnssec_ok);
     if let Some(error) = error {
         let data = [&error.code.to_be_bytes(), error.text.as_bytes()].concat();
         edns.options_mut().insert(EdnsOption::Unknown(OPTION_EXTENDED_ERROR, data));
+    }
+    if let Some(cookie) = cookie {
+        let data = [&cookie.client()[..], cookie.server()].concat();
+        edns.options_mut().insert(EdnsOption::Unknown(OPTION_COOKIE, data));
     }
     edns
 }

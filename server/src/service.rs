@@ -1,20 +1,28 @@
 //! The one door: every transport hands the bytes of a request to this.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use hickory_proto::op::ResponseCode;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
-    access::AccessList,
+    access::{AccessList, Forwarders},
     answer_cache::{AnswerCache, Authority, NewAnswer},
     config::Config,
+    cookies::{Checked, Cookies, Standing},
     fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
-    message::{Age, EncodedAnswer, Query, Rejection, Reply},
+    message::{Age, EncodedAnswer, Query, Rejected, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
-    rate_limit::RateLimiter,
+    rate_limit::SplitLimiter,
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
 
@@ -26,6 +34,10 @@ const UNATTENDED: Limits =
 /// How long an answer is left alone after a refresh that could not begin, and after one that failed.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 const REFRESH_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Of the datagrams over a quota one in this many gets a short reply. A client whose address others use learns from it
+/// within a few tries that it has to come over TCP or with a cookie; whoever forges the address to flood it gets a third
+/// of what was sent. Servers of zones use 1 to 3 for the same purpose (response rate limiting).
+pub const SLIP: u32 = 3;
 
 /// What a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +66,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether it has shown that it receives what is sent to its address. Anyone can write any address on a datagram.
+    /// Whether the way that the request came shows that the client is where it says. A datagram shows nothing; by its
+    /// cookie it can, see [`Query::is_proven`].
     pub fn has_shaken_hands(&self) -> bool {
         self.transport != Transport::Udp
     }
@@ -65,7 +78,7 @@ impl Client {
 pub enum AtOnce {
     /// The reply was appended to the buffer.
     Replied,
-    /// The client's quota is spent. Where it cannot be somebody else who is flooded with it, a refusal was appended.
+    /// The client's quota is spent. Over a stream, a refusal was appended; over UDP there is no reply.
     OverQuota,
     /// There is no reply to this.
     Silence,
@@ -99,7 +112,11 @@ pub struct Service(Arc<Inner>);
 
 struct Inner {
     access: AccessList,
-    quota: RateLimiter,
+    quota: SplitLimiter,
+    /// None of them on a system without randomness.
+    cookies: Option<Cookies>,
+    /// Datagrams over quota, for one in [`SLIP`].
+    slips: AtomicU32,
     answers: AnswerCache,
     resolver: Resolver,
     forwarder: Arc<Forwarder>,
@@ -113,9 +130,12 @@ impl Service {
     /// The service as configured.
     pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>, metrics: &Metrics) -> Self {
         let limit = &config.rate_limit;
+        let forwarders = Forwarders::new(limit.forwarders.clone());
         Self(Arc::new(Inner {
             access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
-            quota: RateLimiter::new(limit.requests_per_minute, limit.burst_size),
+            quota: SplitLimiter::new(limit.requests_per_minute, limit.burst_size, &forwarders),
+            cookies: Cookies::new(Instant::now()),
+            slips: AtomicU32::new(0),
             answers: AnswerCache::new(
                 config.cache.max_entries,
                 Duration::from_secs(config.cache.max_stale_seconds),
@@ -123,7 +143,7 @@ impl Service {
             ),
             resolver,
             forwarder,
-            unattended: FairShare::new(UNATTENDED),
+            unattended: FairShare::with_forwarders(UNATTENDED, forwarders),
             metrics: metrics.service.clone(),
             refusals: metrics.refusals.clone(),
         }))
@@ -147,10 +167,13 @@ impl Service {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             return (refusal.encode(&query.question), false);
         }
-        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable, is_busy } =
+        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable, is_busy, is_over_quota } =
             inner.resolver.resolve(query, client).await;
         if is_busy {
             inner.refusals.note(Reason::Turn, client);
+        }
+        if is_over_quota {
+            inner.refusals.note(Reason::LookupQuota, client);
         }
         let encoded = answer.encode(&query.question);
         let authority = match inner.resolver.is_key_name(&query.question.name()) {
@@ -170,7 +193,7 @@ impl Service {
     /// As [`Service::answer`], but with an answer past its time at hand: the client gets it when there is no news soon.
     /// The search for news goes on, if the client has few that do.
     async fn answer_or_last_resort(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
-        let news = match self.0.unattended.take(client.address, client.has_shaken_hands()) {
+        let news = match self.0.unattended.take(client.address, query.is_proven) {
             Some(share) => {
                 let (service, asked) = (self.clone(), query.clone());
                 let news = tokio::spawn(async move {
@@ -201,7 +224,7 @@ impl Service {
     /// or there is no answer, that is left to whoever asks next.
     fn refresh(&self, query: &Query, client: Client) {
         let inner = &*self.0;
-        let Some(share) = inner.unattended.take(client.address, client.has_shaken_hands()) else {
+        let Some(share) = inner.unattended.take(client.address, query.is_proven) else {
             inner.refusals.note(Reason::Refresh, client.address);
             inner.answers.refresh_later(query, client.now, REFRESH_PAUSE);
             return;
@@ -216,6 +239,90 @@ impl Service {
             }
         });
     }
+
+    /// What the client's cookie is worth. Over HTTP there are none: RFC 7873 is about the address that datagrams bear.
+    fn check_cookie(&self, decoded: &Result<Query, Rejection>, client: Client) -> Option<Checked> {
+        let edns = match decoded {
+            Ok(query) => query.edns,
+            Err(Rejection::Reply(rejected)) => rejected.edns,
+            Err(Rejection::Silence) => None,
+        };
+        let cookies = self.0.cookies.as_ref().filter(|_| client.transport != Transport::Http);
+        let checked = cookies
+            .zip(edns.and_then(|edns| edns.cookie))
+            .map(|(cookies, cookie)| cookies.check(&cookie, client.address, client.now));
+        if client.transport == Transport::Udp {
+            let counted = &self.0.metrics.cookies;
+            match checked.map(|checked| checked.standing) {
+                None => &counted.none,
+                Some(Standing::New) => &counted.new,
+                Some(Standing::Invalid) => &counted.invalid,
+                Some(Standing::Valid) => &counted.valid,
+            }
+            .inc();
+        }
+        checked
+    }
+
+    /// Answers a datagram over the quota of those that anybody can send: silence for most, since whoever forges the
+    /// address wants it flooded with replies. The others say how to come back with an address that is believed.
+    fn slip(
+        &self,
+        decoded: Result<Query, Rejection>,
+        cookie: Option<Checked>,
+        client: Client,
+        out: &mut Vec<u8>,
+    ) -> AtOnce {
+        let inner = &*self.0;
+        let Queries { answered, unanswered } = self.queries(client);
+        if inner.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1
+            && inner.access.allows(client.address)
+        {
+            match (decoded, cookie) {
+                (Ok(query), Some(checked)) => {
+                    inner.refusals.note(Reason::BadCookie, client.address);
+                    answered.bad_cookie.inc();
+                    query.write_bad_cookie(checked.reply, out);
+                    return AtOnce::Replied;
+                }
+                (Ok(query), None) => {
+                    inner.refusals.note(Reason::Truncated, client.address);
+                    answered.no_error.inc();
+                    query.write_truncated(out);
+                    return AtOnce::Replied;
+                }
+                (Err(Rejection::Reply(rejected)), Some(checked))
+                    if rejected.code == ResponseCode::NoError =>
+                {
+                    return self.answer_rejected(rejected, Some(checked), client, out);
+                }
+                (Err(_), _) => {}
+            }
+        }
+        inner.refusals.note(Reason::QueryQuota, client.address);
+        unanswered.quota.inc();
+        AtOnce::OverQuota
+    }
+
+    fn answer_rejected(
+        &self,
+        mut rejected: Rejected,
+        cookie: Option<Checked>,
+        client: Client,
+        out: &mut Vec<u8>,
+    ) -> AtOnce {
+        if rejected.code == ResponseCode::NoError {
+            // RFC 7873 section 5.4; without cookies it is a query that asks nothing (RFC 9619).
+            rejected.code = match cookie.map(|checked| checked.standing) {
+                Some(Standing::New | Standing::Valid) => ResponseCode::NoError,
+                Some(Standing::Invalid) => ResponseCode::BADCOOKIE,
+                None => ResponseCode::FormErr,
+            };
+        }
+        self.queries(client).answered.with(rejected.code).inc();
+        rejected.write(cookie.map(|checked| checked.reply), out);
+        AtOnce::Replied
+    }
 }
 
 impl Respond for Service {
@@ -227,14 +334,15 @@ impl Respond for Service {
             unanswered.malformed.inc();
             return AtOnce::Silence;
         }
-        let is_over_quota = !inner.quota.admit(client.address);
+        let cookie = self.check_cookie(&decoded, client);
+        let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
+        let is_proven = has_cookie || client.has_shaken_hands();
+        let is_over_quota = !inner.quota.admit(client.address, is_proven);
+        if is_over_quota && !is_proven {
+            return self.slip(decoded, cookie, client, out);
+        }
         let refusal = if is_over_quota {
             inner.refusals.note(Reason::QueryQuota, client.address);
-            // Whoever forges this address wants it flooded with replies.
-            if client.reply == Reply::Datagram {
-                unanswered.quota.inc();
-                return AtOnce::OverQuota;
-            }
             Some(ResolveError::QueryQuota)
         } else if !inner.access.allows(client.address) {
             inner.refusals.note(Reason::Access, client.address);
@@ -242,24 +350,32 @@ impl Respond for Service {
         } else {
             None
         };
-        let query = match (decoded, &refusal) {
+        let mut query = match (decoded, &refusal) {
             (Ok(query), _) => query,
-            (Err(Rejection::Reply { code, header }), None) => {
-                answered.with(code).inc();
-                out.extend_from_slice(&header);
-                return AtOnce::Replied;
+            (Err(Rejection::Reply(rejected)), None) => {
+                return self.answer_rejected(rejected, cookie, client, out);
             }
             (Err(_), _) => {
                 unanswered.malformed.inc();
                 return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
             }
         };
+        query.is_proven = is_proven;
+        let is_denied = refusal == Some(ResolveError::Access);
+        if !is_denied {
+            query.reply_cookie = cookie.map(|checked| checked.reply);
+        }
         let is_newer_edns = query.edns.is_some_and(|edns| edns.version > 0);
         if let Some(error) = refusal.or(is_newer_edns.then_some(ResolveError::EdnsVersion)) {
-            let answer = error.answer();
+            let mut answer = error.answer();
+            if is_denied && client.reply == Reply::Datagram {
+                // A stranger may be a forged address: it gets hardly more than was sent in its name.
+                answer.extended_error.iter_mut().for_each(|error| error.text.clear());
+            }
             answered.with(answer.code).inc();
             answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
-            return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Replied };
+            let is_on_stream = client.has_shaken_hands();
+            return if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
         }
         let Some(hit) = inner.answers.get(&query, client.reply, client.now, out) else {
             inner.metrics.answer_cache.miss.inc();
@@ -295,7 +411,8 @@ impl Respond for Service {
     }
 
     fn admit_handshake(&self, address: IpAddr) -> bool {
-        let is_admitted = self.0.quota.admit(address);
+        // Who begins one has answered by TCP.
+        let is_admitted = self.0.quota.admit(address, true);
         if !is_admitted {
             self.0.refusals.note(Reason::HandshakeQuota, address);
         }

@@ -154,6 +154,9 @@ pub struct RateLimit {
     pub dht_requests_per_minute: u32,
     /// Network lookups at once.
     pub dht_burst_size: u32,
+    /// Addresses that many clients share. They get more than one client's worth.
+    #[serde(deserialize_with = "address::ranges")]
+    pub forwarders: Vec<IpNet>,
 }
 
 /// Who is served. `deny` wins.
@@ -323,6 +326,7 @@ impl Default for RateLimit {
             burst_size: 10_000,
             dht_requests_per_minute: 6_000,
             dht_burst_size: 3_000,
+            forwarders: Vec::new(),
         }
     }
 }

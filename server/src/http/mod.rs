@@ -34,7 +34,7 @@ pub use pages::{About, pages};
 pub use relay::Relay;
 
 use crate::{
-    access::{AccessList, TrustedProxies},
+    access::{AccessList, Forwarders, TrustedProxies},
     certificates::Challenges,
     metrics::{Reason, Refusals},
     service::Respond,
@@ -76,6 +76,8 @@ pub struct Limits {
     pub lookups: usize,
     /// Lookups that may run at once for one client.
     pub lookups_per_client: usize,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Default for Limits {
@@ -91,6 +93,7 @@ impl Default for Limits {
             streams: 128,
             lookups: 4096,
             lookups_per_client: 2048,
+            forwarders: Forwarders::default(),
         }
     }
 }
@@ -152,8 +155,7 @@ impl<R: Respond> Site<R> {
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
     #[must_use]
     pub fn with_dns(self, responder: Arc<R>, tasks: &TaskTracker) -> Self {
-        let Limits { lookups, lookups_per_client, .. } = self.limits;
-        let dns = Dns::new(responder, lookups, lookups_per_client, tasks.clone());
+        let dns = Dns::new(responder, &self.limits, tasks.clone());
         Self { dns: Some(dns), ..self }
     }
 
@@ -238,6 +240,7 @@ fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, 
     let admission =
         Admission { access: access.clone(), trusted: trusted.clone(), refusals: refusals.clone() };
     Entrance::new(limits.connections, limits.connections_per_client, admission)
+        .with_forwarders(&limits.forwarders)
 }
 
 /// How far a request has come.

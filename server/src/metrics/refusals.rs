@@ -49,6 +49,12 @@ reasons! {
     /// More queries than `[rate_limit]` allows.
     QueryQuota = "query_quota",
         "a client asked more than rate_limit.requests_per_minute and burst_size allow";
+    /// More datagrams bear this address than `[rate_limit]` allows, and one of them was told to come back over TCP.
+    Truncated = "truncated",
+        "more datagrams bear a client's address than rate_limit.requests_per_minute and burst_size allow; now and then one is told to come back over TCP";
+    /// The same, and one of them was given a cookie to come back with.
+    BadCookie = "bad_cookie",
+        "more datagrams bear a client's address than rate_limit.requests_per_minute and burst_size allow; now and then one is given a cookie to come back with";
     /// More new keys than `[rate_limit]` allows.
     LookupQuota = "lookup_quota",
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";

@@ -42,6 +42,8 @@ pub struct Resolved {
     pub unreachable: bool,
     /// Whether there is no answer because too much was under way.
     pub is_busy: bool,
+    /// Whether there is no answer because the client has no lookup left.
+    pub is_over_quota: bool,
 }
 
 /// The answer so far, along a chain of CNAME records.
@@ -71,13 +73,15 @@ impl Resolved {
             by_name_server: false,
             unreachable: false,
             is_busy: false,
+            is_over_quota: false,
         }
     }
 }
 
 impl From<ResolveError> for Resolved {
     fn from(error: ResolveError) -> Self {
-        Self { unreachable: error.is_unreachable(), is_busy: error.is_busy(), ..Self::own(error.answer()) }
+        let (is_busy, is_over_quota) = (error.is_busy(), error == ResolveError::LookupQuota);
+        Self { unreachable: error.is_unreachable(), is_busy, is_over_quota, ..Self::own(error.answer()) }
     }
 }
 

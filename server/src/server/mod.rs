@@ -134,7 +134,9 @@ impl Server {
             move || packets.len()
         });
         let relay = &config.relay;
-        let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
+        let relay = relay
+            .enabled
+            .then(|| http::Relay::new(relay, &places.tcp.forwarders, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
@@ -197,7 +199,7 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let waiting = udp::Waiting::new();
+        let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
         let admission = Admission {
             access: self.access.clone(),
             trusted: self.trusted.clone(),

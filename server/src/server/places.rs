@@ -4,6 +4,7 @@ use tracing::warn;
 
 use super::Listeners;
 use crate::{
+    access::Forwarders,
     config::Config,
     http,
     transport::{PLACES_PER_EXTRA, descriptors, tcp},
@@ -38,15 +39,22 @@ impl Places {
     fn wished(config: &Config) -> Self {
         let (doh, dot) = (&config.doh, &config.dot);
         let per_client = config.connections_per_client;
+        let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
         Self {
-            tcp: tcp::Limits { connections_per_client: per_client, ..tcp::Limits::default() },
+            tcp: tcp::Limits {
+                connections_per_client: per_client,
+                forwarders: forwarders.clone(),
+                ..tcp::Limits::default()
+            },
             tls: tcp::Limits {
                 connections_per_client: dot.connections_per_client.unwrap_or(per_client),
+                forwarders: forwarders.clone(),
                 ..tcp::Limits::for_tls()
             },
             web: http::Limits {
                 connections: doh.max_connections,
                 connections_per_client: doh.connections_per_client.unwrap_or(per_client),
+                forwarders,
                 ..http::Limits::default()
             },
             metrics: http::Limits::for_metrics(),

@@ -12,7 +12,7 @@ use super::{
     turnover::{Seat, Turnover, Watched},
 };
 use crate::{
-    access::{AccessList, TrustedProxies},
+    access::{AccessList, Forwarders, TrustedProxies},
     client::ClientKey,
     metrics::{Reason, Refusals},
     service::Respond,
@@ -88,6 +88,14 @@ impl Entrance {
             turnover: Arc::default(),
             strangers: Strangers::new(cap),
         }
+    }
+
+    /// Gives forwarders more places than one client has.
+    #[must_use]
+    pub fn with_forwarders(self, forwarders: &Forwarders) -> Self {
+        let [places, leaving] =
+            [self.places, self.leaving].map(|slots| slots.with_forwarders(forwarders.clone()));
+        Self { places, leaving, ..self }
     }
 
     /// A place for a connection from `peer`, or `None` when it has to be closed. The connection ends with `stop`.

@@ -9,13 +9,17 @@ use std::{
 
 use ahash::RandomState;
 
-use crate::client::{ClientKey, ClientNetwork};
+use crate::{
+    access::{FORWARDER_SHARE, Forwarders},
+    client::{ClientKey, ClientNetwork},
+};
 
 /// Counts what is held, in all, per client and per network of IPv6 clients. Its memory is bounded by the cap.
 #[derive(Debug)]
 pub struct Slots {
     cap: usize,
     cap_per_client: usize,
+    forwarders: Forwarders,
     /// Most that one client may take while places are scarce.
     few: usize,
     held: Mutex<Held>,
@@ -46,6 +50,8 @@ pub struct Slot {
     slots: Arc<Slots>,
     /// `None` for one that counts for no client.
     client: Option<ClientKey>,
+    /// `None` for one that counts for no network.
+    network: Option<ClientNetwork>,
 }
 
 impl Slots {
@@ -53,7 +59,15 @@ impl Slots {
     /// hold few, so that some who take all that they may leave something to the others.
     pub fn new(cap: usize, cap_per_client: usize) -> Arc<Self> {
         let few = (cap_per_client / 8).min(cap / 64).max(1).min(cap_per_client);
-        Arc::new(Self { cap, cap_per_client, few, held: Mutex::default() })
+        Arc::new(Self { cap, cap_per_client, few, forwarders: Forwarders::default(), held: Mutex::default() })
+    }
+
+    /// As many places with nobody on them, of which each forwarder may hold many clients' worth: half of all at most,
+    /// if that is more than one client's, so that others find some.
+    #[must_use]
+    pub fn with_forwarders(self: Arc<Self>, forwarders: Forwarders) -> Arc<Self> {
+        let Self { cap, cap_per_client, few, .. } = *self;
+        Arc::new(Self { cap, cap_per_client, few, forwarders, held: Mutex::default() })
     }
 
     /// `None` when all places, or all that one client or its network may hold, are taken.
@@ -68,16 +82,21 @@ impl Slots {
     /// Says which cap is reached.
     pub fn try_take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
         let client = ClientKey::from(address);
+        let (share, network) = match self.forwarders.contains(address) {
+            // Its network was not named by the operator, and its clients are not that network's.
+            true => (FORWARDER_SHARE, None),
+            false => (1, client.network()),
+        };
         let mut held = self.held();
         let of_client = held.per_client.get(&client).copied().unwrap_or(0);
         let cap_per_client = if held.are_scarce(self.cap) { self.few } else { self.cap_per_client };
-        if of_client >= cap_per_client {
+        if of_client >= cap_per_client.saturating_mul(share).min(self.cap / 2).max(cap_per_client) {
             return Err(Full::Client);
         }
         if held.in_all >= self.cap {
             return Err(Full::All);
         }
-        if let Some(network) = client.network() {
+        if let Some(network) = network {
             let of_network = held.per_network.get(&network).copied().unwrap_or(0);
             if of_network >= cap_per_client.saturating_mul(network.share()) {
                 return Err(Full::Network);
@@ -86,7 +105,7 @@ impl Slots {
         }
         held.per_client.insert(client, of_client + 1);
         held.in_all += 1;
-        Ok(Slot { slots: self.clone(), client: Some(client) })
+        Ok(Slot { slots: self.clone(), client: Some(client), network })
     }
 
     /// A place that counts for no client, for one that stands for many; `None` when all are taken.
@@ -96,7 +115,7 @@ impl Slots {
             return None;
         }
         held.in_all += 1;
-        Some(Slot { slots: self.clone(), client: None })
+        Some(Slot { slots: self.clone(), client: None, network: None })
     }
 
     /// Whether more than three quarters are taken.
@@ -119,9 +138,10 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut held = self.slots.held();
         held.in_all = held.in_all.saturating_sub(1);
-        let Some(client) = self.client else { return };
-        give_back(&mut held.per_client, client);
-        if let Some(network) = client.network() {
+        if let Some(client) = self.client {
+            give_back(&mut held.per_client, client);
+        }
+        if let Some(network) = self.network {
             give_back(&mut held.per_network, network);
         }
     }
@@ -198,6 +218,31 @@ mod tests {
         drop(held);
         assert!(slots.take("2001:db8:1:1::1".parse().unwrap()).is_some());
         assert_eq!(taken(|host| format!("fe80::{host:x}")).len(), 2 * NEIGHBOURS_SHARE);
+    }
+
+    #[test]
+    fn a_forwarder_holds_many_clients_worth_but_not_every_place() {
+        let slots = |cap, per_client| {
+            let ranges = ["192.0.2.0/30", "2001:db8::/64"].map(|range| range.parse().unwrap());
+            Slots::new(cap, per_client).with_forwarders(Forwarders::new(ranges.into()))
+        };
+        let held = |slots: &Arc<Slots>, address: &str| {
+            (0..1000).filter_map(|_| slots.take(address.parse().unwrap())).collect::<Vec<_>>()
+        };
+        let many = slots(1000, 2);
+        let of_forwarder = held(&many, "192.0.2.1");
+        assert_eq!(of_forwarder.len(), 2 * FORWARDER_SHARE);
+        let of_forwarder_6 = held(&many, "2001:db8::1");
+        assert_eq!(of_forwarder_6.len(), 2 * FORWARDER_SHARE, "more than its /48 has");
+        assert_eq!(held(&many, "2001:db8:0:1::1").len(), 2, "and nothing of that");
+        assert_eq!(held(&many, "192.0.2.4").len(), 2);
+        drop((of_forwarder, of_forwarder_6));
+        assert_eq!(many.held().in_all, 0);
+        let few = slots(10, 2);
+        let _of_forwarder = held(&few, "192.0.2.1");
+        assert_eq!(few.held().in_all, 5);
+        assert!(few.take("192.0.2.4".parse().unwrap()).is_some());
+        assert_eq!(held(&slots(4, 4), "192.0.2.1").len(), 4);
     }
 
     #[test]

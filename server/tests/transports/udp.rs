@@ -64,7 +64,7 @@ async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked(way: Way
     };
     let port = sockets.local_address().port();
     let serving = Serving::new();
-    serve(way, &serving, sockets, udp::Waiting::new());
+    serve(way, &serving, sockets, udp::Waiting::new(Default::default()));
     for asked in own_ipv6_addresses() {
         let client = client_of("[::1]:0", SocketAddr::new(asked.into(), port)).await;
         for name in ["now", "slow.5"] {
@@ -267,7 +267,7 @@ fn start(way: Way, address: &str, sockets: usize) -> (Serving, SocketAddr) {
     let sockets = bind_udp(address.parse().unwrap(), sockets).unwrap();
     let address = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, udp::Waiting::new());
+    serve(way, &serving, sockets, udp::Waiting::new(Default::default()));
     (serving, address)
 }
 

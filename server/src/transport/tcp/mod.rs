@@ -18,7 +18,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use connection::Connection;
 
 use super::{Admission, Entrance, Guest, STRANGER_TIME, Slots, Standing, accept};
-use crate::service::{Respond, Transport};
+use crate::{
+    access::Forwarders,
+    service::{Respond, Transport},
+};
 
 /// The protocol of DNS over TLS (ALPN).
 pub const PROTOCOLS: [&[u8]; 1] = [b"dot"];
@@ -52,6 +55,8 @@ pub struct Limits {
     pub partial_message: Duration,
     /// How long a reply may take to be written.
     pub write: Duration,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Limits {
@@ -76,6 +81,7 @@ impl Default for Limits {
             idle_when_scarce: Duration::from_secs(2),
             partial_message: Duration::from_secs(3),
             write: Duration::from_secs(5),
+            forwarders: Forwarders::default(),
         }
     }
 }
@@ -92,8 +98,10 @@ impl Connections {
     /// No connection yet.
     pub fn new(limits: Limits, admission: Admission) -> Arc<Self> {
         Arc::new(Self {
-            entrance: Entrance::new(limits.connections, limits.connections_per_client, admission),
-            lookups: Slots::new(limits.lookups, limits.lookups_per_client),
+            entrance: Entrance::new(limits.connections, limits.connections_per_client, admission)
+                .with_forwarders(&limits.forwarders),
+            lookups: Slots::new(limits.lookups, limits.lookups_per_client)
+                .with_forwarders(limits.forwarders.clone()),
             unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
             limits,
         })

@@ -100,7 +100,7 @@ impl<R: Respond> Port<R> {
             AtOnce::Replied => return true,
             AtOnce::OverQuota | AtOnce::Silence => {}
             // Silence beyond the caps: any reply would be one more datagram at a possible victim.
-            AtOnce::Later(query) => match self.waiting.begin(client) {
+            AtOnce::Later(query) => match self.waiting.begin(client, query.is_proven) {
                 Some(waiting) => self.answer_later(query, client, peer, waiting),
                 None => self.responder.turned_away(client),
             },
@@ -174,7 +174,7 @@ mod tests {
             socket,
             wildcard: false,
             responder: Arc::new(Slow(takes)),
-            waiting: Waiting::new(),
+            waiting: Waiting::new(Default::default()),
             tasks: TaskTracker::new(),
         };
         (Arc::new(port), client)

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::late::{LATE_AFTER, LateReplies};
 use crate::{
+    access::Forwarders,
     fair_share::{FairShare, Limits, Share},
     service::Client,
 };
@@ -37,31 +38,38 @@ pub struct Waiting {
 pub struct WaitingReply {
     waiting: Arc<Waiting>,
     client: Client,
+    is_proven: bool,
     _place: Share,
 }
 
 impl Waiting {
-    /// With room for [`MAX_WAITING`].
-    pub fn new() -> Arc<Self> {
-        Self::with_limits(Limits {
+    /// With room for [`MAX_WAITING`]; `forwarders` count as many clients each.
+    pub fn new(forwarders: Forwarders) -> Arc<Self> {
+        let limits = Limits {
             in_all: MAX_WAITING,
             reserved: RESERVED,
             per_client: MAX_WAITING_PER_CLIENT,
             per_network: MAX_WAITING_PER_NETWORK,
             per_lan: MAX_WAITING_PER_LAN,
             least: LEAST_WAITING,
-        })
+        };
+        Self::with(FairShare::with_forwarders(limits, forwarders))
     }
 
     /// With other limits.
     pub fn with_limits(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { places: FairShare::new(limits), late: Mutex::new(LateReplies::new()) })
+        Self::with(FairShare::new(limits))
     }
 
-    /// A place for a reply to `client`, from when its query came. `None` when it has as many as it may.
-    pub fn begin(self: &Arc<Self>, client: Client) -> Option<WaitingReply> {
-        let place = self.places.take(client.address, client.has_shaken_hands())?;
-        Some(WaitingReply { waiting: self.clone(), client, _place: place })
+    fn with(places: Arc<FairShare>) -> Arc<Self> {
+        Arc::new(Self { places, late: Mutex::new(LateReplies::new()) })
+    }
+
+    /// A place for a reply to `client`, from when its query came; `is_proven` says whether it has shown by a cookie that
+    /// it asked. `None` when it has as many as it may.
+    pub fn begin(self: &Arc<Self>, client: Client, is_proven: bool) -> Option<WaitingReply> {
+        let place = self.places.take(client.address, is_proven)?;
+        Some(WaitingReply { waiting: self.clone(), client, is_proven, _place: place })
     }
 }
 
@@ -69,7 +77,7 @@ impl WaitingReply {
     /// Whether the reply may be sent, which is ready at `now`: always if it is quick, and later if few others are late
     /// that go to the same network, or if the client has shown that it asked.
     pub fn may_be_sent(&self, now: Instant) -> bool {
-        if self.client.has_shaken_hands() || now.saturating_duration_since(self.client.now) < LATE_AFTER {
+        if self.is_proven || now.saturating_duration_since(self.client.now) < LATE_AFTER {
             return true;
         }
         let mut late = self.waiting.late.lock().unwrap_or_else(PoisonError::into_inner);
