@@ -54,6 +54,9 @@ reasons! {
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
+    /// More questions to upstream resolvers wait than may, or for longer.
+    UpstreamQuestions = "upstream_questions",
+        "a client asked for more names at once than fallback_dns may be asked for; more clients share the rest";
 }
 
 /// Counts refusals and logs them. Clones count together.

@@ -36,7 +36,7 @@ use zone::{Lookup, Zone, present};
 
 use crate::{
     config::Config,
-    forward::Forwarder,
+    forward::{Asker, Forwarder},
     message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::RateLimiter,
@@ -189,7 +189,7 @@ impl Resolver {
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
-                Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
+                Route::Icann => self.step_icann(query, address, &name, &mut budget, &mut chain).await?,
             };
             match step {
                 Step::Done => return Ok(chain.finish(record_type)),
@@ -323,6 +323,7 @@ impl Resolver {
     async fn step_icann(
         &self,
         query: &Query,
+        address: IpAddr,
         name: &Name,
         budget: &mut WorkBudget,
         chain: &mut Chain,
@@ -338,7 +339,7 @@ impl Resolver {
         if !query.recursion_desired {
             return Err(ResolveError::NotHeld);
         }
-        let message = self.ask_upstream(name, record_type, query, budget).await?;
+        let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         let plain = |records: &[Record]| match query.dnssec_ok() {
             true => records.to_vec(),
             false => without_dnssec(records, record_type),
@@ -383,6 +384,7 @@ impl Resolver {
         name: &Name,
         record_type: RecordType,
         query: &Query,
+        address: IpAddr,
         budget: &mut WorkBudget,
     ) -> Result<Arc<Message>, ResolveError> {
         budget.spend()?;
@@ -390,7 +392,7 @@ impl Resolver {
         let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
         self.0
             .forwarder
-            .ask(&question, query.dnssec_ok(), query.checking_disabled)
+            .ask(Asker::Client(address), &question, query.dnssec_ok(), query.checking_disabled)
             .await
             .map_err(ResolveError::Forward)
     }
