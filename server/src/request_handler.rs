@@ -30,7 +30,7 @@ use tracing::{debug, error};
 use crate::{
     message::{ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_message},
     service::{AtOnce, Client, Respond, Transport},
-    transport::{Slots, udp},
+    transport::udp,
 };
 
 const OPTION_EXTENDED_ERROR: u16 = 15;
@@ -40,14 +40,14 @@ const OPTION_EXTENDED_ERROR: u16 = 15;
 pub struct HickoryHandler<R> {
     responder: Arc<R>,
     /// hickory starts a task for every datagram; this is what bounds them while they wait.
-    lookups: Arc<Slots>,
+    lookups: Arc<udp::Waiting>,
 }
 
 impl<R: Respond> HickoryHandler<R> {
     /// Lookups are bounded as on our own UDP listeners, in all and per client: a datagram beyond gets no answer, a
     /// stream is not read on until its lookup is done.
     pub fn new(responder: Arc<R>) -> Self {
-        Self { responder, lookups: Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT) }
+        Self { responder, lookups: udp::Waiting::new() }
     }
 }
 
@@ -75,18 +75,13 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
             AtOnce::Replied | AtOnce::OverQuota => send(&bytes, wishes, address, response).await,
             AtOnce::Silence => None,
             AtOnce::Later(query) => {
-                let slot = self.lookups.take(address);
-                if is_datagram && slot.is_none() {
+                let place = self.lookups.begin(client);
+                if is_datagram && place.is_none() {
                     self.responder.turned_away(client);
                     return unsent(request, ResponseCode::ServFail);
                 }
-                let is_spawned = !is_datagram && slot.is_some();
-                let lookup = look_up(self.responder.clone(), query, client, wishes, response);
-                let lookup = async move {
-                    let sent = lookup.await;
-                    drop(slot);
-                    sent
-                };
+                let is_spawned = !is_datagram && place.is_some();
+                let lookup = look_up(self.responder.clone(), query, client, wishes, response, place);
                 if is_spawned {
                     tokio::spawn(lookup);
                     return unsent(request, ResponseCode::NoError);
@@ -126,9 +121,14 @@ async fn look_up<R: Respond, H: ResponseHandler>(
     client: Client,
     wishes: Wishes,
     response: H,
+    place: Option<udp::WaitingReply>,
 ) -> Option<ResponseInfo> {
     let mut bytes = Vec::new();
     responder.later(&query, client, &mut bytes).await;
+    if place.as_ref().is_some_and(|place| !place.may_be_sent(Instant::now())) {
+        responder.too_late(client);
+        return None;
+    }
     send(&bytes, wishes, client.address, response).await
 }
 

@@ -10,12 +10,22 @@ use crate::{
     access::AccessList,
     answer_cache::{AnswerCache, Authority, NewAnswer},
     config::Config,
+    fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
     rate_limit::RateLimiter,
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
+
+/// Lookups that no client waits for, in all and per client: they hold no place of any transport. Of a thousand popular
+/// names with a TTL of a minute some twenty a second are refreshed, in 50 ms each.
+const UNATTENDED: Limits =
+    Limits { in_all: 512, reserved: 0, per_client: 64, per_network: 128, per_lan: 256, least: 4 };
+
+/// How long an answer is left alone after a refresh that could not begin, and after one that failed.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+const REFRESH_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// What a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +53,13 @@ pub struct Client {
     pub now: Instant,
 }
 
+impl Client {
+    /// Whether it has shown that it receives what is sent to its address. Anyone can write any address on a datagram.
+    pub fn has_shaken_hands(&self) -> bool {
+        self.transport != Transport::Udp
+    }
+}
+
 /// What became of a request without waiting for anything.
 #[derive(Debug)]
 pub enum AtOnce {
@@ -64,8 +81,16 @@ pub trait Respond: Send + Sync + 'static {
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
 
+    /// Whether a TLS handshake may be begun with a client, which costs it as much as a query.
+    fn admit_handshake(&self, _address: IpAddr) -> bool {
+        true
+    }
+
     /// Takes note of a query that gets no reply because too many wait for theirs.
     fn turned_away(&self, _client: Client) {}
+
+    /// Takes note of a reply that was ready too late to be sent.
+    fn too_late(&self, _client: Client) {}
 }
 
 /// Everything between the bytes of a request and the bytes of its reply. Cheap to clone.
@@ -78,6 +103,8 @@ struct Inner {
     answers: AnswerCache,
     resolver: Resolver,
     forwarder: Arc<Forwarder>,
+    /// Lookups that no client waits for: refreshes, and those whose client has taken an old answer.
+    unattended: Arc<FairShare>,
     metrics: ServiceMetrics,
     refusals: Refusals,
 }
@@ -96,6 +123,7 @@ impl Service {
             ),
             resolver,
             forwarder,
+            unattended: FairShare::new(UNATTENDED),
             metrics: metrics.service.clone(),
             refusals: metrics.refusals.clone(),
         }))
@@ -119,8 +147,11 @@ impl Service {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             return (refusal.encode(&query.question), false);
         }
-        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable } =
+        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable, is_busy } =
             inner.resolver.resolve(query, client).await;
+        if is_busy {
+            inner.refusals.note(Reason::Turn, client);
+        }
         let encoded = answer.encode(&query.question);
         let authority = match inner.resolver.is_key_name(&query.question.name()) {
             true if by_name_server => Authority::NameServer,
@@ -137,11 +168,20 @@ impl Service {
     }
 
     /// As [`Service::answer`], but with an answer past its time at hand: the client gets it when there is no news soon.
-    /// The search for news goes on.
+    /// The search for news goes on, if the client has few that do.
     async fn answer_or_last_resort(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
-        let (service, asked) = (self.clone(), query.clone());
-        let news = tokio::spawn(async move { service.answer(&asked, client.address).await });
-        let news = timeout(PATIENCE_WITH_STALE, news).await.ok().and_then(Result::ok);
+        let news = match self.0.unattended.take(client.address, client.has_shaken_hands()) {
+            Some(share) => {
+                let (service, asked) = (self.clone(), query.clone());
+                let news = tokio::spawn(async move {
+                    let _share = share;
+                    service.answer(&asked, client.address).await
+                });
+                timeout(PATIENCE_WITH_STALE, news).await.ok().and_then(Result::ok)
+            }
+            // The search ends with its client's patience.
+            None => timeout(PATIENCE_WITH_STALE, self.answer(query, client.address)).await.ok(),
+        };
         if let Some((answer, false)) = &news {
             answer.write(query, client.reply, Age::Seconds(0), out);
             return answer.code();
@@ -157,11 +197,24 @@ impl Service {
         answer.code()
     }
 
-    /// Asks again for an answer that is about to end, while it is still served.
-    fn refresh(&self, query: &Query, client: IpAddr) {
+    /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
+    /// or there is no answer, that is left to whoever asks next.
+    fn refresh(&self, query: &Query, client: Client) {
+        let inner = &*self.0;
+        let Some(share) = inner.unattended.take(client.address, client.has_shaken_hands()) else {
+            inner.refusals.note(Reason::Refresh, client.address);
+            inner.answers.refresh_later(query, client.now, REFRESH_PAUSE);
+            return;
+        };
         let (service, mut query) = (self.clone(), query.clone());
         query.recursion_desired = true;
-        tokio::spawn(async move { service.answer(&query, client).await });
+        tokio::spawn(async move {
+            let _share = share;
+            let (answer, _) = service.answer(&query, client.address).await;
+            if !matches!(answer.code(), ResponseCode::NoError | ResponseCode::NXDomain) {
+                service.0.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
+            }
+        });
     }
 }
 
@@ -216,14 +269,20 @@ impl Respond for Service {
         answered.with(hit.code).inc();
         debug!(client = %client.address, question = ?query.question, code = %hit.code, "cached");
         if hit.refresh {
-            self.refresh(&query, client.address);
+            self.refresh(&query, client);
         }
         AtOnce::Replied
     }
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let started = Instant::now();
-        let code = if self.0.answers.has_last_resort(query, started) {
+        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
+            if hit.refresh {
+                self.refresh(query, client);
+            }
+            hit.code
+        } else if self.0.answers.has_last_resort(query, started) {
             self.answer_or_last_resort(query, client, out).await
         } else {
             let (answer, _) = self.answer(query, client.address).await;
@@ -235,8 +294,23 @@ impl Respond for Service {
         debug!(client = %client.address, question = ?query.question, %code, ?took);
     }
 
+    fn admit_handshake(&self, address: IpAddr) -> bool {
+        let is_admitted = self.0.quota.admit(address);
+        if !is_admitted {
+            self.0.refusals.note(Reason::HandshakeQuota, address);
+        }
+        is_admitted
+    }
+
     fn turned_away(&self, client: Client) {
         self.queries(client).unanswered.busy.inc();
         self.0.refusals.note(Reason::Waiting, client.address);
     }
+
+    fn too_late(&self, client: Client) {
+        self.0.refusals.note(Reason::LateReply, client.address);
+    }
 }
+
+#[cfg(test)]
+mod tests;

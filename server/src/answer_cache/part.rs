@@ -24,8 +24,9 @@ const MAX_SHARDS: u64 = 64;
 /// Bytes of a shard at least: hundreds of answers, or their order of leaving would be an accident.
 const LEAST_SHARD: u64 = 128 * 1024;
 
-/// Bytes that an answer takes beside its own: table, list, allocation.
-const OVERHEAD: u64 = 96;
+/// Bytes that an answer takes beside its own: table, list, allocation, and its share of what is remembered of those that
+/// left.
+const OVERHEAD: u64 = 168;
 
 /// Bytes of an answer, as guessed before there is one. Half as many that left are remembered by their hash.
 const USUAL_SIZE: u64 = 256;
@@ -180,6 +181,14 @@ impl Kept {
             self.next.set(NONE);
         }
         is_due
+    }
+
+    /// Has it asked for again after `pause`, if it is alive then and nobody has begun meanwhile.
+    pub(super) fn refresh_later(&self, now: Duration, pause: Duration) {
+        let next = self.milliseconds_old(now).saturating_add(milliseconds(pause));
+        if self.next.get() == NONE && next < u64::from(self.lifetime) {
+            self.next.set(u32::try_from(next).unwrap_or(NONE));
+        }
     }
 
     fn milliseconds_old(&self, now: Duration) -> u64 {

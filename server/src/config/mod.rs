@@ -56,6 +56,8 @@ pub struct Config {
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
     pub verbose: bool,
+    /// Most connections of one client over TCP, over TLS, and over HTTP, where `[dot]` or `[doh]` say nothing else.
+    pub connections_per_client: usize,
     /// `[names]`
     pub names: Names,
     /// `[dht]`
@@ -215,6 +217,8 @@ pub struct Dot {
     pub cert_path: Option<PathBuf>,
     /// Private key of the certificate, PEM. That of `[doh]` when absent.
     pub key_path: Option<PathBuf>,
+    /// Most connections of one client, where that is not as elsewhere.
+    pub connections_per_client: Option<usize>,
 }
 
 /// The certificate of HTTPS and DNS over TLS, where no files are named for it.
@@ -246,6 +250,7 @@ impl Default for Config {
             fallback_dns: vec![SocketAddr::from(([8, 8, 8, 8], DNS_PORT)).into()],
             fallback_ca_path: None,
             verbose: false,
+            connections_per_client: 100,
             names: Names::default(),
             dht: Dht::default(),
             cache: Cache::default(),
@@ -352,6 +357,7 @@ impl Default for Dot {
             listen: vec![(Ipv4Addr::UNSPECIFIED, TLS_PORT).into()],
             cert_path: None,
             key_path: None,
+            connections_per_client: None,
         }
     }
 }

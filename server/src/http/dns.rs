@@ -63,6 +63,10 @@ impl<R: Respond> Dns<R> {
         Self { responder, lookups: Slots::new(lookups, lookups_per_client), tasks }
     }
 
+    pub(super) fn responder(&self) -> &R {
+        &self.responder
+    }
+
     /// The response to a request for a path of DNS, if everything for it is at hand. This is the way of cached answers:
     /// it waits for nothing and keeps no state.
     pub(super) fn begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Begun {

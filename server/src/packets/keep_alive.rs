@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use ahash::RandomState;
 use lru::LruCache;
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Found, PacketAnswer, Packets, Starter};
+use super::{Found, PacketAnswer, Packets};
 use crate::{dht::PutError, metrics::KeepAliveOutcomes, signed_packet::PublicKey};
 
 /// Each packet is stored again after this, and when that failed.
@@ -38,7 +39,7 @@ pub(super) struct KeepAlive {
 /// As many keys as can each be stored once in [`INTERVAL`]: who was asked for longest ago makes room.
 #[derive(Debug)]
 struct Schedule {
-    kept: LruCache<[u8; 32], Kept>,
+    kept: LruCache<[u8; 32], Kept, RandomState>,
     /// The same keys, in the order of their turns.
     turns: BTreeSet<(Instant, [u8; 32])>,
 }
@@ -53,7 +54,8 @@ impl KeepAlive {
     /// At most `per_hour` stores an hour. `None` for none.
     pub(super) fn new(per_hour: u32) -> Option<Self> {
         let capacity = NonZeroUsize::new(usize::try_from(per_hour).ok()?)?;
-        let schedule = Schedule { kept: LruCache::new(capacity), turns: BTreeSet::new() };
+        let kept = LruCache::with_hasher(capacity, RandomState::new());
+        let schedule = Schedule { kept, turns: BTreeSet::new() };
         Some(Self { pause: INTERVAL / per_hour, schedule: Mutex::new(schedule) })
     }
 
@@ -138,7 +140,7 @@ impl Packets {
         let Ok(public_key) = PublicKey::try_from(&key) else { return };
         let found = match self.held(&public_key).await {
             Some(PacketAnswer::Found(found)) => Ok(PacketAnswer::Found(found)),
-            _ => self.clone().search_to_the_end(public_key.clone(), Starter::Refresh).await,
+            _ => self.newest_for_refresh(public_key.clone()).await,
         };
         let stored = match found {
             Ok(PacketAnswer::Found(Found { packet, .. })) => self.put(packet, None).await,
@@ -154,7 +156,7 @@ impl Packets {
             Err(PutError::NotMostRecent) => {
                 outcomes.outdated.inc();
                 // Whatever comes of it is in memory.
-                let _ = self.clone().search_to_the_end(public_key, Starter::Refresh).await;
+                let _ = self.newest_for_refresh(public_key).await;
             }
             Err(_) => self.stored_in_vain(key, outcomes),
         }

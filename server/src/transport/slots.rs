@@ -16,7 +16,20 @@ use crate::client::{ClientKey, ClientNetwork};
 pub struct Slots {
     cap: usize,
     cap_per_client: usize,
+    /// Most that one client may take while places are scarce.
+    few: usize,
     held: Mutex<Held>,
+}
+
+/// Which cap left no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// That of the client.
+    Client,
+    /// That of the IPv6 network of the client.
+    Network,
+    /// That of all.
+    All,
 }
 
 #[derive(Debug, Default)]
@@ -36,32 +49,44 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// At most `cap` at once, of which one client holds at most `cap_per_client`.
+    /// At most `cap` at once, of which one client holds at most `cap_per_client`. The last quarter is for those who
+    /// hold few, so that some who take all that they may leave something to the others.
     pub fn new(cap: usize, cap_per_client: usize) -> Arc<Self> {
-        Arc::new(Self { cap, cap_per_client, held: Mutex::default() })
+        let few = (cap_per_client / 8).min(cap / 64).max(1).min(cap_per_client);
+        Arc::new(Self { cap, cap_per_client, few, held: Mutex::default() })
     }
 
     /// `None` when all places, or all that one client or its network may hold, are taken.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        self.try_take(address).ok()
+    }
+
+    /// As [`Slots::take`].
+    ///
+    /// # Errors
+    ///
+    /// Says which cap is reached.
+    pub fn try_take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
         let client = ClientKey::from(address);
         let mut held = self.held();
-        if held.in_all >= self.cap {
-            return None;
-        }
         let of_client = held.per_client.get(&client).copied().unwrap_or(0);
-        if of_client >= self.cap_per_client {
-            return None;
+        let cap_per_client = if held.are_scarce(self.cap) { self.few } else { self.cap_per_client };
+        if of_client >= cap_per_client {
+            return Err(Full::Client);
+        }
+        if held.in_all >= self.cap {
+            return Err(Full::All);
         }
         if let Some(network) = client.network() {
             let of_network = held.per_network.get(&network).copied().unwrap_or(0);
-            if of_network >= self.cap_per_client.saturating_mul(network.share()) {
-                return None;
+            if of_network >= cap_per_client.saturating_mul(network.share()) {
+                return Err(Full::Network);
             }
             held.per_network.insert(network, of_network + 1);
         }
         held.per_client.insert(client, of_client + 1);
         held.in_all += 1;
-        Some(Slot { slots: self.clone(), client: Some(client) })
+        Ok(Slot { slots: self.clone(), client: Some(client) })
     }
 
     /// A place that counts for no client, for one that stands for many; `None` when all are taken.
@@ -76,11 +101,17 @@ impl Slots {
 
     /// Whether more than three quarters are taken.
     pub fn are_scarce(&self) -> bool {
-        self.held().in_all.saturating_mul(4) > self.cap.saturating_mul(3)
+        self.held().are_scarce(self.cap)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn are_scarce(&self, cap: usize) -> bool {
+        self.in_all.saturating_mul(4) > cap.saturating_mul(3)
     }
 }
 
@@ -120,6 +151,30 @@ mod tests {
         assert!(slots.take(v4(3)).is_none(), "cap in all");
         drop(first);
         assert!(slots.take(v4(1)).is_some());
+    }
+
+    #[test]
+    fn the_cap_that_was_in_the_way_is_named() {
+        let slots = Slots::new(SUBSCRIBER_SHARE + 1, 1);
+        let v6 = |subnet: usize| format!("2001:db8:1:{subnet:x}::1").parse().unwrap();
+        let mut held: Vec<_> = (0..6).map(|subnet| slots.try_take(v6(subnet)).unwrap()).collect();
+        assert_eq!(slots.try_take(v6(0)).unwrap_err(), Full::Client);
+        held.extend((6..SUBSCRIBER_SHARE).map(|subnet| slots.try_take(v6(subnet)).unwrap()));
+        assert_eq!(slots.try_take(v6(100)).unwrap_err(), Full::Network);
+        held.push(slots.try_take(v4(1)).unwrap());
+        assert_eq!(slots.try_take(v4(2)).unwrap_err(), Full::All);
+    }
+
+    #[test]
+    fn some_who_take_all_that_they_may_leave_the_last_quarter_to_who_holds_few() {
+        let slots = Slots::new(2000, 100);
+        let held: Vec<_> = (0..20 * 100).filter_map(|turn| slots.take(v4(turn / 100))).collect();
+        assert!(held.len() < 1600, "{} of 2000 taken by 20 clients", held.len());
+        let few: Vec<_> = (0..5).filter_map(|_| slots.take(v4(1000))).collect();
+        assert_eq!(few.len(), 5, "another client");
+        let subnet = |number: u128| std::net::Ipv6Addr::from_bits(0x2001_0db8_0001 << 80 | number << 64);
+        let network: Vec<_> = (0..2000).filter_map(|number| slots.take(subnet(number).into())).collect();
+        assert!(network.len() <= 12 * SUBSCRIBER_SHARE, "{} taken by one /48", network.len());
     }
 
     #[test]
