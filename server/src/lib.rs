@@ -10,6 +10,7 @@ pub mod dht;
 pub mod fair_queue;
 pub mod forward;
 pub mod health;
+pub mod held;
 pub mod http;
 pub mod message;
 pub mod metrics;

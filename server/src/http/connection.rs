@@ -5,17 +5,13 @@ use std::{
     future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use axum::http::{Request, Response};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
-use http_body_util as body;
 use hyper::{
     body::Incoming,
     rt::Executor,
@@ -32,8 +28,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Begun, Site, SiteBody};
-use crate::service::Respond;
+use super::{
+    Begun, Site, SiteBody,
+    activity::{Activity, LOOKS},
+    backpressure::Backpressure,
+};
+use crate::{service::Respond, transport::MAX_REQUEST_SIZE};
 
 /// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
 const HTTP1_HEAD_SIZE: usize = 16 << 10;
@@ -45,15 +45,13 @@ const HTTP2_HEAD_SIZE: u32 = 16 << 10;
 /// Requests that a client may take back before they are looked at. More of them end the connection (Rapid Reset).
 const PENDING_RESETS: usize = 20;
 
-/// Bytes of request bodies that a client may send before they are read: of one request, and of all.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Bytes of request bodies that a client may send before they are read: of one request, which has no more, and of all,
+/// which HTTP/2 does not let be less.
+const STREAM_WINDOW: u32 = MAX_REQUEST_SIZE as u32;
+const CONNECTION_WINDOW: u32 = 64 << 10;
 
 /// Bytes of a response that may wait for a client that does not read.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// How often a connection is looked at before it has been idle for long enough. It ends up to one part later.
-const LOOKS: u32 = 4;
 
 /// What was asked before the end is answered within this time of it.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -89,8 +87,9 @@ where
     let activity = Arc::new(Activity::default());
     let streams = Streams::default();
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
-    let stream = TokioIo::new(stream);
-    let running = Running { streams: streams.clone(), activity, site: site.clone(), tasks };
+    let stream = TokioIo::new(Backpressure::new(stream, site.limits.request));
+    let client = origin.peer;
+    let running = Running { streams: streams.clone(), activity, site: site.clone(), tasks, client };
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
@@ -120,6 +119,14 @@ struct Running<R> {
     activity: Arc<Activity>,
     site: Arc<Site<R>>,
     tasks: TaskTracker,
+    client: IpAddr,
+}
+
+/// Why the polling of a connection pauses.
+enum Event<E> {
+    Ended(Result<(), E>),
+    /// There is a body that the client has not taken whole.
+    Untaken,
 }
 
 impl<R> Running<R> {
@@ -132,16 +139,34 @@ impl<R> Running<R> {
         let mut stopped = pin!(stop.cancelled());
         let mut quiet = 0;
         let mut next_look = Instant::now() + limits.idle_when_crowded.min(limits.idle) / LOOKS;
+        // Few connections ever have a body that is not taken at once, so that they are not looked at for it.
+        let mut next_look_for_untaken = None::<Instant>;
         loop {
+            let is_watched = next_look_for_untaken.is_some();
             tokio::select! {
-                outcome = poll_fn(|context| self.poll(connection.as_mut(), context)) => {
-                    if let Err(error) = outcome {
-                        tracing::debug!(%error, "connection ended");
+                event = poll_fn(|context| self.poll(connection.as_mut(), is_watched, context)) => match event {
+                    Event::Ended(outcome) => {
+                        if let Err(error) = outcome {
+                            tracing::debug!(%error, "connection ended");
+                        }
+                        return;
                     }
-                    return;
-                }
+                    Event::Untaken => next_look_for_untaken = Some(Instant::now() + limits.request / LOOKS),
+                },
                 () = &mut stopped => break,
-                () = sleep_until(next_look) => {
+                () = sleep_until(next_look_for_untaken.unwrap_or(next_look).min(next_look)) => {
+                    let now = Instant::now();
+                    if next_look_for_untaken.is_some_and(|look| look <= now) {
+                        if self.activity.is_overdue() {
+                            limits.unread.note_too_slow(self.client);
+                            break;
+                        }
+                        let has_untaken = self.activity.has_untaken();
+                        next_look_for_untaken = has_untaken.then_some(now + limits.request / LOOKS);
+                    }
+                    if next_look > now {
+                        continue;
+                    }
                     let idle = match self.site.entrance.is_crowded() {
                         true => limits.idle_when_crowded,
                         false => limits.idle,
@@ -150,12 +175,12 @@ impl<R> Running<R> {
                     if quiet >= LOOKS {
                         break;
                     }
-                    next_look = Instant::now() + idle / LOOKS;
+                    next_look = now + idle / LOOKS;
                 }
             }
         }
         connection.as_mut().graceful_shutdown();
-        let rest = poll_fn(|context| self.poll(connection.as_mut(), context));
+        let rest = poll_fn(|context| self.poll(connection.as_mut(), true, context));
         if timeout(DRAIN, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
         }
@@ -165,23 +190,30 @@ impl<R> Running<R> {
     fn poll<C: GracefulConnection>(
         &self,
         mut connection: Pin<&mut C>,
+        is_watched: bool,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), C::Error>> {
+    ) -> Poll<Event<C::Error>> {
         loop {
             if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
-                return Poll::Ready(outcome);
+                return Poll::Ready(Event::Ended(outcome));
             }
             let fresh = self.streams.take();
             if fresh.is_empty() {
-                return Poll::Pending;
+                return match !is_watched && self.activity.has_untaken() {
+                    true => Poll::Ready(Event::Untaken),
+                    false => Poll::Pending,
+                };
             }
             for mut stream in fresh {
                 // What is at hand is answered here; who has to wait, waits in a task.
                 if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                    let limit = self.site.limits.request;
+                    let (limit, unread) = (self.site.limits.request, self.site.limits.unread.clone());
+                    let client = self.client;
                     self.tasks.spawn(async move {
                         // Dropping it resets the stream.
-                        let _ = timeout(limit, stream).await;
+                        if timeout(limit, stream).await.is_err() {
+                            unread.note_too_slow(client);
+                        }
                     });
                 }
             }
@@ -205,38 +237,6 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Whether a connection is used. Requests only set a flag: reading the clock would cost each of them as much as looking
-/// up its answer.
-#[derive(Debug, Default)]
-struct Activity {
-    used: AtomicBool,
-    under_way: AtomicU32,
-}
-
-impl Activity {
-    /// Since the last look, or now.
-    fn was_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed) || self.under_way.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// A request that is being answered.
-struct UnderWay(Arc<Activity>);
-
-impl UnderWay {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(activity.clone())
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.used.store(true, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The requests of one connection, as hyper hands them over.
 struct Requests<R> {
     site: Arc<Site<R>>,
@@ -253,24 +253,25 @@ impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
     >;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = UnderWay::new(&self.activity);
+        let under_way = self.activity.under_way();
         let is_stream = request.version() == http::Version::HTTP_2;
-        let site = self.site.clone();
+        let (site, activity) = (self.site.clone(), self.activity.clone());
+        let watched = move |response: Response<SiteBody>| Ok(response.map(|body| body.with(activity.untaken())));
         // What waits is kept small: only the body of a question is, and all of a request for a page.
         match site.begin(self.origin, &request) {
-            Begun::Answered(response) => Either::Left(ready(Ok(response.map(body::Either::Left)))),
+            Begun::Answered(response) => Either::Left(ready(watched(response))),
             Begun::Dns(waiting) => {
                 let body = request.into_body();
                 Either::Right(Box::pin(async move {
                     let _under_way = under_way;
                     let response = site.answer(waiting, body);
-                    Ok(if is_stream { response.await } else { site.in_time(response).await })
+                    watched(if is_stream { response.await } else { site.in_time(response).await })
                 }))
             }
             Begun::Page(visitor) => Either::Right(Box::pin(async move {
                 let _under_way = under_way;
                 let response = site.page(visitor, request);
-                Ok(if is_stream { response.await } else { site.in_time(response).await })
+                watched(if is_stream { response.await } else { site.in_time(response).await })
             })),
         }
     }

@@ -54,6 +54,12 @@ reasons! {
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
+    /// Replies that wait to be read take more than this client may hold of `[memory]`.
+    Unread = "unread", "a client read too little of its replies: memory.unread_megabytes decides how much may wait";
+    /// Bodies of requests take more than this client may hold of `[memory]`.
+    Bodies = "bodies", "a client sent too many bodies at once: memory.unread_megabytes decides how much may wait";
+    /// A reply was not read, or a request not sent, in time.
+    TooSlow = "too_slow", "a client took too long to send a request or to read its reply";
 }
 
 /// Counts refusals and logs them. Clones count together.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     access::{AccessList, TrustedProxies},
@@ -17,6 +17,7 @@ use crate::{
     config::{self, Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
+    held::{Budget, MachineMemory},
     http::{self, Site},
     metrics::Metrics,
     packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
@@ -44,6 +45,7 @@ pub struct Server {
     access: AccessList,
     trusted: TrustedProxies,
     web_limits: http::Limits,
+    hosts: http::Hosts,
     about: http::About,
     relay: Option<http::Relay>,
     packets: Packets,
@@ -122,9 +124,11 @@ impl Server {
         }
         let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
+        let budget = budget(&config, &metrics);
         let web_limits = http::Limits {
             connections: config.doh.max_connections,
             connections_per_client: config.doh.max_connections_per_client,
+            unread: budget.clone(),
             ..http::Limits::default()
         };
         let disk = open_disk(&config.cache, &metrics)?;
@@ -148,6 +152,7 @@ impl Server {
             access,
             trusted,
             web_limits,
+            hosts: http::Hosts::new(&config),
             about,
             relay,
             packets,
@@ -198,13 +203,14 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
+        let unread = self.web_limits.unread.clone();
         let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
-        let connections = tcp::Connections::new(tcp::Limits::default(), self.trusted.clone());
+        let connections = tcp::Connections::new(tcp::Limits { unread: unread.clone(), ..Default::default() }, self.trusted.clone());
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        let connections = tcp::Connections::new(tcp::Limits::for_tls(), self.trusted.clone());
+        let connections = tcp::Connections::new(tcp::Limits { unread: unread.clone(), ..tcp::Limits::for_tls() }, self.trusted.clone());
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());
@@ -216,7 +222,8 @@ impl Server {
         }
         let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.web_limits);
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
-        let site = Arc::new(site.with_dns(responder, &tasks).with_challenges(challenges));
+        let site = site.with_hosts(self.hosts.clone()).with_dns(responder, &tasks);
+        let site = Arc::new(site.with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
             http::serve(listener, Some(acceptor), site.clone(), stop.clone(), &tasks);
@@ -227,7 +234,8 @@ impl Server {
         let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);
-        let site = Site::<Service>::new(routes, self.access, self.trusted, http::Limits::for_metrics());
+        let limits = http::Limits { unread, ..http::Limits::for_metrics() };
+        let site = Site::<Service>::new(routes, self.access, self.trusted, limits).with_hosts(self.hosts);
         let site = Arc::new(site);
         for listener in metrics.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
@@ -253,6 +261,22 @@ impl Server {
         }
         probing.abort();
     }
+}
+
+/// What may be held for clients, as configured or as suits the machine.
+fn budget(config: &Config, metrics: &Metrics) -> Budget {
+    let machine = MachineMemory::read();
+    let bytes = match config.memory.unread_megabytes {
+        Some(megabytes) => usize::try_from(megabytes << 20).unwrap_or(usize::MAX),
+        None => machine.budget(),
+    };
+    debug!(?machine, "up to {bytes} bytes are held for clients that are slow");
+    let budget = Budget::new(bytes, metrics.refusals.clone());
+    metrics.add_gauge("held_bytes", "Bytes of replies and bodies of requests that are held for clients", {
+        let budget = budget.clone();
+        move || budget.held()
+    });
+    budget
 }
 
 fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {

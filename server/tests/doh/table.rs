@@ -134,6 +134,7 @@ fn rows() -> Vec<Row> {
         get("padding", format!("{uneven}=")).keeps("max-age=300"),
         get("escaped padding", format!("{uneven}%3D")).keeps("max-age=300"),
         get("too long for an address", format!("/dns-query?dns={}", "A".repeat(6000))).fails(414),
+        post("longer than questions are", vec![0; 4097]).fails(413).says("4096"),
         post("too large for a message", vec![0; 65_536]).fails(413),
         Row {
             headers: vec![("content-type", "Application/DNS-Message; charset=binary")],
