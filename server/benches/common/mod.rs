@@ -6,7 +6,8 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     ops::{AddAssign, Sub},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use nix::{
@@ -46,10 +47,18 @@ impl Sub for CpuTime {
     }
 }
 
+/// Lines of a log that are kept.
+pub(crate) const MAX_LOG: usize = 100_000;
+
+fn port_in(line: &str, protocol: &str) -> Option<u16> {
+    line.split_once(&format!("listening {protocol} "))?.1.trim().rsplit(':').next()?.parse().ok()
+}
+
 /// A server that does not outlive the benchmark.
 pub(crate) struct Process {
     child: Child,
     address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
     /// Its directory, removed at the end.
     _directory: Option<TempDir>,
 }
@@ -57,7 +66,7 @@ pub(crate) struct Process {
 impl Process {
     /// A program that has started and serves at `address`.
     pub(crate) fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
-        Self { child, address, _directory: directory }
+        Self { child, address, log: Arc::default(), _directory: directory }
     }
 
     /// Starts pkdns with this configuration.
@@ -73,13 +82,43 @@ impl Process {
             .expect("pkdns starts");
         let log = child.stderr.take().unwrap();
         let mut lines = BufReader::new(log).lines().map_while(Result::ok);
-        let port = lines
-            .find_map(|line| line.split_once("listening udp ")?.1.trim().rsplit(':').next()?.parse().ok())
-            .expect("pkdns listens");
+        let port = lines.find_map(|line| port_in(&line, "udp")).expect("pkdns listens");
         let address = (Ipv4Addr::LOCALHOST, port).into();
-        // Nobody reads on: the server must not wait for that.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self::new(child, address, Some(directory))
+        let process = Self::new(child, address, Some(directory));
+        let log = process.log.clone();
+        // The server must not wait for a reader.
+        std::thread::spawn(move || {
+            for line in lines {
+                let mut log = log.lock().unwrap();
+                if log.len() < MAX_LOG {
+                    log.push(line);
+                }
+            }
+        });
+        process
+    }
+
+    /// Lines that it has logged since it listens, at most [`MAX_LOG`].
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The port of its first listener for `protocol`, as its log says it. UDP has none here: see [`Process::address`].
+    pub(crate) fn port(&self, protocol: &str) -> u16 {
+        let port = || self.log().iter().find_map(|line| port_in(line, protocol));
+        let wait = |_: &u32| {
+            std::thread::sleep(Duration::from_millis(20));
+            port().is_some()
+        };
+        (0..250).find(wait).unwrap_or_else(|| panic!("nobody listens for {protocol}"));
+        port().unwrap()
+    }
+
+    /// Bytes of memory that it has now.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// What the kernel says of it in `/proc/<pid>/<file>`.

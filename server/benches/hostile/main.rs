@@ -1,0 +1,40 @@
+//! What one client can take from another, and from the machine. Run it with `cargo bench -p pkdns --bench hostile`;
+//! `docs/performance.md` explains the tables. Names of parts after `--` run these only.
+//!
+//! The server is the real program, a process of its own on one core, and so is whoever floods; the client whose fate
+//! is measured asks from the other. Nothing is asserted about time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark may fail where it stands"
+)]
+
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod questions;
+mod setting;
+mod upstream;
+
+use std::env;
+
+/// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
+type Part = (&'static str, fn(bool));
+
+const PARTS: &[Part] = &[("alone", setting::alone)];
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let in_full = arguments.iter().any(|argument| argument == "--bench");
+    if !in_full {
+        println!("Short rounds: the figures mean nothing.");
+    }
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    for (name, part) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            part(in_full);
+        }
+    }
+}
