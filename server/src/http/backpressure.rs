@@ -116,7 +116,8 @@ mod tests {
         tokio::task::yield_now().await;
         let mut request = [0; 7];
         assert!(timeout(LIMIT / 2, input.read_exact(&mut request)).await.is_err());
-        let (read, _) = tokio::join!(input.read_exact(&mut request), client.read_exact(&mut [0; 100]));
+        let mut taken = [0; 100];
+        let (read, _) = tokio::join!(input.read_exact(&mut request), client.read_exact(&mut taken));
         assert_eq!((read.unwrap(), &request), (7, b"request"));
         writing.await.unwrap().unwrap();
     }

@@ -245,10 +245,19 @@ fn record_of(record: &ParsedRecord<'_, [u8]>) -> Record {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::Ipv4Addr, sync::LazyLock};
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        held::Budget,
+        metrics::{Reason, Refusals},
+    };
 
     /// A reply with one record at `a\.b.example` whose data has these bytes.
     fn reply(record_type: u16, data: &[u8]) -> Vec<u8> {
@@ -261,8 +270,51 @@ mod tests {
         bytes
     }
 
+    fn budget(bytes: usize) -> Budget {
+        Budget::new(bytes, Refusals::default())
+    }
+
+    fn write_within(budget: &Budget, reply: &[u8]) -> Result<Bytes, Refusal> {
+        let permit = budget.take(Ipv4Addr::LOCALHOST.into(), 0, Reason::Unread).unwrap();
+        let body = write(reply, permit)?;
+        Ok(body.collect().now_or_never().unwrap().unwrap().to_bytes())
+    }
+
     fn written(reply: &[u8]) -> Value {
-        serde_json::from_slice(&write(reply).unwrap()).unwrap()
+        static BUDGET: LazyLock<Budget> = LazyLock::new(|| budget(64 << 20));
+        serde_json::from_slice(&write_within(&BUDGET, reply).unwrap()).unwrap()
+    }
+
+    /// A reply of 65 kB whose question has a name of 200 bytes that stands before each of the records.
+    fn many_records_of_a_long_name() -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0x81, 0x80, 0, 1, 0x0f, 0xa0, 0, 0, 0, 0];
+        for _ in 0..4 {
+            bytes.push(49);
+            bytes.extend([0; 49]);
+        }
+        bytes.extend([0, 0, 1, 0, 1]);
+        for _ in 0..4000 {
+            bytes.extend(b"\xc0\x0c\x00\x01\x00\x01\0\0\0\x09\x00\x04\xc0\0\x02\x01");
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_in_json_is_refused_before_there_is_room_for_it() {
+        let budget = budget(64 << 20);
+        assert_eq!(write_within(&budget, &many_records_of_a_long_name()), Err(Refusal::TooLongForJson));
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn json_is_written_as_long_as_there_is_leave_to_hold_it() {
+        let text = reply(16, &[&[255; 256][..]; 200].concat());
+        let size = write_within(&budget(64 << 20), &text).unwrap().len();
+        assert!(size > 4 * 256 * 200, "{size}");
+        let refusals = Refusals::default();
+        let small = Budget::new(size, refusals.clone());
+        assert_eq!(write_within(&small, &text), Err(Refusal::Held));
+        assert_eq!((small.held(), refusals.count(Reason::Unread)), (0, 1));
     }
 
     #[test]
@@ -310,7 +362,7 @@ mod tests {
             prop_assert_eq!(&written(&bytes)["Question"][0]["name"], "a\\.b.example.");
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = write(&bytes);
+            let _ = write_within(&budget(1 << 20), &bytes);
         }
 
         #[test]
