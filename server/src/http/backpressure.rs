@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -12,12 +13,16 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use crate::held::Budget;
+
 /// Reads nothing while what was written waits: a client that sends requests without end and reads no response would
 /// otherwise pile them up, as hyper bounds what it buffers of bodies, and not of heads. Fails when nothing of it leaves
 /// within a time.
 pub(super) struct Backpressure<S> {
     stream: S,
     limit: Duration,
+    client: IpAddr,
+    unread: Budget,
     /// Whether the last write, or flush, could not end.
     is_blocked: bool,
     /// When it is given up. Kept apart, because few connections ever need it.
@@ -26,9 +31,9 @@ pub(super) struct Backpressure<S> {
 }
 
 impl<S> Backpressure<S> {
-    /// `limit`: how long a write may make no progress.
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, is_blocked: false, given_up: None, reader: None }
+    /// `limit`: how long a write may make no progress. `unread` takes note of a client that it did not suffice for.
+    pub(super) fn new(stream: S, limit: Duration, client: IpAddr, unread: Budget) -> Self {
+        Self { stream, limit, client, unread, is_blocked: false, given_up: None, reader: None }
     }
 
     /// Takes note of how a write went.
@@ -44,6 +49,7 @@ impl<S> Backpressure<S> {
         let limit = self.limit;
         let given_up = self.given_up.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(given_up.as_mut().poll(context));
+        self.unread.note_too_slow(self.client);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -98,8 +104,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Backpressure<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, duplex, split},
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
         time::{Instant, timeout},
     };
 
@@ -107,10 +115,14 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(15);
 
+    fn backpressure(stream: DuplexStream) -> Backpressure<DuplexStream> {
+        Backpressure::new(stream, LIMIT, Ipv4Addr::LOCALHOST.into(), Budget::default())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nothing_is_read_while_nothing_is_taken_and_reading_goes_on_afterwards() {
         let (mut client, server) = duplex(64);
-        let (mut input, mut output) = split(Backpressure::new(server, LIMIT));
+        let (mut input, mut output) = split(backpressure(server));
         client.write_all(b"request").await.unwrap();
         let writing = tokio::spawn(async move { output.write_all(&[7; 100]).await });
         tokio::task::yield_now().await;
@@ -125,7 +137,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_makes_no_progress_ends_in_time() {
         let (_client, server) = duplex(64);
-        let mut server = Backpressure::new(server, LIMIT);
+        let mut server = backpressure(server);
         let start = Instant::now();
         assert_eq!(server.write_all(&[7; 100]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed(), LIMIT);

@@ -87,8 +87,9 @@ where
     let activity = Arc::new(Activity::default());
     let streams = Streams::default();
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
-    let stream = TokioIo::new(Backpressure::new(stream, site.limits.request));
     let client = origin.peer;
+    let (limit, unread) = (site.limits.request, site.limits.unread.clone());
+    let stream = TokioIo::new(Backpressure::new(stream, limit, client, unread));
     let running = Running { streams: streams.clone(), activity, site: site.clone(), tasks, client };
     match version {
         Version::Http1 => {
