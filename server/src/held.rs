@@ -73,8 +73,7 @@ impl Budget {
 
     /// Leave to hold `bytes` for a client; `None`, which counts as `reason`, when it holds too many for what is left.
     pub fn take(&self, address: IpAddr, bytes: usize, reason: Reason) -> Option<Permit> {
-        let mut permit =
-            Permit { budget: self.clone(), address, client: address.into(), bytes: 0, reason };
+        let mut permit = Permit { budget: self.clone(), address, client: address.into(), bytes: 0, reason };
         permit.resize(bytes).then_some(permit)
     }
 

@@ -16,12 +16,17 @@ use std::{
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{server::Server, telemetry};
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings};
 use rehearsal::Rehearsal;
+
+/// What a flood took is given back to the system when it is over.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -14,8 +14,12 @@
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod memory;
 mod questions;
 mod setting;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/certificates/client.rs"]
+mod tls_client;
 mod upstream;
 
 use std::env;
@@ -23,7 +27,7 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] = &[("alone", setting::alone)];
+const PARTS: &[Part] = &[("alone", setting::alone), ("memory", memory::memory)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

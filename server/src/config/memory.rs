@@ -23,7 +23,8 @@ pub struct Memory {
 impl Memory {
     pub(super) fn fault(&self) -> Option<Fault> {
         let megabytes = self.unread_megabytes.filter(|megabytes| !(LEAST..=MOST).contains(megabytes))?;
-        let advice = format!("{megabytes} is not within {LEAST} and {MOST}; remove it for what suits the machine");
+        let advice =
+            format!("{megabytes} is not within {LEAST} and {MOST}; remove it for what suits the machine");
         Some(Fault { key: "memory.unread_megabytes", advice })
     }
 }
@@ -41,7 +42,8 @@ mod tests {
     #[test]
     fn memory_that_holds_no_answer_is_an_error_with_its_line() {
         for megabytes in ["0", "3", "1048577"] {
-            let message = parse(&format!("[memory]\nunread_megabytes = {megabytes}")).expect_err("").to_string();
+            let message =
+                parse(&format!("[memory]\nunread_megabytes = {megabytes}")).expect_err("").to_string();
             assert!(message.starts_with("pkdns.toml:2: memory.unread_megabytes: "), "{message}");
         }
         let config = parse("[memory]\nunread_megabytes = 16").unwrap();

@@ -257,7 +257,8 @@ impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
         let under_way = self.activity.under_way();
         let is_stream = request.version() == http::Version::HTTP_2;
         let (site, activity) = (self.site.clone(), self.activity.clone());
-        let watched = move |response: Response<SiteBody>| Ok(response.map(|body| body.with(activity.untaken())));
+        let watched =
+            move |response: Response<SiteBody>| Ok(response.map(|body| body.with(activity.untaken())));
         // What waits is kept small: only the body of a question is, and all of a request for a page.
         match site.begin(self.origin, &request) {
             Begun::Answered(response) => Either::Left(ready(watched(response))),

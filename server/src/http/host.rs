@@ -11,8 +11,18 @@ use crate::config::Config;
 
 /// Top-level domains that the public DNS does not have (RFC 2606, 6761, 6762 and its appendix G, 8375), so that nobody
 /// outside can make a name below them lead anywhere.
-const LOCAL_DOMAINS: [&str; 10] =
-    ["local", "localhost", "localdomain", "lan", "home", "internal", "intranet", "private", "corp", "home.arpa"];
+const LOCAL_DOMAINS: [&str; 10] = [
+    "local",
+    "localhost",
+    "localdomain",
+    "lan",
+    "home",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home.arpa",
+];
 
 /// Characters of a key: whoever has it decides where its names lead, under whatever suffix.
 const KEY_LENGTH: usize = 52;

@@ -205,12 +205,18 @@ impl Server {
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
         let unread = self.web_limits.unread.clone();
         let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
-        let connections = tcp::Connections::new(tcp::Limits { unread: unread.clone(), ..Default::default() }, self.trusted.clone());
+        let connections = tcp::Connections::new(
+            tcp::Limits { unread: unread.clone(), ..Default::default() },
+            self.trusted.clone(),
+        );
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        let connections = tcp::Connections::new(tcp::Limits { unread: unread.clone(), ..tcp::Limits::for_tls() }, self.trusted.clone());
+        let connections = tcp::Connections::new(
+            tcp::Limits { unread: unread.clone(), ..tcp::Limits::for_tls() },
+            self.trusted.clone(),
+        );
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());

@@ -224,8 +224,7 @@ async fn who_is_not_served_is_refused_in_dns_and_denied_the_pages() {
     assert_eq!((reply.status, reply.header("cache-control")), (200, "no-store"));
     assert_eq!(Message::from_vec(&reply.body).unwrap().metadata.response_code, ResponseCode::Refused);
     // The body of a POST is not read for the sake of a refusal.
-    for reply in
-        [server.get(Version::HTTP_11, "/", &[]).await, server.post(Version::HTTP_2, &question).await]
+    for reply in [server.get(Version::HTTP_11, "/", &[]).await, server.post(Version::HTTP_2, &question).await]
     {
         assert_eq!((reply.status, reply.header("cache-control")), (403, "no-store"));
         assert!(reply.text().contains("[access]"), "{}", reply.text());

@@ -313,7 +313,8 @@ async fn whoever_is_over_its_quota_is_told_so_before_its_body_is_read() {
     })
     .await;
     // Spends the only token.
-    let spent = watched.send(watched.server.http, &over_http2(1 << 16, 1, |stream| get_on(stream, WIRE))).await;
+    let spent =
+        watched.send(watched.server.http, &over_http2(1 << 16, 1, |stream| get_on(stream, WIRE))).await;
     is_refused_at_once(&watched, "/dns-query", Reason::QueryQuota).await;
     drop(spent);
 }
