@@ -127,7 +127,7 @@ fn names(zone: &Zone, input: &[u8]) -> BTreeSet<Name> {
 
 /// Those of the table, those that stand at `name`, and one from the end of the input.
 fn types(zone: &Zone, name: &Name, input: &[u8]) -> Vec<RecordType> {
-    let held = zone.records().filter(|record| record.name == *name).map(Record::record_type);
+    let held = zone.records().filter(|record| record.name == *name).map(|record| record.record_type());
     let last = input.last_chunk().map(|code| RecordType::from(u16::from_be_bytes(*code)));
     let mut types: Vec<RecordType> = held.chain(last).chain(TYPES).collect();
     types.sort_unstable();

@@ -10,15 +10,21 @@ use part::{Kept, Part, Wanted};
 use tokio::time::Instant;
 
 use crate::{
-    message::{Age, EncodedAnswer, MAX_NAME_SIZE, Query, Reply},
+    message::{Age, EncodedAnswer, MAX_NAME_SIZE, MAX_UDP_SIZE, Query, Reply},
     revisions::{Revision, Revisions},
 };
 
-/// An answer larger than this, in bytes, is not kept: a few of them must not push out thousands (CacheFlush).
+/// An answer larger than this, in bytes, is not kept as a whole: a few of them must not push out thousands (CacheFlush).
 const MAX_ANSWER_SIZE: usize = 4 * 1024;
 
-/// Bytes of answers for each entry that the cache may have, as the configuration counts.
+/// How long UDP clients are told to ask again over TCP without a look at the answer, if its own time is shorter. Who makes
+/// a large answer that nobody may keep would else have each datagram fetch all of it.
+const LEAST_CUT_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of answers for each entry that the cache may have, as the configuration counts. Name servers of keys are asked
+/// less than keys and resolvers are.
 const BYTES_PER_ENTRY: u64 = 1024;
+const NAME_SERVER_BYTES_PER_ENTRY: u64 = BYTES_PER_ENTRY / 2;
 
 /// How long an answer past its time is served before anyone is asked again (RFC 8767 section 5).
 const STALE_RECHECK: Duration = Duration::from_secs(30);
@@ -74,16 +80,15 @@ pub struct Hit {
 }
 
 impl AnswerCache {
-    /// Keeps up to `entries` KiB of answers of each authority, and serves them for up to `max_stale` after their time
+    /// Keeps up to `entries` KiB of answers of each authority, of name servers half as much, and serves them for up to `max_stale` after their time
     /// if they have to be.
     pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
-        let bytes = BYTES_PER_ENTRY.saturating_mul(entries as u64);
-        let part = || Part::new(bytes);
+        let part = |bytes: u64| Part::new(bytes.saturating_mul(entries as u64));
         Self {
             start: Instant::now(),
-            keys: part(),
-            name_servers: part(),
-            upstream: part(),
+            keys: part(BYTES_PER_ENTRY),
+            name_servers: part(NAME_SERVER_BYTES_PER_ENTRY),
+            upstream: part(BYTES_PER_ENTRY),
             revisions,
             max_stale,
         }
@@ -101,6 +106,9 @@ impl AnswerCache {
                     return None;
                 }
                 let encoded = kept.encoded();
+                if encoded.is_for_datagrams() && reply != Reply::Datagram {
+                    return None;
+                }
                 encoded.write(query, reply, age, out);
                 Some(Hit { code: encoded.code(), refresh: kept.begin_refresh(now) })
             })
@@ -129,13 +137,28 @@ impl AnswerCache {
         })
     }
 
-    /// Keeps an answer. A failure never takes the place of an answer that is alive (RFC 9520 section 3.2 asks for
+    /// Keeps an answer, or what there is of it for clients over UDP: theirs is small, however large the whole is. A failure
+    /// never takes the place of an answer that is alive (RFC 9520 section 3.2 asks for
     /// failures to be kept, not for them to win).
     pub fn insert(&self, query: &Query, new: &NewAnswer<'_>, now: Instant) {
-        let (encoded, lifetime) = (new.encoded.bytes(), new.lifetime);
-        if lifetime.is_zero() || encoded.as_slice().len() > MAX_ANSWER_SIZE {
+        let size = new.encoded.bytes().as_slice().len();
+        if size <= MAX_ANSWER_SIZE && !new.lifetime.is_zero() {
+            return self.keep(query, new, now);
+        }
+        if size <= MAX_UDP_SIZE {
             return;
         }
+        let encoded = &new.encoded.bytes().for_datagrams();
+        let least = if encoded.bytes().is_cut() { LEAST_CUT_TIME } else { Duration::ZERO };
+        let lifetime = new.lifetime.max(least);
+        if !lifetime.is_zero() {
+            // Nobody has to fetch all of it ahead of time for that.
+            self.keep(query, &NewAnswer { encoded, lifetime, refresh_in: None, ..*new }, now);
+        }
+    }
+
+    fn keep(&self, query: &Query, new: &NewAnswer<'_>, now: Instant) {
+        let encoded = new.encoded.bytes();
         let mut buffer = [0; QUESTION_SIZE];
         let wanted = wanted(query, &mut buffer);
         let now = self.since_start(now);
@@ -174,6 +197,7 @@ impl AnswerCache {
             part.with(&wanted, |kept| {
                 let is_usable = kept.is_over(now, self.max_stale)
                     && !is_failure(kept.encoded().code())
+                    && !kept.encoded().is_for_datagrams()
                     && self.is_current(kept);
                 is_usable.then(|| give(kept, now))
             })

@@ -15,6 +15,7 @@ pub mod http;
 pub mod message;
 pub mod metrics;
 pub mod packets;
+pub mod path_mtu;
 pub mod private_file;
 pub mod rate_limit;
 pub mod relay_client;

@@ -55,6 +55,18 @@ fn only_the_adapter_and_the_test_network_name_hickory_server() {
     }
 }
 
+/// Whoever chooses the keys must not choose collisions. The hasher that `lru` brings has no secret; those of the standard
+/// library and of `ahash` have one.
+#[test]
+fn caches_hash_with_a_secret() {
+    for source in sources() {
+        let may = source.module == "simulator";
+        let is_plain =
+            ["LruCache::new(", "LruCache::unbounded("].iter().any(|call| source.text.contains(call));
+        assert!(may || !is_plain, "{}", source.path.display());
+    }
+}
+
 #[test]
 fn only_the_http_listeners_name_axum() {
     for source in sources() {

@@ -76,8 +76,9 @@ pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
 
 /// All answers of a zone of `key` that are more than "no".
 pub(super) fn answers(zone: &Zone, key: &PublicKey) -> Vec<Answer> {
-    let owners: BTreeSet<&Name> = zone.records().map(|record| &record.name).collect();
-    let types: BTreeSet<RecordType> = zone.records().map(Record::record_type).collect();
+    let records: Vec<Record> = zone.records().collect();
+    let owners: BTreeSet<&Name> = records.iter().map(|record| &record.name).collect();
+    let types: BTreeSet<RecordType> = records.iter().map(Record::record_type).collect();
     let mut answers: Vec<Answer> =
         owners.iter().flat_map(|owner| name_answers(zone, key, owner, &types)).collect();
     if let Ok(other) = zone.apex().prepend_label(ANY_LABEL) {

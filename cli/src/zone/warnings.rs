@@ -9,15 +9,15 @@ use super::answers::{End, text_name, type_name, walk};
 
 /// Says what looks wrong in a zone of `key`, in the order of its names.
 pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<String> {
-    let mut sets: BTreeMap<(&Name, RecordType), Vec<Record>> = BTreeMap::new();
+    let mut sets: BTreeMap<(Name, RecordType), Vec<Record>> = BTreeMap::new();
     for record in zone.records() {
-        sets.entry((&record.name, record.record_type())).or_default().push(record.clone());
+        sets.entry((record.name.clone(), record.record_type())).or_default().push(record);
     }
     let mut warnings = Vec::new();
     for ((owner, record_type), set) in sets {
-        let name = format!("{} {}", text_name(owner, key), type_name(&set, key).unwrap_or_default());
+        let name = format!("{} {}", text_name(&owner, key), type_name(&set, key).unwrap_or_default());
         warnings.extend(ttl_warnings(&name, &set));
-        if record_type == RecordType::CNAME && owner == zone.apex() {
+        if record_type == RecordType::CNAME && owner == *zone.apex() {
             warnings.push(format!(
                 "{name}: a CNAME of the key itself is not understood by all resolvers; write the addresses, or an \
                  HTTPS record with priority 0"

@@ -15,7 +15,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod memory;
+mod packet_plans;
+mod packets;
 mod questions;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
+#[path = "../keys/random.rs"]
+mod random;
 mod setting;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../tests/certificates/client.rs"]
@@ -27,7 +32,8 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] = &[("alone", setting::alone), ("memory", memory::memory)];
+const PARTS: &[Part] =
+    &[("alone", setting::alone), ("memory", memory::memory), ("packets", packets::packets)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

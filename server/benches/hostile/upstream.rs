@@ -1,7 +1,7 @@
 //! A resolver, or a name server, that answers at once, late, at length or never, as the name says.
 //!
 //! Names below `slow.example` are never answered. `big.example` and names below it have TXT records of 60 kB over TCP
-//! and are cut over UDP. Every other name has an A record that lives for 300 s.
+//! and are cut over UDP, and so is `many.example` with small ones. Every other name has an A record that lives for 300 s.
 
 use std::{
     io::{Read, Write},
@@ -25,6 +25,9 @@ use hickory_proto::{
 /// TXT records of `big.example`, and bytes of each.
 const BIG_RECORDS: usize = 225;
 const BIG_TEXT: usize = 250;
+
+/// TXT records of `many.example`.
+const MANY_RECORDS: usize = 2100;
 
 /// Runs until the benchmark ends.
 pub(crate) struct Upstream {
@@ -121,7 +124,14 @@ fn reply(query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
     reply.metadata.recursion_available = true;
     reply.add_query(question.clone());
     let is_big = text == "big.example." || text.ends_with(".big.example.");
+    let is_many = text == "many.example.";
     match question.query_type() {
+        RecordType::TXT if is_many && over_tcp => {
+            for number in 0..MANY_RECORDS {
+                let text = RData::TXT(TXT::new(vec![format!("{number:04}")]));
+                reply.add_answer(Record::from_rdata(name.clone(), 300, text));
+            }
+        }
         RecordType::TXT if is_big && over_tcp => {
             for number in 0..BIG_RECORDS {
                 // Three digits that tell the records apart, and then letters.
@@ -129,7 +139,7 @@ fn reply(query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
                 reply.add_answer(Record::from_rdata(name.clone(), 300, RData::TXT(TXT::new(vec![text]))));
             }
         }
-        RecordType::TXT if is_big => reply.metadata.truncation = true,
+        RecordType::TXT if is_big || is_many => reply.metadata.truncation = true,
         RecordType::A => {
             let address = A(Ipv4Addr::new(192, 0, 2, 1));
             reply.add_answer(Record::from_rdata(name, 300, RData::A(address)));

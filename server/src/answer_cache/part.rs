@@ -24,8 +24,9 @@ const MAX_SHARDS: u64 = 64;
 /// Bytes of a shard at least: hundreds of answers, or their order of leaving would be an accident.
 const LEAST_SHARD: u64 = 128 * 1024;
 
-/// Bytes that an answer takes beside its own: table, list, allocation.
-const OVERHEAD: u64 = 96;
+/// Bytes that an answer takes beside its own: table, list, allocation, and its share of what is remembered of those that
+/// left.
+const OVERHEAD: u64 = 168;
 
 /// Bytes of an answer, as guessed before there is one. Half as many that left are remembered by their hash.
 const USUAL_SIZE: u64 = 256;

@@ -224,26 +224,88 @@ fn names_that_are_asked_for_again_stay_while_a_million_one_off_names_pass() {
 
 #[test]
 fn what_is_too_large_is_not_kept() {
+    let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
     let (cache, start, query) = (cache(100_000), Instant::now(), query("a"));
-    let mut answer = Answer::empty(ResponseCode::NoError);
-    let record = |number: u32| {
-        Record::from_rdata(query.question.name(), 300, RData::A(A(Ipv4Addr::from_bits(number))))
-    };
-    for count in [150, 250] {
-        answer.answers = (0..count).map(record).collect();
-        let encoded = &answer.encode(&query.question);
-        let new = NewAnswer {
-            encoded,
-            authority: Authority::Upstream,
-            lifetime: HOUR,
-            refresh_in: None,
-            revisions: &[],
-        };
-        cache.insert(&query, &new, start);
-        assert_eq!(
-            get(&cache, &query, start).map(|message| message.metadata.truncation),
-            (count == 150).then_some(true)
-        );
-        cache.insert(&query, &NewAnswer { lifetime: Duration::from_nanos(1), ..new }, start);
+    for (count, is_kept) in [(150, true), (250, false)] {
+        insert_large(&cache, &query, &large(&query, count, 0, 300), HOUR, start);
+        assert_eq!(cache.get(&query, stream, start, &mut Vec::new()).is_some(), is_kept, "{count}");
+        assert!(get(&cache, &query, start).unwrap().metadata.truncation, "{count}");
     }
+}
+
+/// An answer of so many addresses at the name, and one more in the additional section.
+fn large(query: &Query, answers: u32, additionals: u32, ttl: u32) -> EncodedAnswer {
+    let addresses = |count: u32| -> Vec<Record> {
+        let record =
+            |number| Record::from_rdata(query.question.name(), ttl, RData::A(A(Ipv4Addr::from_bits(number))));
+        (0..count).map(record).collect()
+    };
+    let answer = Answer {
+        answers: addresses(answers),
+        additionals: addresses(additionals),
+        ..Answer::empty(ResponseCode::NoError)
+    };
+    answer.encode(&query.question)
+}
+
+fn insert_large(
+    cache: &AnswerCache,
+    query: &Query,
+    encoded: &EncodedAnswer,
+    lifetime: Duration,
+    now: Instant,
+) {
+    let authority = Authority::Upstream;
+    let refresh_in = Some(lifetime * 9 / 10);
+    cache.insert(query, &NewAnswer { encoded, authority, lifetime, refresh_in, revisions: &[] }, now);
+}
+
+#[test]
+fn of_what_fits_no_datagram_the_cache_gives_that_it_is_cut_and_streams_ask_again() {
+    let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
+    let (cache, start, query) = (cache(100), Instant::now(), query("big"));
+    let encoded = large(&query, 3500, 0, 300);
+    insert_large(&cache, &query, &encoded, HOUR, start);
+    assert!(cache.size() < 1000, "{} bytes are kept", cache.size());
+    let mut first = Vec::new();
+    encoded.write(&query, Reply::Datagram, Age::Seconds(0), &mut first);
+    for now in [start, start + HOUR - MINUTE] {
+        let mut again = Vec::new();
+        let hit = cache.get(&query, Reply::Datagram, now, &mut again).unwrap();
+        assert_eq!(again, first, "as without the cache");
+        assert!(!hit.refresh, "nobody fetches it ahead of time");
+        assert!(Message::from_vec(&again).unwrap().metadata.truncation);
+        assert!(cache.get(&query, stream, now, &mut Vec::new()).is_none());
+    }
+    assert!(cache.get(&query, Reply::Datagram, start + HOUR, &mut Vec::new()).is_none());
+    assert!(!cache.has_last_resort(&query, start + HOUR), "it helps nobody then");
+}
+
+#[test]
+fn a_large_answer_that_nobody_may_keep_is_not_fetched_for_each_datagram() {
+    let (cache, start, query) = (cache(100), Instant::now(), query("big"));
+    for (count, is_kept) in [(3500, true), (200, true), (3, false)] {
+        insert_large(&cache, &query, &large(&query, count, 0, 0), Duration::ZERO, start);
+        let mut out = Vec::new();
+        let hit = cache.get(&query, Reply::Datagram, start + LEAST_CUT_TIME / 2, &mut out);
+        assert_eq!(hit.is_some(), is_kept, "{count}");
+        if is_kept {
+            let message = Message::from_vec(&out).unwrap();
+            assert!(message.metadata.truncation && message.answers.is_empty(), "{count}");
+        }
+        assert!(cache.get(&query, Reply::Datagram, start + LEAST_CUT_TIME, &mut Vec::new()).is_none());
+        // The next one finds nothing.
+        insert(&cache, &query, Authority::Upstream, ResponseCode::NoError, Duration::from_millis(1), start);
+    }
+}
+
+#[test]
+fn a_large_answer_that_can_do_without_what_is_large_is_kept_as_datagrams_have_it() {
+    let (cache, start, query) = (cache(100), Instant::now(), query("big"));
+    insert_large(&cache, &query, &large(&query, 3, 3000, 300), HOUR, start);
+    let answer = get(&cache, &query, start + MINUTE).unwrap();
+    assert!(!answer.metadata.truncation);
+    assert_eq!((answer.answers.len(), answer.answers[0].ttl), (3, 240));
+    insert_large(&cache, &query, &large(&query, 3, 3000, 0), Duration::ZERO, start);
+    assert!(get(&cache, &query, start + HOUR).is_none());
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use hickory_proto::{
+    ProtoError,
     op::ResponseCode,
-    rr::{RData, Record, RecordType},
-    serialize::binary::{BinEncodable, BinEncoder},
+    rr::{Name, RData, Record, RecordType},
+    serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
 };
 
 use super::{
@@ -18,6 +19,13 @@ const MAX_ERROR_TEXT: usize = 120;
 
 /// Type and class behind the question's name, in bytes.
 const QUESTION_TAIL_SIZE: usize = 4;
+
+/// Names of more labels than this are written out: to look for each of their ends among those of all names before
+/// takes longer than all the rest. Names of IPv6 addresses have 34.
+const MAX_COMPRESSED_LABELS: u8 = 40;
+
+/// What a pointer in a message reaches (RFC 1035 section 4.1.4).
+const MAX_POINTER: usize = 0x3fff;
 
 /// Why an answer is not a plain one (RFC 8914). Only sent to clients that speak EDNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,18 +123,21 @@ impl Answer {
         let mut encoder = BinEncoder::new(&mut bytes);
         encoder.emit_vec(&[0; HEADER_SIZE]).ok()?;
         // In lower case, as all owners are, so that they compress to it; `write` restores the client's spelling.
-        question.name().emit(&mut encoder).ok()?;
+        let asked = question.name();
+        asked.emit(&mut encoder).ok()?;
         encoder.emit_u16(question.record_type().into()).ok()?;
         encoder.emit_u16(question.class().into()).ok()?;
+        let mut owners = Owners { asked: &asked, alias: None };
         for (section, records) in [
             (Section::Answer, &self.answers),
             (Section::Authority, &self.authorities),
             (Section::Additional, &self.additionals),
         ] {
-            let mut before: Option<&Record> = None;
+            let mut before: Option<(&Record, Option<u16>)> = None;
             for record in records {
                 let start = encoder.offset();
-                record.emit(&mut encoder).ok()?;
+                let owner = owners.place(&record.name);
+                owners.alias = emit_record(record, owner, &mut encoder).ok()?.or(owners.alias);
                 marks.push(Mark {
                     start: u16::try_from(start).ok()?,
                     ttl: 0,
@@ -136,9 +147,12 @@ impl Answer {
                         Section::Authority => self.answers.is_empty() || !is_about_servers(record),
                         Section::Additional => false,
                     },
-                    continues: before.is_some_and(|before| is_same_set(before, record)),
+                    continues: before.is_some_and(|(before, place)| {
+                        is_same_kind(before, record)
+                            && (owner.is_some() && owner == place || before.name == record.name)
+                    }),
                 });
-                before = Some(record);
+                before = Some((record, owner));
             }
         }
         if encoder.offset() > MAX_STREAM_SIZE - OPT_SIZE - MAX_ERROR_TEXT - 16 {
@@ -155,12 +169,75 @@ impl Answer {
     }
 }
 
-/// RFC 2181 section 5; a signature belongs to the set it signs only by its type, so it counts as a set of its own.
-fn is_same_set(one: &Record, other: &Record) -> bool {
+/// Names that most records stand at, and where they lie: nobody has to look for them.
+struct Owners<'a> {
+    asked: &'a Name,
+    /// What the alias before leads to.
+    alias: Option<(&'a Name, u16)>,
+}
+
+impl Owners<'_> {
+    /// Where the name is written already; `None` where that is not known.
+    fn place(&self, name: &Name) -> Option<u16> {
+        // The root is shorter than a pointer.
+        if name.is_root() {
+            return None;
+        }
+        // Of an alias in capitals nobody gets the spelling as well.
+        let alias = self.alias.filter(|(target, _)| target.eq_case(name)).map(|(_, at)| at);
+        alias.or_else(|| self.asked.eq_case(name).then_some(HEADER_SIZE as u16))
+    }
+}
+
+/// Writes a record, its owner as a pointer where that is known. Returns the name that it leads to, and where that lies.
+fn emit_record<'a>(
+    record: &'a Record,
+    owner: Option<u16>,
+    encoder: &mut BinEncoder<'_>,
+) -> Result<Option<(&'a Name, u16)>, ProtoError> {
+    match owner {
+        Some(at) => encoder.emit_u16(0xc000 | at)?,
+        None => record.name.emit(&mut encoder.with_name_encoding(encoding_of(&record.name)))?,
+    }
+    encoder.emit_u16(record.record_type().into())?;
+    encoder.emit_u16(record.dns_class.into())?;
+    encoder.emit_u32(record.ttl)?;
+    let length = encoder.place::<u16>()?;
+    let start = encoder.offset();
+    let encoding = longest_name(&record.data).map_or(NameEncoding::Compressed, encoding_of);
+    record.data.emit(&mut encoder.with_name_encoding(encoding))?;
+    // More does not fit a message either, which is seen at its end.
+    let size = u16::try_from(encoder.len_since_place(&length)).unwrap_or(u16::MAX);
+    length.replace(encoder, size)?;
+    Ok(match &record.data {
+        RData::CNAME(target) if start <= MAX_POINTER => Some((&target.0, start as u16)),
+        _ => None,
+    })
+}
+
+fn encoding_of(name: &Name) -> NameEncoding {
+    let is_long = name.num_labels() > MAX_COMPRESSED_LABELS;
+    if is_long { NameEncoding::Uncompressed } else { NameEncoding::Compressed }
+}
+
+/// Of the names in the data that may be compressed.
+fn longest_name(data: &RData) -> Option<&Name> {
+    match data {
+        RData::CNAME(target) => Some(&target.0),
+        RData::NS(target) => Some(&target.0),
+        RData::PTR(target) => Some(&target.0),
+        RData::MX(data) => Some(&data.exchange),
+        RData::SOA(data) => [&data.mname, &data.rname].into_iter().max_by_key(|name| name.num_labels()),
+        _ => None,
+    }
+}
+
+/// RFC 2181 section 5, but for the owner; a signature belongs to the set it signs only by its type, so it counts as a
+/// set of its own.
+fn is_same_kind(one: &Record, other: &Record) -> bool {
     one.record_type() == other.record_type()
         && one.record_type() != RecordType::RRSIG
         && one.dns_class == other.dns_class
-        && one.name == other.name
 }
 
 /// The name servers of an answer's zone, which nobody needs who has the answer. What else stands in the authority
@@ -180,4 +257,84 @@ fn question_only(question: &Question) -> Vec<u8> {
     bytes.extend_from_slice(&[0; HEADER_SIZE]);
     question.write(&mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::{
+        op::Message,
+        rr::{
+            DNSClass,
+            rdata::{A, CNAME, NS},
+        },
+    };
+
+    use super::*;
+    use crate::message::Query;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn address(owner: &Name, number: u32) -> Record {
+        Record::from_rdata(owner.clone(), 60, RData::A(A(number.into())))
+    }
+
+    /// The size of the message, whose records have to be those of the answer.
+    fn size(question: &Question, answers: Vec<Record>) -> usize {
+        let answer = Answer { answers, ..Answer::empty(ResponseCode::NoError) };
+        let query = Query {
+            id: 1,
+            recursion_desired: true,
+            authentic_data: false,
+            checking_disabled: false,
+            question: question.clone(),
+            edns: None,
+        };
+        let mut out = Vec::new();
+        let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
+        answer.encode(question).write(&query, stream, Age::Seconds(0), &mut out);
+        assert!(Message::from_vec(&out).unwrap().answers == answer.answers, "other records");
+        out.len()
+    }
+
+    #[test]
+    fn however_many_records_stand_at_the_name_or_behind_its_alias_their_owners_are_pointers() {
+        let asked = name("a-rather-long-name-that-is-asked-for.example.com.");
+        let target = name("what-its-alias-leads-to.example.net.");
+        let question = Question::new(&asked, RecordType::A, DNSClass::IN).unwrap();
+        let direct: Vec<Record> = (0..3000).map(|number| address(&asked, number)).collect();
+        assert!(size(&question, direct) < 100 + 3000 * 16);
+        let alias = Record::from_rdata(asked, 60, RData::CNAME(CNAME(target.clone())));
+        let behind = (0..3000).map(|number| address(&target, number));
+        assert!(size(&question, [alias].into_iter().chain(behind).collect()) < 200 + 3000 * 16);
+    }
+
+    #[test]
+    fn names_of_more_than_a_hundred_labels_are_written_and_read_again() {
+        let long = |label: &str| {
+            let end = name(&format!("{label}.example.com."));
+            std::iter::successors(Some(end), |name| name.prepend_label("x").ok()).last().unwrap()
+        };
+        let (asked, target, other) = (long("a"), long("b"), long("c"));
+        let question = Question::new(&asked, RecordType::NS, DNSClass::IN).unwrap();
+        let written = size(
+            &question,
+            vec![
+                Record::from_rdata(asked, 60, RData::CNAME(CNAME(target.clone()))),
+                Record::from_rdata(target, 60, RData::NS(NS(other.clone()))),
+                address(&other, 1),
+            ],
+        );
+        assert!(written < 5 * 260, "the second owner is a pointer");
+    }
+
+    #[test]
+    fn the_root_is_no_pointer() {
+        let question = Question::new(&Name::root(), RecordType::NS, DNSClass::IN).unwrap();
+        let records: Vec<Record> = ["a.", "b."]
+            .map(|server| Record::from_rdata(Name::root(), 60, RData::NS(NS(name(server)))))
+            .into();
+        assert_eq!(size(&question, records), HEADER_SIZE + 5 + 2 * (11 + 3));
+    }
 }

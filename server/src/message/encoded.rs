@@ -36,7 +36,7 @@ pub struct EncodedAnswer(Box<[u8]>);
 
 /// An [`EncodedAnswer`] that lies in somebody's memory: one piece of bytes, since a cache holds millions of them.
 ///
-/// Code and whether it is authentic, length of the extended error, number of marks; then extended error, marks, message.
+/// Code and flags, length of the extended error, number of marks; then extended error, marks, message.
 /// The counts in the message's header are those of all records.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodedBytes<'a>(&'a [u8]);
@@ -69,9 +69,16 @@ const MAX_TEXT_SIZE: usize = 253;
 /// Codes take twelve bits.
 const AUTHENTIC: u16 = 1 << 15;
 
+/// It is what fits a datagram of a larger answer.
+const FOR_DATAGRAMS: u16 = 1 << 14;
+
+/// Something that the client needs is missing.
+const CUT: u16 = 1 << 13;
+
 /// The parts of an answer in wire form.
 struct Parts<'a> {
     authentic: bool,
+    is_cut: bool,
     code: ResponseCode,
     /// Code and text; empty for none.
     error: &'a [u8],
@@ -138,6 +145,38 @@ impl<'a> EncodedBytes<'a> {
         message.get(HEADER_SIZE..end).unwrap_or_default()
     }
 
+    /// What clients get of this over UDP, for keeping it without the rest: the RRsets that fit any datagram, or nothing but
+    /// that it is cut.
+    pub(crate) fn for_datagrams(self) -> EncodedAnswer {
+        let parts = self.parts();
+        let (kept, is_cut) = parts.fit(MAX_UDP_SIZE);
+        let kept = if is_cut { 0 } else { kept };
+        let end = parts.marks.get(kept).map_or(parts.message.len(), |mark| usize::from(Mark::start(mark)));
+        let (marks, message) = (&parts.marks[..kept], &parts.message[..end]);
+        let head = self.head() | FOR_DATAGRAMS | if is_cut { CUT } else { 0 };
+        let size = HEAD_SIZE + parts.error.len() + marks.len() * MARK_SIZE + message.len();
+        let mut bytes = Vec::with_capacity(size);
+        bytes.extend_from_slice(&head.to_be_bytes());
+        bytes.push(parts.error.len() as u8);
+        bytes.extend_from_slice(&(marks.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(parts.error);
+        marks.iter().for_each(|mark| bytes.extend_from_slice(mark));
+        let message_at = bytes.len();
+        bytes.extend_from_slice(message);
+        set_counts(&mut bytes[message_at..], counts(marks));
+        EncodedAnswer(bytes.into())
+    }
+
+    /// Whether this is only what [`EncodedBytes::for_datagrams`] gave.
+    pub(crate) fn is_for_datagrams(self) -> bool {
+        self.head() & FOR_DATAGRAMS != 0
+    }
+
+    /// Whether it tells every client over UDP to ask again over TCP.
+    pub(crate) fn is_cut(self) -> bool {
+        self.head() & CUT != 0
+    }
+
     /// Appends the reply to `query` to `out`. The query asks the question that this answers; its id, flags and
     /// spelling come from the client, and TTLs are those of this `age`.
     pub fn write(self, query: &Query, reply: Reply, age: Age, out: &mut Vec<u8>) {
@@ -167,18 +206,16 @@ impl<'a> EncodedBytes<'a> {
             }
         }
         if kept < parts.marks.len() {
-            let count =
-                |section| kept_marks.iter().filter(|mark| Mark::section(mark) == section).count() as u16;
-            set_counts(message, [Section::Answer, Section::Authority, Section::Additional].map(count));
+            set_counts(message, counts(kept_marks));
         }
-        parts.patch_header(message, query, truncated);
+        parts.patch_header(message, query, truncated || parts.is_cut);
         if query.edns.is_some() {
             let padding = options.padding(out.len() - start);
             options.write(parts.code, query.dnssec_ok(), padding, out);
         }
     }
 
-    /// Code and flag.
+    /// Code and flags.
     fn head(self) -> u16 {
         u16_at(self.0, 0).unwrap_or_default()
     }
@@ -192,6 +229,7 @@ impl<'a> EncodedBytes<'a> {
         let (marks, message) = rest.split_at_checked(count * MARK_SIZE).unwrap_or_default();
         Parts {
             authentic: self.head() & AUTHENTIC != 0,
+            is_cut: self.head() & CUT != 0,
             code: self.code(),
             error,
             marks: marks.as_chunks().0,
@@ -233,6 +271,11 @@ impl Parts<'_> {
             header[10..].copy_from_slice(&additionals.to_be_bytes());
         }
     }
+}
+
+fn counts(marks: &[[u8; MARK_SIZE]]) -> [u16; 3] {
+    let count = |section| marks.iter().filter(|mark| Mark::section(mark) == section).count() as u16;
+    [Section::Answer, Section::Authority, Section::Additional].map(count)
 }
 
 /// Sets the number of records of the three sections in a message's header.

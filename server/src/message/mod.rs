@@ -12,7 +12,10 @@ pub use answer::{Age, Answer, ExtendedError, Reply};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
 pub use freshness::freshness;
 pub use query::{Edns, Query, Question, Rejection};
-pub use records::{MalformedMessage, Message, address, addresses, read_message, read_question, read_records};
+pub use records::{
+    MalformedMessage, Message, UnreadRecord, address, addresses, find_records, read_message, read_question,
+    read_records,
+};
 
 /// Size of a DNS header in bytes.
 pub const HEADER_SIZE: usize = 12;

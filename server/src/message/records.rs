@@ -70,13 +70,14 @@ pub fn read_message(bytes: &[u8]) -> Result<Message, MalformedMessage> {
     let mut at = skip_questions(bytes)?;
     let mut sections = [Vec::new(), Vec::new(), Vec::new()];
     let mut edns = Opt::default();
+    let mut owners = Owners::default();
     for (section, counter) in sections.iter_mut().zip([6, 8, 10]) {
         for _ in 0..count(counter)? {
             let frame = Frame::read(bytes, at).ok_or(MalformedMessage)?;
             at = frame.end;
             if frame.record_type == TYPE_OPT {
                 edns = Opt::read(&frame).unwrap_or_default();
-            } else if let Some(record) = frame.record(bytes, OddRecord::KeepBytes)? {
+            } else if let Some(record) = frame.record(bytes, OddRecord::KeepBytes, &mut owners)? {
                 section.push(record);
             }
         }
@@ -98,7 +99,7 @@ pub fn read_message(bytes: &[u8]) -> Result<Message, MalformedMessage> {
 /// Reads the answer section of the message in a signed packet, without records whose data is malformed. A record
 /// whose frame is broken ends the reading, since nothing says where the next one starts.
 pub fn read_records(bytes: &[u8]) -> Vec<Record> {
-    let mut records = Vec::new();
+    let (mut records, mut owners) = (Vec::new(), Owners::default());
     let Ok(mut at) = skip_questions(bytes) else {
         return records;
     };
@@ -107,11 +108,47 @@ pub fn read_records(bytes: &[u8]) -> Vec<Record> {
             break;
         };
         at = frame.end;
-        if let Ok(Some(record)) = frame.record(bytes, OddRecord::Skip) {
+        if let Ok(Some(record)) = frame.record(bytes, OddRecord::Skip, &mut owners) {
             records.push(record);
         }
     }
     records
+}
+
+/// A record that was found in a message and is not read yet.
+#[derive(Debug, Clone, Copy)]
+pub struct UnreadRecord {
+    /// Where it starts, and with it the name of its owner.
+    pub start: u16,
+    /// Its type.
+    pub record_type: RecordType,
+    /// Its class.
+    pub class: DNSClass,
+    /// Its time to live in seconds.
+    pub ttl: u32,
+}
+
+impl UnreadRecord {
+    /// Reads its data out of the message in which it was found; `None` where that breaks the type's format.
+    pub fn data(&self, bytes: &[u8]) -> Option<RData> {
+        Frame::read(bytes, self.start.into())?.data(bytes, OddRecord::Skip).ok().flatten()
+    }
+}
+
+/// Finds what [`read_records`] reads, for whoever needs little of it.
+pub fn find_records(bytes: &[u8]) -> impl Iterator<Item = UnreadRecord> {
+    let mut next = skip_questions(bytes).ok();
+    (0..u16_at(bytes, 6).unwrap_or(0)).map_while(move |_| {
+        let start = next?;
+        let frame = Frame::read(bytes, start)?;
+        next = Some(frame.end);
+        Some(UnreadRecord {
+            start: u16::try_from(start).ok()?,
+            record_type: RecordType::from(frame.record_type),
+            class: DNSClass::from(frame.class),
+            ttl: ttl_seconds(frame.ttl),
+        })
+    })
 }
 
 /// The address that a record holds, whether it was read as one or kept as bytes.
@@ -171,13 +208,46 @@ fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {
     Ok(at)
 }
 
+/// The last owner, by the pointer that stood for it. Thousands of records may point to one name of 127 labels, which is
+/// read once then.
+#[derive(Default)]
+struct Owners {
+    pointer: u16,
+    name: Name,
+}
+
+impl Owners {
+    /// In lower case.
+    fn read(&mut self, bytes: &[u8], at: usize) -> Option<Name> {
+        let pointer = u16_at(bytes, at).filter(|pointer| *pointer >= 0xc000);
+        if pointer.is_some_and(|pointer| pointer == self.pointer) {
+            return Some(self.name.clone());
+        }
+        let name = Name::read(&mut decoder_at(bytes, at)?).ok()?.to_lowercase();
+        #[cfg(test)]
+        NAMES.with(|count| count.set(count.get() + 1));
+        if let Some(pointer) = pointer {
+            (self.pointer, self.name) = (pointer, name.clone());
+        }
+        Some(name)
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many owners this thread has read.
+    static NAMES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 impl Frame<'_> {
     /// `None` where the record is to be skipped.
-    fn record(&self, bytes: &[u8], odd: OddRecord) -> Result<Option<Record>, MalformedMessage> {
-        let owner = match decoder_at(bytes, self.start).map(|mut decoder| Name::read(&mut decoder)) {
-            Some(Ok(name)) => name.to_lowercase(),
-            _ => return Err(MalformedMessage),
-        };
+    fn record(
+        &self,
+        bytes: &[u8],
+        odd: OddRecord,
+        owners: &mut Owners,
+    ) -> Result<Option<Record>, MalformedMessage> {
+        let owner = owners.read(bytes, self.start).ok_or(MalformedMessage)?;
         let Some(data) = self.data(bytes, odd)? else {
             return Ok(None);
         };
@@ -258,5 +328,36 @@ impl Opt {
             options = &options[4 + length..];
         }
         Some(opt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_owner_that_thousands_of_records_point_to_is_read_once() {
+        let labels = [1, b'X'].repeat(100);
+        let mut bytes = vec![0, 1, 0x80, 0, 0, 1, 15, 160, 0, 0, 0, 0];
+        bytes.extend_from_slice(&labels);
+        bytes.extend_from_slice(&[0, 0, 1, 0, 1]);
+        for number in 0..4000_u16 {
+            // The last two point elsewhere.
+            let pointer = if number < 3998 { 12 } else { 14 };
+            bytes.extend_from_slice(&[0xc0, pointer, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0]);
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        let before = NAMES.with(std::cell::Cell::get);
+        let message = read_message(&bytes).unwrap();
+        assert_eq!(NAMES.with(std::cell::Cell::get) - before, 2);
+        let whole = Name::from_labels(vec![&b"x"[..]; 100]).unwrap();
+        for (number, record) in (0..4000_u16).zip(&message.answers) {
+            let owner = if number < 3998 { &whole } else { &whole.base_name() };
+            assert_eq!(record.name, *owner);
+            let [high, low] = number.to_be_bytes();
+            assert_eq!(address(&record.data), Some(Ipv4Addr::new(192, 0, high, low).into()));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use ahash::RandomState;
 use lru::LruCache;
 use tokio::{
     task::JoinSet,
@@ -38,7 +39,7 @@ pub(super) struct KeepAlive {
 /// As many keys as can each be stored once in [`INTERVAL`]: who was asked for longest ago makes room.
 #[derive(Debug)]
 struct Schedule {
-    kept: LruCache<[u8; 32], Kept>,
+    kept: LruCache<[u8; 32], Kept, RandomState>,
     /// The same keys, in the order of their turns.
     turns: BTreeSet<(Instant, [u8; 32])>,
 }
@@ -53,7 +54,8 @@ impl KeepAlive {
     /// At most `per_hour` stores an hour. `None` for none.
     pub(super) fn new(per_hour: u32) -> Option<Self> {
         let capacity = NonZeroUsize::new(usize::try_from(per_hour).ok()?)?;
-        let schedule = Schedule { kept: LruCache::new(capacity), turns: BTreeSet::new() };
+        let kept = LruCache::with_hasher(capacity, RandomState::new());
+        let schedule = Schedule { kept, turns: BTreeSet::new() };
         Some(Self { pause: INTERVAL / per_hour, schedule: Mutex::new(schedule) })
     }
 

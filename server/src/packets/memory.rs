@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     dht::{NetworkError, PutError},
-    message::read_records,
+    message::find_records,
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
 };
@@ -95,10 +95,10 @@ pub struct Memory {
     /// Times are counted from here.
     start: Instant,
     packets: Mutex<PacketCache>,
-    absences: Mutex<LruCache<[u8; 32], Absence>>,
+    absences: Mutex<LruCache<[u8; 32], Absence, RandomState>>,
     /// Timestamps of packets that are no longer held. Nodes hand out older packets for hours, and whoever has kept one
     /// may publish it again: the key would go back in time.
-    dropped: Mutex<LruCache<[u8; 32], u64>>,
+    dropped: Mutex<LruCache<[u8; 32], u64, RandomState>>,
     revisions: Arc<Revisions>,
 }
 
@@ -139,8 +139,8 @@ impl Memory {
             freshness,
             start: Instant::now(),
             packets: Mutex::new(packets),
-            absences: Mutex::new(LruCache::new(capacity)),
-            dropped: Mutex::new(LruCache::new(capacity)),
+            absences: Mutex::new(LruCache::with_hasher(capacity, RandomState::new())),
+            dropped: Mutex::new(LruCache::with_hasher(capacity, RandomState::new())),
             revisions,
         }
     }
@@ -352,7 +352,7 @@ impl Memory {
 
     /// How long a packet is fresh: its smallest TTL, within the configured bounds.
     fn lifetime(&self, packet: &SignedPacket) -> Duration {
-        let smallest = read_records(packet.dns()).iter().map(|record| record.ttl).min().unwrap_or(0);
+        let smallest = find_records(packet.dns()).map(|record| record.ttl).min().unwrap_or(0);
         let lifetime = Duration::from_secs(smallest.into());
         lifetime.min(self.freshness.greatest).max(self.freshness.least)
     }

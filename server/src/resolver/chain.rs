@@ -1,7 +1,11 @@
 //! An answer that grows along CNAME records, and how long each part of it is good for. Pure.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use ahash::RandomState;
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RData, Record, RecordType},
@@ -46,6 +50,11 @@ pub(super) struct Chain {
     /// When the first of the packets is looked for again.
     pub(super) refresh_in: Duration,
     pub(super) links: usize,
+    /// Whether a key had a say in it, and whether an upstream had.
+    pub(super) by_key: bool,
+    pub(super) by_upstream: bool,
+    /// Names that were looked up.
+    visited: HashSet<Name, RandomState>,
     pub(super) revisions: Vec<Revision>,
     pub(super) by_name_server: bool,
 }
@@ -71,14 +80,23 @@ impl Chain {
             fresh_for: LONGEST_LIFETIME,
             refresh_in: LONGEST_LIFETIME,
             links: 0,
+            by_key: false,
+            by_upstream: false,
+            visited: HashSet::default(),
             revisions: Vec::new(),
             by_name_server: false,
         }
     }
 
+    /// Goes on to `name`. False where the chain is too long, or has been there before.
+    pub(super) fn visit(&mut self, name: &Name) -> bool {
+        self.links <= MAX_CHAIN && self.visited.insert(name.clone())
+    }
+
     /// One more CNAME record.
     pub(super) fn link(&mut self, record: Record) {
         self.links += 1;
+        self.visited.insert(record.name.clone());
         self.answer.answers.push(record);
     }
 
@@ -141,24 +159,26 @@ fn lifetime(answer: &Answer, asked: RecordType) -> Duration {
 }
 
 /// Walks the CNAME records in `answers` from `name` on. Returns the links up to the first target that `stop` wants.
+/// Answers of strangers may have thousands of them: each is looked at once.
 pub(super) fn follow_aliases(
     answers: &[Record],
     name: &Name,
     stop: impl Fn(&Name) -> bool,
 ) -> (Vec<Record>, Option<Name>) {
+    let mut aliases: HashMap<&Name, (&Record, &Name), RandomState> = HashMap::default();
+    for record in answers {
+        if let RData::CNAME(target) = &record.data {
+            aliases.entry(&record.name).or_insert((record, &target.0));
+        }
+    }
     let mut links = Vec::new();
-    let mut at = name.clone();
-    while links.len() <= MAX_CHAIN {
-        let next = answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == at => Some((record, target.0.to_lowercase())),
-            _ => None,
-        });
-        let Some((record, target)) = next else {
-            break;
-        };
-        links.push(record.clone());
-        if stop(&target) {
-            return (links, Some(target));
+    let mut at = name;
+    while links.len() <= MAX_CHAIN
+        && let Some((record, target)) = aliases.get(at)
+    {
+        links.push((*record).clone());
+        if stop(target) {
+            return (links, Some(target.to_lowercase()));
         }
         at = target;
     }
@@ -191,11 +211,8 @@ pub(super) fn stale_error(why: Staleness) -> ExtendedError {
     ExtendedError::new(extended::STALE_ANSWER, text)
 }
 
-/// RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
-pub(super) fn without_dnssec(records: &[Record], asked: RecordType) -> Vec<Record> {
-    let is_wanted = |record: &&Record| {
-        let code = record.record_type();
-        code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
-    };
-    records.iter().filter(is_wanted).cloned().collect()
+/// Whether who asked for a type without setting DO gets a record.
+pub(super) fn is_wanted(record: &Record, asked: RecordType) -> bool {
+    let code = record.record_type();
+    code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
 }

@@ -1,12 +1,14 @@
 //! Name servers that a packet names for its zone: found, asked, and believed for that zone alone.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use ahash::RandomState;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
@@ -15,9 +17,10 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{
-    Resolver, WorkBudget,
+    Resolver,
     error::ResolveError,
     name::{Route, move_zone},
+    work::{KeyZone, WorkBudget},
     zone::{Delegation, Lookup, Zone},
 };
 use crate::{
@@ -25,7 +28,6 @@ use crate::{
     config,
     forward::{Exchanger, Flags},
     message::{Message, Query, Question, address},
-    packets::PacketAnswer,
 };
 
 /// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each.
@@ -49,7 +51,7 @@ pub(super) struct Delegations {
     port: u16,
     allow_private: bool,
     exchanger: Exchanger,
-    dead: Mutex<LruCache<IpAddr, Instant>>,
+    dead: Mutex<LruCache<IpAddr, Instant, RandomState>>,
 }
 
 /// What a name server said, without anything it has no say in. Names are in the zone's canonical spelling.
@@ -72,7 +74,7 @@ impl Delegations {
             port: settings.port,
             allow_private: settings.allow_private,
             exchanger: Exchanger::new(MAX_QUESTIONS),
-            dead: Mutex::new(LruCache::new(MAX_DEAD)),
+            dead: Mutex::new(LruCache::with_hasher(MAX_DEAD, RandomState::new())),
         }
     }
 
@@ -167,14 +169,13 @@ impl Resolver {
         if zone.apex().zone_of(server) {
             return Ok(held_addresses(zone, server));
         }
-        match self.0.suffixes.classify(server) {
+        match self.classify(server, budget) {
             Route::PublicKey(other) => {
-                let Ok(PacketAnswer::Found(found)) = self.packet(query, client, &other, budget).await else {
+                let Ok(KeyZone::Known(known)) = self.zone(query, client, &other, budget).await else {
                     return Ok(Vec::new());
                 };
-                let zone = Zone::parse(&found.packet);
-                let name = move_zone(server, &other.apex, zone.apex());
-                Ok(name.map(|name| held_addresses(&zone, &name)).unwrap_or_default())
+                let name = move_zone(server, &other.apex, known.zone.apex());
+                Ok(name.map(|name| held_addresses(&known.zone, &name)).unwrap_or_default())
             }
             Route::Icann => {
                 for record_type in [RecordType::A, RecordType::AAAA] {
@@ -214,26 +215,26 @@ fn read(
         return None;
     }
     let own = |record: &&Record| record.dns_class == DNSClass::IN && delegation.at.zone_of(&record.name);
+    // Each record is looked at once, however many there are for each link of a chain.
+    let mut by_owner: HashMap<&Name, Vec<&Record>, RandomState> = HashMap::default();
+    for record in message.answers.iter().filter(own) {
+        by_owner.entry(&record.name).or_default().push(record);
+    }
     let mut answers = Vec::new();
     let mut at = name.clone();
     let mut target = None;
     // Each round takes one CNAME; the chain as a whole is bounded by who asked.
     for _ in 0..=super::MAX_CHAIN {
-        let here = |record: &&Record| record.name == at && own(record);
-        let set: Vec<Record> = message
-            .answers
-            .iter()
-            .filter(here)
-            .filter(|record| record.record_type() == record_type)
-            .cloned()
-            .collect();
+        let here = by_owner.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let of_type = here.iter().filter(|record| record.record_type() == record_type);
+        let set: Vec<Record> = of_type.copied().cloned().collect();
         if !set.is_empty() {
             answers.extend(set);
             target = None;
             break;
         }
-        let alias = message.answers.iter().filter(here).find_map(|record| match &record.data {
-            RData::CNAME(target) => Some((record, target.0.to_lowercase())),
+        let alias = here.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) => Some((*record, target.0.to_lowercase())),
             _ => None,
         });
         let Some((record, next)) = alias else {

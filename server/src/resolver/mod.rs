@@ -12,13 +12,16 @@ mod nxdomain;
 mod own_zone;
 mod rebinding;
 pub mod special;
+#[cfg(test)]
+mod tests;
+mod work;
 pub mod zone;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
-use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl, without_dnssec};
+use chain::{Chain, follow_aliases, is_wanted, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
 use discovery::Discovery;
 use error::ResolveError;
@@ -32,7 +35,8 @@ use nxdomain::NxDomains;
 pub use own_zone::OwnZone;
 use rebinding::RebindProtection;
 use tokio::time::timeout;
-use zone::{Lookup, Zone, present};
+use work::{KeyZone, WorkBudget};
+use zone::{Lookup, present, present_data};
 
 use crate::{
     config::Config,
@@ -51,9 +55,6 @@ pub const MAX_CHAIN: usize = 11;
 
 /// Failures are remembered this long, so that those who ask again at once do not add to the trouble (RFC 9520).
 pub const FAILURE_LIFETIME: Duration = Duration::from_secs(5);
-
-/// Questions to others for one client query: packets, upstream questions and questions to name servers alike.
-const WORK_BUDGET: u32 = 16;
 
 /// Answers are not kept longer than a day, absences not longer than an hour (RFC 2308 section 5).
 const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -75,18 +76,6 @@ struct Inner {
     discovery: Discovery,
     own_zone: Arc<OwnZone>,
     negative_ttl: u32,
-}
-
-/// How far one client query may go, whatever it leads to. Shared by everything that is done for it and never reset:
-/// chains, delegations and address look-ups would multiply otherwise.
-#[derive(Debug)]
-struct WorkBudget(u32);
-
-impl WorkBudget {
-    fn spend(&mut self) -> Result<(), ResolveError> {
-        self.0 = self.0.checked_sub(1).ok_or(ResolveError::WorkBudget)?;
-        Ok(())
-    }
 }
 
 /// What one step of a chain leads to.
@@ -135,7 +124,12 @@ impl Resolver {
 
     /// Whether a name is answered from a key's packet or refused as a key; the rest comes from others.
     pub fn is_key_name(&self, name: &Name) -> bool {
-        matches!(self.0.suffixes.classify(name), Route::PublicKey(_) | Route::ImpossibleKey { .. })
+        self.0.suffixes.reads_as_key(name)
+    }
+
+    /// Where a name is answered. Of the keys that this query has read, nobody has to find out what they are.
+    fn classify(&self, name: &Name, budget: &WorkBudget) -> Route {
+        self.0.suffixes.classify_with(name, |key| Some(budget.zone(key)?.key().clone()))
     }
 
     async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Resolved, ResolveError> {
@@ -160,14 +154,17 @@ impl Resolver {
         }
 
         let mut chain = Chain::new();
-        let mut budget = WorkBudget(WORK_BUDGET);
+        let mut budget = WorkBudget::new();
         let mut name = query.question.name();
         loop {
+            if !chain.visit(&name) {
+                return Err(ResolveError::Chain);
+            }
             if let Some(own) = self.0.discovery.answer(&name, record_type) {
                 chain.append(own.code, own.answers, own.authorities);
-                return Ok(chain.finish(record_type));
+                return Ok(self.end(query, chain));
             }
-            let step = match self.0.suffixes.classify(&name) {
+            let step = match self.classify(&name, &budget) {
                 Route::PublicKey(zone) if self.0.own_zone.is(&zone.key) => {
                     let denial = self.0.own_zone.answer(&name, &zone.apex);
                     chain.append(denial.code, denial.answers, denial.authorities);
@@ -182,26 +179,23 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(special) => {
-                    let mut answer = special.answer(&name, record_type);
-                    if chain.links > 0 {
-                        answer.answers = self.protect(query, answer.answers, &mut chain);
-                    }
+                    let answer = special.answer(&name, record_type);
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
                 Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
             };
             match step {
-                Step::Done => return Ok(chain.finish(record_type)),
-                Step::Follow(target) => {
-                    let seen = |record: &Record| record.name == target;
-                    if chain.links > MAX_CHAIN || chain.answer.answers.iter().any(seen) {
-                        return Err(ResolveError::Chain);
-                    }
-                    name = target;
-                }
+                Step::Done => return Ok(self.end(query, chain)),
+                Step::Follow(target) => name = target,
             }
         }
+    }
+
+    /// The one end of every chain, wherever it led: what may not be said is taken out of it.
+    fn end(&self, query: &Query, mut chain: Chain) -> Resolved {
+        self.0.rebind_protection.filter(&query.question.name(), &mut chain);
+        chain.finish(query.question.record_type())
     }
 
     /// Answers from the packet of a key, or from the name servers that it names.
@@ -214,25 +208,38 @@ impl Resolver {
         budget: &mut WorkBudget,
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
-        chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
-        let found = match self.packet(query, address, &asked, budget).await? {
-            PacketAnswer::Found(found) => found,
-            PacketAnswer::Absent(left) => {
+        chain.by_key = true;
+        if budget.zone(asked.key.as_bytes()).is_none() {
+            chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
+        }
+        let known = match self.zone(query, address, &asked, budget).await? {
+            KeyZone::Known(known) => known,
+            KeyZone::Absent(left) => {
                 chain.answer.code = ResponseCode::NXDomain;
                 chain.answer.authorities = vec![negative::soa(&asked.apex, 1, self.0.negative_ttl)];
                 chain.fresh_for = chain.fresh_for.min(left);
                 return Ok(Step::Done);
             }
         };
-        let zone = Zone::parse(&found.packet);
+        let (zone, found) = (&known.zone, &known.found);
         // A name that is too long in the zone's own spelling cannot have been published.
         let own_name = name::move_zone(name, &asked.apex, zone.apex()).unwrap_or_else(|| zone.apex().clone());
         let show = |record: Record, ttl: fn(u32, &Found) -> u32| {
             let mut record = present(record, zone.apex(), &asked.apex);
-            record.ttl = ttl(record.ttl, &found);
+            record.ttl = ttl(record.ttl, found);
             record
         };
         let out = |record| show(record, ttl);
+        let is_moved = *zone.apex() != asked.apex;
+        // Of records that stand at the name that was asked for.
+        let here = |mut record: Record| {
+            if is_moved {
+                record.name.clone_from(name);
+                present_data(&mut record.data, zone.apex(), &asked.apex);
+            }
+            record.ttl = ttl(record.ttl, found);
+            record
+        };
         chain.fresh_for = chain.fresh_for.min(found.fresh_for);
         chain.refresh_in = chain.refresh_in.min(found.refresh_in);
         if let Some(why) = found.stale {
@@ -240,13 +247,12 @@ impl Resolver {
         }
         match zone.lookup(&own_name, query.question.record_type()) {
             Lookup::Records(records) => {
-                let records = self.protect(query, records.into_iter().map(out).collect(), chain);
-                chain.append(ResponseCode::NoError, records, Vec::new());
+                chain.append(ResponseCode::NoError, records.into_iter().map(here).collect(), Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
                 let target = name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target);
-                chain.link(out(*record));
+                chain.link(here(*record));
                 Ok(Step::Follow(target))
             }
             Lookup::Delegated(delegation) => {
@@ -257,8 +263,7 @@ impl Resolver {
                 if !query.recursion_desired {
                     return Err(ResolveError::NotHeld);
                 }
-                let reply =
-                    self.ask_delegation(&zone, &delegation, &own_name, query, address, budget).await?;
+                let reply = self.ask_delegation(zone, &delegation, &own_name, query, address, budget).await?;
                 chain.by_name_server = true;
                 let lent = |record| show(record, lent_ttl);
                 let records: Vec<Record> = reply.answers.into_iter().map(lent).collect();
@@ -269,7 +274,6 @@ impl Resolver {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
                 }
-                let records = self.protect(query, records, chain);
                 let soa = || match reply.soa {
                     Some(soa) => lent(negative::limit_ttl(soa)),
                     None => out(zone.soa(self.0.negative_ttl)),
@@ -286,36 +290,31 @@ impl Resolver {
         }
     }
 
-    /// Filters what a key's holder says: an ICANN name that is an alias of a key stays an ICANN name.
-    fn protect(&self, query: &Query, records: Vec<Record>, chain: &mut Chain) -> Vec<Record> {
-        let count = records.len();
-        let mut records = self.0.rebind_protection.filter_key(records);
-        let asked = query.question.name();
-        if chain.links > 0 && !self.is_key_name(&asked) {
-            records = self.0.rebind_protection.filter_icann(&asked, records);
-        }
-        if records.len() < count {
-            chain.block();
-        }
-        records
-    }
-
-    async fn packet(
+    /// The zone of a key: the one that this query has read already, or what its packet says.
+    async fn zone(
         &self,
         query: &Query,
         address: IpAddr,
         asked: &KeyName,
         budget: &mut WorkBudget,
-    ) -> Result<PacketAnswer, ResolveError> {
-        if !query.recursion_desired {
-            // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
-            return self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld);
+    ) -> Result<KeyZone, ResolveError> {
+        if let Some(known) = budget.zone(asked.key.as_bytes()) {
+            return Ok(KeyZone::Known(known));
         }
-        budget.spend()?;
-        let admit = || self.0.lookup_quota.admit(address);
-        self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
-            FetchError::Network(error) => ResolveError::Network(error),
-            FetchError::Refused => ResolveError::LookupQuota,
+        let packet = if query.recursion_desired {
+            budget.spend()?;
+            let admit = || self.0.lookup_quota.admit(address);
+            self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
+                FetchError::Network(error) => ResolveError::Network(error),
+                FetchError::Refused => ResolveError::LookupQuota,
+            })?
+        } else {
+            // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
+            self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld)?
+        };
+        Ok(match packet {
+            PacketAnswer::Found(found) => KeyZone::Known(budget.read(found)),
+            PacketAnswer::Absent(left) => KeyZone::Absent(left),
         })
     }
 
@@ -327,6 +326,7 @@ impl Resolver {
         budget: &mut WorkBudget,
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
+        chain.by_upstream = true;
         let record_type = query.question.record_type();
         if !query.dnssec_ok()
             && let Some((soa, left)) = self.0.nxdomains.covers(name)
@@ -339,27 +339,18 @@ impl Resolver {
             return Err(ResolveError::NotHeld);
         }
         let message = self.ask_upstream(name, record_type, query, budget).await?;
-        let plain = |records: &[Record]| match query.dnssec_ok() {
-            true => records.to_vec(),
-            false => without_dnssec(records, record_type),
-        };
-        if chain.links == 0 {
-            chain.answer.authentic = message.authentic_data;
-            let additionals = plain(&message.additionals);
-            chain.answer.additionals = self.0.rebind_protection.filter_icann(name, additionals);
-        } else {
-            // What came before it was not signed in a way that an upstream could vouch for.
-            chain.answer.authentic = false;
-        }
-        // What is known of the chain so far, that it is stale for one, holds on.
-        let reason = message.extended_error.clone();
-        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
+        // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
+        let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
+        let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
         let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
         let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
+        // What came before it was not signed in a way that an upstream could vouch for.
+        chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
+        // What is known of the chain so far, that it is stale for one, holds on.
+        let reason = message.extended_error.clone();
+        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
         if let Some(target) = target {
-            chain.answer.authentic = false;
-            chain.answer.additionals.clear();
             links.into_iter().for_each(|record| chain.link(record));
             return Ok(Step::Follow(target));
         }
@@ -367,14 +358,12 @@ impl Resolver {
         if message.answers.is_empty() && !query.checking_disabled {
             self.0.nxdomains.learn(name, &message);
         }
-        let unfiltered = plain(&message.answers);
-        let answers = self.0.rebind_protection.filter_icann(name, unfiltered.clone());
-        if answers.len() < unfiltered.len() {
-            chain.block();
+        if chain.links == 0 {
+            chain.answer.additionals = plain(&message.additionals);
         }
         // Codes that need OPT are between us and the upstream, and mean something else without it.
         let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
-        chain.append(code, answers, plain(&message.authorities));
+        chain.append(code, plain(&message.answers), plain(&message.authorities));
         Ok(Step::Done)
     }
 

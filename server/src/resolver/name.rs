@@ -13,6 +13,20 @@ const KEY_LABEL_LENGTH: usize = 52;
 /// The z-base-32 alphabet: no `0`, `2`, `l` or `v`.
 const ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 
+/// What each byte stands for in it, in either case.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_VALUE; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        values[ALPHABET[value].to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+const NO_VALUE: u8 = 0xff;
+
 /// Where a question is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -63,30 +77,42 @@ impl Suffixes {
 
     /// Says where `name` is answered. Its case does not matter.
     pub fn classify(&self, name: &Name) -> Route {
-        let name = name.to_lowercase();
-        self.classify_key(&name).unwrap_or_else(|| match SpecialZone::of(&name) {
-            Some(zone) => Route::Special(zone),
-            None => Route::Icann,
-        })
+        self.classify_with(name, |_| None)
     }
 
-    fn classify_key(&self, name: &Name) -> Option<Route> {
-        let labels: Vec<&[u8]> = name.iter().collect();
-        // The last label first: `<key>` as the top-level name needs no suffix, whatever stands before it.
-        (0..=self.longest.min(labels.len())).find_map(|suffix_length| {
-            let key_at = labels.len().checked_sub(suffix_length + 1)?;
-            let label = labels.get(key_at)?;
-            if !reads_as_key(label) {
-                return None;
-            }
-            if suffix_length > 0 && !self.suffixes.contains(&last_labels(&labels, suffix_length)) {
-                return None;
-            }
-            let apex = last_labels(&labels, suffix_length + 1);
-            Some(match parse_key(label) {
+    /// As [`Suffixes::classify`]. Whether bytes are a key takes arithmetic on the curve, unless `known` gives the key.
+    pub(super) fn classify_with(
+        &self,
+        name: &Name,
+        known: impl FnOnce(&[u8; 32]) -> Option<PublicKey>,
+    ) -> Route {
+        let name = name.to_lowercase();
+        if let Some((bytes, apex)) = self.find_key(&name) {
+            return match known(&bytes).or_else(|| check_key(&bytes)) {
                 Some(key) => Route::PublicKey(KeyName { key, apex }),
                 None => Route::ImpossibleKey { apex },
-            })
+            };
+        }
+        SpecialZone::of(&name).map_or(Route::Icann, Route::Special)
+    }
+
+    /// Whether a name reads as one of a key, possible or not. Its case does not matter.
+    pub fn reads_as_key(&self, name: &Name) -> bool {
+        self.find_key(name).is_some()
+    }
+
+    /// The bytes in the label that reads as a key, and the name that begins with it.
+    fn find_key(&self, name: &Name) -> Option<([u8; 32], Name)> {
+        // The last label first: `<key>` as the top-level name needs no suffix, whatever stands before it.
+        let last: Vec<&[u8]> = name.iter().rev().take(self.longest + 1).collect();
+        last.iter().enumerate().find_map(|(suffix_length, label)| {
+            let bytes = decode_key(label)?;
+            let last_labels = |count| {
+                // A part of a name is never longer than the name.
+                Name::from_labels(last.iter().take(count).rev().copied()).unwrap_or_else(|_| Name::root())
+            };
+            let is_behind_suffix = suffix_length == 0 || self.suffixes.contains(&last_labels(suffix_length));
+            is_behind_suffix.then(|| (bytes, last_labels(suffix_length + 1)))
         })
     }
 }
@@ -106,21 +132,38 @@ pub fn move_zone(name: &Name, from: &Name, to: &Name) -> Option<Name> {
     Name::from_labels(name.iter().take(kept).chain(to.iter())).ok()
 }
 
-/// Whether a label, in lower case, has the form of a key, valid or not.
-fn reads_as_key(label: &[u8]) -> bool {
-    label.len() == KEY_LABEL_LENGTH && label.iter().all(|byte| ALPHABET.contains(byte))
+/// The bytes that a label in the form of a key says, whether they are a key or not. The last character holds one bit of
+/// them and four that say nothing, so that sixteen spellings mean one key.
+pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {
+    let label: &[u8; KEY_LABEL_LENGTH] = label.try_into().ok()?;
+    let mut bytes = [0; 32];
+    let (mut bits, mut count, mut filled) = (0_u32, 0, bytes.iter_mut());
+    for character in label {
+        let value = VALUES[usize::from(*character)];
+        if value == NO_VALUE {
+            return None;
+        }
+        (bits, count) = (bits << 5 | u32::from(value), count + 5);
+        if count >= 8 {
+            count -= 8;
+            // 52 characters are 260 bits, which is 32 bytes.
+            *filled.next()? = (bits >> count) as u8;
+        }
+    }
+    Some(bytes)
 }
 
-/// The last character holds one bit of the key and four that say nothing, so that sixteen spellings mean one key.
-fn parse_key(label: &[u8]) -> Option<PublicKey> {
-    let key: PublicKey = std::str::from_utf8(label).ok()?.parse().ok()?;
-    (!is_weak(&key)).then_some(key)
+/// No point of the curve, or one for which anyone could sign, is no key.
+fn check_key(bytes: &[u8; 32]) -> Option<PublicKey> {
+    #[cfg(test)]
+    CURVE_CHECKS.with(|count| count.set(count.get() + 1));
+    PublicKey::try_from(bytes).ok().filter(|key| !is_weak(key))
 }
 
-fn last_labels(labels: &[&[u8]], count: usize) -> Name {
-    let labels = &labels[labels.len().saturating_sub(count)..];
-    // A part of a name is never longer than the name.
-    Name::from_labels(labels.iter().copied()).unwrap_or_else(|_| Name::root())
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has done arithmetic on the curve for a name.
+    pub(super) static CURVE_CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use ahash::RandomState;
 use hickory_proto::{op::ResponseCode, rr::Name};
 use lru::LruCache;
 
@@ -25,13 +26,16 @@ const TOKEN_SIZE: std::ops::RangeInclusive<usize> = 16..=32;
 #[derive(Debug)]
 pub struct OwnZone {
     key: PublicKey,
-    asked: Mutex<LruCache<Box<str>, ()>>,
+    asked: Mutex<LruCache<Box<str>, (), RandomState>>,
 }
 
 impl OwnZone {
     /// With a key of its own, whose secret half is forgotten at once.
     pub(crate) fn new() -> Self {
-        Self { key: Keypair::random().public_key(), asked: Mutex::new(LruCache::new(MAX_NAMES)) }
+        Self {
+            key: Keypair::random().public_key(),
+            asked: Mutex::new(LruCache::with_hasher(MAX_NAMES, RandomState::new())),
+        }
     }
 
     /// The name of the zone, without dots.

@@ -1,7 +1,11 @@
 //! Optional protection against DNS rebinding: addresses of the own network removed from answers that come from outside.
 
+use std::collections::HashSet;
+
+use ahash::RandomState;
 use hickory_proto::rr::{Name, Record, RecordType};
 
+use super::chain::Chain;
 use crate::{access::is_private, config, message::addresses};
 
 /// Which answers are filtered, and which names never.
@@ -22,48 +26,110 @@ impl RebindProtection {
         Self { icann: settings.icann, keys: settings.keys, exempt: exempt.collect() }
     }
 
-    /// `records` without private addresses, unless `name` is exempt.
-    pub(super) fn filter_icann(&self, name: &Name, records: Vec<Record>) -> Vec<Record> {
-        let is_exempt = self.exempt.iter().any(|exempt| exempt.zone_of(name));
-        if self.icann && !is_exempt { without_private(records) } else { records }
-    }
-
-    /// `records` of a key without private addresses.
-    pub(super) fn filter_key(&self, records: Vec<Record>) -> Vec<Record> {
-        if self.keys { without_private(records) } else { records }
+    /// Takes private addresses out of an answer to a question for `asked`. All that had a say in it counts, not who came
+    /// last: an alias would else lead around this. Only the name that was asked for can be exempt, because that is the
+    /// one by which a browser tells apart whose page it shows.
+    pub(super) fn filter(&self, asked: &Name, chain: &mut Chain) {
+        let is_exempt = || self.exempt.iter().any(|exempt| exempt.zone_of(asked));
+        if !(self.keys && chain.by_key || self.icann && chain.by_upstream && !is_exempt()) {
+            return;
+        }
+        let count = chain.answer.answers.len();
+        let answer = &mut chain.answer;
+        for records in [&mut answer.answers, &mut answer.authorities, &mut answer.additionals] {
+            remove_private(records);
+        }
+        if chain.answer.answers.len() < count {
+            chain.block();
+        }
     }
 }
 
-fn without_private(records: Vec<Record>) -> Vec<Record> {
+fn remove_private(records: &mut Vec<Record>) {
     let is_inner = |record: &Record| addresses(&record.data).into_iter().any(is_private);
-    let (inner, mut outer): (Vec<_>, Vec<_>) = records.into_iter().partition(is_inner);
+    let mut owners: HashSet<Name, RandomState> = HashSet::default();
+    records.retain(|record| {
+        let is_inner = is_inner(record);
+        if is_inner && !owners.contains(&record.name) {
+            owners.insert(record.name.clone());
+        }
+        !is_inner
+    });
     // What is left of a set no longer fits its signature.
-    let is_broken = |record: &Record| {
-        record.record_type() == RecordType::RRSIG && inner.iter().any(|inner| inner.name == record.name)
-    };
-    outer.retain(|record| !is_broken(record));
-    outer
+    if !owners.is_empty() {
+        records.retain(|record| record.record_type() != RecordType::RRSIG || !owners.contains(&record.name));
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::rr::{RData, rdata::A};
+    use hickory_proto::{
+        op::ResponseCode,
+        rr::{RData, rdata::A},
+    };
 
     use super::*;
 
+    const KEY: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy.";
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn record(text: &str) -> Record {
+        Record::from_rdata(name("a.example.com."), 60, RData::A(A(text.parse().unwrap())))
+    }
+
+    fn filter(icann: bool, keys: bool, exempt: &[&str]) -> RebindProtection {
+        let exempt = exempt.iter().map(|name| (*name).to_owned()).collect();
+        RebindProtection::new(&config::RebindProtection { icann, keys, exempt })
+    }
+
     #[test]
-    fn private_addresses_are_filtered_where_that_is_asked_for() {
-        let settings =
-            config::RebindProtection { icann: true, keys: false, exempt: vec!["plex.direct".into()] };
-        let filter = RebindProtection::new(&settings);
-        let record = |text: &str| {
-            let name = Name::from_ascii("a.example.com.").unwrap();
-            Record::from_rdata(name, 60, RData::A(A(text.parse().unwrap())))
-        };
-        let records = vec![record("192.168.1.1"), record("192.0.2.1")];
-        let name = |text| Name::from_ascii(text).unwrap();
-        assert_eq!(filter.filter_icann(&name("a.example.com."), records.clone()).len(), 1);
-        assert_eq!(filter.filter_icann(&name("a.plex.direct."), records.clone()).len(), 2);
-        assert_eq!(filter.filter_key(records).len(), 2);
+    fn whatever_a_chain_leads_through_only_the_name_that_was_asked_for_is_exempt() {
+        // Who asked is ICANN's and exempt, ICANN's, or a key's; who had a say on the way. A name that is answered from
+        // the table of special names has neither, and leads nowhere.
+        let (exempt, icann, key) = ("nas.corp.example.", "www.example.com.", KEY);
+        for (asked, by_key, by_upstream, kept) in [
+            // With which protection the private address stays: none, `icann`, `keys`, both.
+            (exempt, false, true, [true, true, true, true]),
+            (exempt, true, true, [true, true, false, false]),
+            (icann, false, true, [true, false, true, false]),
+            (icann, true, true, [true, false, false, false]),
+            (key, true, false, [true, true, false, false]),
+            (key, true, true, [true, false, false, false]),
+            ("localhost.", false, false, [true, true, true, true]),
+        ] {
+            for (protection, kept) in
+                [(false, false), (true, false), (false, true), (true, true)].into_iter().zip(kept)
+            {
+                let mut chain = Chain::new();
+                (chain.by_key, chain.by_upstream) = (by_key, by_upstream);
+                chain.answer.authentic = true;
+                let records = || vec![record("192.168.1.10"), record("192.0.2.1")];
+                chain.append(ResponseCode::NoError, records(), records());
+                chain.answer.additionals = records();
+                filter(protection.0, protection.1, &["corp.example"]).filter(&name(asked), &mut chain);
+                let what = format!("{asked} by_key {by_key} by_upstream {by_upstream} {protection:?}");
+                let left = if kept { 2 } else { 1 };
+                let answer = &chain.answer;
+                for records in [&answer.answers, &answer.authorities, &answer.additionals] {
+                    assert_eq!(records.len(), left, "{what}");
+                }
+                assert_eq!(answer.authentic, kept, "{what}");
+                assert_eq!(answer.extended_error.is_none(), kept, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_can_be_exempt_from_the_filter_of_icann_names_only() {
+        let mut chain = Chain::new();
+        (chain.by_key, chain.by_upstream) = (true, true);
+        chain.append(ResponseCode::NoError, vec![record("192.168.1.10")], Vec::new());
+        filter(true, false, &[KEY]).filter(&name(KEY), &mut chain);
+        assert_eq!(chain.answer.answers.len(), 1);
+        filter(true, true, &[KEY]).filter(&name(KEY), &mut chain);
+        assert_eq!(chain.answer.answers.len(), 0);
     }
 }

@@ -1,26 +1,46 @@
 //! The zone in a signed packet: every question about it answered as RFC 1034 section 4.3.2 and RFC 4592 say. Pure.
+//!
+//! A packet is the work of strangers, and one query may lead through a dozen of them. So of each only the owners are
+//! looked at, and the data of the few records that an answer needs.
 
-use std::collections::BTreeMap;
+mod owners;
 
+use std::collections::HashSet;
+
+use ahash::RandomState;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use owners::{Common, Owner, OwnerReader, Owners};
 
 use super::{
-    name::{Route, Suffixes, move_zone, zone_name},
+    name::{move_zone, zone_name},
     negative::{limit_ttl, soa},
 };
-use crate::{message::read_records, signed_packet::SignedPacket};
+use crate::{
+    message::{UnreadRecord, find_records},
+    signed_packet::SignedPacket,
+};
 
 /// Deepest owner that is kept, in labels. Bounds the work of one lookup: nothing is held at longer names, so the way
 /// up from one starts here.
 const MAX_DEPTH: usize = 32;
 
-/// The records of one packet that are inside of its key's zone, by owner.
+/// Records that are read where one is needed, until one of them is not malformed: several CNAME records at one name are
+/// a mistake of their owner, as are several that nobody can read.
+const MAX_TRIES: usize = 4;
+
+/// NS records that are read for a delegation. The resolver asks four servers at most.
+const MAX_SERVERS: usize = 16;
+
+/// The records of one packet that are inside of its key's zone.
 #[derive(Debug, Clone)]
 pub struct Zone {
     apex: Name,
     /// Seconds since 1970, as SOA serials often are.
     serial: u32,
-    nodes: BTreeMap<Name, Vec<Record>>,
+    packet: SignedPacket,
+    owners: Owners,
+    /// In the order of the packet.
+    records: Vec<(Owner, UnreadRecord)>,
 }
 
 /// What a zone says to a question.
@@ -50,29 +70,25 @@ pub struct Delegation {
 }
 
 impl Zone {
-    /// Reads the records of a packet. Foreign owners, other classes and malformed records are left out: a packet is
-    /// signed by its key, which has no say over other names.
+    /// Finds the records of a packet. Foreign owners and other classes are left out: a packet is signed by its key, which
+    /// has no say over other names. So are malformed records, once one of them is looked at.
     pub fn parse(packet: &SignedPacket) -> Self {
-        let apex = zone_name(packet.key());
-        let mut zone = Self {
+        #[cfg(test)]
+        PARSED.with(|count| count.set(count.get() + 1));
+        let mut owners = OwnerReader::new(packet.dns(), packet.key().as_bytes());
+        let is_data =
+            |record: &UnreadRecord| record.class == DNSClass::IN && !is_about_messages(record.record_type);
+        let records = find_records(packet.dns())
+            .filter(is_data)
+            .filter_map(|record| Some((owners.read(record.start.into())?, record)))
+            .collect();
+        Self {
+            apex: zone_name(packet.key()),
             serial: u32::try_from(packet.timestamp() / 1_000_000).unwrap_or(u32::MAX),
-            nodes: BTreeMap::new(),
-            apex,
-        };
-        for mut record in read_records(packet.dns()) {
-            if record.dns_class != DNSClass::IN || is_about_messages(record.record_type()) {
-                continue;
-            }
-            let Some(owner) = zone.own_spelling(&record.name, packet) else {
-                continue;
-            };
-            record.name = owner.clone();
-            let set = zone.nodes.entry(owner).or_default();
-            if !set.iter().any(|held| held.data == record.data) {
-                set.push(record);
-            }
+            packet: packet.clone(),
+            records,
+            owners: owners.finish(),
         }
-        zone
     }
 
     /// The zone's name: the key in its canonical spelling.
@@ -80,20 +96,37 @@ impl Zone {
         &self.apex
     }
 
-    /// All records, by owner.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.nodes.values().flatten()
+    /// All records, by owner. Reads each of them.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let mut seen = HashSet::with_hasher(RandomState::new());
+        let mut records: Vec<Record> = self
+            .records
+            .iter()
+            .filter_map(|(owner, record)| {
+                let labels = self.owners.labels(self.packet.dns(), *owner).chain(self.apex.iter());
+                let name = Name::from_labels(labels).ok()?.to_lowercase();
+                Some(Record::from_rdata(name, record.ttl, self.data(record)?))
+            })
+            .filter(|record| seen.insert((record.name.clone(), record.data.clone())))
+            .collect();
+        records.sort_by(|one, other| one.name.cmp(&other.name));
+        records.into_iter()
     }
 
     /// Looks up `name`, in lower case and inside of the zone. What the packet itself holds is signed and comes
     /// first; its name servers are asked for the rest.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
-        let found = self.lookup_held(name, record_type);
+        let Some(labels) = self.labels(name) else {
+            return Lookup::NoName;
+        };
+        let common = self.common(&labels);
+        let found = self.lookup_held(&common, &labels, name, record_type);
         // RFC 4035 section 3.1.4.1: the parent, which is this packet, answers for DS where a delegation starts.
-        let is_parents = record_type == RecordType::DS && !self.set(name, RecordType::NS).is_empty();
+        let is_parents =
+            || record_type == RecordType::DS && self.at(&common, RecordType::NS).next().is_some();
         let delegation = match found {
-            Lookup::NoData if !is_parents => self.delegation(name, true),
-            Lookup::NoName => self.delegation(name, false),
+            Lookup::NoData if !is_parents() => self.delegation(&common, name, true),
+            Lookup::NoName => self.delegation(&common, name, false),
             _ => None,
         };
         delegation.map_or(found, Lookup::Delegated)
@@ -101,49 +134,55 @@ impl Zone {
 
     /// The SOA for answers that say no: the packet's own, or one made up. `negative_ttl` in seconds.
     pub fn soa(&self, negative_ttl: u32) -> Record {
-        let own = self.set(&self.apex, RecordType::SOA).into_iter().next();
+        let common = self.common(&[]);
+        let own = self
+            .at(&common, RecordType::SOA)
+            .take(MAX_TRIES)
+            .find_map(|record| Some(Record::from_rdata(self.apex.clone(), record.ttl, self.data(record)?)));
         own.map(limit_ttl).unwrap_or_else(|| soa(&self.apex, self.serial, negative_ttl))
     }
 
     /// The RRset at `name`, without aliases and wildcards.
     pub fn set(&self, name: &Name, record_type: RecordType) -> Vec<Record> {
-        let node = self.nodes.get(name).into_iter().flatten();
-        node.filter(|record| record.record_type() == record_type).cloned().collect()
+        self.labels(name)
+            .map(|labels| self.rrset(&self.common(&labels), name, record_type))
+            .unwrap_or_default()
     }
 
-    fn lookup_held(&self, name: &Name, record_type: RecordType) -> Lookup {
-        if let Some(found) = self.lookup_node(name, name, record_type) {
+    /// RFC 4592 section 2.2.2: a name exists when it has records or when a name below it has.
+    pub fn exists(&self, name: &Name) -> bool {
+        self.labels(name).is_some_and(|labels| self.deepest(&self.common(&labels)) == labels.len())
+    }
+
+    fn lookup_held(
+        &self,
+        common: &Common<'_>,
+        labels: &[&[u8]],
+        name: &Name,
+        record_type: RecordType,
+    ) -> Lookup {
+        if let Some(found) = self.lookup_node(common, name, record_type) {
             return found;
         }
-        if self.exists(name) {
-            return Lookup::NoData;
-        }
         // RFC 4592 section 3.3.1: the wildcard of the closest encloser, and of no other.
-        let mut encloser = name.base_name().trim_to(MAX_DEPTH);
-        while !self.exists(&encloser) && !encloser.is_root() {
-            encloser = encloser.base_name();
-        }
-        let Ok(wildcard) = encloser.prepend_label(b"*".as_slice()) else {
-            return Lookup::NoName;
+        let encloser = self.deepest(common);
+        let Some(labels) = labels.get(..encloser).filter(|_| encloser < labels.len()) else {
+            return Lookup::NoData;
         };
-        match self.lookup_node(&wildcard, name, record_type) {
+        let wildcard: Vec<&[u8]> = labels.iter().copied().chain([b"*".as_slice()]).collect();
+        let common = self.common(&wildcard);
+        match self.lookup_node(&common, name, record_type) {
             Some(found) => found,
             // A wildcard that only has names below it covers others all the same, with nothing.
-            None if self.exists(&wildcard) => Lookup::NoData,
+            None if self.deepest(&common) == wildcard.len() => Lookup::NoData,
             None => Lookup::NoName,
         }
     }
 
-    /// Answers from the records of `node`, given the name `owner`. `None` where there are none at all.
-    fn lookup_node(&self, node: &Name, owner: &Name, record_type: RecordType) -> Option<Lookup> {
-        let held = self.nodes.get(node)?;
-        let named = |record: &Record| {
-            let mut record = record.clone();
-            record.name = owner.clone();
-            record
-        };
-        let mut set: Vec<Record> =
-            held.iter().filter(|record| record.record_type() == record_type).map(named).collect();
+    /// Answers from the records of the node that was compared, given the name `owner`. `None` where there is nothing to
+    /// answer with.
+    fn lookup_node(&self, node: &Common<'_>, owner: &Name, record_type: RecordType) -> Option<Lookup> {
+        let mut set = self.rrset(node, owner, record_type);
         // RFC 2181 section 5.2: TTLs that differ within a set count as the lowest.
         if let Some(ttl) = set.iter().map(|record| record.ttl).min() {
             set.iter_mut().for_each(|record| record.ttl = ttl);
@@ -151,53 +190,99 @@ impl Zone {
         }
         // RFC 1034 section 3.6.2 lets nothing stand beside a CNAME, but at the apex people want both: the exact
         // type wins, and of several CNAMEs the first.
-        let alias = held.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) => Some(Lookup::Alias(Box::new(named(record)), target.0.to_lowercase())),
-            _ => None,
-        });
-        Some(alias.unwrap_or(Lookup::NoData))
-    }
-
-    /// RFC 4592 section 2.2.2: a name exists when it has records or when a name below it has.
-    pub fn exists(&self, name: &Name) -> bool {
-        *name == self.apex || self.nodes.keys().any(|owner| name.zone_of(owner))
+        self.at(node, RecordType::CNAME).take(MAX_TRIES).find_map(|record| {
+            let data = self.data(record)?;
+            let RData::CNAME(target) = &data else { return None };
+            let target = target.0.to_lowercase();
+            Some(Lookup::Alias(Box::new(Record::from_rdata(owner.clone(), record.ttl, data)), target))
+        })
     }
 
     /// The closest NS records at or above `name`.
-    fn delegation(&self, name: &Name, is_held: bool) -> Option<Delegation> {
-        let mut at = name.trim_to(MAX_DEPTH);
-        loop {
-            let servers: Vec<Name> = self
-                .set(&at, RecordType::NS)
-                .into_iter()
-                .filter_map(|record| match record.data {
-                    RData::NS(server) => Some(server.0.to_lowercase()),
-                    _ => None,
-                })
-                .collect();
-            if !servers.is_empty() {
-                return Some(Delegation { at, servers, is_held });
+    fn delegation(&self, common: &Common<'_>, name: &Name, is_held: bool) -> Option<Delegation> {
+        let is_servers = |(owner, record): &&(Owner, UnreadRecord)| {
+            record.record_type == RecordType::NS && common.is_above(*owner)
+        };
+        let mut sets: Vec<_> = self.records.iter().filter(is_servers).collect();
+        sets.sort_by_key(|(owner, _)| std::cmp::Reverse(common.shared(*owner)));
+        let mut servers = Vec::new();
+        let mut depth = None;
+        for (owner, record) in sets.into_iter().take(MAX_SERVERS) {
+            let shared = common.shared(*owner);
+            if depth.is_some_and(|depth| depth != shared) {
+                break;
             }
-            if at == self.apex || at.is_root() {
-                return None;
+            let Some(RData::NS(server)) = self.data(record) else { continue };
+            let server = server.0.to_lowercase();
+            depth = Some(shared);
+            if !servers.contains(&server) {
+                servers.push(server);
             }
-            at = at.base_name();
         }
+        Some(Delegation { at: name.trim_to(self.apex.iter().count() + depth?), servers, is_held })
     }
 
-    /// `owner` in the canonical spelling of the zone, or `None` where it belongs to someone else.
-    fn own_spelling(&self, owner: &Name, packet: &SignedPacket) -> Option<Name> {
-        let owner = if self.apex.zone_of(owner) {
-            owner.clone()
-        } else {
-            match Suffixes::default().classify(owner) {
-                Route::PublicKey(found) if found.key == *packet.key() => {
-                    move_zone(owner, &found.apex, &self.apex)?
-                }
-                _ => return None,
-            }
+    /// The records of the node that was compared and of this type, read, each once, with the name `owner`.
+    fn rrset(&self, node: &Common<'_>, owner: &Name, record_type: RecordType) -> Vec<Record> {
+        let read =
+            |record: &UnreadRecord| Some(Record::from_rdata(owner.clone(), record.ttl, self.data(record)?));
+        let records: Vec<Record> = self.at(node, record_type).filter_map(read).collect();
+        if records.len() < 2 {
+            return records;
+        }
+        let mut seen = HashSet::with_capacity_and_hasher(records.len(), RandomState::new());
+        let is_first: Vec<bool> = records.iter().map(|record| seen.insert(&record.data)).collect();
+        records
+            .into_iter()
+            .zip(is_first)
+            .filter_map(|(record, is_first)| is_first.then_some(record))
+            .collect()
+    }
+
+    fn at(&self, node: &Common<'_>, record_type: RecordType) -> impl Iterator<Item = &UnreadRecord> {
+        let is_there = move |(owner, record): &&(Owner, UnreadRecord)| {
+            record.record_type == record_type && node.is_same(*owner)
         };
-        (owner.iter().count() <= MAX_DEPTH).then_some(owner)
+        self.records.iter().filter(is_there).map(|(_, record)| record)
+    }
+
+    /// Labels below the apex of the deepest name that exists at or above the one that was compared. Of records that
+    /// nobody can read only a few are found out.
+    fn deepest(&self, common: &Common<'_>) -> usize {
+        let mut malformed = [None; MAX_TRIES];
+        for tried in 0..=MAX_TRIES {
+            let is_left = |(at, _): &(usize, &(Owner, UnreadRecord))| !malformed.contains(&Some(*at));
+            let records = self.records.iter().enumerate().filter(is_left);
+            let Some((at, (owner, record))) = records.max_by_key(|(_, (owner, _))| common.shared(*owner))
+            else {
+                break;
+            };
+            let depth = common.shared(*owner);
+            let Some(place) = malformed.get_mut(tried).filter(|_| depth > 0) else {
+                return depth;
+            };
+            if self.data(record).is_some() {
+                return depth;
+            }
+            *place = Some(at);
+        }
+        0
+    }
+
+    fn data(&self, record: &UnreadRecord) -> Option<RData> {
+        #[cfg(test)]
+        READS.with(|count| count.set(count.get() + 1));
+        record.data(self.packet.dns())
+    }
+
+    fn common(&self, labels: &[&[u8]]) -> Common<'_> {
+        self.owners.common(self.packet.dns(), labels)
+    }
+
+    /// The labels of `name` below the apex, those next to the apex first.
+    fn labels<'a>(&self, name: &'a Name) -> Option<Vec<&'a [u8]>> {
+        let above = self.apex.iter().count();
+        self.apex.zone_of(name).then(|| name.iter().rev().skip(above).collect())
     }
 }
 
@@ -206,13 +291,21 @@ pub fn present(mut record: Record, from: &Name, to: &Name) -> Record {
     if from == to {
         return record;
     }
+    if let Some(moved) = move_zone(&record.name, from, to) {
+        record.name = moved;
+    }
+    present_data(&mut record.data, from, to);
+    record
+}
+
+/// Moves the names that a record leads to.
+pub(super) fn present_data(data: &mut RData, from: &Name, to: &Name) {
     let shift = |name: &mut Name| {
         if let Some(moved) = move_zone(name, from, to) {
             *name = moved;
         }
     };
-    shift(&mut record.name);
-    match &mut record.data {
+    match data {
         RData::CNAME(target) => shift(&mut target.0),
         RData::NS(target) => shift(&mut target.0),
         RData::PTR(target) => shift(&mut target.0),
@@ -227,13 +320,20 @@ pub fn present(mut record: Record, from: &Name, to: &Name) -> Record {
         }
         _ => {}
     }
-    record
 }
 
 /// Types that only mean something inside of one message or transfer, never in a zone (RFC 6895 section 3.1).
 fn is_about_messages(record_type: RecordType) -> bool {
     let code = u16::from(record_type);
     code == 0 || record_type == RecordType::OPT || (128..=255).contains(&code)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many packets this thread has read.
+    pub(super) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// How many records this thread has read the data of.
+    static READS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ahash::RandomState;
 use lru::LruCache;
 
 use super::round_trips::RoundTrips;
@@ -69,7 +70,7 @@ pub(super) struct Family {
     want: Want,
     transactions: HashMap<u32, Transaction>,
     expiry: VecDeque<(Instant, u32)>,
-    dead: LruCache<SocketAddr, Rest>,
+    dead: LruCache<SocketAddr, Rest, RandomState>,
     last_response: Instant,
     /// The first request since then.
     unanswered: Option<Instant>,
@@ -125,7 +126,7 @@ impl Family {
             want: if is_ipv4 { Want::default() } else { Want { v4: false, v6: true } },
             transactions: HashMap::new(),
             expiry: VecDeque::new(),
-            dead: LruCache::new(MAX_DEAD),
+            dead: LruCache::with_hasher(MAX_DEAD, RandomState::new()),
             last_response: now,
             unanswered: None,
         }

@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ahash::RandomState;
 use lru::LruCache;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -36,7 +37,7 @@ use store::Store;
 use super::{
     DhtInfo, DhtSettings, NetworkError, PutError,
     krpc::{Body, Id, Message, Method},
-    lookup::may_name,
+    reach::may_name,
     socket::Outbox,
     values::Values,
 };
@@ -60,7 +61,7 @@ pub(super) struct Engine {
     tasks: HashMap<u64, Entry>,
     next_task: u64,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
-    prepared: LruCache<PublicKey, (Instant, Prepared)>,
+    prepared: LruCache<PublicKey, (Instant, Prepared), RandomState>,
     maintenance: Maintenance,
     confirmations: u32,
     metrics: Counters,
@@ -101,7 +102,7 @@ impl Engine {
             tasks: HashMap::new(),
             next_task: 0,
             timers: BinaryHeap::new(),
-            prepared: LruCache::new(MAX_PREPARED),
+            prepared: LruCache::with_hasher(MAX_PREPARED, RandomState::new()),
             maintenance: Maintenance::new(settings.explore, now),
             confirmations: settings.confirmations,
             metrics: Counters(settings.metrics.clone()),

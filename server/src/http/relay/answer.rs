@@ -10,7 +10,7 @@ use axum::{
 
 use super::cors::{INVALID_SEQ, STORED_NODES};
 use crate::{
-    message::read_records,
+    message::find_records,
     packets::Found,
     signed_packet::{InvalidPacket, SignedPacket},
 };
@@ -156,7 +156,7 @@ fn described(found: &Found, body: Body) -> Response {
 }
 
 fn max_age(packet: &SignedPacket) -> u32 {
-    let smallest = read_records(packet.dns()).iter().map(|record| record.ttl).min();
+    let smallest = find_records(packet.dns()).map(|record| record.ttl).min();
     smallest.unwrap_or(MIN_AGE).clamp(MIN_AGE, MAX_AGE)
 }
 

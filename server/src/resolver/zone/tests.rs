@@ -7,7 +7,11 @@ use hickory_proto::{
 use pkarr::Keypair;
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    super::name::{CURVE_CHECKS, Route, Suffixes},
+    *,
+};
+use crate::message::read_records;
 
 fn keypair() -> Keypair {
     Keypair::from_secret_key(&[7; 32])
@@ -176,4 +180,138 @@ proptest! {
 /// Signing costs more than everything else here, so one signature serves all cases of a thread.
 fn unverified_zone(dns: &[u8]) -> Zone {
     Zone::parse(&packet(dns))
+}
+
+#[test]
+fn an_owner_is_told_from_foreign_ones_without_arithmetic_on_the_curve() {
+    let other = "csjbhp9jpbomwh3m5eyrj1py41m8sjpkzzqmzpj5madsi7sc4mto.";
+    let checks = || CURVE_CHECKS.with(std::cell::Cell::get);
+    let before = checks();
+    let records: Vec<Record> = (0..30).map(|_| address(other)).chain([address("www")]).collect();
+    let zone = zone(&records);
+    assert_eq!(zone.records.len(), 1);
+    assert!(matches!(zone.lookup(&below("www"), RecordType::A), Lookup::Records(_)));
+    assert_eq!(checks(), before);
+}
+
+#[test]
+fn labels_that_many_owners_share_are_looked_at_once() {
+    // One owner of 31 labels, and sixty records that point into its midst.
+    let mut bytes = vec![0, 0, 0x80, 0, 0, 0, 0, 61, 0, 0, 0, 0];
+    let deep = std::iter::successors(Some(below("x")), |name| name.prepend_label("x").ok()).nth(29).unwrap();
+    let start = bytes.len();
+    let mut encoder = BinEncoder::with_offset(&mut bytes, start as u32);
+    Record::from_rdata(deep, 300, RData::A(A::new(192, 0, 2, 1))).emit(&mut encoder).unwrap();
+    for number in 0..60 {
+        let to = start + 2 * (number % 30);
+        bytes.extend_from_slice(&[0xc0, to as u8, 0, 99, 0, 1, 0, 0, 0, 0, 0, 0]);
+    }
+    let zone = Zone::parse(&packet(&bytes));
+    assert_eq!(zone.records.len(), 61);
+    assert_eq!(zone.owners.len(), 31);
+}
+
+#[test]
+fn records_that_nobody_can_read_are_not_read_one_after_the_other() {
+    // Sixty aliases at one name, the data of each longer than its name.
+    let malformed = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 0, 0, 3, 0xc0, 12, 0];
+    let mut bytes = message(&[]);
+    let apex = message(&[address("")])[12..][..54].to_vec();
+    bytes.extend_from_slice(&[1, b'a']);
+    bytes.extend_from_slice(&apex);
+    bytes.extend_from_slice(&malformed[2..]);
+    (0..60).for_each(|_| bytes.extend_from_slice(&malformed));
+    bytes[7] = 61;
+    let zone = Zone::parse(&packet(&bytes));
+    let reads = || READS.with(std::cell::Cell::get);
+    let before = reads();
+    zone.lookup(&below("a"), RecordType::A);
+    assert!(reads() - before <= 3 * MAX_TRIES, "{} records were read", reads() - before);
+}
+
+/// What a zone says by the book, each of its records read and compared with the name.
+fn by_the_book(dns: &[u8], name: &Name, record_type: RecordType) -> (&'static str, usize) {
+    let key = keypair().public_key();
+    let apex = zone_name(&key);
+    let held: Vec<Record> = read_records(dns)
+        .into_iter()
+        .filter(|record| record.dns_class == DNSClass::IN && !is_about_messages(record.record_type()))
+        .filter_map(|mut record| {
+            let Route::PublicKey(found) = Suffixes::default().classify(&record.name) else { return None };
+            record.name = move_zone(&record.name, &found.apex, &apex).filter(|_| found.key == key)?;
+            (record.name.iter().count() <= MAX_DEPTH).then_some(record)
+        })
+        .collect();
+    let exists = |name: &Name| *name == apex || held.iter().any(|record| name.zone_of(&record.name));
+    let node = |node: &Name| {
+        let here = held.iter().filter(|record| record.name == *node);
+        let mut set: Vec<&RData> = Vec::new();
+        for record in here.clone().filter(|record| record.record_type() == record_type) {
+            if !set.contains(&&record.data) {
+                set.push(&record.data);
+            }
+        }
+        if !set.is_empty() {
+            return Some(("records", set.len()));
+        }
+        here.clone().find(|record| record.record_type() == RecordType::CNAME).map(|_| ("alias", 1))
+    };
+    if let Some(found) = node(name) {
+        return found;
+    }
+    if exists(name) {
+        return ("no data", 0);
+    }
+    let mut encloser = name.base_name();
+    while !exists(&encloser) {
+        encloser = encloser.base_name();
+    }
+    let wildcard = encloser.prepend_label(b"*".as_slice()).unwrap();
+    node(&wildcard).unwrap_or(if exists(&wildcard) { ("no data", 0) } else { ("no name", 0) })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn a_zone_says_what_its_records_say_that_are_read_one_by_one(
+        owners in prop::collection::vec((prop::collection::vec(0..4_usize, 0..5), 0..4_usize, any::<bool>()), 0..12),
+        asked in prop::collection::vec(0..4_usize, 0..6),
+        code in 0..4_usize,
+    ) {
+        const LABELS: [&str; 4] = ["a", "B", "*", "_c"];
+        let name = |labels: &[usize]| {
+            let labels: Vec<&str> = labels.iter().map(|label| LABELS[*label]).collect();
+            if labels.is_empty() { zone_name(&keypair().public_key()) } else { below(&labels.join(".")) }
+        };
+        let types = [RecordType::A, RecordType::CNAME, RecordType::TXT, RecordType::AAAA];
+        let mut bytes = Vec::new();
+        let mut encoder = BinEncoder::new(&mut bytes);
+        encoder.emit_vec(&[0, 0, 0x80, 0, 0, 0, 0, owners.len() as u8, 0, 0, 0, 0]).unwrap();
+        let mut types_at = Vec::new();
+        for (labels, which, is_malformed) in &owners {
+            let data = match which {
+                0 => RData::A(A::new(192, 0, 2, labels.len() as u8)),
+                1 => RData::CNAME(CNAME(below("t"))),
+                _ => RData::A(A::new(192, 0, 2, 7)),
+            };
+            Record::from_rdata(name(labels), 300, data).emit(&mut encoder).unwrap();
+            // At most as many as are found out.
+            if *is_malformed && *which == 0 && types_at.len() < MAX_TRIES {
+                types_at.push(encoder.offset() - 13);
+            }
+        }
+        // IPv6 addresses of four bytes.
+        types_at.iter().for_each(|at| bytes[*at] = 28);
+        let (asked, record_type) = (name(&asked).to_lowercase(), types[code]);
+        let zone = unverified_zone(&bytes);
+        let said = match zone.lookup(&asked, record_type) {
+            Lookup::Records(records) => ("records", records.len()),
+            Lookup::Alias(..) => ("alias", 1),
+            Lookup::NoData => ("no data", 0),
+            Lookup::NoName => ("no name", 0),
+            Lookup::Delegated(_) => ("delegated", 0),
+        };
+        prop_assert_eq!(said, by_the_book(&bytes, &asked, record_type), "{} {}", asked, record_type);
+    }
 }

@@ -1,0 +1,397 @@
+//! Packets that are written to be costly to answer from, by a plan that a search can change a little at a time.
+
+use pkdns::signed_packet::{Keypair, MAX_DNS_SIZE, SignedPacket};
+
+use crate::random::Random;
+
+const TYPE_A: u16 = 1;
+const TYPE_NS: u16 = 2;
+const TYPE_CNAME: u16 = 5;
+const TYPE_SOA: u16 = 6;
+const TYPE_MX: u16 = 15;
+const TYPE_TXT: u16 = 16;
+const TYPE_HTTPS: u16 = 65;
+const TYPE_NULL: u16 = 99;
+
+/// Types asked for; there is always an alias as well.
+const TYPES: [u16; 6] = [TYPE_A, TYPE_NS, TYPE_MX, TYPE_TXT, TYPE_HTTPS, TYPE_SOA];
+
+/// What the rest of each packet is filled with.
+const FILLERS: [Filler; 9] = [
+    Filler::Nothing,
+    Filler::Foreign,
+    Filler::OtherSpelling,
+    Filler::Empty,
+    Filler::Deep,
+    Filler::AtTheEnd,
+    Filler::MalformedAliases,
+    Filler::Malformed,
+    Filler::Servers,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filler {
+    Nothing,
+    /// Owned by another key.
+    Foreign,
+    /// Owned by the key in another of its spellings.
+    OtherSpelling,
+    /// Twelve bytes each, without data.
+    Empty,
+    /// At names of thirty labels.
+    Deep,
+    /// Of the type that is asked for, where the chain ends.
+    AtTheEnd,
+    /// Aliases that cannot be read, where each link is.
+    MalformedAliases,
+    /// At deep names, and not to be read.
+    Malformed,
+    /// NS records at the apex.
+    Servers,
+}
+
+/// How the packets of a chain are made.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Keys that the chain goes through.
+    keys: u8,
+    /// Aliases within each.
+    links: u8,
+    /// Labels that all owners have in common.
+    depth: u8,
+    /// Labels before the owner where a chain enters a key, for a wildcard to cover.
+    before: u8,
+    /// Whether the alias to the next key is at the wildcard.
+    by_wildcard: bool,
+    filler: Filler,
+    /// Labels of the name that the data of the fillers points to.
+    target_depth: u8,
+    asked: u16,
+    ttl: u32,
+    suffix: bool,
+}
+
+impl Plan {
+    /// A chain within one key, and nothing else.
+    pub(crate) fn plain() -> Self {
+        Self {
+            keys: 1,
+            links: 11,
+            depth: 0,
+            before: 0,
+            by_wildcard: false,
+            filler: Filler::Nothing,
+            target_depth: 1,
+            asked: TYPE_A,
+            ttl: 0,
+            suffix: false,
+        }
+    }
+
+    /// Those that cost most by what the code does.
+    pub(crate) fn by_hand() -> Vec<(&'static str, Self)> {
+        let plain = Self::plain;
+        vec![
+            ("a chain of 11 within the key", plain()),
+            ("41 owners of another key", Self { filler: Filler::Foreign, ..plain() }),
+            ("the same, its own in another spelling", Self { filler: Filler::OtherSpelling, ..plain() }),
+            ("names of 30 labels", Self { depth: 28, filler: Filler::Deep, ..plain() }),
+            (
+                "names of 70 labels, by a wildcard",
+                Self {
+                    keys: 12,
+                    links: 0,
+                    before: 68,
+                    by_wildcard: true,
+                    filler: Filler::Foreign,
+                    ..plain()
+                },
+            ),
+            (
+                "twelve keys, owners of another key",
+                Self { keys: 12, links: 0, filler: Filler::Foreign, ..plain() },
+            ),
+            (
+                "twelve keys, names of 120 labels",
+                Self {
+                    keys: 12,
+                    links: 0,
+                    before: 90,
+                    depth: 28,
+                    by_wildcard: true,
+                    filler: Filler::Deep,
+                    ..plain()
+                },
+            ),
+            (
+                "aliases that cannot be read",
+                Self { depth: 28, filler: Filler::MalformedAliases, target_depth: 110, ..plain() },
+            ),
+            (
+                "the same in twelve keys",
+                Self { keys: 12, links: 0, filler: Filler::MalformedAliases, target_depth: 110, ..plain() },
+            ),
+            (
+                "NS records to names of 110 labels",
+                Self { links: 1, filler: Filler::AtTheEnd, asked: TYPE_NS, target_depth: 110, ..plain() },
+            ),
+        ]
+    }
+
+    /// A plan that differs from this one in one to three things.
+    pub(crate) fn changed(&self, random: &mut Random) -> Self {
+        let mut plan = self.clone();
+        for _ in 0..=random.below(3) {
+            match random.below(10) {
+                0 => plan.keys = 1 + random.below(12) as u8,
+                1 => plan.links = random.below(12) as u8,
+                2 => plan.depth = random.below(31) as u8,
+                3 => plan.before = random.below(100) as u8,
+                4 => plan.by_wildcard = !plan.by_wildcard,
+                5 => plan.filler = FILLERS[random.below(FILLERS.len() as u32) as usize],
+                6 => plan.target_depth = random.below(120) as u8,
+                7 => plan.asked = TYPES[random.below(TYPES.len() as u32) as usize],
+                8 => plan.ttl = [0, 1, 300][random.below(3) as usize],
+                _ => plan.suffix = !plan.suffix,
+            }
+        }
+        plan
+    }
+
+    /// The type that is asked for.
+    pub(crate) fn asked(&self) -> u16 {
+        self.asked
+    }
+
+    /// The name that is asked for, the `number`-th of those that differ only where a wildcard covers them.
+    pub(crate) fn name(&self, number: u32, seed: u32) -> String {
+        let mut labels = vec!["x".to_owned(); usize::from(self.before)];
+        if let Some(first) = labels.first_mut().filter(|_| self.by_wildcard) {
+            *first = format!("n{number}");
+        }
+        labels.push("a0".to_owned());
+        labels.extend(vec!["d".to_owned(); usize::from(self.depth)]);
+        labels.push(keypair(seed, 0).public_key().to_z32());
+        if self.suffix {
+            labels.push("key".to_owned());
+        }
+        // What is too long is asked for as far as it goes.
+        while labels.iter().map(|label| label.len() + 1).sum::<usize>() > 250 {
+            labels.remove(0);
+        }
+        labels.join(".")
+    }
+
+    /// The packets of the chain, signed.
+    pub(crate) fn packets(&self, seed: u32) -> Vec<SignedPacket> {
+        (0..self.keys).map(|number| self.packet(seed, number)).collect()
+    }
+
+    fn packet(&self, seed: u32, number: u8) -> SignedPacket {
+        let keypair = keypair(seed, number);
+        let mut writer = Writer::new(&keypair.public_key().to_z32(), self.depth, self.ttl);
+        for link in 0..self.links {
+            let target = writer.own(&format!("a{}", link + 1));
+            writer.record(&writer.own(&format!("a{link}")), TYPE_CNAME, &target);
+        }
+        let mut last = writer.own(&format!("a{}", self.links));
+        if number + 1 < self.keys {
+            if self.by_wildcard && self.links == 0 && self.before > 0 {
+                last = [&[1, b'*'], &last[..]].concat();
+            }
+            let next = self.entry(seed, number + 1);
+            writer.record(&last, TYPE_CNAME, &next);
+        } else {
+            let data = self.data(&mut writer, 0);
+            writer.record(&last, self.asked, &data);
+        }
+        self.fill(&mut writer, seed, number, &last);
+        SignedPacket::sign(&keypair, 1_700_000_000_000_000, &writer.finish()).unwrap()
+    }
+
+    /// The name by which a chain enters the packet of a key, in wire form.
+    fn entry(&self, seed: u32, number: u8) -> Vec<u8> {
+        let key = keypair(seed, number).public_key().to_z32();
+        let before = usize::from(self.before).min((250 - 54 - 3 - 2 * usize::from(self.depth)) / 2);
+        let mut name = [1, b'x'].repeat(before);
+        name.extend_from_slice(b"\x02a0");
+        name.extend([1, b'd'].repeat(self.depth.into()));
+        name.push(key.len() as u8);
+        name.extend_from_slice(key.as_bytes());
+        name.push(0);
+        name
+    }
+
+    fn data(&self, writer: &mut Writer, number: u8) -> Vec<u8> {
+        let long = writer.long(self.target_depth);
+        match self.asked {
+            TYPE_A => vec![192, 0, 2, number],
+            TYPE_NS => [&[1, b'a' + number % 26], &long[..]].concat(),
+            TYPE_MX => [&[0, number], &long[..]].concat(),
+            TYPE_HTTPS => vec![0, number, 0],
+            TYPE_SOA => [&long[..], &long, &[0; 19], &[number]].concat(),
+            _ => vec![1, number],
+        }
+    }
+
+    fn fill(&self, writer: &mut Writer, seed: u32, number: u8, last: &[u8]) {
+        let foreign = foreign(seed, number);
+        let long = writer.long(self.target_depth);
+        let mut place = None;
+        for count in 0..80_u8 {
+            let fits = match self.filler {
+                Filler::Nothing => false,
+                Filler::Foreign => writer.fill_shared(&mut place, &foreign, TYPE_A, &[192, 0, 2, count]),
+                Filler::OtherSpelling => {
+                    let spelled = other_spelling(seed, number);
+                    writer.fill_shared(&mut place, &spelled, TYPE_A, &[192, 0, 2, count])
+                }
+                Filler::Empty => {
+                    let owner = writer.own("e");
+                    writer.fill_shared(&mut place, &owner, TYPE_NULL, &[])
+                }
+                Filler::Deep => {
+                    let label = [1, b'!' + count % 64];
+                    writer.fill(&[&label, &writer.deep()[..]].concat(), TYPE_A, &[192, 0, 2, count])
+                }
+                Filler::AtTheEnd => {
+                    let data = self.data(writer, count);
+                    writer.fill_shared(&mut place, last, self.asked, &data)
+                }
+                Filler::MalformedAliases => {
+                    writer.fill_shared(&mut place, last, TYPE_CNAME, &[&long[..], &[0]].concat())
+                }
+                Filler::Malformed => {
+                    let label = [1, b'!' + count % 64];
+                    let data = [&long[..], &[0]].concat();
+                    writer.fill(&[&label, last].concat(), TYPE_CNAME, &data)
+                }
+                Filler::Servers => {
+                    let apex = writer.apex();
+                    writer.fill(&apex, TYPE_NS, &[&[1, b'!' + count % 64], &long[..]].concat())
+                }
+            };
+            if !fits {
+                break;
+            }
+        }
+    }
+}
+
+fn keypair(seed: u32, number: u8) -> Keypair {
+    let mut secret = [number; 32];
+    secret[..4].copy_from_slice(&seed.to_be_bytes());
+    Keypair::from_secret_key(&secret)
+}
+
+/// The name of a key that is not this one's.
+fn foreign(seed: u32, number: u8) -> Vec<u8> {
+    let key = keypair(seed, number + 100).public_key().to_z32();
+    [&[key.len() as u8], key.as_bytes(), &[0]].concat()
+}
+
+/// The same key, its last character with one of the bits that say nothing.
+fn other_spelling(seed: u32, number: u8) -> Vec<u8> {
+    let key = keypair(seed, number).public_key().to_z32();
+    let last = if key.ends_with('y') { 'b' } else { 'n' };
+    [&[key.len() as u8], &key.as_bytes()[..51], &[last as u8], &[0]].concat()
+}
+
+/// Writes a message whose first record has the names that others point to.
+struct Writer {
+    bytes: Vec<u8>,
+    count: u16,
+    ttl: u32,
+    /// Where the labels in common begin, and where the key.
+    common: usize,
+    key: usize,
+    /// Where a name of many labels begins, once there is one.
+    long: Option<usize>,
+}
+
+impl Writer {
+    fn new(key: &str, depth: u8, ttl: u32) -> Self {
+        let common = 12;
+        let key_at = common + 2 * usize::from(depth);
+        let mut writer = Self { bytes: vec![0; 12], count: 0, ttl, common, key: key_at, long: None };
+        writer.bytes[2] = 0x84;
+        let mut owner = [1, b'd'].repeat(depth.into());
+        owner.push(key.len() as u8);
+        owner.extend_from_slice(key.as_bytes());
+        owner.push(0);
+        writer.record(&owner, TYPE_NULL, &[]);
+        writer
+    }
+
+    fn pointer(at: usize) -> [u8; 2] {
+        (0xc000 | at as u16).to_be_bytes()
+    }
+
+    fn deep(&self) -> Vec<u8> {
+        Self::pointer(self.common).to_vec()
+    }
+
+    fn apex(&self) -> Vec<u8> {
+        Self::pointer(self.key).to_vec()
+    }
+
+    fn own(&self, label: &str) -> Vec<u8> {
+        [&[label.len() as u8], label.as_bytes(), &self.deep()].concat()
+    }
+
+    /// A name of so many labels, which lies in the data of a record.
+    fn long(&mut self, labels: u8) -> Vec<u8> {
+        let at = self.long.unwrap_or_else(|| {
+            let mut name = [1, b't'].repeat(labels.into());
+            name.push(0);
+            let owner = self.apex();
+            self.record(&owner, TYPE_NULL, &name);
+            self.bytes.len() - name.len()
+        });
+        self.long = Some(at);
+        Self::pointer(at).to_vec()
+    }
+
+    fn record(&mut self, owner: &[u8], record_type: u16, data: &[u8]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(owner);
+        self.bytes.extend_from_slice(&record_type.to_be_bytes());
+        self.bytes.extend_from_slice(&[0, 1]);
+        self.bytes.extend_from_slice(&self.ttl.to_be_bytes());
+        self.bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// False where there is no more room.
+    fn fill(&mut self, owner: &[u8], record_type: u16, data: &[u8]) -> bool {
+        let fits = self.bytes.len() + owner.len() + 10 + data.len() <= MAX_DNS_SIZE;
+        if fits {
+            self.record(owner, record_type, data);
+        }
+        fits
+    }
+
+    /// As [`Writer::fill`]; the owner is written once.
+    fn fill_shared(
+        &mut self,
+        place: &mut Option<usize>,
+        owner: &[u8],
+        record_type: u16,
+        data: &[u8],
+    ) -> bool {
+        let at = self.bytes.len();
+        let fits = match *place {
+            Some(at) => self.fill(&Self::pointer(at), record_type, data),
+            None => self.fill(owner, record_type, data),
+        };
+        place.get_or_insert(at);
+        fits
+    }
+
+    /// Without what does not fit.
+    fn finish(mut self) -> Vec<u8> {
+        self.bytes[6..8].copy_from_slice(&self.count.to_be_bytes());
+        self.bytes.truncate(MAX_DNS_SIZE);
+        self.bytes
+    }
+}

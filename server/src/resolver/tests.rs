@@ -1,0 +1,143 @@
+//! What one query costs, in packets that are read and keys that are checked.
+
+use std::{cell::Cell, collections::HashMap, net::Ipv4Addr};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    rr::{
+        RData,
+        rdata::{A, CNAME, NS},
+    },
+    serialize::binary::{BinEncodable, BinEncoder},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    name::{CURVE_CHECKS, zone_name},
+    zone::PARSED,
+    *,
+};
+use crate::{
+    dht::{Evidence, Network, NetworkError},
+    forward::TlsClient,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+};
+
+/// A DHT that holds these packets.
+struct Holds(HashMap<[u8; 32], SignedPacket>);
+
+#[async_trait]
+impl Network for Holds {
+    async fn lookup(
+        &self,
+        key: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        if let Some(packet) = self.0.get(key.as_bytes()) {
+            let _ = found.send(packet.clone());
+        }
+        Ok(Evidence { queried: 20, responded: 20, held: 20 })
+    }
+}
+
+fn keypair(number: u8) -> Keypair {
+    Keypair::from_secret_key(&[number; 32])
+}
+
+fn name(label: &str, number: u8) -> Name {
+    let zone = zone_name(&keypair(number).public_key());
+    zone.prepend_label(label).unwrap()
+}
+
+fn packet(number: u8, records: &[(&str, RData)]) -> SignedPacket {
+    let mut dns = Vec::new();
+    let mut encoder = BinEncoder::new(&mut dns);
+    encoder.emit_vec(&[0, 0, 0x80, 0, 0, 0, 0, records.len() as u8, 0, 0, 0, 0]).unwrap();
+    for (label, data) in records {
+        Record::from_rdata(name(label, number), 300, data.clone()).emit(&mut encoder).unwrap();
+    }
+    SignedPacket::sign(&keypair(number), 1_700_000_000_000_000, &dns).unwrap()
+}
+
+fn alias(label: &str, number: u8) -> RData {
+    RData::CNAME(CNAME(name(label, number)))
+}
+
+/// Asks for the A records of `asked`; returns the answer, how many packets were read and how many keys were checked.
+async fn ask(packets: Vec<SignedPacket>, asked: &Name) -> (Resolved, usize, usize) {
+    let config = Config::default();
+    let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
+    let held = packets.into_iter().map(|packet| (*packet.key().as_bytes(), packet)).collect();
+    let packets = Packets::new(&config.cache, Arc::new(Holds(held)));
+    let resolver = Resolver::new(&config, packets, forwarder);
+    let query = Query {
+        id: 1,
+        recursion_desired: true,
+        authentic_data: false,
+        checking_disabled: false,
+        question: Question::new(asked, RecordType::A, DNSClass::IN).unwrap(),
+        edns: None,
+    };
+    let counts = || (PARSED.with(Cell::get), CURVE_CHECKS.with(Cell::get));
+    let before = counts();
+    let resolved = resolver.resolve(&query, Ipv4Addr::new(192, 0, 2, 1).into()).await;
+    let after = counts();
+    (resolved, after.0 - before.0, after.1 - before.1)
+}
+
+#[tokio::test]
+async fn a_chain_within_a_key_reads_its_packet_and_checks_the_key_once() {
+    let labels = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
+    let mut records: Vec<_> = labels.windows(2).map(|pair| (pair[0], alias(pair[1], 1))).collect();
+    records.push(("k", RData::A(A::new(192, 0, 2, 1))));
+    let (resolved, read, checked) = ask(vec![packet(1, &records)], &name("a", 1)).await;
+    assert_eq!(resolved.answer.answers.len(), 11);
+    assert_eq!(resolved.revisions.len(), 1);
+    assert_eq!((read, checked), (1, 1));
+}
+
+#[tokio::test]
+async fn a_chain_to_and_fro_between_two_keys_reads_each_of_them_once() {
+    let one = packet(1, &[("a", alias("a", 2)), ("b", alias("b", 2)), ("c", alias("c", 2))]);
+    let other =
+        packet(2, &[("a", alias("b", 1)), ("b", alias("c", 1)), ("c", RData::A(A::new(192, 0, 2, 1)))]);
+    let (resolved, read, checked) = ask(vec![one, other], &name("a", 1)).await;
+    assert_eq!(resolved.answer.answers.len(), 6);
+    assert_eq!((read, checked), (2, 2));
+}
+
+#[tokio::test]
+async fn name_servers_in_one_other_zone_read_it_once() {
+    let servers = ["a", "b", "c", "d"];
+    let records: Vec<_> = servers.map(|server| ("sub", RData::NS(NS(name(server, 2))))).into();
+    // Nobody is asked at these addresses.
+    let addresses: Vec<_> = servers.map(|server| (server, RData::A(A::new(10, 0, 0, 1)))).into();
+    let asked = name("sub", 1).prepend_label("www").unwrap();
+    let (resolved, read, checked) = ask(vec![packet(1, &records), packet(2, &addresses)], &asked).await;
+    assert_eq!(resolved.answer.code, ResponseCode::ServFail);
+    assert_eq!((read, checked), (2, 2));
+}
+
+#[tokio::test]
+async fn a_loop_within_a_key_ends_where_it_began() {
+    let (resolved, ..) =
+        ask(vec![packet(1, &[("a", alias("b", 1)), ("b", alias("a", 1))])], &name("a", 1)).await;
+    assert_eq!(resolved.answer.code, ResponseCode::ServFail);
+    assert!(resolved.answer.answers.is_empty());
+}
+
+#[test]
+fn aliases_are_followed_in_whatever_order_they_come() {
+    let at = |number: usize| Name::from_ascii(format!("n{number}.example.")).unwrap();
+    let link = |number: usize| Record::from_rdata(at(number), 60, RData::CNAME(CNAME(at(number + 1))));
+    let answers: Vec<Record> = (0..8).rev().map(link).collect();
+    let (links, target) = follow_aliases(&answers, &at(0), |target| *target == at(5));
+    assert_eq!((links, target), ((0..5).map(link).collect(), Some(at(5))));
+    let (links, target) = follow_aliases(&answers, &at(0), |_| false);
+    assert_eq!((links.len(), target), (8, None));
+    // The first of two at one name, and no more of a loop than of a chain.
+    let answers = [link(0), Record::from_rdata(at(0), 60, RData::CNAME(CNAME(at(9)))), link(9)];
+    assert_eq!(follow_aliases(&answers, &at(0), |target| *target == at(9)), (vec![link(0)], None));
+    let looped = [link(0), Record::from_rdata(at(1), 60, RData::CNAME(CNAME(at(0))))];
+    assert_eq!(follow_aliases(&looped, &at(0), |_| false).0.len(), MAX_CHAIN + 1);
+}
