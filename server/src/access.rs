@@ -1,6 +1,6 @@
 //! Who is served.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -47,8 +47,29 @@ impl TrustedProxies {
     }
 }
 
+/// How many clients' worth a forwarder gets: an office or a school of some hundred machines, few of which are busy at
+/// once, and still no more than a network of IPv6 neighbours.
+pub const FORWARDER_SHARE: usize = 32;
+
+/// Addresses that many clients share: a Pi-hole, the NAT of an office. They get more than one client does. Cheap to
+/// clone.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarders(Arc<Ranges>);
+
+impl Forwarders {
+    /// Nobody when `ranges` is empty.
+    pub fn new(ranges: Vec<IpNet>) -> Self {
+        Self(Arc::new(Ranges::new(ranges)))
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        !self.0.is_empty() && self.0.contains(address.to_canonical())
+    }
+}
+
 /// Disjoint ranges in ascending order, first and last address of each as numbers: this is asked with each query.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Ranges {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
@@ -69,6 +90,10 @@ impl Ranges {
             v4: Ipv4Net::aggregate(&v4).iter().map(bounds4).collect(),
             v6: Ipv6Net::aggregate(&v6).iter().map(bounds6).collect(),
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
     }
 
     fn contains(&self, address: IpAddr) -> bool {

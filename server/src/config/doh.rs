@@ -1,4 +1,4 @@
-//! `[doh]`: the same addresses may be written in two ways.
+//! `[doh]`: some things may be written in two ways.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -31,11 +31,11 @@ pub struct Doh {
     pub hosts: Vec<String>,
     /// Most connections over HTTP and HTTPS at once.
     pub max_connections: usize,
-    /// Most of them for one client.
-    pub max_connections_per_client: usize,
+    /// Most of them for one client, where that is not as elsewhere. The file may say `max_connections_per_client`.
+    pub connections_per_client: Option<usize>,
 }
 
-/// `[doh]` as it is written: `port` is short for `listen`.
+/// `[doh]` as it is written: `port` is short for `listen`, and one option has an older name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DohTable {
@@ -52,7 +52,8 @@ struct DohTable {
     #[serde(deserialize_with = "address::hosts")]
     hosts: Vec<String>,
     max_connections: usize,
-    max_connections_per_client: usize,
+    connections_per_client: Option<usize>,
+    max_connections_per_client: Option<usize>,
 }
 
 impl Default for Doh {
@@ -66,7 +67,7 @@ impl Default for Doh {
             trusted_proxies: Vec::new(),
             hosts: Vec::new(),
             max_connections: 20_000,
-            max_connections_per_client: 100,
+            connections_per_client: None,
         }
     }
 }
@@ -82,7 +83,7 @@ impl Default for DohTable {
             trusted_proxies,
             hosts,
             max_connections,
-            max_connections_per_client,
+            connections_per_client,
         } = Doh::default();
         Self {
             enabled,
@@ -94,7 +95,8 @@ impl Default for DohTable {
             trusted_proxies,
             hosts,
             max_connections,
-            max_connections_per_client,
+            connections_per_client,
+            max_connections_per_client: None,
         }
     }
 }
@@ -113,8 +115,15 @@ impl TryFrom<DohTable> for Doh {
             trusted_proxies,
             hosts,
             max_connections,
+            connections_per_client,
             max_connections_per_client,
         } = table;
+        if connections_per_client.is_some() && max_connections_per_client.is_some() {
+            return Err(
+                "doh.connections_per_client and doh.max_connections_per_client, its older name, say the same \
+                        thing: keep the first",
+            );
+        }
         let listen = match (listen, port) {
             (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
             (Some(listen), None) => listen,
@@ -130,7 +139,7 @@ impl TryFrom<DohTable> for Doh {
             trusted_proxies,
             hosts,
             max_connections,
-            max_connections_per_client,
+            connections_per_client: connections_per_client.or(max_connections_per_client),
         })
     }
 }

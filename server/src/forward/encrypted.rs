@@ -34,7 +34,10 @@ use tracing::{debug, warn};
 
 pub use tls::{TlsClient, TlsError};
 
-use super::exchange::{Edns, ExchangeError, Flags, Request, Spelling};
+use super::{
+    ExchangeError,
+    exchange::{Edns, Flags, Request, Spelling},
+};
 use crate::{
     config::UpstreamAddress,
     message::{Message, Question},
@@ -195,7 +198,7 @@ impl Dialler {
                 if before.as_ref() != Some(&complaint) {
                     warn!("cannot connect to upstream {}: {complaint}", self.upstream);
                 }
-                Err(ExchangeError::Unreachable(error.kind()))
+                Err(error.into())
             }
         }
     }

@@ -10,7 +10,6 @@ use std::{
 
 use futures_util::{FutureExt, future::Fuse};
 use hickory_proto::{op::ResponseCode, rr::RData};
-use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -18,6 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+use super::ExchangeError;
 use crate::message::{HEADER_SIZE, MAX_UDP_SIZE, Message, Question, TYPE_OPT, read_message, read_question};
 
 /// Random ports that are tried before the system picks one.
@@ -56,28 +56,10 @@ pub struct Flags {
     pub checking_disabled: bool,
 }
 
-/// Why a server gave no usable answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum ExchangeError {
-    /// Nothing valid came before the deadline.
-    #[error("no valid answer in time")]
-    Silent,
-    /// The system could not send, or the connection failed.
-    #[error("cannot be reached: {0}")]
-    Unreachable(io::ErrorKind),
-    /// What came over a connection is not an answer to the question.
-    #[error("the answer does not belong to the question or is malformed")]
-    Malformed,
-    /// No socket became free before the deadline.
-    #[error("too many questions are under way")]
-    Busy,
-    /// The system gives no random numbers, and without them answers could be forged.
-    #[error("the system gives no random numbers")]
-    Predictable,
-}
-
 impl Exchanger {
-    /// At most `capacity` questions are under way at once; each holds one socket, two while it moves to TCP.
+    /// At most `capacity` questions are under way at once; each holds one socket, two while it moves to TCP. One more is
+    /// [`ExchangeError::Busy`] at once: to wait for a turn is up to the caller, so that no time of `deadline` is spent
+    /// on it.
     pub fn new(capacity: usize) -> Self {
         Self { questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)) }
     }
@@ -92,8 +74,7 @@ impl Exchanger {
         flags: Flags,
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
-        let permit = timeout_at(deadline, self.questions.acquire()).await;
-        let _permit = permit.map_err(|_| ExchangeError::Busy)?.map_err(|_| ExchangeError::Busy)?;
+        let _permit = self.questions.try_acquire().map_err(|_| ExchangeError::Busy)?;
         let answer = async {
             let message = ask(server, question, flags, Edns::Sent).await?;
             // RFC 6891 section 7: a server from before EDNS says so in one of these ways.
@@ -125,7 +106,7 @@ async fn ask(
 ) -> Result<Message, ExchangeError> {
     let request = Request::new(question, flags, edns, Spelling::Random)?;
     let socket = random_socket(server).await?;
-    socket.send(&request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
+    socket.send(&request.bytes).await?;
     let mut over_tcp = pin!(Fuse::terminated());
     let mut tried_tcp = false;
     loop {
@@ -190,8 +171,7 @@ async fn ask_over_tcp(
     edns: Edns,
 ) -> Result<Message, ExchangeError> {
     let request = Request::new(question, flags, edns, Spelling::LowerCase)?;
-    let mut response =
-        transfer(server, &request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
+    let mut response = transfer(server, &request.bytes).await?;
     request.read_whole(&mut response)
 }
 
@@ -346,24 +326,22 @@ async fn random_socket(server: SocketAddr) -> Result<UdpSocket, ExchangeError> {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let connect = async {
-        let socket = bind_random(local).await?;
-        socket.connect(server).await.map(|()| socket)
-    };
-    connect.await.map_err(|error: io::Error| ExchangeError::Unreachable(error.kind()))
+    let socket = bind_random(local).await?;
+    socket.connect(server).await?;
+    Ok(socket)
 }
 
 /// Systems hand out ports from a smaller range, and some of them in order.
-async fn bind_random(local: IpAddr) -> io::Result<UdpSocket> {
+async fn bind_random(local: IpAddr) -> Result<UdpSocket, ExchangeError> {
     for _ in 0..PORT_TRIES {
-        let port = random_u16().map_err(io::Error::other)?;
+        let port = random_u16()?;
         if port >= FIRST_PORT
             && let Ok(socket) = UdpSocket::bind((local, port)).await
         {
             return Ok(socket);
         }
     }
-    UdpSocket::bind((local, 0)).await
+    Ok(UdpSocket::bind((local, 0)).await?)
 }
 
 /// Also called 0x20: as many random bits as the name has letters. A label's length is below 64, so never a letter.

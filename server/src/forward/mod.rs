@@ -2,6 +2,7 @@
 
 mod encrypted;
 mod exchange;
+mod failure;
 mod loops;
 mod race;
 #[cfg(test)]
@@ -25,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use encrypted::{TlsClient, TlsError};
-pub use exchange::{ExchangeError, Exchanger, Flags};
+pub use exchange::{Exchanger, Flags};
+pub use failure::ExchangeError;
 pub use loops::is_own_address;
 
 use crate::{
@@ -70,6 +72,9 @@ pub enum ForwardError {
     /// Too many questions are under way.
     #[error("too many questions to upstream resolvers are under way: try again")]
     Busy,
+    /// This machine could not send a question.
+    #[error("this server cannot send questions: check its limit of open files and its firewall")]
+    Local,
 }
 
 impl Forwarder {
@@ -222,7 +227,7 @@ impl Upstreams {
         let deadline = Instant::now() + LOOP_PROBE_TIME;
         let result = self.exchange(upstream, &probe, flags, deadline).await;
         let is_looping = self.loop_probes.came_back(index);
-        if !is_looping && matches!(result, Err(ExchangeError::Busy | ExchangeError::Predictable)) {
+        if !is_looping && result.is_err_and(ExchangeError::is_ours) {
             // Nothing was sent, so that nothing is known.
             return;
         }

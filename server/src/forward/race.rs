@@ -38,7 +38,7 @@ where
     let mut tries = plan(turns).into_iter().enumerate();
     let patience = DEADLINE / u32::try_from(tries.len()).unwrap_or(u32::MAX).max(1);
     let mut pending = FuturesUnordered::new();
-    let mut outcome = Outcome { failed: vec![false; upstreams.len()], refusal: None, is_busy: false };
+    let mut outcome = Outcome { failed: vec![false; upstreams.len()], refusal: None, trouble: None };
 
     loop {
         // Once one has refused, silence is not worth a second try.
@@ -98,7 +98,8 @@ struct Outcome {
     /// By upstream: a question counts as one failure, however often it was sent.
     failed: Vec<bool>,
     refusal: Option<Message>,
-    is_busy: bool,
+    /// Of our own, so that silence may be no answer.
+    trouble: Option<ExchangeError>,
 }
 
 impl Outcome {
@@ -118,11 +119,8 @@ impl Outcome {
                 }
                 self.refusal = Some(message);
             }
-            // Our own trouble says nothing about the upstream.
-            Err(ExchangeError::Busy | ExchangeError::Predictable) => self.is_busy = true,
-            Err(ExchangeError::Silent | ExchangeError::Unreachable(_) | ExchangeError::Malformed) => {
-                self.note_failure(turn, upstream);
-            }
+            Err(error) if error.is_ours() => self.trouble = Some(error),
+            Err(_) => self.note_failure(turn, upstream),
         }
         None
     }
@@ -136,10 +134,11 @@ impl Outcome {
     }
 
     fn finish(self) -> Result<Message, ForwardError> {
-        match self.refusal {
-            Some(refusal) => Ok(refusal),
-            None if self.is_busy => Err(ForwardError::Busy),
-            None => Err(ForwardError::NoAnswer),
+        match (self.refusal, self.trouble) {
+            (Some(refusal), _) => Ok(refusal),
+            (None, Some(ExchangeError::Busy)) => Err(ForwardError::Busy),
+            (None, Some(_)) => Err(ForwardError::Local),
+            (None, None) => Err(ForwardError::NoAnswer),
         }
     }
 }
@@ -165,9 +164,11 @@ mod tests {
         Answer(u64),
         Refuse(u64),
         Fail(u64),
+        /// Does not get as far as to be asked.
+        CannotSend,
         Silence,
     }
-    use Act::{Answer, Fail, Refuse, Silence};
+    use Act::{Answer, CannotSend, Fail, Refuse, Silence};
 
     struct Scene {
         upstreams: Vec<Upstream>,
@@ -221,6 +222,7 @@ mod tests {
                                 after(millis).await;
                                 return Err(ExchangeError::Malformed);
                             }
+                            CannotSend => return Err(ExchangeError::Local(std::io::ErrorKind::Other)),
                             Silence => {
                                 tokio::time::sleep_until(deadline).await;
                                 return Err(ExchangeError::Silent);
@@ -281,6 +283,16 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(scene.run().await.2.len(), 3, "not on hold yet");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_this_server_could_not_send_is_not_held_against_an_upstream() {
+        let mut scene = Scene::new(&[CannotSend, Answer(10)]);
+        for _ in 0..10 {
+            assert_eq!(scene.run().await, (Ok(1), 10, vec![(0, 0), (0, 1)]), "still in its place");
+        }
+        scene.acts[1] = CannotSend;
+        assert_eq!(scene.run().await.0, Err(ForwardError::Local));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,10 @@ use std::{
     future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -33,7 +36,10 @@ use super::{
     activity::{Activity, LOOKS},
     backpressure::Backpressure,
 };
-use crate::{service::Respond, transport::MAX_REQUEST_SIZE};
+use crate::{
+    service::Respond,
+    transport::{Guest, MAX_REQUEST_SIZE, STRANGER_TIME, Standing},
+};
 
 /// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
 const HTTP1_HEAD_SIZE: usize = 16 << 10;
@@ -62,6 +68,14 @@ pub(super) struct Origin {
     /// The peer, or whom a trusted proxy named before the first request.
     pub(super) peer: IpAddr,
     pub(super) is_tls: bool,
+    /// Whether it gets one response alone, being outside of the access list.
+    pub(super) is_stranger: bool,
+}
+
+impl Origin {
+    pub(super) fn of(guest: &Guest, is_tls: bool) -> Self {
+        Self { peer: guest.address, is_tls, is_stranger: guest.standing == Standing::Stranger }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,12 +104,22 @@ where
     let client = origin.peer;
     let (limit, unread) = (site.limits.request, site.limits.unread.clone());
     let stream = TokioIo::new(Backpressure::new(stream, limit, client, unread));
-    let running = Running { streams: streams.clone(), activity, site: site.clone(), tasks, client };
+    let is_stranger = origin.is_stranger;
+    let running = Running {
+        streams: streams.clone(),
+        activity,
+        is_stranger,
+        is_refused: AtomicBool::new(false),
+        site: site.clone(),
+        tasks,
+        client,
+    };
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(site.limits.head)
+                .keep_alive(!is_stranger)
                 .max_buf_size(HTTP1_HEAD_SIZE)
                 .serve_connection(stream, requests);
             running.until_the_end(Box::pin(connection), stop).left_future()
@@ -103,7 +127,7 @@ where
         Version::Http2 => {
             let connection = http2::Builder::new(streams)
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(site.limits.streams)
+                .max_concurrent_streams(if is_stranger { 1 } else { site.limits.streams })
                 .max_header_list_size(HTTP2_HEAD_SIZE)
                 .max_pending_accept_reset_streams(PENDING_RESETS)
                 .initial_stream_window_size(STREAM_WINDOW)
@@ -115,19 +139,24 @@ where
     }
 }
 
-struct Running<R> {
-    streams: Streams,
-    activity: Arc<Activity>,
-    site: Arc<Site<R>>,
-    tasks: TaskTracker,
-    client: IpAddr,
-}
-
-/// Why the polling of a connection pauses.
-enum Event<E> {
+/// How far a connection has come.
+enum Turn<E> {
     Ended(Result<(), E>),
     /// There is a body that the client has not taken whole.
     Untaken,
+    /// It is to end.
+    Spent,
+}
+
+struct Running<R> {
+    streams: Streams,
+    activity: Arc<Activity>,
+    is_stranger: bool,
+    /// Whether a stranger has had its one response.
+    is_refused: AtomicBool,
+    site: Arc<Site<R>>,
+    tasks: TaskTracker,
+    client: IpAddr,
 }
 
 impl<R> Running<R> {
@@ -139,20 +168,25 @@ impl<R> Running<R> {
         let limits = &self.site.limits;
         let mut stopped = pin!(stop.cancelled());
         let mut quiet = 0;
-        let mut next_look = Instant::now() + limits.idle_when_crowded.min(limits.idle) / LOOKS;
+        let first_look = match self.is_stranger {
+            true => STRANGER_TIME,
+            false => limits.idle_when_crowded.min(limits.idle) / LOOKS,
+        };
+        let mut next_look = Instant::now() + first_look;
         // Few connections ever have a body that is not taken at once, so that they are not looked at for it.
         let mut next_look_for_untaken = None::<Instant>;
         loop {
             let is_watched = next_look_for_untaken.is_some();
             tokio::select! {
-                event = poll_fn(|context| self.poll(connection.as_mut(), is_watched, context)) => match event {
-                    Event::Ended(outcome) => {
+                turn = poll_fn(|context| self.poll_turn(connection.as_mut(), is_watched, context)) => match turn {
+                    Turn::Ended(outcome) => {
                         if let Err(error) = outcome {
                             tracing::debug!(%error, "connection ended");
                         }
                         return;
                     }
-                    Event::Untaken => next_look_for_untaken = Some(Instant::now() + limits.request / LOOKS),
+                    Turn::Untaken => next_look_for_untaken = Some(Instant::now() + limits.request / LOOKS),
+                    Turn::Spent => break,
                 },
                 () = &mut stopped => break,
                 () = sleep_until(next_look_for_untaken.unwrap_or(next_look).min(next_look)) => {
@@ -168,6 +202,9 @@ impl<R> Running<R> {
                     if next_look > now {
                         continue;
                     }
+                    if self.is_stranger {
+                        break;
+                    }
                     let idle = match self.site.entrance.is_crowded() {
                         true => limits.idle_when_crowded,
                         false => limits.idle,
@@ -182,8 +219,23 @@ impl<R> Running<R> {
         }
         connection.as_mut().graceful_shutdown();
         let rest = poll_fn(|context| self.poll(connection.as_mut(), true, context));
-        if timeout(DRAIN, rest).await.is_err() {
+        let limit = if self.is_stranger { STRANGER_TIME } else { DRAIN };
+        if timeout(limit, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
+        }
+    }
+
+    /// As [`Self::poll`], and notices when a stranger has had its one request.
+    fn poll_turn<C: GracefulConnection>(
+        &self,
+        connection: Pin<&mut C>,
+        is_watched: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Turn<C::Error>> {
+        match self.poll(connection, is_watched, context) {
+            Poll::Ready(turn) => Poll::Ready(turn),
+            Poll::Pending if self.is_stranger && self.activity.was_used() => Poll::Ready(Turn::Spent),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -193,19 +245,22 @@ impl<R> Running<R> {
         mut connection: Pin<&mut C>,
         is_watched: bool,
         context: &mut Context<'_>,
-    ) -> Poll<Event<C::Error>> {
+    ) -> Poll<Turn<C::Error>> {
         loop {
             if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
-                return Poll::Ready(Event::Ended(outcome));
+                return Poll::Ready(Turn::Ended(outcome));
             }
             let fresh = self.streams.take();
             if fresh.is_empty() {
                 return match !is_watched && self.activity.has_untaken() {
-                    true => Poll::Ready(Event::Untaken),
+                    true => Poll::Ready(Turn::Untaken),
                     false => Poll::Pending,
                 };
             }
             for mut stream in fresh {
+                if self.is_stranger && self.is_refused.swap(true, Ordering::Relaxed) {
+                    continue;
+                }
                 // What is at hand is answered here; who has to wait, waits in a task.
                 if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                     let (limit, unread) = (self.site.limits.request, self.site.limits.unread.clone());

@@ -57,11 +57,17 @@ pub(super) struct Dns<R> {
 }
 
 impl<R: Respond> Dns<R> {
-    /// `any_origin`: whether a page from anywhere may read the answers (CORS). Where only some clients are served, their
-    /// browsers would tell it what only they may know.
+    /// At most `limits.lookups` run at once, `limits.lookups_per_client` for one client. `any_origin`: whether a page from
+    /// anywhere may read the answers (CORS). Where only some clients are served, their browsers would tell it what only
+    /// they may know.
     pub(super) fn new(responder: Arc<R>, limits: &Limits, any_origin: bool, tasks: TaskTracker) -> Self {
-        let lookups = Slots::new(limits.lookups, limits.lookups_per_client);
+        let lookups =
+            Slots::new(limits.lookups, limits.lookups_per_client).with_forwarders(limits.forwarders.clone());
         Self { responder, lookups, unread: limits.unread.clone(), any_origin, tasks }
+    }
+
+    pub(super) fn responder(&self) -> &R {
+        &self.responder
     }
 
     /// The response to a request for a path of DNS, if everything for it is at hand. This is the way of cached answers:
@@ -149,8 +155,9 @@ impl<R: Respond> Dns<R> {
         let mut reply = Vec::with_capacity(REPLY_SIZE);
         match at_once(&*self.responder, question, client, &mut reply) {
             AtOnce::Replied => {
-                // A bare header says that there was no question to be repeated.
-                let is_nonsense = reply.len() == HEADER_SIZE && read_message(question).is_err();
+                // No question in it: there was none to be repeated.
+                let has_question = reply.get(4..6) != Some(&[0; 2]);
+                let is_nonsense = !has_question && read_message(question).is_err();
                 if is_nonsense { Err(Refusal::Message) } else { Ok(AtHand::Reply(reply)) }
             }
             AtOnce::Silence => Err(Refusal::Message),

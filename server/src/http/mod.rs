@@ -41,12 +41,12 @@ pub use pages::{About, pages};
 pub use relay::Relay;
 
 use crate::{
-    access::{AccessList, TrustedProxies},
+    access::{AccessList, Forwarders, TrustedProxies},
     certificates::Challenges,
     held::Budget,
-    metrics::Reason,
+    metrics::{Reason, Refusals},
     service::Respond,
-    transport::Entrance,
+    transport::{Admission, Entrance},
 };
 use client_address::client_address;
 use connection::Origin;
@@ -62,9 +62,9 @@ const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 /// What connections may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections in all. One more is closed at once.
+    /// Connections in all of clients that are served. One more is closed at once.
     pub connections: usize,
-    /// Connections per client, an IPv4 address or an IPv6 /64.
+    /// Connections per client. With one more its longest silent one is closed.
     pub connections_per_client: usize,
     /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
     /// bytes of HTTP.
@@ -86,6 +86,8 @@ pub struct Limits {
     pub lookups_per_client: usize,
     /// What responses that wait to be read and bodies of requests may take.
     pub unread: Budget,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Default for Limits {
@@ -102,6 +104,7 @@ impl Default for Limits {
             lookups: 4096,
             lookups_per_client: 2048,
             unread: Budget::default(),
+            forwarders: Forwarders::default(),
         }
     }
 }
@@ -130,6 +133,7 @@ pub struct Site<R> {
     trusted: TrustedProxies,
     /// The names that it goes by, where they matter: not where everybody is served anyway.
     hosts: Option<Hosts>,
+    refusals: Refusals,
     entrance: Entrance,
     limits: Limits,
 }
@@ -146,16 +150,25 @@ pub struct Visitor {
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
-        let entrance = Entrance::new(limits.connections, limits.connections_per_client, trusted.clone());
+        let refusals = Refusals::default();
+        let entrance = entrance(&access, &trusted, &refusals, &limits);
         // What everybody may ask, a page of anybody may.
         let hosts = (!access.is_public()).then(Hosts::default);
-        Self { dns: None, challenges: Arc::default(), pages, access, trusted, hosts, entrance, limits }
+        let challenges = Arc::default();
+        Self { dns: None, challenges, pages, access, trusted, hosts, refusals, entrance, limits }
     }
 
     /// Goes by these names as well.
     #[must_use]
     pub fn with_hosts(self, hosts: Hosts) -> Self {
         Self { hosts: self.hosts.and(Some(hosts)), ..self }
+    }
+
+    /// Counts in `refusals` who is turned away.
+    #[must_use]
+    pub fn with_refusals(self, refusals: Refusals) -> Self {
+        let entrance = entrance(&self.access, &self.trusted, &refusals, &self.limits);
+        Self { refusals, entrance, ..self }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
@@ -178,7 +191,7 @@ impl<R: Respond> Site<R> {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.begin(Origin { peer, is_tls }, &request) {
+        match self.begin(Origin { peer, is_tls, is_stranger: false }, &request) {
             Begun::Answered(response) => response,
             Begun::Dns(waiting) => self.answer(waiting, request.into_body()).await,
             Begun::Page(visitor) => self.page(visitor, request).await,
@@ -188,7 +201,7 @@ impl<R: Respond> Site<R> {
     /// As far as a request comes without waiting. Questions do not pass axum's router, which costs as much as the
     /// answer.
     fn begin<B>(&self, origin: Origin, request: &Request<B>) -> Begun {
-        let Origin { peer, is_tls } = origin;
+        let Origin { peer, is_tls, .. } = origin;
         let visitor = match client_address(peer, request.headers(), &self.trusted) {
             Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
             Err(_) => return Begun::Answered(Refusal::Forwarded.response()),
@@ -234,6 +247,7 @@ impl<R: Respond> Site<R> {
             return self.whole(visitor, (kind, file).into_response()).await;
         }
         if !self.access.allows(visitor.address) {
+            self.refusals.note(Reason::Access, visitor.address);
             return Refusal::Denied.response();
         }
         request.extensions_mut().insert(visitor);
@@ -265,6 +279,13 @@ fn empty(status: StatusCode) -> Response<SiteBody> {
     let mut response = Response::new(SiteBody::default());
     *response.status_mut() = status;
     response
+}
+
+fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, limits: &Limits) -> Entrance {
+    let admission =
+        Admission { access: access.clone(), trusted: trusted.clone(), refusals: refusals.clone() };
+    Entrance::new(limits.connections, limits.connections_per_client, admission)
+        .with_forwarders(&limits.forwarders)
 }
 
 /// How far a request has come.

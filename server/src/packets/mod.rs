@@ -27,6 +27,7 @@ use crate::{
     client::ClientKey,
     config,
     dht::{Network, NetworkError},
+    fair_flight::FairFlight,
     fair_queue::{FairQueue, Limits},
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
@@ -75,8 +76,8 @@ pub enum FetchError {
 
 /// On whose behalf a search waits for its turn.
 ///
-/// Who joins a search neither waits in line nor pays, and gets its result as soon as its starter. So it may also wait
-/// in the long line of another client, for [`LONGEST_QUEUEING`] at most, before it gets a turn of its own.
+/// Who joins a search that has begun neither waits in line nor pays, and gets its result as soon as its starter. Who asks
+/// for what another client still waits for stands in its own line, and pays for its own search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Starter {
     Client(ClientKey),
@@ -109,10 +110,10 @@ struct Inner {
     /// Packets on their way from the stores into memory.
     loads: SingleFlight<[u8; 32], ()>,
     network: Arc<dyn Network>,
-    /// A search ends with the first packet or without one, and says whether the network was asked.
-    searches: SingleFlight<[u8; 32], bool>,
+    /// A search ends with the first packet or without one.
+    searches: FairFlight<Starter, [u8; 32], ()>,
     /// Searches whose end somebody waits for.
-    updates: SingleFlight<[u8; 32], Result<PacketAnswer, FetchError>>,
+    updates: FairFlight<Starter, [u8; 32], Result<PacketAnswer, FetchError>>,
     /// Packets on their way to the network.
     publications: SingleFlight<[u8; 32], Published>,
     /// Those that clients ask for, if they are to be stored again.
@@ -143,17 +144,18 @@ impl Packets {
         };
         let limits =
             Limits { in_flight: MAX_IN_FLIGHT, queued: MAX_QUEUED, queued_per_client: MAX_QUEUED_PER_CLIENT };
+        let lookups = FairQueue::new(limits);
         let revisions = Arc::new(Revisions::default());
         Self(Arc::new(Inner {
             memory: Memory::new(settings.max_entries, freshness, revisions.clone()),
             stores,
             loads: SingleFlight::new(MAX_SEARCHES),
             network,
-            searches: SingleFlight::new(MAX_SEARCHES),
-            updates: SingleFlight::new(MAX_SEARCHES),
+            searches: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
+            updates: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
             publications: SingleFlight::new(MAX_PUBLICATIONS),
             keep_alive: KeepAlive::new(keep_alive_per_hour),
-            lookups: FairQueue::new(limits),
+            lookups,
             revisions,
         }))
     }

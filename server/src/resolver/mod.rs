@@ -39,11 +39,12 @@ use work::{KeyZone, WorkBudget};
 use zone::{Lookup, present, present_data};
 
 use crate::{
+    access::Forwarders,
     config::Config,
     forward::Forwarder,
     message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
-    rate_limit::RateLimiter,
+    rate_limit::SplitLimiter,
     revisions::Revisions,
 };
 
@@ -69,7 +70,7 @@ struct Inner {
     packets: Packets,
     forwarder: Arc<Forwarder>,
     delegations: Delegations,
-    lookup_quota: RateLimiter,
+    lookup_quota: SplitLimiter,
     nxdomains: NxDomains,
     rebind_protection: RebindProtection,
     identity: Identity,
@@ -89,12 +90,13 @@ impl Resolver {
     pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
         let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
         let quota = &config.rate_limit;
+        let forwarders = Forwarders::new(quota.forwarders.clone());
         Self(Arc::new(Inner {
             suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)),
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
-            lookup_quota: RateLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size),
+            lookup_quota: SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, &forwarders),
             nxdomains: NxDomains::new(config.cache.max_entries),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
@@ -303,7 +305,7 @@ impl Resolver {
         }
         let packet = if query.recursion_desired {
             budget.spend()?;
-            let admit = || self.0.lookup_quota.admit(address);
+            let admit = || self.0.lookup_quota.admit(address, query.is_proven);
             self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
                 FetchError::Network(error) => ResolveError::Network(error),
                 FetchError::Refused => ResolveError::LookupQuota,

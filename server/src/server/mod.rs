@@ -2,6 +2,8 @@
 
 mod encrypted;
 mod listeners;
+mod own_networks;
+mod places;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,10 +27,11 @@ use crate::{
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
-    transport::{BindError, Slots, tcp, udp},
+    transport::{Admission, BindError, tcp, udp},
 };
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
+use places::Places;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -44,8 +47,8 @@ pub struct Server {
     metrics: Metrics,
     access: AccessList,
     trusted: TrustedProxies,
-    web_limits: http::Limits,
     hosts: http::Hosts,
+    places: Places,
     about: http::About,
     relay: Option<http::Relay>,
     packets: Packets,
@@ -124,13 +127,8 @@ impl Server {
         }
         let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
-        let budget = budget(&config, &metrics);
-        let web_limits = http::Limits {
-            connections: config.doh.max_connections,
-            connections_per_client: config.doh.max_connections_per_client,
-            unread: budget.clone(),
-            ..http::Limits::default()
-        };
+        let unread = unread(&config, &metrics);
+        let places = Places::new(&config, &listeners).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
         let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
@@ -139,7 +137,9 @@ impl Server {
             move || packets.len()
         });
         let relay = &config.relay;
-        let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
+        let relay = relay
+            .enabled
+            .then(|| http::Relay::new(relay, &places.tcp.forwarders, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
@@ -151,8 +151,8 @@ impl Server {
             metrics,
             access,
             trusted,
-            web_limits,
             hosts: http::Hosts::new(&config),
+            places,
             about,
             relay,
             packets,
@@ -203,20 +203,18 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let unread = self.web_limits.unread.clone();
-        let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
-        let connections = tcp::Connections::new(
-            tcp::Limits { unread: unread.clone(), ..Default::default() },
-            self.trusted.clone(),
-        );
+        let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
+        let admission = Admission {
+            access: self.access.clone(),
+            trusted: self.trusted.clone(),
+            refusals: self.metrics.refusals.clone(),
+        };
+        let connections = tcp::Connections::new(self.places.tcp, admission.clone());
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        let connections = tcp::Connections::new(
-            tcp::Limits { unread: unread.clone(), ..tcp::Limits::for_tls() },
-            self.trusted.clone(),
-        );
+        let connections = tcp::Connections::new(self.places.tls, admission);
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());
@@ -226,9 +224,11 @@ impl Server {
         if let Some(relay) = self.relay {
             pages = pages.merge(relay.routes());
         }
-        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.web_limits);
+        let refusals = self.metrics.refusals.clone();
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
-        let site = site.with_hosts(self.hosts.clone()).with_dns(responder, &tasks);
+        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.places.web);
+        let site = site.with_hosts(self.hosts.clone()).with_refusals(refusals.clone());
+        let site = site.with_dns(responder, &tasks);
         let site = Arc::new(site.with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
@@ -237,12 +237,12 @@ impl Server {
         for listener in http.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
+        tasks.spawn(stop.clone().run_until_cancelled_owned(own_networks::watch()));
         let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);
-        let limits = http::Limits { unread, ..http::Limits::for_metrics() };
-        let site = Site::<Service>::new(routes, self.access, self.trusted, limits).with_hosts(self.hosts);
-        let site = Arc::new(site);
+        let site = Site::<Service>::new(routes, self.access, self.trusted, self.places.metrics);
+        let site = Arc::new(site.with_hosts(self.hosts).with_refusals(refusals));
         for listener in metrics.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
@@ -270,7 +270,7 @@ impl Server {
 }
 
 /// What may be held for clients, as configured or as suits the machine.
-fn budget(config: &Config, metrics: &Metrics) -> Budget {
+fn unread(config: &Config, metrics: &Metrics) -> Budget {
     let machine = MachineMemory::read();
     let bytes = match config.memory.unread_megabytes {
         Some(megabytes) => usize::try_from(megabytes << 20).unwrap_or(usize::MAX),

@@ -72,6 +72,20 @@ impl Flooded {
         until(|| self.asked().len() >= asked + count).await;
     }
 
+    /// Ends two lookups, in whose turns the search for `wanted` has to begin, and then all.
+    async fn ends_before(&self, wanted: &PublicKey) {
+        // Whoever has just asked has a place, or stands in line.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let before = self.asked().len();
+        self.network.ends.add_permits(2);
+        until(|| self.asked().contains(wanted)).await;
+        let turns = self.asked().len() - before;
+        assert!(turns <= 3, "{turns} searches began before");
+        self.network.ends.add_permits(2 * MAX_IN_FLIGHT);
+    }
+
     fn asked(&self) -> Vec<PublicKey> {
         self.network.asked.lock().unwrap().clone()
     }
@@ -145,14 +159,29 @@ async fn a_search_that_gets_no_turn_in_time_is_forgotten_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_joined_a_search_that_got_no_turn_gets_a_turn_of_its_own() {
-    let flooded = Flooded::with(0).await;
+async fn who_asks_for_what_another_client_waits_for_does_not_wait_in_its_line() {
+    let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT - 1).await;
     let wanted = key(1_000_000);
     let greedy = flooded.ask_and_wait(GREEDY, &wanted).await;
     let modest = flooded.ask(MODEST, &wanted);
-    assert_eq!(greedy.await.unwrap(), BUSY);
-    flooded.network.ends.add_permits(MAX_IN_FLIGHT + 1);
+    flooded.ends_before(&wanted).await;
     assert!(matches!(modest.await.unwrap(), Ok(PacketAnswer::Absent(_))));
+    assert!(matches!(greedy.await.unwrap(), Ok(PacketAnswer::Absent(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_the_newest_of_what_another_client_waits_for_does_not_wait_in_its_line() {
+    let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT - 1).await;
+    let wanted = key(1_000_000);
+    let newest = |client| {
+        let (packets, wanted) = (flooded.packets.clone(), wanted.clone());
+        tokio::spawn(async move { packets.newest(&wanted, client).await })
+    };
+    let greedy = newest(GREEDY);
+    until(|| flooded.packets.queued() == MAX_QUEUED_PER_CLIENT).await;
+    let modest = newest(MODEST);
+    flooded.ends_before(&wanted).await;
+    assert!(modest.await.unwrap().is_ok() && greedy.await.unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
