@@ -25,6 +25,7 @@ mod questions;
 #[path = "../keys/random.rs"]
 mod random;
 mod setting;
+mod spoofed;
 mod upstream;
 
 use std::env;
@@ -32,8 +33,12 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] =
-    &[("alone", setting::alone), ("packets", packets::packets), ("places", places::places)];
+const PARTS: &[Part] = &[
+    ("alone", setting::alone),
+    ("packets", packets::packets),
+    ("places", places::places),
+    ("spoofed", spoofed::spoofed),
+];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
