@@ -26,6 +26,7 @@ mod questions;
 #[path = "../keys/random.rs"]
 mod random;
 mod setting;
+mod spoofed;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../tests/certificates/client.rs"]
 mod tls_client;
@@ -41,6 +42,7 @@ const PARTS: &[Part] = &[
     ("memory", memory::memory),
     ("packets", packets::packets),
     ("places", places::places),
+    ("spoofed", spoofed::spoofed),
 ];
 
 fn main() {
