@@ -19,6 +19,7 @@ mod client;
 mod common;
 mod memory;
 mod packet_plans;
+mod packet_writer;
 mod packets;
 mod places;
 mod questions;
