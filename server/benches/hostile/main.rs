@@ -17,6 +17,7 @@ mod client;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod mischief;
 mod packet_plans;
 mod packets;
 mod places;
@@ -32,8 +33,12 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] =
-    &[("alone", setting::alone), ("packets", packets::packets), ("places", places::places)];
+const PARTS: &[Part] = &[
+    ("alone", setting::alone),
+    ("mischief", mischief::mischief),
+    ("packets", packets::packets),
+    ("places", places::places),
+];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
