@@ -75,9 +75,6 @@ reasons! {
         "a client began more TLS handshakes than rate_limit.requests_per_minute and burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
-    /// More questions to upstream resolvers wait than may, or for longer.
-    UpstreamQuestions = "upstream_questions",
-        "a client asked for more names at once than fallback_dns may be asked for; more clients share the rest";
     /// Lookups that got no turn.
     Turn = "turn", "so many lookups were under way that one got no turn in time";
     /// Answers that were not asked for again ahead of time.
