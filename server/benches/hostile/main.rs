@@ -18,6 +18,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod memory;
+mod mischief;
 mod packet_plans;
 mod packet_writer;
 mod packets;
@@ -41,6 +42,7 @@ type Part = (&'static str, fn(bool));
 const PARTS: &[Part] = &[
     ("alone", setting::alone),
     ("memory", memory::memory),
+    ("mischief", mischief::mischief),
     ("packets", packets::packets),
     ("places", places::places),
     ("spoofed", spoofed::spoofed),
