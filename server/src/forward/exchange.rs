@@ -43,6 +43,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Exchanger {
     questions: Semaphore,
+    /// Answers in place of all servers.
+    #[cfg(test)]
+    pub(super) script: Option<super::testing::Script>,
 }
 
 /// What a question asks for besides its records.
@@ -61,7 +64,11 @@ impl Exchanger {
     /// [`ExchangeError::Busy`] at once: to wait for a turn is up to the caller, so that no time of `deadline` is spent
     /// on it.
     pub fn new(capacity: usize) -> Self {
-        Self { questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)) }
+        Self {
+            questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
+            #[cfg(test)]
+            script: None,
+        }
     }
 
     /// Asks `server` until it answers or `deadline` passes. The datagram is sent once: to ask again is up to the
@@ -75,6 +82,11 @@ impl Exchanger {
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
         let _permit = self.questions.try_acquire().map_err(|_| ExchangeError::Busy)?;
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            let answer = timeout_at(deadline, script.play(question)).await;
+            return answer.unwrap_or(Err(ExchangeError::Silent));
+        }
         let answer = async {
             let message = ask(server, question, flags, Edns::Sent).await?;
             // RFC 6891 section 7: a server from before EDNS says so in one of these ways.
@@ -134,33 +146,34 @@ enum Heard {
 /// Waits for a datagram that says something. Garbage, strangers and ICMP errors can be made by anyone, so none of
 /// them ends the waiting (the TuDoor attack).
 async fn listen(socket: &UdpSocket, server: SocketAddr, request: &Request) -> Heard {
-    let mut buffer = vec![0; DATAGRAM_ROOM];
     loop {
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-            sleep(ERROR_PAUSE).await;
-            continue;
-        };
-        // A datagram that came between bind and connect may be from anyone.
-        if (from.ip(), from.port()) != (server.ip(), server.port()) {
-            continue;
-        }
-        let Some(response) = buffer.get_mut(..length) else {
-            continue;
-        };
-        match request.compare(response) {
-            Match::Exact => {
-                // Some servers cut in the middle of a record.
-                if response.get(2).is_some_and(|flags| flags & 0x02 != 0) {
-                    return Heard::Truncated;
-                }
-                if let Some(message) = read(response) {
-                    return Heard::Answer(message);
-                }
-            }
-            Match::OtherSpelling | Match::BareRefusal => return Heard::AlmostRight,
-            Match::None => {}
+        // Thousands may wait here, each without a buffer.
+        let heard = socket.readable().await.and_then(|()| hear(socket, server, request));
+        match heard {
+            Ok(Some(heard)) => return heard,
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => sleep(ERROR_PAUSE).await,
         }
     }
+}
+
+/// Takes one datagram that has arrived.
+fn hear(socket: &UdpSocket, server: SocketAddr, request: &Request) -> io::Result<Option<Heard>> {
+    let mut buffer = [0; DATAGRAM_ROOM];
+    let (length, from) = socket.try_recv_from(&mut buffer)?;
+    // A datagram that came between bind and connect may be from anyone.
+    if (from.ip(), from.port()) != (server.ip(), server.port()) {
+        return Ok(None);
+    }
+    let Some(response) = buffer.get_mut(..length) else { return Ok(None) };
+    Ok(match request.compare(response) {
+        // Some servers cut in the middle of a record.
+        Match::Exact if response.get(2).is_some_and(|flags| flags & 0x02 != 0) => Some(Heard::Truncated),
+        Match::Exact => read(response).map(Heard::Answer),
+        Match::OtherSpelling | Match::BareRefusal => Some(Heard::AlmostRight),
+        Match::None => None,
+    })
 }
 
 /// Nobody off the path can answer on a connection, so that the spelling need not be random here.

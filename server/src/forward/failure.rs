@@ -71,7 +71,13 @@ fn tells_of_the_server(error: Errno) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::SocketAddr, time::Duration};
+
+    use hickory_proto::rr::RecordType;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::forward::{Exchanger, Flags, testing::question};
 
     #[test]
     fn what_this_machine_lacks_is_not_held_against_a_server() {
@@ -106,5 +112,16 @@ mod tests {
             assert_eq!(ExchangeError::from(io::Error::from(kind)), ExchangeError::Unreachable(kind));
         }
         assert!(!ExchangeError::Silent.is_ours() && !ExchangeError::Malformed.is_ours());
+    }
+
+    #[tokio::test]
+    async fn what_the_system_does_not_let_us_send_is_our_own_trouble() {
+        // A broadcast address, which a socket may not send to unless it says so.
+        let broadcast = SocketAddr::from(([127, 255, 255, 255], 53));
+        let asked = question("example.com.", RecordType::A);
+        let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let result = Exchanger::new(1).exchange(broadcast, &asked, flags, deadline).await;
+        assert_eq!(result.expect_err("no permission"), ExchangeError::Local(io::ErrorKind::PermissionDenied));
     }
 }

@@ -87,6 +87,9 @@ reasons! {
     Bodies = "bodies", "a client sent too many bodies at once: memory.unread_megabytes decides how much may wait";
     /// A reply was not read, or a request not sent, in time.
     TooSlow = "too_slow", "a client took too long to send a request or to read its reply";
+    /// More questions to upstream resolvers wait than may, or for longer.
+    UpstreamQuestions = "upstream_questions",
+        "a client asked for more names at once than fallback_dns may be asked for; more clients share the rest";
     /// Lookups that got no turn.
     Turn = "turn", "so many lookups were under way that one got no turn in time";
     /// Answers that were not asked for again ahead of time.

@@ -35,17 +35,18 @@ use crate::{
 };
 
 /// Lookups in flight at most, with what they do in the background after the first packet. Each takes about 10 kB, so
-/// that all take 20 MB. One client may have them all while nobody else asks: a thousand questions at once, whose
-/// lookups go on for as long again behind them, do not wait.
-const MAX_IN_FLIGHT: usize = 2048;
+/// that all take 25 MB. One client may have four fifths of them: a thousand questions at once, whose lookups go on for
+/// as long again behind them, do not wait.
+const MAX_IN_FLIGHT: usize = 2560;
 
-/// Searches that have not found a packet yet, at most, in flight and waiting; beyond, new keys are turned away.
-const MAX_SEARCHES: usize = 4096;
-
-/// Searches that wait for one of those in flight to end, in all and for one client. A client that has taken all that
-/// may be in flight leaves half of the places to wait in to others.
-const MAX_QUEUED: usize = MAX_SEARCHES - MAX_IN_FLIGHT;
+/// Searches that wait for one of those in flight to end, in all and for one client. A client that has taken all that it
+/// may have in flight leaves half of the places to wait in to others.
+const MAX_QUEUED: usize = 2048;
 const MAX_QUEUED_PER_CLIENT: usize = 1024;
+
+/// Searches that have not found a packet yet, at most, in flight and waiting; beyond, new keys are turned away. More
+/// than there can be, so that the queue decides who that is, by who has the longest line.
+const MAX_SEARCHES: usize = 8192;
 
 /// A search that has waited this long is given up. What is left of the 4.5 s of a query is enough for a lookup.
 const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);

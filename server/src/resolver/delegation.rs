@@ -152,7 +152,7 @@ impl Resolver {
             }
             Route::Icann => {
                 for record_type in [RecordType::A, RecordType::AAAA] {
-                    let reply = match self.ask_upstream(server, record_type, query, budget).await {
+                    let reply = match self.ask_upstream(server, record_type, query, client, budget).await {
                         Ok(reply) => reply,
                         Err(error @ ResolveError::WorkBudget) => return Err(error),
                         Err(_) => continue,

@@ -41,7 +41,7 @@ use zone::{Lookup, present, present_data};
 use crate::{
     access::Forwarders,
     config::Config,
-    forward::Forwarder,
+    forward::{Asker, Forwarder},
     message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
@@ -185,7 +185,7 @@ impl Resolver {
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
-                Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
+                Route::Icann => self.step_icann(query, address, &name, &mut budget, &mut chain).await?,
             };
             match step {
                 Step::Done => return Ok(self.end(query, chain)),
@@ -324,6 +324,7 @@ impl Resolver {
     async fn step_icann(
         &self,
         query: &Query,
+        address: IpAddr,
         name: &Name,
         budget: &mut WorkBudget,
         chain: &mut Chain,
@@ -340,7 +341,7 @@ impl Resolver {
         if !query.recursion_desired {
             return Err(ResolveError::NotHeld);
         }
-        let message = self.ask_upstream(name, record_type, query, budget).await?;
+        let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
         let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
         let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
@@ -374,6 +375,7 @@ impl Resolver {
         name: &Name,
         record_type: RecordType,
         query: &Query,
+        address: IpAddr,
         budget: &mut WorkBudget,
     ) -> Result<Arc<Message>, ResolveError> {
         budget.spend()?;
@@ -381,7 +383,7 @@ impl Resolver {
         let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
         self.0
             .forwarder
-            .ask(&question, query.dnssec_ok(), query.checking_disabled)
+            .ask(Asker::Client(address), &question, query.dnssec_ok(), query.checking_disabled)
             .await
             .map_err(ResolveError::Forward)
     }

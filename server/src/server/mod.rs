@@ -90,8 +90,8 @@ impl Server {
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-        let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
+        let forwarder = start_forwarder(&config, &tls, &metrics);
         if !config.dht.enabled {
             return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
         }
@@ -103,8 +103,9 @@ impl Server {
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-        let forwarder = start_forwarder(&config, &tls);
-        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
+        let metrics = Metrics::default();
+        let forwarder = start_forwarder(&config, &tls, &metrics);
+        Self::bind_with(config, forwarder, &tls, network, metrics)
     }
 
     fn bind_with(
@@ -295,8 +296,8 @@ fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskS
     Ok(Some(disk))
 }
 
-fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
+fn start_forwarder(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Arc<Forwarder> {
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_refusals(metrics.refusals.clone()))
 }
 
 /// The certificate of a Redis is checked like those of encrypted upstreams.
