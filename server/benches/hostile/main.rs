@@ -15,6 +15,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod packet_plans;
+mod packet_writer;
 mod packets;
 mod questions;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]

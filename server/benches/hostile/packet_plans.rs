@@ -1,8 +1,8 @@
 //! Packets that are written to be costly to answer from, by a plan that a search can change a little at a time.
 
-use pkdns::signed_packet::{Keypair, MAX_DNS_SIZE, SignedPacket};
+use pkdns::signed_packet::{Keypair, SignedPacket};
 
-use crate::random::Random;
+use crate::{packet_writer::Writer, random::Random};
 
 const TYPE_A: u16 = 1;
 const TYPE_NS: u16 = 2;
@@ -42,7 +42,7 @@ enum Filler {
     Deep,
     /// Of the type that is asked for, where the chain ends.
     AtTheEnd,
-    /// Aliases that cannot be read, where each link is.
+    /// Aliases that cannot be read, before each link and behind the last.
     MalformedAliases,
     /// At deep names, and not to be read.
     Malformed,
@@ -133,7 +133,15 @@ impl Plan {
             ),
             (
                 "NS records to names of 110 labels",
-                Self { links: 1, filler: Filler::AtTheEnd, asked: TYPE_NS, target_depth: 110, ..plain() },
+                Self {
+                    links: 0,
+                    before: 1,
+                    by_wildcard: true,
+                    filler: Filler::AtTheEnd,
+                    asked: TYPE_NS,
+                    target_depth: 110,
+                    ..plain()
+                },
             ),
         ]
     }
@@ -165,7 +173,9 @@ impl Plan {
 
     /// The name that is asked for, the `number`-th of those that differ only where a wildcard covers them.
     pub(crate) fn name(&self, number: u32, seed: u32) -> String {
-        let mut labels = vec!["x".to_owned(); usize::from(self.before)];
+        let suffix = if self.suffix { 4 } else { 0 };
+        let room = (240 - suffix - 54 - 3 - 2 * usize::from(self.depth)) / 2;
+        let mut labels = vec!["x".to_owned(); usize::from(self.before).min(room)];
         if let Some(first) = labels.first_mut().filter(|_| self.by_wildcard) {
             *first = format!("n{number}");
         }
@@ -174,10 +184,6 @@ impl Plan {
         labels.push(keypair(seed, 0).public_key().to_z32());
         if self.suffix {
             labels.push("key".to_owned());
-        }
-        // What is too long is asked for as far as it goes.
-        while labels.iter().map(|label| label.len() + 1).sum::<usize>() > 250 {
-            labels.remove(0);
         }
         labels.join(".")
     }
@@ -191,15 +197,17 @@ impl Plan {
         let keypair = keypair(seed, number);
         let mut writer = Writer::new(&keypair.public_key().to_z32(), self.depth, self.ttl);
         for link in 0..self.links {
-            let target = writer.own(&format!("a{}", link + 1));
-            writer.record(&writer.own(&format!("a{link}")), TYPE_CNAME, &target);
+            let (owner, target) = (writer.own(&format!("a{link}")), writer.own(&format!("a{}", link + 1)));
+            self.spoil(&mut writer, &owner);
+            writer.record(&owner, TYPE_CNAME, &target);
         }
         let mut last = writer.own(&format!("a{}", self.links));
+        if self.by_wildcard && self.links == 0 && self.before > 0 {
+            last = [&[1, b'*'], &last[..]].concat();
+        }
         if number + 1 < self.keys {
-            if self.by_wildcard && self.links == 0 && self.before > 0 {
-                last = [&[1, b'*'], &last[..]].concat();
-            }
             let next = self.entry(seed, number + 1);
+            self.spoil(&mut writer, &last);
             writer.record(&last, TYPE_CNAME, &next);
         } else {
             let data = self.data(&mut writer, 0);
@@ -207,6 +215,14 @@ impl Plan {
         }
         self.fill(&mut writer, seed, number, &last);
         SignedPacket::sign(&keypair, 1_700_000_000_000_000, &writer.finish()).unwrap()
+    }
+
+    /// Aliases before the good one that take long to find out.
+    fn spoil(&self, writer: &mut Writer, owner: &[u8]) {
+        if self.filler == Filler::MalformedAliases {
+            let long = writer.long(self.target_depth);
+            (0..3).for_each(|_| writer.record(owner, TYPE_CNAME, &[&long[..], &[0]].concat()));
+        }
     }
 
     /// The name by which a chain enters the packet of a key, in wire form.
@@ -295,103 +311,4 @@ fn other_spelling(seed: u32, number: u8) -> Vec<u8> {
     let key = keypair(seed, number).public_key().to_z32();
     let last = if key.ends_with('y') { 'b' } else { 'n' };
     [&[key.len() as u8], &key.as_bytes()[..51], &[last as u8], &[0]].concat()
-}
-
-/// Writes a message whose first record has the names that others point to.
-struct Writer {
-    bytes: Vec<u8>,
-    count: u16,
-    ttl: u32,
-    /// Where the labels in common begin, and where the key.
-    common: usize,
-    key: usize,
-    /// Where a name of many labels begins, once there is one.
-    long: Option<usize>,
-}
-
-impl Writer {
-    fn new(key: &str, depth: u8, ttl: u32) -> Self {
-        let common = 12;
-        let key_at = common + 2 * usize::from(depth);
-        let mut writer = Self { bytes: vec![0; 12], count: 0, ttl, common, key: key_at, long: None };
-        writer.bytes[2] = 0x84;
-        let mut owner = [1, b'd'].repeat(depth.into());
-        owner.push(key.len() as u8);
-        owner.extend_from_slice(key.as_bytes());
-        owner.push(0);
-        writer.record(&owner, TYPE_NULL, &[]);
-        writer
-    }
-
-    fn pointer(at: usize) -> [u8; 2] {
-        (0xc000 | at as u16).to_be_bytes()
-    }
-
-    fn deep(&self) -> Vec<u8> {
-        Self::pointer(self.common).to_vec()
-    }
-
-    fn apex(&self) -> Vec<u8> {
-        Self::pointer(self.key).to_vec()
-    }
-
-    fn own(&self, label: &str) -> Vec<u8> {
-        [&[label.len() as u8], label.as_bytes(), &self.deep()].concat()
-    }
-
-    /// A name of so many labels, which lies in the data of a record.
-    fn long(&mut self, labels: u8) -> Vec<u8> {
-        let at = self.long.unwrap_or_else(|| {
-            let mut name = [1, b't'].repeat(labels.into());
-            name.push(0);
-            let owner = self.apex();
-            self.record(&owner, TYPE_NULL, &name);
-            self.bytes.len() - name.len()
-        });
-        self.long = Some(at);
-        Self::pointer(at).to_vec()
-    }
-
-    fn record(&mut self, owner: &[u8], record_type: u16, data: &[u8]) {
-        self.count += 1;
-        self.bytes.extend_from_slice(owner);
-        self.bytes.extend_from_slice(&record_type.to_be_bytes());
-        self.bytes.extend_from_slice(&[0, 1]);
-        self.bytes.extend_from_slice(&self.ttl.to_be_bytes());
-        self.bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
-        self.bytes.extend_from_slice(data);
-    }
-
-    /// False where there is no more room.
-    fn fill(&mut self, owner: &[u8], record_type: u16, data: &[u8]) -> bool {
-        let fits = self.bytes.len() + owner.len() + 10 + data.len() <= MAX_DNS_SIZE;
-        if fits {
-            self.record(owner, record_type, data);
-        }
-        fits
-    }
-
-    /// As [`Writer::fill`]; the owner is written once.
-    fn fill_shared(
-        &mut self,
-        place: &mut Option<usize>,
-        owner: &[u8],
-        record_type: u16,
-        data: &[u8],
-    ) -> bool {
-        let at = self.bytes.len();
-        let fits = match *place {
-            Some(at) => self.fill(&Self::pointer(at), record_type, data),
-            None => self.fill(owner, record_type, data),
-        };
-        place.get_or_insert(at);
-        fits
-    }
-
-    /// Without what does not fit.
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes[6..8].copy_from_slice(&self.count.to_be_bytes());
-        self.bytes.truncate(MAX_DNS_SIZE);
-        self.bytes
-    }
 }
