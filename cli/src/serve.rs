@@ -1,14 +1,17 @@
 //! `serve`: keeps the zones of many keys on the DHT, as a service, and takes addresses from routers.
 
+mod browser;
 mod config;
 mod dyndns;
 mod identities;
 mod password;
 mod protocol;
+mod refusals;
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -17,7 +20,7 @@ use clap::Args;
 use pkdns::{
     access::{AccessList, TrustedProxies},
     certificates::Certificates,
-    http::{self, Limits, PROTOCOLS, Site},
+    http::{self, PROTOCOLS, Site},
     service::Service,
 };
 use tokio::time::sleep;
@@ -88,11 +91,19 @@ async fn serve(
     let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Whoever ends this ends all of it.
     let _stopping = stopping.clone().drop_guard();
-    if let Some(settings) = &config.dyndns {
-        listen(settings, accounts.clone(), &stopping, &tasks)?;
+    let addresses = config.dyndns.iter().flat_map(|settings| &settings.listen);
+    let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
+    let mut identities = Identities::new(network, state, accounts.clone());
+    let mut stopped = pin!(stop.requested());
+    // A passphrase takes half a second, and there may be thousands.
+    tokio::select! {
+        taken = identities.take(&config) => taken?,
+        () = &mut stopped => return Ok(()),
     }
-    let mut identities = Identities::new(network, state, accounts);
-    identities.take(&config).await?;
+    // Not before: who comes meanwhile waits, and is not told that there is no such user.
+    if let Some(settings) = &config.dyndns {
+        listen(settings, listeners, accounts, &stopping, &tasks)?;
+    }
     service::ready(&identities.status());
     let mut running = config;
     let watching = async {
@@ -122,7 +133,7 @@ async fn serve(
     tokio::select! {
         () = watching => {}
         () = service::watchdog() => {}
-        () = stop.requested() => service::stopping(),
+        () = &mut stopped => service::stopping(),
     }
     Ok(())
 }
@@ -158,9 +169,21 @@ fn state_path(config: &Config) -> Result<PathBuf, Failure> {
     })
 }
 
+fn bind(address: &SocketAddr) -> Result<tokio::net::TcpListener, Failure> {
+    let fail = |error| {
+        Failure::Failed(format!(
+            "dyndns.listen: cannot listen on {address}: {error}; stop what listens there, or write another port"
+        ))
+    };
+    let listener = TcpListener::bind(address).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    tokio::net::TcpListener::from_std(listener).map_err(fail)
+}
+
 /// Starts to take what routers tell.
 fn listen(
     settings: &Dyndns,
+    listeners: Vec<tokio::net::TcpListener>,
     accounts: Accounts,
     stop: &CancellationToken,
     tasks: &TaskTracker,
@@ -179,17 +202,11 @@ fn listen(
     let access = AccessList::new(everyone, Vec::new());
     let trusted = TrustedProxies::new(settings.trusted_proxies.clone());
     let routes = Updates::new(accounts, settings.allow_private).routes();
-    let site = Arc::new(Site::<Service>::new(routes, access, trusted, Limits::for_metrics()));
-    for address in &settings.listen {
-        let fail = |error| {
-            Failure::Failed(format!(
-                "dyndns.listen: cannot listen on {address}: {error}; stop what listens there, or write another port"
-            ))
-        };
-        let listener = TcpListener::bind(address).map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(fail)?;
-        let bound = listener.local_addr().map_err(fail)?;
+    let site = Arc::new(Site::<Service>::new(routes, access, trusted, dyndns::limits()));
+    for listener in listeners {
+        let bound = listener
+            .local_addr()
+            .map_err(|error| Failure::Failed(format!("dyndns.listen: {error}; start again")))?;
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         if acceptor.is_none() && !bound.ip().is_loopback() {
             terminal::note(&format!(

@@ -77,6 +77,8 @@ fn check_special(name: &Name, zone: SpecialZone) {
             checking_disabled: false,
             question,
             edns: None,
+            is_proven: false,
+            reply_cookie: None,
         };
         assert_eq!(check_answer(&query, &answer), answer.code);
     }

@@ -9,7 +9,7 @@ use hickory_proto::{
 };
 use pkdns::message::{
     Age, Answer, Edns, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, Query, Question, Rejection, Reply,
-    read_message, read_question, read_records,
+    ReplyCookie, read_message, read_question, read_records,
 };
 
 /// How a reply travels, and how many seconds the answer was kept.
@@ -89,11 +89,20 @@ fn check_answers(answer: &Answer, age: u32, bytes: &[u8]) {
 fn check_rejection(input: &[u8], rejection: Rejection) {
     match rejection {
         Rejection::Silence => assert!(input.len() < HEADER_SIZE || input[2] & 0x80 != 0),
-        Rejection::Reply { code, header } => {
-            assert!(matches!(code, ResponseCode::FormErr | ResponseCode::NotImp));
-            assert_eq!(header[..2], input[..2]);
-            assert_eq!(header[4..], [0; 8]);
-            assert_eq!(Query::decode(&header).err(), Some(Rejection::Silence));
+        Rejection::Reply(rejected) => {
+            let asks_for_cookie = rejected.edns.is_some_and(|edns| edns.cookie.is_some());
+            match rejected.code {
+                ResponseCode::FormErr | ResponseCode::NotImp => {}
+                code => assert!(code == ResponseCode::NoError && asks_for_cookie),
+            }
+            let mut reply = Vec::new();
+            rejected.write(None, &mut reply);
+            assert_eq!(reply[..2], input[..2]);
+            assert_eq!(reply[4..11], [0; 7]);
+            assert_eq!(reply.len(), HEADER_SIZE + if rejected.edns.is_some() { 11 } else { 0 });
+            assert!(reply.len() <= input.len(), "more than was sent");
+            assert!(read_message(&reply).is_ok(), "a reply that cannot be read: {reply:02x?}");
+            assert_eq!(Query::decode(&reply).err(), Some(Rejection::Silence));
         }
     }
 }
@@ -142,6 +151,9 @@ fn query(question: Question, udp_size: Option<u16>) -> Query {
             dnssec_ok: udp_size > 512,
             tcp_keepalive: true,
             padding: true,
+            cookie: None,
         }),
+        is_proven: false,
+        reply_cookie: (udp_size == Some(512)).then_some(ReplyCookie([7; ReplyCookie::SIZE])),
     }
 }

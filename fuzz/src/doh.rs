@@ -222,8 +222,8 @@ impl Respond for Scripted {
         match (Query::decode(request), self.fate()) {
             (Err(Rejection::Silence), _) => AtOnce::Silence,
             (_, Fate::OverQuota) => AtOnce::OverQuota,
-            (Err(Rejection::Reply { header, .. }), _) => {
-                out.extend_from_slice(&header);
+            (Err(Rejection::Reply(rejected)), _) => {
+                rejected.write(None, out);
                 AtOnce::Replied
             }
             (Ok(query), Fate::Cached) => {

@@ -92,6 +92,8 @@ fn check_presented(zone: &Zone, name: &Name, record_type: RecordType, answer: &A
         checking_disabled: false,
         question,
         edns: None,
+        is_proven: false,
+        reply_cookie: None,
     };
     // A zone has at most 1000 bytes: whatever it says can be written.
     assert_eq!(check_answer(&query, &answer), answer.code);

@@ -1,6 +1,6 @@
 //! Who is served.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -41,8 +41,29 @@ impl TrustedProxies {
     }
 }
 
+/// How many clients' worth a forwarder gets: an office or a school of some hundred machines, few of which are busy at
+/// once, and still no more than a network of IPv6 neighbours.
+pub const FORWARDER_SHARE: usize = 32;
+
+/// Addresses that many clients share: a Pi-hole, the NAT of an office. They get more than one client does. Cheap to
+/// clone.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarders(Arc<Ranges>);
+
+impl Forwarders {
+    /// Nobody when `ranges` is empty.
+    pub fn new(ranges: Vec<IpNet>) -> Self {
+        Self(Arc::new(Ranges::new(ranges)))
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        !self.0.is_empty() && self.0.contains(address.to_canonical())
+    }
+}
+
 /// Disjoint ranges in ascending order, first and last address of each as numbers: this is asked with each query.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Ranges {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
@@ -63,6 +84,10 @@ impl Ranges {
             v4: Ipv4Net::aggregate(&v4).iter().map(bounds4).collect(),
             v6: Ipv6Net::aggregate(&v6).iter().map(bounds6).collect(),
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
     }
 
     fn contains(&self, address: IpAddr) -> bool {
@@ -90,7 +115,9 @@ fn unmapped(range: IpNet) -> IpNet {
         .map_or(range, IpNet::V4)
 }
 
-/// Whether an address means nothing on the public Internet: of this host, of a private network, or of none.
+/// Whether an address means nothing on the public Internet, by IANA's registries of special-purpose addresses: of this
+/// host, of a private network, or of none. Those of documentation (192.0.2.0/24, 2001:db8::/32 and their like) count as
+/// the public ones that they stand for: no network has them, so that nobody is reached there.
 pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -103,6 +130,8 @@ pub fn is_private(address: IpAddr) -> bool {
                 || a >= 240
                 || (a == 100 && (64..128).contains(&b))
                 || (a == 192 && b == 0 && c == 0)
+                // The nearest 6to4 relay, if anybody has one (RFC 7526).
+                || (a == 192 && b == 88 && c == 99)
                 || (a == 198 && (18..20).contains(&b))
         }
         IpAddr::V6(v6) => {
@@ -116,17 +145,20 @@ pub fn is_private(address: IpAddr) -> bool {
                 // NAT64 (RFC 6052) and 6to4 (RFC 3056) carry an IPv4 address.
                 None if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => embedded(high, low),
                 None if a == 0x2002 => embedded(b, c),
-                None => {
-                    v6.is_unspecified()
-                        || v6.is_loopback()
-                        || v6.is_multicast()
-                        || a & 0xfe00 == 0xfc00
-                        || a & 0xffc0 == 0xfe80
-                        || (a, b, c) == (0x64, 0xff9b, 1)
-                }
+                // Global unicast addresses are given out of 2000::/3 alone. What is outside are those of hosts, links
+                // and sites, groups, IPv4 in forms that were given up (::a.b.c.d, ::ffff:0:a.b.c.d), and no network's.
+                None => a & 0xe000 != 0x2000 || is_of_a_protocol(a, b, c),
             }
         }
     }
+}
+
+/// Within 2001::/23, which is of protocols (RFC 2928): Teredo, which carries addresses behind a NAT, anycast to
+/// whatever is near, benchmarks, and names that look like addresses. The registry has those that are reached from
+/// everywhere: AMT, AS112, ORCHIDv2 and DRIP.
+fn is_of_a_protocol(a: u16, b: u16, c: u16) -> bool {
+    let is_reached = b == 3 || (b, c) == (4, 0x112) || (0x20..0x40).contains(&b);
+    a == 0x2001 && b < 0x200 && !is_reached
 }
 
 #[cfg(test)]
@@ -212,7 +244,55 @@ mod tests {
         ] {
             assert!(is_private(private.parse().unwrap()), "{private}");
         }
-        for public in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:4860::1", "2002:808:808::1"] {
+        for public in
+            ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:4860::1", "2002:808:808::1", "64:ff9b::808:808"]
+        {
+            assert!(!is_private(public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[test]
+    fn what_iana_calls_not_globally_reachable_is_private() {
+        for private in [
+            "0.1.2.3",
+            "192.0.0.9",
+            "192.88.99.1",
+            "240.0.0.1",
+            "fec0::1",
+            "::10.0.0.1",
+            "::8.8.8.8",
+            "::ffff:0:10.0.0.1",
+            "100::1",
+            "100:0:0:1::1",
+            "5f00::1",
+            "2001::1",
+            "2001:1::1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:1ff::1",
+        ] {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+        }
+        for public in [
+            "192.0.1.1",
+            "192.88.98.1",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.175.48.1",
+            "2001:3::1",
+            "2001:4:112::1",
+            "2001:20::1",
+            "2001:3f::1",
+            "2001:200::1",
+            "2606:4700::1",
+            "2a00::1",
+            // They stand for public ones in every example.
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "2001:db8::1",
+            "3fff::1",
+        ] {
             assert!(!is_private(public.parse().unwrap()), "{public}");
         }
     }

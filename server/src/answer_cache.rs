@@ -115,6 +115,20 @@ impl AnswerCache {
         })
     }
 
+    /// The refresh that [`AnswerCache::get`] asked for did not come to anything: the first who asks after `pause` is told
+    /// again.
+    pub fn refresh_later(&self, query: &Query, now: Instant, pause: Duration) {
+        let mut buffer = [0; QUESTION_SIZE];
+        let wanted = wanted(query, &mut buffer);
+        let now = self.since_start(now);
+        for part in self.parts_for(query).into_iter().flatten() {
+            part.with(&wanted, |kept| {
+                kept.refresh_later(now, pause);
+                Some(())
+            });
+        }
+    }
+
     /// Whether there is an answer past its time that [`AnswerCache::last_resort`] would give.
     pub fn has_last_resort(&self, query: &Query, now: Instant) -> bool {
         self.with_last_resort(query, now, |_, _| ()).is_some()

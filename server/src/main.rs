@@ -11,6 +11,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::{self, ExitCode},
+    time::Duration,
 };
 
 use clap::Parser;
@@ -22,6 +23,9 @@ use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings};
 use rehearsal::Rehearsal;
+
+/// How long threads that block may take to come to an end after the server has.
+const LONGEST_END: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -53,9 +57,18 @@ fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
         Action::Print => print(&toml::to_string_pretty(&settings.config)?),
         Action::Serve => {
             telemetry::start(settings.config.verbose);
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
+            block_on(serve(settings))?
         }
     }
+}
+
+/// Runs the server to its end. What blocks a thread is not waited for without end: the system's resolver, which looks for
+/// a Redis by its name, may be asking the very server that has just stopped. Whatever must be on disk is there.
+fn block_on<T>(serving: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serving);
+    runtime.shutdown_timeout(LONGEST_END);
+    Ok(outcome)
 }
 
 /// Writes to stdout. A reader that has seen enough, as in `pkdns --print-config | head`, is not an error.
@@ -135,5 +148,36 @@ impl Signals {
                 shutdown.cancel();
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_blocks_does_not_hold_up_the_end() {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (release, released) = mpsc::channel::<()>();
+        let blocking = has_ended.clone();
+        block_on(async {
+            let (started, running) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let _ = started.send(());
+                // As a host name that nobody resolves; with an end, so that a mistake is a failure and not a hang.
+                let _ = released.recv_timeout(Duration::from_secs(20));
+                blocking.store(true, Ordering::SeqCst);
+            });
+            running.await.unwrap();
+        })
+        .unwrap();
+        assert!(!has_ended.load(Ordering::SeqCst), "the end waited for it");
+        drop(release);
     }
 }

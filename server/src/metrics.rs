@@ -28,7 +28,7 @@ pub use dht::{
 };
 pub use refusals::{Reason, Refusals};
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
-pub use service::{AnswerCacheLookups, Answered, Queries, ServiceMetrics, Unanswered};
+pub use service::{AnswerCacheLookups, Answered, Cookies, Queries, ServiceMetrics, Unanswered};
 pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
 pub use striped::{Striped, StripedCounter};
 

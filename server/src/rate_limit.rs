@@ -17,7 +17,10 @@ use governor::{
 };
 use lru::LruCache;
 
-use crate::client::{ClientKey, ClientNetwork, NEIGHBOURS_SHARE, SUBSCRIBER_SHARE};
+use crate::{
+    access::{FORWARDER_SHARE, Forwarders},
+    client::{ClientKey, ClientNetwork, NEIGHBOURS_SHARE, SUBSCRIBER_SHARE},
+};
 
 /// Most clients, and networks of each kind, whose quota is remembered: about 6 MB each. A flood from spoofed addresses cannot take more.
 ///
@@ -31,10 +34,12 @@ const SHARDS: usize = 32;
 /// Admits each client so many requests a minute, and each network of IPv6 clients so many clients' worth.
 pub struct RateLimiter<C: Clock = DefaultClock> {
     quotas: Option<Quotas<C>>,
+    known_forwarders: Forwarders,
 }
 
 struct Quotas<C: Clock> {
     clients: Limiter<ClientKey, C>,
+    forwarders: Limiter<ClientKey, C>,
     subscribers: Limiter<ClientNetwork, C>,
     neighbours: Limiter<ClientNetwork, C>,
 }
@@ -59,17 +64,27 @@ impl<C: Clock + Clone> RateLimiter<C> {
             };
             Quotas {
                 clients: Limiter::new(quota(1), Recent::new(), clock.clone()),
+                forwarders: Limiter::new(quota(FORWARDER_SHARE), Recent::new(), clock.clone()),
                 subscribers: Limiter::new(quota(SUBSCRIBER_SHARE), Recent::new(), clock.clone()),
                 neighbours: Limiter::new(quota(NEIGHBOURS_SHARE), Recent::new(), clock),
             }
         });
-        Self { quotas }
+        Self { quotas, known_forwarders: Forwarders::default() }
+    }
+
+    /// Gives these more than one client's worth. Their network does not count: the operator named it.
+    #[must_use]
+    pub fn with_forwarders(self, known_forwarders: Forwarders) -> Self {
+        Self { known_forwarders, ..self }
     }
 
     /// Takes one request from the quota of the client, and of its network; false when one of them has none left.
     pub fn admit(&self, address: IpAddr) -> bool {
         let Some(quotas) = &self.quotas else { return true };
         let client = ClientKey::from(address);
+        if self.known_forwarders.contains(address) {
+            return quotas.forwarders.check_key(&client).is_ok();
+        }
         quotas.clients.check_key(&client).is_ok()
             && client.network().is_none_or(|network| {
                 let limiter = match network {
@@ -78,6 +93,30 @@ impl<C: Clock + Clone> RateLimiter<C> {
                 };
                 limiter.check_key(&network).is_ok()
             })
+    }
+}
+
+/// A quota for clients that have shown to be where they say, by a handshake or a cookie, and another one of the same size
+/// for datagrams that bear their address: whoever forges those spends nothing but that.
+///
+/// Nobody gets less for it: a client that wants all of a quota has it over UDP alone as well as over anything else.
+pub struct SplitLimiter<C: Clock = DefaultClock> {
+    proven: RateLimiter<C>,
+    forgeable: RateLimiter<C>,
+}
+
+impl SplitLimiter {
+    /// As [`RateLimiter::new`], twice.
+    pub fn new(per_minute: u32, burst: u32, forwarders: &Forwarders) -> Self {
+        let quota = || RateLimiter::new(per_minute, burst).with_forwarders(forwarders.clone());
+        Self { proven: quota(), forgeable: quota() }
+    }
+}
+
+impl<C: Clock + Clone> SplitLimiter<C> {
+    /// As [`RateLimiter::admit`], for a client that has shown to be at `address`, or for whoever says so.
+    pub fn admit(&self, address: IpAddr, is_proven: bool) -> bool {
+        if is_proven { self.proven.admit(address) } else { self.forgeable.admit(address) }
     }
 }
 
@@ -122,7 +161,7 @@ impl<K: Copy + Eq + Hash> StateStore for Recent<K> {
 mod tests {
     use std::{
         net::{Ipv4Addr, Ipv6Addr},
-        time::{Duration, Instant},
+        time::Duration,
     };
 
     use governor::clock::FakeRelativeClock;
@@ -212,16 +251,32 @@ mod tests {
     }
 
     #[test]
-    fn admitting_is_cheap_even_while_clients_are_forgotten() {
-        let limiter = RateLimiter::new(60, 5);
-        let count = 200_000;
-        let start = Instant::now();
-        for address in 0..count {
-            limiter.admit(v4(address));
-        }
-        let each = start.elapsed() / count;
-        // Release builds take some 0.3 µs here; the margin is for debug builds on a busy machine.
-        assert!(each < Duration::from_micros(20), "{each:?}");
+    fn a_flood_in_the_name_of_a_client_spends_and_forgets_nothing_that_is_its_own() {
+        let clock = FakeRelativeClock::default();
+        let quota = || RateLimiter::with_clock(60, 5, clock.clone());
+        let limiter = SplitLimiter { proven: quota(), forgeable: quota() };
+        let victim = v4(7);
+        assert!(limiter.admit(victim, true));
+        assert_eq!((0..50_000).filter(|_| limiter.admit(victim, false)).count(), 5);
+        (0..200_000).for_each(|address| {
+            limiter.admit(v4(address), false);
+        });
+        // Four of its five are left, no less for the forged ones and no more for having been pushed out of memory.
+        assert_eq!((0..50).filter(|_| limiter.admit(victim, true)).count(), 4);
+    }
+
+    #[test]
+    fn a_forwarder_has_the_quota_of_many_clients_and_each_has_its_own() {
+        let ranges = ["192.0.2.0/30", "2001:db8::/32"].map(|range| range.parse().unwrap());
+        let limiter = RateLimiter::with_clock(60, 5, FakeRelativeClock::default())
+            .with_forwarders(Forwarders::new(ranges.into()));
+        let admitted = |address: &str| admitted(&limiter, address.parse().unwrap(), 1000);
+        assert_eq!(admitted("192.0.2.1"), 5 * FORWARDER_SHARE);
+        assert_eq!(admitted("::ffff:192.0.2.2"), 5 * FORWARDER_SHARE);
+        assert_eq!(admitted("192.0.2.4"), 5);
+        // More than its /48 would have.
+        assert_eq!(admitted("2001:db8::1"), 5 * FORWARDER_SHARE);
+        assert_eq!(admitted("2001:db9::1"), 5);
     }
 
     fn v4(bits: u32) -> IpAddr {

@@ -28,11 +28,14 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use crate::{
-    message::{ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_message},
+    message::{
+        Cookie, ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_cookie, read_message,
+    },
     service::{AtOnce, Client, Respond, Transport},
-    transport::{Slots, udp},
+    transport::udp,
 };
 
+const OPTION_COOKIE: u16 = 10;
 const OPTION_EXTENDED_ERROR: u16 = 15;
 
 /// Answers the requests of a hickory server: `hickory_server::Server::new(HickoryHandler::new(service))`, without a
@@ -40,14 +43,14 @@ const OPTION_EXTENDED_ERROR: u16 = 15;
 pub struct HickoryHandler<R> {
     responder: Arc<R>,
     /// hickory starts a task for every datagram; this is what bounds them while they wait.
-    lookups: Arc<Slots>,
+    lookups: Arc<udp::Waiting>,
 }
 
 impl<R: Respond> HickoryHandler<R> {
     /// Lookups are bounded as on our own UDP listeners, in all and per client: a datagram beyond gets no answer, a
     /// stream is not read on until its lookup is done.
     pub fn new(responder: Arc<R>) -> Self {
-        Self { responder, lookups: Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT) }
+        Self { responder, lookups: udp::Waiting::new(Default::default()) }
     }
 }
 
@@ -72,21 +75,17 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
 
         let mut bytes = Vec::new();
         match self.responder.at_once(request.as_slice(), client, &mut bytes) {
+            AtOnce::OverQuota if bytes.is_empty() => None,
             AtOnce::Replied | AtOnce::OverQuota => send(&bytes, wishes, address, response).await,
             AtOnce::Silence => None,
             AtOnce::Later(query) => {
-                let slot = self.lookups.take(address);
-                if is_datagram && slot.is_none() {
+                let place = self.lookups.begin(client, query.is_proven);
+                if is_datagram && place.is_none() {
                     self.responder.turned_away(client);
                     return unsent(request, ResponseCode::ServFail);
                 }
-                let is_spawned = !is_datagram && slot.is_some();
-                let lookup = look_up(self.responder.clone(), query, client, wishes, response);
-                let lookup = async move {
-                    let sent = lookup.await;
-                    drop(slot);
-                    sent
-                };
+                let is_spawned = !is_datagram && place.is_some();
+                let lookup = look_up(self.responder.clone(), query, client, wishes, response, place);
                 if is_spawned {
                     tokio::spawn(lookup);
                     return unsent(request, ResponseCode::NoError);
@@ -126,9 +125,14 @@ async fn look_up<R: Respond, H: ResponseHandler>(
     client: Client,
     wishes: Wishes,
     response: H,
+    place: Option<udp::WaitingReply>,
 ) -> Option<ResponseInfo> {
     let mut bytes = Vec::new();
     responder.later(&query, client, &mut bytes).await;
+    if place.as_ref().is_some_and(|place| !place.may_be_sent(Instant::now())) {
+        responder.too_late(client);
+        return None;
+    }
     send(&bytes, wishes, client.address, response).await
 }
 
@@ -188,7 +192,7 @@ impl Parts {
             answers: message.answers,
             authorities: message.authorities,
             additionals: message.additionals,
-            edns: has_edns.then(|| edns(dnssec_ok, message.extended_error)),
+            edns: has_edns.then(|| edns(dnssec_ok, message.extended_error, read_cookie(reply))),
         })
     }
 
@@ -228,12 +232,16 @@ impl Parts {
 
 type Section<'a> = slice::Iter<'a, Record>;
 
-fn edns(dnssec_ok: bool, error: Option<ExtendedError>) -> Edns {
+fn edns(dnssec_ok: bool, error: Option<ExtendedError>, cookie: Option<Cookie>) -> Edns {
     let mut edns = Edns::new();
     edns.set_max_payload(MAX_UDP_SIZE as u16).set_dnssec_ok(dnssec_ok);
     if let Some(error) = error {
         let data = [&error.code.to_be_bytes(), error.text.as_bytes()].concat();
         edns.options_mut().insert(EdnsOption::Unknown(OPTION_EXTENDED_ERROR, data));
+    }
+    if let Some(cookie) = cookie {
+        let data = [&cookie.client()[..], cookie.server()].concat();
+        edns.options_mut().insert(EdnsOption::Unknown(OPTION_COOKIE, data));
     }
     edns
 }

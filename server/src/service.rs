@@ -1,21 +1,43 @@
 //! The one door: every transport hands the bytes of a request to this.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use hickory_proto::op::ResponseCode;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
-    access::AccessList,
+    access::{AccessList, Forwarders},
     answer_cache::{AnswerCache, Authority, NewAnswer},
     config::Config,
+    cookies::{Checked, Cookies, Standing},
+    fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
-    message::{Age, EncodedAnswer, Query, Rejection, Reply},
+    message::{Age, EncodedAnswer, Query, Rejected, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
-    rate_limit::RateLimiter,
+    rate_limit::SplitLimiter,
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
 };
+
+/// Lookups that no client waits for, in all and per client: they hold no place of any transport. Of a thousand popular
+/// names with a TTL of a minute some twenty a second are refreshed, in 50 ms each.
+const UNATTENDED: Limits =
+    Limits { in_all: 512, reserved: 0, per_client: 64, per_network: 128, per_lan: 256, least: 4 };
+
+/// How long an answer is left alone after a refresh that could not begin, and after one that failed.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+const REFRESH_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Of the datagrams over a quota one in this many gets a short reply. A client whose address others use learns from it
+/// within a few tries that it has to come over TCP or with a cookie; whoever forges the address to flood it gets a third
+/// of what was sent. Servers of zones use 1 to 3 for the same purpose (response rate limiting).
+pub const SLIP: u32 = 3;
 
 /// What a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +65,20 @@ pub struct Client {
     pub now: Instant,
 }
 
+impl Client {
+    /// Whether the way that the request came shows that the client is where it says. A datagram shows nothing; by its
+    /// cookie it can, see [`Query::is_proven`].
+    pub fn has_shaken_hands(&self) -> bool {
+        self.transport != Transport::Udp
+    }
+}
+
 /// What became of a request without waiting for anything.
 #[derive(Debug)]
 pub enum AtOnce {
     /// The reply was appended to the buffer.
     Replied,
-    /// The client's quota is spent. Where it cannot be somebody else who is flooded with it, a refusal was appended.
+    /// The client's quota is spent. Over a stream, a refusal was appended; over UDP there is no reply.
     OverQuota,
     /// There is no reply to this.
     Silence,
@@ -64,8 +94,16 @@ pub trait Respond: Send + Sync + 'static {
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
 
+    /// Whether a TLS handshake may be begun with a client, which costs it as much as a query.
+    fn admit_handshake(&self, _address: IpAddr) -> bool {
+        true
+    }
+
     /// Takes note of a query that gets no reply because too many wait for theirs.
     fn turned_away(&self, _client: Client) {}
+
+    /// Takes note of a reply that was ready too late to be sent.
+    fn too_late(&self, _client: Client) {}
 }
 
 /// Everything between the bytes of a request and the bytes of its reply. Cheap to clone.
@@ -74,10 +112,16 @@ pub struct Service(Arc<Inner>);
 
 struct Inner {
     access: AccessList,
-    quota: RateLimiter,
+    quota: SplitLimiter,
+    /// None of them on a system without randomness.
+    cookies: Option<Cookies>,
+    /// Datagrams over quota, for one in [`SLIP`].
+    slips: AtomicU32,
     answers: AnswerCache,
     resolver: Resolver,
     forwarder: Arc<Forwarder>,
+    /// Lookups that no client waits for: refreshes, and those whose client has taken an old answer.
+    unattended: Arc<FairShare>,
     metrics: ServiceMetrics,
     refusals: Refusals,
 }
@@ -86,9 +130,12 @@ impl Service {
     /// The service as configured.
     pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>, metrics: &Metrics) -> Self {
         let limit = &config.rate_limit;
+        let forwarders = Forwarders::new(limit.forwarders.clone());
         Self(Arc::new(Inner {
             access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
-            quota: RateLimiter::new(limit.requests_per_minute, limit.burst_size),
+            quota: SplitLimiter::new(limit.requests_per_minute, limit.burst_size, &forwarders),
+            cookies: Cookies::new(Instant::now()),
+            slips: AtomicU32::new(0),
             answers: AnswerCache::new(
                 config.cache.max_entries,
                 Duration::from_secs(config.cache.max_stale_seconds),
@@ -96,6 +143,7 @@ impl Service {
             ),
             resolver,
             forwarder,
+            unattended: FairShare::with_forwarders(UNATTENDED, forwarders),
             metrics: metrics.service.clone(),
             refusals: metrics.refusals.clone(),
         }))
@@ -119,8 +167,14 @@ impl Service {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             return (refusal.encode(&query.question), false);
         }
-        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable } =
+        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable, is_busy, is_over_quota } =
             inner.resolver.resolve(query, client).await;
+        if is_busy {
+            inner.refusals.note(Reason::Turn, client);
+        }
+        if is_over_quota {
+            inner.refusals.note(Reason::LookupQuota, client);
+        }
         let encoded = answer.encode(&query.question);
         let authority = match inner.resolver.is_key_name(&query.question.name()) {
             true if by_name_server => Authority::NameServer,
@@ -137,11 +191,20 @@ impl Service {
     }
 
     /// As [`Service::answer`], but with an answer past its time at hand: the client gets it when there is no news soon.
-    /// The search for news goes on.
+    /// The search for news goes on, if the client has few that do.
     async fn answer_or_last_resort(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
-        let (service, asked) = (self.clone(), query.clone());
-        let news = tokio::spawn(async move { service.answer(&asked, client.address).await });
-        let news = timeout(PATIENCE_WITH_STALE, news).await.ok().and_then(Result::ok);
+        let news = match self.0.unattended.take(client.address, query.is_proven) {
+            Some(share) => {
+                let (service, asked) = (self.clone(), query.clone());
+                let news = tokio::spawn(async move {
+                    let _share = share;
+                    service.answer(&asked, client.address).await
+                });
+                timeout(PATIENCE_WITH_STALE, news).await.ok().and_then(Result::ok)
+            }
+            // The search ends with its client's patience.
+            None => timeout(PATIENCE_WITH_STALE, self.answer(query, client.address)).await.ok(),
+        };
         if let Some((answer, false)) = &news {
             answer.write(query, client.reply, Age::Seconds(0), out);
             return answer.code();
@@ -157,11 +220,108 @@ impl Service {
         answer.code()
     }
 
-    /// Asks again for an answer that is about to end, while it is still served.
-    fn refresh(&self, query: &Query, client: IpAddr) {
+    /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
+    /// or there is no answer, that is left to whoever asks next.
+    fn refresh(&self, query: &Query, client: Client) {
+        let inner = &*self.0;
+        let Some(share) = inner.unattended.take(client.address, query.is_proven) else {
+            inner.refusals.note(Reason::Refresh, client.address);
+            inner.answers.refresh_later(query, client.now, REFRESH_PAUSE);
+            return;
+        };
         let (service, mut query) = (self.clone(), query.clone());
         query.recursion_desired = true;
-        tokio::spawn(async move { service.answer(&query, client).await });
+        tokio::spawn(async move {
+            let _share = share;
+            let (answer, _) = service.answer(&query, client.address).await;
+            if !matches!(answer.code(), ResponseCode::NoError | ResponseCode::NXDomain) {
+                service.0.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
+            }
+        });
+    }
+
+    /// What the client's cookie is worth. Over HTTP there are none: RFC 7873 is about the address that datagrams bear.
+    fn check_cookie(&self, decoded: &Result<Query, Rejection>, client: Client) -> Option<Checked> {
+        let edns = match decoded {
+            Ok(query) => query.edns,
+            Err(Rejection::Reply(rejected)) => rejected.edns,
+            Err(Rejection::Silence) => None,
+        };
+        let cookies = self.0.cookies.as_ref().filter(|_| client.transport != Transport::Http);
+        let checked = cookies
+            .zip(edns.and_then(|edns| edns.cookie))
+            .map(|(cookies, cookie)| cookies.check(&cookie, client.address, client.now));
+        if client.transport == Transport::Udp {
+            let counted = &self.0.metrics.cookies;
+            match checked.map(|checked| checked.standing) {
+                None => &counted.none,
+                Some(Standing::New) => &counted.new,
+                Some(Standing::Invalid) => &counted.invalid,
+                Some(Standing::Valid) => &counted.valid,
+            }
+            .inc();
+        }
+        checked
+    }
+
+    /// Answers a datagram over the quota of those that anybody can send: silence for most, since whoever forges the
+    /// address wants it flooded with replies. The others say how to come back with an address that is believed.
+    fn slip(
+        &self,
+        decoded: Result<Query, Rejection>,
+        cookie: Option<Checked>,
+        client: Client,
+        out: &mut Vec<u8>,
+    ) -> AtOnce {
+        let inner = &*self.0;
+        let Queries { answered, unanswered } = self.queries(client);
+        if inner.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1
+            && inner.access.allows(client.address)
+        {
+            match (decoded, cookie) {
+                (Ok(query), Some(checked)) => {
+                    inner.refusals.note(Reason::BadCookie, client.address);
+                    answered.bad_cookie.inc();
+                    query.write_bad_cookie(checked.reply, out);
+                    return AtOnce::Replied;
+                }
+                (Ok(query), None) => {
+                    inner.refusals.note(Reason::Truncated, client.address);
+                    answered.no_error.inc();
+                    query.write_truncated(out);
+                    return AtOnce::Replied;
+                }
+                (Err(Rejection::Reply(rejected)), Some(checked))
+                    if rejected.code == ResponseCode::NoError =>
+                {
+                    return self.answer_rejected(rejected, Some(checked), client, out);
+                }
+                (Err(_), _) => {}
+            }
+        }
+        inner.refusals.note(Reason::QueryQuota, client.address);
+        unanswered.quota.inc();
+        AtOnce::OverQuota
+    }
+
+    fn answer_rejected(
+        &self,
+        mut rejected: Rejected,
+        cookie: Option<Checked>,
+        client: Client,
+        out: &mut Vec<u8>,
+    ) -> AtOnce {
+        if rejected.code == ResponseCode::NoError {
+            // RFC 7873 section 5.4; without cookies it is a query that asks nothing (RFC 9619).
+            rejected.code = match cookie.map(|checked| checked.standing) {
+                Some(Standing::New | Standing::Valid) => ResponseCode::NoError,
+                Some(Standing::Invalid) => ResponseCode::BADCOOKIE,
+                None => ResponseCode::FormErr,
+            };
+        }
+        self.queries(client).answered.with(rejected.code).inc();
+        rejected.write(cookie.map(|checked| checked.reply), out);
+        AtOnce::Replied
     }
 }
 
@@ -174,14 +334,15 @@ impl Respond for Service {
             unanswered.malformed.inc();
             return AtOnce::Silence;
         }
-        let is_over_quota = !inner.quota.admit(client.address);
+        let cookie = self.check_cookie(&decoded, client);
+        let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
+        let is_proven = has_cookie || client.has_shaken_hands();
+        let is_over_quota = !inner.quota.admit(client.address, is_proven);
+        if is_over_quota && !is_proven {
+            return self.slip(decoded, cookie, client, out);
+        }
         let refusal = if is_over_quota {
             inner.refusals.note(Reason::QueryQuota, client.address);
-            // Whoever forges this address wants it flooded with replies.
-            if client.reply == Reply::Datagram {
-                unanswered.quota.inc();
-                return AtOnce::OverQuota;
-            }
             Some(ResolveError::QueryQuota)
         } else if !inner.access.allows(client.address) {
             inner.refusals.note(Reason::Access, client.address);
@@ -189,24 +350,32 @@ impl Respond for Service {
         } else {
             None
         };
-        let query = match (decoded, &refusal) {
+        let mut query = match (decoded, &refusal) {
             (Ok(query), _) => query,
-            (Err(Rejection::Reply { code, header }), None) => {
-                answered.with(code).inc();
-                out.extend_from_slice(&header);
-                return AtOnce::Replied;
+            (Err(Rejection::Reply(rejected)), None) => {
+                return self.answer_rejected(rejected, cookie, client, out);
             }
             (Err(_), _) => {
                 unanswered.malformed.inc();
                 return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
             }
         };
+        query.is_proven = is_proven;
+        let is_denied = refusal == Some(ResolveError::Access);
+        if !is_denied {
+            query.reply_cookie = cookie.map(|checked| checked.reply);
+        }
         let is_newer_edns = query.edns.is_some_and(|edns| edns.version > 0);
         if let Some(error) = refusal.or(is_newer_edns.then_some(ResolveError::EdnsVersion)) {
-            let answer = error.answer();
+            let mut answer = error.answer();
+            if is_denied && client.reply == Reply::Datagram {
+                // A stranger may be a forged address: it gets hardly more than was sent in its name.
+                answer.extended_error.iter_mut().for_each(|error| error.text.clear());
+            }
             answered.with(answer.code).inc();
             answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
-            return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Replied };
+            let is_on_stream = client.has_shaken_hands();
+            return if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
         }
         let Some(hit) = inner.answers.get(&query, client.reply, client.now, out) else {
             inner.metrics.answer_cache.miss.inc();
@@ -216,14 +385,20 @@ impl Respond for Service {
         answered.with(hit.code).inc();
         debug!(client = %client.address, question = ?query.question, code = %hit.code, "cached");
         if hit.refresh {
-            self.refresh(&query, client.address);
+            self.refresh(&query, client);
         }
         AtOnce::Replied
     }
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let started = Instant::now();
-        let code = if self.0.answers.has_last_resort(query, started) {
+        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
+            if hit.refresh {
+                self.refresh(query, client);
+            }
+            hit.code
+        } else if self.0.answers.has_last_resort(query, started) {
             self.answer_or_last_resort(query, client, out).await
         } else {
             let (answer, _) = self.answer(query, client.address).await;
@@ -235,8 +410,24 @@ impl Respond for Service {
         debug!(client = %client.address, question = ?query.question, %code, ?took);
     }
 
+    fn admit_handshake(&self, address: IpAddr) -> bool {
+        // Who begins one has answered by TCP.
+        let is_admitted = self.0.quota.admit(address, true);
+        if !is_admitted {
+            self.0.refusals.note(Reason::HandshakeQuota, address);
+        }
+        is_admitted
+    }
+
     fn turned_away(&self, client: Client) {
         self.queries(client).unanswered.busy.inc();
         self.0.refusals.note(Reason::Waiting, client.address);
     }
+
+    fn too_late(&self, client: Client) {
+        self.0.refusals.note(Reason::LateReply, client.address);
+    }
 }
+
+#[cfg(test)]
+mod tests;

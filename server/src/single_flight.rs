@@ -40,7 +40,7 @@ where
 {
     /// At most `capacity` pieces of work are under way at once.
     pub fn new(capacity: usize) -> Self {
-        Self { flights: Arc::new(Flights(Mutex::new(HashMap::new()))), capacity }
+        Self { flights: Arc::new(Flights::new()), capacity }
     }
 
     /// Waits for the result of the work for `key`. Where none is under way, `start` makes it, or refuses with `None`:
@@ -57,9 +57,48 @@ where
         value.clone().ok_or(FlightError::Lost)
     }
 
+    /// As [`SingleFlight::run`], but whoever starts the work has waited for its turn: `turn` ends with the right to
+    /// start, or with `None` where there is none to be had, which is [`FlightError::Busy`]. Of those who wait for their
+    /// turns with the same key, the first that gets one starts the work, and the others leave their lines: nobody waits
+    /// longer than for a turn of its own. What `turn` gave is passed to `start`, and dropped if others were quicker.
+    pub async fn run_in_turn<T, S, W>(
+        &self,
+        key: K,
+        turn: impl Future<Output = Option<T>>,
+        start: S,
+    ) -> Result<V, FlightError>
+    where
+        S: FnOnce(T) -> W,
+        W: Future<Output = V> + Send + 'static,
+    {
+        let mut result = match self.join_or_await(&key) {
+            Ok(result) => result,
+            Err(mut awaited) => tokio::select! {
+                biased;
+                begun = awaited.begun() => begun?,
+                turn = turn => {
+                    let turn = turn.ok_or(FlightError::Busy)?;
+                    self.join_or_start(key, || Some(start(turn)))?
+                }
+            },
+        };
+        let value = result.wait_for(Option::is_some).await.map_err(|_| FlightError::Lost)?;
+        value.clone().ok_or(FlightError::Lost)
+    }
+
     /// Pieces of work under way.
     pub fn under_way(&self) -> usize {
-        self.flights.lock().len()
+        self.flights.lock().under_way.len()
+    }
+
+    /// The result of work that is under way, or else word of when it begins.
+    fn join_or_await(&self, key: &K) -> Result<watch::Receiver<Option<V>>, Awaited<K, V>> {
+        let mut flights = self.flights.lock();
+        if let Some(result) = flights.under_way.get(key) {
+            return Ok(result.clone());
+        }
+        let word = flights.awaited.entry(key.clone()).or_insert_with(|| watch::channel(None).0).subscribe();
+        Err(Awaited { flights: self.flights.clone(), key: key.clone(), word: Some(word) })
     }
 
     fn join_or_start<S, W>(&self, key: K, start: S) -> Result<watch::Receiver<Option<V>>, FlightError>
@@ -68,16 +107,20 @@ where
         W: Future<Output = V> + Send + 'static,
     {
         let mut flights = self.flights.lock();
-        if let Some(result) = flights.get(&key) {
+        if let Some(result) = flights.under_way.get(&key) {
             return Ok(result.clone());
         }
-        if flights.len() >= self.capacity {
+        if flights.under_way.len() >= self.capacity {
             return Err(FlightError::Busy);
         }
         let work = start().ok_or(FlightError::Refused)?;
         let (sender, result) = watch::channel(None);
-        flights.insert(key.clone(), result.clone());
+        flights.under_way.insert(key.clone(), result.clone());
+        let awaited = flights.awaited.remove(&key);
         drop(flights);
+        if let Some(awaited) = awaited {
+            awaited.send_replace(Some(result.clone()));
+        }
         let landing = Landing { flights: self.flights.clone(), key };
         tokio::spawn(async move {
             // Moved in here so that it is dropped, and the key free again, before those who wait hear of the result.
@@ -92,12 +135,51 @@ where
 }
 
 #[derive(Debug)]
-struct Flights<K, V>(Mutex<HashMap<K, watch::Receiver<Option<V>>>>);
+struct Flights<K, V>(Mutex<Table<K, V>>);
+
+#[derive(Debug)]
+struct Table<K, V> {
+    under_way: HashMap<K, watch::Receiver<Option<V>>>,
+    /// Work that some wait for their turns to start. They are told when one of them does.
+    awaited: HashMap<K, watch::Sender<Option<watch::Receiver<Option<V>>>>>,
+}
 
 impl<K, V> Flights<K, V> {
-    /// Each change of the map is a single call, so that a panic elsewhere leaves it whole.
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<Option<V>>>> {
+    fn new() -> Self {
+        Self(Mutex::new(Table { under_way: HashMap::new(), awaited: HashMap::new() }))
+    }
+
+    /// Each change of a map is a single call, so that a panic elsewhere leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, Table<K, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that waits for its turn to start some work.
+struct Awaited<K: Hash + Eq, V> {
+    flights: Arc<Flights<K, V>>,
+    key: K,
+    /// Always there, but in the end.
+    word: Option<watch::Receiver<Option<watch::Receiver<Option<V>>>>>,
+}
+
+impl<K: Hash + Eq, V> Awaited<K, V> {
+    /// Waits until somebody else has started the work.
+    async fn begun(&mut self) -> Result<watch::Receiver<Option<V>>, FlightError> {
+        let word = self.word.as_mut().ok_or(FlightError::Lost)?;
+        let begun = word.wait_for(Option::is_some).await.map_err(|_| FlightError::Lost)?;
+        begun.clone().ok_or(FlightError::Lost)
+    }
+}
+
+impl<K: Hash + Eq, V> Drop for Awaited<K, V> {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock();
+        self.word = None;
+        // The last to leave takes the entry along.
+        if flights.awaited.get(&self.key).is_some_and(|word| word.receiver_count() == 0) {
+            flights.awaited.remove(&self.key);
+        }
     }
 }
 
@@ -109,142 +191,9 @@ struct Landing<K: Hash + Eq, V> {
 
 impl<K: Hash + Eq, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        self.flights.lock().remove(&self.key);
+        self.flights.lock().under_way.remove(&self.key);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
-
-    use futures_util::future::join_all;
-    use tokio::{sync::Notify, time::timeout};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_hundred_callers_start_one_piece_of_work() {
-        let flights = SingleFlight::new(10);
-        let started = AtomicUsize::new(0);
-        let go = Arc::new(Notify::new());
-        let callers = (0..100).map(|_| {
-            flights.run("key", || {
-                started.fetch_add(1, Ordering::Relaxed);
-                let go = go.clone();
-                Some(async move {
-                    go.notified().await;
-                    42
-                })
-            })
-        });
-        let (results, ()) = tokio::join!(join_all(callers), async { go.notify_one() });
-        assert!(results.into_iter().all(|result| result == Ok(42)));
-        assert_eq!(started.into_inner(), 1);
-    }
-
-    #[tokio::test]
-    async fn different_keys_do_not_wait_for_each_other() {
-        let flights = SingleFlight::new(10);
-        let slow = flights.run("slow", || Some(std::future::pending::<u8>()));
-        tokio::select! {
-            biased;
-            _ = slow => panic!("this work never ends"),
-            result = flights.run("fast", || Some(async { 1 })) => assert_eq!(result, Ok(1)),
-        }
-    }
-
-    #[tokio::test]
-    async fn work_goes_on_when_its_starter_leaves() {
-        let flights = SingleFlight::new(10);
-        let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (may_go, is_done) = (go.clone(), done.clone());
-        let starter = flights.run("key", || {
-            Some(async move {
-                may_go.notified().await;
-                is_done.notify_one();
-            })
-        });
-        assert!(timeout(Duration::from_millis(10), starter).await.is_err());
-        go.notify_one();
-        timeout(Duration::from_secs(5), done.notified()).await.expect("the work went on alone");
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_the_work_leaves_nobody_waiting_and_frees_the_key() {
-        let flights = SingleFlight::new(10);
-        let callers = (0..10).map(|_| {
-            flights.run("key", || {
-                Some(async {
-                    tokio::task::yield_now().await;
-                    if true {
-                        panic!("a mistake in the work, made on purpose by this test");
-                    }
-                    0
-                })
-            })
-        });
-        let results = timeout(Duration::from_secs(5), join_all(callers)).await.expect("nobody hangs");
-        assert!(results.into_iter().all(|result| result == Err(FlightError::Lost)));
-        assert_eq!(flights.run("key", || Some(async { 7 })).await, Ok(7));
-        assert_eq!(flights.under_way(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_the_start_leaves_the_rest_usable() {
-        let flights = Arc::new(SingleFlight::new(10));
-        let broken = flights.clone();
-        let caller = tokio::spawn(async move {
-            broken.run("key", || -> Option<std::future::Ready<u8>> { panic!("on purpose") }).await
-        });
-        assert!(caller.await.is_err());
-        assert_eq!(flights.run("key", || Some(async { 7 })).await, Ok(7));
-    }
-
-    #[tokio::test]
-    async fn more_work_than_the_capacity_is_refused_and_joining_is_not() {
-        let flights = SingleFlight::new(1);
-        let go = Arc::new(Notify::new());
-        let wait = go.clone();
-        let first = flights.run(1, || {
-            Some(async move {
-                wait.notified().await;
-                1
-            })
-        });
-        let others = async {
-            assert_eq!(flights.run(2, || Some(async { 2 })).await, Err(FlightError::Busy));
-            go.notify_one();
-            flights.run(1, || Some(async { 3 })).await
-        };
-        let (first, joined) = tokio::join!(first, others);
-        assert_eq!((first, joined), (Ok(1), Ok(1)));
-        assert_eq!(flights.run(2, || Some(async { 2 })).await, Ok(2), "there is room again");
-    }
-
-    #[tokio::test]
-    async fn only_the_starter_pays_and_who_may_not_start_may_still_join() {
-        let flights = SingleFlight::new(10);
-        let refuse = || None::<std::future::Ready<u8>>;
-        assert_eq!(flights.run("key", refuse).await, Err(FlightError::Refused));
-        assert_eq!(flights.under_way(), 0);
-        let starter = flights.run("key", || {
-            Some(async {
-                tokio::task::yield_now().await;
-                5
-            })
-        });
-        let (started, joined) = tokio::join!(starter, flights.run("key", refuse));
-        assert_eq!((started, joined), (Ok(5), Ok(5)));
-    }
-
-    #[tokio::test]
-    async fn a_result_is_not_kept_after_it_was_handed_out() {
-        let flights = SingleFlight::new(10);
-        assert_eq!(flights.run("key", || Some(async { 1 })).await, Ok(1));
-        assert_eq!(flights.under_way(), 0);
-        assert_eq!(flights.run("key", || Some(async { 2 })).await, Ok(2));
-    }
-}
+mod tests;

@@ -11,8 +11,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
+use futures_util::future::join_all;
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, Record, RecordType},
@@ -351,6 +354,22 @@ async fn a_silent_name_server_is_left_alone_while_another_answers() {
     }
     assert_eq!(authority.asked().len(), 3);
     assert_eq!(silent.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn two_hundred_equal_questions_at_once_are_one_question_at_the_name_server() {
+    let records = zone("www 300 A 192.0.2.1", "alice");
+    let authority = NameServer::start((Ipv4Addr::LOCALHOST, 0), move |name, record_type| {
+        // Long enough for all of them to arrive: nothing else runs meanwhile, here and in the server.
+        thread::sleep(Duration::from_millis(300));
+        Some(resolve(&records, name, record_type))
+    });
+    let authority = authority.await;
+    let stage = Stage::set(&[("alice", ONE_SERVER)], authority.address.port()).await;
+    let replies = join_all((0..200).map(|_| stage.addresses("www.{alice}"))).await;
+    let expected = (ResponseCode::NoError, lines(&["www.{alice}. A 192.0.2.1"]));
+    assert!(replies.iter().all(|reply| *reply == expected));
+    assert_eq!(authority.asked().len(), 1);
 }
 
 /// Incumbent's mistake 9: such a zone sent one question round and round.

@@ -392,6 +392,10 @@ async fn strangers_are_refused_and_floods_are_dropped() {
         assert!(server.send(&request).await.is_some());
     }
     assert_eq!(server.send_within(&request, GRACE).await, None, "a forged address would get this reply");
+    // What anybody can send spends nothing of what has shaken hands.
+    for _ in 0..2 {
+        assert_eq!(parse(&server.ask_tcp(&request).await).metadata.response_code, ResponseCode::NoError);
+    }
     let reply = server.ask_tcp(&request).await;
     assert_eq!(parse(&reply).metadata.response_code, ResponseCode::Refused);
     assert_eq!(extended_error(&reply), Some(18));

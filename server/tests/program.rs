@@ -4,11 +4,15 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// Serves without looking anything up.
@@ -150,4 +154,85 @@ fn sighup_leaves_the_server_running_and_says_what_to_do() {
     send("TERM", &server);
     let log: Vec<_> = lines.collect();
     assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
+}
+
+/// An upstream that says of every name that it has no such record.
+fn upstream() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut message = [0; 4096];
+        while let Ok((size, peer)) = socket.recv_from(&mut message) {
+            (message[2], message[3]) = (0x81, 0x80);
+            let _ = socket.send_to(&message[..size], peer);
+        }
+    });
+    address
+}
+
+fn connect_from(client: Ipv4Addr, server: SocketAddr) -> Option<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((client, 0)).into()).unwrap();
+    socket.connect(&server.into()).ok()?;
+    Some(socket.into())
+}
+
+/// Each with half a query, so that it is waited for.
+fn take_what_there_is(server: SocketAddr) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for host in 0..600 {
+        // By turns one that is denied and one that is not.
+        let client = Ipv4Addr::new(127, 0, 1 + host as u8 % 2, 1 + (host / 2 % 20) as u8);
+        if let Some(mut stream) = connect_from(client, server) {
+            let _ = stream.write_all(&[0, 30]);
+            held.push(stream);
+        }
+    }
+    held
+}
+
+#[test]
+fn names_are_looked_up_whatever_connections_strangers_and_clients_open() {
+    const LIMIT: usize = 300;
+    let text = format!(
+        "listen = '127.0.0.1:0'\nfallback_dns = '{}'\n[dht]\nenabled = false\n[access]\ndeny = '127.0.1.0/24'\n",
+        upstream()
+    );
+    let directory = directory_with(&text);
+    let command = pkdns(directory.path(), &[]);
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"")).arg(command.get_program());
+    limited.args(command.get_args()).env_remove("RUST_LOG").stderr(Stdio::piped());
+    let mut server = Server(limited.spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut is_said = false;
+    let address: SocketAddr = lines
+        .find_map(|line| {
+            is_said |= line.contains("300 open files") && line.contains("LimitNOFILE");
+            line.split("listening tcp ").nth(1)?.parse().ok()
+        })
+        .unwrap();
+    assert!(is_said, "fewer connections than wished for are said in the log");
+    let log = thread::spawn(move || lines.collect::<Vec<_>>());
+    let held = take_what_there_is(address);
+    thread::sleep(Duration::from_millis(300));
+    let open = fs::read_dir(format!("/proc/{}/fd", server.0.id())).map(Iterator::count);
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 200), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut codes = Vec::new();
+    for name in b'a'..b'f' {
+        let question = [&[7, name, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, name, 7], &b"example\0\0\x01\0\x01"[..]];
+        socket.send_to(&question.concat(), address).unwrap();
+        let mut reply = [0; 512];
+        socket.recv(&mut reply).unwrap();
+        codes.push(reply[3] & 0x0f);
+    }
+    drop(held);
+    send("TERM", &server);
+    let log = log.join().unwrap();
+    assert_eq!(codes, [0; 5], "{log:?}");
+    if let Ok(open) = open {
+        assert!(open > LIMIT / 4 && open < LIMIT, "{open} of {LIMIT} descriptors");
+    }
+    assert!(!log.iter().any(|line| line.contains("does not answer")), "{log:?}");
 }

@@ -6,7 +6,7 @@ use hickory_proto::{
 };
 use pkdns::{
     config::UpstreamAddress,
-    forward::{Forwarder, TlsClient},
+    forward::{Asker, Forwarder, TlsClient},
     message::Question,
 };
 
@@ -45,7 +45,7 @@ pub(super) async fn observe(upstream: &UpstreamAddress, tls: &TlsClient) -> Obse
     let Some(question) = Question::new(&name, RecordType::A, DNSClass::IN) else {
         return Observed::Encrypted(Err("it cannot be asked".to_string()));
     };
-    let answer = forwarder.ask(&question, false, false).await;
+    let answer = forwarder.ask(Asker::Own, &question, false, false).await;
     let answer = answer.map(|message| (message.code, message.answers.len()));
     Observed::Encrypted(answer.map_err(|_| "there is no answer".to_string()))
 }

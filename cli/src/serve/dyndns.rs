@@ -1,29 +1,57 @@
 //! `/nic/update`: where routers tell their addresses.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use pkdns::{http::Visitor, rate_limit::RateLimiter, signed_packet::PublicKey};
+use pkdns::{
+    client::ClientKey,
+    fair_queue::{FairQueue, Limits, Permit},
+    http::{self, Visitor},
+    rate_limit::RateLimiter,
+};
 use tokio::{
-    sync::{Mutex, RwLock, watch},
+    sync::{RwLock, watch},
     task::spawn_blocking,
+    time::timeout,
 };
 
 use super::{
+    browser::{is_browser, page_from_elsewhere},
     password,
-    protocol::{Told, Update, Word, credentials, key, meant, merge},
+    protocol::{Credentials, Told, Update, Word, credentials, key, meant, merge},
+    refusals::Reason,
 };
-use crate::{keeper::AddressFile, terminal, zone_file::ExternalAddresses};
+use crate::{failure::Failure, keeper::AddressFile, terminal, zone_file::ExternalAddresses};
 
 /// Requests of one client in a minute, and at once. A router comes once a day, and a guesser gets no further.
 const PER_MINUTE: u32 = 30;
 const BURST: u32 = 10;
+
+/// One at a time: a comparison of passwords takes 19 MiB and a core. As many may wait as there may be connections, and
+/// of one client so few that a line of guesses is soon over.
+const TURNS: Limits = Limits { in_flight: 1, queued: 512, queued_per_client: 4 };
+
+/// The longest wait for a turn. Below what a request may take, so that the router is told.
+const LONGEST_WAIT: Duration = Duration::from_secs(6);
+
+/// What connections may take. Routers come one by one and leave; a place is held by whoever does not.
+pub(super) fn limits() -> http::Limits {
+    http::Limits {
+        connections: 512,
+        connections_per_client: 16,
+        head: Duration::from_secs(5),
+        idle: Duration::from_secs(10),
+        idle_when_crowded: Duration::from_secs(2),
+        streams: 16,
+        ..http::Limits::default()
+    }
+}
 
 /// What a router may tell about one key.
 #[derive(Clone)]
@@ -32,10 +60,12 @@ pub(super) struct Account {
     /// The hash of the password.
     pub(super) password: String,
     pub(super) file: AddressFile,
+    /// The same for as long as the key is told about, so that what is being written reaches whoever keeps it then.
     pub(super) addresses: watch::Sender<ExternalAddresses>,
 }
 
-/// By key in z-base-32. Another map takes its place when the configuration changes.
+/// By key in z-base-32. Another map takes its place when the configuration changes, which waits for nothing that takes
+/// long: the lock is held to look something up.
 pub(super) type Accounts = Arc<RwLock<HashMap<String, Account>>>;
 
 /// Takes what routers tell.
@@ -46,15 +76,47 @@ struct Inner {
     accounts: Accounts,
     quota: RateLimiter,
     allow_private: bool,
-    /// Passwords are compared one after the other: each takes 19 MiB and a core. Addresses are kept one after the
-    /// other as well.
-    turn: Mutex<()>,
+    labour: Labour,
+    /// Turns to compare passwords, and to write addresses: who came last is written last.
+    comparing: FairQueue<ClientKey>,
+    writing: FairQueue<ClientKey>,
+    pages: Reason,
+    crowds: Reason,
+}
+
+/// What blocks a thread.
+struct Labour {
+    compare: Box<Compare>,
+    save: Box<Save>,
+}
+
+/// Whether the password is that of the hash.
+type Compare = dyn Fn(&[u8], &str) -> bool + Send + Sync;
+
+type Save = dyn Fn(&AddressFile, &ExternalAddresses) -> Result<(), Failure> + Send + Sync;
+
+impl Default for Labour {
+    fn default() -> Self {
+        Self { compare: Box::new(password::verify), save: Box::new(AddressFile::save) }
+    }
 }
 
 impl Updates {
     pub(super) fn new(accounts: Accounts, allow_private: bool) -> Self {
-        let quota = RateLimiter::new(PER_MINUTE, BURST);
-        Self(Arc::new(Inner { accounts, quota, allow_private, turn: Mutex::default() }))
+        Self::working(accounts, allow_private, Labour::default())
+    }
+
+    fn working(accounts: Accounts, allow_private: bool, labour: Labour) -> Self {
+        Self(Arc::new(Inner {
+            accounts,
+            quota: RateLimiter::new(PER_MINUTE, BURST),
+            allow_private,
+            labour,
+            comparing: FairQueue::new(TURNS),
+            writing: FairQueue::new(TURNS),
+            pages: Reason::default(),
+            crowds: Reason::default(),
+        }))
     }
 
     /// The routes.
@@ -68,90 +130,153 @@ impl Updates {
             .with_state(self)
     }
 
-    async fn tell(&self, query: &str, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
-        let Inner { accounts, quota, allow_private, turn } = &*self.0;
-        if !quota.admit(client) {
-            return vec![Word::Abuse];
+    async fn tell(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
+        self.try_to_tell(uri, headers, client).await.unwrap_or_else(|word| vec![word])
+    }
+
+    async fn try_to_tell(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Result<Vec<Word>, Word> {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        // Before the quota: a page uses up what the router behind the same address needs.
+        if let Some(header) = page_from_elsewhere(headers, uri.authority().map(|it| it.as_str()).or(host)) {
+            self.0.pages.note(&format!(
+                "an update was refused that a web page or a link had a browser send ({header}): routers send no such \
+                 header, and nor does curl"
+            ));
+            return Err(Word::BadAgent);
+        }
+        if !self.0.quota.admit(client) {
+            return Err(Word::Abuse);
         }
         let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
-        let Some(given) = header.and_then(credentials) else { return vec![Word::BadAuthentication] };
-        let _turn = turn.lock().await;
-        // A user may have several keys, with a password each or one for all, of which each may have a hash of its own.
-        let user = given.user;
-        let mut hashes: Vec<String> = {
-            let accounts = accounts.read().await;
-            let theirs = accounts.values().filter(|account| account.user == user);
-            theirs.map(|account| account.password.clone()).collect()
-        };
-        hashes.sort_unstable();
-        hashes.dedup();
-        let right = spawn_blocking(move || {
-            if hashes.is_empty() {
-                // Whoever guesses does not learn from the time that it takes which users there are.
-                password::verify(&given.password, password::OF_NOBODY);
-            }
-            hashes.retain(|hash| password::verify(&given.password, hash));
-            hashes
-        });
-        let right = right.await.unwrap_or_default();
+        let given = header.and_then(credentials).ok_or(Word::BadAuthentication)?;
+        // What is wrong with it is not told to those who do not know the password.
+        let update = Update::read(uri.query().unwrap_or_default());
+        let keys = update.iter().flat_map(|update| &update.names).filter_map(|name| key(name).ok());
+        let keys: Vec<String> = keys.map(|key| key.to_z32()).collect();
+        let user = given.user.clone();
+        let right = self.compare(given, keys, client).await?;
         if right.is_empty() {
-            return vec![Word::BadAuthentication];
+            return Err(Word::BadAuthentication);
         }
-        let Update { names, addresses } = match Update::read(query) {
-            Ok(update) => update,
-            Err(word) => return vec![word],
-        };
+        self.keep(update?, &user, &right, client).await
+    }
+
+    /// Which hashes are of the password, of those that matter. The work goes on when the client leaves, and its turn
+    /// ends with it and not before.
+    async fn compare(
+        &self,
+        given: Credentials,
+        keys: Vec<String>,
+        client: IpAddr,
+    ) -> Result<Vec<String>, Word> {
+        let turn = self.turn(&self.0.comparing, client).await?;
+        let hashes = hashes_for(&*self.0.accounts.read().await, &given.user, &keys);
+        let this = self.clone();
+        let comparing = spawn_blocking(move || {
+            let _turn = turn;
+            right_ones(hashes, |hash| (this.0.labour.compare)(&given.password, hash))
+        });
+        comparing.await.map_err(|_| Word::Failure)
+    }
+
+    /// Writes down what was told about each name.
+    async fn keep(
+        &self,
+        update: Update,
+        user: &str,
+        right: &[String],
+        client: IpAddr,
+    ) -> Result<Vec<Word>, Word> {
+        let turn = self.turn(&self.0.writing, client).await?;
+        let Update { names, addresses } = update;
         // Looked up again: the configuration may have been read meanwhile, and then others keep the keys.
-        let accounts = accounts.read().await;
-        let account_of = |key: &PublicKey| {
-            accounts
-                .get(&key.to_z32())
-                .filter(|account| account.user == user && right.contains(&account.password))
+        let accounts = self.0.accounts.read().await;
+        let account_of = |name: &String| {
+            let account = accounts.get(&key(name)?.to_z32());
+            let theirs = account.filter(|account| account.user == user && right.contains(&account.password));
+            theirs.cloned().ok_or(Word::NoHost)
         };
-        names.iter().map(|name| tell_one(account_of, name, addresses, client, *allow_private)).collect()
+        let told: Vec<Result<Account, Word>> = names.iter().map(account_of).collect();
+        drop(accounts);
+        let this = self.clone();
+        let writing = spawn_blocking(move || {
+            let _turn = turn;
+            let tell = |account: Result<Account, Word>| this.tell_one(&account?, addresses, client);
+            told.into_iter().map(|account| tell(account).unwrap_or_else(|word| word)).collect()
+        });
+        writing.await.map_err(|_| Word::Failure)
+    }
+
+    /// Blocks on the disk.
+    fn tell_one(&self, account: &Account, told: Told, client: IpAddr) -> Result<Word, Word> {
+        let new = meant(told, client, self.0.allow_private)?;
+        let known = *account.addresses.borrow();
+        let now = merge(known, new);
+        if now == known {
+            return Ok(Word::Unchanged(new));
+        }
+        // Kept before it is confirmed: the router does not come again for a day.
+        if let Err(failure) = (self.0.labour.save)(&account.file, &now) {
+            terminal::note(&format!("error: {failure}"));
+            return Err(Word::Failure);
+        }
+        account.addresses.send_replace(now);
+        Ok(Word::Good(new))
+    }
+
+    async fn turn(&self, queue: &FairQueue<ClientKey>, client: IpAddr) -> Result<Permit<ClientKey>, Word> {
+        let turn = timeout(LONGEST_WAIT, queue.acquire(ClientKey::from(client).line())).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
+            self.0.crowds.note(
+                "an update was turned away, as too many wait for their passwords to be compared or for the disk",
+            );
+            Word::Failure
+        })
     }
 }
 
-fn tell_one<'a>(
-    account_of: impl Fn(&PublicKey) -> Option<&'a Account>,
-    name: &str,
-    told: Told,
-    client: IpAddr,
-    allow_private: bool,
-) -> Word {
-    let account = match key(name) {
-        Ok(key) => account_of(&key),
-        Err(word) => return word,
-    };
-    let Some(account) = account else { return Word::NoHost };
-    let new = match meant(told, client, allow_private) {
-        Ok(new) => new,
-        Err(word) => return word,
-    };
-    let known = *account.addresses.borrow();
-    let now = merge(known, new);
-    if now == known {
-        return Word::Unchanged(new);
+/// The hashes that a password is compared with, so that it may tell about these keys. A user may have several keys, with
+/// a password each or one for all, of which each may have a hash of its own. Who names none of them is told so where the
+/// password is that of the first. Never empty: whoever guesses does not learn from the time that it takes which users
+/// there are.
+fn hashes_for(accounts: &HashMap<String, Account>, user: &str, keys: &[String]) -> Vec<String> {
+    let named = keys.iter().filter_map(|key| accounts.get(key)).filter(|account| account.user == user);
+    let mut hashes: Vec<String> = Vec::new();
+    for account in named {
+        if !hashes.contains(&account.password) {
+            hashes.push(account.password.clone());
+        }
     }
-    // Kept before it is confirmed: the router does not come again for a day.
-    if let Err(failure) = account.file.save(&now) {
-        terminal::note(&format!("error: {failure}"));
-        return Word::Failure;
+    if hashes.is_empty() {
+        let theirs = accounts.iter().filter(|(_, account)| account.user == user);
+        let first = theirs.min_by_key(|(key, _)| *key).map(|(_, account)| account.password.as_str());
+        hashes.push(first.unwrap_or(password::OF_NOBODY).to_string());
     }
-    account.addresses.send_replace(now);
-    Word::Good(new)
+    hashes
+}
+
+/// Those of the password. The first decides whether it is one at all, so that a guess costs one comparison.
+fn right_ones(hashes: Vec<String>, mut is_right: impl FnMut(&str) -> bool) -> Vec<String> {
+    let mut hashes = hashes.into_iter();
+    let Some(first) = hashes.next().filter(|first| is_right(first)) else { return Vec::new() };
+    std::iter::once(first).chain(hashes.filter(|hash| is_right(hash))).collect()
 }
 
 async fn update(
     State(updates): State<Updates>,
     Extension(visitor): Extension<Visitor>,
-    RawQuery(query): RawQuery,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let words = updates.tell(&query.unwrap_or_default(), &headers, visitor.address).await;
+    let words = updates.tell(&uri, &headers, visitor.address).await;
     let text: String = words.iter().map(|word| word.line() + "\n").collect();
     let plain = [(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")];
     match words.first() {
+        // It is not asked for a password, and so has none to send along with what a page wants.
+        Some(Word::BadAuthentication) if is_browser(&headers) => {
+            (StatusCode::FORBIDDEN, plain, text).into_response()
+        }
+        Some(Word::BadAgent) => (StatusCode::FORBIDDEN, plain, text).into_response(),
         Some(Word::BadAuthentication) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"pkdns\"")];
             (StatusCode::UNAUTHORIZED, plain, challenge, text).into_response()
@@ -164,60 +289,4 @@ async fn update(
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    use pkdns::signed_packet::Keypair;
-
-    use super::*;
-    use crate::keeper::StateDirectory;
-
-    const PASSWORD: &str = "correct horse";
-
-    fn account(state: &StateDirectory, key: &PublicKey) -> Account {
-        Account {
-            user: "router".to_string(),
-            password: password::hash(PASSWORD.as_bytes()).unwrap(),
-            file: state.addresses(key),
-            addresses: watch::channel(ExternalAddresses::default()).0,
-        }
-    }
-
-    fn headers() -> HeaderMap {
-        let value = format!("Basic {}", STANDARD.encode(format!("router:{PASSWORD}")));
-        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
-    }
-
-    fn told(words: &[Word]) -> Vec<String> {
-        words.iter().map(|word| word.line()).collect()
-    }
-
-    #[tokio::test]
-    async fn a_password_that_was_hashed_for_each_key_is_that_of_each() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDirectory::open(directory.path()).unwrap();
-        let keys = [1, 2].map(|seed| Keypair::from_secret_key(&[seed; 32]).public_key());
-        let accounts = keys.each_ref().map(|key| (key.to_z32(), account(&state, key)));
-        assert_ne!(accounts[0].1.password, accounts[1].1.password, "each hash has its own salt");
-        let updates = Updates::new(Arc::new(RwLock::new(HashMap::from(accounts))), false);
-        let query = format!("hostname={},{}&myip=198.51.100.7", keys[0], keys[1]);
-        let words = updates.tell(&query, &headers(), [127, 0, 0, 1].into()).await;
-        assert_eq!(told(&words), ["good 198.51.100.7", "good 198.51.100.7"]);
-    }
-
-    #[tokio::test]
-    async fn an_address_reaches_whoever_keeps_the_key_since_the_configuration_was_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDirectory::open(directory.path()).unwrap();
-        let key = Keypair::from_secret_key(&[1; 32]).public_key();
-        let before = account(&state, &key);
-        let since = Account { addresses: watch::channel(ExternalAddresses::default()).0, ..before.clone() };
-        let accounts = Arc::new(RwLock::new(HashMap::from([(key.to_z32(), before)])));
-        let updates = Updates::new(accounts.clone(), false);
-        let (query, headers) = (format!("hostname={key}&myip=198.51.100.7"), headers());
-        // The configuration is read while the password is compared.
-        let reading = async { accounts.write().await.insert(key.to_z32(), since.clone()) };
-        let (words, _) = tokio::join!(updates.tell(&query, &headers, [127, 0, 0, 1].into()), reading);
-        assert_eq!(told(&words), ["good 198.51.100.7"]);
-        assert_eq!(since.addresses.borrow().ipv4, Some([198, 51, 100, 7].into()));
-    }
-}
+mod tests;

@@ -1,7 +1,5 @@
 //! Passwords of routers: kept as hashes, so that who reads the configuration cannot use them.
 
-use std::sync::{Mutex, PoisonError};
-
 use argon2::{
     Argon2,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString},
@@ -44,28 +42,13 @@ pub(super) fn is_hash(text: &str) -> bool {
         && within("p", 4)
 }
 
-/// Whether it is the password of the hash. Takes some 20 ms of a core, and waits for those that came before.
+/// Whether it is the password of the hash. Takes some 20 ms of a core and up to [`MAX_MEMORY`]: callers take turns.
 pub(super) fn verify(password: &[u8], hash: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| one_at_a_time(|| Argon2::default().verify_password(password, &hash).is_ok()))
-}
-
-/// A comparison takes up to [`MAX_MEMORY`], and goes on when the client that it is for has left: those who leave at once
-/// and come again could take all the memory that there is.
-fn one_at_a_time<T>(comparison: impl FnOnce() -> T) -> T {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    comparison()
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        thread,
-        time::Duration,
-    };
-
     use super::*;
 
     #[test]
@@ -75,20 +58,6 @@ mod tests {
         assert!(verify(b"correct horse", &hash));
         assert!(!verify(b"correct hors", &hash) && !verify(b"", &hash));
         assert!(is_hash(OF_NOBODY) && !verify(b"", OF_NOBODY));
-    }
-
-    #[test]
-    fn passwords_are_compared_one_after_the_other() {
-        let under_way = AtomicUsize::new(0);
-        let compare = || {
-            assert_eq!(under_way.fetch_add(1, Ordering::SeqCst), 0);
-            thread::sleep(Duration::from_millis(20));
-            under_way.fetch_sub(1, Ordering::SeqCst);
-        };
-        thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| one_at_a_time(compare))).collect();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
-        });
     }
 
     #[test]

@@ -140,7 +140,9 @@ pub(super) enum Word {
     Private(IpAddr),
     /// Too many requests.
     Abuse,
-    /// The address could not be kept.
+    /// It is no router that asks.
+    BadAgent,
+    /// The address could not be kept, or too many others are to be.
     Failure,
 }
 
@@ -169,6 +171,7 @@ impl Word {
                 )
             }
             Self::Abuse => "abuse".to_string(),
+            Self::BadAgent => "badagent".to_string(),
             Self::Failure => "911".to_string(),
         }
     }

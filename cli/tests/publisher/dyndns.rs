@@ -1,8 +1,15 @@
 //! Addresses that routers tell.
 
-use std::{process::Command, thread};
+use std::{
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
-use super::{KEY, Publisher, World, block, program, programs, records_when, world};
+use tokio::net::TcpSocket;
+
+use super::{HEX, KEY, LIMIT, Publisher, World, block, program, programs, records_when, world};
 
 const PASSWORD: &str = "correct horse";
 
@@ -192,6 +199,46 @@ async fn who_guesses_passwords_is_held_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn four_strangers_with_idle_connections_do_not_shut_routers_out() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (_publisher, url) = serve(&world);
+    let server: SocketAddr =
+        url.trim_start_matches("http://").trim_end_matches("/nic/update").parse().unwrap();
+    let mut idle = Vec::new();
+    for stranger in 2..6 {
+        for _ in 0..16 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, stranger], 0))).unwrap();
+            idle.push(socket.connect(server).await.unwrap());
+        }
+    }
+    assert_eq!(answer(&url, &format!("hostname={KEY}&myip=198.51.100.7")), "good 198.51.100.7");
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_move_an_address() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (mut publisher, url) = serve(&world);
+    let credentials = format!("router:{PASSWORD}");
+    let query = format!("hostname={KEY}&myip=198.51.100.66");
+    let refused = ("403".to_string(), "badagent".to_string());
+    for header in
+        ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example", "Referer: http://evil.example/"]
+    {
+        assert_eq!(curl_with(&url, &query, &credentials, &["-H", header]), refused, "{header}");
+    }
+    publisher.wait_for("a web page or a link");
+    let own = format!("Origin: {}", url.trim_end_matches("/nic/update"));
+    for header in ["Sec-Fetch-Site: none", &own] {
+        let told = curl_with(&url, &query.replace("66", "7"), &credentials, &["-H", header]);
+        assert_eq!(told.0, "200", "{header}: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ddclient_tells_an_address() {
     let Some(ddclient) = programs::find("ddclient", |_| true, "ddclient") else { return };
     let world = world().await;
@@ -223,4 +270,34 @@ async fn inadyn_tells_an_address() {
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(said.contains("good 198.51.100.9"), "{said}");
     records_when(&world, KEY, |records| records.contains(&"A 198.51.100.9".to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_comes_while_seeds_are_read_is_not_told_that_there_is_no_such_user() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let hash = program::run_with_input(world.path(), &["password"], PASSWORD);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let pipe = world.path().join("pipe");
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
+    world.file(
+        "publisher.toml",
+        &format!(
+            "state = 'state'\n[dyndns]\nlisten = ['127.0.0.1:{port}']\n[[identity]]\nseed = 'pipe'\n\
+             records = '@ A {{external_ipv4}}'\naddress = 'dyndns'\nuser = 'router'\npassword = '{}'\n",
+            hash.out.trim()
+        ),
+    );
+    let _publisher = Publisher::start(&world, &["serve"]);
+    let end = Instant::now() + LIMIT;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < end, "nobody listens");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let url = format!("http://127.0.0.1:{port}/nic/update");
+    let router = thread::spawn(move || answer(&url, &format!("hostname={KEY}&myip=198.51.100.7")));
+    // However long that takes, the answer is the same.
+    thread::sleep(Duration::from_millis(300));
+    std::fs::write(pipe, HEX).unwrap();
+    assert_eq!(router.join().unwrap(), "good 198.51.100.7");
 }

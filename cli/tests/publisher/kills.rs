@@ -139,3 +139,29 @@ async fn an_address_that_was_confirmed_is_there_after_a_kill_in_the_same_instant
     let (_publisher, _) = serve_zone(&world, zone);
     records_when(&world, KEY, |records| records == ["A 198.51.100.5"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_heard_while_seeds_are_read() {
+    let world = world().await;
+    // Nobody writes to it, so that reading has no end; passphrases of many seeds take as long as people wait.
+    let made = std::process::Command::new("mkfifo").arg(world.path().join("pipe")).status().unwrap();
+    assert!(made.success());
+    world.file("zone", "@ A 192.0.2.1\n");
+    world.file("publisher.toml", &CONFIG.replace("'seed'", "'pipe'"));
+    let mut publisher = Publisher::start(&world, &["serve"]);
+    let end = Instant::now() + LIMIT;
+    // From here on it hears signals.
+    while !world.path().join("state/lock").exists() {
+        assert!(Instant::now() < end, "it does not start");
+        thread::sleep(Duration::from_millis(10));
+    }
+    publisher.signal("TERM");
+    let code = loop {
+        if let Some(status) = publisher.child.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(Instant::now() < end, "it does not stop");
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(code, Some(0));
+}

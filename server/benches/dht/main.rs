@@ -14,6 +14,7 @@
 )]
 
 mod clients;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
 mod load;

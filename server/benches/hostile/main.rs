@@ -11,12 +11,16 @@
     reason = "a benchmark may fail where it stands"
 )]
 
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/certificates/client.rs"]
+mod client;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
 mod packet_plans;
 mod packet_writer;
 mod packets;
+mod places;
 mod questions;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../keys/random.rs"]
@@ -29,7 +33,8 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] = &[("alone", setting::alone), ("packets", packets::packets)];
+const PARTS: &[Part] =
+    &[("alone", setting::alone), ("packets", packets::packets), ("places", places::places)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

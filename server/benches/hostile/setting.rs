@@ -36,7 +36,7 @@ impl Setting {
         fs::write(&certificate, made.cert.pem()).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let configuration = format!(
-            "listen = '127.0.0.1:0'\nfallback_dns = '{}'\n[doh]\nenabled = true\nlisten = '127.0.0.1:0'\n\
+            "listen = ['127.0.0.1:0', '[::1]:0']\nfallback_dns = '{}'\n[doh]\nenabled = true\nlisten = '127.0.0.1:0'\n\
              plain_listen = '127.0.0.1:0'\ncert_path = '{}'\nkey_path = '{}'\n[metrics]\nlisten = '127.0.0.1:0'\n\
              [dht]\nenabled = false\n[dot]\nenabled = true\nlisten = '127.0.0.1:0'\n{more}\n",
             upstream.address(),

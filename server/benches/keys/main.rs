@@ -13,6 +13,7 @@
     reason = "a benchmark may fail where it stands"
 )]
 
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "the benchmarks share it, and none uses all")]
 mod common;

@@ -124,6 +124,7 @@ fn config(settings: Settings) -> Config {
             burst_size: 0,
             dht_requests_per_minute: 0,
             dht_burst_size: 0,
+            ..RateLimit::default()
         },
         ..Config::default()
     }

@@ -15,6 +15,7 @@
 
 mod batches;
 mod check;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;

@@ -183,6 +183,14 @@ impl Kept {
         is_due
     }
 
+    /// Has it asked for again after `pause`, if it is alive then and nobody has begun meanwhile.
+    pub(super) fn refresh_later(&self, now: Duration, pause: Duration) {
+        let next = self.milliseconds_old(now).saturating_add(milliseconds(pause));
+        if self.next.get() == NONE && next < u64::from(self.lifetime) {
+            self.next.set(u32::try_from(next).unwrap_or(NONE));
+        }
+    }
+
     fn milliseconds_old(&self, now: Duration) -> u64 {
         milliseconds(now).saturating_sub(self.made)
     }

@@ -169,10 +169,12 @@ impl Config {
         );
         faults.add_if(doh.enabled && doh.listen.is_empty(), "doh.listen", "is empty; write \"0.0.0.0:443\"");
         for (key, number) in [
-            ("doh.max_connections", doh.max_connections),
-            ("doh.max_connections_per_client", doh.max_connections_per_client),
+            ("doh.max_connections", Some(doh.max_connections)),
+            ("connections_per_client", Some(self.connections_per_client)),
+            ("dot.connections_per_client", dot.connections_per_client),
+            ("doh.connections_per_client", doh.connections_per_client),
         ] {
-            faults.add_if(number == 0, key, "is 0, so nobody could connect; write a number above it");
+            faults.add_if(number == Some(0), key, "is 0, so nobody could connect; write a number above it");
         }
         faults.add_if(dot.enabled && dot.listen.is_empty(), "dot.listen", "is empty; write \"0.0.0.0:853\"");
     }

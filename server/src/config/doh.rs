@@ -1,4 +1,4 @@
-//! `[doh]`: the same addresses may be written in two ways.
+//! `[doh]`: some things may be written in two ways.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -28,11 +28,11 @@ pub struct Doh {
     pub trusted_proxies: Vec<IpNet>,
     /// Most connections over HTTP and HTTPS at once.
     pub max_connections: usize,
-    /// Most of them for one client.
-    pub max_connections_per_client: usize,
+    /// Most of them for one client, where that is not as elsewhere. The file may say `max_connections_per_client`.
+    pub connections_per_client: Option<usize>,
 }
 
-/// `[doh]` as it is written: `port` is short for `listen`.
+/// `[doh]` as it is written: `port` is short for `listen`, and one option has an older name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DohTable {
@@ -47,7 +47,8 @@ struct DohTable {
     #[serde(deserialize_with = "address::ranges")]
     trusted_proxies: Vec<IpNet>,
     max_connections: usize,
-    max_connections_per_client: usize,
+    connections_per_client: Option<usize>,
+    max_connections_per_client: Option<usize>,
 }
 
 impl Default for Doh {
@@ -60,7 +61,7 @@ impl Default for Doh {
             plain_listen: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 20_000,
-            max_connections_per_client: 100,
+            connections_per_client: None,
         }
     }
 }
@@ -75,7 +76,7 @@ impl Default for DohTable {
             plain_listen,
             trusted_proxies,
             max_connections,
-            max_connections_per_client,
+            connections_per_client,
         } = Doh::default();
         Self {
             enabled,
@@ -86,7 +87,8 @@ impl Default for DohTable {
             plain_listen,
             trusted_proxies,
             max_connections,
-            max_connections_per_client,
+            connections_per_client,
+            max_connections_per_client: None,
         }
     }
 }
@@ -104,8 +106,15 @@ impl TryFrom<DohTable> for Doh {
             plain_listen,
             trusted_proxies,
             max_connections,
+            connections_per_client,
             max_connections_per_client,
         } = table;
+        if connections_per_client.is_some() && max_connections_per_client.is_some() {
+            return Err(
+                "doh.connections_per_client and doh.max_connections_per_client, its older name, say the same \
+                        thing: keep the first",
+            );
+        }
         let listen = match (listen, port) {
             (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
             (Some(listen), None) => listen,
@@ -120,7 +129,7 @@ impl TryFrom<DohTable> for Doh {
             plain_listen,
             trusted_proxies,
             max_connections,
-            max_connections_per_client,
+            connections_per_client: connections_per_client.or(max_connections_per_client),
         })
     }
 }

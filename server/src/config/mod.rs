@@ -56,6 +56,8 @@ pub struct Config {
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
     pub verbose: bool,
+    /// Most connections of one client over TCP, over TLS, and over HTTP, where `[dot]` or `[doh]` say nothing else.
+    pub connections_per_client: usize,
     /// `[names]`
     pub names: Names,
     /// `[dht]`
@@ -152,6 +154,9 @@ pub struct RateLimit {
     pub dht_requests_per_minute: u32,
     /// Network lookups at once.
     pub dht_burst_size: u32,
+    /// Addresses that many clients share. They get more than one client's worth.
+    #[serde(deserialize_with = "address::ranges")]
+    pub forwarders: Vec<IpNet>,
 }
 
 /// Who is served. `deny` wins.
@@ -215,6 +220,8 @@ pub struct Dot {
     pub cert_path: Option<PathBuf>,
     /// Private key of the certificate, PEM. That of `[doh]` when absent.
     pub key_path: Option<PathBuf>,
+    /// Most connections of one client, where that is not as elsewhere.
+    pub connections_per_client: Option<usize>,
 }
 
 /// The certificate of HTTPS and DNS over TLS, where no files are named for it.
@@ -246,6 +253,7 @@ impl Default for Config {
             fallback_dns: vec![SocketAddr::from(([8, 8, 8, 8], DNS_PORT)).into()],
             fallback_ca_path: None,
             verbose: false,
+            connections_per_client: 100,
             names: Names::default(),
             dht: Dht::default(),
             cache: Cache::default(),
@@ -318,6 +326,7 @@ impl Default for RateLimit {
             burst_size: 10_000,
             dht_requests_per_minute: 6_000,
             dht_burst_size: 3_000,
+            forwarders: Vec::new(),
         }
     }
 }
@@ -352,6 +361,7 @@ impl Default for Dot {
             listen: vec![(Ipv4Addr::UNSPECIFIED, TLS_PORT).into()],
             cert_path: None,
             key_path: None,
+            connections_per_client: None,
         }
     }
 }

@@ -39,6 +39,7 @@ fn everything_set() -> Config {
         fallback_dns = ["9.9.9.9", "[2620:fe::fe]:5353", "tls://dns.quad9.net@9.9.9.9", "https://1.1.1.1"]
         fallback_ca_path = "/authority"
         verbose = true
+        connections_per_client = 16
         [names]
         suffixes = ["pk.example.net", "lan"]
         keep_browsers = true
@@ -78,10 +79,11 @@ fn everything_set() -> Config {
         plain_listen = "127.0.0.1:12"
         trusted_proxies = ["10.0.0.0/8"]
         max_connections = 14
-        max_connections_per_client = 15
+        connections_per_client = 15
         [dot]
         enabled = true
         listen = "127.0.0.1"
+        connections_per_client = 17
         cert_path = "/cert2"
         key_path = "/key2"
         [certificate]
@@ -302,6 +304,22 @@ fn values_that_contradict_each_other_are_errors_with_their_line() {
     ] {
         let message = mistake(&text);
         assert!(message.contains(expected), "{message}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn the_older_name_of_connections_per_client_means_the_same_and_both_are_an_error() {
+    let older = config("[doh]\nmax_connections_per_client = 7").doh;
+    assert_eq!(older, config("[doh]\nconnections_per_client = 7").doh);
+    assert_eq!(older.connections_per_client, Some(7));
+    let message = mistake("[doh]\nmax_connections_per_client = 7\nconnections_per_client = 7");
+    assert!(message.starts_with("pkdns.toml:1: ") && message.contains("keep the first"), "{message}");
+    for (text, key) in [
+        ("connections_per_client = 0", "connections_per_client: is 0"),
+        ("[dot]\nconnections_per_client = 0", "dot.connections_per_client: is 0"),
+        ("[doh]\nmax_connections_per_client = 0", "doh.connections_per_client: is 0"),
+    ] {
+        assert!(mistake(text).contains(key), "{}", mistake(text));
     }
 }
 

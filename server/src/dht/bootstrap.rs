@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{DhtSettings, engine::Command, saved_nodes};
+use super::{DhtSettings, engine::Command, reach::may_be_joined_through, saved_nodes};
 
 /// Turns the host name of a bootstrap node into addresses. Never the system's resolver, which may be asking us.
 /// No addresses: try again later.
@@ -122,13 +122,17 @@ async fn remember(settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) 
     let bootstrap = settings.bootstrap.clone();
     let load = move || saved_nodes::load(&path, &bootstrap, SystemTime::now());
     match tokio::task::spawn_blocking(load).await {
-        Ok(Ok(nodes)) if !nodes.is_empty() => {
+        Ok(Ok(mut nodes)) => {
+            nodes.retain(|(_, address)| may_be_joined_through(&settings.bootstrap, *address));
+            if nodes.is_empty() {
+                return;
+            }
             debug!(nodes = nodes.len(), "DHT nodes known from an earlier run");
             if let Some(sender) = commands.upgrade() {
                 let _ = sender.try_send(Command::Remember(nodes));
             }
         }
-        Ok(Ok(_)) | Err(_) => {}
+        Err(_) => {}
         Ok(Err(error)) => warn!("{error}"),
     }
 }
@@ -190,7 +194,9 @@ async fn resolve_one(node: &str, resolve_host: &HostResolver) -> Vec<SocketAddr>
         debug!(%host, "cannot resolve a bootstrap node");
         return Vec::new();
     };
-    found.into_iter().take(MAX_ADDRESSES).map(|address| SocketAddr::new(address, port)).collect()
+    let written = [node.to_owned()];
+    let nodes = found.into_iter().map(|address| SocketAddr::new(address, port));
+    nodes.filter(|node| may_be_joined_through(&written, *node)).take(MAX_ADDRESSES).collect()
 }
 
 #[cfg(test)]
@@ -244,6 +250,44 @@ mod tests {
         drop(sender);
         drop(commands);
         timeout(Duration::from_secs(5), joining).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_of_the_public_dht_leads_out_into_the_world_and_one_of_the_operator_anywhere() {
+        let inner: IpAddr = "192.168.1.1".parse().unwrap();
+        let resolver: HostResolver = Arc::new(move |_| Box::pin(async move { vec![inner] }));
+        let public = crate::config::Dht::default().bootstrap;
+        assert_eq!(resolve(&public, &resolver).await, []);
+        let own = ["testnet.lan:53".to_string(), "10.0.0.1:53".to_string()];
+        let expected: Vec<SocketAddr> =
+            ["10.0.0.1:53", "192.168.1.1:53"].map(|text| text.parse().unwrap()).to_vec();
+        assert_eq!(resolve(&own, &resolver).await, expected);
+    }
+
+    #[tokio::test]
+    async fn saved_nodes_of_inner_networks_are_not_asked_when_the_public_dht_is_joined() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nodes");
+        let saved = ["8.8.8.8:6881", "8.8.8.8:53", "100.64.0.1:6881"].map(|text| text.parse().unwrap());
+        let nodes = |kept: &[SocketAddr]| {
+            kept.iter().map(|node| (super::super::krpc::Id::random(), *node)).collect::<Vec<_>>()
+        };
+        for (bootstrap, kept) in [
+            (crate::config::Dht::default().bootstrap, &saved[..1]),
+            (vec!["10.0.0.1:6881".to_string()], &saved[..]),
+        ] {
+            saved_nodes::save(&path, &bootstrap, nodes(&saved).into_iter(), SystemTime::now()).unwrap();
+            let (sender, mut commands) = mpsc::channel(1);
+            let settings =
+                DhtSettings { nodes_path: Some(path.clone()), bootstrap, ..DhtSettings::default() };
+            remember(&settings, &sender.downgrade()).await;
+            let Ok(Command::Remember(nodes)) = commands.try_recv() else { panic!("nothing is remembered") };
+            let mut remembered: Vec<_> = nodes.into_iter().map(|(_, address)| address).collect();
+            let mut kept = kept.to_vec();
+            remembered.sort_unstable();
+            kept.sort_unstable();
+            assert_eq!(remembered, kept);
+        }
     }
 
     #[tokio::test]

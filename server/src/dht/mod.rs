@@ -7,6 +7,7 @@ pub mod krpc;
 mod lookup;
 pub mod node_id;
 mod put;
+mod reach;
 pub mod rtt;
 pub mod saved_nodes;
 #[cfg(test)]

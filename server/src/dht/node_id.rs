@@ -88,7 +88,7 @@ impl AddressVotes {
 /// Sets the first 21 bits of `id` to those that its last byte and `ip` demand.
 fn bind(id: Id, ip: IpAddr) -> Id {
     let ip = ip.to_canonical();
-    if Subnet::of(ip).is_none() {
+    if is_exempt(ip) {
         return id;
     }
     let mut bytes = *id.as_bytes();
@@ -106,6 +106,14 @@ fn bind(id: Id, ip: IpAddr) -> Id {
     let prefix = checksum.to_be_bytes();
     (*first, *second, *third) = (prefix[0], prefix[1], (prefix[2] & 0xf8) | (*third & 0x07));
     Id::from(bytes)
+}
+
+/// Where BEP 42 does not apply. Other private addresses are not among them.
+fn is_exempt(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
 }
 
 /// Castagnoli's CRC (RFC 3720 appendix B.4), bit by bit: it is needed for eight bytes now and then.

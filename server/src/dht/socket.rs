@@ -22,6 +22,8 @@ use rustix::{
 use socket2::{Domain, SockRef, Type};
 use tokio::{io::Interest, net::UdpSocket, task::coop};
 
+use crate::path_mtu;
+
 /// What is asked for in either direction, in bytes. The kernel grants at most `net.core.rmem_max` and `wmem_max`.
 const BUFFER: usize = 4 << 20;
 
@@ -94,6 +96,8 @@ impl Socket {
         socket.set_recv_buffer_size(size)?;
         socket.set_send_buffer_size(size)?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+        // What is stored takes up to 1200 bytes.
+        path_mtu::disregard(&socket, address.is_ipv6())?;
         socket.bind(&address.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
         Ok(Self {

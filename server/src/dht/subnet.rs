@@ -1,6 +1,8 @@
 //! Networks that are likely to be in one hand. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::access::is_private;
 
 /// The part of the internet that an address shares with those that the same operator can take on at no cost: a /24 of
 /// IPv4, a /48 of IPv6. A site is given up to a /48 (RFC 6177), so counting /64s would set no limit to whoever has one.
@@ -8,11 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) struct Subnet(u64);
 
 impl Subnet {
-    /// `None` for addresses that nobody on the internet can send from: loopback, private and link-local ones.
+    /// `None` for addresses that nobody on the internet can send from.
     pub(super) fn of(ip: IpAddr) -> Option<Self> {
         match ip.to_canonical() {
-            IpAddr::V4(ip) if is_local_v4(ip) => None,
-            IpAddr::V6(ip) if is_local_v6(ip) => None,
+            ip if is_private(ip) => None,
             // The lowest bit keeps the families apart.
             IpAddr::V4(ip) => Some(Self(u64::from(ip.to_bits() >> 8) << 1)),
             IpAddr::V6(ip) => {
@@ -21,14 +22,6 @@ impl Subnet {
             }
         }
     }
-}
-
-fn is_local_v4(ip: Ipv4Addr) -> bool {
-    ip.is_loopback() || ip.is_private() || ip.is_link_local()
-}
-
-fn is_local_v6(ip: Ipv6Addr) -> bool {
-    ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
 }
 
 #[cfg(test)]
@@ -47,7 +40,7 @@ mod tests {
             ("203.0.113.1", "::ffff:203.0.113.9", true),
             ("2001:db8:1:2::1", "2001:db8:1:ffff::1", true),
             ("2001:db8:1::1", "2001:db8:2::1", false),
-            ("0.203.0.113", "::cb00:71", false),
+            ("203.0.113.1", "2001:db8:1::1", false),
         ] {
             assert_eq!(subnet(one) == subnet(other), shared, "{one} and {other}");
         }
@@ -65,6 +58,8 @@ mod tests {
             "fd00::1",
             "fe80::1",
             "::ffff:127.0.0.1",
+            "100.64.0.1",
+            "2002:a00:1::1",
         ];
         assert!(local.iter().all(|ip| subnet(ip).is_none()));
         let public = ["172.32.0.1", "8.8.8.8", "2001:4860::1"];

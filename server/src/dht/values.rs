@@ -3,16 +3,23 @@
 //! Nodes hold different versions of a packet, and the quickest is not the one that was updated last. So the first
 //! value waits until a few nodes have shown theirs, but for no longer than it took to find it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::krpc::Item;
+use super::{krpc::Item, subnet::Subnet};
 use crate::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
 
 /// Most signatures checked in one search. Honest nodes hold one or two different packets.
 const MAX_CHECKS: u32 = 32;
+
+/// Forged values of one subnet that are checked. So it takes sixteen networks to use up all checks, and more nodes of
+/// one than a search hears.
+const MAX_FORGERIES: usize = 2;
 
 /// So many nodes that hold the key are heard before an answer, if they speak up in time. When three in ten hold an
 /// older packet, all of three do in fewer than three of a hundred searches. Two that differ are enough: the newer of
@@ -38,6 +45,10 @@ pub(super) struct Values {
     /// Holders to hear before the first packet is sent.
     wanted: u32,
     checks: u32,
+    /// The subnets of those who have shown forged values: one for each check at most.
+    forgers: Vec<Subnet>,
+    /// Whether a value was not looked at, for [`MAX_CHECKS`] were.
+    is_blind: bool,
     /// Whether nodes have shown different versions.
     differ: bool,
     was_stale: bool,
@@ -50,12 +61,26 @@ pub(super) enum Verdict {
     Newer,
     /// Not newer; not checked.
     NotNewer,
-    /// Too large, numbered below zero, or of another key; not checked.
+    /// Too large or of another key, as no honest node stores it; not checked.
     Unsound,
+    /// Numbered below zero. Its owner may have done that and nodes stored it, but it is no packet; not checked.
+    Undated,
     /// Not signed by its key, or the key is one that anybody can sign for.
     Forged,
-    /// Not checked, for too many were.
+    /// Not checked, for too many were, in all or of its subnet.
     TooMany,
+}
+
+impl Verdict {
+    /// Whether the node has shown nothing that anybody could use. What it says of absence, and of other nodes, is worth
+    /// as little.
+    pub(super) fn is_of_a_liar(self) -> bool {
+        match self {
+            Self::Unsound | Self::Forged | Self::TooMany => true,
+            // As good as holding nothing.
+            Self::Undated | Self::Newer | Self::NotNewer => false,
+        }
+    }
 }
 
 impl Values {
@@ -79,15 +104,17 @@ impl Values {
             differ: false,
             was_stale: false,
             checks: 0,
+            forgers: Vec::new(),
+            is_blind: false,
         }
     }
 
-    /// A node has shown its value. The cheap tests come first: a signature costs 40 µs.
-    pub(super) fn offer(&mut self, item: &Item<'_>, now: Instant) -> Verdict {
-        let Ok(timestamp) = u64::try_from(item.seq) else { return Verdict::Unsound };
+    /// The node at `from` has shown its value. The cheap tests come first: a signature costs 40 µs.
+    pub(super) fn offer(&mut self, item: &Item<'_>, from: IpAddr, now: Instant) -> Verdict {
         if item.key != self.key.as_bytes() || item.value.len() > MAX_DNS_SIZE {
             return Verdict::Unsound;
         }
+        let Ok(timestamp) = u64::try_from(item.seq) else { return Verdict::Undated };
         if let Some(newest) = &self.newest {
             let (held, shown) = ((newest.timestamp(), newest.dns()), (timestamp, item.value));
             if shown <= held {
@@ -96,7 +123,13 @@ impl Values {
                 return Verdict::NotNewer;
             }
         }
+        // Nodes of a test network have no subnet.
+        let subnet = Subnet::of(from);
+        if subnet.is_some_and(|subnet| self.forgeries_of(subnet) >= MAX_FORGERIES) {
+            return Verdict::TooMany;
+        }
         if self.checks >= MAX_CHECKS {
+            self.is_blind = true;
             return Verdict::TooMany;
         }
         self.checks += 1;
@@ -115,9 +148,19 @@ impl Values {
             }
             Err(error) => {
                 debug!(key = %self.key, %error, "a DHT node holds an unsound packet");
+                self.forgers.extend(subnet);
                 Verdict::Forged
             }
         }
+    }
+
+    fn forgeries_of(&self, subnet: Subnet) -> usize {
+        self.forgers.iter().filter(|forger| **forger == subnet).count()
+    }
+
+    /// Whether values were left unchecked, among which the packet may be.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// A node keeps back what it holds, as that is not newer than what we said we have. One that claims to hold a later
@@ -196,157 +239,4 @@ impl Values {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::signed_packet::Keypair;
-
-    const SEED: [u8; 32] = [3; 32];
-
-    struct Fixture {
-        values: Values,
-        found: mpsc::UnboundedReceiver<SignedPacket>,
-        start: Instant,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let (sender, found) = mpsc::unbounded_channel();
-            let start = Instant::now();
-            let key = Keypair::from_secret_key(&SEED).public_key();
-            Self { values: Values::new(key, sender, CONFIRMATIONS, start), found, start }
-        }
-
-        fn at(&self, milliseconds: u64) -> Instant {
-            self.start + Duration::from_millis(milliseconds)
-        }
-
-        fn offer(&mut self, seed: [u8; 32], timestamp: u64, dns: &[u8], milliseconds: u64) -> Verdict {
-            let packet = SignedPacket::sign(&Keypair::from_secret_key(&seed), timestamp, dns).unwrap();
-            let item = packet.to_item();
-            let item =
-                Item { key: item.key(), signature: item.signature(), seq: item.seq(), value: item.value() };
-            self.values.offer(&item, self.at(milliseconds))
-        }
-
-        fn sent(&mut self) -> Vec<(u64, Vec<u8>)> {
-            std::iter::from_fn(|| self.found.try_recv().ok())
-                .map(|packet| (packet.timestamp(), packet.dns().to_vec()))
-                .collect()
-        }
-    }
-
-    #[test]
-    fn the_first_value_waits_for_two_more() {
-        let mut fixture = Fixture::new();
-        assert_eq!(fixture.offer(SEED, 1, b"", 100), Verdict::Newer);
-        assert!(!fixture.values.release(false, fixture.at(110)));
-        assert_eq!(fixture.offer(SEED, 1, b"", 120), Verdict::NotNewer);
-        assert!(!fixture.values.release(false, fixture.at(120)));
-        assert_eq!(fixture.offer(SEED, 1, b"", 130), Verdict::NotNewer);
-        assert!(fixture.values.release(false, fixture.at(130)));
-        assert_eq!(fixture.sent(), [(1, Vec::new())]);
-    }
-
-    #[test]
-    fn a_node_that_claims_a_later_packet_and_keeps_it_back_confirms_nothing() {
-        let mut fixture = Fixture::new();
-        fixture.values.kept_back(1);
-        fixture.offer(SEED, 2, b"", 100);
-        for (seq, missing) in [(3, 2), (-1, 2), (i64::MAX, 2), (2, 1), (1, 0)] {
-            fixture.values.kept_back(seq);
-            assert_eq!(fixture.values.missing(), missing, "{seq}");
-        }
-    }
-
-    #[test]
-    fn only_those_that_hold_the_newest_count_as_its_holders() {
-        // Nodes that held an older packet used to count as well, so that a fading one seemed to be held by all.
-        let mut fixture = Fixture::new();
-        for (timestamp, holders) in [(2, 1), (2, 2), (1, 2), (3, 1), (2, 1), (3, 2)] {
-            fixture.offer(SEED, timestamp, b"", 1);
-            assert_eq!(fixture.values.holders_of_newest(), holders);
-        }
-        fixture.values.kept_back(2);
-        fixture.values.kept_back(3);
-        assert_eq!(fixture.values.holders_of_newest(), 3);
-    }
-
-    #[test]
-    fn of_two_that_differ_the_newer_is_sent_at_once() {
-        for (first, second) in [(1, 2), (2, 1)] {
-            let mut fixture = Fixture::new();
-            fixture.offer(SEED, first, b"", 100);
-            assert!(!fixture.values.release(false, fixture.at(100)));
-            fixture.offer(SEED, second, b"", 110);
-            assert!(fixture.values.release(false, fixture.at(110)));
-            assert_eq!(fixture.sent(), [(2, Vec::new())]);
-            assert!(!fixture.values.was_stale());
-        }
-    }
-
-    #[test]
-    fn nobody_waits_longer_than_twice_what_it_took_to_find_the_first() {
-        let mut fixture = Fixture::new();
-        fixture.offer(SEED, 1, b"", 100);
-        assert_eq!(fixture.values.release_at(), Some(fixture.at(300)));
-        assert!(!fixture.values.release(false, fixture.at(299)));
-        assert!(fixture.values.release(false, fixture.at(300)));
-        assert_eq!(fixture.sent().len(), 1);
-        // What comes later is sent as it comes, if it is newer.
-        assert_eq!(fixture.offer(SEED, 1, b"", 210), Verdict::NotNewer);
-        assert_eq!(fixture.offer(SEED, 3, b"", 310), Verdict::Newer);
-        assert!(fixture.values.was_stale());
-        assert_eq!(fixture.sent(), [(3, Vec::new())]);
-        let mut slow = Fixture::new();
-        slow.offer(SEED, 1, b"", 2000);
-        assert_eq!(slow.values.release_at(), Some(slow.at(2300)));
-    }
-
-    #[test]
-    fn the_end_of_the_search_releases_a_single_value() {
-        let mut fixture = Fixture::new();
-        assert!(!fixture.values.release(true, fixture.at(1)));
-        fixture.offer(SEED, 1, b"", 100);
-        assert!(fixture.values.release(true, fixture.at(101)));
-        assert!(!fixture.values.release(true, fixture.at(102)));
-        assert_eq!(fixture.sent().len(), 1);
-    }
-
-    #[test]
-    fn of_two_packets_of_one_time_the_greater_bytes_win_and_only_newer_ones_are_checked() {
-        let mut fixture = Fixture::new();
-        for (timestamp, value, verdict) in [
-            (2, b"b", Verdict::Newer),
-            (2, b"b", Verdict::NotNewer),
-            (1, b"z", Verdict::NotNewer),
-            (2, b"a", Verdict::NotNewer),
-            (2, b"c", Verdict::Newer),
-            (3, b"a", Verdict::Newer),
-        ] {
-            assert_eq!(fixture.offer(SEED, timestamp, value, 1), verdict);
-        }
-        assert_eq!(fixture.values.checks, 3);
-    }
-
-    #[test]
-    fn unsound_values_are_refused_and_most_before_a_signature_is_checked() {
-        let mut fixture = Fixture::new();
-        let key = *fixture.values.key.as_bytes();
-        let (now, large) = (fixture.start, [0; MAX_DNS_SIZE + 1]);
-        let item = Item { key: &key, signature: &[1; 64], seq: 1, value: b"" };
-        assert_eq!(fixture.values.offer(&Item { seq: -1, ..item }, now), Verdict::Unsound);
-        assert_eq!(fixture.values.offer(&Item { value: &large, ..item }, now), Verdict::Unsound);
-        assert_eq!(fixture.offer([4; 32], 9, b"another key", 1), Verdict::Unsound);
-        assert_eq!(fixture.values.checks, 0);
-        assert_eq!(fixture.values.offer(&item, now), Verdict::Forged);
-        assert_eq!((fixture.values.checks, fixture.values.missing()), (1, CONFIRMATIONS));
-        assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::Newer);
-    }
-
-    #[test]
-    fn the_signatures_checked_in_one_search_are_bounded() {
-        let mut fixture = Fixture::new();
-        let newer = (1..1000).filter(|&timestamp| fixture.offer(SEED, timestamp, b"", 1) == Verdict::Newer);
-        assert_eq!(newer.count(), 32);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,6 @@ use hickory_proto::op::ResponseCode;
 use http::uri::PathAndQuery;
 use tokio::{
     net::TcpStream,
-    sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{
@@ -34,15 +33,20 @@ use tracing::{debug, warn};
 
 pub use tls::{TlsClient, TlsError};
 
-use super::exchange::{Edns, ExchangeError, Flags, Request, Spelling};
+use super::{
+    ExchangeError,
+    exchange::{Edns, Flags, Request, Spelling},
+    places::{Line, Place, Places},
+};
 use crate::{
     config::UpstreamAddress,
     message::{Message, Question},
     single_flight::SingleFlight,
 };
 
-/// Questions under way at once to one upstream.
+/// Questions of clients that are under way at once to one upstream, where it allows so many, and that wait.
 const MAX_IN_FLIGHT: usize = 512;
+const MAX_QUEUED: usize = 4096;
 
 /// For a connection to be made, with both handshakes.
 const DIAL_TIME: Duration = Duration::from_secs(3);
@@ -59,7 +63,9 @@ const MAX_IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Channel {
     dialler: Arc<Dialler>,
     dialling: SingleFlight<(), Result<Arc<Connection>, ExchangeError>>,
-    questions: Semaphore,
+    places: Places,
+    /// For how many streams of a connection they are made.
+    streams: AtomicUsize,
 }
 
 impl Channel {
@@ -82,19 +88,24 @@ impl Channel {
         Some(Self {
             dialler: Arc::new(dialler),
             dialling: SingleFlight::new(1),
-            questions: Semaphore::new(MAX_IN_FLIGHT),
+            places: Places::new(MAX_IN_FLIGHT, MAX_QUEUED),
+            streams: AtomicUsize::new(MAX_IN_FLIGHT),
         })
     }
 
-    /// Asks until there is an answer or `deadline` passes. Any answer to the question counts, whatever its code.
+    /// Waits until a question of `line` may leave.
+    pub(super) async fn turn(&self, line: Line) -> Result<Place, ExchangeError> {
+        self.places.acquire(line).await.map_err(|_| ExchangeError::Busy)
+    }
+
+    /// Asks until there is an answer or `deadline` passes. Any answer to the question counts, whatever its code. To
+    /// wait for a turn first is up to the caller.
     pub(super) async fn exchange(
         &self,
         question: &Question,
         flags: Flags,
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
-        let permit = timeout_at(deadline, self.questions.acquire()).await;
-        let _permit = permit.map_err(|_| ExchangeError::Busy)?.map_err(|_| ExchangeError::Busy)?;
         let answer = async {
             let message = self.ask(question, flags, Edns::Padded).await?;
             // RFC 6891 section 7: a server from before EDNS says so in one of these ways.
@@ -130,7 +141,17 @@ impl Channel {
         dialled.unwrap_or(Err(ExchangeError::Unreachable(io::ErrorKind::Other)))
     }
 
+    /// Keeps to what the server allows, so that nobody waits in the connection, where there are no turns.
+    fn fit(&self, connection: &Connection) {
+        let Carrier::Https(carrier) = &connection.carrier else { return };
+        let streams = carrier.max_streams().min(MAX_IN_FLIGHT);
+        if self.streams.swap(streams, Ordering::Relaxed) != streams {
+            self.places.resize(streams);
+        }
+    }
+
     async fn ask_over(&self, connection: &Arc<Connection>, message: &[u8]) -> Result<Vec<u8>, ExchangeError> {
+        self.fit(connection);
         let answers = connection.answers.load(Ordering::Relaxed);
         let mut answer = pin!(connection.exchange(message));
         let result = match timeout(STALL, &mut answer).await {
@@ -195,7 +216,7 @@ impl Dialler {
                 if before.as_ref() != Some(&complaint) {
                     warn!("cannot connect to upstream {}: {complaint}", self.upstream);
                 }
-                Err(ExchangeError::Unreachable(error.kind()))
+                Err(error.into())
             }
         }
     }

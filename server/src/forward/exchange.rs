@@ -10,7 +10,6 @@ use std::{
 
 use futures_util::{FutureExt, future::Fuse};
 use hickory_proto::{op::ResponseCode, rr::RData};
-use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -18,6 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+use super::ExchangeError;
 use crate::message::{HEADER_SIZE, MAX_UDP_SIZE, Message, Question, TYPE_OPT, read_message, read_question};
 
 /// Random ports that are tried before the system picks one.
@@ -43,6 +43,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Exchanger {
     questions: Semaphore,
+    /// Answers in place of all servers.
+    #[cfg(test)]
+    pub(super) script: Option<super::testing::Script>,
 }
 
 /// What a question asks for besides its records.
@@ -56,30 +59,16 @@ pub struct Flags {
     pub checking_disabled: bool,
 }
 
-/// Why a server gave no usable answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum ExchangeError {
-    /// Nothing valid came before the deadline.
-    #[error("no valid answer in time")]
-    Silent,
-    /// The system could not send, or the connection failed.
-    #[error("cannot be reached: {0}")]
-    Unreachable(io::ErrorKind),
-    /// What came over a connection is not an answer to the question.
-    #[error("the answer does not belong to the question or is malformed")]
-    Malformed,
-    /// No socket became free before the deadline.
-    #[error("too many questions are under way")]
-    Busy,
-    /// The system gives no random numbers, and without them answers could be forged.
-    #[error("the system gives no random numbers")]
-    Predictable,
-}
-
 impl Exchanger {
-    /// At most `capacity` questions are under way at once; each holds one socket, two while it moves to TCP.
+    /// At most `capacity` questions are under way at once; each holds one socket, two while it moves to TCP. One more is
+    /// [`ExchangeError::Busy`] at once: to wait for a turn is up to the caller, so that no time of `deadline` is spent
+    /// on it.
     pub fn new(capacity: usize) -> Self {
-        Self { questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)) }
+        Self {
+            questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
+            #[cfg(test)]
+            script: None,
+        }
     }
 
     /// Asks `server` until it answers or `deadline` passes. The datagram is sent once: to ask again is up to the
@@ -92,8 +81,12 @@ impl Exchanger {
         flags: Flags,
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
-        let permit = timeout_at(deadline, self.questions.acquire()).await;
-        let _permit = permit.map_err(|_| ExchangeError::Busy)?.map_err(|_| ExchangeError::Busy)?;
+        let _permit = self.questions.try_acquire().map_err(|_| ExchangeError::Busy)?;
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            let answer = timeout_at(deadline, script.play(question)).await;
+            return answer.unwrap_or(Err(ExchangeError::Silent));
+        }
         let answer = async {
             let message = ask(server, question, flags, Edns::Sent).await?;
             // RFC 6891 section 7: a server from before EDNS says so in one of these ways.
@@ -125,7 +118,7 @@ async fn ask(
 ) -> Result<Message, ExchangeError> {
     let request = Request::new(question, flags, edns, Spelling::Random)?;
     let socket = random_socket(server).await?;
-    socket.send(&request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
+    socket.send(&request.bytes).await?;
     let mut over_tcp = pin!(Fuse::terminated());
     let mut tried_tcp = false;
     loop {
@@ -153,33 +146,34 @@ enum Heard {
 /// Waits for a datagram that says something. Garbage, strangers and ICMP errors can be made by anyone, so none of
 /// them ends the waiting (the TuDoor attack).
 async fn listen(socket: &UdpSocket, server: SocketAddr, request: &Request) -> Heard {
-    let mut buffer = vec![0; DATAGRAM_ROOM];
     loop {
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-            sleep(ERROR_PAUSE).await;
-            continue;
-        };
-        // A datagram that came between bind and connect may be from anyone.
-        if (from.ip(), from.port()) != (server.ip(), server.port()) {
-            continue;
-        }
-        let Some(response) = buffer.get_mut(..length) else {
-            continue;
-        };
-        match request.compare(response) {
-            Match::Exact => {
-                // Some servers cut in the middle of a record.
-                if response.get(2).is_some_and(|flags| flags & 0x02 != 0) {
-                    return Heard::Truncated;
-                }
-                if let Some(message) = read(response) {
-                    return Heard::Answer(message);
-                }
-            }
-            Match::OtherSpelling | Match::BareRefusal => return Heard::AlmostRight,
-            Match::None => {}
+        // Thousands may wait here, each without a buffer.
+        let heard = socket.readable().await.and_then(|()| hear(socket, server, request));
+        match heard {
+            Ok(Some(heard)) => return heard,
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => sleep(ERROR_PAUSE).await,
         }
     }
+}
+
+/// Takes one datagram that has arrived.
+fn hear(socket: &UdpSocket, server: SocketAddr, request: &Request) -> io::Result<Option<Heard>> {
+    let mut buffer = [0; DATAGRAM_ROOM];
+    let (length, from) = socket.try_recv_from(&mut buffer)?;
+    // A datagram that came between bind and connect may be from anyone.
+    if (from.ip(), from.port()) != (server.ip(), server.port()) {
+        return Ok(None);
+    }
+    let Some(response) = buffer.get_mut(..length) else { return Ok(None) };
+    Ok(match request.compare(response) {
+        // Some servers cut in the middle of a record.
+        Match::Exact if response.get(2).is_some_and(|flags| flags & 0x02 != 0) => Some(Heard::Truncated),
+        Match::Exact => read(response).map(Heard::Answer),
+        Match::OtherSpelling | Match::BareRefusal => Some(Heard::AlmostRight),
+        Match::None => None,
+    })
 }
 
 /// Nobody off the path can answer on a connection, so that the spelling need not be random here.
@@ -190,8 +184,7 @@ async fn ask_over_tcp(
     edns: Edns,
 ) -> Result<Message, ExchangeError> {
     let request = Request::new(question, flags, edns, Spelling::LowerCase)?;
-    let mut response =
-        transfer(server, &request.bytes).await.map_err(|error| ExchangeError::Unreachable(error.kind()))?;
+    let mut response = transfer(server, &request.bytes).await?;
     request.read_whole(&mut response)
 }
 
@@ -346,24 +339,22 @@ async fn random_socket(server: SocketAddr) -> Result<UdpSocket, ExchangeError> {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let connect = async {
-        let socket = bind_random(local).await?;
-        socket.connect(server).await.map(|()| socket)
-    };
-    connect.await.map_err(|error: io::Error| ExchangeError::Unreachable(error.kind()))
+    let socket = bind_random(local).await?;
+    socket.connect(server).await?;
+    Ok(socket)
 }
 
 /// Systems hand out ports from a smaller range, and some of them in order.
-async fn bind_random(local: IpAddr) -> io::Result<UdpSocket> {
+async fn bind_random(local: IpAddr) -> Result<UdpSocket, ExchangeError> {
     for _ in 0..PORT_TRIES {
-        let port = random_u16().map_err(io::Error::other)?;
+        let port = random_u16()?;
         if port >= FIRST_PORT
             && let Ok(socket) = UdpSocket::bind((local, port)).await
         {
             return Ok(socket);
         }
     }
-    UdpSocket::bind((local, 0)).await
+    Ok(UdpSocket::bind((local, 0)).await?)
 }
 
 /// Also called 0x20: as many random bits as the name has letters. A label's length is below 64, so never a letter.

@@ -2,51 +2,50 @@
 
 mod encrypted;
 mod exchange;
+mod failure;
 mod loops;
+mod places;
 mod race;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod upstreams;
 
-use std::{
-    collections::HashSet,
-    net::IpAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
 
 pub use encrypted::{TlsClient, TlsError};
-pub use exchange::{ExchangeError, Exchanger, Flags};
+pub use exchange::{Exchanger, Flags};
+pub use failure::ExchangeError;
 pub use loops::is_own_address;
+pub use places::Asker;
 
 use crate::{
     config::UpstreamAddress,
     message::{Message, Question, address},
+    metrics::{Reason, Refusals},
     single_flight::{FlightError, SingleFlight},
 };
-use loops::LoopProbes;
-use upstream::Upstream;
+use places::Line;
+use upstreams::{Start, Upstreams};
 
 /// A question is answered or given up within this time: the resolver has 4.5 s in all.
 pub const DEADLINE: Duration = Duration::from_secs(4);
 
-/// Different questions under way at once.
-const MAX_QUESTIONS: usize = 4096;
+/// A question that was under way from the beginning has ended by then, also where timers are late.
+const GRACE: Duration = Duration::from_millis(100);
 
-/// Datagrams under way at once, each with a socket of its own. A question to silent upstreams has three of them.
-const MAX_EXCHANGES: usize = 1024;
+/// A question that has waited this long for a place is given up.
+const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
 
 const LOOP_PROBE_EVERY: Duration = Duration::from_secs(60);
-const LOOP_PROBE_TIME: Duration = Duration::from_secs(3);
 
 /// Longest chain of CNAMEs that [`Forwarder::lookup_host`] follows within an answer.
 const MAX_CHAIN: usize = 11;
@@ -56,6 +55,7 @@ const MAX_CHAIN: usize = 11;
 pub struct Forwarder {
     upstreams: Arc<Upstreams>,
     flights: SingleFlight<Key, Result<Arc<Message>, ForwardError>>,
+    refusals: Refusals,
 }
 
 /// Why there is no answer from any upstream.
@@ -70,40 +70,67 @@ pub enum ForwardError {
     /// Too many questions are under way.
     #[error("too many questions to upstream resolvers are under way: try again")]
     Busy,
+    /// This machine could not send a question.
+    #[error("this server cannot send questions: check its limit of open files and its firewall")]
+    Local,
 }
 
 impl Forwarder {
     /// `upstreams` are asked in this order; the encrypted ones have to convince `tls`. Does not touch the network.
     pub fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
         Self {
-            upstreams: Arc::new(Upstreams {
-                loop_probes: LoopProbes::new(upstreams.len()),
-                list: upstreams.into_iter().map(|address| Upstream::new(address, tls)).collect(),
-                exchanger: Exchanger::new(MAX_EXCHANGES),
-            }),
-            flights: SingleFlight::new(MAX_QUESTIONS),
+            upstreams: Arc::new(Upstreams::new(upstreams, tls)),
+            // Bounded by the places.
+            flights: SingleFlight::new(usize::MAX),
+            refusals: Refusals::default(),
         }
+    }
+
+    /// Counts among `refusals` those who ask more than may be under way.
+    pub fn with_refusals(self, refusals: Refusals) -> Self {
+        Self { refusals, ..self }
     }
 
     /// Asks until an upstream answers, at most [`DEADLINE`]. Those who ask the same at once share one question to the
     /// upstream, which goes on when they leave. An answer may be SERVFAIL or REFUSED, once all upstreams say so. Its
     /// `authentic_data` is cleared where the way to the upstream could have been tampered with.
+    ///
+    /// Where more is asked than may be under way, the question waits for the turn of `asker`, or until somebody else
+    /// asks the same.
     pub async fn ask(
         &self,
+        asker: Asker,
         question: &Question,
         dnssec_ok: bool,
         checking_disabled: bool,
     ) -> Result<Arc<Message>, ForwardError> {
         let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
-        let start = || {
-            let (upstreams, question) = (self.upstreams.clone(), question.clone());
-            Some(async move { upstreams.ask(&question, flags).await.map(Arc::new) })
+        let (line, key) = (Line::from(asker), Key::new(question, flags));
+        let answer = async {
+            loop {
+                let mut is_starter = false;
+                let turn =
+                    async { timeout(LONGEST_QUEUEING, self.upstreams.turn(line)).await.ok().flatten() };
+                let start = |start: Start| {
+                    is_starter = true;
+                    let (upstreams, question) = (self.upstreams.clone(), question.clone());
+                    async move { upstreams.ask(&question, flags, line, start).await.map(Arc::new) }
+                };
+                match self.flights.run_in_turn(key.clone(), turn, start).await {
+                    // Its starter has lost its place. That is no reason to refuse this one its own.
+                    Ok(Err(ForwardError::Busy)) if !is_starter => {}
+                    Ok(result) => return result,
+                    Err(FlightError::Busy) => return Err(ForwardError::Busy),
+                    Err(FlightError::Lost | FlightError::Refused) => return Err(ForwardError::NoAnswer),
+                }
+            }
         };
-        match self.flights.run(Key::new(question, flags), start).await {
-            Ok(result) => result,
-            Err(FlightError::Busy) => Err(ForwardError::Busy),
-            Err(FlightError::Lost | FlightError::Refused) => Err(ForwardError::NoAnswer),
+        // A question that is under way ends in time. What is late has waited, which was not the upstream's time.
+        let answer = timeout(DEADLINE + GRACE, answer).await.unwrap_or(Err(ForwardError::Busy));
+        if let (Err(ForwardError::Busy), Asker::Client(address)) = (&answer, asker) {
+            self.refusals.note(Reason::UpstreamQuestions, address);
         }
+        answer
     }
 
     /// Whether an upstream sends back the question by which we look for loops. Such a question is not to be
@@ -141,7 +168,7 @@ impl Forwarder {
         let Some(question) = Question::new(name, record_type, DNSClass::IN) else {
             return Vec::new();
         };
-        match self.ask(&question, false, false).await {
+        match self.ask(Asker::Own, &question, false, false).await {
             Ok(message) => addresses_in(&message.answers, name),
             Err(_) => Vec::new(),
         }
@@ -167,72 +194,6 @@ impl Key {
             class: question.class(),
             dnssec_ok: flags.dnssec_ok,
             checking_disabled: flags.checking_disabled,
-        }
-    }
-}
-
-/// What a question that is under way needs, whoever waits for it.
-#[derive(Debug)]
-struct Upstreams {
-    list: Vec<Upstream>,
-    exchanger: Exchanger,
-    loop_probes: LoopProbes,
-}
-
-impl Upstreams {
-    async fn ask(&self, question: &Question, flags: Flags) -> Result<Message, ForwardError> {
-        let turns = upstream::in_order(&self.list, Instant::now());
-        if turns.is_empty() && !self.list.is_empty() {
-            return Err(ForwardError::Loop);
-        }
-        race::ask_in_turn(&self.list, turns, |upstream, deadline| {
-            self.exchange(upstream, question, flags, deadline)
-        })
-        .await
-    }
-
-    async fn exchange(
-        &self,
-        upstream: &Upstream,
-        question: &Question,
-        flags: Flags,
-        deadline: Instant,
-    ) -> Result<Message, ExchangeError> {
-        match &upstream.channel {
-            Some(channel) => channel.exchange(question, flags, deadline).await,
-            None => {
-                let address = upstream.address.socket_address();
-                self.exchanger.exchange(address, question, flags, deadline).await
-            }
-        }
-    }
-
-    async fn look_for_loops(&self) {
-        let Some(token) = self.loop_probes.begin_round() else {
-            return;
-        };
-        join_all((0..self.list.len()).map(|index| self.send_loop_probe(index, &token))).await;
-    }
-
-    async fn send_loop_probe(&self, index: usize, token: &str) {
-        let (Some(upstream), Some(probe)) = (self.list.get(index), loops::probe(index, token)) else {
-            return;
-        };
-        let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
-        let deadline = Instant::now() + LOOP_PROBE_TIME;
-        let result = self.exchange(upstream, &probe, flags, deadline).await;
-        let is_looping = self.loop_probes.came_back(index);
-        if !is_looping && matches!(result, Err(ExchangeError::Busy | ExchangeError::Predictable)) {
-            // Nothing was sent, so that nothing is known.
-            return;
-        }
-        match (upstream.is_looping.swap(is_looping, Ordering::Relaxed), is_looping) {
-            (false, true) => error!(
-                "upstream {} sends our questions back to us: set fallback_dns to a resolver that does not forward here",
-                upstream.address
-            ),
-            (true, false) => info!("upstream {} no longer sends our questions back to us", upstream.address),
-            (false, false) | (true, true) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Name servers for tests, on loopback: [`Honest`] answers from its records, [`Scripted`] does what it is told.
 
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use hickory_proto::{
     op::{Edns, Metadata, ResponseCode},
     rr::{DNSClass, Name, RData, Record, RecordType},
@@ -25,7 +27,30 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::message::{HEADER_SIZE, Question, read_question};
+use super::ExchangeError;
+use crate::message::{HEADER_SIZE, Message, Question, read_question};
+
+/// What becomes of a question, in place of a server and the way to it: for tests in paused time.
+#[derive(Clone)]
+pub(crate) struct Script(Arc<dyn Fn(&Question) -> Scene + Send + Sync>);
+
+type Scene = BoxFuture<'static, Result<Message, ExchangeError>>;
+
+impl Script {
+    pub(crate) fn new(script: impl Fn(&Question) -> Scene + Send + Sync + 'static) -> Self {
+        Self(Arc::new(script))
+    }
+
+    pub(super) fn play(&self, question: &Question) -> Scene {
+        (self.0)(question)
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Script")
+    }
+}
 
 /// An upstream that knows some records, follows their CNAMEs, and says NXDOMAIN to the rest. Keeps the spelling of
 /// the question, cuts answers to the client's size, and serves TCP.
@@ -109,13 +134,13 @@ pub(crate) struct Received {
     pub(crate) is_tcp: bool,
 }
 
-type Script = dyn Fn(&Received) -> Vec<Vec<u8>> + Send + Sync;
+type Replies = dyn Fn(&Received) -> Vec<Vec<u8>> + Send + Sync;
 
 impl Scripted {
     pub(crate) async fn start(script: impl Fn(&Received) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
         let (udp, tcp, address) = bind().await;
         let received = Arc::new(Mutex::new(Vec::new()));
-        let script: Arc<Script> = Arc::new(script);
+        let script: Arc<Replies> = Arc::new(script);
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_udp(udp, script.clone(), received.clone()));
         tasks.spawn(serve_tcp(tcp, script, received.clone()));
@@ -211,7 +236,7 @@ async fn bind() -> (UdpSocket, TcpListener, SocketAddr) {
     }
 }
 
-async fn serve_udp(socket: UdpSocket, script: Arc<Script>, received: Arc<Mutex<Vec<Received>>>) {
+async fn serve_udp(socket: UdpSocket, script: Arc<Replies>, received: Arc<Mutex<Vec<Received>>>) {
     let mut buffer = [0; 4096];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
@@ -226,7 +251,7 @@ async fn serve_udp(socket: UdpSocket, script: Arc<Script>, received: Arc<Mutex<V
     }
 }
 
-async fn serve_tcp(listener: TcpListener, script: Arc<Script>, received: Arc<Mutex<Vec<Received>>>) {
+async fn serve_tcp(listener: TcpListener, script: Arc<Replies>, received: Arc<Mutex<Vec<Received>>>) {
     let mut connections = JoinSet::new();
     while let Ok((mut stream, from)) = listener.accept().await {
         let (script, received) = (script.clone(), received.clone());

@@ -1,10 +1,15 @@
+mod fairness;
+
 use std::{net::SocketAddr, sync::Mutex};
 
 use hickory_proto::{
     op::ResponseCode,
     rr::rdata::{A, AAAA, CNAME},
 };
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::{
+    net::UdpSocket,
+    time::{Instant, timeout},
+};
 
 use super::{
     testing::{Honest, Scripted, question},
@@ -13,6 +18,8 @@ use super::{
 
 /// Long enough for a busy machine; no test that passes waits for it.
 const LONG: Duration = Duration::from_secs(10);
+
+const CLIENT: Asker = Asker::Client(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
 fn record(name: &str, data: RData) -> Record {
     Record::from_rdata(Name::from_ascii(name).expect("a name"), 300, data)
@@ -32,7 +39,7 @@ async fn answering(code: u8) -> Scripted {
 }
 
 async fn ask(forwarder: &Forwarder, name: &str) -> Result<Arc<Message>, ForwardError> {
-    timeout(LONG, forwarder.ask(&question(name, RecordType::A), false, false)).await.expect("an end")
+    timeout(LONG, forwarder.ask(CLIENT, &question(name, RecordType::A), false, false)).await.expect("an end")
 }
 
 #[tokio::test]
@@ -65,7 +72,8 @@ async fn questions_that_differ_in_do_or_cd_or_type_are_not_shared() {
         (question("example.com.", RecordType::A), question("example.com.", RecordType::TXT));
     let asks =
         [(&address, false, false), (&address, true, false), (&address, false, true), (&text, false, false)];
-    let asks = asks.map(|(question, dnssec_ok, checking)| forwarder.ask(question, dnssec_ok, checking));
+    let asks =
+        asks.map(|(question, dnssec_ok, checking)| forwarder.ask(CLIENT, question, dnssec_ok, checking));
     assert!(join_all(asks).await.iter().all(Result::is_ok));
     assert_eq!(upstream.asked(), 4);
 }
@@ -96,7 +104,7 @@ async fn a_silent_upstream_is_passed_over() {
     let forwarder = forwarder_to(vec![silent.address, honest.address]);
     let answer = ask(&forwarder, "example.com.").await.expect("an answer");
     assert_eq!(answer.answers.len(), 1);
-    assert_eq!(silent.received().len(), 1);
+    assert_eq!(silent.received().iter().filter(|received| !received.question().name().is_root()).count(), 1);
 }
 
 #[tokio::test]
@@ -225,7 +233,7 @@ impl Relay {
                                 5
                             } else {
                                 forwarder
-                                    .ask(&question, false, false)
+                                    .ask(CLIENT, &question, false, false)
                                     .await
                                     .map_or(2, |message| message.code.low())
                             }
@@ -279,8 +287,9 @@ async fn a_loop_that_is_not_found_yet_does_not_go_round_for_ever() {
     relay.relay_to(Some(&forwarder));
     let result = ask(&forwarder, "example.com.").await;
     assert_eq!(result.expect_err("nobody knows"), ForwardError::NoAnswer);
-    // Each datagram of the one question comes back once and joins the question under way.
-    assert!(relay.questions_back() <= 3, "{}", relay.questions_back());
+    // Each datagram of the one question comes back once and joins the question under way, and so does what the upstream
+    // is asked meanwhile to see whether it is there.
+    assert!(relay.questions_back() <= 12, "{}", relay.questions_back());
 }
 
 #[tokio::test]

@@ -11,7 +11,11 @@ use std::{
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::encrypted::{Channel, TlsClient};
+use super::{
+    ExchangeError,
+    encrypted::{Channel, TlsClient},
+    places::{Line, Place},
+};
 use crate::config::UpstreamAddress;
 
 /// Questions in a row that an upstream leaves unanswered before the others come first.
@@ -31,6 +35,8 @@ pub(super) struct Upstream {
     pub(super) channel: Option<Channel>,
     /// It sends our own questions back to us.
     pub(super) is_looping: AtomicBool,
+    /// It is being asked whether it is there.
+    pub(super) is_checked: AtomicBool,
     health: Mutex<Health>,
 }
 
@@ -68,7 +74,8 @@ pub(super) fn in_order(upstreams: &[Upstream], now: Instant) -> Vec<Turn> {
 impl Upstream {
     pub(super) fn new(address: UpstreamAddress, tls: &TlsClient) -> Self {
         let channel = Channel::new(&address, tls);
-        Self { address, channel, is_looping: AtomicBool::new(false), health: Mutex::new(Health::default()) }
+        let (is_looping, is_checked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { address, channel, is_looping, is_checked, health: Mutex::new(Health::default()) }
     }
 
     /// Whether nobody can change an answer on its way to us.
@@ -76,14 +83,29 @@ impl Upstream {
         self.channel.is_some() || self.address.socket_address().ip().to_canonical().is_loopback()
     }
 
-    pub(super) fn answered(&self) {
-        if self.health().answered() {
+    /// Waits until a question of `line` may leave. Only a connection has room for few.
+    pub(super) async fn turn(&self, line: Line) -> Result<Option<Place>, ExchangeError> {
+        match &self.channel {
+            Some(channel) => channel.turn(line).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether it has answered any question since `sent`.
+    pub(super) fn has_answered_since(&self, sent: Instant) -> bool {
+        self.health().last_answer.is_some_and(|last| last >= sent)
+    }
+
+    pub(super) fn answered(&self, now: Instant) {
+        if self.health().answered(now) {
             info!("upstream {} answers again", self.address);
         }
     }
 
-    pub(super) fn failed(&self, standing: Standing, now: Instant) {
-        if self.health().failed(standing, now) {
+    /// Takes note of a question that left at `sent` and got no answer. That says something about the upstream only if
+    /// it has answered nothing else since: others decide whether a name gets an answer.
+    pub(super) fn failed(&self, standing: Standing, sent: Instant, now: Instant) {
+        if self.health().failed(standing, sent, now) {
             warn!("upstream {} does not answer; others are asked first until it does", self.address);
         }
     }
@@ -96,6 +118,7 @@ impl Upstream {
 #[derive(Debug, Default)]
 struct Health {
     failures_in_row: u32,
+    last_answer: Option<Instant>,
     hold: Option<Hold>,
 }
 
@@ -118,14 +141,18 @@ impl Health {
     }
 
     /// Returns whether it was on hold until now.
-    fn answered(&mut self) -> bool {
+    fn answered(&mut self, now: Instant) -> bool {
         self.failures_in_row = 0;
+        self.last_answer = Some(now);
         self.hold.take().is_some()
     }
 
     /// Returns whether it goes on hold with this failure. Many questions that fail together are one outage: only the
     /// probe makes the hold longer.
-    fn failed(&mut self, standing: Standing, now: Instant) -> bool {
+    fn failed(&mut self, standing: Standing, sent: Instant, now: Instant) -> bool {
+        if self.last_answer.is_some_and(|last| last >= sent) {
+            return false;
+        }
         match (&mut self.hold, standing) {
             (None, _) => {
                 self.failures_in_row = self.failures_in_row.saturating_add(1);
@@ -163,7 +190,7 @@ mod tests {
     }
 
     fn fail(upstream: &Upstream, times: u32, now: Instant) {
-        (0..times).for_each(|_| upstream.failed(Standing::Usual, now));
+        (0..times).for_each(|_| upstream.failed(Standing::Usual, now, now));
     }
 
     use Standing::{Held, Probe, Usual};
@@ -181,16 +208,28 @@ mod tests {
     fn an_answer_between_failures_starts_the_count_again() {
         let (upstreams, now) = (upstreams(2), Instant::now());
         fail(&upstreams[0], 2, now);
-        upstreams[0].answered();
-        fail(&upstreams[0], 2, now);
+        upstreams[0].answered(now);
+        let later = now + Duration::from_millis(1);
+        fail(&upstreams[0], 2, later);
         assert_eq!(order(&upstreams, now), [(0, Usual), (1, Usual)]);
+    }
+
+    #[test]
+    fn silence_about_one_name_is_no_failure_while_other_names_are_answered() {
+        let (upstreams, sent) = (upstreams(2), Instant::now());
+        let later = sent + Duration::from_secs(1);
+        upstreams[0].answered(sent + Duration::from_millis(500));
+        (0..100).for_each(|_| upstreams[0].failed(Standing::Usual, sent, later));
+        assert_eq!(order(&upstreams, later), [(0, Usual), (1, Usual)]);
+        (0..3).for_each(|_| upstreams[0].failed(Standing::Usual, later, later));
+        assert_eq!(order(&upstreams, later), [(1, Usual), (0, Held)], "silent about everything");
     }
 
     #[test]
     fn an_upstream_that_answers_again_returns_to_its_place_at_once() {
         let (upstreams, now) = (upstreams(2), Instant::now());
         fail(&upstreams[0], 3, now);
-        upstreams[0].answered();
+        upstreams[0].answered(now);
         assert_eq!(order(&upstreams, now), [(0, Usual), (1, Usual)]);
     }
 
@@ -218,7 +257,7 @@ mod tests {
             assert_eq!(order(&upstreams, now), [(0, Held)], "before {seconds} s");
             now += Duration::from_millis(1);
             assert_eq!(order(&upstreams, now), [(0, Probe)], "after {seconds} s");
-            upstreams[0].failed(Probe, now);
+            upstreams[0].failed(Probe, now, now);
         }
     }
 
@@ -226,7 +265,7 @@ mod tests {
     fn a_hundred_questions_that_fail_together_do_not_make_a_hold_longer() {
         let (upstreams, now) = (upstreams(1), Instant::now());
         fail(&upstreams[0], 100, now);
-        (0..100).for_each(|_| upstreams[0].failed(Held, now));
+        (0..100).for_each(|_| upstreams[0].failed(Held, now, now));
         assert_eq!(order(&upstreams, now + SHORTEST_HOLD), [(0, Probe)]);
     }
 

@@ -33,7 +33,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Begun, Site, SiteBody};
-use crate::service::Respond;
+use crate::{
+    service::Respond,
+    transport::{Guest, STRANGER_TIME, Standing},
+};
 
 /// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
 const HTTP1_HEAD_SIZE: usize = 16 << 10;
@@ -64,6 +67,14 @@ pub(super) struct Origin {
     /// The peer, or whom a trusted proxy named before the first request.
     pub(super) peer: IpAddr,
     pub(super) is_tls: bool,
+    /// Whether it gets one response alone, being outside of the access list.
+    pub(super) is_stranger: bool,
+}
+
+impl Origin {
+    pub(super) fn of(guest: &Guest, is_tls: bool) -> Self {
+        Self { peer: guest.address, is_tls, is_stranger: guest.standing == Standing::Stranger }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,12 +101,21 @@ where
     let streams = Streams::default();
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
     let stream = TokioIo::new(stream);
-    let running = Running { streams: streams.clone(), activity, site: site.clone(), tasks };
+    let is_stranger = origin.is_stranger;
+    let running = Running {
+        streams: streams.clone(),
+        activity,
+        is_stranger,
+        is_refused: AtomicBool::new(false),
+        site: site.clone(),
+        tasks,
+    };
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(site.limits.head)
+                .keep_alive(!is_stranger)
                 .max_buf_size(HTTP1_HEAD_SIZE)
                 .serve_connection(stream, requests);
             running.until_the_end(Box::pin(connection), stop).left_future()
@@ -103,7 +123,7 @@ where
         Version::Http2 => {
             let connection = http2::Builder::new(streams)
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(site.limits.streams)
+                .max_concurrent_streams(if is_stranger { 1 } else { site.limits.streams })
                 .max_header_list_size(HTTP2_HEAD_SIZE)
                 .max_pending_accept_reset_streams(PENDING_RESETS)
                 .initial_stream_window_size(STREAM_WINDOW)
@@ -115,9 +135,19 @@ where
     }
 }
 
+/// How far a connection has come.
+enum Turn<E> {
+    Ended(Result<(), E>),
+    /// It is to end.
+    Spent,
+}
+
 struct Running<R> {
     streams: Streams,
     activity: Arc<Activity>,
+    is_stranger: bool,
+    /// Whether a stranger has had its one response.
+    is_refused: AtomicBool,
     site: Arc<Site<R>>,
     tasks: TaskTracker,
 }
@@ -131,17 +161,28 @@ impl<R> Running<R> {
         let limits = &self.site.limits;
         let mut stopped = pin!(stop.cancelled());
         let mut quiet = 0;
-        let mut next_look = Instant::now() + limits.idle_when_crowded.min(limits.idle) / LOOKS;
+        let first_look = match self.is_stranger {
+            true => STRANGER_TIME,
+            false => limits.idle_when_crowded.min(limits.idle) / LOOKS,
+        };
+        let mut next_look = Instant::now() + first_look;
         loop {
             tokio::select! {
-                outcome = poll_fn(|context| self.poll(connection.as_mut(), context)) => {
-                    if let Err(error) = outcome {
-                        tracing::debug!(%error, "connection ended");
+                outcome = poll_fn(|context| self.poll_turn(connection.as_mut(), context)) => {
+                    match outcome {
+                        Turn::Ended(Ok(())) => return,
+                        Turn::Ended(Err(error)) => {
+                            tracing::debug!(%error, "connection ended");
+                            return;
+                        }
+                        Turn::Spent => break,
                     }
-                    return;
                 }
                 () = &mut stopped => break,
                 () = sleep_until(next_look) => {
+                    if self.is_stranger {
+                        break;
+                    }
                     let idle = match self.site.entrance.is_crowded() {
                         true => limits.idle_when_crowded,
                         false => limits.idle,
@@ -156,8 +197,22 @@ impl<R> Running<R> {
         }
         connection.as_mut().graceful_shutdown();
         let rest = poll_fn(|context| self.poll(connection.as_mut(), context));
-        if timeout(DRAIN, rest).await.is_err() {
+        let limit = if self.is_stranger { STRANGER_TIME } else { DRAIN };
+        if timeout(limit, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
+        }
+    }
+
+    /// As [`Self::poll`], and notices when a stranger has had its one request.
+    fn poll_turn<C: GracefulConnection>(
+        &self,
+        connection: Pin<&mut C>,
+        context: &mut Context<'_>,
+    ) -> Poll<Turn<C::Error>> {
+        match self.poll(connection, context) {
+            Poll::Ready(outcome) => Poll::Ready(Turn::Ended(outcome)),
+            Poll::Pending if self.is_stranger && self.activity.was_used() => Poll::Ready(Turn::Spent),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -176,6 +231,9 @@ impl<R> Running<R> {
                 return Poll::Pending;
             }
             for mut stream in fresh {
+                if self.is_stranger && self.is_refused.swap(true, Ordering::Relaxed) {
+                    continue;
+                }
                 // What is at hand is answered here; who has to wait, waits in a task.
                 if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                     let limit = self.site.limits.request;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Refusal, Visitor,
+    Limits, Refusal, Visitor,
     accept::{Format, negotiate},
     json::{self, parameter},
 };
@@ -53,14 +53,15 @@ pub(super) struct Dns<R> {
 }
 
 impl<R: Respond> Dns<R> {
-    /// At most `lookups` run at once, `lookups_per_client` for one client.
-    pub(super) fn new(
-        responder: Arc<R>,
-        lookups: usize,
-        lookups_per_client: usize,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self { responder, lookups: Slots::new(lookups, lookups_per_client), tasks }
+    /// At most `limits.lookups` run at once, `limits.lookups_per_client` for one client.
+    pub(super) fn new(responder: Arc<R>, limits: &Limits, tasks: TaskTracker) -> Self {
+        let lookups =
+            Slots::new(limits.lookups, limits.lookups_per_client).with_forwarders(limits.forwarders.clone());
+        Self { responder, lookups, tasks }
+    }
+
+    pub(super) fn responder(&self) -> &R {
+        &self.responder
     }
 
     /// The response to a request for a path of DNS, if everything for it is at hand. This is the way of cached answers:
@@ -131,8 +132,9 @@ impl<R: Respond> Dns<R> {
         let mut reply = Vec::with_capacity(REPLY_SIZE);
         match at_once(&*self.responder, question, client, &mut reply) {
             AtOnce::Replied => {
-                // A bare header says that there was no question to be repeated.
-                let is_nonsense = reply.len() == HEADER_SIZE && read_message(question).is_err();
+                // No question in it: there was none to be repeated.
+                let has_question = reply.get(4..6) != Some(&[0; 2]);
+                let is_nonsense = !has_question && read_message(question).is_err();
                 if is_nonsense { Err(Refusal::Message) } else { Ok(AtHand::Reply(reply)) }
             }
             AtOnce::Silence => Err(Refusal::Message),

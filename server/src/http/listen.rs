@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Site,
     connection::{Origin, Version, drive},
+    dns::Dns,
 };
 use crate::{
     service::Respond,
@@ -35,10 +36,7 @@ pub fn serve<R: Respond>(
     let spawner = tasks.clone();
     tasks.spawn(async move {
         accept(listener, &stop, |stream, address| {
-            let Some(guest) = site.entrance.admit(address) else {
-                tracing::debug!(client = %address, "connection closed: too many");
-                return;
-            };
+            let Some(guest) = site.entrance.admit(address, &stop) else { return };
             let (tls, site, stop, tasks) = (tls.clone(), site.clone(), stop.clone(), spawner.clone());
             spawner.spawn(async move {
                 if let Err(error) = open(stream, address, tls, guest, site, stop, tasks).await {
@@ -61,27 +59,31 @@ async fn open<R: Respond>(
 ) -> io::Result<()> {
     // Only delays responses when it fails.
     let _ = stream.set_nodelay(true);
-    let limit = site.limits.opening;
+    let limit = guest.time_limit(site.limits.opening);
+    let leave = guest.leave.clone();
     let Some(tls) = tls else {
         let opening = timeout(limit, async {
-            let guest = site.entrance.identify(guest, &mut stream).await?;
+            let guest = site.entrance.identify(guest, &mut stream, &stop).await?;
             let version = version(&stream).await?;
             io::Result::Ok((guest, version))
         });
-        let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
+        let Some(opened) = leave.run_until_cancelled(opening).await else { return Ok(()) };
         let (guest, version) = opened??;
-        let origin = Origin { peer: guest.address, is_tls: false };
-        drive(stream, version, origin, site, stop, tasks).await;
+        let stream = guest.watch(stream);
+        drive(stream, version, Origin::of(&guest, false), site, guest.leave.clone(), tasks).await;
         return Ok(());
     };
     // Boxed, because a handshake is large and soon over.
     let opening = Box::pin(timeout(limit, async {
-        let guest = site.entrance.identify(guest, &mut stream).await?;
+        let guest = site.entrance.identify(guest, &mut stream, &stop).await?;
+        if !site.entrance.admits_handshake(&guest, site.dns.as_ref().map(Dns::responder)) {
+            return Ok(None);
+        }
         let stream = tls.accept(stream).await?;
-        io::Result::Ok((guest, stream))
+        io::Result::Ok(Some((guest, stream)))
     }));
-    let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
-    let (guest, stream) = opened??;
+    let Some(opened) = leave.run_until_cancelled(opening).await else { return Ok(()) };
+    let Some((guest, stream)) = opened?? else { return Ok(()) };
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Http2,
         Some(b"http/1.1") | None => Version::Http1,
@@ -89,8 +91,8 @@ async fn open<R: Respond>(
         Some(_) => return Ok(()),
     };
     tracing::trace!(client = %peer, ?version, "connection");
-    let origin = Origin { peer: guest.address, is_tls: true };
-    drive(stream, version, origin, site, stop, tasks).await;
+    let stream = guest.watch(stream);
+    drive(stream, version, Origin::of(&guest, true), site, guest.leave.clone(), tasks).await;
     Ok(())
 }
 

@@ -34,10 +34,11 @@ pub use pages::{About, pages};
 pub use relay::Relay;
 
 use crate::{
-    access::{AccessList, TrustedProxies},
+    access::{AccessList, Forwarders, TrustedProxies},
     certificates::Challenges,
+    metrics::{Reason, Refusals},
     service::Respond,
-    transport::Entrance,
+    transport::{Admission, Entrance},
 };
 use client_address::client_address;
 use connection::Origin;
@@ -53,9 +54,9 @@ const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 /// What connections may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections in all. One more is closed at once.
+    /// Connections in all of clients that are served. One more is closed at once.
     pub connections: usize,
-    /// Connections per client, an IPv4 address or an IPv6 /64.
+    /// Connections per client. With one more its longest silent one is closed.
     pub connections_per_client: usize,
     /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
     /// bytes of HTTP.
@@ -75,6 +76,8 @@ pub struct Limits {
     pub lookups: usize,
     /// Lookups that may run at once for one client.
     pub lookups_per_client: usize,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Default for Limits {
@@ -90,6 +93,7 @@ impl Default for Limits {
             streams: 128,
             lookups: 4096,
             lookups_per_client: 2048,
+            forwarders: Forwarders::default(),
         }
     }
 }
@@ -116,6 +120,7 @@ pub struct Site<R> {
     pages: Router,
     access: AccessList,
     trusted: TrustedProxies,
+    refusals: Refusals,
     entrance: Entrance,
     limits: Limits,
 }
@@ -135,15 +140,22 @@ pub type SiteBody = Either<Full<Bytes>, Body>;
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
-        let entrance = Entrance::new(limits.connections, limits.connections_per_client, trusted.clone());
-        Self { dns: None, challenges: Arc::default(), pages, access, trusted, entrance, limits }
+        let refusals = Refusals::default();
+        let entrance = entrance(&access, &trusted, &refusals, &limits);
+        Self { dns: None, challenges: Arc::default(), pages, access, trusted, refusals, entrance, limits }
+    }
+
+    /// Counts in `refusals` who is turned away.
+    #[must_use]
+    pub fn with_refusals(self, refusals: Refusals) -> Self {
+        let entrance = entrance(&self.access, &self.trusted, &refusals, &self.limits);
+        Self { refusals, entrance, ..self }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
     #[must_use]
     pub fn with_dns(self, responder: Arc<R>, tasks: &TaskTracker) -> Self {
-        let Limits { lookups, lookups_per_client, .. } = self.limits;
-        let dns = Dns::new(responder, lookups, lookups_per_client, tasks.clone());
+        let dns = Dns::new(responder, &self.limits, tasks.clone());
         Self { dns: Some(dns), ..self }
     }
 
@@ -160,7 +172,7 @@ impl<R: Respond> Site<R> {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.begin(Origin { peer, is_tls }, &request) {
+        match self.begin(Origin { peer, is_tls, is_stranger: false }, &request) {
             Begun::Answered(response) => response.map(Either::Left),
             Begun::Dns(waiting) => self.answer(waiting, request.into_body()).await,
             Begun::Page(visitor) => self.page(visitor, request).await,
@@ -170,7 +182,7 @@ impl<R: Respond> Site<R> {
     /// As far as a request comes without waiting. Questions do not pass axum's router, which costs as much as the
     /// answer.
     fn begin<B>(&self, origin: Origin, request: &Request<B>) -> Begun {
-        let Origin { peer, is_tls } = origin;
+        let Origin { peer, is_tls, .. } = origin;
         let visitor = match client_address(peer, request.headers(), &self.trusted) {
             Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
             Err(_) => return Begun::Answered(Refusal::Forwarded.response()),
@@ -207,6 +219,7 @@ impl<R: Respond> Site<R> {
                 .map(Either::Right);
         }
         if !self.access.allows(visitor.address) {
+            self.refusals.note(Reason::Access, visitor.address);
             let denied = (StatusCode::FORBIDDEN, "[access] does not allow this address.\n");
             return denied.into_response().map(Either::Right);
         }
@@ -221,6 +234,13 @@ impl<R: Respond> Site<R> {
         let response = timeout(self.limits.request, response).await;
         response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response().map(Either::Right))
     }
+}
+
+fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, limits: &Limits) -> Entrance {
+    let admission =
+        Admission { access: access.clone(), trusted: trusted.clone(), refusals: refusals.clone() };
+    Entrance::new(limits.connections, limits.connections_per_client, admission)
+        .with_forwarders(&limits.forwarders)
 }
 
 /// How far a request has come.

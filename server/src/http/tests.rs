@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
@@ -59,7 +59,13 @@ impl Listening {
     }
 
     async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+        self.connect_from([127, 0, 0, 1]).await
+    }
+
+    async fn connect_from(&self, client: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((client, 0).into()).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     /// The whole reply to `request`; ends because the server closes the connection.
@@ -130,7 +136,7 @@ async fn clients_outside_the_access_list_are_told_so() {
 async fn connections_are_bounded_and_places_come_back() {
     let limits = Limits { connections: 2, connections_per_client: 2, ..Limits::for_metrics() };
     let listening = Listening::start(&["127.0.0.0/8"], limits).await;
-    let held = [listening.connect().await, listening.connect().await];
+    let held = [listening.connect_from([127, 0, 0, 2]).await, listening.connect_from([127, 0, 0, 2]).await];
     assert_eq!(listening.get("/metrics").await, "", "one more is closed");
     drop(held);
     let answered = async {
@@ -139,6 +145,16 @@ async fn connections_are_bounded_and_places_come_back() {
         }
     };
     timeout(PATIENCE, answered).await.expect("the places come back");
+}
+
+#[tokio::test]
+async fn one_more_connection_of_a_client_replaces_its_longest_silent_one() {
+    let limits = Limits { connections: 64, connections_per_client: 2, ..without_hurry() };
+    let listening = Listening::start(&["127.0.0.0/8"], limits).await;
+    let (silent, other) = (listening.connect().await, listening.connect().await);
+    assert!(listening.get("/metrics").await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_to_end(silent).await, "");
+    drop(other);
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use hickory_proto::{
 
 use super::{
     HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
-    encoded::{EncodedAnswer, Mark, OPT_SIZE, Section},
+    encoded::{EncodedAnswer, Mark, Section},
+    options::LARGEST_OPT_SIZE,
 };
 
 /// The text of an extended error is cut here, in bytes: it is for people, and must leave room for records.
@@ -155,7 +156,7 @@ impl Answer {
                 before = Some((record, owner));
             }
         }
-        if encoder.offset() > MAX_STREAM_SIZE - OPT_SIZE - MAX_ERROR_TEXT - 16 {
+        if encoder.offset() > MAX_STREAM_SIZE - LARGEST_OPT_SIZE - MAX_ERROR_TEXT {
             return None;
         }
         for mark in &mut marks {
@@ -290,6 +291,8 @@ mod tests {
             checking_disabled: false,
             question: question.clone(),
             edns: None,
+            is_proven: false,
+            reply_cookie: None,
         };
         let mut out = Vec::new();
         let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };

@@ -1,26 +1,13 @@
 //! An answer in wire form, copied and patched for each client that asks. This is what a cached answer costs, so that
 //! nothing here allocates.
 
-use std::time::Duration;
-
 use hickory_proto::op::ResponseCode;
 
 use super::{
-    Age, Answer, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, TYPE_OPT, u16_at,
+    Age, Answer, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply,
+    options::{OPT_SIZE, Options},
+    u16_at,
 };
-
-const OPTION_TCP_KEEPALIVE: u16 = 11;
-const OPTION_PADDING: u16 = 12;
-const OPTION_EXTENDED_ERROR: u16 = 15;
-
-/// Code and length of an option in bytes.
-const OPTION_HEAD_SIZE: usize = 4;
-
-/// Replies are padded to a multiple of this, in bytes (RFC 8467 section 4.1).
-const PADDING_BLOCK: usize = 468;
-
-/// The fixed part of an OPT record in bytes.
-pub(super) const OPT_SIZE: usize = 11;
 
 /// TTL of records that are past their time, in seconds (RFC 8767 section 5.2).
 pub const STALE_TTL: u32 = 30;
@@ -181,7 +168,7 @@ impl<'a> EncodedBytes<'a> {
     /// spelling come from the client, and TTLs are those of this `age`.
     pub fn write(self, query: &Query, reply: Reply, age: Age, out: &mut Vec<u8>) {
         let parts = self.parts();
-        let options = Options::new(&parts, query, reply, age);
+        let options = parts.options(query, reply, age);
         let edns_size = query.edns.map_or(0, |_| OPT_SIZE + options.size());
         let limit = match reply {
             Reply::Datagram => query.udp_limit(),
@@ -238,7 +225,18 @@ impl<'a> EncodedBytes<'a> {
     }
 }
 
-impl Parts<'_> {
+impl<'a> Parts<'a> {
+    fn options(&self, query: &Query, reply: Reply, age: Age) -> Options<'a> {
+        let error = match age {
+            Age::Seconds(_) => self.error.split_first_chunk().map(|(code, text)| (*code, text)),
+            Age::Stale if self.code == ResponseCode::NXDomain => {
+                Some((STALE_NXDOMAIN.to_be_bytes(), STALE_TEXT))
+            }
+            Age::Stale => Some((STALE_ANSWER.to_be_bytes(), STALE_TEXT)),
+        };
+        Options::new(error, query, reply)
+    }
+
     /// How many records fit into `limit` bytes in whole RRsets, and whether one was left out that the client needs
     /// (RFC 2181 section 9: TC is for required data alone).
     fn fit(&self, limit: usize) -> (usize, bool) {
@@ -330,76 +328,5 @@ impl Mark {
 
     fn continues(bytes: &[u8; MARK_SIZE]) -> bool {
         bytes[4] & 1 << 3 != 0
-    }
-}
-
-/// The options of a reply's OPT record.
-#[derive(Default)]
-struct Options<'a> {
-    /// Code and text.
-    error: Option<([u8; 2], &'a [u8])>,
-    /// In units of 100 ms (RFC 7828 section 3.1).
-    keepalive: Option<u16>,
-    is_padded: bool,
-}
-
-impl<'a> Options<'a> {
-    fn new(parts: &Parts<'a>, query: &Query, reply: Reply, age: Age) -> Self {
-        let Some(edns) = query.edns else { return Self::default() };
-        let error = match age {
-            Age::Seconds(_) => parts.error.split_first_chunk().map(|(code, text)| (*code, text)),
-            Age::Stale if parts.code == ResponseCode::NXDomain => {
-                Some((STALE_NXDOMAIN.to_be_bytes(), STALE_TEXT))
-            }
-            Age::Stale => Some((STALE_ANSWER.to_be_bytes(), STALE_TEXT)),
-        };
-        let units = |time: Duration| u16::try_from(time.as_millis() / 100).unwrap_or(u16::MAX);
-        let keepalive = match reply {
-            Reply::Stream { idle_timeout, .. } if edns.tcp_keepalive => idle_timeout.map(units),
-            _ => None,
-        };
-        let is_padded = edns.padding && matches!(reply, Reply::Stream { is_encrypted: true, .. });
-        Self { error, keepalive, is_padded }
-    }
-
-    fn size(&self) -> usize {
-        self.error.map_or(0, |(_, text)| 6 + text.len()) + self.keepalive.map_or(0, |_| 6)
-    }
-
-    /// The bytes of padding behind a message of this length, if there is padding at all.
-    fn padding(&self, message: usize) -> Option<u16> {
-        let size = message + OPT_SIZE + self.size() + OPTION_HEAD_SIZE;
-        let padded = size.next_multiple_of(PADDING_BLOCK).min(MAX_STREAM_SIZE);
-        let padding = self.is_padded.then(|| padded.checked_sub(size)).flatten()?;
-        u16::try_from(padding).ok()
-    }
-
-    /// Appends the whole record.
-    fn write(&self, code: ResponseCode, dnssec_ok: bool, padding: Option<u16>, out: &mut Vec<u8>) {
-        let [type_high, type_low] = TYPE_OPT.to_be_bytes();
-        let [size_high, size_low] = (MAX_UDP_SIZE as u16).to_be_bytes();
-        let size = self.size() + padding.map_or(0, |padding| OPTION_HEAD_SIZE + usize::from(padding));
-        let [length_high, length_low] = (size as u16).to_be_bytes();
-        // RFC 3225 section 3: DO is copied.
-        let flags = u8::from(dnssec_ok) << 7;
-        let record: [u8; OPT_SIZE] =
-            [0, type_high, type_low, size_high, size_low, code.high(), 0, flags, 0, length_high, length_low];
-        out.extend_from_slice(&record);
-        if let Some((code, text)) = self.error {
-            out.extend_from_slice(&OPTION_EXTENDED_ERROR.to_be_bytes());
-            out.extend_from_slice(&(2 + text.len() as u16).to_be_bytes());
-            out.extend_from_slice(&code);
-            out.extend_from_slice(text);
-        }
-        if let Some(units) = self.keepalive {
-            out.extend_from_slice(&OPTION_TCP_KEEPALIVE.to_be_bytes());
-            out.extend_from_slice(&2_u16.to_be_bytes());
-            out.extend_from_slice(&units.to_be_bytes());
-        }
-        if let Some(padding) = padding {
-            out.extend_from_slice(&OPTION_PADDING.to_be_bytes());
-            out.extend_from_slice(&padding.to_be_bytes());
-            out.resize(out.len() + usize::from(padding), 0);
-        }
     }
 }

@@ -2,16 +2,20 @@
 //! [`EncodedAnswer`] that is kept in the cache and patched for each client that asks.
 
 mod answer;
+mod bare;
+mod cookie;
 mod encoded;
 mod frame;
 mod freshness;
+mod options;
 mod query;
 mod records;
 
 pub use answer::{Age, Answer, ExtendedError, Reply};
+pub use cookie::{Cookie, ReplyCookie};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
 pub use freshness::freshness;
-pub use query::{Edns, Query, Question, Rejection};
+pub use query::{Edns, Query, Question, Rejected, Rejection, read_cookie};
 pub use records::{
     MalformedMessage, Message, UnreadRecord, address, addresses, find_records, read_message, read_question,
     read_records,

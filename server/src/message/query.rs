@@ -6,13 +6,19 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder},
 };
 
-use super::{HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, TYPE_OPT, frame::Frame, u16_at};
+use super::{
+    Cookie, HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, ReplyCookie, TYPE_OPT,
+    frame::Frame,
+    options::{OPTION_COOKIE, OPTION_PADDING, OPTION_TCP_KEEPALIVE},
+    records::skip_questions,
+    u16_at,
+};
 
 /// More options than this in one OPT record is an attack on whoever walks them.
 const MAX_EDNS_OPTIONS: usize = 32;
 
-const OPTION_TCP_KEEPALIVE: u16 = 11;
-const OPTION_PADDING: u16 = 12;
+/// Type and class behind a question's name, in bytes.
+const QUESTION_TAIL_SIZE: usize = 4;
 
 /// A name, type and class, the name spelled as the client spelled it.
 #[derive(Clone)]
@@ -39,6 +45,11 @@ pub struct Query {
     pub question: Question,
     /// The OPT record, when there was one.
     pub edns: Option<Edns>,
+    /// Whether the client has shown that it is where it says: by a handshake, or by a cookie of ours. Not read from
+    /// the bytes; the service sets it.
+    pub is_proven: bool,
+    /// What the reply tells the client for the next time. The service sets it.
+    pub reply_cookie: Option<ReplyCookie>,
 }
 
 /// What a client's OPT record says (RFC 6891).
@@ -54,6 +65,8 @@ pub struct Edns {
     pub tcp_keepalive: bool,
     /// The client hid the length of its question (RFC 7830), and expects the same of the reply.
     pub padding: bool,
+    /// The client's cookie, with ours if it has one.
+    pub cookie: Option<Cookie>,
 }
 
 /// A request that cannot become a [`Query`].
@@ -61,13 +74,19 @@ pub struct Edns {
 pub enum Rejection {
     /// Too short for a header, or itself a response: an answer could start a loop between two servers.
     Silence,
-    /// Answered with a bare header that carries this code.
-    Reply {
-        /// FORMERR or NOTIMP.
-        code: ResponseCode,
-        /// The header to send, complete.
-        header: [u8; HEADER_SIZE],
-    },
+    /// Answered without a question.
+    Reply(Rejected),
+}
+
+/// A request that holds no question to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// FORMERR or NOTIMP; NOERROR where the client asks for a cookie and nothing else (RFC 7873 section 5.4).
+    pub code: ResponseCode,
+    /// The first OPT record, as far as it could be read: whoever sent one gets one (RFC 6891 section 6.1.1).
+    pub edns: Option<Edns>,
+    /// The request's.
+    pub(super) header: [u8; HEADER_SIZE],
 }
 
 impl Query {
@@ -80,49 +99,33 @@ impl Query {
         if is_response {
             return Err(Rejection::Silence);
         }
-        let opcode = header[2] >> 3 & 0x0f;
-        if opcode != 0 {
-            return Err(reject(header, ResponseCode::NotImp));
-        }
-        Self::decode_body(header, bytes).ok_or_else(|| reject(header, ResponseCode::FormErr))
-    }
-
-    /// `None` is FORMERR.
-    fn decode_body(header: &[u8; HEADER_SIZE], bytes: &[u8]) -> Option<Self> {
-        // RFC 9619: a QUERY with QDCOUNT other than 1 is FORMERR.
-        if u16_at(header, 4)? != 1 {
-            return None;
-        }
-        let (question, mut at) = Question::read(bytes, HEADER_SIZE)?;
-        for _ in 0..u32::from(u16_at(header, 6)?) + u32::from(u16_at(header, 8)?) {
-            let record = Frame::read(bytes, at)?;
-            // RFC 6891 section 6.1.1: OPT belongs into the additional section.
-            if record.record_type == TYPE_OPT {
-                return None;
+        let is_query = header[2] >> 3 & 0x0f == 0;
+        let count = u16::from_be_bytes([header[4], header[5]]);
+        // RFC 9619: a QUERY with QDCOUNT other than 1 is FORMERR, but for one that asks for a cookie.
+        let question = if is_query && count == 1 { Question::read(bytes, HEADER_SIZE) } else { None };
+        let records = match &question {
+            Some((_, end)) => Some(*end),
+            None => skip_questions(bytes).ok(),
+        };
+        let (edns, is_sound) = records.map_or((None, false), |at| read_edns(header, bytes, at));
+        let reject = |code| Err(Rejection::Reply(Rejected { code, edns, header: *header }));
+        match question {
+            _ if !is_query => reject(ResponseCode::NotImp),
+            Some((question, _)) if is_sound => Ok(Self {
+                id: u16::from_be_bytes([header[0], header[1]]),
+                recursion_desired: header[2] & 0x01 != 0,
+                authentic_data: header[3] & 0x20 != 0,
+                checking_disabled: header[3] & 0x10 != 0,
+                question,
+                edns,
+                is_proven: false,
+                reply_cookie: None,
+            }),
+            None if is_sound && count == 0 && edns.is_some_and(|edns| edns.cookie.is_some()) => {
+                reject(ResponseCode::NoError)
             }
-            at = record.end;
+            _ => reject(ResponseCode::FormErr),
         }
-        let mut edns = None;
-        for _ in 0..u16_at(header, 10)? {
-            let record = Frame::read(bytes, at)?;
-            at = record.end;
-            if record.record_type != TYPE_OPT {
-                continue;
-            }
-            // RFC 6891 section 6.1.1: more than one OPT is FORMERR; its owner is the root.
-            if edns.is_some() || bytes.get(record.start) != Some(&0) {
-                return None;
-            }
-            edns = Some(Edns::read(&record)?);
-        }
-        Some(Self {
-            id: u16_at(header, 0)?,
-            recursion_desired: header[2] & 0x01 != 0,
-            authentic_data: header[3] & 0x20 != 0,
-            checking_disabled: header[3] & 0x10 != 0,
-            question,
-            edns,
-        })
     }
 
     /// DO, or false without EDNS.
@@ -176,7 +179,7 @@ impl Question {
             record_type: u16_at(bytes, end)?,
             class: u16_at(bytes, end + 2)?,
         };
-        Some((question, end + 4))
+        Some((question, end + QUESTION_TAIL_SIZE))
     }
 
     /// The name in wire form, spelled as the client spelled it.
@@ -217,10 +220,23 @@ impl std::fmt::Debug for Question {
 }
 
 impl Edns {
-    fn read(record: &Frame<'_>) -> Option<Self> {
+    /// What the record says, and whether its options are sound.
+    fn read(record: &Frame<'_>) -> (Self, bool) {
         let [_extended_code, version, flags, _] = record.ttl;
-        let (mut tcp_keepalive, mut padding) = (false, false);
-        let mut options = record.data;
+        let mut edns = Self {
+            udp_size: record.class,
+            version,
+            dnssec_ok: flags & 0x80 != 0,
+            tcp_keepalive: false,
+            padding: false,
+            cookie: None,
+        };
+        let is_sound = edns.read_options(record.data).is_some();
+        (edns, is_sound)
+    }
+
+    /// `None` is FORMERR.
+    fn read_options(&mut self, mut options: &[u8]) -> Option<()> {
         let mut count = 0;
         while !options.is_empty() {
             count += 1;
@@ -228,20 +244,45 @@ impl Edns {
                 return None;
             }
             let (code, length) = (u16_at(options, 0)?, usize::from(u16_at(options, 2)?));
+            let data = options.get(4..4 + length)?;
             options = options.get(4 + length..)?;
-            // RFC 7828 section 3.2.1: a client sends the option without a timeout.
-            tcp_keepalive |= code == OPTION_TCP_KEEPALIVE && length == 0;
-            padding |= code == OPTION_PADDING;
+            match code {
+                // RFC 7873 section 5.2: of several, the first counts.
+                OPTION_COOKIE if self.cookie.is_none() => self.cookie = Some(Cookie::read(data)?),
+                // RFC 7828 section 3.2.1: a client sends the option without a timeout.
+                OPTION_TCP_KEEPALIVE => self.tcp_keepalive |= length == 0,
+                OPTION_PADDING => self.padding = true,
+                _ => {}
+            }
         }
-        Some(Self { udp_size: record.class, version, dnssec_ok: flags & 0x80 != 0, tcp_keepalive, padding })
+        Some(())
     }
 }
 
-/// A bare header: same id, opcode and RD, RA set, everything else clear (RFC 8906 section 3).
-fn reject(request: &[u8; HEADER_SIZE], code: ResponseCode) -> Rejection {
-    let mut header = [0; HEADER_SIZE];
-    header[..2].copy_from_slice(&request[..2]);
-    header[2] = 0x80 | request[2] & 0x79;
-    header[3] = 0x80 | code.low();
-    Rejection::Reply { code, header }
+/// The cookie in a message, whatever else it holds.
+pub fn read_cookie(bytes: &[u8]) -> Option<Cookie> {
+    let (edns, _) = read_edns(bytes.first_chunk()?, bytes, skip_questions(bytes).ok()?);
+    edns?.cookie
+}
+
+/// The first OPT record, and whether the records are sound. RFC 6891 section 6.1.1: there is one at most, it belongs
+/// into the additional section, and its owner is the root.
+fn read_edns(header: &[u8; HEADER_SIZE], bytes: &[u8], mut at: usize) -> (Option<Edns>, bool) {
+    let count = |at: usize| u32::from(u16_at(header, at).unwrap_or_default());
+    let (before, additionals) = (count(6) + count(8), count(10));
+    let mut edns = None;
+    for index in 0..before + additionals {
+        let Some(record) = Frame::read(bytes, at) else { return (edns, false) };
+        at = record.end;
+        if record.record_type != TYPE_OPT {
+            continue;
+        }
+        let is_in_place = index >= before && edns.is_none() && bytes.get(record.start) == Some(&0);
+        let (read, is_sound) = Edns::read(&record);
+        edns = edns.or(Some(read));
+        if !(is_in_place && is_sound) {
+            return (edns, false);
+        }
+    }
+    (edns, true)
 }

@@ -12,11 +12,10 @@ use thiserror::Error;
 use super::{
     ExtendedError, HEADER_SIZE, TYPE_OPT,
     frame::{Frame, skip_name},
+    options::OPTION_EXTENDED_ERROR,
     query::Question,
     u16_at,
 };
-
-const OPTION_EXTENDED_ERROR: u16 = 15;
 
 const PARAMETER_IPV4_HINT: u16 = 4;
 const PARAMETER_IPV6_HINT: u16 = 6;
@@ -197,7 +196,8 @@ fn hints(data: &[u8]) -> Vec<IpAddr> {
     hints
 }
 
-fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {
+/// Returns where the records begin.
+pub(super) fn skip_questions(bytes: &[u8]) -> Result<usize, MalformedMessage> {
     let mut at = HEADER_SIZE;
     for _ in 0..u16_at(bytes, 4).ok_or(MalformedMessage)? {
         at = skip_name(bytes, at).ok_or(MalformedMessage)? + 4;

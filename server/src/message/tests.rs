@@ -7,6 +7,9 @@ use hickory_proto::{
 use proptest::prelude::*;
 
 use super::*;
+use edns::rejection_reply;
+
+mod edns;
 
 const STREAM: Reply = Reply::Stream { idle_timeout: Some(Duration::from_secs(10)), is_encrypted: false };
 const ENCRYPTED: Reply = Reply::Stream { idle_timeout: None, is_encrypted: true };
@@ -39,7 +42,7 @@ fn with_edns(size: u16) -> Query {
 fn code(rejection: Rejection) -> Option<ResponseCode> {
     match rejection {
         Rejection::Silence => None,
-        Rejection::Reply { code, .. } => Some(code),
+        Rejection::Reply(Rejected { code, .. }) => Some(code),
     }
 }
 
@@ -146,9 +149,12 @@ fn other_opcodes_get_notimp_and_a_clean_header() {
     for opcode in 1..16u8 {
         // TC, AA, RD, Z, AD and CD set: only RD comes back (RFC 8906 section 3).
         let rejection = Query::decode(&query_bytes([opcode << 3 | 0x07, 0x7f], &[])).unwrap_err();
-        let Rejection::Reply { code, header } = rejection else { panic!("silence") };
-        assert_eq!(code, ResponseCode::NotImp);
-        assert_eq!(header, [0xab, 0xcd, 0x80 | opcode << 3 | 1, 0x84, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let Rejection::Reply(rejected) = rejection else { panic!("silence") };
+        assert_eq!(rejected.code, ResponseCode::NotImp);
+        assert_eq!(
+            rejection_reply(rejected),
+            [0xab, 0xcd, 0x80 | opcode << 3 | 1, 0x84, 0, 0, 0, 0, 0, 0, 0, 0]
+        );
     }
 }
 
@@ -286,12 +292,13 @@ fn what_travels_encrypted_hides_its_length_from_block_to_block_if_the_query_did(
         assert_eq!(bytes.len(), (bare.len() + 4).next_multiple_of(468));
         assert_eq!(parse(&bytes).answers, parse(&bare).answers);
     }
-    // Up to the largest answer that there is, with a reason.
-    for size in 1..=80 {
+    // Up to the largest answer that there is, with a reason and a cookie.
+    let with_cookie = |query: Query| Query { reply_cookie: Some(ReplyCookie([7; 24])), ..query };
+    for size in 1..=52 {
         let mut answer = answer([texts(294, 200), texts(1, size)].concat());
         answer.extended_error = Some(ExtendedError::new(0, "y".repeat(120)));
-        let size = write(&answer, &with_edns(1232), ENCRYPTED, 0).len() + 4;
-        let bytes = write(&answer, &padded, ENCRYPTED, 0);
+        let size = write(&answer, &with_cookie(with_edns(1232)), ENCRYPTED, 0).len() + 4;
+        let bytes = write(&answer, &with_cookie(padded.clone()), ENCRYPTED, 0);
         assert_eq!(bytes.len(), size.next_multiple_of(468).min(MAX_STREAM_SIZE));
         assert_eq!(parse(&bytes).answers.len(), 295, "{size} bytes");
     }
@@ -358,7 +365,13 @@ proptest! {
                 prop_assert!(reply[12..].starts_with(query.question.wire_name()));
                 prop_assert!(Query::decode(&reply).is_err(), "a reply is never answered");
             }
-            Err(Rejection::Reply { header, .. }) => prop_assert_eq!(header[2] & 0x80, 0x80),
+            Err(Rejection::Reply(rejected)) => {
+                let reply = rejection_reply(rejected);
+                prop_assert_eq!(Query::decode(&reply).unwrap_err(), Rejection::Silence);
+                prop_assert_eq!(&reply[..2], &bytes[..2]);
+                prop_assert!(reply.len() <= bytes.len(), "more than was sent");
+                prop_assert_eq!(parse(&reply).edns.is_some(), rejected.edns.is_some());
+            }
             Err(Rejection::Silence) => prop_assert!(bytes.len() < HEADER_SIZE || bytes[2] & 0x80 != 0),
         }
     }

@@ -49,11 +49,47 @@ reasons! {
     /// More queries than `[rate_limit]` allows.
     QueryQuota = "query_quota",
         "a client asked more than rate_limit.requests_per_minute and burst_size allow";
+    /// More datagrams bear this address than `[rate_limit]` allows, and one of them was told to come back over TCP.
+    Truncated = "truncated",
+        "more datagrams bear a client's address than rate_limit.requests_per_minute and burst_size allow; now and then one is told to come back over TCP";
+    /// The same, and one of them was given a cookie to come back with.
+    BadCookie = "bad_cookie",
+        "more datagrams bear a client's address than rate_limit.requests_per_minute and burst_size allow; now and then one is given a cookie to come back with";
     /// More new keys than `[rate_limit]` allows.
     LookupQuota = "lookup_quota",
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";
+    /// More connections than a client may have.
+    ClientConnections = "client_connections",
+        "a client had all the connections that connections_per_client allows, or [dot] and [doh] connections_per_client";
+    /// More connections than an IPv6 network may have.
+    NetworkConnections = "network_connections",
+        "an IPv6 network had all its connections: 8 times connections_per_client, 32 times for one of our own";
+    /// More connections than there may be.
+    AllConnections = "all_connections",
+        "all places for connections were taken; doh.max_connections and the limit of open files decide how many there are";
+    /// A client had a new connection in place of an old one.
+    ConnectionDisplaced = "connection_displaced",
+        "a client had all the connections that connections_per_client allows: a silent one was closed for a new one";
+    /// More connections than those may have whom `[access]` does not serve.
+    StrangersConnections = "strangers_connections",
+        "clients that [access] does not serve had all the connections that there are to tell them so";
+    /// More TLS handshakes than those may have whom `[access]` does not serve.
+    StrangersHandshakes = "strangers_handshakes",
+        "clients that [access] does not serve had all the TLS handshakes that there are to tell them so";
+    /// A TLS handshake of a client that has spent its quota.
+    HandshakeQuota = "handshake_quota",
+        "a client began more TLS handshakes than rate_limit.requests_per_minute and burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
+    /// More questions to upstream resolvers wait than may, or for longer.
+    UpstreamQuestions = "upstream_questions",
+        "a client asked for more names at once than fallback_dns may be asked for; more clients share the rest";
+    /// Lookups that got no turn.
+    Turn = "turn", "so many lookups were under way that one got no turn in time";
+    /// Answers that were not asked for again ahead of time.
+    Refresh = "refresh", "a client had as many answers asked for again ahead of time as it may";
+    /// Replies over UDP that were ready late, beyond the few that a network gets.
+    LateReply = "late_reply", "many replies to one network were ready late, and some of them were not sent";
 }
 
 /// Counts refusals and logs them. Clones count together.

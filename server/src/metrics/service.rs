@@ -18,6 +18,8 @@ pub struct ServiceMetrics {
     pub http: Queries,
     /// Queries that could have been answered from the cache.
     pub answer_cache: AnswerCacheLookups,
+    /// What queries over UDP show of where they come from.
+    pub cookies: Cookies,
 }
 
 /// Queries over one transport.
@@ -46,6 +48,8 @@ by_label! {
         refused = "REFUSED",
         /// A version of EDNS above 0.
         bad_version = "BADVERS",
+        /// Over quota, and told the cookie to ask again with.
+        bad_cookie = "BADCOOKIE",
         /// Any other, as upstreams say it.
         other = "other",
     }
@@ -60,6 +64,20 @@ by_label! {
         quota = "quota",
         /// Too many queries waited for an answer.
         busy = "busy",
+    }
+}
+
+by_label! {
+    /// DNS cookies.
+    pub struct Cookies(StripedCounter) by "cookie" {
+        /// The client sent none.
+        none = "none",
+        /// It has none of ours yet.
+        new = "new",
+        /// What it sent is not ours, not its own, or too old.
+        invalid = "invalid",
+        /// It is where it says.
+        valid = "valid",
     }
 }
 
@@ -80,8 +98,15 @@ impl Default for ServiceMetrics {
             answered: Answered::new(answered.clone(), &[("protocol", protocol)]),
             unanswered: Unanswered::new(unanswered.clone(), &[("protocol", protocol)]),
         };
-        let answer_cache = AnswerCacheLookups::default();
-        Self { udp: over("udp"), tcp: over("tcp"), tls: over("dot"), http: over("doh"), answer_cache }
+        let (answer_cache, cookies) = (AnswerCacheLookups::default(), Cookies::default());
+        Self {
+            udp: over("udp"),
+            tcp: over("tcp"),
+            tls: over("dot"),
+            http: over("doh"),
+            answer_cache,
+            cookies,
+        }
     }
 }
 
@@ -95,6 +120,7 @@ impl ServiceMetrics {
             "Queries that the answer cache was asked for",
             metrics.answer_cache.family,
         );
+        registry.register("udp_cookies", "Queries over UDP by their cookie", metrics.cookies.family);
     }
 }
 
@@ -108,6 +134,7 @@ impl Answered {
             ResponseCode::NXDomain => &self.name_error,
             ResponseCode::NotImp => &self.not_implemented,
             ResponseCode::Refused => &self.refused,
+            ResponseCode::BADCOOKIE => &self.bad_cookie,
             // One number, two names.
             ResponseCode::BADVERS | ResponseCode::BADSIG => &self.bad_version,
             _ => &self.other,

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Found, PacketAnswer, Packets, Starter};
+use super::{Found, PacketAnswer, Packets};
 use crate::{dht::PutError, metrics::KeepAliveOutcomes, signed_packet::PublicKey};
 
 /// Each packet is stored again after this, and when that failed.
@@ -140,7 +140,7 @@ impl Packets {
         let Ok(public_key) = PublicKey::try_from(&key) else { return };
         let found = match self.held(&public_key).await {
             Some(PacketAnswer::Found(found)) => Ok(PacketAnswer::Found(found)),
-            _ => self.clone().search_to_the_end(public_key.clone(), Starter::Refresh).await,
+            _ => self.newest_for_refresh(public_key.clone()).await,
         };
         let stored = match found {
             Ok(PacketAnswer::Found(Found { packet, .. })) => self.put(packet, None).await,
@@ -156,7 +156,7 @@ impl Packets {
             Err(PutError::NotMostRecent) => {
                 outcomes.outdated.inc();
                 // Whatever comes of it is in memory.
-                let _ = self.clone().search_to_the_end(public_key, Starter::Refresh).await;
+                let _ = self.newest_for_refresh(public_key).await;
             }
             Err(_) => self.stored_in_vain(key, outcomes),
         }

@@ -27,6 +27,7 @@ use crate::{
     client::ClientKey,
     config,
     dht::{Network, NetworkError},
+    fair_flight::FairFlight,
     fair_queue::{FairQueue, Limits},
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
@@ -34,17 +35,18 @@ use crate::{
 };
 
 /// Lookups in flight at most, with what they do in the background after the first packet. Each takes about 10 kB, so
-/// that all take 20 MB. One client may have them all while nobody else asks: a thousand questions at once, whose
-/// lookups go on for as long again behind them, do not wait.
-const MAX_IN_FLIGHT: usize = 2048;
+/// that all take 25 MB. One client may have four fifths of them: a thousand questions at once, whose lookups go on for
+/// as long again behind them, do not wait.
+const MAX_IN_FLIGHT: usize = 2560;
 
-/// Searches that have not found a packet yet, at most, in flight and waiting; beyond, new keys are turned away.
-const MAX_SEARCHES: usize = 4096;
-
-/// Searches that wait for one of those in flight to end, in all and for one client. A client that has taken all that
-/// may be in flight leaves half of the places to wait in to others.
-const MAX_QUEUED: usize = MAX_SEARCHES - MAX_IN_FLIGHT;
+/// Searches that wait for one of those in flight to end, in all and for one client. A client that has taken all that it
+/// may have in flight leaves half of the places to wait in to others.
+const MAX_QUEUED: usize = 2048;
 const MAX_QUEUED_PER_CLIENT: usize = 1024;
+
+/// Searches that have not found a packet yet, at most, in flight and waiting; beyond, new keys are turned away. More
+/// than there can be, so that the queue decides who that is, by who has the longest line.
+const MAX_SEARCHES: usize = 8192;
 
 /// A search that has waited this long is given up. What is left of the 4.5 s of a query is enough for a lookup.
 const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
@@ -75,8 +77,8 @@ pub enum FetchError {
 
 /// On whose behalf a search waits for its turn.
 ///
-/// Who joins a search neither waits in line nor pays, and gets its result as soon as its starter. So it may also wait
-/// in the long line of another client, for [`LONGEST_QUEUEING`] at most, before it gets a turn of its own.
+/// Who joins a search that has begun neither waits in line nor pays, and gets its result as soon as its starter. Who asks
+/// for what another client still waits for stands in its own line, and pays for its own search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Starter {
     Client(ClientKey),
@@ -109,10 +111,10 @@ struct Inner {
     /// Packets on their way from the stores into memory.
     loads: SingleFlight<[u8; 32], ()>,
     network: Arc<dyn Network>,
-    /// A search ends with the first packet or without one, and says whether the network was asked.
-    searches: SingleFlight<[u8; 32], bool>,
+    /// A search ends with the first packet or without one.
+    searches: FairFlight<Starter, [u8; 32], ()>,
     /// Searches whose end somebody waits for.
-    updates: SingleFlight<[u8; 32], Result<PacketAnswer, FetchError>>,
+    updates: FairFlight<Starter, [u8; 32], Result<PacketAnswer, FetchError>>,
     /// Packets on their way to the network.
     publications: SingleFlight<[u8; 32], Published>,
     /// Those that clients ask for, if they are to be stored again.
@@ -143,17 +145,18 @@ impl Packets {
         };
         let limits =
             Limits { in_flight: MAX_IN_FLIGHT, queued: MAX_QUEUED, queued_per_client: MAX_QUEUED_PER_CLIENT };
+        let lookups = FairQueue::new(limits);
         let revisions = Arc::new(Revisions::default());
         Self(Arc::new(Inner {
             memory: Memory::new(settings.max_entries, freshness, revisions.clone()),
             stores,
             loads: SingleFlight::new(MAX_SEARCHES),
             network,
-            searches: SingleFlight::new(MAX_SEARCHES),
-            updates: SingleFlight::new(MAX_SEARCHES),
+            searches: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
+            updates: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
             publications: SingleFlight::new(MAX_PUBLICATIONS),
             keep_alive: KeepAlive::new(keep_alive_per_hour),
-            lookups: FairQueue::new(limits),
+            lookups,
             revisions,
         }))
     }

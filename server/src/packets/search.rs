@@ -11,6 +11,7 @@ use tokio::{
 use super::{FetchError, LONGEST_QUEUEING, PacketAnswer, Packets, Starter, memory::PROVISIONAL};
 use crate::{
     dht::{Evidence, NetworkError},
+    fair_queue::Permit,
     signed_packet::{PublicKey, SignedPacket},
     single_flight::FlightError,
 };
@@ -29,57 +30,61 @@ impl Packets {
     /// What the network says now, whatever is held: the newest packet that a search to its end brings, or that is held
     /// and newer. Searches that are asked for meanwhile for the same key share one.
     pub async fn newest(&self, key: &PublicKey, client: IpAddr) -> Result<PacketAnswer, FetchError> {
-        let search = || Some(self.clone().search_to_the_end(key.clone(), Starter::client(client)));
-        match self.0.updates.run(*key.as_bytes(), search).await {
+        let (packets, wanted) = (self.clone(), key.clone());
+        let search = move |permit| Some(packets.search_to_the_end(wanted, permit));
+        match self.0.updates.run(Starter::client(client), *key.as_bytes(), || true, search).await {
             Ok(answer) => answer,
             Err(FlightError::Busy | FlightError::Refused) => Err(FetchError::Network(NetworkError::Busy)),
             Err(FlightError::Lost) => Err(FetchError::Network(NetworkError::Unreachable)),
         }
     }
 
-    /// Returns when the memory knows more: at the first packet, or at the end of the search. If it knows no more,
-    /// there was no turn in time.
+    /// Returns when the memory knows more: at the first packet, or at the end of the search. If it knows no more, the
+    /// network could not be asked at this moment.
     pub(super) async fn search(
         &self,
         key: &PublicKey,
         starter: Starter,
         admit: impl FnOnce() -> bool,
     ) -> Result<(), FlightError> {
-        let mut admit = Some(admit);
-        // Another client's search may get no turn. That is no reason to refuse this one its own, once.
-        for _ in 0..2 {
-            let start = || {
-                let is_admitted = admit.take().is_some_and(|admit| admit());
-                is_admitted.then(|| self.clone().search_until_first(key.clone(), starter))
-            };
-            let was_asked = self.0.searches.run(*key.as_bytes(), start).await?;
-            if was_asked || admit.is_none() {
-                break;
-            }
+        let (packets, wanted) = (self.clone(), key.clone());
+        let search = move |permit| Some(packets.search_until_first(wanted, permit));
+        let searched = self.0.searches.run(starter, *key.as_bytes(), admit, search).await;
+        if searched.is_err() {
+            // The next who asks may begin one.
+            self.0.memory.end_refresh(key);
         }
-        Ok(())
+        searched
     }
 
-    async fn search_until_first(self, key: PublicKey, starter: Starter) -> bool {
-        let Some(Lookup { mut found, end }) = self.begin_lookup(&key, starter).await else { return false };
+    async fn search_until_first(self, key: PublicKey, permit: Permit<Starter>) {
+        let Lookup { mut found, end } = self.begin_lookup(&key, permit);
         while let Some(first) = found.recv().await {
             if self.0.memory.store(&first, Instant::now()) {
                 self.keep(first, PROVISIONAL, false);
                 tokio::spawn(async move { self.complete(key, found).await });
-                return true;
+                return;
             }
         }
-        self.end_in_vain(&key, end).await != Err(NetworkError::Busy)
+        // What it says is in memory.
+        let _ = self.end_in_vain(&key, end).await;
     }
 
-    pub(super) async fn search_to_the_end(
-        self,
-        key: PublicKey,
-        starter: Starter,
-    ) -> Result<PacketAnswer, FetchError> {
-        let Some(Lookup { mut found, end }) = self.begin_lookup(&key, starter).await else {
+    /// As [`Packets::newest`], for a packet that is to be stored again.
+    pub(super) async fn newest_for_refresh(&self, key: PublicKey) -> Result<PacketAnswer, FetchError> {
+        let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.0.lookups.acquire(Starter::Refresh)).await else {
+            self.0.memory.end_refresh(&key);
             return Err(FetchError::Network(NetworkError::Busy));
         };
+        self.clone().search_to_the_end(key, permit).await
+    }
+
+    async fn search_to_the_end(
+        self,
+        key: PublicKey,
+        permit: Permit<Starter>,
+    ) -> Result<PacketAnswer, FetchError> {
+        let Lookup { mut found, end } = self.begin_lookup(&key, permit);
         let mut is_found = false;
         while let Some(packet) = found.recv().await {
             is_found |= self.0.memory.store(&packet, Instant::now());
@@ -93,12 +98,7 @@ impl Packets {
         Ok(found.map_or(PacketAnswer::Absent(Duration::ZERO), PacketAnswer::Found))
     }
 
-    /// `None` if there was no turn in time.
-    async fn begin_lookup(&self, key: &PublicKey, starter: Starter) -> Option<Lookup> {
-        let Ok(Ok(permit)) = timeout(LONGEST_QUEUEING, self.0.lookups.acquire(starter)).await else {
-            self.0.memory.end_refresh(key);
-            return None;
-        };
+    fn begin_lookup(&self, key: &PublicKey, permit: Permit<Starter>) -> Lookup {
         let (sender, found) = mpsc::unbounded_channel();
         let (network, key) = (self.0.network.clone(), key.clone());
         let lookup = async move {
@@ -109,7 +109,7 @@ impl Packets {
         let end = tokio::spawn(async move {
             timeout(SEARCH_DEADLINE, lookup).await.unwrap_or(Err(NetworkError::Unreachable))
         });
-        Some(Lookup { found, end })
+        Lookup { found, end }
     }
 
     /// Notes what a search without a packet says: nothing, that there is none, or why the network says nothing.

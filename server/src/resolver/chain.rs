@@ -40,6 +40,10 @@ pub struct Resolved {
     pub by_name_server: bool,
     /// Whether there is no answer because nobody who knows could be asked. An older one is better then.
     pub unreachable: bool,
+    /// Whether there is no answer because too much was under way.
+    pub is_busy: bool,
+    /// Whether there is no answer because the client has no lookup left.
+    pub is_over_quota: bool,
 }
 
 /// The answer so far, along a chain of CNAME records.
@@ -62,13 +66,22 @@ pub(super) struct Chain {
 impl Resolved {
     /// What is known here, or is no answer at all.
     pub(super) fn own(answer: Answer) -> Self {
-        Self { answer, revisions: Vec::new(), refresh_in: None, by_name_server: false, unreachable: false }
+        Self {
+            answer,
+            revisions: Vec::new(),
+            refresh_in: None,
+            by_name_server: false,
+            unreachable: false,
+            is_busy: false,
+            is_over_quota: false,
+        }
     }
 }
 
 impl From<ResolveError> for Resolved {
     fn from(error: ResolveError) -> Self {
-        Self { unreachable: error.is_unreachable(), ..Self::own(error.answer()) }
+        let (is_busy, is_over_quota) = (error.is_busy(), error == ResolveError::LookupQuota);
+        Self { unreachable: error.is_unreachable(), is_busy, is_over_quota, ..Self::own(error.answer()) }
     }
 }
 

@@ -1,11 +1,10 @@
 //! Name servers that a packet names for its zone: found, asked, and believed for that zone alone.
 
+mod servers;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use ahash::RandomState;
@@ -13,8 +12,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
-use lru::LruCache;
-use tokio::time::Instant;
+use servers::NameServers;
 
 use super::{
     Resolver,
@@ -26,7 +24,7 @@ use super::{
 use crate::{
     access::is_private,
     config,
-    forward::{Exchanger, Flags},
+    forward::{ExchangeError, Flags},
     message::{Message, Query, Question, address},
 };
 
@@ -34,24 +32,13 @@ use crate::{
 const MAX_SERVERS: usize = 4;
 const MAX_ADDRESSES: usize = 2;
 
-/// Questions to name servers under way at once, apart from those to the upstreams.
-const MAX_QUESTIONS: usize = 256;
-
-/// A server gets this long to answer.
-const SERVER_TIMEOUT: Duration = Duration::from_millis(1200);
-
-/// A server that did not answer is left alone this long, while others do.
-const DEAD_FOR: Duration = Duration::from_secs(30);
-const MAX_DEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-
-/// Which name servers may be asked, and which are known not to answer.
+/// Which name servers may be asked, and how.
 #[derive(Debug)]
 pub(super) struct Delegations {
     enabled: bool,
     port: u16,
     allow_private: bool,
-    exchanger: Exchanger,
-    dead: Mutex<LruCache<IpAddr, Instant, RandomState>>,
+    servers: NameServers,
 }
 
 /// What a name server said, without anything it has no say in. Names are in the zone's canonical spelling.
@@ -73,8 +60,7 @@ impl Delegations {
             enabled: settings.enabled,
             port: settings.port,
             allow_private: settings.allow_private,
-            exchanger: Exchanger::new(MAX_QUESTIONS),
-            dead: Mutex::new(LruCache::with_hasher(MAX_DEAD, RandomState::new())),
+            servers: NameServers::new(),
         }
     }
 
@@ -85,28 +71,6 @@ impl Delegations {
     /// Whoever holds a key could otherwise make this server send packets into the network behind it.
     fn may_ask(&self, address: IpAddr) -> bool {
         self.allow_private || !is_private(address)
-    }
-
-    async fn ask(&self, address: IpAddr, question: &Question, flags: Flags) -> Option<Message> {
-        let deadline = Instant::now() + SERVER_TIMEOUT;
-        let server = SocketAddr::new(address, self.port);
-        let reply = self.exchanger.exchange(server, question, flags, deadline).await;
-        self.note(address, reply.is_ok());
-        reply.ok()
-    }
-
-    fn is_dead(&self, address: IpAddr) -> bool {
-        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        dead.get(&address).is_some_and(|until| Instant::now() < *until)
-    }
-
-    fn note(&self, address: IpAddr, answered: bool) {
-        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        if answered {
-            dead.pop(&address);
-        } else {
-            dead.put(address, Instant::now() + DEAD_FOR);
-        }
     }
 }
 
@@ -130,31 +94,40 @@ impl Resolver {
             checking_disabled: query.checking_disabled,
         };
         let delegations = &self.0.delegations;
-        let ask = async |address| {
-            let message = delegations.ask(address, &question, flags).await?;
-            read(&message, zone, delegation, name, record_type)
+        let mut is_ours = false;
+        let mut ask = async |address| {
+            let server = SocketAddr::new(address, delegations.port);
+            match delegations.servers.ask(zone.apex(), server, &question, flags, client).await {
+                Ok(message) => Ok(read(&message, zone, delegation, name, record_type)),
+                // At the next server it would be no different.
+                Err(ExchangeError::Busy) => Err(ResolveError::DelegationBusy),
+                Err(error) => {
+                    is_ours |= error.is_ours();
+                    Ok(None)
+                }
+            }
         };
         let mut last = Vec::new();
         for server in delegation.servers.iter().take(MAX_SERVERS) {
             let mut addresses = self.server_addresses(zone, server, query, client, budget).await?;
             addresses.retain(|address| delegations.may_ask(*address));
             let (dead, alive): (Vec<_>, Vec<_>) =
-                addresses.into_iter().partition(|address| delegations.is_dead(*address));
+                addresses.into_iter().partition(|address| delegations.servers.is_dead(*address));
             last.extend(dead.into_iter().take(MAX_ADDRESSES));
             for address in alive.into_iter().take(MAX_ADDRESSES) {
                 budget.spend()?;
-                if let Some(reply) = ask(address).await {
+                if let Some(reply) = ask(address).await? {
                     return Ok(reply);
                 }
             }
         }
         for address in last {
             budget.spend()?;
-            if let Some(reply) = ask(address).await {
+            if let Some(reply) = ask(address).await? {
                 return Ok(reply);
             }
         }
-        Err(failed())
+        Err(if is_ours { ResolveError::DelegationBusy } else { failed() })
     }
 
     /// Addresses of a name server: from the packet itself, from another key's packet, or from an upstream.
@@ -179,7 +152,7 @@ impl Resolver {
             }
             Route::Icann => {
                 for record_type in [RecordType::A, RecordType::AAAA] {
-                    let reply = match self.ask_upstream(server, record_type, query, budget).await {
+                    let reply = match self.ask_upstream(server, record_type, query, client, budget).await {
                         Ok(reply) => reply,
                         Err(error @ ResolveError::WorkBudget) => return Err(error),
                         Err(_) => continue,

@@ -45,6 +45,9 @@ pub enum ResolveError {
     /// None of the name servers that a key's packet names gave an answer.
     #[error("no name server of {0} gave an answer")]
     Delegation(String),
+    /// They were not asked: too many questions to name servers wait, or this machine cannot send.
+    #[error("too many questions to name servers are under way: try again")]
+    DelegationBusy,
     /// CNAME records that lead back to where they started, or go on for too long.
     #[error("the chain of CNAME records loops or is longer than {} links", super::MAX_CHAIN)]
     Chain,
@@ -78,6 +81,7 @@ impl ResolveError {
             Self::Network(_)
             | Self::Forward(_)
             | Self::Delegation(_)
+            | Self::DelegationBusy
             | Self::Chain
             | Self::WorkBudget
             | Self::Deadline => ResponseCode::ServFail,
@@ -96,7 +100,8 @@ impl ResolveError {
         match self {
             Self::Network(_) | Self::Delegation(_) | Self::Deadline => extended::NO_REACHABLE_AUTHORITY,
             Self::Forward(ForwardError::NoAnswer) => extended::NO_REACHABLE_AUTHORITY,
-            Self::Forward(ForwardError::Loop | ForwardError::Busy)
+            Self::Forward(ForwardError::Loop | ForwardError::Busy | ForwardError::Local)
+            | Self::DelegationBusy
             | Self::Chain
             | Self::WorkBudget
             | Self::EdnsVersion => extended::OTHER,
@@ -110,7 +115,9 @@ impl ResolveError {
     pub fn is_shared(&self) -> bool {
         match self {
             // One client's turn did not come, or this moment is a bad one for all.
-            Self::Network(NetworkError::Busy) => false,
+            Self::Network(NetworkError::Busy)
+            | Self::Forward(ForwardError::Busy | ForwardError::Local)
+            | Self::DelegationBusy => false,
             Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Chain | Self::WorkBudget => {
                 true
             }
@@ -127,7 +134,18 @@ impl ResolveError {
 
     /// Whether those who know could not be asked, so that what they said before is still worth something.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Deadline)
+        matches!(
+            self,
+            Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::DelegationBusy | Self::Deadline
+        )
+    }
+
+    /// Whether it concerns this client at this moment: as much was under way as may be.
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Network(NetworkError::Busy) | Self::Forward(ForwardError::Busy) | Self::DelegationBusy
+        )
     }
 
     /// The answer that says so.
@@ -137,5 +155,20 @@ impl ResolveError {
             lifetime: if self.is_shared() { super::FAILURE_LIFETIME } else { std::time::Duration::ZERO },
             ..Answer::empty(self.code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_client_or_one_moment_lacks_is_not_remembered_for_others() {
+        for error in [ForwardError::Busy, ForwardError::Local] {
+            assert!(!ResolveError::Forward(error).is_shared(), "{error}");
+        }
+        assert!(!ResolveError::Network(NetworkError::Busy).is_shared());
+        assert!(!ResolveError::DelegationBusy.is_shared());
+        assert!(ResolveError::Forward(ForwardError::NoAnswer).is_shared());
     }
 }

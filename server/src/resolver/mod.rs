@@ -39,11 +39,12 @@ use work::{KeyZone, WorkBudget};
 use zone::{Lookup, present, present_data};
 
 use crate::{
+    access::Forwarders,
     config::Config,
-    forward::Forwarder,
+    forward::{Asker, Forwarder},
     message::{Message, Query, Question},
     packets::{FetchError, Found, PacketAnswer, Packets},
-    rate_limit::RateLimiter,
+    rate_limit::SplitLimiter,
     revisions::Revisions,
 };
 
@@ -69,7 +70,7 @@ struct Inner {
     packets: Packets,
     forwarder: Arc<Forwarder>,
     delegations: Delegations,
-    lookup_quota: RateLimiter,
+    lookup_quota: SplitLimiter,
     nxdomains: NxDomains,
     rebind_protection: RebindProtection,
     identity: Identity,
@@ -89,12 +90,13 @@ impl Resolver {
     pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
         let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
         let quota = &config.rate_limit;
+        let forwarders = Forwarders::new(quota.forwarders.clone());
         Self(Arc::new(Inner {
             suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)),
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
-            lookup_quota: RateLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size),
+            lookup_quota: SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, &forwarders),
             nxdomains: NxDomains::new(config.cache.max_entries),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
@@ -183,7 +185,7 @@ impl Resolver {
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
-                Route::Icann => self.step_icann(query, &name, &mut budget, &mut chain).await?,
+                Route::Icann => self.step_icann(query, address, &name, &mut budget, &mut chain).await?,
             };
             match step {
                 Step::Done => return Ok(self.end(query, chain)),
@@ -303,7 +305,7 @@ impl Resolver {
         }
         let packet = if query.recursion_desired {
             budget.spend()?;
-            let admit = || self.0.lookup_quota.admit(address);
+            let admit = || self.0.lookup_quota.admit(address, query.is_proven);
             self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
                 FetchError::Network(error) => ResolveError::Network(error),
                 FetchError::Refused => ResolveError::LookupQuota,
@@ -322,6 +324,7 @@ impl Resolver {
     async fn step_icann(
         &self,
         query: &Query,
+        address: IpAddr,
         name: &Name,
         budget: &mut WorkBudget,
         chain: &mut Chain,
@@ -338,7 +341,7 @@ impl Resolver {
         if !query.recursion_desired {
             return Err(ResolveError::NotHeld);
         }
-        let message = self.ask_upstream(name, record_type, query, budget).await?;
+        let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
         let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
         let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
@@ -372,6 +375,7 @@ impl Resolver {
         name: &Name,
         record_type: RecordType,
         query: &Query,
+        address: IpAddr,
         budget: &mut WorkBudget,
     ) -> Result<Arc<Message>, ResolveError> {
         budget.spend()?;
@@ -379,7 +383,7 @@ impl Resolver {
         let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
         self.0
             .forwarder
-            .ask(&question, query.dnssec_ok(), query.checking_disabled)
+            .ask(Asker::Client(address), &question, query.dnssec_ok(), query.checking_disabled)
             .await
             .map_err(ResolveError::Forward)
     }

@@ -77,6 +77,8 @@ async fn ask(packets: Vec<SignedPacket>, asked: &Name) -> (Resolved, usize, usiz
         checking_disabled: false,
         question: Question::new(asked, RecordType::A, DNSClass::IN).unwrap(),
         edns: None,
+        is_proven: false,
+        reply_cookie: None,
     };
     let counts = || (PARSED.with(Cell::get), CURVE_CHECKS.with(Cell::get));
     let before = counts();

@@ -83,6 +83,10 @@ impl StreamListeners {
         self.0.iter().map(|(address, _)| *address).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn into_listeners(self) -> impl Iterator<Item = TcpListener> {
         self.0.into_iter().map(|(_, listener)| listener)
     }

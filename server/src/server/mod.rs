@@ -2,6 +2,8 @@
 
 mod encrypted;
 mod listeners;
+mod own_networks;
+mod places;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,10 +26,11 @@ use crate::{
     resolver::Resolver,
     service::Service,
     signed_packet::{PublicKey, SignedPacket},
-    transport::{BindError, Slots, tcp, udp},
+    transport::{Admission, BindError, tcp, udp},
 };
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
+use places::Places;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -43,7 +46,7 @@ pub struct Server {
     metrics: Metrics,
     access: AccessList,
     trusted: TrustedProxies,
-    web_limits: http::Limits,
+    places: Places,
     about: http::About,
     relay: Option<http::Relay>,
     packets: Packets,
@@ -85,8 +88,8 @@ impl Server {
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-        let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
+        let forwarder = start_forwarder(&config, &tls, &metrics);
         if !config.dht.enabled {
             return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
         }
@@ -98,8 +101,9 @@ impl Server {
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-        let forwarder = start_forwarder(&config, &tls);
-        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
+        let metrics = Metrics::default();
+        let forwarder = start_forwarder(&config, &tls, &metrics);
+        Self::bind_with(config, forwarder, &tls, network, metrics)
     }
 
     fn bind_with(
@@ -122,11 +126,7 @@ impl Server {
         }
         let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
-        let web_limits = http::Limits {
-            connections: config.doh.max_connections,
-            connections_per_client: config.doh.max_connections_per_client,
-            ..http::Limits::default()
-        };
+        let places = Places::new(&config, &listeners);
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
         let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
@@ -135,7 +135,9 @@ impl Server {
             move || packets.len()
         });
         let relay = &config.relay;
-        let relay = relay.enabled.then(|| http::Relay::new(relay, packets.clone(), metrics.relay.clone()));
+        let relay = relay
+            .enabled
+            .then(|| http::Relay::new(relay, &places.tcp.forwarders, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
@@ -147,7 +149,7 @@ impl Server {
             metrics,
             access,
             trusted,
-            web_limits,
+            places,
             about,
             relay,
             packets,
@@ -198,13 +200,18 @@ impl Server {
         let responder = Arc::new(self.service);
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let waiting = Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT);
-        let connections = tcp::Connections::new(tcp::Limits::default(), self.trusted.clone());
+        let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
+        let admission = Admission {
+            access: self.access.clone(),
+            trusted: self.trusted.clone(),
+            refusals: self.metrics.refusals.clone(),
+        };
+        let connections = tcp::Connections::new(self.places.tcp, admission.clone());
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        let connections = tcp::Connections::new(tcp::Limits::for_tls(), self.trusted.clone());
+        let connections = tcp::Connections::new(self.places.tls, admission);
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());
@@ -214,9 +221,11 @@ impl Server {
         if let Some(relay) = self.relay {
             pages = pages.merge(relay.routes());
         }
-        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.web_limits);
+        let refusals = self.metrics.refusals.clone();
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
-        let site = Arc::new(site.with_dns(responder, &tasks).with_challenges(challenges));
+        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.places.web);
+        let site = site.with_refusals(refusals.clone()).with_dns(responder, &tasks);
+        let site = Arc::new(site.with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
             http::serve(listener, Some(acceptor), site.clone(), stop.clone(), &tasks);
@@ -224,11 +233,12 @@ impl Server {
         for listener in http.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
+        tasks.spawn(stop.clone().run_until_cancelled_owned(own_networks::watch()));
         let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);
-        let site = Site::<Service>::new(routes, self.access, self.trusted, http::Limits::for_metrics());
-        let site = Arc::new(site);
+        let site = Site::<Service>::new(routes, self.access, self.trusted, self.places.metrics);
+        let site = Arc::new(site.with_refusals(refusals));
         for listener in metrics.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
@@ -265,8 +275,8 @@ fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskS
     Ok(Some(disk))
 }
 
-fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
+fn start_forwarder(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Arc<Forwarder> {
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_refusals(metrics.refusals.clone()))
 }
 
 /// The certificate of a Redis is checked like those of encrypted upstreams.

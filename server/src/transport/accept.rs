@@ -1,6 +1,6 @@
 //! Connections as they come in.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr, os::fd::AsRawFd};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::BackOff;
+use super::{BackOff, descriptors};
 
 /// Calls `each` with every connection and the address of its client, until `stop` is cancelled.
 pub async fn accept(
@@ -17,8 +17,9 @@ pub async fn accept(
     mut each: impl FnMut(TcpStream, IpAddr),
 ) {
     let mut back_off = BackOff::default();
+    let most_in_use = descriptors::most_in_use(descriptors::limit());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        match accepted {
+        match accepted.and_then(|(stream, peer)| spare(stream, most_in_use).map(|stream| (stream, peer))) {
             Ok((stream, peer)) => {
                 back_off.succeeded();
                 each(stream, peer.ip().to_canonical());
@@ -31,5 +32,33 @@ pub async fn accept(
                 stop.run_until_cancelled(sleep(wait)).await;
             }
         }
+    }
+}
+
+/// `stream`, unless it took one of the last descriptors, which are for questions to others: a connection without them
+/// could not be answered. The number of a descriptor is the lowest that is free, so that all below it are in use.
+fn spare(stream: TcpStream, most_in_use: usize) -> io::Result<TcpStream> {
+    match usize::try_from(stream.as_raw_fd()) {
+        Ok(number) if number >= most_in_use => {
+            Err(io::Error::other("too many files are open; raise their limit (LimitNOFILE=, ulimit -n)"))
+        }
+        _ => Ok(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_takes_one_of_the_last_descriptors_is_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (kept, closed) = (connect().await, connect().await);
+        let number = |stream: &TcpStream| usize::try_from(stream.as_raw_fd()).unwrap();
+        let most_in_use = number(&closed);
+        assert!(spare(closed, most_in_use).is_err());
+        let most_in_use = number(&kept) + 1;
+        assert!(spare(kept, most_in_use).is_ok());
     }
 }

@@ -12,6 +12,8 @@ use nix::{
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::path_mtu;
+
 /// Receive buffer asked for, in bytes: a burst of some thousands of queries. The kernel may grant less
 /// (`net.core.rmem_max`).
 const UDP_RECEIVE_BUFFER: usize = 4 << 20;
@@ -147,6 +149,7 @@ pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
 fn share_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = udp_socket(address)?;
     socket.set_reuse_port(true)?;
+    path_mtu::disregard(&socket, address.is_ipv6())?;
     // Best effort: a smaller buffer loses queries in a burst and nothing else.
     let _ = socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER);
     // RFC 1122 section 4.1.3.5: a wildcard socket must itself see to it that the reply comes from where the query
@@ -308,6 +311,26 @@ mod tests {
         match bind(SocketAddr::new("::".parse().unwrap(), port), 1) {
             Ok(_) | Err(BindError::FamilyUnavailable { .. }) => {}
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn replies_keep_their_size_whatever_icmp_says_of_the_way() {
+        use rustix::net::sockopt::{
+            Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu_discover, ipv6_mtu_discover,
+        };
+        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+            for socket in &bind_udp(address.parse().unwrap(), 2).unwrap().sockets {
+                assert_eq!(ip_mtu_discover(socket).unwrap(), Ipv4PathMtuDiscovery::OMIT, "{address}");
+            }
+        }
+        for address in ["[::1]:0", "[::]:0"] {
+            // A machine without IPv6 sends nothing there.
+            let Ok(udp) = bind_udp(address.parse().unwrap(), 2) else { continue };
+            for socket in &udp.sockets {
+                assert_eq!(ipv6_mtu_discover(socket).unwrap(), Ipv6PathMtuDiscovery::OMIT, "{address}");
+            }
         }
     }
 

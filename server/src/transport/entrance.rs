@@ -1,20 +1,60 @@
 //! Who may connect, and who it is: places for connections, and the word of trusted proxies about their clients.
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Slot, Slots,
+    Full, Slot, Slots,
     proxy_protocol::{self, Proxied},
+    strangers::{STRANGER_TIME, Strangers},
+    turnover::{Seat, Turnover, Watched},
 };
-use crate::access::TrustedProxies;
+use crate::{
+    access::{AccessList, Forwarders, TrustedProxies},
+    client::ClientKey,
+    metrics::{Reason, Refusals},
+    service::Respond,
+};
+
+/// Places for connections that had to make room for others of their client and still have something to say, for each
+/// 16 that there are.
+const LEAVING: usize = 16;
+
+/// What there is beside each so many places: those for strangers, and those for who leaves.
+pub const PLACES_PER_EXTRA: usize = LEAVING / 2;
+
+/// Who is served, whose word is taken, and who is told of those who were not let in.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Who is served.
+    pub access: AccessList,
+    /// Whose word about clients is taken.
+    pub trusted: TrustedProxies,
+    /// Counts who is not let in.
+    pub refusals: Refusals,
+}
 
 /// Gives places to connections. All listeners of a kind share one.
-#[derive(Debug)]
 pub struct Entrance {
+    admission: Admission,
     places: Arc<Slots>,
-    trusted: TrustedProxies,
+    /// For those that had to make room and are not gone yet.
+    leaving: Arc<Slots>,
+    turnover: Arc<Turnover>,
+    strangers: Strangers,
+}
+
+/// What a connection may expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The client is served.
+    Served,
+    /// `[access]` does not serve the client: it gets one refusal, so that it can be read why, and the end.
+    Stranger,
+    /// A trusted proxy, which may name the client of each request.
+    Proxy,
 }
 
 /// A connection that has a place, until this is dropped.
@@ -22,22 +62,77 @@ pub struct Entrance {
 pub struct Guest {
     /// The client, as far as is known: the peer, or whom a trusted proxy names.
     pub address: IpAddr,
-    /// Whether `address` is a trusted proxy, which may name the client of each request.
-    pub is_proxy: bool,
-    _slot: Slot,
+    /// What it may expect.
+    pub standing: Standing,
+    /// Cancelled when it has to end: with the server, or to make room for another of its client.
+    pub leave: CancellationToken,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Seat(Seat),
+    /// Of strangers, who leave soon, and of proxies, who have no cap.
+    Fixed {
+        _slot: Slot,
+    },
 }
 
 impl Entrance {
     /// At most `cap` connections, `cap_per_client` for each client that is no trusted proxy.
-    pub fn new(cap: usize, cap_per_client: usize, trusted: TrustedProxies) -> Self {
-        Self { places: Slots::new(cap, cap_per_client), trusted }
+    pub fn new(cap: usize, cap_per_client: usize, admission: Admission) -> Self {
+        Self {
+            admission,
+            places: Slots::new(cap, cap_per_client),
+            leaving: Slots::new((cap / LEAVING).max(1), (cap_per_client / 4).max(1)),
+            turnover: Arc::default(),
+            strangers: Strangers::new(cap),
+        }
     }
 
-    /// A place for a connection from `peer`, or `None` when it has to be closed.
-    pub fn admit(&self, peer: IpAddr) -> Option<Guest> {
-        let is_proxy = self.trusted.contains(peer);
-        let slot = if is_proxy { self.places.take_for_many() } else { self.places.take(peer) };
-        Some(Guest { address: peer, is_proxy, _slot: slot? })
+    /// Gives forwarders more places than one client has.
+    #[must_use]
+    pub fn with_forwarders(self, forwarders: &Forwarders) -> Self {
+        let [places, leaving] =
+            [self.places, self.leaving].map(|slots| slots.with_forwarders(forwarders.clone()));
+        Self { places, leaving, ..self }
+    }
+
+    /// A place for a connection from `peer`, or `None` when it has to be closed. The connection ends with `stop`.
+    pub fn admit(&self, peer: IpAddr, stop: &CancellationToken) -> Option<Guest> {
+        let leave = stop.child_token();
+        let fixed = |slot| Place::Fixed { _slot: slot };
+        let (standing, place) = if self.admission.trusted.contains(peer) {
+            (Standing::Proxy, self.places.take_for_many().map(fixed).ok_or(Reason::AllConnections))
+        } else if !self.admission.access.allows(peer) {
+            let slot = self.strangers.take(peer).map_err(|_| Reason::StrangersConnections);
+            (Standing::Stranger, slot.map(fixed))
+        } else {
+            (Standing::Served, self.seat(peer, &leave).map(Place::Seat))
+        };
+        match place {
+            Ok(place) => Some(Guest { address: peer, standing, leave, place }),
+            Err(reason) => {
+                self.admission.refusals.note(reason, peer);
+                None
+            }
+        }
+    }
+
+    fn seat(&self, address: IpAddr, leave: &CancellationToken) -> Result<Seat, Reason> {
+        let client = ClientKey::from(address);
+        let slot = match self.places.try_take(address) {
+            Ok(slot) => slot,
+            Err(Full::All) => return Err(Reason::AllConnections),
+            Err(Full::Network) => return Err(Reason::NetworkConnections),
+            Err(Full::Client) => {
+                let leaving = self.leaving.take(address).ok_or(Reason::ClientConnections)?;
+                let slot = self.turnover.displace(client, leaving).ok_or(Reason::ClientConnections)?;
+                self.admission.refusals.note(Reason::ConnectionDisplaced, address);
+                slot
+            }
+        };
+        Ok(self.turnover.enter(client, slot, leave.clone()))
     }
 
     /// Reads what a trusted proxy says of its client before the first byte of the client itself (PROXY protocol v2).
@@ -45,17 +140,37 @@ impl Entrance {
     ///
     /// # Errors
     ///
-    /// When the connection ends, what the proxy says is malformed, or the client has too many connections.
-    pub async fn identify(&self, guest: Guest, stream: &mut TcpStream) -> io::Result<Guest> {
-        if !guest.is_proxy {
+    /// When the connection ends, what the proxy says is malformed, or there is no place for the client.
+    pub async fn identify(
+        &self,
+        guest: Guest,
+        stream: &mut TcpStream,
+        stop: &CancellationToken,
+    ) -> io::Result<Guest> {
+        if guest.standing != Standing::Proxy {
             return Ok(guest);
         }
         match proxy_protocol::read(stream).await? {
             Some(Proxied::For(client)) => {
                 drop(guest);
-                self.admit(client).ok_or_else(|| io::Error::other("too many connections"))
+                self.admit(client, stop).ok_or_else(|| io::Error::other("no place for this client"))
             }
             Some(Proxied::Own) | None => Ok(guest),
+        }
+    }
+
+    /// Whether a TLS handshake may be begun, which costs us more than most queries. A proxy stands for many clients.
+    pub fn admits_handshake<R: Respond>(&self, guest: &Guest, responder: Option<&R>) -> bool {
+        match guest.standing {
+            Standing::Proxy => true,
+            Standing::Served => responder.is_none_or(|responder| responder.admit_handshake(guest.address)),
+            Standing::Stranger => {
+                let is_admitted = self.strangers.admit_handshake(guest.address);
+                if !is_admitted {
+                    self.admission.refusals.note(Reason::StrangersHandshakes, guest.address);
+                }
+                is_admitted
+            }
         }
     }
 
@@ -65,21 +180,17 @@ impl Entrance {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Guest {
+    /// `usual`, or less for those who are not served.
+    pub fn time_limit(&self, usual: Duration) -> Duration {
+        if self.standing == Standing::Stranger { usual.min(STRANGER_TIME) } else { usual }
+    }
 
-    #[test]
-    fn a_trusted_proxy_is_many_clients_and_everyone_else_is_one() {
-        let entrance = Entrance::new(5, 2, TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]));
-        let (client, proxy) = ("192.0.2.1".parse().unwrap(), "10.0.0.1".parse().unwrap());
-        let _of_client = [entrance.admit(client).unwrap(), entrance.admit(client).unwrap()];
-        assert!(entrance.admit(client).is_none());
-        let of_proxy: Vec<_> = (0..3).map(|_| entrance.admit(proxy).unwrap()).collect();
-        assert!(of_proxy.iter().all(|guest| guest.is_proxy));
-        assert!(entrance.admit(proxy).is_none(), "the cap over all holds");
-        assert!(entrance.is_crowded());
-        drop(of_proxy);
-        assert!(!entrance.is_crowded());
+    /// `stream`, of which it is seen when the client last said something.
+    pub fn watch<S>(&self, stream: S) -> Watched<S> {
+        match &self.place {
+            Place::Seat(seat) => Watched::new(stream, Some(seat)),
+            Place::Fixed { .. } => Watched::new(stream, None),
+        }
     }
 }

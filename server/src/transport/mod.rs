@@ -6,10 +6,13 @@
 
 mod accept;
 mod bind;
+pub mod descriptors;
 mod entrance;
 mod proxy_protocol;
 mod slots;
+mod strangers;
 pub mod tcp;
+mod turnover;
 pub mod udp;
 
 use std::{
@@ -19,8 +22,10 @@ use std::{
 
 pub use accept::accept;
 pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
-pub use entrance::{Entrance, Guest};
-pub use slots::{Slot, Slots};
+pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
+pub use slots::{Full, Slot, Slots};
+pub use strangers::STRANGER_TIME;
+pub use turnover::Watched;
 
 use crate::service::{AtOnce, Client, Respond};
 

@@ -9,14 +9,31 @@ use std::{
 
 use ahash::RandomState;
 
-use crate::client::{ClientKey, ClientNetwork};
+use crate::{
+    access::{FORWARDER_SHARE, Forwarders},
+    client::{ClientKey, ClientNetwork},
+};
 
 /// Counts what is held, in all, per client and per network of IPv6 clients. Its memory is bounded by the cap.
 #[derive(Debug)]
 pub struct Slots {
     cap: usize,
     cap_per_client: usize,
+    forwarders: Forwarders,
+    /// Most that one client may take while places are scarce.
+    few: usize,
     held: Mutex<Held>,
+}
+
+/// Which cap left no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// That of the client.
+    Client,
+    /// That of the IPv6 network of the client.
+    Network,
+    /// That of all.
+    All,
 }
 
 #[derive(Debug, Default)]
@@ -33,35 +50,62 @@ pub struct Slot {
     slots: Arc<Slots>,
     /// `None` for one that counts for no client.
     client: Option<ClientKey>,
+    /// `None` for one that counts for no network.
+    network: Option<ClientNetwork>,
 }
 
 impl Slots {
-    /// At most `cap` at once, of which one client holds at most `cap_per_client`.
+    /// At most `cap` at once, of which one client holds at most `cap_per_client`. The last quarter is for those who
+    /// hold few, so that some who take all that they may leave something to the others.
     pub fn new(cap: usize, cap_per_client: usize) -> Arc<Self> {
-        Arc::new(Self { cap, cap_per_client, held: Mutex::default() })
+        let few = (cap_per_client / 8).min(cap / 64).max(1).min(cap_per_client);
+        Arc::new(Self { cap, cap_per_client, few, forwarders: Forwarders::default(), held: Mutex::default() })
+    }
+
+    /// As many places with nobody on them, of which each forwarder may hold many clients' worth: half of all at most,
+    /// if that is more than one client's, so that others find some.
+    #[must_use]
+    pub fn with_forwarders(self: Arc<Self>, forwarders: Forwarders) -> Arc<Self> {
+        let Self { cap, cap_per_client, few, .. } = *self;
+        Arc::new(Self { cap, cap_per_client, few, forwarders, held: Mutex::default() })
     }
 
     /// `None` when all places, or all that one client or its network may hold, are taken.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        self.try_take(address).ok()
+    }
+
+    /// As [`Slots::take`].
+    ///
+    /// # Errors
+    ///
+    /// Says which cap is reached.
+    pub fn try_take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
         let client = ClientKey::from(address);
+        let (share, network) = match self.forwarders.contains(address) {
+            // Its network was not named by the operator, and its clients are not that network's.
+            true => (FORWARDER_SHARE, None),
+            false => (1, client.network()),
+        };
         let mut held = self.held();
-        if held.in_all >= self.cap {
-            return None;
-        }
         let of_client = held.per_client.get(&client).copied().unwrap_or(0);
-        if of_client >= self.cap_per_client {
-            return None;
+        let cap_per_client = if held.are_scarce(self.cap) { self.few } else { self.cap_per_client };
+        if of_client >= cap_per_client.saturating_mul(share).min(self.cap / 2).max(cap_per_client) {
+            return Err(Full::Client);
         }
-        if let Some(network) = client.network() {
+        if held.in_all >= self.cap {
+            return Err(Full::All);
+        }
+        if let Some(network) = network {
             let of_network = held.per_network.get(&network).copied().unwrap_or(0);
-            if of_network >= self.cap_per_client.saturating_mul(network.share()) {
-                return None;
+            if of_network >= cap_per_client.saturating_mul(network.share()) {
+                return Err(Full::Network);
             }
             held.per_network.insert(network, of_network + 1);
         }
         held.per_client.insert(client, of_client + 1);
         held.in_all += 1;
-        Some(Slot { slots: self.clone(), client: Some(client) })
+        Ok(Slot { slots: self.clone(), client: Some(client), network })
     }
 
     /// A place that counts for no client, for one that stands for many; `None` when all are taken.
@@ -71,12 +115,12 @@ impl Slots {
             return None;
         }
         held.in_all += 1;
-        Some(Slot { slots: self.clone(), client: None })
+        Some(Slot { slots: self.clone(), client: None, network: None })
     }
 
     /// Whether more than three quarters are taken.
     pub fn are_scarce(&self) -> bool {
-        self.held().in_all.saturating_mul(4) > self.cap.saturating_mul(3)
+        self.held().are_scarce(self.cap)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -84,13 +128,20 @@ impl Slots {
     }
 }
 
+impl Held {
+    fn are_scarce(&self, cap: usize) -> bool {
+        self.in_all.saturating_mul(4) > cap.saturating_mul(3)
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut held = self.slots.held();
         held.in_all = held.in_all.saturating_sub(1);
-        let Some(client) = self.client else { return };
-        give_back(&mut held.per_client, client);
-        if let Some(network) = client.network() {
+        if let Some(client) = self.client {
+            give_back(&mut held.per_client, client);
+        }
+        if let Some(network) = self.network {
             give_back(&mut held.per_network, network);
         }
     }
@@ -123,6 +174,30 @@ mod tests {
     }
 
     #[test]
+    fn the_cap_that_was_in_the_way_is_named() {
+        let slots = Slots::new(SUBSCRIBER_SHARE + 1, 1);
+        let v6 = |subnet: usize| format!("2001:db8:1:{subnet:x}::1").parse().unwrap();
+        let mut held: Vec<_> = (0..6).map(|subnet| slots.try_take(v6(subnet)).unwrap()).collect();
+        assert_eq!(slots.try_take(v6(0)).unwrap_err(), Full::Client);
+        held.extend((6..SUBSCRIBER_SHARE).map(|subnet| slots.try_take(v6(subnet)).unwrap()));
+        assert_eq!(slots.try_take(v6(100)).unwrap_err(), Full::Network);
+        held.push(slots.try_take(v4(1)).unwrap());
+        assert_eq!(slots.try_take(v4(2)).unwrap_err(), Full::All);
+    }
+
+    #[test]
+    fn some_who_take_all_that_they_may_leave_the_last_quarter_to_who_holds_few() {
+        let slots = Slots::new(2000, 100);
+        let held: Vec<_> = (0..20 * 100).filter_map(|turn| slots.take(v4(turn / 100))).collect();
+        assert!(held.len() < 1600, "{} of 2000 taken by 20 clients", held.len());
+        let few: Vec<_> = (0..5).filter_map(|_| slots.take(v4(1000))).collect();
+        assert_eq!(few.len(), 5, "another client");
+        let subnet = |number: u128| std::net::Ipv6Addr::from_bits(0x2001_0db8_0001 << 80 | number << 64);
+        let network: Vec<_> = (0..2000).filter_map(|number| slots.take(subnet(number).into())).collect();
+        assert!(network.len() <= 12 * SUBSCRIBER_SHARE, "{} taken by one /48", network.len());
+    }
+
+    #[test]
     fn an_ipv6_subscriber_is_one_client() {
         let slots = Slots::new(10, 1);
         let _held = slots.take("2001:db8::1".parse().unwrap()).unwrap();
@@ -143,6 +218,31 @@ mod tests {
         drop(held);
         assert!(slots.take("2001:db8:1:1::1".parse().unwrap()).is_some());
         assert_eq!(taken(|host| format!("fe80::{host:x}")).len(), 2 * NEIGHBOURS_SHARE);
+    }
+
+    #[test]
+    fn a_forwarder_holds_many_clients_worth_but_not_every_place() {
+        let slots = |cap, per_client| {
+            let ranges = ["192.0.2.0/30", "2001:db8::/64"].map(|range| range.parse().unwrap());
+            Slots::new(cap, per_client).with_forwarders(Forwarders::new(ranges.into()))
+        };
+        let held = |slots: &Arc<Slots>, address: &str| {
+            (0..1000).filter_map(|_| slots.take(address.parse().unwrap())).collect::<Vec<_>>()
+        };
+        let many = slots(1000, 2);
+        let of_forwarder = held(&many, "192.0.2.1");
+        assert_eq!(of_forwarder.len(), 2 * FORWARDER_SHARE);
+        let of_forwarder_6 = held(&many, "2001:db8::1");
+        assert_eq!(of_forwarder_6.len(), 2 * FORWARDER_SHARE, "more than its /48 has");
+        assert_eq!(held(&many, "2001:db8:0:1::1").len(), 2, "and nothing of that");
+        assert_eq!(held(&many, "192.0.2.4").len(), 2);
+        drop((of_forwarder, of_forwarder_6));
+        assert_eq!(many.held().in_all, 0);
+        let few = slots(10, 2);
+        let _of_forwarder = held(&few, "192.0.2.1");
+        assert_eq!(few.held().in_all, 5);
+        assert!(few.take("192.0.2.4".parse().unwrap()).is_some());
+        assert_eq!(held(&slots(4, 4), "192.0.2.1").len(), 4);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use tokio::time::sleep;
 
 use super::{
     Authority, Running,
-    client::{shown, shown_after},
+    client::{CLIENT, shown, shown_after},
     common::Upstream,
     free_port, programs,
 };
@@ -76,8 +77,8 @@ impl Pebble {
         Running::start(|config| {
             config.doh.listen = vec![([127, 0, 0, 1], self.https).into()];
             config.doh.plain_listen = vec![([127, 0, 0, 1], self.http).into()];
-            // The authority is somewhere else.
-            config.access.allow = vec!["192.0.2.0/24".parse().unwrap()];
+            // The authority is a stranger.
+            config.access.allow = vec![IpAddr::from(CLIENT).into()];
             config.certificate.names = names.iter().map(|name| (*name).to_owned()).collect();
             config.certificate.path = Some(state.path().into());
             config.acme.enabled = true;

@@ -41,7 +41,7 @@ impl Running {
         config.doh.enabled = true;
         config.doh.listen = vec![any];
         config.doh.plain_listen = vec![any];
-        config.doh.max_connections_per_client = 10_000;
+        config.connections_per_client = 10_000;
         config.rate_limit.requests_per_minute = 0;
         config.dot.enabled = true;
         config.dot.listen = vec![any];

@@ -220,6 +220,19 @@ async fn the_question_is_echoed_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_client_gets_the_cookie_by_which_it_is_known_the_next_time() {
+    let server = Mounted::start().await;
+    let mut request = question(8, &format!("{SAMPLE}."), RecordType::A);
+    let cookie = [7; 8];
+    let length = request.len() - 1;
+    request[length] = 12;
+    request.extend_from_slice(&[&[0, 10, 0, 8][..], &cookie].concat());
+    let [over_udp, over_tcp] = server.ask(&request).await.map(|reply| message::read_cookie(&reply).unwrap());
+    assert_eq!((over_udp.client(), over_udp.server().len()), (cookie, 16));
+    assert_eq!(over_udp, over_tcp);
+}
+
+#[tokio::test]
 async fn a_network_that_cannot_be_asked_is_servfail_with_an_extended_error() {
     let server = Mounted::start().await;
     let request = question(3, &format!("{}.", unreachable_key().to_z32()), RecordType::A);

@@ -49,8 +49,8 @@ impl Respond for Scripted {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
         let query = match message::Query::decode(request) {
             Ok(query) => query,
-            Err(message::Rejection::Reply { header, .. }) => {
-                out.extend_from_slice(&header);
+            Err(message::Rejection::Reply(rejected)) => {
+                rejected.write(None, out);
                 return AtOnce::Replied;
             }
             Err(message::Rejection::Silence) => return AtOnce::Silence,
@@ -204,12 +204,13 @@ async fn a_client_of_small_datagrams_gets_no_larger_one() {
 }
 
 #[tokio::test]
-async fn a_rejection_is_a_bare_header() {
+async fn a_rejection_is_a_bare_header_with_an_opt_record_for_who_sent_one() {
     let mut request = question(12, "a.example.", RecordType::A);
     request[2] = 0x10; // STATUS
     let (info, sent) = handle(Scripted::IsSilent, &request, Protocol::Udp).await;
     assert_eq!(info.response_code, ResponseCode::NotImp);
-    assert_eq!(sent, [[0, 12, 0x90, 0x84, 0, 0, 0, 0, 0, 0, 0, 0]]);
+    assert_eq!(sent[0][..12], [0, 12, 0x90, 0x84, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(sent[0][12..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[tokio::test]

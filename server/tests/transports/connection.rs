@@ -32,7 +32,8 @@ async fn a_silent_connection_is_closed_after_ten_seconds_and_each_query_starts_t
 #[tokio::test(start_paused = true)]
 async fn silence_is_shorter_while_connections_are_scarce() {
     let connections = Connections::new(Limits { connections: 4, ..Limits::default() }, nobody());
-    let held: Vec<_> = (0..4).map(|_| connections.admit(CLIENT).unwrap()).collect();
+    let held: Vec<_> =
+        (0..4).map(|_| connections.admit(CLIENT, &CancellationToken::new()).unwrap()).collect();
     let (mut client, server) = duplex(1 << 16);
     serve(server, &connections);
     let start = Instant::now();

@@ -13,9 +13,11 @@ mod udp;
 use std::{sync::Arc, thread, time::Duration};
 
 use pkdns::{
-    access::TrustedProxies,
+    access::{AccessList, TrustedProxies},
     message::Query,
+    metrics::Refusals,
     service::{AtOnce, Client, Respond, Transport},
+    transport::Admission,
 };
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -112,7 +114,12 @@ fn script(query: &Query) -> (&'static str, usize) {
     (verb, labels.next().and_then(|label| label.parse().ok()).unwrap_or(0))
 }
 
-/// No proxy is trusted.
-fn nobody() -> TrustedProxies {
-    TrustedProxies::new(Vec::new())
+/// Everyone is served but 127.0.0.66, and no proxy is trusted.
+fn nobody() -> Admission {
+    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Admission {
+        access: AccessList::new(ranges(&["0.0.0.0/0", "::/0"]), ranges(&["127.0.0.66/32"])),
+        trusted: TrustedProxies::new(Vec::new()),
+        refusals: Refusals::default(),
+    }
 }

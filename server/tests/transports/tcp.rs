@@ -64,23 +64,72 @@ async fn queries_that_arrive_byte_by_byte_are_put_together() {
 }
 
 #[tokio::test]
-async fn connections_are_capped_per_client_and_in_all_and_places_come_back() {
+async fn connections_are_capped_in_all_and_places_come_back() {
     let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
     let (serving, server) = start(limits);
     let mut first = connect_from("127.0.0.1", server).await;
     let mut second = connect_from("127.0.0.1", server).await;
-    assert!(is_served(&mut first).await && is_served(&mut second).await);
-    assert!(!is_served(&mut connect_from("127.0.0.1", server).await).await, "cap per client");
     let mut third = connect_from("127.0.0.2", server).await;
-    assert!(is_served(&mut third).await);
+    assert!(is_served(&mut first).await && is_served(&mut second).await && is_served(&mut third).await);
     assert!(!is_served(&mut connect_from("127.0.0.3", server).await).await, "cap in all");
 
     drop((second, third));
     let start = Instant::now();
-    while !is_served(&mut connect_from("127.0.0.1", server).await).await {
+    while !is_served(&mut connect_from("127.0.0.3", server).await).await {
         assert!(start.elapsed() < PATIENCE, "places come back");
     }
     assert!(is_served(&mut first).await);
+    stop(serving).await;
+}
+
+#[tokio::test]
+async fn one_more_connection_of_a_client_replaces_its_longest_silent_one_and_never_another_client() {
+    let limits = Limits { connections: 100, connections_per_client: 2, ..Limits::default() };
+    let (serving, server) = start(limits);
+    let mut other = connect_from("127.0.0.2", server).await;
+    assert!(is_served(&mut other).await);
+    let mut last = connect_from("127.0.0.1", server).await;
+    assert!(is_served(&mut last).await);
+    for _ in 0..20 {
+        let mut next = connect_from("127.0.0.1", server).await;
+        // What the one that is to go was asked before is answered.
+        assert!(is_served(&mut next).await && is_served(&mut last).await);
+        last = next;
+    }
+    assert!(is_served(&mut other).await && is_served(&mut last).await);
+    stop(serving).await;
+}
+
+#[tokio::test]
+async fn an_older_connection_that_is_used_stays_and_a_younger_silent_one_goes() {
+    let limits = Limits { connections: 100, connections_per_client: 8, ..Limits::default() };
+    let (serving, server) = start(limits);
+    let mut clients = Vec::new();
+    // With the last, all that there were have had their chance, and the first is gone.
+    for _ in 0..9 {
+        let mut client = connect_from("127.0.0.1", server).await;
+        assert!(is_served(&mut client).await);
+        clients.push(client);
+    }
+    assert!(is_served(&mut clients[1]).await);
+    assert!(is_served(&mut connect_from("127.0.0.1", server).await).await);
+    assert!(is_served(&mut clients[1]).await, "the older one");
+    assert!(!is_served(&mut clients[2]).await, "the silent one");
+    stop(serving).await;
+}
+
+#[tokio::test]
+async fn who_is_not_served_gets_one_reply_and_the_end_whatever_it_has_sent() {
+    let (serving, server) = start(Limits::default());
+    let mut denied = connect_from("127.0.0.66", server).await;
+    let pipeline: Vec<_> = (0..1000).map(|id| (id, "now")).collect();
+    denied.write_all(&framed(&pipeline)).await.unwrap();
+    assert_eq!(read_reply(&mut denied).await.map(|reply| id_of(&reply)), Some(0));
+    assert_eq!(read_reply(&mut denied).await, None);
+    // One that takes work is not looked for.
+    let mut denied = connect_from("127.0.0.66", server).await;
+    denied.write_all(&framed(&[(1, "slow.1"), (2, "now")])).await.unwrap();
+    assert_eq!(read_reply(&mut denied).await, None);
     stop(serving).await;
 }
 

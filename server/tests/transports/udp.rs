@@ -3,7 +3,10 @@ use std::{
     time::Instant,
 };
 
-use pkdns::transport::{BindError, Slots, UdpSockets, bind_udp, udp};
+use pkdns::{
+    fair_share::Limits,
+    transport::{BindError, UdpSockets, bind_udp, udp},
+};
 use tokio::{net::UdpSocket, runtime::Runtime, time::timeout};
 
 use super::*;
@@ -61,7 +64,7 @@ async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked(way: Way
     };
     let port = sockets.local_address().port();
     let serving = Serving::new();
-    serve(way, &serving, sockets, Slots::new(100, 100));
+    serve(way, &serving, sockets, udp::Waiting::new(Default::default()));
     for asked in own_ipv6_addresses() {
         let client = client_of("[::1]:0", SocketAddr::new(asked.into(), port)).await;
         for name in ["now", "slow.5"] {
@@ -95,7 +98,7 @@ async fn one_client_cannot_collect_more_slow_replies_than_its_cap(way: Way) {
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let server = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, Slots::new(3, 2));
+    serve(way, &serving, sockets, few(3, 2));
     let greedy = client_of("127.0.0.1:0", server).await;
     for id in 0..20 {
         greedy.send(&query(id, "slow.400")).await.unwrap();
@@ -118,7 +121,7 @@ async fn a_responder_that_panics_costs_one_query_and_not_the_listener(way: Way) 
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let server = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, Slots::new(1, 1));
+    serve(way, &serving, sockets, few(1, 1));
     let client = client_of("127.0.0.1:0", server).await;
     for name in ["panic", "slowpanic"] {
         client.send(&query(1, name)).await.unwrap();
@@ -264,16 +267,22 @@ fn start(way: Way, address: &str, sockets: usize) -> (Serving, SocketAddr) {
     let sockets = bind_udp(address.parse().unwrap(), sockets).unwrap();
     let address = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, Slots::new(udp::MAX_WAITING, udp::MAX_WAITING_PER_CLIENT));
+    serve(way, &serving, sockets, udp::Waiting::new(Default::default()));
     (serving, address)
 }
 
-fn serve(way: Way, serving: &Serving, sockets: UdpSockets, waiting: Arc<Slots>) {
+fn serve(way: Way, serving: &Serving, sockets: UdpSockets, waiting: Arc<udp::Waiting>) {
     let (responder, stop) = (serving.responder.clone(), serving.stop.clone());
     match way {
         Way::Usual => udp::serve(sockets, responder, waiting, stop, &serving.tasks),
         Way::Portable => udp::serve_portable(sockets, responder, waiting, stop, &serving.tasks),
     }
+}
+
+/// Room for so many replies, in all and per client.
+fn few(in_all: usize, per_client: usize) -> Arc<udp::Waiting> {
+    let (per_network, per_lan) = (in_all, in_all);
+    udp::Waiting::with_limits(Limits { in_all, reserved: 0, per_client, per_network, per_lan, least: 1 })
 }
 
 async fn stop(serving: Serving) {

@@ -7,6 +7,7 @@ mod clients;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod places;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod proxies;
@@ -46,7 +47,7 @@ pub(crate) struct Site {
     pub(crate) web: WebServer,
     /// `ca.pem`, `cert.pem`, `key.pem`, and room for more.
     pub(crate) directory: TempDir,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     _stop: DropGuard,
 }
 

@@ -25,7 +25,7 @@ impl Counters {
         match verdict {
             Some(Verdict::Newer) => _ = self.signature_checks.valid.inc(),
             Some(Verdict::Forged) => _ = self.signature_checks.invalid.inc(),
-            Some(Verdict::Unsound) => _ = self.datagrams_ignored.refused.inc(),
+            Some(Verdict::Unsound | Verdict::Undated) => _ = self.datagrams_ignored.refused.inc(),
             Some(Verdict::NotNewer | Verdict::TooMany) | None => {}
         }
     }

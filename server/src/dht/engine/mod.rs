@@ -37,7 +37,7 @@ use store::Store;
 use super::{
     DhtInfo, DhtSettings, NetworkError, PutError,
     krpc::{Body, Id, Message, Method},
-    lookup::may_name,
+    reach::may_name,
     socket::Outbox,
     values::Values,
 };

@@ -148,20 +148,22 @@ impl Search {
         let (Some(Some(lookup)), Some(family)) = (self.lookups.get_mut(index), families.get(index)) else {
             return None;
         };
+        // First of all: what a liar says otherwise is not heard.
+        let item = response.item.as_ref();
+        let verdict = item.zip(self.goal.values()).map(|(item, values)| values.offer(item, from.ip(), now));
+        if verdict.is_some_and(Verdict::is_of_a_liar) {
+            lookup.refused(&response.id, from);
+            return verdict;
+        }
         let known = |id: &Id, address| family.standing(id, address, now);
         // Thousands of searches that nobody publishes after need not keep the tokens of all their nodes.
         let token = response.token.filter(|_| self.goal.wants_responders());
         lookup.answered(from, &Response { token, ..*response }, known, now);
-        let values = self.goal.values()?;
-        match (&response.item, values.newest()) {
-            (Some(item), _) => Some(values.offer(item, now)),
+        if let (None, Some(values)) = (item, self.goal.values()) {
             // It keeps back what is not newer than what we said we have.
-            (None, Some(_)) => {
-                response.seq.into_iter().for_each(|seq| values.kept_back(seq));
-                None
-            }
-            (None, None) => None,
+            response.seq.into_iter().for_each(|seq| values.kept_back(seq));
         }
+        verdict
     }
 
     /// A node has refused a request of this search.
@@ -174,7 +176,7 @@ impl Search {
     /// Asks whom it wants to ask next.
     pub(super) fn advance(&mut self, task: u64, families: &mut Families, now: Instant) -> Next {
         self.release(false, now);
-        if now >= self.started + DEADLINE || self.goal.is_abandoned() {
+        if now >= self.started + DEADLINE || self.goal.is_abandoned() || self.goal.is_blind() {
             return Next::Over;
         }
         self.begin_late(families, now);
@@ -267,11 +269,9 @@ impl Search {
             Goal::Find { values, done, keep_tokens } => {
                 let is_found = values.newest().is_some();
                 evidence.held = values.holders_of_newest();
-                let result = if is_found || is_absent == Some(true) {
-                    Ok(evidence)
-                } else {
-                    Err(NetworkError::Unreachable)
-                };
+                let is_absent = is_absent == Some(true) && !values.is_blind();
+                let result =
+                    if is_found || is_absent { Ok(evidence) } else { Err(NetworkError::Unreachable) };
                 // The one who asked may have gone.
                 let _ = done.send(result);
                 let summary = Summary {
@@ -338,6 +338,11 @@ impl Goal {
     /// Whether a packet is looked for and not there yet.
     fn is_in_vain(&self) -> bool {
         matches!(self, Self::Find { values, .. } if values.newest().is_none())
+    }
+
+    /// Whether a packet is looked for, nothing but forgeries was shown, and no more of them are checked.
+    fn is_blind(&self) -> bool {
+        matches!(self, Self::Find { values, .. } if values.newest().is_none() && values.is_blind())
     }
 
     /// Whether a packet was handed out, as that of enough nodes.

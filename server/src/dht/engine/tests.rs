@@ -323,3 +323,54 @@ fn searches_that_were_fooled_about_the_density_are_outvoted() {
     });
     assert!(family.spacing.unwrap() < 0.00125, "{:?}", family.spacing);
 }
+
+#[test]
+fn forgers_are_no_witnesses_of_absence_and_name_nobody() {
+    // Of the nearest twenty all but the four farthest forge; who holds the packet is farther.
+    let mut world = World::joined(200, 0);
+    let nearest = world.nearest(&key(), true);
+    for index in &nearest[..16] {
+        world.nodes[*index].forgery = Some(packet(10));
+    }
+    for index in &nearest[16..20] {
+        world.set(*index, &packet(9));
+    }
+    let mut finding = world.find(&key(), false);
+    assert!(world.wait(&mut finding.done).0.is_ok());
+    assert_eq!(finding.found.try_recv().map(|packet| packet.timestamp()), Ok(9));
+}
+
+#[test]
+fn a_search_that_sees_too_many_forgeries_ends_as_an_error_and_not_as_absence() {
+    let mut world = World::joined(200, 0);
+    // One in five has nothing: enough witnesses, if forgeries said nothing.
+    let nearest = world.nearest(&key(), true).into_iter().take(60).enumerate();
+    nearest.filter(|(place, _)| place % 5 != 0).for_each(|(_, index)| {
+        world.nodes[index].forgery = Some(packet(10));
+    });
+    let sent = world.sent;
+    let mut finding = world.find(&key(), false);
+    assert_eq!(world.wait(&mut finding.done).0, Err(NetworkError::Unreachable));
+    // The 33rd forger ends it.
+    assert!(world.sent - sent < 48, "{}", world.sent - sent);
+    assert!(finding.found.try_recv().is_err());
+}
+
+#[test]
+fn a_bootstrap_node_in_the_world_leads_to_no_inner_addresses() {
+    let mut world = World::new(0, 0, &DhtSettings::on_loopback(Vec::new()));
+    let from: SocketAddr = "8.8.8.8:6881".parse().unwrap();
+    world.engine.command(Command::Join(vec![from]), world.now);
+    let asked: Vec<_> = world.engine.outbox(0).unwrap().datagrams().map(|(it, _)| it.to_vec()).collect();
+    let transaction = Message::decode(&asked[0]).unwrap().transaction;
+    let mut nodes = Vec::new();
+    for (number, named) in [(1, "100.64.0.1:6881"), (2, "9.9.9.9:161"), (3, "9.9.9.9:6881")] {
+        Nodes::push(&mut nodes, place(number, true).0, named.parse().unwrap());
+    }
+    let body = Body::Response(Response { nodes: Nodes::new(&nodes, &[]), ..Response::of(place(0, true).0) });
+    let mut answer = Vec::new();
+    Message { read_only: false, observed: None, transaction, body }.encode(&mut answer);
+    world.engine.receive(&answer, from, world.now);
+    let strangers = &world.engine.families.get(0).unwrap().strangers;
+    assert_eq!(*strangers, [(place(3, true).0, "9.9.9.9:6881".parse().unwrap())]);
+}

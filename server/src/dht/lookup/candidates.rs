@@ -1,9 +1,6 @@
 //! The nodes that a search has heard of, nearest first, and whether to believe in them.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::{net::SocketAddr, time::Instant};
 
 use super::fraction;
 use crate::dht::{krpc::Id, rtt::Rtt, subnet::Subnet};
@@ -254,14 +251,4 @@ impl Candidate {
     pub(super) fn distance(&self) -> f64 {
         fraction(&self.distance)
     }
-}
-
-/// Whether a node at `from` is to be believed that there is one at `named`. One out in the world must not make us send
-/// anything into our own network, nor anyone to where no node can be.
-pub(in crate::dht) fn may_name(from: SocketAddr, named: SocketAddr) -> bool {
-    let ip = named.ip();
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    from.is_ipv4() == named.is_ipv4()
-        && !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
-        && (Subnet::of(ip).is_some() || Subnet::of(from.ip()).is_none())
 }

@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) use candidates::may_name;
 use candidates::{Candidate, Candidates, State};
 
 use super::{
     krpc::{Id, Response},
+    reach::may_name,
     rtt::Rtt,
     table::Contact,
 };

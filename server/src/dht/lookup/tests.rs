@@ -207,27 +207,6 @@ fn what_several_nodes_name_is_believed_as_long_as_one_of_them_is() {
 }
 
 #[test]
-fn a_node_out_in_the_world_names_no_addresses_of_our_own_network() {
-    let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
-    for (from, named, may) in [
-        ("8.8.8.8:1", "9.9.9.9:1", true),
-        ("8.8.8.8:1", "192.168.1.1:1", false),
-        ("8.8.8.8:1", "127.0.0.1:1", false),
-        ("8.8.8.8:1", "0.0.0.0:1", false),
-        ("8.8.8.8:1", "224.0.0.1:1", false),
-        ("127.0.0.1:1", "255.255.255.255:1", false),
-        ("127.0.0.1:1", "127.0.0.2:1", true),
-        ("192.168.1.1:1", "192.168.1.2:1", true),
-        ("[2001:4860::1]:1", "[2001:4860::2]:1", true),
-        ("[2001:4860::1]:1", "[::1]:1", false),
-        ("[2001:4860::1]:1", "8.8.8.8:1", false),
-        ("[::1]:1", "[ff02::1]:1", false),
-    ] {
-        assert_eq!(may_name(address(from), address(named)), may, "{from} names {named}");
-    }
-}
-
-#[test]
 fn one_subnet_of_the_internet_takes_few_places() {
     let seeds = (0..50).map(|last| Contact {
         id: node(last, 0).0,
@@ -353,4 +332,18 @@ fn those_who_answered_are_handed_over_nearest_first_with_their_tokens() {
     let ids: Vec<_> = responders.iter().map(|responder| responder.id.as_bytes()[0]).collect();
     assert_eq!(ids, [1, 3]);
     assert_eq!(responders[0].token.as_deref(), Some(&b"token"[..]));
+}
+
+#[test]
+fn inner_addresses_and_ports_of_services_are_not_asked_on_the_word_of_a_node_in_the_world() {
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let (from, named) = (address("8.8.8.8:6881"), ["100.64.0.1:6881", "9.9.9.9:53", "9.9.9.9:6881"]);
+    let seed = Contact { id: node(9, 0).0, address: from, rtt: None };
+    let mut fixture = Fixture::new(8, None, vec![seed]);
+    assert_eq!(fixture.ask(4, 0), [9]);
+    let places = (1..).zip(named).map(|(first, named)| (node(first, 0).0, address(named)));
+    let bytes = compact(places);
+    let response = Response { nodes: Nodes::new(&bytes, &[]), ..Response::of(node(9, 0).0) };
+    fixture.lookup.answered(from, &response, |_, _| Standing::Unknown, fixture.start);
+    assert_eq!(fixture.ask(4, 0), [3]);
 }

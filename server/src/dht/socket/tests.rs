@@ -34,6 +34,23 @@ async fn more_than_a_batch_arrives_whole_and_says_where_from() {
 }
 
 #[tokio::test]
+async fn packets_keep_their_size_whatever_icmp_says_of_the_way() {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu_discover, ipv6_mtu_discover,
+    };
+    for (near, _) in pairs() {
+        match near.local_address() {
+            SocketAddr::V4(_) => {
+                assert_eq!(ip_mtu_discover(&near.socket).unwrap(), Ipv4PathMtuDiscovery::OMIT);
+            }
+            SocketAddr::V6(_) => {
+                assert_eq!(ipv6_mtu_discover(&near.socket).unwrap(), Ipv6PathMtuDiscovery::OMIT);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn destinations_that_cannot_be_reached_do_not_stop_the_others() {
     for (mut near, mut far) in pairs() {
         let to = far.local_address();

@@ -60,6 +60,11 @@ pub(super) async fn start(
 }
 
 impl Carrier {
+    /// Requests that the server allows at once, as far as is known.
+    pub(super) fn max_streams(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
     /// Chooses the id of `message` itself.
     pub(super) async fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, ExchangeError> {
         // RFC 8484 section 4.1: the same question is the same request.

@@ -111,7 +111,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// At most [`MAX_IN_FLIGHT`] questions are still waited for, so that there is an id for each.
+    /// Not many more than [`MAX_IN_FLIGHT`] questions are still waited for, so that there is an id for each.
     fn add(&mut self, answer: oneshot::Sender<Vec<u8>>) -> u16 {
         if self.questions.len() >= MAX_IN_FLIGHT {
             self.questions.retain(|_, answer| !answer.is_closed());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use hickory_proto::rr::RecordType;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -28,7 +28,8 @@ use tokio_rustls::{
 
 use super::*;
 use crate::forward::{
-    ForwardError, Forwarder,
+    Asker, ForwardError, Forwarder,
+    places::OWN,
     testing::{Honest, Received, Response, Scripted, question},
 };
 
@@ -38,6 +39,9 @@ const RESOLVER: Flags = Flags { recursion_desired: true, dnssec_ok: false, check
 const LONG: Duration = Duration::from_secs(10);
 
 const NAME: &str = "dns.test";
+
+/// Requests that the server takes at once on a connection of HTTP/2.
+const MAX_STREAMS: u32 = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -179,7 +183,9 @@ async fn serve_tls(stream: TlsStream<TcpStream>, script: Arc<Script>, state: Arc
 }
 
 async fn serve_https(stream: TlsStream<TcpStream>, script: Arc<Script>, state: Arc<State>) {
-    let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(MAX_STREAMS);
+    let mut connection = builder.handshake::<_, Bytes>(stream).await.expect("HTTP/2");
     let mut requests = JoinSet::new();
     while let Some(Ok((request, mut reply))) = connection.accept().await {
         assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/dns-query"));
@@ -215,7 +221,7 @@ async fn ask(channel: &Channel, name: &str) -> Result<Message, ExchangeError> {
 
 async fn forward(forwarder: &Forwarder, name: &str) -> Result<Arc<Message>, ForwardError> {
     let asked = question(name, RecordType::A);
-    timeout(LONG, forwarder.ask(&asked, false, false)).await.expect("an end")
+    timeout(LONG, forwarder.ask(Asker::Own, &asked, false, false)).await.expect("an end")
 }
 
 #[tokio::test]
@@ -313,17 +319,58 @@ async fn a_connection_that_was_closed_or_idle_for_long_is_not_used_again() {
 #[tokio::test]
 async fn a_connection_that_fell_silent_is_replaced_while_the_question_waits() {
     for kind in [Tls, Https] {
-        let silent = Arc::new(AtomicBool::new(false));
-        let flag = silent.clone();
+        let silent = Arc::new(AtomicUsize::new(0));
+        let left = silent.clone();
         let server = Secure::start(kind, move |received| {
-            (!flag.swap(false, Ordering::SeqCst)).then(|| (0, received.response().address(1)))
+            let is_silent =
+                left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            (!is_silent).then(|| (0, received.response().address(1)))
         })
         .await;
         let forwarder = Forwarder::new(vec![server.named(NAME)], &server.client());
         forward(&forwarder, "one.example.").await.expect("an answer");
-        silent.store(true, Ordering::SeqCst);
+        // The question, and what is asked to see whether it is only this question.
+        silent.store(2, Ordering::SeqCst);
         forward(&forwarder, "two.example.").await.expect("an answer");
         assert_eq!(server.connections(), 2, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_silent_about_one_name_stays_in_use() {
+    for kind in [Tls, Https] {
+        let server = Secure::start(kind, |received| {
+            let is_slow = received.question().wire_name().starts_with(b"\x04slow");
+            (!is_slow).then(|| (0, received.response().address(1)))
+        })
+        .await;
+        let forwarder = Forwarder::new(vec![server.named(NAME)], &server.client());
+        let slow = forward(&forwarder, "slow.example.");
+        assert!(timeout(STALL + Duration::from_millis(500), slow).await.is_err(), "silence");
+        forward(&forwarder, "two.example.").await.expect("an answer");
+        assert_eq!(server.connections(), 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_asked_at_once_than_a_server_allows() {
+    let line = Line::from(Asker::Client(Ipv4Addr::LOCALHOST.into()));
+    for (kind, most) in [(Https, MAX_STREAMS as usize - OWN.in_flight), (Tls, MAX_IN_FLIGHT)] {
+        let server = Secure::answering(kind).await;
+        let channel = server.channel();
+        // The second knows what the first was told.
+        ask(&channel, "one.example.").await.expect("an answer");
+        ask(&channel, "two.example.").await.expect("an answer");
+        let mut held = Vec::new();
+        while let Some(Ok(place)) = channel.turn(line).now_or_never() {
+            held.push(place);
+        }
+        assert!(held.len() > most / 2 && held.len() <= most, "{kind:?}: {}", held.len());
+        let other = Line::from(Asker::Client(Ipv4Addr::new(127, 0, 0, 2).into()));
+        let mut waiting = Box::pin(channel.turn(other));
+        let at_once = (&mut waiting).now_or_never().is_some();
+        held[0].revoked().now_or_never().map_or_else(|| assert!(at_once), |()| assert!(!at_once));
+        assert!(channel.turn(Line::Own).now_or_never().is_some(), "our own questions have their own");
     }
 }
 

@@ -20,6 +20,7 @@ use axum::{
 
 use super::Visitor;
 use crate::{
+    access::Forwarders,
     config,
     dht::{NetworkError, PutError},
     metrics::RelayMetrics,
@@ -48,8 +49,9 @@ struct Quota {
 }
 
 impl Quota {
-    fn new(per_minute: u32, burst: u32) -> Self {
-        Self { limiter: RateLimiter::new(per_minute, burst), retry_after: 60_u32.div_ceil(per_minute.max(1)) }
+    fn new(per_minute: u32, burst: u32, forwarders: &Forwarders) -> Self {
+        let limiter = RateLimiter::new(per_minute, burst).with_forwarders(forwarders.clone());
+        Self { limiter, retry_after: 60_u32.div_ceil(per_minute.max(1)) }
     }
 
     fn admit(&self, visitor: Visitor) -> Result<(), Answer> {
@@ -67,11 +69,16 @@ fn segment(key: &Result<Path<String>, PathRejection>) -> &str {
 
 impl Relay {
     /// Reads from `packets`, and stores through them.
-    pub fn new(settings: &config::Relay, packets: Packets, metrics: RelayMetrics) -> Self {
+    pub fn new(
+        settings: &config::Relay,
+        forwarders: &Forwarders,
+        packets: Packets,
+        metrics: RelayMetrics,
+    ) -> Self {
         Self(Arc::new(Inner {
             packets,
-            reads: Quota::new(settings.reads_per_minute, settings.read_burst_size),
-            writes: Quota::new(settings.writes_per_minute, settings.write_burst_size),
+            reads: Quota::new(settings.reads_per_minute, settings.read_burst_size, forwarders),
+            writes: Quota::new(settings.writes_per_minute, settings.write_burst_size, forwarders),
             metrics,
         }))
     }

@@ -11,6 +11,9 @@ use super::*;
 const GREEDY: IpAddr = CLIENT;
 const MODEST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
+/// What one client may have in flight.
+const ONE_CLIENTS_SHARE: usize = MAX_IN_FLIGHT / 5 * 4;
+
 const BUSY: Result<PacketAnswer, FetchError> = Err(FetchError::Network(NetworkError::Busy));
 
 /// A network in which each lookup goes on until the test ends one.
@@ -41,14 +44,14 @@ struct Flooded {
 }
 
 impl Flooded {
-    /// One client has taken all that may be in flight, and `waiting` more of its searches wait.
+    /// One client has taken all that it may have in flight, and `waiting` more of its searches wait.
     async fn with(waiting: usize) -> Self {
         let network = Arc::new(Blocking { ends: Semaphore::new(0), asked: Mutex::default() });
         let packets = Packets::new(&config::Cache::default(), network.clone());
         let mut flooded = Self { packets, network, flood: Vec::new() };
         flooded.flood =
-            (0..MAX_IN_FLIGHT + waiting).map(|number| flooded.ask(GREEDY, &key(number))).collect();
-        until(|| flooded.packets.in_flight() + flooded.packets.queued() == MAX_IN_FLIGHT + waiting).await;
+            (0..ONE_CLIENTS_SHARE + waiting).map(|number| flooded.ask(GREEDY, &key(number))).collect();
+        until(|| flooded.packets.in_flight() + flooded.packets.queued() == ONE_CLIENTS_SHARE + waiting).await;
         flooded
     }
 
@@ -65,11 +68,18 @@ impl Flooded {
         asking
     }
 
-    /// Ends `count` lookups, and returns when others have begun in their places.
-    async fn end_lookups(&self, count: usize) {
-        let asked = self.asked().len();
-        self.network.ends.add_permits(count);
-        until(|| self.asked().len() >= asked + count).await;
+    /// Ends two lookups, in whose turns the search for `wanted` has to begin, and then all.
+    async fn ends_before(&self, wanted: &PublicKey) {
+        // Whoever has just asked has a place, or stands in line.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let before = self.asked().len();
+        self.network.ends.add_permits(2);
+        until(|| self.asked().contains(wanted)).await;
+        let turns = self.asked().len() - before;
+        assert!(turns <= 3, "{turns} searches began before");
+        self.network.ends.add_permits(2 * MAX_IN_FLIGHT);
     }
 
     fn asked(&self) -> Vec<PublicKey> {
@@ -107,14 +117,13 @@ async fn a_thousand_questions_of_one_client_at_once_do_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_by_one_client_delays_the_search_of_another_by_one_turn() {
+async fn a_flood_by_one_client_does_not_delay_the_search_of_another() {
     let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT).await;
     let wanted = key(1_000_000);
-    let modest = flooded.ask_and_wait(MODEST, &wanted).await;
-    assert_eq!(flooded.asked().len(), MAX_IN_FLIGHT);
-    flooded.end_lookups(2).await;
-    assert_eq!(flooded.asked().last(), Some(&wanted), "one turn of the flood, and then this");
-    flooded.network.ends.add_permits(MAX_IN_FLIGHT);
+    until(|| flooded.asked().len() == ONE_CLIENTS_SHARE).await;
+    let modest = flooded.ask(MODEST, &wanted);
+    until(|| flooded.asked().last() == Some(&wanted)).await;
+    flooded.network.ends.add_permits(ONE_CLIENTS_SHARE + 1);
     assert!(matches!(modest.await.unwrap(), Ok(PacketAnswer::Absent(_))));
 }
 
@@ -124,10 +133,11 @@ async fn a_client_with_a_full_line_is_turned_away_at_once_and_another_is_not() {
     let started = Instant::now();
     assert_eq!(flooded.ask(GREEDY, &key(1_000_000)).await.unwrap(), BUSY);
     assert!(started.elapsed().is_zero());
-    let modest = flooded.ask_and_wait(MODEST, &key(1_000_001)).await;
+    let modest = flooded.ask(MODEST, &key(1_000_001));
+    until(|| flooded.asked().len() > ONE_CLIENTS_SHARE).await;
     assert!(!modest.is_finished());
-    assert_eq!(flooded.packets.queued(), MAX_QUEUED_PER_CLIENT + 1);
-    assert_eq!(flooded.asked().len(), MAX_IN_FLIGHT, "never more in flight");
+    assert_eq!(flooded.packets.queued(), MAX_QUEUED_PER_CLIENT);
+    assert_eq!(flooded.asked().len(), ONE_CLIENTS_SHARE + 1, "no more of one client in flight");
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,33 +145,48 @@ async fn a_search_that_gets_no_turn_in_time_is_forgotten_at_once() {
     let flooded = Flooded::with(0).await;
     let wanted = key(1_000_000);
     let started = Instant::now();
-    assert_eq!(flooded.ask(MODEST, &wanted).await.unwrap(), BUSY);
+    assert_eq!(flooded.ask(GREEDY, &wanted).await.unwrap(), BUSY);
     assert_eq!(started.elapsed().as_secs(), LONGEST_QUEUEING.as_secs());
     assert_eq!(flooded.packets.queued(), 0);
     // What failed was the moment, not the key.
-    flooded.network.ends.add_permits(MAX_IN_FLIGHT + 1);
-    let answer = flooded.ask(MODEST, &wanted).await.unwrap();
+    flooded.network.ends.add_permits(ONE_CLIENTS_SHARE + 1);
+    let answer = flooded.ask(GREEDY, &wanted).await.unwrap();
     assert!(matches!(answer, Ok(PacketAnswer::Absent(_))), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_joined_a_search_that_got_no_turn_gets_a_turn_of_its_own() {
-    let flooded = Flooded::with(0).await;
+async fn who_asks_for_what_another_client_waits_for_does_not_wait_in_its_line() {
+    let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT - 1).await;
     let wanted = key(1_000_000);
     let greedy = flooded.ask_and_wait(GREEDY, &wanted).await;
     let modest = flooded.ask(MODEST, &wanted);
-    assert_eq!(greedy.await.unwrap(), BUSY);
-    flooded.network.ends.add_permits(MAX_IN_FLIGHT + 1);
+    flooded.ends_before(&wanted).await;
     assert!(matches!(modest.await.unwrap(), Ok(PacketAnswer::Absent(_))));
+    assert!(matches!(greedy.await.unwrap(), Ok(PacketAnswer::Absent(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_the_newest_of_what_another_client_waits_for_does_not_wait_in_its_line() {
+    let flooded = Flooded::with(MAX_QUEUED_PER_CLIENT - 1).await;
+    let wanted = key(1_000_000);
+    let newest = |client| {
+        let (packets, wanted) = (flooded.packets.clone(), wanted.clone());
+        tokio::spawn(async move { packets.newest(&wanted, client).await })
+    };
+    let greedy = newest(GREEDY);
+    until(|| flooded.packets.queued() == MAX_QUEUED_PER_CLIENT).await;
+    let modest = newest(MODEST);
+    flooded.ends_before(&wanted).await;
+    assert!(modest.await.unwrap().is_ok() && greedy.await.unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_question_whose_client_left_keeps_its_turn_and_all_places_come_back() {
     let flooded = Flooded::with(10).await;
     flooded.flood.iter().for_each(JoinHandle::abort);
-    flooded.network.ends.add_permits(MAX_IN_FLIGHT + 10);
+    flooded.network.ends.add_permits(ONE_CLIENTS_SHARE + 10);
     until(|| flooded.packets.in_flight() == 0).await;
-    assert_eq!(flooded.asked().len(), MAX_IN_FLIGHT + 10);
+    assert_eq!(flooded.asked().len(), ONE_CLIENTS_SHARE + 10);
     assert_eq!(flooded.packets.queued(), 0);
 }
 
@@ -197,7 +222,7 @@ async fn refreshing_ahead_of_time_is_left_out_when_no_more_may_wait() {
     timestamp(&packets).await;
     sleep(Duration::from_secs(2 + 95)).await;
     let lookups = &packets.0.lookups;
-    let _held: Vec<_> = join_all((0..MAX_IN_FLIGHT).map(|_| lookups.acquire(Starter::Refresh))).await;
+    let _held: Vec<_> = join_all((0..ONE_CLIENTS_SHARE).map(|_| lookups.acquire(Starter::Refresh))).await;
     let mut waiting: Vec<_> =
         (0..MAX_QUEUED_PER_CLIENT).map(|_| Box::pin(lookups.acquire(Starter::Refresh))).collect();
     for waiting in &mut waiting {

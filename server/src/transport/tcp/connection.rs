@@ -29,7 +29,7 @@ const WRITE_QUEUE: usize = 16;
 
 /// How long a client that was told of the end may go on sending. Closing while its bytes are unread would reset the
 /// connection and take replies with it that the client has not read yet.
-const LINGER: Duration = Duration::from_millis(500);
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// One stream of queries.
 pub struct Connection<R> {
@@ -263,7 +263,7 @@ fn framed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> AtOnce) -> AtOn
 }
 
 /// Sets the two bytes at `start` to the length of what follows; false when that is nothing or too much.
-fn set_length(out: &mut [u8], start: usize) -> bool {
+pub(super) fn set_length(out: &mut [u8], start: usize) -> bool {
     let Some((length, message)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut::<2>())
     else {
         return false;

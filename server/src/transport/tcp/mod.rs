@@ -2,10 +2,12 @@
 //! answer is there, in whatever order.
 
 mod connection;
+mod stranger;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -15,9 +17,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use connection::Connection;
 
-use super::{Entrance, Guest, Slots, accept};
+use super::{Admission, Entrance, Guest, STRANGER_TIME, Slots, Standing, accept};
 use crate::{
-    access::TrustedProxies,
+    access::Forwarders,
     service::{Respond, Transport},
 };
 
@@ -27,9 +29,9 @@ pub const PROTOCOLS: [&[u8]; 1] = [b"dot"];
 /// What connections may take (RFC 7766 section 6.2, RFC 9210).
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections in all. One more is closed at once.
+    /// Connections in all of clients that are served. One more is closed at once.
     pub connections: usize,
-    /// Connections per client, an IPv4 address or an IPv6 /64.
+    /// Connections per client. With one more its longest silent one is closed.
     pub connections_per_client: usize,
     /// Lookups that may run at once over all connections. As over UDP, but counted apart: a flood of spoofed
     /// datagrams must not close the way that real clients then turn to. A connection that needs one more is closed.
@@ -53,6 +55,8 @@ pub struct Limits {
     pub partial_message: Duration,
     /// How long a reply may take to be written.
     pub write: Duration,
+    /// Who counts as many clients.
+    pub forwarders: Forwarders,
 }
 
 impl Limits {
@@ -77,12 +81,12 @@ impl Default for Limits {
             idle_when_scarce: Duration::from_secs(2),
             partial_message: Duration::from_secs(3),
             write: Duration::from_secs(5),
+            forwarders: Forwarders::default(),
         }
     }
 }
 
 /// Counts what all connections take together; all listeners share one.
-#[derive(Debug)]
 pub struct Connections {
     limits: Limits,
     entrance: Entrance,
@@ -92,18 +96,20 @@ pub struct Connections {
 
 impl Connections {
     /// No connection yet.
-    pub fn new(limits: Limits, trusted: TrustedProxies) -> Arc<Self> {
+    pub fn new(limits: Limits, admission: Admission) -> Arc<Self> {
         Arc::new(Self {
-            entrance: Entrance::new(limits.connections, limits.connections_per_client, trusted),
-            lookups: Slots::new(limits.lookups, limits.lookups_per_client),
+            entrance: Entrance::new(limits.connections, limits.connections_per_client, admission)
+                .with_forwarders(&limits.forwarders),
+            lookups: Slots::new(limits.lookups, limits.lookups_per_client)
+                .with_forwarders(limits.forwarders.clone()),
             unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
             limits,
         })
     }
 
-    /// A place for one more connection, or `None` when it has to be closed.
-    pub fn admit(&self, address: IpAddr) -> Option<Guest> {
-        self.entrance.admit(address)
+    /// A place for one more connection until `stop` is cancelled, or `None` when it has to be closed.
+    pub fn admit(&self, address: IpAddr, stop: &CancellationToken) -> Option<Guest> {
+        self.entrance.admit(address, stop)
     }
 
     fn idle(&self) -> Duration {
@@ -145,10 +151,7 @@ fn start<R: Respond>(
     let spawner = tasks.clone();
     tasks.spawn(async move {
         accept(listener, &stop, |stream, address| {
-            let Some(guest) = connections.admit(address) else {
-                tracing::debug!(client = %address, "connection closed: too many");
-                return;
-            };
+            let Some(guest) = connections.admit(address, &stop) else { return };
             let serving = Serving {
                 responder: responder.clone(),
                 connections: connections.clone(),
@@ -178,31 +181,45 @@ impl<R: Respond> Serving<R> {
     async fn run(self, mut stream: TcpStream, tls: Option<TlsAcceptor>, guest: Guest) -> io::Result<()> {
         // Only delays replies when it fails.
         let _ = stream.set_nodelay(true);
-        let limit = self.connections.limits.opening;
+        let limit = guest.time_limit(self.connections.limits.opening);
         let deadline = tokio::time::Instant::now() + limit;
-        let guest = match self
-            .stop
-            .run_until_cancelled(timeout(limit, self.connections.entrance.identify(guest, &mut stream)))
-            .await
-        {
-            Some(identified) => identified??,
-            None => return Ok(()),
-        };
+        let entrance = &self.connections.entrance;
+        let leave = guest.leave.clone();
+        let identifying = timeout(limit, entrance.identify(guest, &mut stream, &self.stop));
+        let Some(identified) = leave.run_until_cancelled(identifying).await else { return Ok(()) };
+        let guest = identified??;
         let Some(tls) = tls else {
             let (input, output) = stream.into_split();
-            self.connection(guest.address, Transport::Tcp).serve(input, output).await;
+            self.serve(input, output, Transport::Tcp, guest).await;
             return Ok(());
         };
+        if !entrance.admits_handshake(&guest, Some(&*self.responder)) {
+            return Ok(());
+        }
         // Boxed, because a handshake is large and soon over.
         let handshake = Box::pin(tokio::time::timeout_at(deadline, tls.accept(stream)));
-        let Some(accepted) = self.stop.run_until_cancelled(handshake).await else { return Ok(()) };
+        let Some(accepted) = guest.leave.run_until_cancelled(handshake).await else { return Ok(()) };
         let (input, output) = tokio::io::split(accepted??);
-        self.connection(guest.address, Transport::Tls).serve(input, output).await;
+        self.serve(input, output, Transport::Tls, guest).await;
         Ok(())
     }
 
-    fn connection(&self, address: IpAddr, transport: Transport) -> Arc<Connection<R>> {
-        let (responder, connections) = (self.responder.clone(), self.connections.clone());
-        Connection::new(address, transport, responder, connections, &self.stop, self.tasks.clone())
+    /// Until either side has had enough, or the place of `guest` is needed.
+    async fn serve<I, O>(self, input: I, output: O, transport: Transport, guest: Guest)
+    where
+        I: AsyncRead + Unpin,
+        O: AsyncWrite + Unpin,
+    {
+        if guest.standing == Standing::Stranger {
+            let refusing = stranger::refuse(&*self.responder, guest.address, transport, input, output);
+            // What it could not say in this time is lost to no one who is served.
+            let _ = guest.leave.run_until_cancelled(timeout(STRANGER_TIME, refusing)).await;
+            return;
+        }
+        let Self { responder, connections, tasks, .. } = self;
+        let input = guest.watch(input);
+        Connection::new(guest.address, transport, responder, connections, &guest.leave, tasks)
+            .serve(input, output)
+            .await;
     }
 }

@@ -8,8 +8,10 @@
 mod batch;
 #[cfg(target_os = "linux")]
 mod batched;
+mod late;
 mod peer;
 mod portable;
+mod waiting;
 
 use std::{io, net::UdpSocket, sync::Arc, time::Duration};
 
@@ -17,20 +19,12 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::peer::Peer;
-use super::{BackOff, Slot, Slots, UdpSockets, at_once};
+pub use self::waiting::{MAX_WAITING, MAX_WAITING_PER_CLIENT, Waiting, WaitingReply};
+use super::{BackOff, UdpSockets, at_once};
 use crate::{
     message::{MAX_UDP_SIZE, Query, Reply},
     service::{AtOnce, Client, Respond, Transport},
 };
-
-/// Replies that may wait for a lookup at once, over all UDP listeners. Enough for 1800 lookups a second that all take
-/// their full 4.5 s, and few enough that they cost some tens of megabytes. A query beyond is dropped, and its client
-/// asks again.
-pub const MAX_WAITING: usize = 8192;
-
-/// Replies that may wait at once for one client. Whoever collects slow lookups could have them all answered in one
-/// burst at a victim (DNSBomb, CVE-2024-33655); a forwarder for a whole network with 1000 in flight stays below.
-pub const MAX_WAITING_PER_CLIENT: usize = 2048;
 
 /// Datagrams read after the stop, per socket: more than the receive buffer holds, so that only a flood is cut off.
 const MAX_READ_AFTER_STOP: usize = 16_384;
@@ -44,7 +38,7 @@ const FAILURES_WITHOUT_WAIT: u32 = 16;
 pub fn serve<R: Respond>(
     sockets: UdpSockets,
     responder: Arc<R>,
-    waiting: Arc<Slots>,
+    waiting: Arc<Waiting>,
     stop: CancellationToken,
     tasks: &TaskTracker,
 ) {
@@ -61,7 +55,7 @@ pub fn serve<R: Respond>(
 pub fn serve_portable<R: Respond>(
     sockets: UdpSockets,
     responder: Arc<R>,
-    waiting: Arc<Slots>,
+    waiting: Arc<Waiting>,
     stop: CancellationToken,
     tasks: &TaskTracker,
 ) {
@@ -73,7 +67,7 @@ pub fn serve_portable<R: Respond>(
 fn ports<R: Respond>(
     sockets: UdpSockets,
     responder: Arc<R>,
-    waiting: Arc<Slots>,
+    waiting: Arc<Waiting>,
     tasks: &TaskTracker,
 ) -> impl Iterator<Item = Arc<Port<R>>> {
     let wildcard = sockets.local_address().ip().is_unspecified();
@@ -88,7 +82,7 @@ struct Port<R> {
     socket: UdpSocket,
     wildcard: bool,
     responder: Arc<R>,
-    waiting: Arc<Slots>,
+    waiting: Arc<Waiting>,
     tasks: TaskTracker,
 }
 
@@ -106,21 +100,23 @@ impl<R: Respond> Port<R> {
             AtOnce::Replied => return true,
             AtOnce::OverQuota | AtOnce::Silence => {}
             // Silence beyond the caps: any reply would be one more datagram at a possible victim.
-            AtOnce::Later(query) => match self.waiting.take(client.address) {
-                Some(slot) => self.answer_later(query, client, peer, slot),
+            AtOnce::Later(query) => match self.waiting.begin(client, query.is_proven) {
+                Some(waiting) => self.answer_later(query, client, peer, waiting),
                 None => self.responder.turned_away(client),
             },
         }
         false
     }
 
-    fn answer_later(self: &Arc<Self>, query: Box<Query>, client: Client, peer: Peer, slot: Slot) {
+    fn answer_later(self: &Arc<Self>, query: Box<Query>, client: Client, peer: Peer, waiting: WaitingReply) {
         let port = self.clone();
         self.tasks.spawn(async move {
             let mut reply = Vec::with_capacity(MAX_UDP_SIZE);
             port.responder.later(&query, client, &mut reply).await;
-            peer.send(&port.socket, &reply);
-            drop(slot);
+            match waiting.may_be_sent(Instant::now()) {
+                true => peer.send(&port.socket, &reply),
+                false => port.responder.too_late(client),
+            }
         });
     }
 }
@@ -151,7 +147,94 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::{peer::ReplyFrom, *};
+
+    /// Every answer is found so much later, with the id of its query and nothing else in it.
+    struct Slow(Duration);
+
+    impl Respond for Slow {
+        fn at_once(&self, request: &[u8], _: Client, _: &mut Vec<u8>) -> AtOnce {
+            Query::decode(request).map_or(AtOnce::Silence, |query| AtOnce::Later(Box::new(query)))
+        }
+
+        async fn later(&self, query: &Query, _: Client, out: &mut Vec<u8>) {
+            tokio::time::sleep(self.0).await;
+            out.extend_from_slice(&query.id.to_be_bytes());
+        }
+    }
+
+    /// A port whose answers take as long, and a client at this address with all the room that a socket can have.
+    fn port(takes: Duration, client: Ipv4Addr) -> (Arc<Port<Slow>>, UdpSocket) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = UdpSocket::bind((client, 0)).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let port = Port {
+            socket,
+            wildcard: false,
+            responder: Arc::new(Slow(takes)),
+            waiting: Waiting::new(Default::default()),
+            tasks: TaskTracker::new(),
+        };
+        (Arc::new(port), client)
+    }
+
+    /// Asks as if the question had come from `from`. No socket is read, so that time can stand still meanwhile.
+    fn ask(port: &Arc<Port<Slow>>, from: SocketAddr, id: u16) {
+        let mut request = id.to_be_bytes().to_vec();
+        request.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1]);
+        let peer = Peer::new(&from.into(), ReplyFrom::Socket).unwrap();
+        assert!(!port.answer(&request, peer, Instant::now(), &mut Vec::new()));
+    }
+
+    async fn replies(port: &Arc<Port<Slow>>, client: &UdpSocket) -> usize {
+        port.tasks.close();
+        port.tasks.wait().await;
+        std::iter::from_fn(|| client.recv(&mut [0; 16]).ok()).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_questions_that_end_together_and_late_are_no_thousand_replies() {
+        let (port, client) = port(Duration::from_secs(2), Ipv4Addr::LOCALHOST);
+        for id in 0..1000 {
+            ask(&port, client.local_addr().unwrap(), id);
+        }
+        let late = replies(&port, &client).await;
+        assert!((1..=16).contains(&late), "{late}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_reply_to_somebody_who_asked_one_question_arrives() {
+        let (port, client) = port(Duration::from_millis(4400), Ipv4Addr::LOCALHOST);
+        ask(&port, client.local_addr().unwrap(), 1);
+        assert_eq!(replies(&port, &client).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_that_are_not_late_are_all_sent() {
+        let (port, client) = port(Duration::from_millis(1800), Ipv4Addr::LOCALHOST);
+        for id in 0..100 {
+            ask(&port, client.local_addr().unwrap(), id);
+        }
+        assert_eq!(replies(&port, &client).await, 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_with_one_question_is_answered_while_six_sources_hold_everything() {
+        for modest in [Ipv4Addr::new(127, 0, 0, 9), Ipv4Addr::new(127, 1, 0, 9)] {
+            let (port, client) = port(Duration::from_secs(1), modest);
+            // In turns, as 400 questions a second of each that all take 4.5 s.
+            for id in 0..1800 {
+                for source in 1..=6 {
+                    ask(&port, ([127, 0, 0, source], 9).into(), id);
+                }
+            }
+            assert!(port.tasks.len() > 3000, "{} wait", port.tasks.len());
+            ask(&port, client.local_addr().unwrap(), 1);
+            assert_eq!(replies(&port, &client).await, 1, "{modest}");
+        }
+    }
 
     #[test]
     fn a_socket_is_left_alone_only_when_it_keeps_failing() {

@@ -8,6 +8,8 @@ pub(super) struct Node {
     pub(super) address: SocketAddr,
     pub(super) delay: Option<Duration>,
     pub(super) packet: Option<SignedPacket>,
+    /// It shows this packet under a signature of nobody.
+    pub(super) forgery: Option<SignedPacket>,
     /// It stores what it is given and says nothing.
     pub(super) loses_acknowledgements: bool,
     /// The error that it answers a `put` with.
@@ -58,6 +60,7 @@ impl World {
             address,
             delay: Some(Duration::from_millis(50)),
             packet: None,
+            forgery: None,
             loses_acknowledgements: false,
             refusal: None,
             asked: 0,
@@ -214,6 +217,15 @@ impl World {
             seq: packet.timestamp() as i64,
             value: packet.dns(),
         });
+        let forgery = node.forgery.clone().filter(|_| matches!(query.method, Method::Get { .. }));
+        if let Some(packet) = &forgery {
+            response.item = Some(Item {
+                key: packet.key().as_bytes(),
+                signature: &[1; 64],
+                seq: packet.timestamp() as i64,
+                value: packet.dns(),
+            });
+        }
         response.seq = response.item.map(|item| item.seq);
         let body = body.unwrap_or(Body::Response(response));
         let mut bytes = Vec::new();

@@ -1,0 +1,212 @@
+//! A question that is under way: its place, its turns, and those whom it is asked of.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use hickory_proto::rr::{DNSClass, Name, RecordType};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info};
+
+use super::{
+    ExchangeError, Exchanger, Flags, ForwardError, LONGEST_QUEUEING, TlsClient,
+    loops::{self, LoopProbes},
+    places::{self, Line, Place, Places},
+    race::{self, MIN_TRIES},
+    upstream::{self, Turn, Upstream},
+};
+use crate::{
+    config::UpstreamAddress,
+    message::{Message, Question},
+};
+
+/// Sockets for datagrams to upstreams at once. Each question may have one for each of its tries, so that this bounds
+/// the questions too: 1024 of them with up to three upstreams.
+pub(super) const MAX_SOCKETS: usize = 3072;
+
+/// Questions that wait for a place among those under way. Each is held by a client of a transport that bounds them.
+pub(super) const MAX_QUEUED: usize = 4096;
+
+/// For the question by which an upstream that is in doubt shows that it is there.
+const CHECK_TIME: Duration = Duration::from_millis(1200);
+
+const LOOP_PROBE_TIME: Duration = Duration::from_secs(3);
+
+/// What a question that is under way needs, whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Upstreams {
+    pub(super) list: Vec<Upstream>,
+    pub(super) places: Places,
+    pub(super) exchanger: Exchanger,
+    pub(super) loop_probes: LoopProbes,
+}
+
+/// The right to begin with a question: its place, whom it asks, and its place at the first of them.
+pub(super) struct Start {
+    place: Place,
+    turns: Vec<Turn>,
+    first: Option<Place>,
+}
+
+impl Upstreams {
+    pub(super) fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
+        let tries = upstreams.len().max(MIN_TRIES);
+        Self {
+            loop_probes: LoopProbes::new(upstreams.len()),
+            list: upstreams.into_iter().map(|address| Upstream::new(address, tls)).collect(),
+            places: Places::new(MAX_SOCKETS / tries, MAX_QUEUED),
+            // Whoever has a place has a socket for each try. What is asked for ourselves has few.
+            exchanger: Exchanger::new(MAX_SOCKETS + places::OWN.in_flight * tries),
+        }
+    }
+
+    /// Waits until a question of `line` may leave. `None` when too many wait.
+    pub(super) async fn turn(&self, line: Line) -> Option<Start> {
+        let mut place = self.places.acquire(line).await.ok()?;
+        let turns = upstream::in_order(&self.list, Instant::now());
+        let first = match turns.first().and_then(|turn| self.list.get(turn.index)) {
+            Some(upstream) => tokio::select! {
+                biased;
+                first = upstream.turn(line) => first.ok()?,
+                () = place.revoked() => return None,
+            },
+            None => None,
+        };
+        Some(Start { place, turns, first })
+    }
+
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        question: &Question,
+        flags: Flags,
+        line: Line,
+        start: Start,
+    ) -> Result<Message, ForwardError> {
+        let Start { mut place, turns, first } = start;
+        if turns.is_empty() && !self.list.is_empty() {
+            return Err(ForwardError::Loop);
+        }
+        let asking = Asking { upstreams: self, question, flags, line };
+        tokio::select! {
+            biased;
+            answer = race::ask_in_turn(&self.list, turns, &asking, first) => answer,
+            () = place.revoked() => Err(ForwardError::Busy),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        upstream: &Upstream,
+        question: &Question,
+        flags: Flags,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        match &upstream.channel {
+            Some(channel) => channel.exchange(question, flags, deadline).await,
+            None => {
+                let address = upstream.address.socket_address();
+                self.exchanger.exchange(address, question, flags, deadline).await
+            }
+        }
+    }
+
+    /// Asks an upstream that has been silent what every resolver knows, once at a time.
+    async fn check(&self, upstream: &Upstream) {
+        if upstream.is_checked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(question) = Question::new(&Name::root(), RecordType::NS, DNSClass::IN) {
+            let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
+            if self.exchange_for_ourselves(upstream, &question, flags, CHECK_TIME).await.is_ok() {
+                upstream.answered(Instant::now());
+            }
+        }
+        upstream.is_checked.store(false, Ordering::Relaxed);
+    }
+
+    /// `time` begins when it is our turn.
+    async fn exchange_for_ourselves(
+        &self,
+        upstream: &Upstream,
+        question: &Question,
+        flags: Flags,
+        time: Duration,
+    ) -> Result<Message, ExchangeError> {
+        let turn = async {
+            let place = self.places.acquire(Line::Own).await;
+            Some((place.ok()?, upstream.turn(Line::Own).await.ok()?))
+        };
+        let _turn = timeout(LONGEST_QUEUEING, turn).await.ok().flatten().ok_or(ExchangeError::Busy)?;
+        self.exchange(upstream, question, flags, Instant::now() + time).await
+    }
+
+    pub(super) async fn look_for_loops(&self) {
+        let Some(token) = self.loop_probes.begin_round() else {
+            return;
+        };
+        join_all((0..self.list.len()).map(|index| self.send_loop_probe(index, &token))).await;
+    }
+
+    async fn send_loop_probe(&self, index: usize, token: &str) {
+        let (Some(upstream), Some(probe)) = (self.list.get(index), loops::probe(index, token)) else {
+            return;
+        };
+        let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
+        let result = self.exchange_for_ourselves(upstream, &probe, flags, LOOP_PROBE_TIME).await;
+        let is_looping = self.loop_probes.came_back(index);
+        if !is_looping && result.is_err_and(ExchangeError::is_ours) {
+            // Nothing was sent, so that nothing is known.
+            return;
+        }
+        match (upstream.is_looping.swap(is_looping, Ordering::Relaxed), is_looping) {
+            (false, true) => error!(
+                "upstream {} sends our questions back to us: set fallback_dns to a resolver that does not forward here",
+                upstream.address
+            ),
+            (true, false) => info!("upstream {} no longer sends our questions back to us", upstream.address),
+            (false, false) | (true, true) => {}
+        }
+    }
+}
+
+/// One question, for those who decide whom to ask when.
+struct Asking<'a> {
+    upstreams: &'a Arc<Upstreams>,
+    question: &'a Question,
+    flags: Flags,
+    line: Line,
+}
+
+impl race::Ask for Asking<'_> {
+    type Place = Option<Place>;
+
+    async fn turn(&self, upstream: &Upstream) -> Result<Self::Place, ExchangeError> {
+        upstream.turn(self.line).await
+    }
+
+    async fn exchange(
+        &self,
+        upstream: &Upstream,
+        place: Self::Place,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        let exchange = self.upstreams.exchange(upstream, self.question, self.flags, deadline);
+        let Some(mut place) = place else { return exchange.await };
+        tokio::select! {
+            biased;
+            answer = exchange => answer,
+            () = place.revoked() => Err(ExchangeError::Busy),
+        }
+    }
+
+    fn doubt(&self, index: usize) {
+        let upstreams = self.upstreams.clone();
+        tokio::spawn(async move {
+            if let Some(upstream) = upstreams.list.get(index) {
+                upstreams.check(upstream).await;
+            }
+        });
+    }
+}
