@@ -81,10 +81,34 @@ pub enum AtOnce {
     Later(Box<Query>),
 }
 
+/// Why a client may not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not served.
+    Access,
+    /// Its quota is spent.
+    Quota,
+}
+
 /// Answers requests. Transports are written against this, so that they can be tested with answers of any speed.
 pub trait Respond: Send + Sync + 'static {
     /// Replies from what is at hand, where the bytes arrived: refusals and cached answers. Never blocks.
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce;
+
+    /// Whether a client may ask, before its request is read, and charges it for the one that comes.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    fn admit(&self, _client: Client) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    /// As [`Respond::at_once`], for the request of a client that [`Respond::admit`] has let pass: nothing is charged
+    /// twice.
+    fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        self.at_once(request, client, out)
+    }
 
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
@@ -238,6 +262,68 @@ impl Service {
 
 impl Respond for Service {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        self.respond(request, client, false, out)
+    }
+
+    fn admit(&self, client: Client) -> Result<(), Refused> {
+        let Inner { quota, access, refusals, .. } = &*self.0;
+        let (refused, reason) = if !quota.admit(client.address, client.has_shaken_hands()) {
+            (Refused::Quota, Reason::QueryQuota)
+        } else if !access.allows(client.address) {
+            (Refused::Access, Reason::Access)
+        } else {
+            return Ok(());
+        };
+        refusals.note(reason, client.address);
+        self.queries(client).answered.refused.inc();
+        Err(refused)
+    }
+
+    fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        self.respond(request, client, true, out)
+    }
+
+    async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
+        let started = Instant::now();
+        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
+            if hit.refresh {
+                self.refresh(query, client);
+            }
+            hit.code
+        } else if self.0.answers.has_last_resort(query, started) {
+            self.answer_or_last_resort(query, client, out).await
+        } else {
+            let (answer, _) = self.answer(query, client.address).await;
+            answer.write(query, client.reply, Age::Seconds(0), out);
+            answer.code()
+        };
+        self.queries(client).answered.with(code).inc();
+        let took = started.elapsed();
+        debug!(client = %client.address, question = ?query.question, %code, ?took);
+    }
+
+    fn admit_handshake(&self, address: IpAddr) -> bool {
+        // Who begins one has answered by TCP.
+        let is_admitted = self.0.quota.admit(address, true);
+        if !is_admitted {
+            self.0.refusals.note(Reason::HandshakeQuota, address);
+        }
+        is_admitted
+    }
+
+    fn turned_away(&self, client: Client) {
+        self.queries(client).unanswered.busy.inc();
+        self.0.refusals.note(Reason::Waiting, client.address);
+    }
+
+    fn too_late(&self, client: Client) {
+        self.0.refusals.note(Reason::LateReply, client.address);
+    }
+}
+
+impl Service {
+    fn respond(&self, request: &[u8], client: Client, is_admitted: bool, out: &mut Vec<u8>) -> AtOnce {
         let inner = &*self.0;
         let Queries { answered, unanswered } = self.queries(client);
         let decoded = Query::decode(request);
@@ -248,14 +334,14 @@ impl Respond for Service {
         let cookie = self.check_cookie(&decoded, client);
         let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
         let is_proven = has_cookie || client.has_shaken_hands();
-        let is_over_quota = !inner.quota.admit(client.address, is_proven);
+        let is_over_quota = !is_admitted && !inner.quota.admit(client.address, is_proven);
         if is_over_quota && !is_proven {
             return self.slip(decoded, cookie, client, out);
         }
         let refusal = if is_over_quota {
             inner.refusals.note(Reason::QueryQuota, client.address);
             Some(ResolveError::QueryQuota)
-        } else if !inner.access.allows(client.address) {
+        } else if !is_admitted && !inner.access.allows(client.address) {
             inner.refusals.note(Reason::Access, client.address);
             Some(ResolveError::Access)
         } else {
@@ -299,44 +385,6 @@ impl Respond for Service {
             self.refresh(&query, client);
         }
         AtOnce::Replied
-    }
-
-    async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
-        let started = Instant::now();
-        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
-            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
-            if hit.refresh {
-                self.refresh(query, client);
-            }
-            hit.code
-        } else if self.0.answers.has_last_resort(query, started) {
-            self.answer_or_last_resort(query, client, out).await
-        } else {
-            let (answer, _) = self.answer(query, client.address).await;
-            answer.write(query, client.reply, Age::Seconds(0), out);
-            answer.code()
-        };
-        self.queries(client).answered.with(code).inc();
-        let took = started.elapsed();
-        debug!(client = %client.address, question = ?query.question, %code, ?took);
-    }
-
-    fn admit_handshake(&self, address: IpAddr) -> bool {
-        // Who begins one has answered by TCP.
-        let is_admitted = self.0.quota.admit(address, true);
-        if !is_admitted {
-            self.0.refusals.note(Reason::HandshakeQuota, address);
-        }
-        is_admitted
-    }
-
-    fn turned_away(&self, client: Client) {
-        self.queries(client).unanswered.busy.inc();
-        self.0.refusals.note(Reason::Waiting, client.address);
-    }
-
-    fn too_late(&self, client: Client) {
-        self.0.refusals.note(Reason::LateReply, client.address);
     }
 }
 

@@ -17,6 +17,7 @@ mod client;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod memory;
 mod packet_plans;
 mod packets;
 mod places;
@@ -35,6 +36,7 @@ type Part = (&'static str, fn(bool));
 
 const PARTS: &[Part] = &[
     ("alone", setting::alone),
+    ("memory", memory::memory),
     ("packets", packets::packets),
     ("places", places::places),
     ("spoofed", spoofed::spoofed),

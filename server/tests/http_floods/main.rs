@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 #[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../certificates/client.rs"]
+mod tls_client;
+mod unread;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,6 +22,7 @@ use hickory_proto::rr::RecordType;
 use pkdns::{
     config::Config,
     dht::{Evidence, Network, NetworkError},
+    metrics::Metrics,
     server::Server,
     signed_packet::{PublicKey, SignedPacket},
 };
@@ -250,7 +256,10 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 /// A server with plain HTTP whose keys are searched for until the deadline.
 struct Running {
+    dns: SocketAddr,
+    tls: Option<SocketAddr>,
     http: SocketAddr,
+    metrics: Metrics,
     stop: CancellationToken,
     _upstream: Upstream,
 }
@@ -270,15 +279,22 @@ impl Network for Endless {
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let upstream = Upstream::plain().await;
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let mut config =
             Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
         config.doh.plain_listen = vec![any];
+        change(&mut config);
         let server = Server::bind_to_network(config, Arc::new(Endless)).unwrap();
         let (http, stop) = (server.http_addresses()[0], CancellationToken::new());
+        let (dns, tls) = (server.addresses()[0], server.tls_addresses().first().copied());
+        let metrics = server.metrics().clone();
         tokio::spawn(server.run(stop.clone()));
-        Self { http, stop, _upstream: upstream }
+        Self { dns, tls, http, metrics, stop, _upstream: upstream }
     }
 
     /// Somebody else gets an answer.
