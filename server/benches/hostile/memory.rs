@@ -16,9 +16,9 @@ use socket2::{Domain, Socket, Type};
 use tokio_rustls::rustls::{ClientConnection, DEFAULT_VERSIONS, StreamOwned};
 
 use crate::{
+    client::trusting_anyone,
     questions::{Asker, query},
     setting::{OTHER_CLIENT, Setting, ask_in_turn},
-    tls_client::trusting_anyone,
 };
 
 /// The address of the client that means harm.
