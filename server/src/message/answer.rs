@@ -321,7 +321,8 @@ mod tests {
         };
         let (asked, target, other) = (long("a"), long("b"), long("c"));
         let question = Question::new(&asked, RecordType::NS, DNSClass::IN).unwrap();
-        let whole = asked.len();
+        // 45 labels of one letter before "a.example.com".
+        let whole = 45 * 2 + 2 + 8 + 4 + 1;
         let written = size(
             &question,
             vec![
