@@ -1,9 +1,11 @@
 FROM rust:1-slim-bookworm AS build
-# ring compiles some C.
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+# ring and jemalloc compile some C.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /pkdns
 COPY . .
-RUN cargo build --release --locked --workspace
+# Pages of memory have 4, 16 or 64 KiB on these processors, and jemalloc wants to know the largest.
+RUN if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi; \
+    cargo build --release --locked --workspace
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends bind9-dnsutils && rm -rf /var/lib/apt/lists/* \

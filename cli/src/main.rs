@@ -38,6 +38,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use failure::{EXIT_CODES, Failure};
+use tikv_jemallocator::Jemalloc;
+
+/// What strangers make `serve` take is given back to the system when it is over.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Make keys, publish zone files to the Mainline DHT and resolve public-key domains.
 #[derive(Parser)]

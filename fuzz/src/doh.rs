@@ -49,7 +49,11 @@ pub fn check(input: &[u8]) {
         return;
     }
     assert!(!asked || response.status() == 200, "a good question gets {}", response.status());
-    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    match response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        Some(origin) => assert_eq!(origin, "*"),
+        // Two headers name different clients: nobody knows who would read it.
+        None => assert_eq!(response.status(), 400),
+    }
     match response.status().as_u16() {
         200 => check_answer(&sent, &response),
         204 => assert!(sent.method == "OPTIONS" && response.body().is_empty()),

@@ -18,6 +18,12 @@ impl AccessList {
         Self { allow: Ranges::new(allow), deny: Ranges::new(deny) }
     }
 
+    /// Whether everybody is served who is not denied, over IPv4 or IPv6.
+    pub fn is_public(&self) -> bool {
+        let Ranges { v4, v6 } = &self.allow;
+        v4[..] == [(0, u32::MAX)] || v6[..] == [(0, u128::MAX)]
+    }
+
     /// Whether this client is served. The cost grows with the logarithm of the list.
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -172,6 +178,16 @@ mod tests {
         assert!(!allows(&list, "10.1.0.1"));
         assert!(allows(&list, "10.2.0.0"));
         assert!(!allows(&list, "11.0.0.0"));
+    }
+
+    #[test]
+    fn a_list_is_public_that_leaves_nobody_out_by_what_it_allows() {
+        for allow in [&["0.0.0.0/0", "::/0"][..], &["0.0.0.0/0"], &["::/0"], &["0.0.0.0/1", "128.0.0.0/1"]] {
+            assert!(list(allow, &["192.0.2.0/24"]).is_public(), "{allow:?}");
+        }
+        for allow in [&["0.0.0.0/1"][..], &["10.0.0.0/8", "2000::/3"], &[]] {
+            assert!(!list(allow, &[]).is_public(), "{allow:?}");
+        }
     }
 
     #[test]

@@ -44,9 +44,16 @@ pub struct FairShare {
 #[derive(Debug)]
 pub struct Share {
     of: Arc<FairShare>,
-    client: ClientKey,
+    client: Holder<ClientKey>,
     /// `None` for one that counts for no network.
-    network: Option<Network>,
+    network: Option<Holder<Network>>,
+}
+
+/// Who has shown that it is where it says holds places apart from whoever only bears its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Holder<K> {
+    who: K,
+    is_shown: bool,
 }
 
 /// What a client shares its way with: a flood at one of its addresses is a flood at all.
@@ -64,8 +71,8 @@ pub enum Network {
 struct Held {
     in_all: usize,
     // Who chooses addresses must not choose collisions.
-    by_client: HashMap<ClientKey, usize, RandomState>,
-    by_network: HashMap<Network, usize, RandomState>,
+    by_client: HashMap<Holder<ClientKey>, usize, RandomState>,
+    by_network: HashMap<Holder<Network>, usize, RandomState>,
 }
 
 impl Network {
@@ -107,6 +114,7 @@ impl FairShare {
         let share = if self.forwarders.contains(address) { FORWARDER_SHARE } else { 1 };
         let network = (share == 1).then(|| Network::of(client));
         let mut held = self.held();
+        let client = Holder { who: client, is_shown };
         let of_client = count(&held.by_client, &client);
         let reserved = if is_shown { 0 } else { limits.reserved };
         let free = limits.in_all.saturating_sub(reserved).saturating_sub(held.in_all);
@@ -114,12 +122,14 @@ impl FairShare {
         if of_client >= limits.per_client.saturating_mul(share) || !may_hold(of_client, free) {
             return None;
         }
+        let network = network.map(|who| Holder { who, is_shown });
         if let Some(network) = network {
             let of_network = count(&held.by_network, &network);
-            let per_network = if network.is_lan() { limits.per_lan } else { limits.per_network };
+            let is_lan = network.who.is_lan();
+            let per_network = if is_lan { limits.per_lan } else { limits.per_network };
             let free_in_network = per_network.saturating_sub(of_network);
             // Where each address is a client, the network is none.
-            if !(may_hold(of_client, free_in_network) && (network.is_lan() || may_hold(of_network, free))) {
+            if !(may_hold(of_client, free_in_network) && (is_lan || may_hold(of_network, free))) {
                 return None;
             }
             held.by_network.insert(network, of_network + 1);
@@ -177,6 +187,17 @@ mod tests {
             std::iter::from_fn(move || places.take(address, false))
         };
         addresses.into_iter().flat_map(take).collect()
+    }
+
+    #[test]
+    fn places_that_are_taken_in_the_name_of_a_client_are_not_those_that_it_holds_itself() {
+        let places = FairShare::new(LIMITS);
+        let (victim, neighbours) = ("198.51.100.1", (2..50).map(|host| format!("198.51.100.{host}")));
+        let _forged = fill(&places, std::iter::once(victim.to_owned()).chain(neighbours));
+        let victim: IpAddr = victim.parse().unwrap();
+        assert!(places.take(victim, false).is_none());
+        let own: Vec<_> = (0..10).map_while(|_| places.take(victim, true)).collect();
+        assert_eq!(own.len(), 10);
     }
 
     #[test]

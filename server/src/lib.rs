@@ -13,6 +13,7 @@ pub mod fair_queue;
 pub mod fair_share;
 pub mod forward;
 pub mod health;
+pub mod held;
 pub mod http;
 pub mod message;
 pub mod metrics;

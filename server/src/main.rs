@@ -17,12 +17,17 @@ use std::{
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{server::Server, telemetry};
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings};
 use rehearsal::Rehearsal;
+
+/// What a flood took is given back to the system when it is over.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// How long threads that block may take to come to an end after the server has.
 const LONGEST_END: Duration = Duration::from_millis(500);

@@ -1,11 +1,10 @@
 //! The one door: every transport hands the bytes of a request to this.
 
+mod datagrams;
+
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -17,10 +16,10 @@ use crate::{
     access::{AccessList, Forwarders},
     answer_cache::{AnswerCache, Authority, NewAnswer},
     config::Config,
-    cookies::{Checked, Cookies, Standing},
+    cookies::{Cookies, Standing},
     fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
-    message::{Age, EncodedAnswer, Query, Rejected, Rejection, Reply},
+    message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
     rate_limit::SplitLimiter,
     resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
@@ -34,10 +33,6 @@ const UNATTENDED: Limits =
 /// How long an answer is left alone after a refresh that could not begin, and after one that failed.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 const REFRESH_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// Of the datagrams over a quota one in this many gets a short reply. A client whose address others use learns from it
-/// within a few tries that it has to come over TCP or with a cookie; whoever forges the address to flood it gets a third
-/// of what was sent. Servers of zones use 1 to 3 for the same purpose (response rate limiting).
-pub const SLIP: u32 = 3;
 
 /// What a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +81,34 @@ pub enum AtOnce {
     Later(Box<Query>),
 }
 
+/// Why a client may not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not served.
+    Access,
+    /// Its quota is spent.
+    Quota,
+}
+
 /// Answers requests. Transports are written against this, so that they can be tested with answers of any speed.
 pub trait Respond: Send + Sync + 'static {
     /// Replies from what is at hand, where the bytes arrived: refusals and cached answers. Never blocks.
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce;
+
+    /// Whether a client may ask, before its request is read, and charges it for the one that comes.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    fn admit(&self, _client: Client) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    /// As [`Respond::at_once`], for the request of a client that [`Respond::admit`] has let pass: nothing is charged
+    /// twice.
+    fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        self.at_once(request, client, out)
+    }
 
     /// Finds the answer and appends the reply. Ends within [`crate::resolver::DEADLINE`].
     fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> impl Future<Output = ()> + Send;
@@ -115,7 +134,7 @@ struct Inner {
     quota: SplitLimiter,
     /// None of them on a system without randomness.
     cookies: Option<Cookies>,
-    /// Datagrams over quota, for one in [`SLIP`].
+    /// Datagrams over quota, for one in [`datagrams::SLIP`].
     slips: AtomicU32,
     answers: AnswerCache,
     resolver: Resolver,
@@ -239,94 +258,72 @@ impl Service {
             }
         });
     }
-
-    /// What the client's cookie is worth. Over HTTP there are none: RFC 7873 is about the address that datagrams bear.
-    fn check_cookie(&self, decoded: &Result<Query, Rejection>, client: Client) -> Option<Checked> {
-        let edns = match decoded {
-            Ok(query) => query.edns,
-            Err(Rejection::Reply(rejected)) => rejected.edns,
-            Err(Rejection::Silence) => None,
-        };
-        let cookies = self.0.cookies.as_ref().filter(|_| client.transport != Transport::Http);
-        let checked = cookies
-            .zip(edns.and_then(|edns| edns.cookie))
-            .map(|(cookies, cookie)| cookies.check(&cookie, client.address, client.now));
-        if client.transport == Transport::Udp {
-            let counted = &self.0.metrics.cookies;
-            match checked.map(|checked| checked.standing) {
-                None => &counted.none,
-                Some(Standing::New) => &counted.new,
-                Some(Standing::Invalid) => &counted.invalid,
-                Some(Standing::Valid) => &counted.valid,
-            }
-            .inc();
-        }
-        checked
-    }
-
-    /// Answers a datagram over the quota of those that anybody can send: silence for most, since whoever forges the
-    /// address wants it flooded with replies. The others say how to come back with an address that is believed.
-    fn slip(
-        &self,
-        decoded: Result<Query, Rejection>,
-        cookie: Option<Checked>,
-        client: Client,
-        out: &mut Vec<u8>,
-    ) -> AtOnce {
-        let inner = &*self.0;
-        let Queries { answered, unanswered } = self.queries(client);
-        if inner.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1
-            && inner.access.allows(client.address)
-        {
-            match (decoded, cookie) {
-                (Ok(query), Some(checked)) => {
-                    inner.refusals.note(Reason::BadCookie, client.address);
-                    answered.bad_cookie.inc();
-                    query.write_bad_cookie(checked.reply, out);
-                    return AtOnce::Replied;
-                }
-                (Ok(query), None) => {
-                    inner.refusals.note(Reason::Truncated, client.address);
-                    answered.no_error.inc();
-                    query.write_truncated(out);
-                    return AtOnce::Replied;
-                }
-                (Err(Rejection::Reply(rejected)), Some(checked))
-                    if rejected.code == ResponseCode::NoError =>
-                {
-                    return self.answer_rejected(rejected, Some(checked), client, out);
-                }
-                (Err(_), _) => {}
-            }
-        }
-        inner.refusals.note(Reason::QueryQuota, client.address);
-        unanswered.quota.inc();
-        AtOnce::OverQuota
-    }
-
-    fn answer_rejected(
-        &self,
-        mut rejected: Rejected,
-        cookie: Option<Checked>,
-        client: Client,
-        out: &mut Vec<u8>,
-    ) -> AtOnce {
-        if rejected.code == ResponseCode::NoError {
-            // RFC 7873 section 5.4; without cookies it is a query that asks nothing (RFC 9619).
-            rejected.code = match cookie.map(|checked| checked.standing) {
-                Some(Standing::New | Standing::Valid) => ResponseCode::NoError,
-                Some(Standing::Invalid) => ResponseCode::BADCOOKIE,
-                None => ResponseCode::FormErr,
-            };
-        }
-        self.queries(client).answered.with(rejected.code).inc();
-        rejected.write(cookie.map(|checked| checked.reply), out);
-        AtOnce::Replied
-    }
 }
 
 impl Respond for Service {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        self.respond(request, client, false, out)
+    }
+
+    fn admit(&self, client: Client) -> Result<(), Refused> {
+        let Inner { quota, access, refusals, .. } = &*self.0;
+        let (refused, reason) = if !quota.admit(client.address, client.has_shaken_hands()) {
+            (Refused::Quota, Reason::QueryQuota)
+        } else if !access.allows(client.address) {
+            (Refused::Access, Reason::Access)
+        } else {
+            return Ok(());
+        };
+        refusals.note(reason, client.address);
+        self.queries(client).answered.refused.inc();
+        Err(refused)
+    }
+
+    fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
+        self.respond(request, client, true, out)
+    }
+
+    async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
+        let started = Instant::now();
+        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
+            if hit.refresh {
+                self.refresh(query, client);
+            }
+            hit.code
+        } else if self.0.answers.has_last_resort(query, started) {
+            self.answer_or_last_resort(query, client, out).await
+        } else {
+            let (answer, _) = self.answer(query, client.address).await;
+            answer.write(query, client.reply, Age::Seconds(0), out);
+            answer.code()
+        };
+        self.queries(client).answered.with(code).inc();
+        let took = started.elapsed();
+        debug!(client = %client.address, question = ?query.question, %code, ?took);
+    }
+
+    fn admit_handshake(&self, address: IpAddr) -> bool {
+        // Who begins one has answered by TCP.
+        let is_admitted = self.0.quota.admit(address, true);
+        if !is_admitted {
+            self.0.refusals.note(Reason::HandshakeQuota, address);
+        }
+        is_admitted
+    }
+
+    fn turned_away(&self, client: Client) {
+        self.queries(client).unanswered.busy.inc();
+        self.0.refusals.note(Reason::Waiting, client.address);
+    }
+
+    fn too_late(&self, client: Client) {
+        self.0.refusals.note(Reason::LateReply, client.address);
+    }
+}
+
+impl Service {
+    fn respond(&self, request: &[u8], client: Client, is_admitted: bool, out: &mut Vec<u8>) -> AtOnce {
         let inner = &*self.0;
         let Queries { answered, unanswered } = self.queries(client);
         let decoded = Query::decode(request);
@@ -337,14 +334,14 @@ impl Respond for Service {
         let cookie = self.check_cookie(&decoded, client);
         let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
         let is_proven = has_cookie || client.has_shaken_hands();
-        let is_over_quota = !inner.quota.admit(client.address, is_proven);
+        let is_over_quota = !is_admitted && !inner.quota.admit(client.address, is_proven);
         if is_over_quota && !is_proven {
             return self.slip(decoded, cookie, client, out);
         }
         let refusal = if is_over_quota {
             inner.refusals.note(Reason::QueryQuota, client.address);
             Some(ResolveError::QueryQuota)
-        } else if !inner.access.allows(client.address) {
+        } else if !is_admitted && !inner.access.allows(client.address) {
             inner.refusals.note(Reason::Access, client.address);
             Some(ResolveError::Access)
         } else {
@@ -388,44 +385,6 @@ impl Respond for Service {
             self.refresh(&query, client);
         }
         AtOnce::Replied
-    }
-
-    async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
-        let started = Instant::now();
-        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
-            // It has come since this one was left for later: of many that ask at once, some are slow to begin.
-            if hit.refresh {
-                self.refresh(query, client);
-            }
-            hit.code
-        } else if self.0.answers.has_last_resort(query, started) {
-            self.answer_or_last_resort(query, client, out).await
-        } else {
-            let (answer, _) = self.answer(query, client.address).await;
-            answer.write(query, client.reply, Age::Seconds(0), out);
-            answer.code()
-        };
-        self.queries(client).answered.with(code).inc();
-        let took = started.elapsed();
-        debug!(client = %client.address, question = ?query.question, %code, ?took);
-    }
-
-    fn admit_handshake(&self, address: IpAddr) -> bool {
-        // Who begins one has answered by TCP.
-        let is_admitted = self.0.quota.admit(address, true);
-        if !is_admitted {
-            self.0.refusals.note(Reason::HandshakeQuota, address);
-        }
-        is_admitted
-    }
-
-    fn turned_away(&self, client: Client) {
-        self.queries(client).unanswered.busy.inc();
-        self.0.refusals.note(Reason::Waiting, client.address);
-    }
-
-    fn too_late(&self, client: Client) {
-        self.0.refusals.note(Reason::LateReply, client.address);
     }
 }
 

@@ -17,6 +17,8 @@ mod client;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod memory;
+mod mischief;
 mod packet_plans;
 mod packet_writer;
 mod packets;
@@ -26,6 +28,10 @@ mod questions;
 #[path = "../keys/random.rs"]
 mod random;
 mod setting;
+mod spoofed;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/certificates/client.rs"]
+mod tls_client;
 mod upstream;
 
 use std::env;
@@ -33,8 +39,14 @@ use std::env;
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
 
-const PARTS: &[Part] =
-    &[("alone", setting::alone), ("packets", packets::packets), ("places", places::places)];
+const PARTS: &[Part] = &[
+    ("alone", setting::alone),
+    ("memory", memory::memory),
+    ("mischief", mischief::mischief),
+    ("packets", packets::packets),
+    ("places", places::places),
+    ("spoofed", spoofed::spoofed),
+];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

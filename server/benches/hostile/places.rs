@@ -43,7 +43,7 @@ const HOSTS: u8 = 20;
 const NETWORK: &str = "2001:db8:48::/48";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub(crate) enum Over {
     Tcp,
     Tls,
     Http,
@@ -161,7 +161,11 @@ impl Drop for OwnNetwork {
 }
 
 /// How `OTHER_CLIENT` fares, over each transport in turn.
-async fn fares(servers: [(Over, SocketAddr); 4], tls: &Arc<ClientConfig>, end: Instant) -> [Fate; 4] {
+pub(crate) async fn fares(
+    servers: [(Over, SocketAddr); 4],
+    tls: &Arc<ClientConfig>,
+    end: Instant,
+) -> [Fate; 4] {
     let mut fates: [Fate; 4] = Default::default();
     let mut number = 0;
     while Instant::now() < end {

@@ -21,6 +21,8 @@ pub(crate) enum Outcome {
     /// NOERROR or NXDOMAIN.
     Answer,
     Failure(ResponseCode),
+    /// To be asked for over TCP.
+    Truncated,
     Silence,
 }
 

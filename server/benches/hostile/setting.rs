@@ -64,6 +64,7 @@ impl Fate {
         match outcome {
             Outcome::Answer => self.milliseconds.push(took.as_secs_f64() * 1000.0),
             Outcome::Failure(code) => self.failures.push(code.to_string()),
+            Outcome::Truncated => self.failures.push("TC".to_owned()),
             Outcome::Silence => self.failures.push("silence".to_owned()),
         }
     }

@@ -15,7 +15,6 @@
 
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
-#[allow(dead_code, reason = "the benchmarks share it, and none uses all")]
 mod common;
 mod connection;
 mod echo;

@@ -77,6 +77,7 @@ impl Config {
         );
         self.check_certificates(&mut faults);
         self.check_relay(&mut faults);
+        faults.0.extend(self.memory.fault());
         faults.0
     }
 

@@ -26,6 +26,9 @@ pub struct Doh {
     pub plain_listen: Vec<SocketAddr>,
     /// Peers whose word about the client's address is taken, over HTTP, TLS and TCP.
     pub trusted_proxies: Vec<IpNet>,
+    /// Names that requests over plain HTTP may be for, besides those of `[certificate]` and of the local network. Asked
+    /// where `[access]` does not serve everybody.
+    pub hosts: Vec<String>,
     /// Most connections over HTTP and HTTPS at once.
     pub max_connections: usize,
     /// Most of them for one client, where that is not as elsewhere. The file may say `max_connections_per_client`.
@@ -46,6 +49,8 @@ struct DohTable {
     plain_listen: Vec<SocketAddr>,
     #[serde(deserialize_with = "address::ranges")]
     trusted_proxies: Vec<IpNet>,
+    #[serde(deserialize_with = "address::hosts")]
+    hosts: Vec<String>,
     max_connections: usize,
     connections_per_client: Option<usize>,
     max_connections_per_client: Option<usize>,
@@ -60,6 +65,7 @@ impl Default for Doh {
             key_path: None,
             plain_listen: Vec::new(),
             trusted_proxies: Vec::new(),
+            hosts: Vec::new(),
             max_connections: 20_000,
             connections_per_client: None,
         }
@@ -75,6 +81,7 @@ impl Default for DohTable {
             key_path,
             plain_listen,
             trusted_proxies,
+            hosts,
             max_connections,
             connections_per_client,
         } = Doh::default();
@@ -86,6 +93,7 @@ impl Default for DohTable {
             key_path,
             plain_listen,
             trusted_proxies,
+            hosts,
             max_connections,
             connections_per_client,
             max_connections_per_client: None,
@@ -105,6 +113,7 @@ impl TryFrom<DohTable> for Doh {
             key_path,
             plain_listen,
             trusted_proxies,
+            hosts,
             max_connections,
             connections_per_client,
             max_connections_per_client,
@@ -128,6 +137,7 @@ impl TryFrom<DohTable> for Doh {
             key_path,
             plain_listen,
             trusted_proxies,
+            hosts,
             max_connections,
             connections_per_client: connections_per_client.or(max_connections_per_client),
         })

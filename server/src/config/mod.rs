@@ -5,6 +5,7 @@ mod address;
 mod check;
 mod doh;
 mod file;
+mod memory;
 mod redis_url;
 mod relay;
 mod relay_url;
@@ -25,6 +26,7 @@ pub use address::{AddressError, parse_address};
 pub use check::Fault;
 pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
+pub use memory::Memory;
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay::Relay;
@@ -84,6 +86,8 @@ pub struct Config {
     pub acme: Acme,
     /// `[relay]`
     pub relay: Relay,
+    /// `[memory]`
+    pub memory: Memory,
     /// `[metrics]`
     pub metrics: Metrics,
 }
@@ -267,6 +271,7 @@ impl Default for Config {
             certificate: Certificate::default(),
             acme: Acme::default(),
             relay: Relay::default(),
+            memory: Memory::default(),
             metrics: Metrics::default(),
         }
     }

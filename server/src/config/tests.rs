@@ -78,6 +78,7 @@ fn everything_set() -> Config {
         key_path = "/key"
         plain_listen = "127.0.0.1:12"
         trusted_proxies = ["10.0.0.0/8"]
+        hosts = "dns.example"
         max_connections = 14
         connections_per_client = 15
         [dot]
@@ -103,6 +104,8 @@ fn everything_set() -> Config {
         read_burst_size = 2
         writes_per_minute = 3
         write_burst_size = 4
+        [memory]
+        unread_megabytes = 32
         [metrics]
         listen = "127.0.0.1:13"
         "#,

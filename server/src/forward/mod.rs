@@ -30,11 +30,10 @@ pub use places::Asker;
 use crate::{
     config::UpstreamAddress,
     message::{Message, Question, address},
-    metrics::{Reason, Refusals},
     single_flight::{FlightError, SingleFlight},
 };
 use places::Line;
-use upstreams::{Start, Upstreams};
+use upstreams::{MAX_SOCKETS, Start, Upstreams};
 
 /// A question is answered or given up within this time: the resolver has 4.5 s in all.
 pub const DEADLINE: Duration = Duration::from_secs(4);
@@ -55,7 +54,6 @@ const MAX_CHAIN: usize = 11;
 pub struct Forwarder {
     upstreams: Arc<Upstreams>,
     flights: SingleFlight<Key, Result<Arc<Message>, ForwardError>>,
-    refusals: Refusals,
 }
 
 /// Why there is no answer from any upstream.
@@ -80,15 +78,9 @@ impl Forwarder {
     pub fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
         Self {
             upstreams: Arc::new(Upstreams::new(upstreams, tls)),
-            // Bounded by the places.
-            flights: SingleFlight::new(usize::MAX),
-            refusals: Refusals::default(),
+            // The places bound it, before.
+            flights: SingleFlight::new(MAX_SOCKETS),
         }
-    }
-
-    /// Counts among `refusals` those who ask more than may be under way.
-    pub fn with_refusals(self, refusals: Refusals) -> Self {
-        Self { refusals, ..self }
     }
 
     /// Asks until an upstream answers, at most [`DEADLINE`]. Those who ask the same at once share one question to the
@@ -126,11 +118,7 @@ impl Forwarder {
             }
         };
         // A question that is under way ends in time. What is late has waited, which was not the upstream's time.
-        let answer = timeout(DEADLINE + GRACE, answer).await.unwrap_or(Err(ForwardError::Busy));
-        if let (Err(ForwardError::Busy), Asker::Client(address)) = (&answer, asker) {
-            self.refusals.note(Reason::UpstreamQuestions, address);
-        }
-        answer
+        timeout(DEADLINE + GRACE, answer).await.unwrap_or(Err(ForwardError::Busy))
     }
 
     /// Whether an upstream sends back the question by which we look for loops. Such a question is not to be

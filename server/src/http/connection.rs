@@ -7,7 +7,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -15,7 +15,6 @@ use std::{
 
 use axum::http::{Request, Response};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
-use http_body_util as body;
 use hyper::{
     body::Incoming,
     rt::Executor,
@@ -32,10 +31,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Begun, Site, SiteBody};
+use super::{
+    Begun, Site, SiteBody,
+    activity::{Activity, LOOKS},
+    backpressure::Backpressure,
+};
 use crate::{
     service::Respond,
-    transport::{Guest, STRANGER_TIME, Standing},
+    transport::{Guest, MAX_REQUEST_SIZE, STRANGER_TIME, Standing},
 };
 
 /// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
@@ -48,15 +51,13 @@ const HTTP2_HEAD_SIZE: u32 = 16 << 10;
 /// Requests that a client may take back before they are looked at. More of them end the connection (Rapid Reset).
 const PENDING_RESETS: usize = 20;
 
-/// Bytes of request bodies that a client may send before they are read: of one request, and of all.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Bytes of request bodies that a client may send before they are read: of one request, which has no more, and of all,
+/// which HTTP/2 does not let be less.
+const STREAM_WINDOW: u32 = MAX_REQUEST_SIZE as u32;
+const CONNECTION_WINDOW: u32 = 64 << 10;
 
 /// Bytes of a response that may wait for a client that does not read.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// How often a connection is looked at before it has been idle for long enough. It ends up to one part later.
-const LOOKS: u32 = 4;
 
 /// What was asked before the end is answered within this time of it.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -100,7 +101,9 @@ where
     let activity = Arc::new(Activity::default());
     let streams = Streams::default();
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
-    let stream = TokioIo::new(stream);
+    let client = origin.peer;
+    let (limit, unread) = (site.limits.request, site.limits.unread.clone());
+    let stream = TokioIo::new(Backpressure::new(stream, limit, client, unread));
     let is_stranger = origin.is_stranger;
     let running = Running {
         streams: streams.clone(),
@@ -109,6 +112,7 @@ where
         is_refused: AtomicBool::new(false),
         site: site.clone(),
         tasks,
+        client,
     };
     match version {
         Version::Http1 => {
@@ -138,6 +142,8 @@ where
 /// How far a connection has come.
 enum Turn<E> {
     Ended(Result<(), E>),
+    /// There is a body that the client has not taken whole.
+    Untaken,
     /// It is to end.
     Spent,
 }
@@ -150,6 +156,7 @@ struct Running<R> {
     is_refused: AtomicBool,
     site: Arc<Site<R>>,
     tasks: TaskTracker,
+    client: IpAddr,
 }
 
 impl<R> Running<R> {
@@ -166,20 +173,35 @@ impl<R> Running<R> {
             false => limits.idle_when_crowded.min(limits.idle) / LOOKS,
         };
         let mut next_look = Instant::now() + first_look;
+        // Few connections ever have a body that is not taken at once, so that they are not looked at for it.
+        let mut next_look_for_untaken = None::<Instant>;
         loop {
+            let is_watched = next_look_for_untaken.is_some();
             tokio::select! {
-                outcome = poll_fn(|context| self.poll_turn(connection.as_mut(), context)) => {
-                    match outcome {
-                        Turn::Ended(Ok(())) => return,
-                        Turn::Ended(Err(error)) => {
+                turn = poll_fn(|context| self.poll_turn(connection.as_mut(), is_watched, context)) => match turn {
+                    Turn::Ended(outcome) => {
+                        if let Err(error) = outcome {
                             tracing::debug!(%error, "connection ended");
-                            return;
                         }
-                        Turn::Spent => break,
+                        return;
                     }
-                }
+                    Turn::Untaken => next_look_for_untaken = Some(Instant::now() + limits.request / LOOKS),
+                    Turn::Spent => break,
+                },
                 () = &mut stopped => break,
-                () = sleep_until(next_look) => {
+                () = sleep_until(next_look_for_untaken.unwrap_or(next_look).min(next_look)) => {
+                    let now = Instant::now();
+                    if next_look_for_untaken.is_some_and(|look| look <= now) {
+                        if self.activity.is_overdue() {
+                            limits.unread.note_too_slow(self.client);
+                            break;
+                        }
+                        let has_untaken = self.activity.has_untaken();
+                        next_look_for_untaken = has_untaken.then_some(now + limits.request / LOOKS);
+                    }
+                    if next_look > now {
+                        continue;
+                    }
                     if self.is_stranger {
                         break;
                     }
@@ -191,12 +213,12 @@ impl<R> Running<R> {
                     if quiet >= LOOKS {
                         break;
                     }
-                    next_look = Instant::now() + idle / LOOKS;
+                    next_look = now + idle / LOOKS;
                 }
             }
         }
         connection.as_mut().graceful_shutdown();
-        let rest = poll_fn(|context| self.poll(connection.as_mut(), context));
+        let rest = poll_fn(|context| self.poll(connection.as_mut(), true, context));
         let limit = if self.is_stranger { STRANGER_TIME } else { DRAIN };
         if timeout(limit, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
@@ -207,10 +229,11 @@ impl<R> Running<R> {
     fn poll_turn<C: GracefulConnection>(
         &self,
         connection: Pin<&mut C>,
+        is_watched: bool,
         context: &mut Context<'_>,
     ) -> Poll<Turn<C::Error>> {
-        match self.poll(connection, context) {
-            Poll::Ready(outcome) => Poll::Ready(Turn::Ended(outcome)),
+        match self.poll(connection, is_watched, context) {
+            Poll::Ready(turn) => Poll::Ready(turn),
             Poll::Pending if self.is_stranger && self.activity.was_used() => Poll::Ready(Turn::Spent),
             Poll::Pending => Poll::Pending,
         }
@@ -220,15 +243,19 @@ impl<R> Running<R> {
     fn poll<C: GracefulConnection>(
         &self,
         mut connection: Pin<&mut C>,
+        is_watched: bool,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), C::Error>> {
+    ) -> Poll<Turn<C::Error>> {
         loop {
             if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
-                return Poll::Ready(outcome);
+                return Poll::Ready(Turn::Ended(outcome));
             }
             let fresh = self.streams.take();
             if fresh.is_empty() {
-                return Poll::Pending;
+                return match !is_watched && self.activity.has_untaken() {
+                    true => Poll::Ready(Turn::Untaken),
+                    false => Poll::Pending,
+                };
             }
             for mut stream in fresh {
                 if self.is_stranger && self.is_refused.swap(true, Ordering::Relaxed) {
@@ -236,10 +263,13 @@ impl<R> Running<R> {
                 }
                 // What is at hand is answered here; who has to wait, waits in a task.
                 if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                    let limit = self.site.limits.request;
+                    let (limit, unread) = (self.site.limits.request, self.site.limits.unread.clone());
+                    let client = self.client;
                     self.tasks.spawn(async move {
                         // Dropping it resets the stream.
-                        let _ = timeout(limit, stream).await;
+                        if timeout(limit, stream).await.is_err() {
+                            unread.note_too_slow(client);
+                        }
                     });
                 }
             }
@@ -263,38 +293,6 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Whether a connection is used. Requests only set a flag: reading the clock would cost each of them as much as looking
-/// up its answer.
-#[derive(Debug, Default)]
-struct Activity {
-    used: AtomicBool,
-    under_way: AtomicU32,
-}
-
-impl Activity {
-    /// Since the last look, or now.
-    fn was_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed) || self.under_way.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// A request that is being answered.
-struct UnderWay(Arc<Activity>);
-
-impl UnderWay {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(activity.clone())
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.used.store(true, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The requests of one connection, as hyper hands them over.
 struct Requests<R> {
     site: Arc<Site<R>>,
@@ -311,24 +309,26 @@ impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
     >;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = UnderWay::new(&self.activity);
+        let under_way = self.activity.under_way();
         let is_stream = request.version() == http::Version::HTTP_2;
-        let site = self.site.clone();
+        let (site, activity) = (self.site.clone(), self.activity.clone());
+        let watched =
+            move |response: Response<SiteBody>| Ok(response.map(|body| body.with(activity.untaken())));
         // What waits is kept small: only the body of a question is, and all of a request for a page.
         match site.begin(self.origin, &request) {
-            Begun::Answered(response) => Either::Left(ready(Ok(response.map(body::Either::Left)))),
+            Begun::Answered(response) => Either::Left(ready(watched(response))),
             Begun::Dns(waiting) => {
                 let body = request.into_body();
                 Either::Right(Box::pin(async move {
                     let _under_way = under_way;
                     let response = site.answer(waiting, body);
-                    Ok(if is_stream { response.await } else { site.in_time(response).await })
+                    watched(if is_stream { response.await } else { site.in_time(response).await })
                 }))
             }
             Begun::Page(visitor) => Either::Right(Box::pin(async move {
                 let _under_way = under_way;
                 let response = site.page(visitor, request);
-                Ok(if is_stream { response.await } else { site.in_time(response).await })
+                watched(if is_stream { response.await } else { site.in_time(response).await })
             })),
         }
     }

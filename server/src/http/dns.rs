@@ -8,21 +8,23 @@ use base64::{
     alphabet::URL_SAFE,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Limits, Refusal, Visitor,
+    Limits, Refusal, SiteBody, Visitor,
     accept::{Format, negotiate},
     json::{self, parameter},
+    request_body::{Unreadable, read_body},
 };
 use crate::{
-    message::{HEADER_SIZE, MAX_STREAM_SIZE, Query, Reply, freshness, read_message},
-    service::{AtOnce, Client, Respond, Transport},
-    transport::{MAX_REQUEST_SIZE, Slots, at_once},
+    held::Budget,
+    message::{HEADER_SIZE, Query, Reply, freshness, read_message},
+    metrics::Reason,
+    service::{AtOnce, Client, Refused, Respond, Transport},
+    transport::{MAX_REQUEST_SIZE, Slots, at_once, at_once_admitted},
 };
 
 /// Where DNS messages are taken.
@@ -31,8 +33,8 @@ pub const DNS_PATH: &str = "/dns-query";
 /// Where questions in JSON are taken; those at [`DNS_PATH`] are as well.
 pub const JSON_PATH: &str = "/resolve";
 
-/// Nothing here is for the eyes of one site only.
-pub(super) const ANY_ORIGIN: &str = "*";
+/// Whom pages may be from that read answers, where everybody is served.
+const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 
 /// Most answers fit.
 const REPLY_SIZE: usize = 512;
@@ -49,15 +51,19 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 pub(super) struct Dns<R> {
     responder: Arc<R>,
     lookups: Arc<Slots>,
+    unread: Budget,
+    any_origin: bool,
     tasks: TaskTracker,
 }
 
 impl<R: Respond> Dns<R> {
-    /// At most `limits.lookups` run at once, `limits.lookups_per_client` for one client.
-    pub(super) fn new(responder: Arc<R>, limits: &Limits, tasks: TaskTracker) -> Self {
+    /// At most `limits.lookups` run at once, `limits.lookups_per_client` for one client. `any_origin`: whether a page from
+    /// anywhere may read the answers (CORS). Where only some clients are served, their browsers would tell it what only
+    /// they may know.
+    pub(super) fn new(responder: Arc<R>, limits: &Limits, any_origin: bool, tasks: TaskTracker) -> Self {
         let lookups =
             Slots::new(limits.lookups, limits.lookups_per_client).with_forwarders(limits.forwarders.clone());
-        Self { responder, lookups, tasks }
+        Self { responder, lookups, unread: limits.unread.clone(), any_origin, tasks }
     }
 
     pub(super) fn responder(&self) -> &R {
@@ -69,10 +75,9 @@ impl<R: Respond> Dns<R> {
     pub(super) fn begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Begun {
         let is_head = request.method() == Method::HEAD;
         match self.try_begin(request, visitor) {
-            Ok(Begun::Answered(response)) if is_head => Begun::Answered(without_body(response)),
+            Ok(Begun::Answered(response)) => Begun::Answered(self.shared(response, is_head)),
             Ok(begun) => begun,
-            Err(refusal) if is_head => Begun::Answered(without_body(refusal.response())),
-            Err(refusal) => Begun::Answered(refusal.response()),
+            Err(refusal) => Begun::Answered(self.shared(refusal.response(), is_head)),
         }
     }
 
@@ -80,19 +85,24 @@ impl<R: Respond> Dns<R> {
         let is_head = request.method() == Method::HEAD;
         if request.method() == Method::POST {
             let format = read_post_head(request)?;
+            // Whoever is refused anyway sends its body in vain.
+            self.responder.admit(client_of(visitor)).map_err(|refused| match refused {
+                Refused::Access => Refusal::Denied,
+                Refused::Quota => Refusal::Quota,
+            })?;
             return Ok(Begun::Waiting(Waiting::Body { format, visitor }));
         }
         if request.method() == Method::OPTIONS {
-            return Ok(Begun::Answered(preflight()));
+            return Ok(Begun::Answered(preflight(self.any_origin)));
         }
         if !is_head && request.method() != Method::GET {
             return Err(Refusal::Method);
         }
         let (question, format) = read_get(request)?;
-        Ok(match self.reply(&question, visitor)? {
-            AtHand::Reply(reply) => Begun::Answered(response(reply, format)?),
+        Ok(match self.reply(&question, client_of(visitor), at_once)? {
+            AtHand::Reply(reply) => Begun::Answered(self.response(reply, format, visitor)?),
             AtHand::Lookup(query, client) => {
-                Begun::Waiting(Waiting::Lookup { query, client, format, is_head })
+                Begun::Waiting(Waiting::Lookup { query, client, format, visitor, is_head })
             }
         })
     }
@@ -102,33 +112,46 @@ impl<R: Respond> Dns<R> {
         &self,
         waiting: Waiting,
         body: B,
-    ) -> Response<Full<Bytes>> {
-        match waiting {
-            Waiting::Body { format, visitor } => {
-                let reply = match read_body(body).await.and_then(|question| self.reply(&question, visitor)) {
-                    Ok(AtHand::Reply(reply)) => Ok(reply),
-                    Ok(AtHand::Lookup(query, client)) => self.look_up(query, client).await,
-                    Err(refusal) => Err(refusal),
-                };
-                reply.and_then(|reply| response(reply, format)).unwrap_or_else(Refusal::response)
-            }
-            Waiting::Lookup { query, client, format, is_head } => {
+    ) -> Response<SiteBody> {
+        let (outcome, is_head) = match waiting {
+            Waiting::Body { format, visitor } => (self.answer_to_body(body, format, visitor).await, false),
+            Waiting::Lookup { query, client, format, visitor, is_head } => {
                 let reply = self.look_up(query, client).await;
-                let response =
-                    reply.and_then(|reply| response(reply, format)).unwrap_or_else(Refusal::response);
-                if is_head { without_body(response) } else { response }
+                (reply.and_then(|reply| self.response(reply, format, visitor)), is_head)
             }
-        }
+        };
+        self.shared(outcome.unwrap_or_else(Refusal::response), is_head)
+    }
+
+    async fn answer_to_body<B: Body<Data = Bytes>>(
+        &self,
+        body: B,
+        format: Format,
+        visitor: Visitor,
+    ) -> Result<Response<SiteBody>, Refusal> {
+        let (question, permit) = read_body(body, MAX_REQUEST_SIZE, visitor.address, &self.unread)
+            .await
+            .map_err(|unreadable| match unreadable {
+                Unreadable::TooLarge => Refusal::TooLarge,
+                Unreadable::Incomplete => Refusal::Body,
+                Unreadable::Held => Refusal::Held,
+            })?;
+        let at_hand = self.reply(&question, client_of(visitor), at_once_admitted)?;
+        drop((question, permit));
+        let reply = match at_hand {
+            AtHand::Reply(reply) => reply,
+            AtHand::Lookup(query, client) => self.look_up(query, client).await?,
+        };
+        self.response(reply, format, visitor)
     }
 
     /// The reply to a question in wire form, if it is at hand.
-    fn reply(&self, question: &[u8], visitor: Visitor) -> Result<AtHand, Refusal> {
-        let client = Client {
-            address: visitor.address,
-            transport: Transport::Http,
-            reply: Reply::Stream { idle_timeout: None, is_encrypted: visitor.is_encrypted },
-            now: Instant::now(),
-        };
+    fn reply(
+        &self,
+        question: &[u8],
+        client: Client,
+        at_once: fn(&R, &[u8], Client, &mut Vec<u8>) -> AtOnce,
+    ) -> Result<AtHand, Refusal> {
         let mut reply = Vec::with_capacity(REPLY_SIZE);
         match at_once(&*self.responder, question, client, &mut reply) {
             AtOnce::Replied => {
@@ -161,12 +184,59 @@ impl<R: Respond> Dns<R> {
             _ => Err(Refusal::Busy),
         }
     }
+
+    /// A reply in the form that is wanted, as long as it may be held.
+    fn response(
+        &self,
+        mut reply: Vec<u8>,
+        format: Format,
+        visitor: Visitor,
+    ) -> Result<Response<SiteBody>, Refusal> {
+        let cache_control = match freshness(&reply) {
+            Some(seconds) => max_age(seconds),
+            None => HeaderValue::from_static("no-store"),
+        };
+        let take = |size| self.unread.take(visitor.address, size, Reason::Unread).ok_or(Refusal::Held);
+        let body = match format {
+            Format::Message => {
+                if reply.capacity() > 2 * reply.len().max(REPLY_SIZE) {
+                    reply.shrink_to_fit();
+                }
+                let permit = take(reply.capacity())?;
+                SiteBody::new(reply, permit)
+            }
+            Format::DnsJson | Format::Json => json::write(&reply, take(0)?)?,
+        };
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        headers.insert(header::CACHE_CONTROL, cache_control);
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        if format != Format::Message {
+            // Browsers show it, and anybody's text is in it.
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        let mut response = Response::new(body);
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// What every response has in common.
+    fn shared(&self, mut response: Response<SiteBody>, is_head: bool) -> Response<SiteBody> {
+        if self.any_origin {
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
+        }
+        if is_head {
+            let length = std::mem::take(response.body_mut()).len();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        response
+    }
 }
 
 /// How far a request has come.
 pub(super) enum Begun {
     /// To its end.
-    Answered(Response<Full<Bytes>>),
+    Answered(Response<SiteBody>),
     /// [`Dns::finish`] goes on.
     Waiting(Waiting),
 }
@@ -176,7 +246,16 @@ pub(super) enum Waiting {
     /// The question, in its own body.
     Body { format: Format, visitor: Visitor },
     /// The answer.
-    Lookup { query: Box<Query>, client: Client, format: Format, is_head: bool },
+    Lookup { query: Box<Query>, client: Client, format: Format, visitor: Visitor, is_head: bool },
+}
+
+fn client_of(visitor: Visitor) -> Client {
+    Client {
+        address: visitor.address,
+        transport: Transport::Http,
+        reply: Reply::Stream { idle_timeout: None, is_encrypted: visitor.is_encrypted },
+        now: Instant::now(),
+    }
 }
 
 enum AtHand {
@@ -216,58 +295,6 @@ fn is_dns_message(content_type: &HeaderValue) -> bool {
             .is_ok_and(|text| text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
 }
 
-async fn read_body<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Refusal> {
-    if body.size_hint().lower() > MAX_STREAM_SIZE as u64 {
-        return Err(Refusal::TooLarge);
-    }
-    let mut body = std::pin::pin!(body);
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Refusal::Body)?.into_data() else { continue };
-        if all.len() + first.len() + data.len() > MAX_STREAM_SIZE {
-            return Err(Refusal::TooLarge);
-        }
-        // Nearly always there is but one piece, and it is not copied.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            if body.is_end_stream() {
-                break;
-            }
-            continue;
-        }
-        if all.is_empty() {
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&data);
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
-}
-
-fn response(reply: Vec<u8>, format: Format) -> Result<Response<Full<Bytes>>, Refusal> {
-    let cache_control = match freshness(&reply) {
-        Some(seconds) => max_age(seconds),
-        None => HeaderValue::from_static("no-store"),
-    };
-    let body = match format {
-        Format::Message => reply,
-        Format::DnsJson | Format::Json => json::write(&reply).ok_or(Refusal::Busy)?,
-    };
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    headers.insert(header::CACHE_CONTROL, cache_control);
-    headers.insert(header::VARY, HeaderValue::from_static("accept"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static(ANY_ORIGIN));
-    if format != Format::Message {
-        // Browsers show it, and anybody's text is in it.
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    }
-    let mut response = Response::new(Full::from(body));
-    *response.headers_mut() = headers;
-    Ok(response)
-}
-
 fn max_age(seconds: u32) -> HeaderValue {
     let mut text = [0; "max-age=4294967295".len()];
     let mut rest = &mut text[..];
@@ -278,25 +305,18 @@ fn max_age(seconds: u32) -> HeaderValue {
     HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static("no-store"))
 }
 
-/// Any page may ask (CORS).
-fn preflight() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+/// Which pages may ask (CORS): any or none.
+fn preflight(any_origin: bool) -> Response<SiteBody> {
+    const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+    let mut response = Response::new(SiteBody::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    for (name, value) in [
-        (header::ALLOW, "GET, HEAD, POST, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "accept, content-type"),
-        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, METHODS);
+    if any_origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        let allowed = HeaderValue::from_static("accept, content-type");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     }
     response
-}
-
-fn without_body(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let (mut head, body) = response.into_parts();
-    let length = body.size_hint().exact().unwrap_or_default();
-    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Response::from_parts(head, Full::default())
 }

@@ -1,7 +1,7 @@
 //! Questions in parameters and answers in JSON, as Google and Cloudflare have them. Pure: a question becomes a message
 //! that goes the way of all messages, and its reply becomes JSON.
 
-use std::{borrow::Cow, str::FromStr};
+use std::{borrow::Cow, io, str::FromStr};
 
 use domain::{
     base::{
@@ -14,9 +14,17 @@ use domain::{
     rdata::AllRecordData,
 };
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{Refusal, accept::Format};
+use super::{Refusal, SiteBody, accept::Format};
+use crate::held::Permit;
+
+/// Bytes of JSON for one reply. A byte of a message becomes up to five, and its 65,535 seldom that many; but names that
+/// a message has once may stand in every record.
+const MAX_SIZE: usize = 512 << 10;
+
+/// Most replies fit.
+const FIRST_ROOM: usize = 512;
 
 /// Announced in the question, in bytes. Says nothing over HTTP, where nothing is cut.
 const UDP_SIZE: u16 = 1232;
@@ -89,7 +97,7 @@ fn is_set(parameters: &str, name: &str) -> bool {
 
 /// A reply as others have it. Their names and their order.
 #[derive(Serialize)]
-struct Reply {
+struct Reply<'a> {
     #[serde(rename = "Status")]
     status: u16,
     #[serde(rename = "TC")]
@@ -104,15 +112,34 @@ struct Reply {
     checking_disabled: bool,
     #[serde(rename = "Question")]
     question: Vec<Question>,
-    #[serde(rename = "Answer", skip_serializing_if = "Vec::is_empty")]
-    answer: Vec<Record>,
-    #[serde(rename = "Authority", skip_serializing_if = "Vec::is_empty")]
-    authority: Vec<Record>,
-    #[serde(rename = "Additional", skip_serializing_if = "Vec::is_empty")]
-    additional: Vec<Record>,
+    #[serde(rename = "Answer", skip_serializing_if = "Records::is_empty")]
+    answer: Records<'a>,
+    #[serde(rename = "Authority", skip_serializing_if = "Records::is_empty")]
+    authority: Records<'a>,
+    #[serde(rename = "Additional", skip_serializing_if = "Records::is_empty")]
+    additional: Records<'a>,
     /// Why there is no better answer (RFC 8914).
     #[serde(rename = "Comment", skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
+}
+
+/// The records of a section. Each is read when it is written, so that not all of them are in memory as text.
+struct Records<'a>(RecordSection<'a, [u8]>);
+
+impl<'a> Records<'a> {
+    fn iter(&self) -> impl Iterator<Item = ParsedRecord<'a, [u8]>> {
+        self.0.clone().filter_map(Result::ok).filter(|record| record.rtype() != Rtype::OPT)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl Serialize for Records<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(|record| record_of(&record)))
+    }
 }
 
 #[derive(Serialize)]
@@ -133,9 +160,46 @@ struct Record {
     data: String,
 }
 
-/// The JSON that says what `reply`, a message, says. `None` where it is none.
-pub(super) fn write(reply: &[u8]) -> Option<Vec<u8>> {
-    let message = Message::from_octets(reply).ok()?;
+/// The JSON that says what `reply`, a message, says, as long as there is leave to hold it.
+pub(super) fn write(reply: &[u8], permit: Permit) -> Result<SiteBody, Refusal> {
+    let mut text = Text { bytes: Vec::new(), permit, refusal: Refusal::Busy };
+    let written = text_of(reply).ok_or(Refusal::Busy)?;
+    match serde_json::to_writer(&mut text, &written) {
+        Ok(()) => Ok(SiteBody::new(text.bytes, text.permit)),
+        Err(_) => Err(text.refusal),
+    }
+}
+
+/// JSON as it is written: leave comes before room.
+struct Text {
+    bytes: Vec<u8>,
+    permit: Permit,
+    /// Why it is not written on.
+    refusal: Refusal,
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = self.bytes.len() + bytes.len();
+        if size > self.bytes.capacity() {
+            let room = size.max(2 * self.bytes.capacity()).clamp(FIRST_ROOM, MAX_SIZE);
+            if size > MAX_SIZE || !self.permit.resize(room) {
+                self.refusal = if size > MAX_SIZE { Refusal::TooLongForJson } else { Refusal::Held };
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn text_of(reply: &[u8]) -> Option<Reply<'_>> {
+    let message = Message::from_slice(reply).ok()?;
     let header = message.header();
     let question = message.question().filter_map(Result::ok).map(|question| Question {
         name: question.qname().fmt_with_dot().to_string(),
@@ -144,7 +208,7 @@ pub(super) fn write(reply: &[u8]) -> Option<Vec<u8>> {
     let opt = message.opt();
     let extended = opt.as_ref().map_or(0, |opt| opt.rcode(header).to_int() & 0xff0);
     let reason = opt.as_ref().and_then(|opt| opt.opt().first::<ExtendedError<_>>());
-    let json = Reply {
+    Some(Reply {
         status: u16::from(header.rcode().to_int()) | extended,
         truncated: header.tc(),
         recursion_desired: header.rd(),
@@ -152,26 +216,17 @@ pub(super) fn write(reply: &[u8]) -> Option<Vec<u8>> {
         authentic_data: header.ad(),
         checking_disabled: header.cd(),
         question: question.collect(),
-        answer: records(message.answer().ok()?),
-        authority: records(message.authority().ok()?),
-        additional: records(message.additional().ok()?),
+        answer: Records(message.answer().ok()?),
+        authority: Records(message.authority().ok()?),
+        additional: Records(message.additional().ok()?),
         comment: reason.map(|reason| {
             let text = reason.text_slice().map(String::from_utf8_lossy).unwrap_or_default();
             format!("{text} (extended error {})", reason.code().to_int()).trim_start().to_owned()
         }),
-    };
-    serde_json::to_vec(&json).ok()
+    })
 }
 
-fn records(section: RecordSection<'_, &[u8]>) -> Vec<Record> {
-    section
-        .filter_map(Result::ok)
-        .filter(|record| record.rtype() != Rtype::OPT)
-        .map(|record| record_of(&record))
-        .collect()
-}
-
-fn record_of(record: &ParsedRecord<'_, &[u8]>) -> Record {
+fn record_of(record: &ParsedRecord<'_, [u8]>) -> Record {
     // Data that does not follow the format of its type is shown as bytes (RFC 3597 section 5).
     let data = match record.to_any_record::<AllRecordData<_, _>>() {
         Ok(parsed) => parsed.data().display_zonefile(DisplayKind::Simple).to_string(),
@@ -190,10 +245,19 @@ fn record_of(record: &ParsedRecord<'_, &[u8]>) -> Record {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::Ipv4Addr, sync::LazyLock};
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        held::Budget,
+        metrics::{Reason, Refusals},
+    };
 
     /// A reply with one record at `a\.b.example` whose data has these bytes.
     fn reply(record_type: u16, data: &[u8]) -> Vec<u8> {
@@ -206,8 +270,51 @@ mod tests {
         bytes
     }
 
+    fn budget(bytes: usize) -> Budget {
+        Budget::new(bytes, Refusals::default())
+    }
+
+    fn write_within(budget: &Budget, reply: &[u8]) -> Result<Bytes, Refusal> {
+        let permit = budget.take(Ipv4Addr::LOCALHOST.into(), 0, Reason::Unread).unwrap();
+        let body = write(reply, permit)?;
+        Ok(body.collect().now_or_never().unwrap().unwrap().to_bytes())
+    }
+
     fn written(reply: &[u8]) -> Value {
-        serde_json::from_slice(&write(reply).unwrap()).unwrap()
+        static BUDGET: LazyLock<Budget> = LazyLock::new(|| budget(64 << 20));
+        serde_json::from_slice(&write_within(&BUDGET, reply).unwrap()).unwrap()
+    }
+
+    /// A reply of 65 kB whose question has a name of 200 bytes that stands before each of the records.
+    fn many_records_of_a_long_name() -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0x81, 0x80, 0, 1, 0x0f, 0xa0, 0, 0, 0, 0];
+        for _ in 0..4 {
+            bytes.push(49);
+            bytes.extend([0; 49]);
+        }
+        bytes.extend([0, 0, 1, 0, 1]);
+        for _ in 0..4000 {
+            bytes.extend(b"\xc0\x0c\x00\x01\x00\x01\0\0\0\x09\x00\x04\xc0\0\x02\x01");
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_in_json_is_refused_before_there_is_room_for_it() {
+        let budget = budget(64 << 20);
+        assert_eq!(write_within(&budget, &many_records_of_a_long_name()), Err(Refusal::TooLongForJson));
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn json_is_written_as_long_as_there_is_leave_to_hold_it() {
+        let text = reply(16, &[&[255; 256][..]; 200].concat());
+        let size = write_within(&budget(64 << 20), &text).unwrap().len();
+        assert!(size > 4 * 256 * 200, "{size}");
+        let refusals = Refusals::default();
+        let small = Budget::new(size, refusals.clone());
+        assert_eq!(write_within(&small, &text), Err(Refusal::Held));
+        assert_eq!((small.held(), refusals.count(Reason::Unread)), (0, 1));
     }
 
     #[test]
@@ -255,7 +362,7 @@ mod tests {
             prop_assert_eq!(&written(&bytes)["Question"][0]["name"], "a\\.b.example.");
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = write(&bytes);
+            let _ = write_within(&budget(1 << 20), &bytes);
         }
 
         #[test]

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     service::Respond,
-    transport::{Guest, accept},
+    transport::{Guest, TLS_BUFFER, accept},
 };
 
 /// What every HTTP/2 connection starts with, as far as it takes to tell it from a method (RFC 9113 section 3.4).
@@ -83,7 +83,8 @@ async fn open<R: Respond>(
         io::Result::Ok(Some((guest, stream)))
     }));
     let Some(opened) = leave.run_until_cancelled(opening).await else { return Ok(()) };
-    let Some((guest, stream)) = opened?? else { return Ok(()) };
+    let Some((guest, mut stream)) = opened?? else { return Ok(()) };
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Http2,
         Some(b"http/1.1") | None => Version::Http1,

@@ -1,15 +1,20 @@
 //! HTTP/1.1 and HTTP/2 listeners, in the clear or over TLS. The only place that names axum.
 
 mod accept;
+mod activity;
+mod backpressure;
+mod body;
 mod client_address;
 mod connection;
 mod dns;
+mod host;
 mod json;
 mod listen;
 mod metrics;
 mod pages;
 mod refusal;
 mod relay;
+mod request_body;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +27,14 @@ use axum::{
     response::IntoResponse,
 };
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+pub use body::SiteBody;
 pub use dns::{DNS_PATH, JSON_PATH};
+pub use host::Hosts;
 pub use listen::serve;
 pub use metrics::metrics_routes;
 pub use pages::{About, pages};
@@ -36,6 +43,7 @@ pub use relay::Relay;
 use crate::{
     access::{AccessList, Forwarders, TrustedProxies},
     certificates::Challenges,
+    held::Budget,
     metrics::{Reason, Refusals},
     service::Respond,
     transport::{Admission, Entrance},
@@ -76,6 +84,8 @@ pub struct Limits {
     pub lookups: usize,
     /// Lookups that may run at once for one client.
     pub lookups_per_client: usize,
+    /// What responses that wait to be read and bodies of requests may take.
+    pub unread: Budget,
     /// Who counts as many clients.
     pub forwarders: Forwarders,
 }
@@ -93,6 +103,7 @@ impl Default for Limits {
             streams: 128,
             lookups: 4096,
             lookups_per_client: 2048,
+            unread: Budget::default(),
             forwarders: Forwarders::default(),
         }
     }
@@ -120,6 +131,8 @@ pub struct Site<R> {
     pages: Router,
     access: AccessList,
     trusted: TrustedProxies,
+    /// The names that it goes by, where they matter: not where everybody is served anyway.
+    hosts: Option<Hosts>,
     refusals: Refusals,
     entrance: Entrance,
     limits: Limits,
@@ -134,15 +147,21 @@ pub struct Visitor {
     pub is_encrypted: bool,
 }
 
-/// The body of an answer to a question, or of a page.
-pub type SiteBody = Either<Full<Bytes>, Body>;
-
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let refusals = Refusals::default();
         let entrance = entrance(&access, &trusted, &refusals, &limits);
-        Self { dns: None, challenges: Arc::default(), pages, access, trusted, refusals, entrance, limits }
+        // What everybody may ask, a page of anybody may.
+        let hosts = (!access.is_public()).then(Hosts::default);
+        let challenges = Arc::default();
+        Self { dns: None, challenges, pages, access, trusted, hosts, refusals, entrance, limits }
+    }
+
+    /// Goes by these names as well.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts: self.hosts.and(Some(hosts)), ..self }
     }
 
     /// Counts in `refusals` who is turned away.
@@ -155,7 +174,7 @@ impl<R: Respond> Site<R> {
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
     #[must_use]
     pub fn with_dns(self, responder: Arc<R>, tasks: &TaskTracker) -> Self {
-        let dns = Dns::new(responder, &self.limits, tasks.clone());
+        let dns = Dns::new(responder, &self.limits, self.hosts.is_none(), tasks.clone());
         Self { dns: Some(dns), ..self }
     }
 
@@ -173,7 +192,7 @@ impl<R: Respond> Site<R> {
         B::Error: Into<BoxError>,
     {
         match self.begin(Origin { peer, is_tls, is_stranger: false }, &request) {
-            Begun::Answered(response) => response.map(Either::Left),
+            Begun::Answered(response) => response,
             Begun::Dns(waiting) => self.answer(waiting, request.into_body()).await,
             Begun::Page(visitor) => self.page(visitor, request).await,
         }
@@ -188,6 +207,9 @@ impl<R: Respond> Site<R> {
             Err(_) => return Begun::Answered(Refusal::Forwarded.response()),
         };
         let path = request.uri().path();
+        if !self.is_meant(visitor, request) && !path.starts_with(CHALLENGE_PATH) {
+            return Begun::Answered(Refusal::ForeignHost.response());
+        }
         match &self.dns {
             Some(dns) if matches!(path, DNS_PATH | JSON_PATH) => match dns.begin(request, visitor) {
                 dns::Begun::Answered(response) => Begun::Answered(response),
@@ -197,11 +219,18 @@ impl<R: Respond> Site<R> {
         }
     }
 
+    /// Whether the request may be for the host that it names. Over TLS our certificate has said so. A trusted proxy
+    /// decides itself which hosts it serves, and need not pass on their names.
+    fn is_meant<B>(&self, visitor: Visitor, request: &Request<B>) -> bool {
+        let is_meant = |hosts: &Hosts| hosts.are_meant(request.uri(), request.headers());
+        visitor.is_encrypted || self.hosts.as_ref().is_none_or(is_meant)
+    }
+
     /// The response to a question that has to wait.
     async fn answer<B: HttpBody<Data = Bytes>>(&self, waiting: Waiting, body: B) -> Response<SiteBody> {
         match &self.dns {
-            Some(dns) => dns.finish(waiting, body).await.map(Either::Left),
-            None => Refusal::Busy.response().map(Either::Left),
+            Some(dns) => dns.finish(waiting, body).await,
+            None => Refusal::Busy.response(),
         }
     }
 
@@ -214,26 +243,42 @@ impl<R: Respond> Site<R> {
         if let Some(token) = request.uri().path().strip_prefix(CHALLENGE_PATH)
             && let Some(file) = self.challenges.file(token)
         {
-            return ([(header::CONTENT_TYPE, "application/octet-stream")], file)
-                .into_response()
-                .map(Either::Right);
+            let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+            return self.whole(visitor, (kind, file).into_response()).await;
         }
         if !self.access.allows(visitor.address) {
             self.refusals.note(Reason::Access, visitor.address);
-            let denied = (StatusCode::FORBIDDEN, "[access] does not allow this address.\n");
-            return denied.into_response().map(Either::Right);
+            return Refusal::Denied.response();
         }
         request.extensions_mut().insert(visitor);
+        request.extensions_mut().insert(self.limits.unread.clone());
         let page = self.pages.clone().call(request.map(Body::new)).await;
-        page.unwrap_or_else(|never| match never {}).map(Either::Right)
+        self.whole(visitor, page.unwrap_or_else(|never| match never {})).await
+    }
+
+    /// A page with its body in memory, where it is in any case, and counted.
+    async fn whole(&self, visitor: Visitor, page: Response<Body>) -> Response<SiteBody> {
+        let (head, body) = page.into_parts();
+        let Ok(body) = body.collect().await else { return empty(StatusCode::INTERNAL_SERVER_ERROR) };
+        let bytes = body.to_bytes();
+        match self.limits.unread.take(visitor.address, bytes.len(), Reason::Unread) {
+            Some(permit) => Response::from_parts(head, SiteBody::new(bytes, permit)),
+            None => Refusal::Held.response(),
+        }
     }
 
     /// Ends within `limits.request`. An HTTP/2 stream has that limit from where it runs, which also holds for the time
     /// that its response takes to leave.
     async fn in_time(&self, response: impl Future<Output = Response<SiteBody>>) -> Response<SiteBody> {
         let response = timeout(self.limits.request, response).await;
-        response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response().map(Either::Right))
+        response.unwrap_or_else(|_| empty(StatusCode::REQUEST_TIMEOUT))
     }
+}
+
+fn empty(status: StatusCode) -> Response<SiteBody> {
+    let mut response = Response::new(SiteBody::default());
+    *response.status_mut() = status;
+    response
 }
 
 fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, limits: &Limits) -> Entrance {
@@ -245,7 +290,7 @@ fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, 
 
 /// How far a request has come.
 enum Begun {
-    Answered(Response<Full<Bytes>>),
+    Answered(Response<SiteBody>),
     Dns(Waiting),
     Page(Visitor),
 }

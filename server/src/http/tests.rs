@@ -9,7 +9,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{metrics::Metrics, service::Service};
+use crate::{
+    metrics::{Metrics, Refusals},
+    service::Service,
+};
 
 /// Longest that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -169,7 +172,8 @@ async fn whoever_sends_no_request_or_half_of_one_is_not_waited_for() {
 
 #[tokio::test]
 async fn whoever_does_not_read_is_not_waited_for() {
-    let limits = Limits { idle: Duration::from_millis(100), ..without_hurry() };
+    let unread = Budget::new(1 << 30, Refusals::default());
+    let limits = Limits { request: Duration::from_millis(100), unread: unread.clone(), ..without_hurry() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -187,6 +191,7 @@ async fn whoever_does_not_read_is_not_waited_for() {
         }
     };
     timeout(PATIENCE, closed).await.expect("the connection is given up");
+    assert_eq!(unread.held(), 0);
 }
 
 #[tokio::test]

@@ -81,9 +81,12 @@ reasons! {
         "a client began more TLS handshakes than rate_limit.requests_per_minute and burst_size allow";
     /// More queries wait for an answer than may.
     Waiting = "waiting", "too many queries waited for their answers";
-    /// More questions to upstream resolvers wait than may, or for longer.
-    UpstreamQuestions = "upstream_questions",
-        "a client asked for more names at once than fallback_dns may be asked for; more clients share the rest";
+    /// Replies that wait to be read take more than this client may hold of `[memory]`.
+    Unread = "unread", "a client read too little of its replies: memory.unread_megabytes decides how much may wait";
+    /// Bodies of requests take more than this client may hold of `[memory]`.
+    Bodies = "bodies", "a client sent too many bodies at once: memory.unread_megabytes decides how much may wait";
+    /// A reply was not read, or a request not sent, in time.
+    TooSlow = "too_slow", "a client took too long to send a request or to read its reply";
     /// Lookups that got no turn.
     Turn = "turn", "so many lookups were under way that one got no turn in time";
     /// Answers that were not asked for again ahead of time.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     access::{AccessList, TrustedProxies},
@@ -19,6 +19,7 @@ use crate::{
     config::{self, Config, UpstreamAddress},
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
+    held::{Budget, MachineMemory},
     http::{self, Site},
     metrics::Metrics,
     packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
@@ -46,6 +47,7 @@ pub struct Server {
     metrics: Metrics,
     access: AccessList,
     trusted: TrustedProxies,
+    hosts: http::Hosts,
     places: Places,
     about: http::About,
     relay: Option<http::Relay>,
@@ -88,8 +90,8 @@ impl Server {
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
+        let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
-        let forwarder = start_forwarder(&config, &tls, &metrics);
         if !config.dht.enabled {
             return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
         }
@@ -101,9 +103,8 @@ impl Server {
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
-        let metrics = Metrics::default();
-        let forwarder = start_forwarder(&config, &tls, &metrics);
-        Self::bind_with(config, forwarder, &tls, network, metrics)
+        let forwarder = start_forwarder(&config, &tls);
+        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
     }
 
     fn bind_with(
@@ -126,7 +127,8 @@ impl Server {
         }
         let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
         let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
-        let places = Places::new(&config, &listeners);
+        let unread = unread(&config, &metrics);
+        let places = Places::new(&config, &listeners).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
         let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
@@ -149,6 +151,7 @@ impl Server {
             metrics,
             access,
             trusted,
+            hosts: http::Hosts::new(&config),
             places,
             about,
             relay,
@@ -224,7 +227,8 @@ impl Server {
         let refusals = self.metrics.refusals.clone();
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
         let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.places.web);
-        let site = site.with_refusals(refusals.clone()).with_dns(responder, &tasks);
+        let site = site.with_hosts(self.hosts.clone()).with_refusals(refusals.clone());
+        let site = site.with_dns(responder, &tasks);
         let site = Arc::new(site.with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
@@ -238,7 +242,7 @@ impl Server {
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);
         let site = Site::<Service>::new(routes, self.access, self.trusted, self.places.metrics);
-        let site = Arc::new(site.with_refusals(refusals));
+        let site = Arc::new(site.with_hosts(self.hosts).with_refusals(refusals));
         for listener in metrics.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
@@ -265,6 +269,22 @@ impl Server {
     }
 }
 
+/// What may be held for clients, as configured or as suits the machine.
+fn unread(config: &Config, metrics: &Metrics) -> Budget {
+    let machine = MachineMemory::read();
+    let bytes = match config.memory.unread_megabytes {
+        Some(megabytes) => usize::try_from(megabytes << 20).unwrap_or(usize::MAX),
+        None => machine.budget(),
+    };
+    debug!(?machine, "up to {bytes} bytes are held for clients that are slow");
+    let budget = Budget::new(bytes, metrics.refusals.clone());
+    metrics.add_gauge("held_bytes", "Bytes of replies and bodies of requests that are held for clients", {
+        let budget = budget.clone();
+        move || budget.held()
+    });
+    budget
+}
+
 fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {
     let Some(directory) = settings.directory() else { return Ok(None) };
     let disk = DiskStore::open(directory, settings.disk_megabytes.saturating_mul(1_000_000))?;
@@ -275,8 +295,8 @@ fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskS
     Ok(Some(disk))
 }
 
-fn start_forwarder(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_refusals(metrics.refusals.clone()))
+fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
 }
 
 /// The certificate of a Redis is checked like those of encrypted upstreams.

@@ -6,6 +6,7 @@ use super::Listeners;
 use crate::{
     access::Forwarders,
     config::Config,
+    held::Budget,
     http,
     transport::{PLACES_PER_EXTRA, descriptors, tcp},
 };
@@ -33,6 +34,17 @@ impl Places {
             );
         }
         places
+    }
+
+    /// What is held for clients counts in `unread`, whatever they speak.
+    pub(super) fn with_unread(mut self, unread: &Budget) -> Self {
+        for limits in [&mut self.tcp, &mut self.tls] {
+            limits.unread = unread.clone();
+        }
+        for limits in [&mut self.web, &mut self.metrics] {
+            limits.unread = unread.clone();
+        }
+        self
     }
 
     /// As many as the options say.

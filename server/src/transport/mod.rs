@@ -33,10 +33,24 @@ use crate::service::{AtOnce, Client, Respond};
 /// below.
 pub const MAX_REQUEST_SIZE: usize = 4096;
 
+/// Bytes that may wait in the TLS of a connection, where they are not counted as held any more. Holds a whole record.
+pub const TLS_BUFFER: usize = 17 << 10;
+
 /// A responder that panics costs one request, not the listener; the panic hook has then logged it. What `out` holds
 /// after [`AtOnce::Silence`] is not a reply.
 pub fn at_once<R: Respond>(responder: &R, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
     catch_unwind(AssertUnwindSafe(|| responder.at_once(request, client, out))).unwrap_or(AtOnce::Silence)
+}
+
+/// The same for the request of a client that [`Respond::admit`] has let pass.
+pub fn at_once_admitted<R: Respond>(
+    responder: &R,
+    request: &[u8],
+    client: Client,
+    out: &mut Vec<u8>,
+) -> AtOnce {
+    let respond = || responder.at_once_admitted(request, client, out);
+    catch_unwind(AssertUnwindSafe(respond)).unwrap_or(AtOnce::Silence)
 }
 
 /// How long to leave a socket alone that keeps failing, as when descriptors have run out: trying again at once would

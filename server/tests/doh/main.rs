@@ -219,12 +219,16 @@ async fn who_asks_too_much_is_told_to_wait() {
 async fn who_is_not_served_is_refused_in_dns_and_denied_the_pages() {
     let server =
         Running::start_with(|config| config.access.allow = vec!["192.0.2.0/24".parse().unwrap()]).await;
-    let reply = server.post(Version::HTTP_2, &query("www.example.com", RecordType::A)).await;
+    let question = query("www.example.com", RecordType::A);
+    let reply = server.get(Version::HTTP_2, &path_of(&question), &[]).await;
     assert_eq!((reply.status, reply.header("cache-control")), (200, "no-store"));
     assert_eq!(Message::from_vec(&reply.body).unwrap().metadata.response_code, ResponseCode::Refused);
-    let reply = server.get(Version::HTTP_11, "/", &[]).await;
-    assert_eq!(reply.status, 403);
-    assert!(reply.text().contains("[access]"), "{}", reply.text());
+    // The body of a POST is not read for the sake of a refusal.
+    for reply in [server.get(Version::HTTP_11, "/", &[]).await, server.post(Version::HTTP_2, &question).await]
+    {
+        assert_eq!((reply.status, reply.header("cache-control")), (403, "no-store"));
+        assert!(reply.text().contains("[access]"), "{}", reply.text());
+    }
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ fn rows() -> Vec<Row> {
         message[5] = count;
         if count == 0 { message[..12].to_vec() } else { [&message[..], &icann()[12..]].concat() }
     };
-    let encoded = path_of(&icann());
+    let encoded = path_of(&query("www.example.com", RecordType::A));
     let uneven = path_of(&query("ww.example.com", RecordType::A));
     assert_ne!((uneven.len() - "/dns-query?dns=".len()) % 4, 0, "{uneven} needs padding");
     vec![
@@ -134,6 +134,9 @@ fn rows() -> Vec<Row> {
         get("padding", format!("{uneven}=")).keeps("max-age=300"),
         get("escaped padding", format!("{uneven}%3D")).keeps("max-age=300"),
         get("too long for an address", format!("/dns-query?dns={}", "A".repeat(6000))).fails(414),
+        post("longer than questions are", vec![0; 4097])
+            .fails(413)
+            .has(|reply| reply.text().contains("4096")),
         post("too large for a message", vec![0; 65_536]).fails(413),
         Row {
             headers: vec![("content-type", "Application/DNS-Message; charset=binary")],
@@ -180,12 +183,49 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+fn serve_everybody(config: &mut Config) {
+    config.access.allow = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+}
+
+#[tokio::test]
+async fn where_only_some_are_served_no_page_from_elsewhere_reads_what_they_may_know() {
+    let server = Running::start_with(|config| config.doh.hosts = vec!["dns.example.net".into()]).await;
+    let path = path_of(&query("www.example.com", RecordType::A));
+    let ask = async |version, method, path: &str, host: &str| {
+        let headers =
+            [("host", host), ("origin", "https://evil.example"), ("access-control-request-method", "POST")];
+        let reply = server.send(version, method, path, &headers, &[]).await;
+        let with_cors = reply.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
+        assert_eq!(with_cors.count(), 0, "{host} {path} {}", reply.text());
+        reply
+    };
+    for version in VERSIONS {
+        for (method, status) in [(Method::GET, 200), (Method::OPTIONS, 204), (Method::PUT, 405)] {
+            assert_eq!(ask(version, method, &path, "127.0.0.1").await.status, status);
+        }
+    }
+    for version in VERSIONS {
+        // Rebinding: for the browser, the page and we are one origin.
+        for path in [&path[..], "/resolve?name=nas.corp", "/", "/ca.pem"] {
+            let reply = ask(version, Method::GET, path, "evil.example").await;
+            assert_eq!(reply.status, 421);
+            assert!(reply.text().contains("doh.hosts"), "{}", reply.text());
+        }
+        for host in ["dns.example.net", "localhost:80", "pkdns.lan"] {
+            assert_eq!(ask(version, Method::GET, &path, host).await.status, 200, "{host}");
+        }
+    }
+    let public = Running::start_with(serve_everybody).await;
+    let reply = public.send(Version::HTTP_11, Method::GET, &path, &[("host", "any.example")], &[]).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, "*"));
+}
+
 #[tokio::test]
 async fn every_case_is_answered_as_the_table_says() {
     for version in VERSIONS {
         // One server for each row: what an earlier row left in the cache is older.
         for row in rows() {
-            let server = Running::start().await;
+            let server = Running::start_with(serve_everybody).await;
             let reply = server.send(version, row.method.clone(), &row.path, &row.headers, &row.body).await;
             let what = format!("{} over {version:?}: {}", row.what, reply.text());
             assert_eq!(reply.status, row.status, "{what}");

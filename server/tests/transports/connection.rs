@@ -7,7 +7,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use pkdns::transport::tcp::{Connection, Connections, Limits};
+use pkdns::{
+    held::Budget,
+    metrics::Refusals,
+    transport::tcp::{Connection, Connections, Limits},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
@@ -87,8 +91,10 @@ async fn a_client_that_does_not_read_is_left_after_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_do_not_read_cannot_take_more_memory_than_is_set_aside() {
-    let connections = Connections::new(Limits { unwritten_bytes: 10_000, ..Limits::default() }, nobody());
+async fn a_client_that_does_not_read_holds_no_more_than_its_share_and_takes_nothing_from_others() {
+    // A third of what is free: two replies of 4002 bytes, of which the first leaves less free for the second.
+    let unread = Budget::new(33_000, Refusals::default());
+    let connections = Connections::new(Limits { unread: unread.clone(), ..Limits::default() }, nobody());
     let mut clients = Vec::new();
     let mut served = Vec::new();
     for _ in 0..3 {
@@ -98,12 +104,26 @@ async fn clients_that_do_not_read_cannot_take_more_memory_than_is_set_aside() {
         sleep(Duration::from_millis(1)).await;
         clients.push(client);
     }
-    // Two replies of 4002 bytes fit; the third connection is closed.
+    // Two replies fit; the third connection is closed.
     assert_eq!(read_id(&mut clients[2]).await, None);
+    assert!(unread.held() >= 2 * 4002 && unread.held() <= 33_000 / 4, "{}", unread.held());
+    let (mut other, server) = duplex(64);
+    let other_serving = connection_of("192.0.2.2".parse().unwrap(), &connections);
+    let (input, output) = tokio::io::split(server);
+    let other_serving = tokio::spawn(other_serving.serve(input, output));
+    other.write_all(&framed(1, "big.4000")).await.unwrap();
+    assert_eq!(read_id(&mut other).await, Some(1));
+    drop(other);
+    other_serving.await.unwrap();
     assert_eq!(read_id(&mut clients[0]).await, Some(1));
     assert_eq!(read_id(&mut clients[1]).await, Some(1));
     clients[0].write_all(&framed(2, "now")).await.unwrap();
     assert_eq!(read_id(&mut clients[0]).await, Some(2));
+    drop(clients);
+    for serving in served {
+        serving.await.unwrap();
+    }
+    assert_eq!(unread.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,9 +265,13 @@ fn serve(server: DuplexStream, connections: &Arc<Connections>) -> JoinHandle<()>
 }
 
 fn connection(connections: &Arc<Connections>) -> Arc<Connection<Scripted>> {
+    connection_of(CLIENT, connections)
+}
+
+fn connection_of(client: IpAddr, connections: &Arc<Connections>) -> Arc<Connection<Scripted>> {
     let serving = Serving::new();
     Connection::new(
-        CLIENT,
+        client,
         Transport::Tcp,
         serving.responder,
         connections.clone(),

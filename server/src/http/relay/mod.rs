@@ -23,6 +23,7 @@ use crate::{
     access::Forwarders,
     config,
     dht::{NetworkError, PutError},
+    held::Budget,
     metrics::RelayMetrics,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::RateLimiter,
@@ -98,9 +99,11 @@ impl Relay {
             };
             let put = move |State(relay): State<Self>,
                             Extension(visitor): Extension<Visitor>,
+                            Extension(budget): Extension<Budget>,
                             key: Result<Path<String>, PathRejection>,
                             request: Request| async move {
-                let answer = relay.put(visitor, segment(&key), request).await;
+                let answer = relay.try_put(visitor, &budget, segment(&key), request).await;
+                let answer = answer.unwrap_or_else(|refusal| refusal);
                 relay.count_write(&answer);
                 answer.response(form)
             };
@@ -147,15 +150,17 @@ impl Relay {
         })
     }
 
-    async fn put(&self, visitor: Visitor, key: &str, request: Request) -> Answer {
-        self.try_put(visitor, key, request).await.unwrap_or_else(|refusal| refusal)
-    }
-
-    async fn try_put(&self, visitor: Visitor, key: &str, request: Request) -> Result<Answer, Answer> {
+    async fn try_put(
+        &self,
+        visitor: Visitor,
+        budget: &Budget,
+        key: &str,
+        request: Request,
+    ) -> Result<Answer, Answer> {
         self.0.writes.admit(visitor)?;
         let key = read_key(key)?;
         let cas = request::cas(request.headers());
-        let packet = read_packet(key, request.into_body()).await?;
+        let packet = read_packet(key, request.into_body(), visitor.address, budget).await?;
         Ok(match self.0.packets.put(packet, cas).await {
             Ok(nodes) => Answer::Stored { nodes },
             Err(PutError::NotMostRecent) => Answer::NotMostRecent,

@@ -1,16 +1,27 @@
 //! What is read from a request: the key, the policy, conditions, the packet.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use axum::{
-    body::{Body, HttpBody},
+    body::Body,
     http::{HeaderMap, header},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{super::json::parameter, answer::Answer};
-use crate::signed_packet::{PublicKey, SignedPacket};
+use super::{
+    super::{
+        json::parameter,
+        request_body::{Unreadable, read_body},
+    },
+    answer::Answer,
+};
+use crate::{
+    held::Budget,
+    signed_packet::{PublicKey, SignedPacket},
+};
 
 /// Bytes of a body that are read. A packet has 1072 at most; the 32 of its key are read for the sake of a better answer.
 const MAX_BODY_SIZE: usize = 1104;
@@ -65,18 +76,20 @@ pub(super) fn cas(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// The packet of `key` in a body that says how long it is, or is read as far as a packet goes.
-pub(super) async fn read_packet(key: PublicKey, body: Body) -> Result<SignedPacket, Answer> {
-    if body.size_hint().lower() > MAX_BODY_SIZE as u64 {
-        return Err(Answer::TooLarge);
-    }
-    let Ok(read) = timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY_SIZE).collect()).await else {
+pub(super) async fn read_packet(
+    key: PublicKey,
+    body: Body,
+    client: IpAddr,
+    budget: &Budget,
+) -> Result<SignedPacket, Answer> {
+    let Ok(read) = timeout(BODY_DEADLINE, read_body(body, MAX_BODY_SIZE, client, budget)).await else {
         return Err(Answer::TooSlow);
     };
-    let body = match read {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(Answer::TooLarge),
-        Err(_) => return Err(Answer::BadRequest("The body is not complete.")),
-    };
+    let (body, _permit) = read.map_err(|unreadable| match unreadable {
+        Unreadable::TooLarge => Answer::TooLarge,
+        Unreadable::Incomplete => Answer::BadRequest("The body is not complete."),
+        Unreadable::Held => Answer::Busy,
+    })?;
     let packet = SignedPacket::from_payload(key, &body).map_err(Answer::Invalid)?;
     match packet.is_readable() {
         true => Ok(packet),

@@ -140,3 +140,39 @@ fn short_replies_to_forged_addresses_are_hardly_larger_than_the_query() {
         }
     }
 }
+
+#[test]
+fn what_travels_encrypted_hides_its_length_from_block_to_block_if_the_query_did() {
+    // RFC 8467 section 4.1.
+    let padded = Query::decode(&query_bytes([1, 0], &[&opt(1232, 0, false, &[0, 12, 0, 1, 0])])).unwrap();
+    for (count, size) in (0..30).flat_map(|count| (1..=16).map(move |size| (count, size))) {
+        let answer = answer([addresses(count), texts(1, size)].concat());
+        let bare = write(&answer, &with_edns(1232), ENCRYPTED, 0);
+        assert_eq!(bare, write(&answer, &padded, STREAM, 0), "in the clear it would help nobody");
+        assert_eq!(
+            write(&answer, &padded, Reply::Datagram, 0),
+            write(&answer, &with_edns(1232), Reply::Datagram, 0)
+        );
+        let bytes = write(&answer, &padded, ENCRYPTED, 0);
+        assert_eq!(bytes.len(), (bare.len() + 4).next_multiple_of(468));
+        assert_eq!(parse(&bytes).answers, parse(&bare).answers);
+    }
+    // Up to the largest answer that there is, with a reason and a cookie.
+    let with_cookie = |query: Query| Query { reply_cookie: Some(ReplyCookie([7; 24])), ..query };
+    let mut complete = Vec::new();
+    for last in 1..=200 {
+        let mut answer = answer([texts(306, 200), texts(1, last)].concat());
+        answer.extended_error = Some(ExtendedError::new(0, "y".repeat(120)));
+        let size = write(&answer, &with_cookie(with_edns(1232)), ENCRYPTED, 0).len() + 4;
+        let bytes = write(&answer, &with_cookie(padded.clone()), ENCRYPTED, 0);
+        assert_eq!(bytes.len(), size.next_multiple_of(468).min(MAX_STREAM_SIZE));
+        let parsed = parse(&bytes);
+        assert!(!parsed.metadata.truncation, "{last} bytes: cut to fit beside the OPT record");
+        complete.push(parsed.answers.len() == 307);
+    }
+    assert!(
+        complete.contains(&true)
+            && complete.contains(&false)
+            && complete.is_sorted_by(|one, next| one >= next)
+    );
+}

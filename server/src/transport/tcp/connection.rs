@@ -14,7 +14,9 @@ use super::{
     Connections,
 };
 use crate::{
+    held::Permit,
     message::{Query, Reply},
+    metrics::Reason,
     service::{AtOnce, Client, Respond, Transport},
 };
 
@@ -47,7 +49,7 @@ pub struct Connection<R> {
 struct Outgoing {
     bytes: Vec<u8>,
     // Given back when the bytes are written or the connection is gone.
-    _unwritten: OwnedSemaphorePermit,
+    _unread: Permit,
     _in_flight: Option<OwnedSemaphorePermit>,
 }
 
@@ -95,6 +97,9 @@ impl<R: Respond> Connection<R> {
             self.read_queries(&mut input, replies),
             write_replies(output, outgoing, self.connections.limits.write)
         );
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.connections.limits.unread.note_too_slow(self.address);
+        }
         if end == End::ByUs && written.is_ok() {
             let _ = timeout(LINGER, tokio::io::copy(&mut input, &mut tokio::io::sink())).await;
         }
@@ -209,14 +214,20 @@ impl<R: Respond> Connection<R> {
         in_flight: Option<OwnedSemaphorePermit>,
         queue: &mpsc::Sender<Outgoing>,
     ) {
-        let bytes = std::mem::take(replies);
-        let Ok(size @ 1..) = u32::try_from(bytes.len()) else { return };
-        match self.connections.unwritten.clone().try_acquire_many_owned(size) {
-            Ok(unwritten) => {
+        let mut bytes = std::mem::take(replies);
+        if bytes.is_empty() {
+            return;
+        }
+        if bytes.len() > REPLY_BATCH {
+            // It has grown by doubling, and the room beyond would wait as well.
+            bytes.shrink_to_fit();
+        }
+        match self.connections.limits.unread.take(self.address, bytes.capacity(), Reason::Unread) {
+            Some(unread) => {
                 // Fails only when the writer has given up; the reader sees that too.
-                let _ = queue.send(Outgoing { bytes, _unwritten: unwritten, _in_flight: in_flight }).await;
+                let _ = queue.send(Outgoing { bytes, _unread: unread, _in_flight: in_flight }).await;
             }
-            Err(_) => {
+            None => {
                 tracing::debug!(client = %self.address, "connection closed: too many replies wait to be read");
                 self.stop.cancel();
             }

@@ -9,7 +9,6 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -17,9 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use connection::Connection;
 
-use super::{Admission, Entrance, Guest, STRANGER_TIME, Slots, Standing, accept};
+use super::{Admission, Entrance, Guest, STRANGER_TIME, Slots, Standing, TLS_BUFFER, accept};
 use crate::{
     access::Forwarders,
+    held::Budget,
     service::{Respond, Transport},
 };
 
@@ -42,9 +42,9 @@ pub struct Limits {
     pub lookups_per_connection: usize,
     /// Queries on one connection. It is closed when they are answered.
     pub queries_per_connection: usize,
-    /// Replies in bytes that may wait to be written, over all connections: what clients that ask and do not read
-    /// can take. A connection whose reply is one too many is closed.
-    pub unwritten_bytes: usize,
+    /// What replies that wait to be written may take: what clients that ask and do not read can take. A connection whose
+    /// reply is one too many is closed.
+    pub unread: Budget,
     /// How long what comes before the first query may take: the word of a proxy, and the handshake of TLS.
     pub opening: Duration,
     /// How long a connection may be silent.
@@ -75,7 +75,7 @@ impl Default for Limits {
             lookups_per_client: 2048,
             lookups_per_connection: 64,
             queries_per_connection: 10_000,
-            unwritten_bytes: 64 << 20,
+            unread: Budget::default(),
             opening: Duration::from_secs(5),
             idle: Duration::from_secs(10),
             idle_when_scarce: Duration::from_secs(2),
@@ -91,7 +91,6 @@ pub struct Connections {
     limits: Limits,
     entrance: Entrance,
     lookups: Arc<Slots>,
-    unwritten: Arc<Semaphore>,
 }
 
 impl Connections {
@@ -102,7 +101,6 @@ impl Connections {
                 .with_forwarders(&limits.forwarders),
             lookups: Slots::new(limits.lookups, limits.lookups_per_client)
                 .with_forwarders(limits.forwarders.clone()),
-            unwritten: Arc::new(Semaphore::new(limits.unwritten_bytes.min(Semaphore::MAX_PERMITS))),
             limits,
         })
     }
@@ -199,7 +197,9 @@ impl<R: Respond> Serving<R> {
         // Boxed, because a handshake is large and soon over.
         let handshake = Box::pin(tokio::time::timeout_at(deadline, tls.accept(stream)));
         let Some(accepted) = guest.leave.run_until_cancelled(handshake).await else { return Ok(()) };
-        let (input, output) = tokio::io::split(accepted??);
+        let mut stream = accepted??;
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+        let (input, output) = tokio::io::split(stream);
         self.serve(input, output, Transport::Tls, guest).await;
         Ok(())
     }

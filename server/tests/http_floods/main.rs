@@ -3,7 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 #[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../common/mod.rs"]
 mod common;
+mod http2;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../certificates/client.rs"]
+mod tls_client;
+mod unread;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -14,9 +20,11 @@ use std::{
 use async_trait::async_trait;
 use common::{Upstream, keypair, query};
 use hickory_proto::rr::RecordType;
+use http2::*;
 use pkdns::{
     config::Config,
     dht::{Evidence, Network, NetworkError},
+    metrics::Metrics,
     server::Server,
     signed_packet::{PublicKey, SignedPacket},
 };
@@ -30,21 +38,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait for what must come. Above every limit of a connection.
 const PATIENCE: Duration = Duration::from_secs(40);
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
-
-const CANCEL: [u8; 4] = [0, 0, 0, 8];
-const ENHANCE_YOUR_CALM: u8 = 11;
 
 #[tokio::test]
 async fn requests_that_are_taken_back_at_once_end_the_connection() {
@@ -250,7 +243,10 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 /// A server with plain HTTP whose keys are searched for until the deadline.
 struct Running {
+    dns: SocketAddr,
+    tls: Option<SocketAddr>,
     http: SocketAddr,
+    metrics: Metrics,
     stop: CancellationToken,
     _upstream: Upstream,
 }
@@ -270,15 +266,22 @@ impl Network for Endless {
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let upstream = Upstream::plain().await;
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let mut config =
             Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
         config.doh.plain_listen = vec![any];
+        change(&mut config);
         let server = Server::bind_to_network(config, Arc::new(Endless)).unwrap();
         let (http, stop) = (server.http_addresses()[0], CancellationToken::new());
+        let (dns, tls) = (server.addresses()[0], server.tls_addresses().first().copied());
+        let metrics = server.metrics().clone();
         tokio::spawn(server.run(stop.clone()));
-        Self { http, stop, _upstream: upstream }
+        Self { dns, tls, http, metrics, stop, _upstream: upstream }
     }
 
     /// Somebody else gets an answer.
@@ -301,100 +304,4 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// A client that says what it likes.
-struct Http2 {
-    stream: TcpStream,
-}
-
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-impl Http2 {
-    async fn connect(server: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(server).await.unwrap();
-        stream.write_all(&[&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
-        stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await.unwrap();
-        Self { stream }
-    }
-
-    /// Sends as much as is taken.
-    async fn flood(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(1 << 16) {
-            match timeout(Duration::from_secs(2), self.stream.write_all(part)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Type, flags, stream and payload; `None` at the end.
-    async fn read_frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
-        let mut head = [0; 9];
-        timeout(PATIENCE, self.stream.read_exact(&mut head)).await.expect("a frame or the end").ok()?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        self.stream.read_exact(&mut payload).await.ok()?;
-        Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
-    }
-
-    /// How many responses began, and the code of the GOAWAY, until the connection is closed.
-    async fn read_to_end(&mut self) -> (usize, Option<u8>) {
-        let (mut responses, mut end) = (0, None);
-        while let Some((kind, _, _, payload)) = self.read_frame().await {
-            match kind {
-                HEADERS => responses += 1,
-                GOAWAY => end = Some(payload[7]),
-                _ => {}
-            }
-        }
-        (responses, end)
-    }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header of HPACK without Huffman's code and without a place in the table (RFC 7541 section 6.2.2).
-fn field(name: &str, value: &str) -> Vec<u8> {
-    let mut bytes = vec![0];
-    for text in [name, value] {
-        bytes.extend(integer(text.len()));
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    bytes
-}
-
-/// With a prefix of seven bits (RFC 7541 section 5.1).
-fn integer(mut number: usize) -> Vec<u8> {
-    if number < 127 {
-        return vec![number as u8];
-    }
-    let mut bytes = vec![127];
-    number -= 127;
-    while number >= 128 {
-        bytes.push((number % 128) as u8 | 128);
-        number /= 128;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
-fn get(path: &str) -> Vec<u8> {
-    [field(":method", "GET"), field(":scheme", "http"), field(":path", path), field(":authority", "x")]
-        .concat()
-}
-
-fn post(length: usize) -> Vec<u8> {
-    [
-        field(":method", "POST"),
-        field(":scheme", "http"),
-        field(":path", "/dns-query"),
-        field(":authority", "x"),
-        field("content-type", "application/dns-message"),
-        field("content-length", &length.to_string()),
-    ]
-    .concat()
 }

@@ -1,0 +1,143 @@
+//! Which names a request may be for, where only some clients are served.
+//!
+//! A web page from anywhere runs in the browser of a client that is served. When its own name leads to an address of ours
+//! (DNS rebinding), the browser takes us for its server and lets it read every answer. The request still tells the name.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use axum::http::{HeaderMap, Uri, header};
+
+use crate::config::Config;
+
+/// Top-level domains that the public DNS does not have (RFC 2606, 6761, 6762 and its appendix G, 8375), so that nobody
+/// outside can make a name below them lead anywhere.
+const LOCAL_DOMAINS: [&str; 10] = [
+    "local",
+    "localhost",
+    "localdomain",
+    "lan",
+    "home",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home.arpa",
+];
+
+/// Characters of a key: whoever has it decides where its names lead, under whatever suffix.
+const KEY_LENGTH: usize = 52;
+
+/// The names that a server goes by, besides those that nobody outside can make lead to it: addresses, names of the local
+/// network, names without a dot.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(HashSet<String>);
+
+impl Hosts {
+    /// As configured, and as this machine calls itself.
+    pub fn new(config: &Config) -> Self {
+        let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let configured = config.doh.hosts.iter().chain(&config.certificate.names).cloned();
+        Self(configured.chain(own).map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    /// Whether a request may be for the host that it names. One that names none comes from no browser.
+    pub(super) fn are_meant(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let authority = match (uri.authority(), headers.get(header::HOST)) {
+            (Some(authority), _) => authority.as_str(),
+            (None, Some(host)) => match host.to_str() {
+                Ok(host) => host,
+                Err(_) => return false,
+            },
+            (None, None) => return true,
+        };
+        self.include(host_of(authority))
+    }
+
+    fn include(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        if address.parse::<IpAddr>().is_ok() || self.0.contains(&host) {
+            return true;
+        }
+        let is_below = |domain: &&str| {
+            host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let is_of_a_key = host.split('.').any(|label| label.len() == KEY_LENGTH);
+        !is_of_a_key && (!host.contains('.') || LOCAL_DOMAINS.iter().any(|domain| is_below(&domain)))
+    }
+}
+
+/// Without the port, and without what no browser sends.
+fn host_of(authority: &str) -> &str {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    const KEY: &str = "o4dksfbqk85ogzdb5osziw6befigbuxmuxkuxq8434q89uj56uyy";
+
+    fn is_meant(host: &str) -> bool {
+        let mut config = Config::default();
+        config.doh.hosts = vec!["dns.example.net".into()];
+        config.certificate.names = vec!["nas.example.org".into()];
+        let hosts = Hosts::new(&config);
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(host).unwrap())]);
+        hosts.are_meant(&Uri::from_static("/resolve?name=nas.corp"), &headers)
+    }
+
+    #[test]
+    fn a_server_goes_by_its_addresses_its_names_and_those_of_the_local_network() {
+        for host in [
+            "192.168.1.10",
+            "127.0.0.1:5380",
+            "[fd00::1]:80",
+            "[::1]",
+            "localhost",
+            "localhost:5380",
+            "pkdns",
+            "pkdns.local",
+            "PKDNS.Local.:80",
+            "nas.home.arpa",
+            "pkdns.lan",
+            "dns.example.net",
+            "Dns.Example.Net:8080",
+            "nas.example.org",
+        ] {
+            assert!(is_meant(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_others_decide_about_is_refused() {
+        let keys = [KEY.to_owned(), format!("{KEY}.key"), format!("www.{KEY}.lan"), format!("{KEY}:80")];
+        let foreign = [
+            "evil.example",
+            "evil.example:5380",
+            "dns.example.net.evil.example",
+            "www.dns.example.net",
+            "evillan.example",
+            "pkdns.arpa",
+            "192.168.1.10.evil.example",
+            "localhost@evil.example",
+        ];
+        for host in foreign.into_iter().map(str::to_owned).chain(keys) {
+            assert!(!is_meant(&host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_authority_of_the_address_counts_more_than_the_header() {
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost"))]);
+        let hosts = Hosts::default();
+        assert!(!hosts.are_meant(&Uri::from_static("http://evil.example/"), &headers));
+        assert!(hosts.are_meant(&Uri::from_static("/"), &HeaderMap::new()));
+    }
+}

@@ -1,0 +1,321 @@
+//! Clients that ask and do not read, or send bodies without end: each holds its share of what may be held and no more,
+//! others are served meanwhile, and afterwards all of it is given back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hickory_proto::{
+    op::{Message, MessageType, OpCode},
+    rr::{RData, Record, rdata::TXT},
+};
+use pkdns::metrics::Reason;
+use tokio::{
+    io::AsyncWrite,
+    net::{TcpListener, UdpSocket},
+    time::sleep,
+};
+
+use super::*;
+use crate::tls_client::trusting_anyone;
+
+/// What may be held in all, and what one client comes to.
+const MEGABYTES: u64 = 4;
+const SHARE: usize = (MEGABYTES << 20) as usize / 4;
+
+/// Others ask one question at a time meanwhile.
+const OF_OTHERS: usize = 16 << 10;
+
+/// Whoever does not read. Others ask from 127.0.0.1.
+const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
+const CONNECTIONS: usize = 100;
+
+/// What one is for that reads nothing, sends all it likes, and is kept open.
+type Idle = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// An upstream whose answers are cut over UDP, and over TCP have texts of 60 kB below `big.example`, and of 3 kB, which
+/// are kept, elsewhere.
+async fn start_upstream() -> SocketAddr {
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let Ok(socket) = UdpSocket::bind(address).await else { continue };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream));
+            }
+        });
+        tokio::spawn(async move {
+            let mut message = [0; 4096];
+            while let Ok((size, peer)) = socket.recv_from(&mut message).await {
+                // QR and TC.
+                message[2] |= 0x82;
+                let _ = socket.send_to(&message[..size], peer).await;
+            }
+        });
+        return address;
+    }
+}
+
+async fn answer(mut stream: TcpStream) {
+    while let Ok(size) = stream.read_u16().await {
+        let mut query = vec![0; size.into()];
+        stream.read_exact(&mut query).await.unwrap();
+        let query = Message::from_vec(&query).unwrap();
+        let question = query.queries[0].clone();
+        let mut response = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
+        let texts = if question.name().to_ascii().starts_with("big") { 240 } else { 12 };
+        for number in 0..texts {
+            // Each byte of it is four characters of JSON and more.
+            let text = TXT::from_bytes(vec![format!("{number:0>3}{}", "\u{1}".repeat(237)).as_bytes()]);
+            response.add_answer(Record::from_rdata(question.name().clone(), 300, RData::TXT(text)));
+        }
+        response.add_query(question);
+        let bytes = response.to_vec().unwrap();
+        // Who asked may have left.
+        if stream.write_u16(bytes.len() as u16).await.is_err() || stream.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A server under watch: the most that was held at any time.
+struct Watched {
+    server: Running,
+    most: Arc<AtomicUsize>,
+    _directory: tempfile::TempDir,
+}
+
+impl Watched {
+    async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let upstream = start_upstream().await;
+        let directory = tempfile::tempdir().unwrap();
+        let server = Running::start_with(|config| {
+            config.fallback_dns = vec![upstream.into()];
+            config.memory.unread_megabytes = Some(MEGABYTES);
+            config.rate_limit.requests_per_minute = 0;
+            config.dot.enabled = true;
+            config.dot.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+            config.certificate.self_signed = true;
+            config.certificate.path = Some(directory.path().to_owned());
+            change(config);
+        })
+        .await;
+        let (metrics, most) = (server.metrics.clone(), Arc::<AtomicUsize>::default());
+        let seen = most.clone();
+        tokio::spawn(async move {
+            loop {
+                seen.fetch_max(held(&metrics), Ordering::Relaxed);
+                sleep(Duration::from_millis(2)).await;
+            }
+        });
+        Self { server, most, _directory: directory }
+    }
+
+    /// A connection from the flooder to which this was sent, as far as it was taken.
+    async fn send(&self, server: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = connect(server).await;
+        let _ = timeout(Duration::from_millis(100), stream.write_all(bytes)).await;
+        stream
+    }
+
+    /// What was held never went over a client's share, others are served, and in the end nothing is held.
+    async fn all_is_given_back(&self, why: &str) {
+        self.server.still_answers().await;
+        let everything = async {
+            while held(&self.server.metrics) > 0 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, everything).await.unwrap_or_else(|_| panic!("{why}: something is still held"));
+        let most = self.most.swap(0, Ordering::Relaxed);
+        assert!(most <= SHARE + OF_OTHERS, "{why}: {most} bytes were held");
+        // An honest client has a reply of a few hundred bytes.
+        assert!(most > SHARE / 100, "{why}: only {most} bytes were held, which shows nothing");
+        self.server.still_answers().await;
+    }
+
+    fn refused(&self, reason: Reason) -> u64 {
+        self.server.metrics.refusals.count(reason)
+    }
+}
+
+fn held(metrics: &Metrics) -> usize {
+    let page = metrics.encode().unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix("pkdns_held_bytes ")).unwrap();
+    line.parse().unwrap()
+}
+
+/// A connection from the flooder, with a small buffer.
+async fn connect(server: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind((FLOODER, 0).into()).unwrap();
+    socket.connect(server).await.unwrap()
+}
+
+/// Settings with this window for each stream, and so many requests.
+fn over_http2(window: u32, requests: u32, request: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    let setting = [&[0, 4][..], &window.to_be_bytes()].concat();
+    let mut bytes = [&PREFACE[..], &frame(SETTINGS, 0, 0, &setting)].concat();
+    for number in 0..requests {
+        bytes.extend(request(2 * number + 1));
+    }
+    bytes
+}
+
+fn get_on(stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &get(path))
+}
+
+const WIRE: &str = "/resolve?name=big.example&type=TXT&ct=application/dns-message";
+const JSON: &str = "/resolve?name=big.example&type=TXT";
+
+#[tokio::test]
+async fn streams_that_let_nothing_or_little_through_hold_a_share_and_no_longer_than_they_may() {
+    let flood = async |window| {
+        let watched = Watched::start(|_| ()).await;
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let path = |stream| if stream % 4 == 1 { WIRE } else { JSON };
+            let requests = over_http2(window, 4, |stream| get_on(stream, path(stream)));
+            clients.push(watched.send(watched.server.http, &requests).await);
+        }
+        watched.all_is_given_back(&format!("windows of {window}")).await;
+        assert!(watched.refused(Reason::Unread) > 0);
+    };
+    // Each waits for most of its time.
+    tokio::join!(flood(0), flood(1), flood(1000));
+}
+
+/// hyper hands them on whole, so that no time limit of a stream holds.
+#[tokio::test]
+async fn small_responses_that_are_not_taken_end_their_connection() {
+    let watched = Watched::start(|_| ()).await;
+    let mut clients = Vec::new();
+    for number in 0..CONNECTIONS {
+        let path = "/resolve?name=small.example&type=TXT&ct=application/dns-message";
+        let window = if number % 2 == 0 { 1 } else { 1000 };
+        let requests = over_http2(window, 10, |stream| get_on(stream, path));
+        clients.push(watched.send(watched.server.http, &requests).await);
+    }
+    watched.all_is_given_back("small responses").await;
+    // Refusals fit into the larger window.
+    for client in clients.into_iter().step_by(2) {
+        let mut client = Http2 { stream: client };
+        let (_, end) = client.read_to_end().await;
+        assert!(end.is_some(), "a GOAWAY");
+    }
+    assert!(watched.refused(Reason::TooSlow) >= CONNECTIONS as u64 / 2);
+}
+
+#[tokio::test]
+async fn http1_tcp_and_tls_connections_that_read_nothing_hold_a_share_and_are_closed() {
+    let watched = Watched::start(|_| ()).await;
+    let path = "/resolve?name=small.example&type=TXT";
+    let pipelined = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(1000);
+    let question = query("big.example", RecordType::TXT);
+    let questions = [&(question.len() as u16).to_be_bytes()[..], &question].concat().repeat(60);
+    let tls = Arc::new(trusting_anyone(tokio_rustls::rustls::DEFAULT_VERSIONS, &["dot"]));
+    for protocol in ["http", "tcp", "tls"] {
+        let mut clients: Vec<Idle> = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(match protocol {
+                "http" => Box::new(watched.send(watched.server.http, pipelined.as_bytes()).await),
+                "tcp" => Box::new(watched.send(watched.server.dns, &questions).await),
+                _ => {
+                    let stream = connect(watched.server.tls.unwrap()).await;
+                    let name = "localhost".try_into().unwrap();
+                    let connector = tokio_rustls::TlsConnector::from(tls.clone());
+                    let mut stream = connector.connect(name, stream).await.unwrap();
+                    let _ = timeout(Duration::from_millis(100), stream.write_all(&questions)).await;
+                    Box::new(stream)
+                }
+            });
+        }
+        watched.all_is_given_back(protocol).await;
+        let too_slow = watched.refused(Reason::TooSlow);
+        assert!(protocol != "http" || too_slow >= CONNECTIONS as u64, "{too_slow} were closed in time");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_not_taken_without_end_where_no_response_is_read() {
+    let server = Running::start().await;
+    // Heads alone, which hyper would pile up.
+    let flood = "HEAD /dns-query HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
+    let mut client = connect(server.http).await;
+    let mut sent = 0;
+    while sent < 64 << 20 {
+        match timeout(Duration::from_secs(2), client.write_all(flood.as_bytes())).await {
+            Ok(Ok(())) => sent += flood.len(),
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    assert!(sent < 64 << 20, "{sent} bytes were taken and answered into nowhere");
+    server.still_answers().await;
+    let closed = async { while client.write_all(b"x").await.is_ok() {} };
+    timeout(PATIENCE, closed).await.expect("the connection ends");
+}
+
+/// The head of a request whose body has no length, and the start of it.
+fn endless_body(stream: u32, path: &str) -> Vec<u8> {
+    let head = [
+        field(":method", "POST"),
+        field(":scheme", "http"),
+        field(":path", path),
+        field(":authority", "x"),
+        field("content-type", "application/dns-message"),
+    ];
+    [frame(HEADERS, END_HEADERS, stream, &head.concat()), frame(DATA, 0, stream, &[0; 4000])].concat()
+}
+
+#[tokio::test]
+async fn bodies_without_end_hold_a_share_and_those_too_many_are_not_read() {
+    let watched = Watched::start(|_| ()).await;
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        // As much as the window of the connection lets through.
+        let requests = over_http2(1 << 16, 15, |stream| endless_body(stream, "/dns-query"));
+        clients.push(watched.send(watched.server.http, &requests).await);
+    }
+    watched.all_is_given_back("bodies").await;
+    assert!(watched.refused(Reason::Bodies) > 0);
+}
+
+/// So many streams of each connection get their response while the body goes on.
+async fn is_refused_at_once(watched: &Watched, streams: usize, reason: Reason) {
+    for _ in 0..CONNECTIONS {
+        let mut client = Http2 { stream: connect(watched.server.http).await };
+        client.flood(&over_http2(1 << 16, 10, |stream| endless_body(stream, "/dns-query"))).await;
+        let mut responses = 0;
+        while responses < streams {
+            let (kind, _, _, _) = client.read_frame().await.expect("a response on each stream");
+            responses += usize::from(kind == HEADERS);
+        }
+    }
+    assert!(watched.refused(reason) >= (streams * CONNECTIONS) as u64);
+    assert_eq!(watched.refused(Reason::TooSlow), 0);
+    watched.server.still_answers().await;
+}
+
+#[tokio::test]
+async fn whoever_is_not_served_is_told_so_before_its_body_is_read() {
+    let watched = Watched::start(|config| config.access.allow = vec!["127.0.0.1/32".parse().unwrap()]).await;
+    // It is told once.
+    is_refused_at_once(&watched, 1, Reason::Access).await;
+    assert_eq!(watched.refused(Reason::Bodies), 0);
+}
+
+#[tokio::test]
+async fn whoever_is_over_its_quota_is_told_so_before_its_body_is_read() {
+    let watched = Watched::start(|config| {
+        config.rate_limit.requests_per_minute = 1;
+        config.rate_limit.burst_size = 1;
+    })
+    .await;
+    // Spends the only token.
+    let spent =
+        watched.send(watched.server.http, &over_http2(1 << 16, 1, |stream| get_on(stream, WIRE))).await;
+    is_refused_at_once(&watched, 10, Reason::QueryQuota).await;
+    drop(spent);
+}
