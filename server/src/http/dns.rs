@@ -1,6 +1,6 @@
 //! DNS over HTTPS (RFC 8484).
 
-use std::{io::Write, net::IpAddr, sync::Arc};
+use std::{io::Write, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use base64::{
@@ -10,14 +10,14 @@ use base64::{
 };
 use bytes::Bytes;
 use hyper::body::Body;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
     Limits, RESPONSE_COST, Refusal, SiteBody, Visitor,
     accept::{Format, negotiate},
     json::{self, parameter},
-    request_body::{Unreadable, read_body},
+    request_body::{Unreadable, discard_body, read_body},
 };
 use crate::{
     held::{Budget, Permit},
@@ -35,6 +35,10 @@ pub const JSON_PATH: &str = "/resolve";
 
 /// Whom pages may be from that read answers, where everybody is served.
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+
+/// A client that is refused while its body is on the way may lose the refusal with its stream or connection, as some
+/// proxies do. So a short body is let in and dropped as it comes, for this long at most.
+const UNWANTED_BODY_TIME: Duration = Duration::from_secs(1);
 
 /// Most answers fit.
 const REPLY_SIZE: usize = 512;
@@ -84,13 +88,17 @@ impl<R: Respond> Dns<R> {
     fn try_begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Result<Begun, Refusal> {
         let is_head = request.method() == Method::HEAD;
         if request.method() == Method::POST {
-            let format = read_post_head(request)?;
-            // Whoever is refused anyway sends its body in vain.
-            self.responder.admit(client_of(visitor)).map_err(|refused| match refused {
-                Refused::Access => Refusal::Denied,
-                Refused::Quota => Refusal::Quota,
-            })?;
-            return Ok(Begun::Waiting(Waiting::Body { format, visitor }));
+            let admitted = read_post_head(request).and_then(|format| {
+                let admitted = self.responder.admit(client_of(visitor)).map(|()| format);
+                admitted.map_err(|refused| match refused {
+                    Refused::Access => Refusal::Denied,
+                    Refused::Quota => Refusal::Quota,
+                })
+            });
+            return Ok(Begun::Waiting(match admitted {
+                Ok(format) => Waiting::Body { format, visitor },
+                Err(refusal) => Waiting::Refused { refusal, visitor },
+            }));
         }
         if request.method() == Method::OPTIONS {
             return Ok(Begun::Answered(preflight(self.any_origin)));
@@ -115,6 +123,10 @@ impl<R: Respond> Dns<R> {
     ) -> Response<SiteBody> {
         let (outcome, is_head) = match waiting {
             Waiting::Body { format, visitor } => (self.answer_to_body(body, format, visitor).await, false),
+            Waiting::Refused { refusal, .. } => {
+                let _ = timeout(UNWANTED_BODY_TIME, discard_body(body, MAX_REQUEST_SIZE)).await;
+                (Err(refusal), false)
+            }
             Waiting::Lookup { query, client, format, is_head } => {
                 let reply = self.look_up(query, client).await;
                 (reply.and_then(|reply| self.response(reply, format)), is_head)
@@ -239,6 +251,8 @@ pub(super) enum Begun {
 pub(super) enum Waiting {
     /// The question, in its own body.
     Body { format: Format, visitor: Visitor },
+    /// The end of a body that nobody reads.
+    Refused { refusal: Refusal, visitor: Visitor },
     /// The answer.
     Lookup { query: Box<Query>, client: Client, format: Format, is_head: bool },
 }
@@ -256,7 +270,7 @@ impl Waiting {
     /// Who waits.
     pub(super) fn client(&self) -> IpAddr {
         match self {
-            Self::Body { visitor, .. } => visitor.address,
+            Self::Body { visitor, .. } | Self::Refused { visitor, .. } => visitor.address,
             Self::Lookup { client, .. } => client.address,
         }
     }
