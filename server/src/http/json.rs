@@ -128,7 +128,7 @@ struct Records<'a>(RecordSection<'a, [u8]>);
 
 impl<'a> Records<'a> {
     fn iter(&self) -> impl Iterator<Item = ParsedRecord<'a, [u8]>> {
-        self.0.clone().filter_map(Result::ok).filter(|record| record.rtype() != Rtype::OPT)
+        self.0.filter_map(Result::ok).filter(|record| record.rtype() != Rtype::OPT)
     }
 
     fn is_empty(&self) -> bool {
