@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{
     ExtendedError, HEADER_SIZE, TYPE_OPT,
-    frame::{Frame, skip_name},
+    frame::{Frame, is_name, skip_name},
     options::OPTION_EXTENDED_ERROR,
     query::Question,
     u16_at,
@@ -130,7 +130,14 @@ pub struct UnreadRecord {
 impl UnreadRecord {
     /// Reads its data out of the message in which it was found; `None` where that breaks the type's format.
     pub fn data(&self, bytes: &[u8]) -> Option<RData> {
-        Frame::read(bytes, self.start.into())?.data(bytes, OddRecord::Skip).ok().flatten()
+        let frame = Frame::read(bytes, self.start.into())?;
+        let is_only_name = matches!(self.record_type, RecordType::CNAME | RecordType::NS | RecordType::PTR);
+        if is_only_name && !is_name(bytes, frame.data_start, frame.end) {
+            return None;
+        }
+        #[cfg(test)]
+        DATA.with(|count| count.set(count.get() + 1));
+        frame.data(bytes, OddRecord::Skip).ok().flatten()
     }
 }
 
@@ -237,6 +244,8 @@ impl Owners {
 thread_local! {
     /// How many owners this thread has read.
     static NAMES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// And the data of how many unread records.
+    static DATA: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 impl Frame<'_> {
@@ -358,6 +367,38 @@ mod tests {
             assert_eq!(record.name, *owner);
             let [high, low] = number.to_be_bytes();
             assert_eq!(address(&record.data), Some(Ipv4Addr::new(192, 0, high, low).into()));
+        }
+    }
+
+    #[test]
+    fn an_alias_that_leads_to_no_name_is_not_read_to_find_out() {
+        let header = [0, 1, 0x80, 0, 0, 0, 0, 2, 0, 0, 0, 0];
+        let longest = [1, b'x'].repeat(127);
+        for (name, end, data, is_good) in [
+            (&longest[..], &[0][..], &[0xc0, 23][..], true),
+            (&longest, &[0], &[0xc0, 25, 0], false),
+            (&longest, &[0], &[0xc0], false),
+            (&longest, &[0], &[1, b'y', 0xc0, 25], true),
+            (&longest, &[0], &[1, b'y', 0xc0, 23], false),
+            (&longest, &[0], &[2, b'y', b'z', 0xc0, 25], false),
+            (&longest, &[1, b'x', 0], &[0xc0, 23], false),
+            (&longest, &[0xc0, 23], &[0xc0, 23], false),
+            (&longest, &[0x40], &[0xc0, 23], false),
+        ] {
+            let mut bytes = header.to_vec();
+            let size = (name.len() + end.len()) as u16;
+            bytes.extend_from_slice(&[0, 0, 99, 0, 1, 0, 0, 0, 0]);
+            bytes.extend_from_slice(&size.to_be_bytes());
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(end);
+            bytes.extend_from_slice(&[0, 0, 5, 0, 1, 0, 0, 0, 0, 0, data.len() as u8]);
+            bytes.extend_from_slice(data);
+            let alias = find_records(&bytes).last().unwrap();
+            assert_eq!(alias.record_type, RecordType::CNAME);
+            let read = || DATA.with(std::cell::Cell::get);
+            let before = read();
+            assert_eq!(alias.data(&bytes).is_some(), is_good, "{end:?} {data:?}");
+            assert_eq!(read() - before, usize::from(is_good), "{end:?} {data:?}");
         }
     }
 }
