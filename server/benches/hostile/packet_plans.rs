@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     asked: u16,
     ttl: u32,
     suffix: bool,
+    /// Whether aliases spell the next key in another way.
+    spelled: bool,
 }
 
 impl Plan {
@@ -85,6 +87,7 @@ impl Plan {
             asked: TYPE_A,
             ttl: 0,
             suffix: false,
+            spelled: false,
         }
     }
 
@@ -124,6 +127,21 @@ impl Plan {
                 },
             ),
             (
+                "twelve keys in another spelling, names of 120 labels, three broken aliases each",
+                Self {
+                    keys: 12,
+                    links: 0,
+                    before: 90,
+                    depth: 28,
+                    by_wildcard: true,
+                    filler: Filler::MalformedAliases,
+                    target_depth: 113,
+                    spelled: true,
+                    suffix: true,
+                    ..plain()
+                },
+            ),
+            (
                 "aliases that cannot be read",
                 Self { depth: 28, filler: Filler::MalformedAliases, target_depth: 110, ..plain() },
             ),
@@ -150,7 +168,7 @@ impl Plan {
     pub(crate) fn changed(&self, random: &mut Random) -> Self {
         let mut plan = self.clone();
         for _ in 0..=random.below(3) {
-            match random.below(10) {
+            match random.below(11) {
                 0 => plan.keys = 1 + random.below(12) as u8,
                 1 => plan.links = random.below(12) as u8,
                 2 => plan.depth = random.below(31) as u8,
@@ -160,6 +178,7 @@ impl Plan {
                 6 => plan.target_depth = random.below(120) as u8,
                 7 => plan.asked = TYPES[random.below(TYPES.len() as u32) as usize],
                 8 => plan.ttl = [0, 1, 300][random.below(3) as usize],
+                9 => plan.spelled = !plan.spelled,
                 _ => plan.suffix = !plan.suffix,
             }
         }
@@ -232,9 +251,10 @@ impl Plan {
         let mut name = [1, b'x'].repeat(before);
         name.extend_from_slice(b"\x02a0");
         name.extend([1, b'd'].repeat(self.depth.into()));
-        name.push(key.len() as u8);
-        name.extend_from_slice(key.as_bytes());
-        name.push(0);
+        match self.spelled {
+            true => name.extend(other_spelling(seed, number)),
+            false => name.extend([&[key.len() as u8], key.as_bytes(), &[0]].concat()),
+        }
         name
     }
 

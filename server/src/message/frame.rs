@@ -1,6 +1,6 @@
 //! Where the records of a message lie, without a look at their data.
 
-use super::u16_at;
+use super::{MAX_NAME_SIZE, u16_at};
 
 /// Where one record lies.
 pub(super) struct Frame<'a> {
@@ -29,6 +29,32 @@ impl<'a> Frame<'a> {
             end,
         })
     }
+}
+
+/// Whether nothing but a name lies between two places, as [`hickory_proto::rr::Name`] would read it: to find out takes a
+/// twentieth of that.
+pub(super) fn is_name(bytes: &[u8], start: usize, end: usize) -> bool {
+    let (mut at, mut run, mut size) = (start, start, 1);
+    let mut is_whole = skip_name(bytes, start) == Some(end);
+    while is_whole {
+        match bytes.get(at) {
+            Some(0) => return true,
+            Some(length @ 1..=63) => {
+                size += 1 + usize::from(*length);
+                at += 1 + usize::from(*length);
+                is_whole = size <= MAX_NAME_SIZE;
+            }
+            Some(0xc0..) => {
+                let to = u16_at(bytes, at).map(|pointer| usize::from(pointer & 0x3fff));
+                // Strictly backwards, or it would never end.
+                is_whole = to.is_some_and(|to| to < run);
+                at = to.unwrap_or(at);
+                run = at;
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Returns where the name at `at` ends, without following its pointer.

@@ -109,7 +109,9 @@ impl Chain {
     /// One more CNAME record.
     pub(super) fn link(&mut self, record: Record) {
         self.links += 1;
-        self.visited.insert(record.name.clone());
+        if !self.visited.contains(&record.name) {
+            self.visited.insert(record.name.clone());
+        }
         self.answer.answers.push(record);
     }
 

@@ -27,7 +27,7 @@ use discovery::Discovery;
 use error::ResolveError;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, Name, Record, RecordType},
+    rr::{DNSClass, Name, RData, Record, RecordType},
 };
 use identity::Identity;
 use name::{KeyName, Route, Suffixes};
@@ -224,8 +224,6 @@ impl Resolver {
             }
         };
         let (zone, found) = (&known.zone, &known.found);
-        // A name that is too long in the zone's own spelling cannot have been published.
-        let own_name = name::move_zone(name, &asked.apex, zone.apex()).unwrap_or_else(|| zone.apex().clone());
         let show = |record: Record, ttl: fn(u32, &Found) -> u32| {
             let mut record = present(record, zone.apex(), &asked.apex);
             record.ttl = ttl(record.ttl, found);
@@ -236,7 +234,6 @@ impl Resolver {
         // Of records that stand at the name that was asked for.
         let here = |mut record: Record| {
             if is_moved {
-                record.name.clone_from(name);
                 present_data(&mut record.data, zone.apex(), &asked.apex);
             }
             record.ttl = ttl(record.ttl, found);
@@ -247,14 +244,18 @@ impl Resolver {
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
         }
-        match zone.lookup(&own_name, query.question.record_type()) {
+        match zone.lookup_below(&asked.apex, name, query.question.record_type()) {
             Lookup::Records(records) => {
                 chain.append(ResponseCode::NoError, records.into_iter().map(here).collect(), Vec::new());
                 Ok(Step::Done)
             }
             Lookup::Alias(record, target) => {
-                let target = name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target);
-                chain.link(here(*record));
+                let record = here(*record);
+                let target = match &record.data {
+                    RData::CNAME(target) if is_moved => target.0.to_lowercase(),
+                    _ => target,
+                };
+                chain.link(record);
                 Ok(Step::Follow(target))
             }
             Lookup::Delegated(delegation) => {
@@ -265,6 +266,9 @@ impl Resolver {
                 if !query.recursion_desired {
                     return Err(ResolveError::NotHeld);
                 }
+                let own_name = name::move_zone(name, &asked.apex, zone.apex());
+                // What is too long in the zone's own spelling cannot have been published.
+                let own_name = own_name.unwrap_or_else(|| zone.apex().clone());
                 let reply = self.ask_delegation(zone, &delegation, &own_name, query, address, budget).await?;
                 chain.by_name_server = true;
                 let lent = |record| show(record, lent_ttl);

@@ -128,6 +128,9 @@ pub fn move_zone(name: &Name, from: &Name, to: &Name) -> Option<Name> {
     if !from.zone_of(name) {
         return None;
     }
+    if from == to {
+        return Some(name.clone());
+    }
     let kept = name.iter().count().checked_sub(from.iter().count())?;
     Name::from_labels(name.iter().take(kept).chain(to.iter())).ok()
 }

@@ -116,7 +116,13 @@ impl Zone {
     /// Looks up `name`, in lower case and inside of the zone. What the packet itself holds is signed and comes
     /// first; its name servers are asked for the rest.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
-        let Some(labels) = self.labels(name) else {
+        self.lookup_below(&self.apex, name, record_type)
+    }
+
+    /// As [`Zone::lookup`], for a name with another spelling of the key or a suffix: `apex` is what it ends in. Records of
+    /// the answer stand at `name`; what they and a delegation lead to is in the zone's own spelling.
+    pub(super) fn lookup_below(&self, apex: &Name, name: &Name, record_type: RecordType) -> Lookup {
+        let Some(labels) = labels(name, apex) else {
             return Lookup::NoName;
         };
         let common = self.common(&labels);
@@ -125,8 +131,8 @@ impl Zone {
         let is_parents =
             || record_type == RecordType::DS && self.at(&common, RecordType::NS).next().is_some();
         let delegation = match found {
-            Lookup::NoData if !is_parents() => self.delegation(&common, name, true),
-            Lookup::NoName => self.delegation(&common, name, false),
+            Lookup::NoData if !is_parents() => self.delegation(&common, &labels, true),
+            Lookup::NoName => self.delegation(&common, &labels, false),
             _ => None,
         };
         delegation.map_or(found, Lookup::Delegated)
@@ -144,14 +150,14 @@ impl Zone {
 
     /// The RRset at `name`, without aliases and wildcards.
     pub fn set(&self, name: &Name, record_type: RecordType) -> Vec<Record> {
-        self.labels(name)
+        labels(name, &self.apex)
             .map(|labels| self.rrset(&self.common(&labels), name, record_type))
             .unwrap_or_default()
     }
 
     /// RFC 4592 section 2.2.2: a name exists when it has records or when a name below it has.
     pub fn exists(&self, name: &Name) -> bool {
-        self.labels(name).is_some_and(|labels| self.deepest(&self.common(&labels)) == labels.len())
+        labels(name, &self.apex).is_some_and(|labels| self.deepest(&self.common(&labels)) == labels.len())
     }
 
     fn lookup_held(
@@ -198,8 +204,8 @@ impl Zone {
         })
     }
 
-    /// The closest NS records at or above `name`.
-    fn delegation(&self, common: &Common<'_>, name: &Name, is_held: bool) -> Option<Delegation> {
+    /// The closest NS records at or above the name that was compared.
+    fn delegation(&self, common: &Common<'_>, labels: &[&[u8]], is_held: bool) -> Option<Delegation> {
         let is_servers = |(owner, record): &&(Owner, UnreadRecord)| {
             record.record_type == RecordType::NS && common.is_above(*owner)
         };
@@ -219,7 +225,8 @@ impl Zone {
                 servers.push(server);
             }
         }
-        Some(Delegation { at: name.trim_to(self.apex.iter().count() + depth?), servers, is_held })
+        let above = labels.get(..depth?)?.iter().rev().copied().chain(self.apex.iter());
+        Some(Delegation { at: Name::from_labels(above).ok()?, servers, is_held })
     }
 
     /// The records of the node that was compared and of this type, read, each once, with the name `owner`.
@@ -278,12 +285,12 @@ impl Zone {
     fn common(&self, labels: &[&[u8]]) -> Common<'_> {
         self.owners.common(self.packet.dns(), labels)
     }
+}
 
-    /// The labels of `name` below the apex, those next to the apex first.
-    fn labels<'a>(&self, name: &'a Name) -> Option<Vec<&'a [u8]>> {
-        let above = self.apex.iter().count();
-        self.apex.zone_of(name).then(|| name.iter().rev().skip(above).collect())
-    }
+/// The labels of `name` below `apex`, those next to it first.
+fn labels<'a>(name: &'a Name, apex: &Name) -> Option<Vec<&'a [u8]>> {
+    let above = apex.iter().count();
+    apex.zone_of(name).then(|| name.iter().rev().skip(above).collect())
 }
 
 /// A record as the client asked for it: names in the zone `from`, as owner and as target, are moved to `to`.
