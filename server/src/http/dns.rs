@@ -124,7 +124,10 @@ impl<R: Respond> Dns<R> {
         let (outcome, is_head) = match waiting {
             Waiting::Body { format, visitor } => (self.answer_to_body(body, format, visitor).await, false),
             Waiting::Refused { refusal, .. } => {
-                let _ = timeout(UNWANTED_BODY_TIME, discard_body(body, MAX_REQUEST_SIZE)).await;
+                // One that does not say its length, or is too long, is of no such client.
+                if body.size_hint().upper().is_some_and(|most| most <= MAX_REQUEST_SIZE as u64) {
+                    let _ = timeout(UNWANTED_BODY_TIME, discard_body(body)).await;
+                }
                 (Err(refusal), false)
             }
             Waiting::Lookup { query, client, format, is_head } => {
