@@ -168,7 +168,8 @@ impl Server {
         let routes = metrics_routes(Metrics::default());
         let site = Site::new(routes, everyone, trusted, Limits::default())
             .with_dns(script.clone(), &TaskTracker::new());
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime");
         Self { runtime, site, script }
     }
 

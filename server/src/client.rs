@@ -36,6 +36,28 @@ pub enum ClientNetwork {
     Neighbours(u64),
 }
 
+/// Whose line a client waits in. Anybody can write any address on a datagram: what only bears the address of a client waits
+/// apart from what that client has shown to be its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Line {
+    client: ClientKey,
+    is_proven: bool,
+}
+
+impl Line {
+    /// `is_proven` says whether the client has shown that it is at this address.
+    pub fn of(address: IpAddr, is_proven: bool) -> Self {
+        Self { client: ClientKey::from(address).line(), is_proven }
+    }
+}
+
+/// The line of a client that came over a connection.
+impl From<IpAddr> for Line {
+    fn from(address: IpAddr) -> Self {
+        Self::of(address, true)
+    }
+}
+
 impl From<IpAddr> for ClientKey {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -57,7 +79,7 @@ impl ClientKey {
     }
 
     /// Whose line this client waits in: its own, or one of the few that its network has.
-    pub fn line(self) -> Self {
+    fn line(self) -> Self {
         static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let Some(network) = self.network() else { return self };
         let line = SECRET.hash_one(self) as usize % network.share();
@@ -167,5 +189,12 @@ mod tests {
         assert_eq!(lines(|n| format!("2001:db8:1:{n:x}::1")).len(), SUBSCRIBER_SHARE);
         assert_eq!(lines(|n| format!("fe80::{n:x}")).len(), NEIGHBOURS_SHARE);
         assert_eq!(key("192.0.2.1").line(), key("::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn what_anybody_can_forge_waits_in_a_line_of_its_own() {
+        let line = |address: &str, is_proven| Line::of(address.parse().expect("an address"), is_proven);
+        assert_ne!(line("192.0.2.1", false), line("192.0.2.1", true));
+        assert_eq!(line("192.0.2.1", true), line("::ffff:192.0.2.1", true));
     }
 }

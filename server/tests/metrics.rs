@@ -219,6 +219,22 @@ async fn what_quota_and_access_keep_away_is_counted() {
 }
 
 #[tokio::test]
+async fn a_server_that_forwards_to_another_comes_back_to_it_with_its_cookie() {
+    let far = Running::start(|_| ()).await;
+    let near = Running::start(|config| config.fallback_dns = vec![far.address.into()]).await;
+    for number in 0..4 {
+        assert!(near.udp(&query(&format!("www{number}.example.com"))).await.is_some());
+    }
+    let page = far.page().await;
+    let cookies = |kind| value(&page, &format!("pkdns_udp_cookies_total{{cookie=\"{kind}\"}}"));
+    // The question by which loops are looked for may come before the first of these, or beside it.
+    assert!(cookies("new") >= 1 && cookies("valid") >= 3, "{page}");
+    assert_eq!((cookies("none"), cookies("invalid")), (0, 0), "{page}");
+    // Nothing had to be settled over TCP.
+    assert_moved(&page, "pkdns_queries_total{protocol=\"tcp\"", &[]);
+}
+
+#[tokio::test]
 async fn queries_beyond_what_one_client_may_wait_for_are_counted() {
     let server = Running::start(|_| ()).await;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use pkdns::{
-    client::ClientKey,
+    client::Line,
     fair_queue::{FairQueue, Limits, Permit},
     http::{self, Visitor},
     rate_limit::RateLimiter,
@@ -78,8 +78,8 @@ struct Inner {
     allow_private: bool,
     labour: Labour,
     /// Turns to compare passwords, and to write addresses: who came last is written last.
-    comparing: FairQueue<ClientKey>,
-    writing: FairQueue<ClientKey>,
+    comparing: FairQueue<Line>,
+    writing: FairQueue<Line>,
     pages: Reason,
     crowds: Reason,
 }
@@ -224,8 +224,8 @@ impl Updates {
         Ok(Word::Good(new))
     }
 
-    async fn turn(&self, queue: &FairQueue<ClientKey>, client: IpAddr) -> Result<Permit<ClientKey>, Word> {
-        let turn = timeout(LONGEST_WAIT, queue.acquire(ClientKey::from(client).line())).await;
+    async fn turn(&self, queue: &FairQueue<Line>, client: IpAddr) -> Result<Permit<Line>, Word> {
+        let turn = timeout(LONGEST_WAIT, queue.acquire(Line::of(client, true))).await;
         turn.ok().and_then(Result::ok).ok_or_else(|| {
             self.0.crowds.note(
                 "an update was turned away, as too many wait for their passwords to be compared or for the disk",

@@ -29,9 +29,6 @@ mod questions;
 mod random;
 mod setting;
 mod spoofed;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/certificates/client.rs"]
-mod tls_client;
 mod upstream;
 
 use std::env;

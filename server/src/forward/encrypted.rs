@@ -35,8 +35,9 @@ pub use tls::{TlsClient, TlsError};
 
 use super::{
     ExchangeError,
-    exchange::{Edns, Flags, Request, Spelling},
+    exchange::Flags,
     places::{Line, Place, Places},
+    request::{Edns, Request, Spelling},
 };
 use crate::{
     config::UpstreamAddress,

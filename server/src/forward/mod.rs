@@ -1,11 +1,13 @@
 //! Every name that is not a key: asked of the upstream resolvers, in their order, each question once at a time.
 
+mod cookies;
 mod encrypted;
 mod exchange;
 mod failure;
 mod loops;
 mod places;
 mod race;
+mod request;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

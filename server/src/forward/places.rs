@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    client::ClientKey,
+    client,
     fair_queue::{FairQueue, Full, Limits, Permit},
 };
 
@@ -14,7 +14,12 @@ pub(super) const OWN: Limits = Limits { in_flight: 16, queued: 256, queued_per_c
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
     /// The client at this address, or what it gave cause to.
-    Client(IpAddr),
+    Client {
+        /// Where it is.
+        address: IpAddr,
+        /// Whether it has shown that it is there.
+        is_proven: bool,
+    },
     /// This server, for itself. No client can delay these questions.
     Own,
 }
@@ -22,14 +27,14 @@ pub enum Asker {
 /// Whose line a question waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Line {
-    Client(ClientKey),
+    Client(client::Line),
     Own,
 }
 
 impl From<Asker> for Line {
     fn from(asker: Asker) -> Self {
         match asker {
-            Asker::Client(address) => Self::Client(ClientKey::from(address).line()),
+            Asker::Client { address, is_proven } => Self::Client(client::Line::of(address, is_proven)),
             Asker::Own => Self::Own,
         }
     }

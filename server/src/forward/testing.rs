@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::ExchangeError;
-use crate::message::{HEADER_SIZE, Message, Question, read_question};
+use crate::message::{Cookie, HEADER_SIZE, Message, Question, read_cookie, read_question};
 
 /// What becomes of a question, in place of a server and the way to it: for tests in paused time.
 #[derive(Clone)]
@@ -167,6 +167,10 @@ impl Received {
         u16::from_be_bytes([self.bytes[0], self.bytes[1]])
     }
 
+    pub(crate) fn cookie(&self) -> Option<Cookie> {
+        read_cookie(&self.bytes)
+    }
+
     /// The question as it came, and nothing else yet.
     pub(crate) fn response(&self) -> Response {
         let end = HEADER_SIZE + self.question().wire_name().len() + 4;
@@ -200,6 +204,15 @@ impl Response {
 
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.0[3] = self.0[3] & 0xf0 | code;
+        self
+    }
+
+    /// Adds an OPT record, behind all others.
+    pub(crate) fn edns(mut self, extended_code: u8, options: &[u8]) -> Self {
+        self.0.extend_from_slice(&[0, 0, 41, 4, 208, extended_code, 0, 0, 0]);
+        self.0.extend_from_slice(&u16::try_from(options.len()).expect("it fits").to_be_bytes());
+        self.0.extend_from_slice(options);
+        self.0[11] += 1;
         self
     }
 

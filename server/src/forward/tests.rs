@@ -19,7 +19,8 @@ use super::{
 /// Long enough for a busy machine; no test that passes waits for it.
 const LONG: Duration = Duration::from_secs(10);
 
-const CLIENT: Asker = Asker::Client(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+const CLIENT: Asker =
+    Asker::Client { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), is_proven: true };
 
 fn record(name: &str, data: RData) -> Record {
     Record::from_rdata(Name::from_ascii(name).expect("a name"), 300, data)

@@ -17,6 +17,8 @@ const TURNS: usize = LOOKS as usize + 1;
 pub(super) struct Activity {
     used: AtomicBool,
     under_way: AtomicU32,
+    /// Whether its client holds so much that not even a refusal can be held for it.
+    spent: AtomicBool,
     turn: AtomicUsize,
     /// Bodies of responses of which a part is still here.
     untaken: [AtomicU32; TURNS],
@@ -35,6 +37,15 @@ impl Activity {
     /// Since the last look, or now.
     pub(super) fn was_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed) || self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is to end.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
     }
 
     pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {

@@ -48,6 +48,11 @@ impl SiteBody {
         Self { bytes: bytes.into(), permit: Some(permit) }
     }
 
+    /// Whether it is counted as held, or takes nothing that could be.
+    pub(super) fn is_counted(&self) -> bool {
+        self.permit.is_some() || self.bytes.is_empty()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }

@@ -32,7 +32,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Begun, Site, SiteBody,
+    Begun, Refusal, Site, SiteBody,
     activity::{Activity, LOOKS},
     backpressure::Backpressure,
 };
@@ -225,7 +225,7 @@ impl<R> Running<R> {
         }
     }
 
-    /// As [`Self::poll`], and notices when a stranger has had its one request.
+    /// As [`Self::poll`], and notices when a stranger has had its one request, or a client more than it may hold.
     fn poll_turn<C: GracefulConnection>(
         &self,
         connection: Pin<&mut C>,
@@ -234,7 +234,9 @@ impl<R> Running<R> {
     ) -> Poll<Turn<C::Error>> {
         match self.poll(connection, is_watched, context) {
             Poll::Ready(turn) => Poll::Ready(turn),
-            Poll::Pending if self.is_stranger && self.activity.was_used() => Poll::Ready(Turn::Spent),
+            Poll::Pending if self.activity.is_spent() || self.is_stranger && self.activity.was_used() => {
+                Poll::Ready(Turn::Spent)
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -258,7 +260,9 @@ impl<R> Running<R> {
                 };
             }
             for mut stream in fresh {
-                if self.is_stranger && self.is_refused.swap(true, Ordering::Relaxed) {
+                if self.is_stranger && self.is_refused.swap(true, Ordering::Relaxed)
+                    || self.activity.is_spent()
+                {
                     continue;
                 }
                 // What is at hand is answered here; who has to wait, waits in a task.
@@ -311,25 +315,63 @@ impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = self.activity.under_way();
         let is_stream = request.version() == http::Version::HTTP_2;
-        let (site, activity) = (self.site.clone(), self.activity.clone());
+        let site = self.site.clone();
         let watched =
-            move |response: Response<SiteBody>| Ok(response.map(|body| body.with(activity.untaken())));
+            Watched { site: site.clone(), client: self.origin.peer, activity: self.activity.clone() };
         // What waits is kept small: only the body of a question is, and all of a request for a page.
         match site.begin(self.origin, &request) {
-            Begun::Answered(response) => Either::Left(ready(watched(response))),
+            Begun::Answered(response) => Either::Left(ready(Ok(watched.response(response)))),
             Begun::Dns(waiting) => {
+                let Some(leave) = site.leave(waiting.client()) else { return watched.refuse() };
                 let body = request.into_body();
                 Either::Right(Box::pin(async move {
-                    let _under_way = under_way;
+                    let _under_way = (under_way, leave);
                     let response = site.answer(waiting, body);
-                    watched(if is_stream { response.await } else { site.in_time(response).await })
+                    Ok(watched.response(if is_stream {
+                        response.await
+                    } else {
+                        site.in_time(response).await
+                    }))
                 }))
             }
-            Begun::Page(visitor) => Either::Right(Box::pin(async move {
-                let _under_way = under_way;
-                let response = site.page(visitor, request);
-                watched(if is_stream { response.await } else { site.in_time(response).await })
-            })),
+            Begun::Page(visitor) => {
+                let Some(leave) = site.leave(visitor.address) else { return watched.refuse() };
+                Either::Right(Box::pin(async move {
+                    let _under_way = (under_way, leave);
+                    let response = site.page(visitor, request);
+                    Ok(watched.response(if is_stream {
+                        response.await
+                    } else {
+                        site.in_time(response).await
+                    }))
+                }))
+            }
         }
+    }
+}
+
+/// Makes responses count, in the budget and on their connection.
+struct Watched<R> {
+    site: Arc<Site<R>>,
+    client: IpAddr,
+    activity: Arc<Activity>,
+}
+
+impl<R: Respond> Watched<R> {
+    /// A client for which not even a refusal may be held loses its connection.
+    fn response(&self, response: Response<SiteBody>) -> Response<SiteBody> {
+        let untaken = self.activity.untaken();
+        if response.body().is_counted() {
+            return response.map(|body| body.with(untaken));
+        }
+        let leave = self.site.leave(self.client);
+        if leave.is_none() {
+            self.activity.spend();
+        }
+        response.map(|body| body.with((untaken, leave)))
+    }
+
+    fn refuse(&self) -> <Requests<R> as Service<Request<Incoming>>>::Future {
+        Either::Left(ready(Ok(self.response(Refusal::Held.response()))))
     }
 }

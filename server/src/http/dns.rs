@@ -1,6 +1,6 @@
 //! DNS over HTTPS (RFC 8484).
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use base64::{
@@ -10,17 +10,17 @@ use base64::{
 };
 use bytes::Bytes;
 use hyper::body::Body;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Limits, Refusal, SiteBody, Visitor,
+    Limits, RESPONSE_COST, Refusal, SiteBody, Visitor,
     accept::{Format, negotiate},
     json::{self, parameter},
-    request_body::{Unreadable, read_body},
+    request_body::{Unreadable, discard_body, read_body},
 };
 use crate::{
-    held::Budget,
+    held::{Budget, Permit},
     message::{HEADER_SIZE, Query, Reply, freshness, read_message},
     metrics::Reason,
     service::{AtOnce, Client, Refused, Respond, Transport},
@@ -35,6 +35,10 @@ pub const JSON_PATH: &str = "/resolve";
 
 /// Whom pages may be from that read answers, where everybody is served.
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+
+/// A client that is refused while its body is on the way may lose the refusal with its stream or connection, as some
+/// proxies do. So a short body is let in and dropped as it comes, for this long at most.
+const UNWANTED_BODY_TIME: Duration = Duration::from_secs(1);
 
 /// Most answers fit.
 const REPLY_SIZE: usize = 512;
@@ -84,13 +88,17 @@ impl<R: Respond> Dns<R> {
     fn try_begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Result<Begun, Refusal> {
         let is_head = request.method() == Method::HEAD;
         if request.method() == Method::POST {
-            let format = read_post_head(request)?;
-            // Whoever is refused anyway sends its body in vain.
-            self.responder.admit(client_of(visitor)).map_err(|refused| match refused {
-                Refused::Access => Refusal::Denied,
-                Refused::Quota => Refusal::Quota,
-            })?;
-            return Ok(Begun::Waiting(Waiting::Body { format, visitor }));
+            let admitted = read_post_head(request).and_then(|format| {
+                let admitted = self.responder.admit(client_of(visitor)).map(|()| format);
+                admitted.map_err(|refused| match refused {
+                    Refused::Access => Refusal::Denied,
+                    Refused::Quota => Refusal::Quota,
+                })
+            });
+            return Ok(Begun::Waiting(match admitted {
+                Ok(format) => Waiting::Body { format, visitor },
+                Err(refusal) => Waiting::Refused { refusal, visitor },
+            }));
         }
         if request.method() == Method::OPTIONS {
             return Ok(Begun::Answered(preflight(self.any_origin)));
@@ -100,9 +108,9 @@ impl<R: Respond> Dns<R> {
         }
         let (question, format) = read_get(request)?;
         Ok(match self.reply(&question, client_of(visitor), at_once)? {
-            AtHand::Reply(reply) => Begun::Answered(self.response(reply, format, visitor)?),
+            AtHand::Reply(reply) => Begun::Answered(self.response(reply, format)?),
             AtHand::Lookup(query, client) => {
-                Begun::Waiting(Waiting::Lookup { query, client, format, visitor, is_head })
+                Begun::Waiting(Waiting::Lookup { query, client, format, is_head })
             }
         })
     }
@@ -115,9 +123,13 @@ impl<R: Respond> Dns<R> {
     ) -> Response<SiteBody> {
         let (outcome, is_head) = match waiting {
             Waiting::Body { format, visitor } => (self.answer_to_body(body, format, visitor).await, false),
-            Waiting::Lookup { query, client, format, visitor, is_head } => {
+            Waiting::Refused { refusal, .. } => {
+                let _ = timeout(UNWANTED_BODY_TIME, discard_body(body, MAX_REQUEST_SIZE)).await;
+                (Err(refusal), false)
+            }
+            Waiting::Lookup { query, client, format, is_head } => {
                 let reply = self.look_up(query, client).await;
-                (reply.and_then(|reply| self.response(reply, format, visitor)), is_head)
+                (reply.and_then(|reply| self.response(reply, format)), is_head)
             }
         };
         self.shared(outcome.unwrap_or_else(Refusal::response), is_head)
@@ -142,7 +154,7 @@ impl<R: Respond> Dns<R> {
             AtHand::Reply(reply) => reply,
             AtHand::Lookup(query, client) => self.look_up(query, client).await?,
         };
-        self.response(reply, format, visitor)
+        self.response(reply, format)
     }
 
     /// The reply to a question in wire form, if it is at hand.
@@ -158,7 +170,10 @@ impl<R: Respond> Dns<R> {
                 // No question in it: there was none to be repeated.
                 let has_question = reply.get(4..6) != Some(&[0; 2]);
                 let is_nonsense = !has_question && read_message(question).is_err();
-                if is_nonsense { Err(Refusal::Message) } else { Ok(AtHand::Reply(reply)) }
+                if is_nonsense {
+                    return Err(Refusal::Message);
+                }
+                Ok(AtHand::Reply(HeldReply::new(reply, client.address, &self.unread)?))
             }
             AtOnce::Silence => Err(Refusal::Message),
             AtOnce::OverQuota => Err(Refusal::Quota),
@@ -166,46 +181,37 @@ impl<R: Respond> Dns<R> {
         }
     }
 
-    /// In a task of its own: a client that gives up asks again, and then the answer is there.
-    async fn look_up(&self, query: Box<Query>, client: Client) -> Result<Vec<u8>, Refusal> {
+    /// In a task of its own: a client that gives up asks again, and then the answer is there. Many lookups may end at
+    /// once, long before their clients are written to, so that each reply counts from here.
+    async fn look_up(&self, query: Box<Query>, client: Client) -> Result<HeldReply, Refusal> {
         let Some(slot) = self.lookups.take(client.address) else {
             self.responder.turned_away(client);
             return Err(Refusal::Busy);
         };
-        let responder = self.responder.clone();
+        let (responder, unread) = (self.responder.clone(), self.unread.clone());
         let lookup = self.tasks.spawn(async move {
             let mut reply = Vec::with_capacity(REPLY_SIZE);
             responder.later(&query, client, &mut reply).await;
             drop(slot);
-            reply
+            HeldReply::new(reply, client.address, &unread)
         });
         match lookup.await {
-            Ok(reply) if reply.len() >= HEADER_SIZE => Ok(reply),
-            _ => Err(Refusal::Busy),
+            Ok(Ok(reply)) if reply.bytes.len() < HEADER_SIZE => Err(Refusal::Busy),
+            Ok(reply) => reply,
+            Err(_) => Err(Refusal::Busy),
         }
     }
 
-    /// A reply in the form that is wanted, as long as it may be held.
-    fn response(
-        &self,
-        mut reply: Vec<u8>,
-        format: Format,
-        visitor: Visitor,
-    ) -> Result<Response<SiteBody>, Refusal> {
+    /// A reply in the form that is wanted.
+    fn response(&self, reply: HeldReply, format: Format) -> Result<Response<SiteBody>, Refusal> {
+        let HeldReply { bytes: reply, permit } = reply;
         let cache_control = match freshness(&reply) {
             Some(seconds) => max_age(seconds),
             None => HeaderValue::from_static("no-store"),
         };
-        let take = |size| self.unread.take(visitor.address, size, Reason::Unread).ok_or(Refusal::Held);
         let body = match format {
-            Format::Message => {
-                if reply.capacity() > 2 * reply.len().max(REPLY_SIZE) {
-                    reply.shrink_to_fit();
-                }
-                let permit = take(reply.capacity())?;
-                SiteBody::new(reply, permit)
-            }
-            Format::DnsJson | Format::Json => json::write(&reply, take(0)?)?,
+            Format::Message => SiteBody::new(reply, permit),
+            Format::DnsJson | Format::Json => json::write(&reply, permit)?,
         };
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
@@ -245,8 +251,10 @@ pub(super) enum Begun {
 pub(super) enum Waiting {
     /// The question, in its own body.
     Body { format: Format, visitor: Visitor },
+    /// The end of a body that nobody reads.
+    Refused { refusal: Refusal, visitor: Visitor },
     /// The answer.
-    Lookup { query: Box<Query>, client: Client, format: Format, visitor: Visitor, is_head: bool },
+    Lookup { query: Box<Query>, client: Client, format: Format, is_head: bool },
 }
 
 fn client_of(visitor: Visitor) -> Client {
@@ -258,8 +266,35 @@ fn client_of(visitor: Visitor) -> Client {
     }
 }
 
+impl Waiting {
+    /// Who waits.
+    pub(super) fn client(&self) -> IpAddr {
+        match self {
+            Self::Body { visitor, .. } | Self::Refused { visitor, .. } => visitor.address,
+            Self::Lookup { client, .. } => client.address,
+        }
+    }
+}
+
+/// A reply in wire form, and the leave to hold it and a response.
+struct HeldReply {
+    bytes: Vec<u8>,
+    permit: Permit,
+}
+
+impl HeldReply {
+    fn new(mut bytes: Vec<u8>, client: IpAddr, unread: &Budget) -> Result<Self, Refusal> {
+        if bytes.capacity() > 2 * bytes.len().max(REPLY_SIZE) {
+            bytes.shrink_to_fit();
+        }
+        let size = bytes.capacity() + RESPONSE_COST;
+        let permit = unread.take(client, size, Reason::Unread).ok_or(Refusal::Held)?;
+        Ok(Self { bytes, permit })
+    }
+}
+
 enum AtHand {
-    Reply(Vec<u8>),
+    Reply(HeldReply),
     Lookup(Box<Query>, Client),
 }
 

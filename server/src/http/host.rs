@@ -63,7 +63,7 @@ impl Hosts {
             host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
         let is_of_a_key = host.split('.').any(|label| label.len() == KEY_LENGTH);
-        !is_of_a_key && (!host.contains('.') || LOCAL_DOMAINS.iter().any(|domain| is_below(&domain)))
+        !is_of_a_key && (!host.contains('.') || LOCAL_DOMAINS.iter().any(is_below))
     }
 }
 

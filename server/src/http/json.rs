@@ -128,7 +128,7 @@ struct Records<'a>(RecordSection<'a, [u8]>);
 
 impl<'a> Records<'a> {
     fn iter(&self) -> impl Iterator<Item = ParsedRecord<'a, [u8]>> {
-        self.0.clone().filter_map(Result::ok).filter(|record| record.rtype() != Rtype::OPT)
+        self.0.filter_map(Result::ok).filter(|record| record.rtype() != Rtype::OPT)
     }
 
     fn is_empty(&self) -> bool {
@@ -160,9 +160,11 @@ struct Record {
     data: String,
 }
 
-/// The JSON that says what `reply`, a message, says, as long as there is leave to hold it.
+/// The JSON that says what `reply`, a message, says, as long as there is leave to hold it besides what `permit` has leave
+/// for.
 pub(super) fn write(reply: &[u8], permit: Permit) -> Result<SiteBody, Refusal> {
-    let mut text = Text { bytes: Vec::new(), permit, refusal: Refusal::Busy };
+    let beside = permit.bytes();
+    let mut text = Text { bytes: Vec::new(), beside, permit, refusal: Refusal::Busy };
     let written = text_of(reply).ok_or(Refusal::Busy)?;
     match serde_json::to_writer(&mut text, &written) {
         Ok(()) => Ok(SiteBody::new(text.bytes, text.permit)),
@@ -173,6 +175,8 @@ pub(super) fn write(reply: &[u8], permit: Permit) -> Result<SiteBody, Refusal> {
 /// JSON as it is written: leave comes before room.
 struct Text {
     bytes: Vec<u8>,
+    /// Bytes of the permit that are for something else.
+    beside: usize,
     permit: Permit,
     /// Why it is not written on.
     refusal: Refusal,
@@ -183,7 +187,7 @@ impl io::Write for Text {
         let size = self.bytes.len() + bytes.len();
         if size > self.bytes.capacity() {
             let room = size.max(2 * self.bytes.capacity()).clamp(FIRST_ROOM, MAX_SIZE);
-            if size > MAX_SIZE || !self.permit.resize(room) {
+            if size > MAX_SIZE || !self.permit.resize(self.beside + room) {
                 self.refusal = if size > MAX_SIZE { Refusal::TooLongForJson } else { Refusal::Held };
                 return Err(io::ErrorKind::OutOfMemory.into());
             }

@@ -43,7 +43,7 @@ pub use relay::Relay;
 use crate::{
     access::{AccessList, Forwarders, TrustedProxies},
     certificates::Challenges,
-    held::Budget,
+    held::{Budget, Permit},
     metrics::{Reason, Refusals},
     service::Respond,
     transport::{Admission, Entrance},
@@ -58,6 +58,10 @@ pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Where the files of ACME challenges are (RFC 8555 section 8.3).
 const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
+
+/// What a request takes while it is answered, and a response until it is taken, besides bodies: its task, its headers, the
+/// stream of HTTP/2. Measured, with 12,700 of them: 2.4 to 3 kB.
+const RESPONSE_COST: usize = 3 << 10;
 
 /// What connections may take.
 #[derive(Debug, Clone)]
@@ -226,6 +230,11 @@ impl<R: Respond> Site<R> {
         visitor.is_encrypted || self.hosts.as_ref().is_none_or(is_meant)
     }
 
+    /// Leave for a request to wait, or for a response that has none of its own.
+    fn leave(&self, client: IpAddr) -> Option<Permit> {
+        self.limits.unread.take(client, RESPONSE_COST, Reason::Unread)
+    }
+
     /// The response to a question that has to wait.
     async fn answer<B: HttpBody<Data = Bytes>>(&self, waiting: Waiting, body: B) -> Response<SiteBody> {
         match &self.dns {
@@ -261,7 +270,7 @@ impl<R: Respond> Site<R> {
         let (head, body) = page.into_parts();
         let Ok(body) = body.collect().await else { return empty(StatusCode::INTERNAL_SERVER_ERROR) };
         let bytes = body.to_bytes();
-        match self.limits.unread.take(visitor.address, bytes.len(), Reason::Unread) {
+        match self.limits.unread.take(visitor.address, bytes.len() + RESPONSE_COST, Reason::Unread) {
             Some(permit) => Response::from_parts(head, SiteBody::new(bytes, permit)),
             None => Refusal::Held.response(),
         }

@@ -56,6 +56,18 @@ pub(super) async fn read_body<B: Body<Data = Bytes>>(
     Ok((all, permit))
 }
 
+/// Drops what comes of a body, up to its end or to `most` bytes of it.
+pub(super) async fn discard_body<B: Body<Data = Bytes>>(body: B, most: usize) {
+    let mut body = pin!(body);
+    let mut size = 0;
+    while size <= most
+        && !body.is_end_stream()
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        size += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{convert::Infallible, net::Ipv4Addr};

@@ -12,9 +12,10 @@ mod query;
 mod records;
 
 pub use answer::{Age, Answer, ExtendedError, Reply};
-pub use cookie::{Cookie, ReplyCookie};
+pub use cookie::{Cookie, ReplyCookie, returned_cookie};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
 pub use freshness::freshness;
+pub(crate) use options::{OPTION_HEAD_SIZE, OPTION_PADDING};
 pub use query::{Edns, Query, Question, Rejected, Rejection, read_cookie};
 pub use records::{
     MalformedMessage, Message, UnreadRecord, address, addresses, find_records, read_message, read_question,

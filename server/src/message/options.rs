@@ -8,11 +8,11 @@ use super::{MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, ReplyCookie, TYPE_OPT};
 
 pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_TCP_KEEPALIVE: u16 = 11;
-pub(super) const OPTION_PADDING: u16 = 12;
+pub(crate) const OPTION_PADDING: u16 = 12;
 pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
 
 /// Code and length of an option in bytes.
-const OPTION_HEAD_SIZE: usize = 4;
+pub(crate) const OPTION_HEAD_SIZE: usize = 4;
 
 /// Replies are padded to a multiple of this, in bytes (RFC 8467 section 4.1).
 const PADDING_BLOCK: usize = 468;
@@ -89,14 +89,10 @@ impl<'a> Options<'a> {
             out.extend_from_slice(text);
         }
         if let Some(units) = self.keepalive {
-            out.extend_from_slice(&OPTION_TCP_KEEPALIVE.to_be_bytes());
-            out.extend_from_slice(&2_u16.to_be_bytes());
-            out.extend_from_slice(&units.to_be_bytes());
+            write_option(OPTION_TCP_KEEPALIVE, &units.to_be_bytes(), out);
         }
         if let Some(ReplyCookie(cookie)) = self.cookie {
-            out.extend_from_slice(&OPTION_COOKIE.to_be_bytes());
-            out.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
-            out.extend_from_slice(&cookie);
+            write_option(OPTION_COOKIE, &cookie, out);
         }
         if let Some(padding) = padding {
             out.extend_from_slice(&OPTION_PADDING.to_be_bytes());
@@ -104,4 +100,11 @@ impl<'a> Options<'a> {
             out.resize(out.len() + usize::from(padding), 0);
         }
     }
+}
+
+/// `data` is no longer than two bytes of length can say.
+pub(super) fn write_option(code: u16, data: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&(data.len() as u16).to_be_bytes());
+    out.extend_from_slice(data);
 }

@@ -10,7 +10,6 @@ mod shared;
 mod stored;
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -24,7 +23,7 @@ pub use stored::{MAX_STORED_SIZE, Stored};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    client::ClientKey,
+    client::Line,
     config,
     dht::{Network, NetworkError},
     fair_flight::FairFlight,
@@ -81,15 +80,9 @@ pub enum FetchError {
 /// for what another client still waits for stands in its own line, and pays for its own search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Starter {
-    Client(ClientKey),
+    Client(Line),
     /// All packets that are fetched ahead of time have one turn together. Nobody waits for them.
     Refresh,
-}
-
-impl Starter {
-    fn client(address: IpAddr) -> Self {
-        Self::Client(ClientKey::from(address).line())
-    }
 }
 
 /// Where packets are kept besides memory. Both are asked only for keys that are not in memory.
@@ -185,10 +178,10 @@ impl Packets {
     pub async fn get(
         &self,
         key: &PublicKey,
-        client: IpAddr,
+        client: impl Into<Line>,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        let answer = self.find(key, client, admit).await;
+        let answer = self.find(key, client.into(), admit).await;
         if let Some(keep_alive) = &self.0.keep_alive
             && matches!(answer, Ok(PacketAnswer::Found(_)))
         {
@@ -200,7 +193,7 @@ impl Packets {
     async fn find(
         &self,
         key: &PublicKey,
-        client: IpAddr,
+        client: Line,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
         if let Some(answer) = self.at_hand(key) {
@@ -212,7 +205,7 @@ impl Packets {
                 return answer;
             }
         }
-        let search = self.search(key, Starter::client(client), admit);
+        let search = self.search(key, Starter::Client(client), admit);
         let searched = match self.0.memory.last_resort(key, Instant::now()) {
             // The search goes on when patience ends.
             Some(_) => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),

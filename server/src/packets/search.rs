@@ -1,6 +1,6 @@
 //! Searches in the network: one per key, in turns, with what they find in memory and in the stores.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::mpsc,
@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{FetchError, LONGEST_QUEUEING, PacketAnswer, Packets, Starter, memory::PROVISIONAL};
 use crate::{
+    client::Line,
     dht::{Evidence, NetworkError},
     fair_queue::Permit,
     signed_packet::{PublicKey, SignedPacket},
@@ -29,10 +30,10 @@ struct Lookup {
 impl Packets {
     /// What the network says now, whatever is held: the newest packet that a search to its end brings, or that is held
     /// and newer. Searches that are asked for meanwhile for the same key share one.
-    pub async fn newest(&self, key: &PublicKey, client: IpAddr) -> Result<PacketAnswer, FetchError> {
+    pub async fn newest(&self, key: &PublicKey, client: impl Into<Line>) -> Result<PacketAnswer, FetchError> {
         let (packets, wanted) = (self.clone(), key.clone());
         let search = move |permit| Some(packets.search_to_the_end(wanted, permit));
-        match self.0.updates.run(Starter::client(client), *key.as_bytes(), || true, search).await {
+        match self.0.updates.run(Starter::Client(client.into()), *key.as_bytes(), || true, search).await {
             Ok(answer) => answer,
             Err(FlightError::Busy | FlightError::Refused) => Err(FetchError::Network(NetworkError::Busy)),
             Err(FlightError::Lost) => Err(FetchError::Network(NetworkError::Unreachable)),

@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
 };
 

@@ -97,7 +97,11 @@ impl Resolver {
         let mut is_ours = false;
         let mut ask = async |address| {
             let server = SocketAddr::new(address, delegations.port);
-            match delegations.servers.ask(zone.apex(), server, &question, flags, client).await {
+            match delegations
+                .servers
+                .ask(zone.apex(), server, &question, flags, client, query.is_proven)
+                .await
+            {
                 Ok(message) => Ok(read(&message, zone, delegation, name, record_type)),
                 // At the next server it would be no different.
                 Err(ExchangeError::Busy) => Err(ResolveError::DelegationBusy),

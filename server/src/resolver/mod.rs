@@ -40,6 +40,7 @@ use zone::{Lookup, present, present_data};
 
 use crate::{
     access::Forwarders,
+    client::Line,
     config::Config,
     forward::{Asker, Forwarder},
     message::{Message, Query, Question},
@@ -311,10 +312,12 @@ impl Resolver {
         let packet = if query.recursion_desired {
             budget.spend()?;
             let admit = || self.0.lookup_quota.admit(address, query.is_proven);
-            self.0.packets.get(&asked.key, address, admit).await.map_err(|error| match error {
-                FetchError::Network(error) => ResolveError::Network(error),
-                FetchError::Refused => ResolveError::LookupQuota,
-            })?
+            self.0.packets.get(&asked.key, Line::of(address, query.is_proven), admit).await.map_err(
+                |error| match error {
+                    FetchError::Network(error) => ResolveError::Network(error),
+                    FetchError::Refused => ResolveError::LookupQuota,
+                },
+            )?
         } else {
             // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
             self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld)?
@@ -386,9 +389,10 @@ impl Resolver {
         budget.spend()?;
         // The name came out of a message, so that it fits a question.
         let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
+        let asker = Asker::Client { address, is_proven: query.is_proven };
         self.0
             .forwarder
-            .ask(Asker::Client(address), &question, query.dnssec_ok(), query.checking_disabled)
+            .ask(asker, &question, query.dnssec_ok(), query.checking_disabled)
             .await
             .map_err(ResolveError::Forward)
     }

@@ -354,7 +354,7 @@ async fn a_connection_that_is_silent_about_one_name_stays_in_use() {
 
 #[tokio::test]
 async fn no_more_is_asked_at_once_than_a_server_allows() {
-    let line = Line::from(Asker::Client(Ipv4Addr::LOCALHOST.into()));
+    let line = Line::from(Asker::Client { address: Ipv4Addr::LOCALHOST.into(), is_proven: true });
     for (kind, most) in [(Https, MAX_STREAMS as usize - OWN.in_flight), (Tls, MAX_IN_FLIGHT)] {
         let server = Secure::answering(kind).await;
         let channel = server.channel();
@@ -366,7 +366,8 @@ async fn no_more_is_asked_at_once_than_a_server_allows() {
             held.push(place);
         }
         assert!(held.len() > most / 2 && held.len() <= most, "{kind:?}: {}", held.len());
-        let other = Line::from(Asker::Client(Ipv4Addr::new(127, 0, 0, 2).into()));
+        let other =
+            Line::from(Asker::Client { address: Ipv4Addr::new(127, 0, 0, 2).into(), is_proven: true });
         let mut waiting = Box::pin(channel.turn(other));
         let at_once = (&mut waiting).now_or_never().is_some();
         held[0].revoked().now_or_never().map_or_else(|| assert!(at_once), |()| assert!(!at_once));

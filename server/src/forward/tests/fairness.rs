@@ -26,7 +26,7 @@ const GREEDY: Asker = client(1);
 const MODEST: Asker = client(99);
 
 const fn client(last: u8) -> Asker {
-    Asker::Client(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)))
+    Asker::Client { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), is_proven: true }
 }
 
 struct World {
@@ -103,7 +103,7 @@ impl World {
 
     /// Asks for `count` slow names, and returns when they are under way, wait, or were turned away.
     async fn flood(&self, asker: Asker, count: usize) {
-        let Asker::Client(address) = asker else { panic!("a client floods") };
+        let Asker::Client { address, .. } = asker else { panic!("a client floods") };
         for number in 0..count {
             self.ask(asker, &format!("slow-{number}.{}.example.", address.to_string().replace('.', "-")));
         }
@@ -119,6 +119,18 @@ impl World {
 
     fn standing(&self) -> Standing {
         upstream::in_order(&self.forwarder.upstreams.list, Instant::now())[0].standing
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn forged_questions_in_the_name_of_a_client_neither_delay_nor_fail_its_own() {
+    let world = World::new();
+    let Asker::Client { address, .. } = GREEDY else { panic!("it is a client") };
+    world.flood(Asker::Client { address, is_proven: false }, 5000).await;
+    for number in 0..50 {
+        let (answer, took) = world.ask(GREEDY, &format!("fast-{number}.example.")).await.unwrap();
+        assert!(answer.is_ok(), "{number}: {answer:?}");
+        assert_eq!(took, ROUND_TRIP, "{number}");
     }
 }
 

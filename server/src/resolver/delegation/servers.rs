@@ -15,7 +15,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use crate::{
-    client::ClientKey,
+    client::Line,
     fair_flight::FairFlight,
     fair_queue::{self, FairQueue},
     fair_share::{self, FairShare, Share},
@@ -83,7 +83,7 @@ pub(super) struct NameServers<E = Exchanger>(Arc<Inner<E>>);
 struct Inner<E> {
     exchanger: E,
     /// Each question once, whoever asks it.
-    questions: FairFlight<ClientKey, Asked, Answered>,
+    questions: FairFlight<Line, Asked, Answered>,
     zones: Arc<Zones>,
     health: Health,
 }
@@ -135,6 +135,7 @@ impl<E: Exchange> NameServers<E> {
         question: &Question,
         flags: Flags,
         client: IpAddr,
+        is_proven: bool,
     ) -> Answered {
         let inner = &self.0;
         let asked = Asked {
@@ -144,10 +145,10 @@ impl<E: Exchange> NameServers<E> {
             dnssec_ok: flags.dnssec_ok,
             checking_disabled: flags.checking_disabled,
         };
-        let line = ClientKey::from(client).line();
+        let line = Line::of(client, is_proven);
         let (held_by, zone, question) = (inner.clone(), zone.clone(), question.clone());
         let start = move |permit| {
-            let place = held_by.zones.take(&zone, client)?;
+            let place = held_by.zones.take(&zone, client, is_proven)?;
             Some(async move {
                 let _held = (permit, place);
                 held_by.exchange(server, &question, flags).await
@@ -186,7 +187,7 @@ struct ZonePlace {
 }
 
 impl Zones {
-    fn take(self: &Arc<Self>, zone: &Name, client: IpAddr) -> Option<ZonePlace> {
+    fn take(self: &Arc<Self>, zone: &Name, client: IpAddr, is_proven: bool) -> Option<ZonePlace> {
         let limits = fair_share::Limits {
             in_all: MAX_QUESTIONS_PER_ZONE,
             reserved: 0,
@@ -197,7 +198,7 @@ impl Zones {
         };
         let mut zones = self.lock();
         let share =
-            zones.entry(zone.clone()).or_insert_with(|| FairShare::new(limits)).take(client, false)?;
+            zones.entry(zone.clone()).or_insert_with(|| FairShare::new(limits)).take(client, is_proven)?;
         Some(ZonePlace { zones: self.clone(), zone: zone.clone(), share: Some(share) })
     }
 

@@ -85,7 +85,7 @@ impl Stage {
         let (servers, zone) = (self.servers.clone(), name(&format!("zone{zone}.")));
         let question = Question::new(&name(&format!("{label}.{zone}")), RecordType::A, DNSClass::IN).unwrap();
         let server = SocketAddr::from((server, 53));
-        tokio::spawn(async move { servers.ask(&zone, server, &question, FLAGS, client).await })
+        tokio::spawn(async move { servers.ask(&zone, server, &question, FLAGS, client, true).await })
     }
 
     /// So many different questions of one client to silent servers, in as many zones.
