@@ -143,7 +143,7 @@ impl Plan {
             ),
             (
                 "aliases that cannot be read",
-                Self { depth: 28, filler: Filler::MalformedAliases, target_depth: 110, ..plain() },
+                Self { links: 7, depth: 28, filler: Filler::MalformedAliases, target_depth: 110, ..plain() },
             ),
             (
                 "the same in ten keys",
@@ -329,6 +329,6 @@ fn foreign(seed: u32, number: u8) -> Vec<u8> {
 /// The same key, its last character with one of the bits that say nothing.
 fn other_spelling(seed: u32, number: u8) -> Vec<u8> {
     let key = keypair(seed, number).public_key().to_z32();
-    let last = if key.ends_with('y') { 'b' } else { 'n' };
+    let last = if key.ends_with('y') { 'b' } else { 't' };
     [&[key.len() as u8], &key.as_bytes()[..51], &[last as u8], &[0]].concat()
 }
