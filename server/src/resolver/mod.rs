@@ -308,6 +308,7 @@ impl Resolver {
         if let Some(known) = budget.zone(asked.key.as_bytes()) {
             return Ok(KeyZone::Known(known));
         }
+        budget.enter_zone()?;
         let packet = if query.recursion_desired {
             budget.spend()?;
             let admit = || self.0.lookup_quota.admit(address, query.is_proven);

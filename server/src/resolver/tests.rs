@@ -143,3 +143,15 @@ fn aliases_are_followed_in_whatever_order_they_come() {
     let looped = [link(0), Record::from_rdata(at(1), 60, RData::CNAME(CNAME(at(0))))];
     assert_eq!(follow_aliases(&looped, &at(0), |_| false).0.len(), MAX_CHAIN + 1);
 }
+
+#[tokio::test]
+async fn a_chain_leads_through_ten_keys_and_no_further() {
+    for (keys, is_answered) in [(10, true), (11, false)] {
+        let alias = |number| packet(number, &[("a", alias("a", number + 1))]);
+        let mut packets: Vec<SignedPacket> = (1..keys).map(alias).collect();
+        packets.push(packet(keys, &[("a", RData::A(A::new(192, 0, 2, 1)))]));
+        let (resolved, read, checked) = ask(packets, &name("a", 1)).await;
+        assert_eq!(resolved.answer.code == ResponseCode::NoError, is_answered);
+        assert_eq!((read, checked), (10, usize::from(keys)));
+    }
+}

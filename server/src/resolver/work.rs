@@ -8,6 +8,10 @@ use crate::{packets::Found, signed_packet::PublicKey};
 /// Questions to others for one client query: packets, upstream questions and questions to name servers alike.
 const WORK_BUDGET: u32 = 16;
 
+/// Keys that one client query may lead through. Each costs arithmetic on the curve, and a search in the DHT where its
+/// packet is not here; chains that people write lead through two.
+const MAX_ZONES: usize = 10;
+
 /// How far one client query may go, whatever it leads to. Shared by everything that is done for it and never reset:
 /// chains, delegations and address look-ups would multiply otherwise.
 #[derive(Debug)]
@@ -40,6 +44,11 @@ impl WorkBudget {
     pub(super) fn spend(&mut self) -> Result<(), ResolveError> {
         self.left = self.left.checked_sub(1).ok_or(ResolveError::WorkBudget)?;
         Ok(())
+    }
+
+    /// Whether there is room for the zone of one more key.
+    pub(super) fn enter_zone(&self) -> Result<(), ResolveError> {
+        if self.zones.len() < MAX_ZONES { Ok(()) } else { Err(ResolveError::WorkBudget) }
     }
 
     /// The zone of a key, if this query has been there.
