@@ -19,7 +19,7 @@ use crate::{
     metrics::{Reason, Refusals},
 };
 
-/// How much of a budget a client may hold, and a network of IPv6 clients, of what nobody holds: as a fraction of its
+/// How much of a budget a client may hold, and a network of IPv6 clients, of what nobody holds then: as a fraction of its
 /// square, so that a client alone comes to a quarter of the budget and a network to half.
 ///
 /// A fixed share would leave nothing when four clients have taken theirs. The square lets each that comes take less of
@@ -99,7 +99,7 @@ impl Budget {
 
 impl Held {
     fn book(&mut self, client: ClientKey, bytes: usize, cap: usize) -> bool {
-        let free = cap.saturating_sub(self.in_all);
+        let free = cap.saturating_sub(self.in_all).saturating_sub(bytes);
         let of_client = self.per_client.get(&client).copied().unwrap_or(0).saturating_add(bytes);
         let is_within = |bytes: usize, (of, to): (u128, u128)| {
             bytes as u128 * to * cap as u128 <= of * (free as u128 * free as u128)
@@ -192,6 +192,16 @@ mod tests {
         assert_eq!(budget.held(), CAP / 4);
         drop(held);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn the_last_piece_does_not_lead_over_the_share() {
+        for piece in (1000..CAP / 2).step_by(500) {
+            let budget = budget();
+            let held = take_all(&budget, v4(1), piece);
+            assert!(budget.held() <= CAP / 4, "{piece}: {}", budget.held());
+            drop(held);
+        }
     }
 
     #[test]
