@@ -218,7 +218,8 @@ mod tests {
         let subnet = |number: u128| IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | number << 64));
         let _held: Vec<_> = (0..1000).map(|number| take_all(&budget, subnet(number), 10)).collect();
         assert!(budget.held() <= CAP / 2, "{}", budget.held());
-        assert!(budget.take(v4(1), CAP / 10, Reason::Unread).is_some());
+        // The leave that is asked for counts as held already.
+        assert!(budget.take(v4(1), CAP / 20, Reason::Unread).is_some());
     }
 
     #[test]
