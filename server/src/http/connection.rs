@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Begun, Refusal, Site, SiteBody,
     activity::{Activity, LOOKS},
-    backpressure::Backpressure,
+    write_limit::WriteLimit,
 };
 use crate::{
     service::Respond,
@@ -103,7 +103,7 @@ where
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
     let client = origin.peer;
     let (limit, unread) = (site.limits.request, site.limits.unread.clone());
-    let stream = TokioIo::new(Backpressure::new(stream, limit, client, unread));
+    let stream = TokioIo::new(WriteLimit::new(stream, limit, client, unread));
     let is_stranger = origin.is_stranger;
     let running = Running {
         streams: streams.clone(),

@@ -2,7 +2,6 @@
 
 mod accept;
 mod activity;
-mod backpressure;
 mod body;
 mod client_address;
 mod connection;
@@ -17,6 +16,7 @@ mod relay;
 mod request_body;
 #[cfg(test)]
 mod tests;
+mod write_limit;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -198,6 +198,20 @@ async fn streams_that_let_nothing_or_little_through_hold_a_share_and_no_longer_t
     tokio::join!(flood(0), flood(1), flood(1000));
 }
 
+#[tokio::test]
+async fn a_client_that_holds_all_it_may_loses_connections_rather_than_piling_up_refusals() {
+    let watched = Watched::start(|_| ()).await;
+    let flood = over_http2(0, 127, |stream| get_on(stream, WIRE));
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(watched.send(watched.server.http, &flood).await);
+    }
+    let mut last = Http2 { stream: clients.pop().unwrap() };
+    let (responses, end) = last.read_to_end().await;
+    assert!(end.is_some() && responses < 127, "{responses} responses, {end:?}");
+    assert_eq!(watched.refused(Reason::TooSlow), 0, "it is not a matter of time");
+}
+
 /// hyper hands them on whole, so that no time limit of a stream holds.
 #[tokio::test]
 async fn small_responses_that_are_not_taken_end_their_connection() {
@@ -254,8 +268,8 @@ async fn http1_tcp_and_tls_connections_that_read_nothing_hold_a_share_and_are_cl
 #[tokio::test]
 async fn requests_are_not_taken_without_end_where_no_response_is_read() {
     let server = Running::start().await;
-    // Heads alone, which hyper would pile up.
-    let flood = "HEAD /dns-query HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
+    // Heads alone: nothing of their responses counts as held.
+    let flood = "HEAD /resolve?name=www.example.com HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
     let mut client = connect(server.http).await;
     let mut sent = 0;
     while sent < 64 << 20 {
@@ -268,6 +282,8 @@ async fn requests_are_not_taken_without_end_where_no_response_is_read() {
     server.still_answers().await;
     let closed = async { while client.write_all(b"x").await.is_ok() {} };
     timeout(PATIENCE, closed).await.expect("the connection ends");
+    let answered = server.metrics.service.http.answered.no_error.get();
+    assert!(answered < 100_000, "{answered} were answered");
 }
 
 /// The head of a request whose body has no length, and the start of it.

@@ -1,10 +1,10 @@
-//! A connection that takes nothing in while the client takes nothing out.
+//! A connection whose client takes nothing out is not kept for ever.
 
 use std::{
     io,
     net::IpAddr,
     pin::Pin,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,35 +15,27 @@ use tokio::{
 
 use crate::held::Budget;
 
-/// Reads nothing while what was written waits: a client that sends requests without end and reads no response would
-/// otherwise pile them up, as hyper bounds what it buffers of bodies, and not of heads. Fails when nothing of it leaves
-/// within a time.
-pub(super) struct Backpressure<S> {
+/// Fails when nothing of what is written leaves within a time. hyper has no such limit, and responses without a body are
+/// not watched in another way.
+pub(super) struct WriteLimit<S> {
     stream: S,
     limit: Duration,
     client: IpAddr,
     unread: Budget,
-    /// Whether the last write, or flush, could not end.
-    is_blocked: bool,
     /// When it is given up. Kept apart, because few connections ever need it.
     given_up: Option<Pin<Box<Sleep>>>,
-    reader: Option<Waker>,
 }
 
-impl<S> Backpressure<S> {
+impl<S> WriteLimit<S> {
     /// `limit`: how long a write may make no progress. `unread` takes note of a client that it did not suffice for.
     pub(super) fn new(stream: S, limit: Duration, client: IpAddr, unread: Budget) -> Self {
-        Self { stream, limit, client, unread, is_blocked: false, given_up: None, reader: None }
+        Self { stream, limit, client, unread, given_up: None }
     }
 
     /// Takes note of how a write went.
     fn wrote<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        self.is_blocked = outcome.is_pending();
-        if !self.is_blocked {
+        if outcome.is_ready() {
             self.given_up = None;
-            if let Some(reader) = self.reader.take() {
-                reader.wake();
-            }
             return outcome;
         }
         let limit = self.limit;
@@ -54,21 +46,17 @@ impl<S> Backpressure<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Backpressure<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteLimit<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_blocked {
-            self.reader = Some(context.waker().clone());
-            return Poll::Pending;
-        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Backpressure<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -107,39 +95,28 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
-        time::{Instant, timeout},
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::Instant,
     };
 
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(15);
 
-    fn backpressure(stream: DuplexStream) -> Backpressure<DuplexStream> {
-        Backpressure::new(stream, LIMIT, Ipv4Addr::LOCALHOST.into(), Budget::default())
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_read_while_nothing_is_taken_and_reading_goes_on_afterwards() {
+    async fn what_makes_no_progress_ends_in_time_and_what_makes_some_goes_on() {
         let (mut client, server) = duplex(64);
-        let (mut input, mut output) = split(backpressure(server));
-        client.write_all(b"request").await.unwrap();
-        let writing = tokio::spawn(async move { output.write_all(&[7; 100]).await });
-        tokio::task::yield_now().await;
-        let mut request = [0; 7];
-        assert!(timeout(LIMIT / 2, input.read_exact(&mut request)).await.is_err());
-        let mut taken = [0; 100];
-        let (read, _) = tokio::join!(input.read_exact(&mut request), client.read_exact(&mut taken));
-        assert_eq!((read.unwrap(), &request), (7, b"request"));
-        writing.await.unwrap().unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_makes_no_progress_ends_in_time() {
-        let (_client, server) = duplex(64);
-        let mut server = backpressure(server);
+        let mut server = WriteLimit::new(server, LIMIT, Ipv4Addr::LOCALHOST.into(), Budget::default());
         let start = Instant::now();
-        assert_eq!(server.write_all(&[7; 100]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), LIMIT);
+        let taking = async {
+            for _ in 0..4 {
+                sleep(LIMIT * 2 / 3).await;
+                client.read_exact(&mut [0; 20]).await.unwrap();
+            }
+        };
+        let (outcome, ()) = tokio::join!(server.write_all(&[7; 200]), taking);
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // 80 bytes were taken, so that 144 have left.
+        assert_eq!(start.elapsed(), LIMIT * 2 / 3 * 4 + LIMIT);
     }
 }
