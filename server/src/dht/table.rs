@@ -38,6 +38,9 @@ pub struct Contact {
     pub address: SocketAddr,
     /// How long it took to answer us before.
     pub rtt: Option<Rtt>,
+    /// Whether it may hold values. `false` for a node whose program has no BEP 44: it answers error 204 to `get` and
+    /// `put`, and is good for the way alone.
+    pub stores: bool,
 }
 
 /// Known nodes, bounded.
@@ -74,7 +77,7 @@ impl RoutingTable {
             let previous = entry.contact.address;
             self.remove(previous);
         }
-        self.insert(Contact { id, address, rtt: Some(Rtt::first(rtt)) }, now);
+        self.insert(Contact { id, address, rtt: Some(Rtt::first(rtt)), stores: true }, now);
     }
 
     /// The node did not answer in time. The second time in a row it leaves, provided that some other node has answered
@@ -87,6 +90,14 @@ impl RoutingTable {
             None => entry.failing = Some(now),
             Some(since) if heard >= Some(since) => self.remove(address),
             Some(_) => {}
+        }
+    }
+
+    /// The node has said that its program has no BEP 44. It stays: it knows others.
+    pub fn stores_nothing(&mut self, id: &Id, address: SocketAddr) {
+        let known = self.buckets.get_mut(bucket_of(id)).and_then(|bucket| bucket.find_mut(id));
+        if let Some(entry) = known.filter(|entry| entry.contact.address == address) {
+            entry.contact.stores = false;
         }
     }
 

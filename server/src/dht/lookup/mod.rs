@@ -114,7 +114,7 @@ impl Lookup {
             seeds: seeds.len(),
             is_widened: false,
         };
-        for Contact { id, address, rtt } in seeds {
+        for Contact { id, address, rtt, .. } in seeds {
             lookup.candidates.insert(id, address, rtt, None);
         }
         lookup
@@ -210,7 +210,7 @@ impl Lookup {
         }
         self.is_widened = true;
         self.width += WIDENING;
-        for Contact { id, address, rtt } in seeds {
+        for Contact { id, address, rtt, .. } in seeds {
             self.candidates.insert(id, address, rtt, None);
         }
         true

@@ -48,6 +48,18 @@ fn a_node_that_answered_is_known_with_its_rtt() {
 }
 
 #[test]
+fn a_node_that_stores_nothing_is_known_as_such_and_stays() {
+    let (mut table, now) = (RoutingTable::default(), Instant::now());
+    table.answered(id(7, 1), local(1), RTT, now);
+    let stores = |table: &RoutingTable| table.closest(&id(7, 1), 1).first().map(|contact| contact.stores);
+    table.stores_nothing(&id(7, 1), local(2));
+    assert_eq!(stores(&table), Some(true), "somebody else said so");
+    table.stores_nothing(&id(7, 1), local(1));
+    table.answered(id(7, 1), local(1), RTT, now);
+    assert_eq!(stores(&table), Some(false));
+}
+
+#[test]
 fn nodes_that_answer_are_not_displaced_by_a_flood() {
     let now = Instant::now();
     let mut table = full_bucket(now);
