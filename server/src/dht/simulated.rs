@@ -23,6 +23,7 @@ use super::{
     DhtSettings, Evidence, Network, NetworkError, PutError,
     engine::{Command, Engine},
     krpc::{Body, Id, Message, Method},
+    values::Moment,
 };
 use crate::{
     signed_packet::{PublicKey, SignedPacket, target},
@@ -154,6 +155,7 @@ impl Client {
             found: sender,
             done: done_sender,
             for_publication: may_publish,
+            moment: Moment::default(),
         };
         self.command(dht, command);
         let evidence = self.wait(dht, done)?;
@@ -168,7 +170,13 @@ impl Client {
     ) -> Result<u32, PutError> {
         let (done, stored) = oneshot::channel();
         let cas = cas.map(|cas| cas.try_into().unwrap());
-        let command = Command::Put { packet: packet.clone(), cas, progress: watch::Sender::new(0), done };
+        let command = Command::Put {
+            packet: packet.clone(),
+            cas,
+            progress: watch::Sender::new(0),
+            enough: u32::MAX,
+            done,
+        };
         self.command(dht, command);
         self.wait(dht, stored)
     }

@@ -120,10 +120,10 @@ impl RoutingTable {
         closest
     }
 
-    /// How long the node took to answer.
-    pub fn rtt(&self, id: &Id, address: SocketAddr) -> Option<Rtt> {
+    /// What is known of the node.
+    pub fn contact(&self, id: &Id, address: SocketAddr) -> Option<Contact> {
         let entry = self.buckets.get(bucket_of(id))?.find(id)?;
-        entry.contact.rtt.filter(|_| entry.contact.address == address)
+        Some(entry.contact).filter(|contact| contact.address == address)
     }
 
     /// All nodes, in the order of the key space as far as buckets go.

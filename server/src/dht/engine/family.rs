@@ -133,9 +133,9 @@ impl Family {
     }
 
     /// A search that begins with the nodes we know.
-    pub(super) fn begin(&mut self, target: Id, width: usize, now: Instant) -> Lookup {
+    pub(super) fn begin(&mut self, target: Id, width: usize, is_for_store: bool, now: Instant) -> Lookup {
         self.table.looked_up(&target, now);
-        Lookup::new(target, width, self.spacing, self.table.closest(&target, SEEDS), now)
+        Lookup::new(target, width, is_for_store, self.spacing, self.table.closest(&target, SEEDS), now)
     }
 
     /// Nodes that a search goes on with, where those it began with did not lead anywhere.
@@ -212,7 +212,7 @@ impl Family {
         if *id == self.id || self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
             return Standing::Dead;
         }
-        self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
+        self.table.contact(id, address).map_or(Standing::Unknown, Standing::Alive)
     }
 
     /// Somebody named the node: it is to be asked whether it is there, unless enough others wait for that.

@@ -40,10 +40,10 @@ fn knows(table: &RoutingTable, wanted: &Id) -> bool {
 fn a_node_that_answered_is_known_with_its_rtt() {
     let (mut table, now) = (RoutingTable::default(), Instant::now());
     table.answered(id(7, 1), local(1), RTT, now);
-    assert_eq!(table.rtt(&id(7, 1), local(1)), Some(Rtt::first(RTT)));
-    assert_eq!(table.rtt(&id(7, 1), local(2)), None);
+    assert_eq!(table.contact(&id(7, 1), local(1)).unwrap().rtt, Some(Rtt::first(RTT)));
+    assert_eq!(table.contact(&id(7, 1), local(2)), None);
     table.answered(id(7, 1), local(1), RTT * 9, now);
-    assert_eq!(table.rtt(&id(7, 1), local(1)).unwrap().smoothed(), RTT * 2);
+    assert_eq!(table.contact(&id(7, 1), local(1)).unwrap().rtt.unwrap().smoothed(), RTT * 2);
     assert_eq!(table.len(), 1);
 }
 
@@ -131,10 +131,10 @@ fn the_id_of_a_node_that_answers_cannot_be_taken_over() {
     let (mut table, now) = (RoutingTable::default(), Instant::now());
     table.answered(id(1, 1), local(1), RTT, now);
     table.answered(id(1, 1), local(2), RTT, now);
-    assert!(table.rtt(&id(1, 1), local(1)).is_some());
+    assert!(table.contact(&id(1, 1), local(1)).is_some());
     table.failed(&id(1, 1), local(1), now);
     table.answered(id(1, 1), local(2), RTT, now);
-    assert!(table.rtt(&id(1, 1), local(2)).is_some());
+    assert!(table.contact(&id(1, 1), local(2)).is_some());
     assert_eq!(table.len(), 1);
 }
 
