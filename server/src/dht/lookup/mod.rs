@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Nodes believed from one answer. Others send 8 or 20.
-const MAX_NAMED: usize = 20;
+pub(super) const MAX_NAMED: usize = 20;
 
 /// Longest token that is kept, in bytes. Nodes send 4 to 20.
 const MAX_TOKEN: usize = 256;
