@@ -111,7 +111,7 @@ impl Maintenance {
     /// There are nodes to ask, and somebody may wait for the first of them.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.members.iter_mut().for_each(|member| member.next_refresh = now);
-        if self.allowance < AT_ONCE {
+        if self.allowance < AT_ONCE && self.counted <= now {
             self.allowance = AT_ONCE;
             // It is time that is still to come that they are sent in.
             self.counted = now + Duration::from_secs(1).mul_f64(AT_ONCE / self.most());
