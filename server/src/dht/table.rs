@@ -181,6 +181,12 @@ impl RoutingTable {
         (contact.id == *id).then_some(contact)
     }
 
+    /// Whether it answered the last time that it was asked in this run.
+    pub fn is_reliable(&self, id: &Id, address: SocketAddr) -> bool {
+        let entry = self.at(address).and_then(|place| self.places.get(place));
+        entry.is_some_and(|entry| entry.contact.id == *id && !entry.is_failing && !entry.is_unconfirmed)
+    }
+
     /// How long the node took to answer.
     pub fn rtt(&self, id: &Id, address: SocketAddr) -> Option<Rtt> {
         self.known(id, address)?.rtt

@@ -76,6 +76,11 @@ impl Families {
         usize::from(address.is_ipv6())
     }
 
+    /// The machine may have slept.
+    pub(super) fn wake(&mut self) {
+        self.members.iter_mut().flatten().for_each(Family::wake);
+    }
+
     /// Whether the budget allows one more datagram, which then has to be sent.
     pub(super) fn may_send(&mut self, urgency: Urgency, now: Instant) -> bool {
         let may = self.budget.take(urgency, now);

@@ -41,8 +41,12 @@ const OUTAGE: Duration = Duration::from_secs(2);
 /// When nobody has answered for so long although asked, it may be our own line, and we do not ask many.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// When nobody has answered for so long although asked, we join again.
+/// When nobody has answered for so long although asked, we join again; and when so many requests to nodes that answered
+/// the last time have gone without an answer for the shorter time, and nothing else has come since they were sent. That
+/// happens with one request in ten, with ten of them never by chance.
 const LOSS: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_millis(500);
+const QUIET_REQUESTS: usize = 10;
 
 /// What round trips are taken to be before there is any experience.
 const FIRST_RTT: Duration = Duration::from_millis(150);
@@ -75,6 +79,10 @@ pub(super) struct Family {
     last_response: Instant,
     /// The first request since then.
     unanswered: Option<Instant>,
+    /// When nodes were asked since then that were expected to answer.
+    expected: Vec<Instant>,
+    /// The machine may have slept, and nobody has answered since.
+    is_woken: bool,
 }
 
 /// A request on its way.
@@ -139,6 +147,8 @@ impl Family {
             dead: LruCache::with_hasher(MAX_DEAD, RandomState::new()),
             last_response: now,
             unanswered: None,
+            expected: Vec::with_capacity(QUIET_REQUESTS),
+            is_woken: false,
         }
     }
 
@@ -167,6 +177,11 @@ impl Family {
         if self.transactions.len() >= MAX_TRANSACTIONS {
             return;
         }
+        // Whoever stores may say nothing for want of time.
+        let is_expected = id.is_some_and(|id| self.table.is_reliable(&id, address));
+        if is_expected && self.expected.len() < QUIET_REQUESTS && !matches!(method, Method::Put(_)) {
+            self.expected.push(now);
+        }
         let body = Body::Query(Query { id: self.id, want: self.want, method });
         let message = Message { transaction: &number.to_be_bytes(), read_only: true, observed: None, body };
         self.outbox.push(address, |buffer| message.encode(buffer));
@@ -190,7 +205,8 @@ impl Family {
             return Err(Stray::WrongAddress);
         }
         self.transactions.remove(&number);
-        (self.last_response, self.unanswered) = (now, None);
+        (self.last_response, self.unanswered, self.is_woken) = (now, None, false);
+        self.expected.clear();
         let rtt = now.saturating_duration_since(transaction.sent);
         self.round_trips.observe(rtt, &mut self.typical);
         if let Body::Response(response) = &message.body {
@@ -265,7 +281,30 @@ impl Family {
 
     /// Whether nobody has answered yet, or everybody has been silent although asked.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
-        self.table.is_empty() || !self.table.has_heard() || self.silence(now) > LOSS
+        self.table.is_empty() || !self.table.has_heard() || self.is_cut_off(now)
+    }
+
+    /// Whether everybody has fallen silent, as after a change of networks.
+    pub(super) fn is_cut_off(&self, now: Instant) -> bool {
+        let is_quiet = self.expected.len() >= QUIET_REQUESTS
+            && self.expected.iter().all(|sent| now.saturating_duration_since(*sent) >= QUIET);
+        self.is_woken || self.silence(now) > LOSS || is_quiet
+    }
+
+    /// The machine may have slept: what is on its way is lost, for no fault of the nodes.
+    pub(super) fn wake(&mut self) {
+        self.is_woken = true;
+        self.unanswered = None;
+        self.expected.clear();
+        self.transactions.clear();
+        self.expiry.clear();
+        self.forgive();
+    }
+
+    /// That nodes did not answer said nothing about them.
+    pub(super) fn forgive(&mut self) {
+        self.dead.clear();
+        self.strangers.forget();
     }
 
     /// Whether nobody has answered for a while although asked.

@@ -40,6 +40,12 @@ const UNUSED_AFTER: Duration = Duration::from_secs(3600);
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
 const LONG_PAUSE: Duration = Duration::from_millis(250);
 
+/// When everybody has fallen silent, so many are asked at once, and again after the pause, which doubles up to the longest,
+/// until somebody answers.
+const CALLED: usize = 32;
+const CALL_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_CALL_PAUSE: Duration = Duration::from_secs(8);
+
 /// Nodes of an earlier run that are asked at once, so that the first question after a restart finds somebody.
 const AT_ONCE: f64 = 64.0;
 
@@ -81,12 +87,21 @@ struct Member {
     is_exhausted: bool,
     next_look: Instant,
     next_refresh: Instant,
+    next_call: Instant,
+    call_pause: Duration,
 }
 
 impl Maintenance {
     pub(super) fn new(explore: bool, max_nodes: usize, now: Instant) -> Self {
-        let member =
-            || Member { joined: None, fruit: 8.0, is_exhausted: false, next_look: now, next_refresh: now };
+        let member = || Member {
+            joined: None,
+            fruit: 8.0,
+            is_exhausted: false,
+            next_look: now,
+            next_refresh: now,
+            next_call: now,
+            call_pause: CALL_PAUSE,
+        };
         Self {
             explore,
             is_small: max_nodes <= SMALL,
@@ -180,6 +195,14 @@ impl Maintenance {
         for index in 0..self.members.len() {
             let Some(family) = families.get_mut(index) else { continue };
             family.expire(now);
+            let is_cut_off = family.is_cut_off(now);
+            if is_cut_off && !family.table.is_empty() {
+                self.call(index, families, now);
+                continue;
+            }
+            if let Some(member) = self.members.get_mut(index).filter(|_| !is_cut_off) {
+                (member.next_call, member.call_pause) = (now, CALL_PAUSE);
+            }
             if family.table.is_empty() && family.strangers.is_empty() {
                 // Another start.
                 self.members[index].joined = None;
@@ -197,6 +220,25 @@ impl Maintenance {
         }
         if idle == [true; 2] {
             self.allowance = self.allowance.min(1.0);
+        }
+    }
+
+    /// Asks some of all the nodes that are known, to hear of any. Their silence so far says nothing about them.
+    fn call(&mut self, index: usize, families: &mut Families, now: Instant) {
+        let Some(member) = self.members.get_mut(index).filter(|member| now >= member.next_call) else {
+            return;
+        };
+        member.next_call = now + member.call_pause;
+        member.call_pause = (member.call_pause * 2).min(LONGEST_CALL_PAUSE);
+        let Some(family) = families.get_mut(index) else { return };
+        family.forgive();
+        let own = family.id;
+        let places = std::iter::repeat_with(Id::random).take(CALLED / 4);
+        let called: Vec<_> = places.flat_map(|place| family.table.closest(&place, 4)).collect();
+        for Contact { id, address, .. } in called {
+            if families.may_send(Urgency::Background, now) {
+                families.ask(index, Request { id, address }, Method::FindNode(own), Purpose::Presence, now);
+            }
         }
     }
 

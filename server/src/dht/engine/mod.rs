@@ -56,6 +56,9 @@ const PREPARED_LIFETIME: Duration = Duration::from_secs(60);
 /// Between two turns of a task that waits for nothing but time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
+/// Nobody is that late who has not slept.
+const SLEEP: Duration = Duration::from_secs(5);
+
 /// All that is under way.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -147,14 +150,14 @@ impl Engine {
                     }
                 }
                 self.maintenance.hurry(now);
-                self.tell_known();
+                self.tell_known(now);
             }
             Command::Inform(reply) => {
                 let _ = reply.send(self.info());
             }
             Command::Name(step, reply) => _ = reply.send(self.families.piece(step)),
             Command::IsLost(reply) => {
-                self.tell_known();
+                self.tell_known(now);
                 let _ = reply.send(self.families.iter().all(|family| family.is_lost(now)));
             }
         }
@@ -246,11 +249,14 @@ impl Engine {
                 self.advance(task, now);
             }
         }
-        self.tell_known();
+        self.tell_known(now);
     }
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.maintenance.wake_at()) > SLEEP {
+            self.wake(now);
+        }
         while let Some(Reverse((at, task))) = self.timers.peek().copied()
             && at <= now
         {
@@ -262,8 +268,15 @@ impl Engine {
         }
         if now >= self.maintenance.wake_at() {
             self.maintenance.work(&mut self.families, now);
-            self.tell_known();
+            self.tell_known(now);
         }
+    }
+
+    /// The machine may have slept, and be in another network now.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.families.wake();
+        self.maintenance.hurry(now);
+        self.tell_known(now);
     }
 
     fn search(&mut self, target: Id, goal: Goal, now: Instant) {
@@ -380,10 +393,12 @@ impl Engine {
         DhtInfo { local_addresses: self.addresses.clone(), table_size, sightings }
     }
 
-    fn tell_known(&self) {
+    fn tell_known(&self, now: Instant) {
         let [v4, v6] = [0, 1].map(|index| self.families.get(index).map_or(0, |family| family.table.len()));
         self.metrics.show(self.tasks.len(), v4, v6, self.families.withheld);
-        let count = v4 + v6;
+        // Whoever asks waits until somebody answers again.
+        let can_answer = |family: &Family| !family.table.is_empty() && !family.is_cut_off(now);
+        let count = if self.families.iter().any(can_answer) { v4 + v6 } else { 0 };
         self.known.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
 }
