@@ -19,7 +19,7 @@ use crate::dht::{
 const IPV6_PART: usize = 8;
 
 /// Nodes handed out or taken in at a time: a millisecond's work, so that no datagram waits for longer.
-pub(in crate::dht) const NODES_AT_ONCE: usize = 4096;
+pub(in crate::dht) const NODES_AT_ONCE: usize = 1024;
 
 /// IPv4 first, as nearly all of the DHT is there.
 #[derive(Debug)]

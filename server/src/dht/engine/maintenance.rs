@@ -4,7 +4,10 @@
 //! a part of the key space where few are known. The ones named are asked next. So each node costs one request, and as
 //! many as are wanted are always at hand. The request is `get`, because its answer tells who has BEP 44.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     budget::Urgency,
@@ -12,7 +15,7 @@ use super::{
     family::{Purpose, Transaction},
 };
 use crate::dht::{
-    krpc::{Id, Method},
+    krpc::{Id, Method, Nodes},
     lookup::Request,
     table::Contact,
 };
@@ -152,6 +155,23 @@ impl Maintenance {
         self.explore && member.is_some() && family.is_some()
     }
 
+    /// A search has heard of these, who are worth knowing as well.
+    pub(super) fn overheard(
+        &mut self,
+        index: usize,
+        from: SocketAddr,
+        named: Nodes<'_>,
+        families: &mut Families,
+        now: Instant,
+    ) {
+        let is_filling = self.is_filling(index, families);
+        if let Some(family) =
+            families.get_mut(index).filter(|family| is_filling && !family.strangers.is_full())
+        {
+            family.meet(from, named, now);
+        }
+    }
+
     /// A node that was asked whether it is there has named others.
     pub(super) fn named(&mut self, index: usize, fresh: usize, now: Instant) {
         let Some(member) = self.members.get_mut(index) else { return };
@@ -205,7 +225,7 @@ impl Maintenance {
             }
             if family.table.is_empty() && family.strangers.is_empty() {
                 // Another start.
-                self.members[index].joined = None;
+                self.members.get_mut(index).into_iter().for_each(|member| member.joined = None);
             }
         }
         let mut idle = [false; 2];

@@ -192,12 +192,7 @@ impl Engine {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
                 Purpose::Task(task) => {
-                    // Whom a search hears of is worth knowing as well.
-                    if !family.strangers.is_full() && self.maintenance.is_filling(index, &self.families) {
-                        self.families.get_mut(index).into_iter().for_each(|family| {
-                            family.meet(from, response.nodes, now);
-                        });
-                    }
+                    self.maintenance.overheard(index, from, response.nodes, &mut self.families, now);
                     let Some(entry) = self.tasks.get_mut(&task) else { return };
                     match &mut entry.task {
                         Task::Search(search) if transaction.id == Some(response.id) => {
