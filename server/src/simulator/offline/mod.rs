@@ -9,6 +9,8 @@ mod client;
 mod joined;
 mod report;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod week;
 
 use std::{
@@ -25,7 +27,7 @@ pub(crate) use joined::Joined;
 pub use report::{Acknowledged, First, Publication, Search};
 
 use super::{Responder, Statistics, World, addresses::Addresses};
-use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
+use crate::signed_packet::{Keypair, PublicKey, SignedPacket, target};
 
 /// All nodes listen there.
 const PORT: u16 = 6881;
@@ -124,6 +126,16 @@ impl Offline {
     /// As [`Simulator::silence`](super::Simulator::silence).
     pub fn silence(&mut self, silent: bool) {
         self.nodes.silent = silent;
+    }
+
+    /// As [`Simulator::attack`](super::Simulator::attack).
+    pub fn attack(&mut self, key: &PublicKey) {
+        self.nodes.attack(target(key));
+    }
+
+    /// As [`Simulator::end_attacks`](super::Simulator::end_attacks).
+    pub fn end_attacks(&mut self) {
+        self.nodes.attacks.end();
     }
 
     /// As [`Simulator::lend_key`](super::Simulator::lend_key).
