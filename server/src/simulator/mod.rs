@@ -41,7 +41,7 @@ use responder::{Responder, target_of};
 use socket::Socket;
 pub use statistics::{Messages, Statistics};
 use thread::Shared;
-pub use world::{MAX_NODES, RoundTrips, World};
+pub use world::{MAX_NODES, MAX_NODES_OFFLINE, RoundTrips, World};
 
 use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
 
@@ -59,7 +59,7 @@ pub struct Simulator {
 impl Simulator {
     /// Starts the network. Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]), or its port is taken.
     pub fn start(world: World) -> io::Result<Self> {
-        world.check()?;
+        world.check(MAX_NODES)?;
         let socket = Socket::bind(world.port)?;
         let port = socket.port();
         let shared = Arc::new(Shared::new(Responder::new(world, port)));

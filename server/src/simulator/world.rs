@@ -4,10 +4,13 @@ use std::{io, ops::RangeInclusive, time::Duration};
 
 use super::{Hostile, addresses, random::Random};
 
-/// Most nodes of a network. 8 bytes for each, and more for those that hold something. On loopback some addresses are
-/// left for those who join later.
+/// Most nodes of a network on loopback: some addresses are left for those who join later. Each takes 8 bytes, and more if
+/// it holds something.
 pub const MAX_NODES: usize = 16_500_000;
 const _: () = assert!(MAX_NODES < addresses::ON_LOOPBACK as usize);
+
+/// As [`MAX_NODES`], of a network without sockets.
+pub const MAX_NODES_OFFLINE: usize = 64_000_000;
 
 /// Longest round trip, and longest jitter.
 const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -171,10 +174,10 @@ impl World {
     }
 
     /// Refuses what cannot be. The text says what is wrong.
-    pub(super) fn check(&self) -> io::Result<()> {
+    pub(super) fn check(&self, most_nodes: usize) -> io::Result<()> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        if !(1..=MAX_NODES).contains(&self.nodes) {
-            return refuse(format!("a network has 1 to {MAX_NODES} nodes, not {}", self.nodes));
+        if !(1..=most_nodes).contains(&self.nodes) {
+            return refuse(format!("a network has 1 to {most_nodes} nodes, not {}", self.nodes));
         }
         let round_trips = self.round_trip.within();
         if round_trips.is_empty() {

@@ -26,7 +26,7 @@ pub use client::OfflineClient;
 pub(crate) use joined::Joined;
 pub use report::{Acknowledged, First, Publication, Search};
 
-use super::{Responder, Statistics, World, addresses::Addresses};
+use super::{MAX_NODES, MAX_NODES_OFFLINE, Responder, Statistics, World, addresses::Addresses};
 use crate::signed_packet::{Keypair, PublicKey, SignedPacket, target};
 
 /// All nodes listen there.
@@ -76,14 +76,14 @@ impl Offline {
     /// Nodes have addresses of the whole internet, so that rules about subnets hold for them; nothing is sent there.
     /// Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]).
     pub fn new(world: World) -> io::Result<Self> {
-        world.check()?;
+        world.check(MAX_NODES_OFFLINE)?;
         let addresses = Addresses::of_internet(world.seed);
         Ok(Self::with(Responder::with_addresses(world, PORT, addresses), CLIENT))
     }
 
     /// Nodes have loopback addresses, for which no rules about subnets hold.
     pub fn on_loopback(world: World) -> io::Result<Self> {
-        world.check()?;
+        world.check(MAX_NODES)?;
         Ok(Self::with(Responder::new(world, PORT), Ipv4Addr::LOCALHOST))
     }
 
