@@ -1,6 +1,9 @@
 //! Nodes as functions of their numbers.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::*;
 use crate::simulator::{
@@ -275,4 +278,17 @@ fn each_group_of_addresses_is_the_place_of_two_beginnings_of_ids() {
         assert_eq!(classes.len(), 2, "{group}");
         assert!(classes.iter().all(|class| binding.place(*class).group == group));
     }
+}
+
+#[test]
+fn most_nodes_of_the_internet_have_a_subnet_of_their_own_and_some_hosters_have_many() {
+    let network = internet(World::realistic(1_000_000));
+    let mut subnets = HashMap::new();
+    for number in (0..1_000_000).step_by(10) {
+        let (_, address) = network.population.contact(number).unwrap();
+        *subnets.entry(address.to_bits() >> 8).or_insert(0) += 1;
+    }
+    let alone: usize = subnets.values().filter(|nodes| **nodes <= 2).sum();
+    let crowded: usize = subnets.values().filter(|nodes| **nodes > 8).sum();
+    assert!((90_000..95_000).contains(&alone) && (6_000..6_500).contains(&crowded), "{alone} and {crowded}");
 }
