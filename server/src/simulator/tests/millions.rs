@@ -118,6 +118,7 @@ fn a_node_that_is_asked_twice_names_the_same_and_each_from_the_right_bucket() {
 #[test]
 fn a_node_is_found_at_its_address_also_after_some_have_left() {
     for mut network in everywhere(&World { nodes: 20_000, ..World::default() }) {
+        let mut before = HashSet::new();
         for share in [0.0, 0.3, 0.3] {
             network.population.churn(share);
             let mut addresses = HashSet::new();
@@ -129,6 +130,10 @@ fn a_node_is_found_at_its_address_also_after_some_have_left() {
                 }
                 addresses.insert(node.address);
             }
+            let left =
+                before.difference(&addresses).filter(|address| network.population.at(**address).is_some());
+            assert_eq!(left.count(), 0, "found where somebody was");
+            before.extend(addresses.iter().copied());
             assert!(addresses.len() + nowhere >= 20_000 && nowhere < 20, "{nowhere} nowhere");
         }
     }
