@@ -124,7 +124,9 @@ impl RoutingTable {
     /// A node of an earlier run. Lookups use it before it has answered, and its first failure removes it. It takes
     /// nobody's place, and gives its own to whoever answers.
     pub fn remember(&mut self, contact: Contact, now: Instant) {
-        if self.at(contact.address).is_none() && self.find(&contact.id).is_none() {
+        // Of a large file most find no room in a small table.
+        let has_room = self.grid.free(self.grid.bucket_of(&contact.id)).is_some();
+        if has_room && self.at(contact.address).is_none() && self.find(&contact.id).is_none() {
             let since = self.tenths(now);
             let entry = Entry { contact, since, is_failing: false, is_unconfirmed: true, is_asked: false };
             self.insert(&entry, now);

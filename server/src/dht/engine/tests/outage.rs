@@ -45,6 +45,7 @@ fn who_wakes_in_another_network_answers_within_two_seconds() {
         for index in world.nearest(&key(), true).into_iter().take(20) {
             world.set(index, &packet(9));
         }
+        world.pass(Duration::from_secs(5));
         // Asleep, once in the middle of a search, whose requests are lost.
         world.silence(|_| true);
         let _lost = (!hears_first).then(|| world.find(&key(), false));
