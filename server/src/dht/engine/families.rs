@@ -37,6 +37,10 @@ impl Families {
         self.members.iter().flatten()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Family> {
+        self.members.iter_mut().flatten()
+    }
+
     /// The family that the address belongs to.
     pub(super) fn index_of(address: SocketAddr) -> usize {
         usize::from(address.is_ipv6())

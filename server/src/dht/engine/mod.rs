@@ -190,6 +190,7 @@ impl Engine {
                 return;
             }
         };
+        self.metrics.count_reply(&transaction, &message.body, now);
         match &message.body {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
@@ -366,7 +367,8 @@ impl Engine {
         DhtInfo { local_addresses: self.addresses.clone(), table_size, sightings }
     }
 
-    fn tell_known(&self) {
+    fn tell_known(&mut self) {
+        self.metrics.count_overdue(&mut self.families);
         let [v4, v6] = [0, 1].map(|index| self.families.get(index).map_or(0, |family| family.table.len()));
         self.metrics.show(self.tasks.len(), v4, v6, self.families.withheld);
         let count = v4 + v6;
