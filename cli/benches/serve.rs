@@ -34,7 +34,7 @@ fn main() {
     for count in counts {
         let world = World {
             nodes,
-            round_trip: Duration::from_millis(30)..=Duration::from_millis(230),
+            round_trip: (Duration::from_millis(30)..=Duration::from_millis(230)).into(),
             loss: 0.02,
             dead: 0.15,
             ..World::default()

@@ -23,6 +23,9 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 /// With a relay there is something to go on with. As long as a relay may take.
 const JOIN_DEADLINE_BESIDE_RELAYS: Duration = Duration::from_secs(3);
 
+/// Nodes that are known at most. Behind many a command is a home router, which keeps a place for each that is asked.
+const MAX_NODES: usize = 8192;
+
 /// The network that is used.
 #[derive(Args)]
 pub(crate) struct NetworkArguments {
@@ -88,7 +91,12 @@ impl Network {
     }
 
     fn start(bootstrap: &[String], explore: bool) -> Result<Self, Failure> {
-        let settings = DhtSettings { bootstrap: bootstrap.to_vec(), explore, ..DhtSettings::default() };
+        let settings = DhtSettings {
+            bootstrap: bootstrap.to_vec(),
+            explore,
+            max_nodes: MAX_NODES,
+            ..DhtSettings::default()
+        };
         let dht = Dht::start(settings, system_resolver())
             .map_err(|error| {
                 Failure::Failed(format!(

@@ -88,7 +88,7 @@ impl Arguments {
         hostile.push((Hostile::StaleForever, self.stale.share()));
         World {
             nodes: self.nodes.into(),
-            round_trip: self.rtt.clone(),
+            round_trip: self.rtt.clone().into(),
             jitter: self.jitter,
             loss: self.loss.share(),
             dead: self.dead.share(),

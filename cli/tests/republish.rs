@@ -113,7 +113,7 @@ fn a_key_without_a_packet_stays_without_one_and_fails_the_run_and_not_the_others
 
 #[test]
 fn nodes_that_hold_an_older_packet_get_the_newest_and_none_is_given_an_older_one() {
-    let round_trip = Duration::from_millis(20)..=Duration::from_millis(60);
+    let round_trip = (Duration::from_millis(20)..=Duration::from_millis(60)).into();
     let world = World { nodes: 200, stale: 0.5, round_trip, ..World::default() };
     let simulator = Simulator::start(world).unwrap();
     let (directory, keys) = stored(&simulator, 0);

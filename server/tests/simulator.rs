@@ -46,7 +46,7 @@ async fn a_client_stores_a_packet_and_another_finds_it() {
 async fn what_is_stored_without_asking_is_found_in_a_world_with_faults() {
     let world = World {
         nodes: 300,
-        round_trip: Duration::from_millis(5)..=Duration::from_millis(20),
+        round_trip: (Duration::from_millis(5)..=Duration::from_millis(20)).into(),
         dead: 0.2,
         loss: 0.02,
         ..World::default()
@@ -73,7 +73,7 @@ async fn nobody_answers_in_silence() {
 #[test]
 fn a_node_answers_from_its_own_address_and_not_before_its_round_trip() {
     let round_trip = Duration::from_millis(60);
-    let world = World { round_trip: round_trip..=round_trip, ..World::default() };
+    let world = World { round_trip: (round_trip..=round_trip).into(), ..World::default() };
     let simulator = Simulator::start(world).unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

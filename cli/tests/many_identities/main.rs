@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(180);
 fn a_thousand_identities_are_published_soon_by_one_small_process_and_again_when_they_change() {
     let world = World {
         nodes: 1000,
-        round_trip: Duration::from_millis(20)..=Duration::from_millis(150),
+        round_trip: (Duration::from_millis(20)..=Duration::from_millis(150)).into(),
         loss: 0.01,
         dead: 0.1,
         ..World::default()

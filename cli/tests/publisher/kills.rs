@@ -60,7 +60,7 @@ async fn a_kill_at_any_moment_leaves_nothing_half_written_and_time_never_goes_ba
     // Slow enough that a packet is on its way for a while.
     let slow = simulator::World {
         nodes: 30,
-        round_trip: Duration::from_millis(40)..=Duration::from_millis(80),
+        round_trip: (Duration::from_millis(40)..=Duration::from_millis(80)).into(),
         ..simulator::World::default()
     };
     let network = Simulator::start(slow).unwrap();

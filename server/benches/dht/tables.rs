@@ -37,7 +37,7 @@ const PUBLICATIONS: u32 = 20;
 fn world(scale: Scale) -> World {
     World {
         nodes: scale.nodes,
-        round_trip: Duration::from_millis(30)..=Duration::from_millis(230),
+        round_trip: (Duration::from_millis(30)..=Duration::from_millis(230)).into(),
         loss: 0.02,
         dead: 0.2,
         count_targets: true,

@@ -88,7 +88,7 @@ impl Scene {
         let name_server = Upstream::start_on((Ipv4Addr::new(127, 0, 0, 4), 0).into(), ROUND_TRIP);
         let port = name_server.address().port();
         let silent: Vec<_> = (11..15).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect();
-        let world = World { nodes: 500, round_trip: ROUND_TRIP..=ROUND_TRIP, ..World::default() };
+        let world = World { nodes: 500, round_trip: (ROUND_TRIP..=ROUND_TRIP).into(), ..World::default() };
         let simulator = Simulator::start(world).unwrap();
         (0..SILENT_KEYS).for_each(|number| simulator.store(&packet(number, &silent)));
         (1000..1000 + count).for_each(|number| simulator.store(&packet(number, &[])));

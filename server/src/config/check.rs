@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
 };
 
 use super::{Cache, Config, RateLimit};
@@ -15,6 +16,9 @@ const MAX_ENTRIES: usize = 10_000_000;
 
 /// `<key>.` before a suffix takes 53 bytes of the 255 that a name may have; this leaves room for labels before it.
 const MAX_SUFFIX_LENGTH: usize = 190;
+
+/// Nodes of the DHT that may be known. Fewer would make searches long; more would take longer to ask than they live.
+pub(crate) const NODES: RangeInclusive<usize> = 256..=1 << 20;
 
 /// As many stores as fit into an hour, 16 of some seconds each at a time.
 const MAX_KEEP_ALIVE: u32 = 50_000;
@@ -121,6 +125,10 @@ impl Config {
             "dht.max_datagrams_per_second",
             "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
         );
+        if !NODES.contains(&self.dht.max_nodes) {
+            let (least, most) = NODES.into_inner();
+            faults.add("dht.max_nodes", format!("must be {least} to {most}"));
+        }
         if self.dht.keep_alive_per_hour > MAX_KEEP_ALIVE {
             faults.add("dht.keep_alive_per_hour", format!("must not be over {MAX_KEEP_ALIVE}"));
         }

@@ -117,6 +117,8 @@ pub struct Dht {
     pub enabled: bool,
     /// Most datagrams sent to DHT nodes in a second, for all clients together.
     pub max_datagrams_per_second: u32,
+    /// Most DHT nodes that are known.
+    pub max_nodes: usize,
     /// Packets that clients asked for lately and that are stored again, in an hour. Zero switches it off.
     pub keep_alive_per_hour: u32,
     /// Where known nodes are kept, so that a restart finds the DHT without the bootstrap nodes.
@@ -296,6 +298,7 @@ impl Default for Dht {
             relays: Vec::new(),
             enabled: true,
             max_datagrams_per_second: 50_000,
+            max_nodes: 65_536,
             keep_alive_per_hour: 0,
             nodes_path: None,
         }

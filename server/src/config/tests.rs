@@ -48,6 +48,7 @@ fn everything_set() -> Config {
         relays = ["https://relay.example/pkarr", "http://127.0.0.1:6881"]
         enabled = false
         max_datagrams_per_second = 10
+        max_nodes = 512
         keep_alive_per_hour = 20
         nodes_path = "/dht-nodes"
         [cache]
@@ -292,6 +293,8 @@ fn values_that_contradict_each_other_are_errors_with_their_line() {
         ),
         ("[dht]\nbootstrap = ['[::g]:6881']".into(), "dht.bootstrap: \"[::g]:6881\" has no IPv6 address"),
         ("[dht]\nmax_datagrams_per_second = 0".into(), "dht.max_datagrams_per_second: is 0"),
+        ("[dht]\nmax_nodes = 255".into(), "dht.max_nodes: must be 256 to 1048576"),
+        ("[dht]\nmax_nodes = 1048577".into(), "dht.max_nodes: must be 256 to 1048576"),
         ("[dht]\nbootstrap = []".into(), "dht.bootstrap: is empty"),
         ("[delegation]\nport = 0".into(), "pkdns.toml:2: delegation.port: must not be 0"),
         ("[access]\nallow = []".into(), "pkdns.toml:2: access.allow: is empty"),

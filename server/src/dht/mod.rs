@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod client;
+pub(crate) mod driven;
 mod engine;
 pub mod krpc;
 mod lookup;
@@ -10,8 +11,6 @@ mod put;
 mod reach;
 pub mod rtt;
 pub mod saved_nodes;
-#[cfg(test)]
-pub(crate) mod simulated;
 pub mod socket;
 mod subnet;
 pub mod table;

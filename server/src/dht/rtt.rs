@@ -36,6 +36,11 @@ impl Rtt {
         self.smoothed
     }
 
+    /// How much it varies.
+    pub fn deviation(&self) -> Duration {
+        self.deviation
+    }
+
     /// After this long an answer has become unlikely.
     pub fn late_after(&self) -> Duration {
         self.smoothed.saturating_add(self.deviation.saturating_mul(4).max(GRANULARITY))

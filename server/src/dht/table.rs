@@ -1,33 +1,42 @@
 //! The nodes that we know. Pure: time is an argument.
 //!
 //! Kademlia's table is dense near its own node, because a node answers for its neighbourhood. We answer for nothing
-//! and look up keys anywhere, so the key space is divided evenly, into 512 buckets by the first 9 bits of the id: this
-//! saves every lookup the same number of steps (compare section 4.2 of the Kademlia paper, which considers several bits
-//! at a time for the same end). A table of one address family; it is bounded at 8192 nodes, about 2 MiB.
+//! and look up keys anywhere, so the key space is divided evenly, into buckets by the first bits of the id, with some
+//! 16 places each: this saves every lookup the same number of steps (compare section 4.2 of the Kademlia paper, which
+//! considers several bits at a time for the same end). A table of one address family. A node of IPv4 takes 36 bytes,
+//! one of IPv6 48, and some 7 to 12 more for the indexes: a million of them are 50 MB.
 
-mod bucket;
+mod grid;
+mod packed;
+mod rounds;
+mod subnets;
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
+use ahash::RandomState;
+use hashbrown::HashTable;
+
 use super::{krpc::Id, rtt::Rtt, subnet::Subnet};
-use bucket::{BUCKET_SIZE, Bucket, Entry, FRESH};
+use grid::Grid;
+use packed::{Entry, Places};
+use rounds::Rounds;
+use subnets::Subnets;
 
-/// Buckets, one for each prefix of 9 bits.
-const BUCKETS: usize = 512;
+/// Most nodes that a table can be told to hold.
+pub const MAX_NODES: usize = 1 << 20;
 
-/// Most nodes of one subnet in the whole table: 0.2 % of a full one, so that it takes hundreds of subnets to matter,
-/// while the busiest hosters of honest nodes lose little.
-const SUBNET_NODES: usize = 16;
+/// Most nodes of one subnet in a bucket: a second one so that an address that changes within the subnet loses nothing.
+const SUBNET_NODES: usize = 2;
 
-/// A node that was handed out to be refreshed is left alone this long, so that the answer has time to come.
-const REFRESH_PAUSE: Duration = Duration::from_secs(15);
+/// A node that has been silent for longer is to be asked again (BEP 5).
+const FRESH: Duration = Duration::from_secs(15 * 60);
 
-/// This many lookups for the table's own sake are made before it is judged how dense the network is.
-const PROBES: usize = 4;
+/// Nodes asked in a second when idle, from which follows when each has had its turn. What has been silent for longer
+/// gives up its place to whoever answers.
+const TURNS_PER_SECOND: u32 = 16;
 
 /// A node, and how long it takes to answer if that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,55 +47,112 @@ pub struct Contact {
     pub address: SocketAddr,
     /// How long it took to answer us before.
     pub rtt: Option<Rtt>,
+    /// Whether it may hold values. `false` for a node whose program has no BEP 44: it answers error 204 to `get` and
+    /// `put`, and is good for the way alone.
+    pub stores: bool,
 }
 
 /// Known nodes, bounded.
 #[derive(Debug)]
 pub struct RoutingTable {
-    buckets: Vec<Bucket>,
-    /// A bit for each bucket that is not empty.
-    occupied: [u64; BUCKETS / 64],
-    /// The node at each address.
-    ids: HashMap<SocketAddr, Id>,
-    subnets: HashMap<Subnet, usize>,
-    /// When any node last answered.
-    heard: Option<Instant>,
+    start: Instant,
+    /// Silent for longer, a node is replaceable.
+    turn: Duration,
+    grid: Grid,
+    places: Places,
+    /// The place of the node at each address.
+    index: HashTable<u32>,
+    hasher: RandomState,
+    subnets: Subnets,
+    rounds: Rounds,
+    /// When any node last answered, in tenths of a second since the start.
+    heard: Option<u32>,
+    unconfirmed: usize,
 }
 
 impl RoutingTable {
-    /// The node answered a query of ours after `rtt`. The only way into the table: what others say about a node is not
-    /// believed.
-    pub fn answered(&mut self, id: Id, address: SocketAddr, rtt: Duration, now: Instant) {
-        self.heard = Some(now);
-        // Whoever changes its id gives up the place it had, and so cannot fill the table from one address.
-        if self.ids.get(&address).is_some_and(|known| *known != id) {
-            self.remove(address);
+    /// For up to `max_nodes` of IPv4 or of IPv6, at most [`MAX_NODES`]. It takes the memory for them.
+    pub fn new(max_nodes: usize, is_ipv4: bool, now: Instant) -> Self {
+        let grid = Grid::new(max_nodes.min(MAX_NODES));
+        let capacity = grid.capacity();
+        let all = u32::try_from(capacity).unwrap_or(u32::MAX);
+        Self {
+            start: now,
+            turn: FRESH.max(Duration::from_secs((all / TURNS_PER_SECOND).into())),
+            places: Places::new(capacity, is_ipv4),
+            index: HashTable::with_capacity(capacity),
+            hasher: RandomState::new(),
+            subnets: Subnets::new(capacity),
+            rounds: Rounds::default(),
+            heard: None,
+            unconfirmed: 0,
+            grid,
         }
-        let known = self.buckets.get_mut(bucket_of(&id)).and_then(|bucket| bucket.find_mut(&id));
-        if let Some(entry) = known {
+    }
+
+    /// The node answered a query of ours after `rtt`. Besides [`RoutingTable::remember`] the only way into the table:
+    /// what others say about a node is not believed.
+    pub fn answered(&mut self, id: Id, address: SocketAddr, rtt: Duration, now: Instant) {
+        let since = self.tenths(now);
+        self.heard = Some(since);
+        // Whoever changes its id gives up the place it had, and so cannot fill the table from one address.
+        if let Some(place) = self.at(address).filter(|place| self.places.id(*place) != Some(id.as_bytes())) {
+            self.vacate(place);
+        }
+        if let Some((place, mut entry)) = self.find(&id) {
             if entry.contact.address == address {
-                return entry.answered(rtt, now);
+                let mut estimate = entry.contact.rtt.unwrap_or(Rtt::first(rtt));
+                if entry.contact.rtt.is_some() {
+                    estimate.observe(rtt);
+                }
+                entry.contact.rtt = Some(estimate);
+                (entry.since, entry.is_failing, entry.is_asked) = (since, false, false);
+                self.unconfirmed -= usize::from(std::mem::take(&mut entry.is_unconfirmed));
+                return self.places.set(place, &entry);
             }
             // Somebody claims the id of a node that answers elsewhere.
-            if entry.failing.is_none() {
+            if !entry.is_failing && !entry.is_unconfirmed {
                 return;
             }
-            let previous = entry.contact.address;
-            self.remove(previous);
+            self.vacate(place);
         }
-        self.insert(Contact { id, address, rtt: Some(Rtt::first(rtt)) }, now);
+        let contact = Contact { id, address, rtt: Some(Rtt::first(rtt)), stores: true };
+        let entry = Entry { contact, since, is_failing: false, is_unconfirmed: false, is_asked: false };
+        self.insert(&entry, now);
+    }
+
+    /// A node of an earlier run. Lookups use it before it has answered, and its first failure removes it. It takes
+    /// nobody's place, and gives its own to whoever answers.
+    pub fn remember(&mut self, contact: Contact, now: Instant) {
+        if self.at(contact.address).is_none() && self.find(&contact.id).is_none() {
+            let since = self.tenths(now);
+            let entry = Entry { contact, since, is_failing: false, is_unconfirmed: true, is_asked: false };
+            self.insert(&entry, now);
+        }
     }
 
     /// The node did not answer in time. The second time in a row it leaves, provided that some other node has answered
     /// since the first: when nobody does, it is our own connection that fails.
     pub fn failed(&mut self, id: &Id, address: SocketAddr, now: Instant) {
-        let heard = self.heard;
-        let known = self.buckets.get_mut(bucket_of(id)).and_then(|bucket| bucket.find_mut(id));
-        let Some(entry) = known.filter(|entry| entry.contact.address == address) else { return };
-        match entry.failing {
-            None => entry.failing = Some(now),
-            Some(since) if heard >= Some(since) => self.remove(address),
-            Some(_) => {}
+        let since = self.tenths(now);
+        let known = self.find(id).filter(|(_, entry)| entry.contact.address == address);
+        let Some((place, mut entry)) = known else { return };
+        if entry.is_failing || entry.is_unconfirmed {
+            if self.heard >= Some(entry.since) {
+                self.vacate(place);
+            }
+            return;
+        }
+        (entry.since, entry.is_failing, entry.is_asked) = (since, true, false);
+        self.places.set(place, &entry);
+    }
+
+    /// The node has said that its program has no BEP 44. It stays: it knows others.
+    pub fn stores_nothing(&mut self, id: &Id, address: SocketAddr) {
+        let known = self.find(id).filter(|(_, entry)| entry.contact.address == address);
+        if let Some((place, mut entry)) = known {
+            entry.contact.stores = false;
+            self.places.set(place, &entry);
         }
     }
 
@@ -94,13 +160,13 @@ impl RoutingTable {
     /// reason to pass over a node.
     pub fn closest(&self, target: &Id, count: usize) -> Vec<Contact> {
         let wanted = count.min(self.len());
-        let mut closest = Vec::with_capacity(wanted.saturating_add(BUCKET_SIZE));
-        for bucket in self.occupied_from(bucket_of(target)) {
+        let mut closest = Vec::with_capacity(wanted.saturating_add(self.grid.size()));
+        for bucket in self.grid.outward(self.grid.bucket_of(target)) {
             if closest.len() >= wanted {
                 break;
             }
             let nearer = closest.len();
-            closest.extend(bucket.entries.iter().map(|entry| entry.contact));
+            closest.extend(self.entries(bucket).map(|(_, entry)| entry.contact));
             if let Some(added) = closest.get_mut(nearer..) {
                 added.sort_unstable_by_key(|contact: &Contact| distance(&contact.id, target));
             }
@@ -109,20 +175,41 @@ impl RoutingTable {
         closest
     }
 
-    /// How long the node took to answer.
-    pub fn rtt(&self, id: &Id, address: SocketAddr) -> Option<Rtt> {
-        let entry = self.buckets.get(bucket_of(id))?.find(id)?;
-        entry.contact.rtt.filter(|_| entry.contact.address == address)
+    /// What is known of the node at this address, if it has this id.
+    pub fn known(&self, id: &Id, address: SocketAddr) -> Option<Contact> {
+        let contact = self.places.get(self.at(address)?)?.contact;
+        (contact.id == *id).then_some(contact)
     }
 
-    /// All nodes, in the order of the key space as far as buckets go.
+    /// How long the node took to answer.
+    pub fn rtt(&self, id: &Id, address: SocketAddr) -> Option<Rtt> {
+        self.known(id, address)?.rtt
+    }
+
+    /// All nodes.
     pub fn contacts(&self) -> impl Iterator<Item = Contact> + '_ {
-        self.entries().map(|entry| entry.contact)
+        (0..self.grid.buckets()).flat_map(|bucket| self.entries(bucket)).map(|(_, entry)| entry.contact)
+    }
+
+    /// Up to `most` nodes that do not fail, from step `from` on, and the step to go on at. They come so that a part of
+    /// them, however small, is from the whole key space.
+    pub fn piece(&self, from: usize, most: usize) -> (Vec<Contact>, Option<usize>) {
+        let mut piece = Vec::with_capacity(most);
+        let buckets = self.grid.buckets();
+        for step in from..self.grid.capacity() {
+            if piece.len() >= most {
+                return (piece, Some(step));
+            }
+            let place = self.grid.visit(step) * self.grid.size() + step / buckets;
+            let entry = self.places.get(place).filter(|_| self.grid.is_taken(place));
+            piece.extend(entry.filter(|entry| !entry.is_failing).map(|entry| entry.contact));
+        }
+        (piece, None)
     }
 
     /// How many nodes are known.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.index.len()
     }
 
     /// Whether none is known.
@@ -130,151 +217,145 @@ impl RoutingTable {
         self.len() == 0
     }
 
-    /// How many nodes have been silent for 15 minutes or did not answer the last query.
+    /// How many have answered in this run.
+    pub fn confirmed(&self) -> usize {
+        self.len() - self.unconfirmed
+    }
+
+    /// Whether anybody has ever answered.
+    pub fn has_heard(&self) -> bool {
+        self.heard.is_some()
+    }
+
+    /// How many nodes it can hold.
+    pub fn capacity(&self) -> usize {
+        self.grid.capacity()
+    }
+
+    /// How many nodes did not answer the last query, or have been silent for longer than it takes to ask all.
     pub fn questionable(&self, now: Instant) -> usize {
-        self.entries().filter(|entry| entry.is_questionable(now)).count()
+        let buckets = (0..self.grid.buckets()).flat_map(|bucket| self.entries(bucket));
+        buckets.filter(|(_, entry)| self.is_questionable(entry, now)).count()
     }
 
-    /// The node that has been silent longest, if that is over 15 minutes, to be pinged. It is not named again for some
-    /// seconds. Looks at every node.
-    pub fn next_to_refresh(&mut self, now: Instant) -> Option<Contact> {
-        let since = |at| now.saturating_duration_since(at);
-        let entries = self.buckets.iter_mut().flat_map(|bucket| &mut bucket.entries);
-        let entry = entries
-            .filter(|entry| since(entry.answered) > FRESH)
-            .filter(|entry| entry.refreshed.is_none_or(|at| since(at) > REFRESH_PAUSE))
-            .min_by_key(|entry| entry.answered)?;
-        entry.refreshed = Some(now);
-        Some(entry.contact)
-    }
-
-    /// A lookup for `target` has ended, so that those near it who answer are known.
-    pub fn looked_up(&mut self, target: &Id, now: Instant) {
-        if let Some(bucket) = self.buckets.get_mut(bucket_of(target)) {
-            bucket.looked_up = Some(now);
+    fn insert(&mut self, entry: &Entry, now: Instant) {
+        let Contact { id, address, .. } = entry.contact;
+        if !self.places.take(address) {
+            return;
         }
-    }
-
-    /// A target in the emptiest part of the table, for a lookup that fills it. `None` when it is not worth one: the
-    /// part was looked at within 15 minutes, or parts that were looked at show that the network has no more nodes. At
-    /// most one target per part and 15 minutes.
-    pub fn sparse_prefix(&mut self, now: Instant) -> Option<Id> {
-        if self.is_empty() {
-            return None;
-        }
-        let looked_up = || self.buckets.iter().filter(|bucket| bucket.looked_up.is_some());
-        let nodes: usize = looked_up().map(|bucket| bucket.entries.len()).sum();
-        let expected = nodes.checked_div(looked_up().count()).unwrap_or(0);
-        let probing = looked_up().filter(|bucket| bucket.looked_up_lately(now)).count() < PROBES;
-        let sparse = if probing { BUCKET_SIZE / 2 } else { expected / 2 };
-        let (index, bucket) = self
-            .buckets
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, bucket)| bucket.entries.len() < sparse && !bucket.looked_up_lately(now))
-            // Reversed bits: parts that follow each other are far apart.
-            .min_by_key(|(index, bucket)| (bucket.entries.len(), index.reverse_bits()))?;
-        bucket.looked_up = Some(now);
-        Some(random_in(index))
-    }
-
-    fn insert(&mut self, contact: Contact, now: Instant) {
-        let index = bucket_of(&contact.id);
-        let subnet = Subnet::of(contact.address.ip());
-        let Some(bucket) = self.buckets.get(index) else { return };
-        let crowded = subnet.filter(|subnet| {
-            let in_table = self.subnets.get(subnet).copied().unwrap_or(0);
-            in_table >= SUBNET_NODES || bucket.is_crowded(*subnet)
-        });
-        if crowded.is_some() || bucket.is_full() {
-            // A crowded subnet has to give up a place of its own.
-            let Some(replaced) = bucket.replaceable(crowded, now) else { return };
-            let replaced = replaced.contact.address;
-            self.remove(replaced);
-        }
-        let Some(bucket) = self.buckets.get_mut(index) else { return };
-        bucket.entries.push(Entry::new(contact, subnet, now));
-        self.ids.insert(contact.address, contact.id);
-        if let Some(subnet) = subnet {
-            *self.subnets.entry(subnet).or_default() += 1;
-        }
-        self.note_occupied(index);
-    }
-
-    fn remove(&mut self, address: SocketAddr) {
-        let Some(index) = self.ids.remove(&address).map(|id| bucket_of(&id)) else { return };
-        if let Some(bucket) = self.buckets.get_mut(index) {
-            bucket.entries.retain(|entry| entry.contact.address != address);
-        }
-        if let Some(subnet) = Subnet::of(address.ip())
-            && let Some(nodes) = self.subnets.get_mut(&subnet)
-        {
-            *nodes = nodes.saturating_sub(1);
-            if *nodes == 0 {
-                self.subnets.remove(&subnet);
+        let bucket = self.grid.bucket_of(&id);
+        let subnet = Subnet::of(address.ip());
+        let crowded = subnet.filter(|subnet| self.is_crowded(bucket, *subnet));
+        let place = match self.grid.free(bucket).filter(|_| crowded.is_none()) {
+            Some(place) => place,
+            None if entry.is_unconfirmed => return,
+            None => {
+                // A crowded subnet has to give up a place of its own.
+                let Some(place) = self.replaceable(bucket, crowded, entry, now) else { return };
+                self.vacate(place);
+                place
             }
-        }
-        self.note_occupied(index);
-    }
-
-    fn note_occupied(&mut self, index: usize) {
-        let occupied = self.buckets.get(index).is_some_and(|bucket| !bucket.entries.is_empty());
-        if let Some(word) = self.occupied.get_mut(index / 64) {
-            let bit = 1 << (index % 64);
-            *word = if occupied { *word | bit } else { *word & !bit };
-        }
-    }
-
-    /// Buckets that are not empty, the one at `nearest` first, then by their distance to it.
-    fn occupied_from(&self, nearest: usize) -> impl Iterator<Item = &Bucket> {
-        let words = (0..self.occupied.len()).filter_map(move |distance| {
-            let index = (nearest / 64) ^ distance;
-            let word = *self.occupied.get(index)?;
-            (word != 0).then_some((index, word))
-        });
-        words.flat_map(move |(index, word)| {
-            let bits = (0..64).map(move |distance| (nearest % 64) ^ distance);
-            bits.filter(move |bit| (word >> bit) & 1 == 1)
-                .filter_map(move |bit| self.buckets.get(index * 64 + bit))
-        })
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.buckets.iter().flat_map(|bucket| &bucket.entries)
-    }
-}
-
-impl Default for RoutingTable {
-    fn default() -> Self {
-        Self {
-            buckets: std::iter::repeat_with(Bucket::default).take(BUCKETS).collect(),
-            occupied: Default::default(),
-            ids: HashMap::new(),
-            subnets: HashMap::new(),
-            heard: None,
+        };
+        let Ok(number) = u32::try_from(place) else { return };
+        self.places.set(place, entry);
+        self.grid.set(place, true);
+        self.unconfirmed += usize::from(entry.is_unconfirmed);
+        let Self { index, hasher, places, .. } = self;
+        let hash_of = |place: &u32| hasher.hash_one(places.address(*place as usize));
+        index.insert_unique(hasher.hash_one(Some(address)), number, hash_of);
+        if let Some(subnet) = subnet {
+            self.subnets.add(subnet);
         }
     }
-}
 
-/// The first 9 bits.
-fn bucket_of(id: &Id) -> usize {
-    let [first, second, ..] = *id.as_bytes();
-    (usize::from(first) << 1) | usize::from(second >> 7)
+    fn vacate(&mut self, place: usize) {
+        let Some(entry) = self.places.get(place).filter(|_| self.grid.is_taken(place)) else { return };
+        let address = entry.contact.address;
+        let hash = self.hasher.hash_one(Some(address));
+        if let Ok(found) = self.index.find_entry(hash, |number| *number as usize == place) {
+            found.remove();
+        }
+        self.grid.set(place, false);
+        self.unconfirmed -= usize::from(entry.is_unconfirmed);
+        if let Some(subnet) = Subnet::of(address.ip()) {
+            self.subnets.remove(subnet);
+        }
+    }
+
+    /// The place to give up for a new node: that of one that fails, of one that has not answered in this run, of the
+    /// one that has been silent too long. Nodes that answer stay: those that have been there for long are the likeliest
+    /// to remain (Kademlia section 2.2), and a flood of new ones cannot displace them.
+    ///
+    /// Half of each bucket is for the quick: there a node also gives way to one that is twice as quick, and one without
+    /// BEP 44 to any. Whoever floods us from nearby so gets half the places at most.
+    fn replaceable(
+        &self,
+        bucket: usize,
+        subnet: Option<Subnet>,
+        newcomer: &Entry,
+        now: Instant,
+    ) -> Option<usize> {
+        let of_subnet = |entry: &Entry| subnet.is_none() || Subnet::of(entry.contact.address.ip()) == subnet;
+        let questionable = self.entries(bucket).filter(|(_, entry)| of_subnet(entry));
+        let questionable = questionable.filter(|(_, entry)| self.is_questionable(entry, now));
+        let worst = questionable
+            .min_by_key(|(_, entry)| (!entry.is_failing, !entry.is_unconfirmed, entry.since))
+            .map(|(place, _)| place);
+        let slow = || {
+            let rtt = newcomer.contact.rtt?.smoothed();
+            let round_trip = |contact: &Contact| contact.rtt.map_or(Duration::MAX, |rtt| rtt.smoothed());
+            self.entries(bucket)
+                .filter(|(place, _)| subnet.is_none() && self.grid.is_late_place(*place))
+                .map(|(place, entry)| (place, entry.contact))
+                .filter(|(_, contact)| !contact.stores || round_trip(contact) / 2 > rtt)
+                .max_by_key(|(_, contact)| (!contact.stores, round_trip(contact)))
+                .map(|(place, _)| place)
+        };
+        worst.or_else(slow)
+    }
+
+    fn is_crowded(&self, bucket: usize, subnet: Subnet) -> bool {
+        let neighbours = || {
+            self.entries(bucket).filter(|(_, entry)| Subnet::of(entry.contact.address.ip()) == Some(subnet))
+        };
+        self.subnets.is_crowded(subnet) || neighbours().count() >= SUBNET_NODES
+    }
+
+    fn is_questionable(&self, entry: &Entry, now: Instant) -> bool {
+        entry.is_failing || entry.is_unconfirmed || self.silence(entry, now) > self.turn
+    }
+
+    fn silence(&self, entry: &Entry, now: Instant) -> Duration {
+        Duration::from_millis(100) * self.tenths(now).saturating_sub(entry.since)
+    }
+
+    /// The nodes of a bucket, with their places.
+    fn entries(&self, bucket: usize) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        self.grid.places(bucket).filter_map(|place| Some((place, self.places.get(place)?)))
+    }
+
+    fn find(&self, id: &Id) -> Option<(usize, Entry)> {
+        let mut places = self.grid.places(self.grid.bucket_of(id));
+        let place = places.find(|place| self.places.id(*place) == Some(id.as_bytes()))?;
+        Some((place, self.places.get(place)?))
+    }
+
+    /// The place of the node at this address.
+    fn at(&self, address: SocketAddr) -> Option<usize> {
+        let hash = self.hasher.hash_one(Some(address));
+        let is_there = |place: &u32| self.places.address(*place as usize) == Some(address);
+        self.index.find(hash, is_there).map(|place| *place as usize)
+    }
+
+    fn tenths(&self, now: Instant) -> u32 {
+        let tenths = now.saturating_duration_since(self.start).as_millis() / 100;
+        u32::try_from(tenths).unwrap_or(u32::MAX)
+    }
 }
 
 /// As a number, greatest byte first.
 fn distance(one: &Id, other: &Id) -> [u8; 20] {
     *one.xor(other).as_bytes()
-}
-
-/// Any id of the bucket `index`.
-fn random_in(index: usize) -> Id {
-    let [_, second, rest @ ..] = *Id::random().as_bytes();
-    let [.., high, low] = (index << 7).to_be_bytes();
-    let mut bytes = [0; 20];
-    let [first_byte, second_byte, others @ ..] = &mut bytes;
-    (*first_byte, *second_byte, *others) = (high, low | (second & 0x7f), rest);
-    Id::from(bytes)
 }
 
 #[cfg(test)]

@@ -326,6 +326,7 @@ fn start_dht(
     let settings = DhtSettings {
         bootstrap: config.dht.bootstrap.clone(),
         max_datagrams_per_second: config.dht.max_datagrams_per_second,
+        max_nodes: config.dht.max_nodes,
         nodes_path: config.dht.nodes_path.clone(),
         metrics: metrics.dht.clone(),
         ..DhtSettings::default()

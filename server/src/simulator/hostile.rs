@@ -5,8 +5,9 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use mainline::Id;
 
 use super::{
+    addresses::INVENTED,
     item::StoredItem,
-    population::{BUCKET, INVENTED},
+    population::BUCKET,
     responder::{Answer, Responder, target_of},
 };
 use crate::{
@@ -129,8 +130,8 @@ impl Responder {
             }
             Hostile::HostileNeighbours => {
                 answer.nodes.clear();
-                for node in self.population.hostile_near(target, number) {
-                    answer.name(node.id, node.address, self.port);
+                for (id, address) in self.population.hostile_near(target, number) {
+                    answer.name(id, address, self.port);
                 }
             }
             Hostile::SlowDrip => {

@@ -3,9 +3,13 @@
 //! Each node has an address of its own in 127.0.0.0/8 and all share one UDP port, which only this machine can reach.
 //! Nodes answer as BEP 5, 42 and 44 say; nobody joins them, and whoever asks is never named to others.
 
+mod addresses;
 mod hostile;
+mod ids;
 mod item;
 mod node;
+mod offline;
+mod permutation;
 mod population;
 mod random;
 mod responder;
@@ -29,14 +33,13 @@ use mainline::Id;
 pub use hostile::Hostile;
 use node::Role;
 #[cfg(test)]
-pub(crate) use responder::Responder;
-#[cfg(not(test))]
-use responder::Responder;
-use responder::target_of;
+pub(crate) use offline::Joined;
+pub use offline::{Acknowledged, First, KnownNode, Offline, OfflineClient, Publication, Search};
+use responder::{Responder, target_of};
 use socket::Socket;
 pub use statistics::{Messages, Statistics};
 use thread::Shared;
-pub use world::{MAX_NODES, World};
+pub use world::{MAX_NODES, RoundTrips, World};
 
 use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
 

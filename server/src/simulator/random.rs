@@ -38,6 +38,16 @@ impl Random {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// With a mean of 1: how long until something happens that may at any time.
+    pub(super) fn exponential(&mut self) -> f64 {
+        -(1.0 - self.share()).ln()
+    }
+
+    /// With a mean of 0 and a deviation of 1 (Box and Muller).
+    pub(super) fn normal(&mut self) -> f64 {
+        (2.0 * self.exponential()).sqrt() * (std::f64::consts::TAU * self.share()).cos()
+    }
+
     /// Whether something of this probability happens. What never does takes no number.
     pub(super) fn happens(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.share() < probability

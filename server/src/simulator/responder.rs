@@ -11,12 +11,14 @@ use lru::LruCache;
 use mainline::{Id, MutableItem};
 
 use super::{
-    Hostile, Statistics, World,
+    Hostile, KnownNode, Statistics, World,
+    addresses::Addresses,
     hostile::Lent,
     item::StoredItem,
     node::{Node, Role},
     population::{Population, part_of},
     random::Random,
+    world::AGING_STEP,
 };
 use crate::{
     dht::krpc::{Body, Item, Message, Method, Nodes, Put, Query, Refusal, Response},
@@ -34,11 +36,15 @@ const MAX_COUNTED: usize = 4 << 20;
 
 /// All nodes with what they hold.
 #[derive(Debug)]
-pub(crate) struct Responder {
+pub(super) struct Responder {
     pub(super) world: World,
     pub(super) port: u16,
     pub(super) population: Population,
     pub(super) random: Random,
+    /// Since the start.
+    now: Duration,
+    /// Until when nodes have come and gone.
+    aged: Duration,
     pub(super) statistics: Statistics,
     /// Nobody answers anything.
     pub(super) silent: bool,
@@ -68,17 +74,24 @@ pub(super) struct Answer {
 }
 
 impl Responder {
+    /// All nodes are on loopback and answer at `port`.
+    pub(super) fn new(world: World, port: u16) -> Self {
+        Self::with_addresses(world, port, Addresses::Loopback)
+    }
+
     /// All nodes answer at `port`.
-    pub(crate) fn new(world: World, port: u16) -> Self {
+    pub(super) fn with_addresses(world: World, port: u16, addresses: Addresses) -> Self {
         let mut secret = [0; 32];
         let mut random = Random::of(&[world.seed, 2]);
         random.fill(&mut secret);
         let foreign = StoredItem::signed(&Keypair::from_secret_key(&secret), i64::MAX / 2, vec![0; 100]);
         Self {
-            population: Population::new(&world),
+            population: Population::new(&world, addresses),
             world,
             port,
             random,
+            now: Duration::ZERO,
+            aged: Duration::ZERO,
             statistics: Statistics::default(),
             silent: false,
             targets: HashMap::new(),
@@ -89,9 +102,21 @@ impl Responder {
         }
     }
 
+    /// Lets time pass, until so long after the start.
+    pub(super) fn pass(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        if self.world.stays.is_empty() {
+            return;
+        }
+        while self.aged + AGING_STEP <= self.now {
+            self.aged += AGING_STEP;
+            self.population.age(AGING_STEP, &self.world.stays);
+        }
+    }
+
     /// Appends what the node at `asked` answers to a datagram from `from`. Returns how long that takes; `None`: nothing
     /// is sent.
-    pub(crate) fn answer(
+    pub(super) fn answer(
         &mut self,
         datagram: &[u8],
         from: SocketAddrV4,
@@ -113,21 +138,20 @@ impl Responder {
         answer.nodes.clear();
         let role = self.fill(&mut answer, &query, from, asked);
         match role {
-            None | Some(Role::Dead) => self.statistics.unanswered += 1,
+            None | Some(Role::Dead | Role::BehindNat) => self.statistics.unanswered += 1,
             Some(Role::Hostile(Hostile::Garbage)) => self.garbage(reply),
             Some(Role::Hostile(Hostile::WrongTransaction)) => {
                 let mut transaction = transaction.to_vec();
                 transaction.iter_mut().for_each(|byte| *byte = !*byte);
                 answer.encode(&transaction, from, reply);
             }
-            Some(Role::Honest | Role::Hostile(_)) => answer.encode(transaction, from, reply),
+            Some(Role::Honest | Role::StoresNothing | Role::Hostile(_)) => {
+                answer.encode(transaction, from, reply)
+            }
         }
         let delay = answer.delay;
         self.answer.nodes = answer.nodes;
-        if matches!(role, None | Some(Role::Dead)) {
-            return None;
-        }
-        if self.is_lost() {
+        if !role.is_some_and(Role::answers) || self.is_lost() {
             return None;
         }
         self.statistics.sent.count(&query.method);
@@ -135,7 +159,7 @@ impl Responder {
     }
 
     /// Puts the packet onto the nodes nearest to its key.
-    pub(crate) fn store(&mut self, packet: &SignedPacket) {
+    pub(super) fn store(&mut self, packet: &SignedPacket) {
         let item = Arc::new(StoredItem::from(packet));
         let target = target_of(packet.key());
         for number in self.population.replicas(&target) {
@@ -159,24 +183,31 @@ impl Responder {
     }
 
     /// Replaces a share of the nodes by others.
-    pub(crate) fn churn(&mut self, share: f64) {
-        self.population.churn(share, &self.world);
-    }
-
-    /// Lets the node at `asked`, if it is still there, forget a value.
-    #[cfg(test)]
-    pub(crate) fn forget(&mut self, asked: Ipv4Addr, target: &Id) {
-        let number = self.population.at(asked);
-        if let Some(node) = number.and_then(|number| self.population.node_mut(number)) {
-            node.forget(target);
-        }
+    pub(super) fn churn(&mut self, share: f64) {
+        self.population.churn(share);
     }
 
     /// The seq at each node that lives and holds a value of the key.
-    pub(crate) fn holders(&self, key: &PublicKey) -> Vec<i64> {
+    pub(super) fn holders(&self, key: &PublicKey) -> Vec<i64> {
         let target = target_of(key);
-        let living = self.population.nodes().filter(|node| node.role != Role::Dead);
-        living.filter_map(|node| node.peek(&target)).map(|item| item.seq).collect()
+        self.population.holdings(&target, self.remembered_since()).map(|item| item.seq).collect()
+    }
+
+    /// Bytes of memory for the ids of all nodes; and nodes that take more, because something happened to them.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.population.size()
+    }
+
+    /// Some nodes that live, evenly spread.
+    pub(super) fn living(&self, count: usize) -> impl Iterator<Item = KnownNode> + '_ {
+        let nodes = self.population.in_any_order().filter_map(|number| self.population.node(number));
+        let living = nodes.filter(|node| node.role.answers()).take(count);
+        living.map(|node| KnownNode {
+            id: node.id,
+            address: SocketAddr::from((node.address, self.port)),
+            round_trip: node.round_trip,
+            stores: node.role.stores(),
+        })
     }
 
     /// Makes the whole answer. Returns what the node at the address is; `None`: there is none.
@@ -190,14 +221,21 @@ impl Responder {
         let Some(number) = self.population.at(asked) else {
             return self.answer_as_invented(answer, query, asked).map(Role::Hostile);
         };
-        let &Node { id, role, round_trip, .. } = self.population.node(number)?;
+        let Node { id, role, round_trip, .. } = self.population.node(number)?;
         answer.id = id;
         answer.delay = round_trip + self.random.up_to(self.world.jitter);
-        if role == Role::Dead {
+        let (share, longest) = self.world.late;
+        if self.random.happens(share) {
+            answer.delay += self.random.up_to(longest);
+        }
+        if !role.answers() {
             return Some(role);
         }
         match &query.method {
             Method::Ping => {}
+            Method::Get { .. } | Method::Put(_) | Method::Unknown(_) if role == Role::StoresNothing => {
+                answer.refusal = Some(refusal(204, b"unknown method"));
+            }
             Method::FindNode(target) => self.name_neighbours(number, target, answer),
             Method::GetPeers(target) => {
                 self.name_neighbours(number, target, answer);
@@ -206,7 +244,8 @@ impl Responder {
             Method::Get { target, newer_than } => {
                 self.name_neighbours(number, target, answer);
                 answer.token = Some(self.token(id, *from.ip(), target));
-                let item = self.population.node_mut(number).and_then(|node| node.item(target));
+                let since = self.remembered_since();
+                let item = self.population.item(number, target, since);
                 answer.seq = item.map(|item| item.seq);
                 let is_wanted = |item: &&Arc<StoredItem>| newer_than.is_none_or(|seq| item.seq > seq);
                 answer.item = item.filter(is_wanted).cloned();
@@ -224,8 +263,8 @@ impl Responder {
     }
 
     fn name_neighbours(&mut self, number: u32, target: &Id, answer: &mut Answer) {
-        for node in self.population.known_to(number, target) {
-            answer.name(node.id, node.address, self.port);
+        for (id, address) in self.population.known_to(number, target) {
+            answer.name(id, address, self.port);
         }
     }
 
@@ -242,7 +281,7 @@ impl Responder {
             return Err(refusal(203, b"invalid token"));
         }
         let item = self.verified(target, &put.item).ok_or(refusal(206, b"invalid signature"))?;
-        let held = self.population.node(number).and_then(|node| node.peek(&target)).map(|item| item.seq);
+        let held = self.population.peek(number, &target, self.remembered_since()).map(|item| item.seq);
         if let Some(held) = held {
             if put.cas.is_some_and(|cas| cas != held) {
                 return Err(refusal(301, b"another value is held than cas says"));
@@ -264,11 +303,15 @@ impl Responder {
     }
 
     fn keep(&mut self, number: u32, target: Id, item: Arc<StoredItem>) {
-        let capacity = self.world.items_per_node;
-        if let Some(node) = self.population.node_mut(number) {
-            node.keep(target, item.clone(), capacity);
-        }
+        let (capacity, times) = (self.world.items_per_node, (self.now, self.remembered_since()));
+        let role = self.population.role(number);
+        self.population.held_by(number).keep(role, target, item.clone(), capacity, times);
         self.remember(target, item);
+    }
+
+    /// What nodes were given before has been forgotten.
+    fn remembered_since(&self) -> Duration {
+        self.world.memory.map_or(Duration::ZERO, |memory| self.now.saturating_sub(memory))
     }
 
     fn remember(&mut self, target: Id, item: Arc<StoredItem>) {

@@ -3,14 +3,17 @@
 mod hostile;
 mod nodes;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 use mainline::Id;
 
 use super::{
     World,
     item::StoredItem,
-    node::{Node, Role},
+    node::{Held, Role},
     random::Random,
     responder::{Responder, target_of},
 };
@@ -254,14 +257,15 @@ fn messages_are_counted_by_method_and_target() {
 
 #[test]
 fn a_node_forgets_what_was_not_asked_for_the_longest() {
-    let mut node = Node::new(Id::from([0; 20]), Ipv4Addr::LOCALHOST, Role::Honest, Default::default());
+    let mut node = Held::default();
+    let start = Duration::ZERO;
     let targets: Vec<_> = (0..4).map(|number| Random::of(&[number]).id()).collect();
     let item = std::sync::Arc::new(StoredItem::signed(&keypair(1), 5, Vec::new()));
     for target in &targets[..3] {
-        node.keep(*target, item.clone(), 3);
+        node.keep(Role::Honest, *target, item.clone(), 3, (start, start));
     }
-    assert!(node.item(&targets[0]).is_some());
-    node.keep(targets[3], item, 3);
-    let held: Vec<_> = targets.iter().map(|target| node.peek(target).is_some()).collect();
+    assert!(node.item(&targets[0], start).is_some());
+    node.keep(Role::Honest, targets[3], item, 3, (start, start));
+    let held: Vec<_> = targets.iter().map(|target| node.peek(target, start).is_some()).collect();
     assert_eq!(held, [true, false, true, true]);
 }

@@ -45,8 +45,9 @@ impl Shared {
 /// Answers until `shared.stop` is set.
 pub(super) fn run(socket: &Socket, shared: &Shared) {
     let (mut batch, mut under_way) = (Batch::new(), UnderWay::default());
+    let start = Instant::now();
     while !shared.stop.load(Ordering::Relaxed) {
-        let received = receive(socket, &mut batch, shared, &mut under_way);
+        let received = receive(socket, &mut batch, shared, &mut under_way, start);
         let overflowed = under_way.send_due(socket, Instant::now());
         if overflowed > 0 {
             shared.responder().statistics.overflowed += overflowed;
@@ -59,9 +60,16 @@ pub(super) fn run(socket: &Socket, shared: &Shared) {
 }
 
 /// Takes a batch of queries. An error of the socket (of an earlier reply) counts as nothing received.
-fn receive(socket: &Socket, batch: &mut Batch, shared: &Shared, under_way: &mut UnderWay) -> usize {
+fn receive(
+    socket: &Socket,
+    batch: &mut Batch,
+    shared: &Shared,
+    under_way: &mut UnderWay,
+    start: Instant,
+) -> usize {
     let now = Instant::now();
     let mut responder = shared.responder();
+    responder.pass(now.saturating_duration_since(start));
     let received = batch.receive(socket, |datagram, from, asked| {
         let mut bytes = under_way.buffer();
         match responder.answer(datagram, from, asked, &mut bytes) {

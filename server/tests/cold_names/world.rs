@@ -37,7 +37,7 @@ pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
 
 /// A small network with round trips of 5 to 40 ms.
 pub(crate) fn world(nodes: usize, seed: u64) -> World {
-    let round_trip = Duration::from_millis(5)..=Duration::from_millis(40);
+    let round_trip = (Duration::from_millis(5)..=Duration::from_millis(40)).into();
     World { nodes, seed, round_trip, count_targets: true, ..World::default() }
 }
 

@@ -7,7 +7,15 @@ use super::{
     family::{Family, Purpose},
     random::Random,
 };
-use crate::dht::{krpc::Method, lookup::Request};
+use crate::dht::{
+    DhtSettings,
+    krpc::{Id, Method},
+    lookup::Request,
+};
+
+/// Of nodes that are known, the part that is left to IPv6 where both families are there. Nearly all of the DHT is in
+/// IPv4.
+const IPV6_PART: usize = 8;
 
 /// IPv4 first, as nearly all of the DHT is there.
 #[derive(Debug)]
@@ -20,8 +28,17 @@ pub(super) struct Families {
 }
 
 impl Families {
-    pub(super) fn new(members: [Option<Family>; 2], datagrams_per_second: u32, now: Instant) -> Self {
-        let budget = Budget::new(datagrams_per_second, now);
+    /// Those of the addresses that we are bound to.
+    pub(super) fn new(addresses: &[SocketAddr], settings: &DhtSettings, now: Instant) -> Self {
+        let mut members = [None, None];
+        let has_both = [true, false].iter().all(|v4| addresses.iter().any(|it| it.is_ipv4() == *v4));
+        for address in addresses {
+            let places = places(settings.max_nodes, address.is_ipv4(), has_both);
+            if let Some(member) = members.get_mut(Self::index_of(*address)) {
+                *member = Some(Family::new(Id::random(), address.is_ipv4(), places, now));
+            }
+        }
+        let budget = Budget::new(settings.max_datagrams_per_second, now);
         Self { members, budget, random: Random::new(), withheld: 0 }
     }
 
@@ -78,5 +95,14 @@ impl Families {
         if let (Some(Some(family)), Some(number)) = (self.members.get_mut(index), self.random.number()) {
             family.ask(address, known.map(|node| node.id), method, purpose, number, now);
         }
+    }
+}
+
+/// How many nodes of a family of addresses are known at most.
+fn places(max_nodes: usize, is_ipv4: bool, has_both: bool) -> usize {
+    match (has_both, is_ipv4) {
+        (false, _) => max_nodes,
+        (true, false) => max_nodes / IPV6_PART,
+        (true, true) => max_nodes - max_nodes / IPV6_PART,
     }
 }

@@ -10,11 +10,12 @@ use std::{
 use ahash::RandomState;
 use lru::LruCache;
 
-use super::round_trips::RoundTrips;
+use super::{round_trips::RoundTrips, strangers::Strangers};
 use crate::dht::{
-    krpc::{Body, Id, Message, Method, Query, Want},
-    lookup::{Lookup, Standing},
+    krpc::{Body, Id, Message, Method, Nodes, Query, Want},
+    lookup::{Lookup, MAX_NAMED, Standing},
     node_id::{self, AddressVotes, Sighting},
+    reach::may_name,
     rtt::Rtt,
     socket::Outbox,
     table::{Contact, RoutingTable},
@@ -29,9 +30,6 @@ const MAX_TRANSACTIONS: usize = 1 << 18;
 /// Nodes remembered as dead. Each is named again and again by those who have not noticed yet.
 const MAX_DEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
-/// Nodes that wait to be asked whether they are there: as many as are saved.
-const MAX_STRANGERS: usize = 2048;
-
 /// How long a node that did not answer is left alone. It doubles with each failure: a lost datagram is no reason to
 /// do without a node for long.
 const SHORTEST_REST: Duration = Duration::from_secs(20);
@@ -39,6 +37,9 @@ const LONGEST_REST: Duration = Duration::from_secs(1800);
 
 /// When nothing at all has answered for so long, it is our own line that is down and no node's fault.
 const OUTAGE: Duration = Duration::from_secs(2);
+
+/// When nobody has answered for so long although asked, it may be our own line, and we do not ask many.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// When nobody has answered for so long although asked, we join again.
 const LOSS: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ pub(super) struct Family {
     pub(super) spacing: Option<f64>,
     pub(super) outbox: Outbox,
     /// Nodes that somebody named, and that are to be asked whether they are there.
-    pub(super) strangers: VecDeque<(Id, SocketAddr)>,
+    pub(super) strangers: Strangers,
     round_trips: RoundTrips,
     votes: AddressVotes,
     want: Want,
@@ -104,8 +105,10 @@ pub(super) enum Purpose {
     Task(u64),
     /// To join.
     Join,
-    /// To see whether the node is there.
+    /// To see whether the node is there, and whom it knows.
     Presence,
+    /// The same of a node that has no BEP 44.
+    Way,
 }
 
 /// A message that answers nothing we asked.
@@ -117,6 +120,13 @@ pub(super) enum Stray {
     WrongAddress,
 }
 
+impl Transaction {
+    /// How long it has been on its way.
+    pub(super) fn rtt(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.sent)
+    }
+}
+
 #[derive(Debug)]
 struct Rest {
     until: Instant,
@@ -124,14 +134,14 @@ struct Rest {
 }
 
 impl Family {
-    pub(super) fn new(id: Id, is_ipv4: bool, now: Instant) -> Self {
+    pub(super) fn new(id: Id, is_ipv4: bool, max_nodes: usize, now: Instant) -> Self {
         Self {
             id,
-            table: RoutingTable::default(),
+            table: RoutingTable::new(max_nodes, is_ipv4, now),
             typical: Rtt::first(FIRST_RTT),
             spacing: None,
             outbox: Outbox::default(),
-            strangers: VecDeque::new(),
+            strangers: Strangers::new(now),
             round_trips: RoundTrips::default(),
             votes: AddressVotes::default(),
             want: if is_ipv4 { Want::default() } else { Want { v4: false, v6: true } },
@@ -146,7 +156,7 @@ impl Family {
 
     /// A search that begins with the nodes we know.
     pub(super) fn begin(&mut self, target: Id, width: usize, now: Instant) -> Lookup {
-        self.table.looked_up(&target, now);
+        self.table.looked_up(&target);
         Lookup::new(target, width, self.spacing, self.table.closest(&target, SEEDS), now)
     }
 
@@ -228,11 +238,32 @@ impl Family {
         self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
     }
 
-    /// Somebody named the node: it is to be asked whether it is there, unless enough others wait for that.
-    pub(super) fn remember(&mut self, id: Id, address: SocketAddr) {
-        if self.strangers.len() < MAX_STRANGERS {
-            self.strangers.push_back((id, address));
+    /// A node has named these: those that there is room for are to be asked whether they are there, unless enough
+    /// others wait for that. Returns how many were not heard of lately.
+    pub(super) fn meet(&mut self, from: SocketAddr, named: Nodes<'_>, now: Instant) -> usize {
+        let mut fresh = 0;
+        for (id, address) in named.iter().take(MAX_NAMED).filter(|(_, named)| may_name(from, *named)) {
+            if self.is_welcome(&id, address, now) {
+                fresh += usize::from(self.strangers.meet(id, address, now));
+            }
         }
+        fresh
+    }
+
+    /// Who is to be asked whether it is there.
+    pub(super) fn next_stranger(&mut self, now: Instant) -> Option<(Id, SocketAddr)> {
+        loop {
+            let (id, address) = self.strangers.next()?;
+            // Others may have taken its place.
+            if self.is_welcome(&id, address, now) {
+                return Some((id, address));
+            }
+        }
+    }
+
+    fn is_welcome(&self, id: &Id, address: SocketAddr, now: Instant) -> bool {
+        let is_dead = || self.dead.peek(&address).is_some_and(|rest| now < rest.until);
+        *id != self.id && self.table.has_room_for(id, address) && !is_dead()
     }
 
     /// A search has ended among `spacing` of its nearest nodes. Each moves what we believe by at most 7 % down and 2 %
@@ -245,10 +276,18 @@ impl Family {
         self.spacing = Some(self.spacing.map_or(sample, learned));
     }
 
-    /// Whether nobody is known, or everybody has been silent although asked.
+    /// Whether nobody has answered yet, or everybody has been silent although asked.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
-        let silence = self.unanswered.map(|since| now.saturating_duration_since(since));
-        self.table.is_empty() || silence.is_some_and(|silence| silence > LOSS)
+        self.table.is_empty() || !self.table.has_heard() || self.silence(now) > LOSS
+    }
+
+    /// Whether nobody has answered for a while although asked.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.silence(now) > SILENCE
+    }
+
+    fn silence(&self, now: Instant) -> Duration {
+        self.unanswered.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Where other nodes of this family see us.
@@ -280,7 +319,7 @@ impl Family {
             self.transactions.remove(&number);
             self.overdue.push(overdue.asks);
             // Searches see for themselves who does not answer.
-            if let (Purpose::Presence, Some(id)) = (overdue.purpose, &overdue.id) {
+            if let (Purpose::Presence | Purpose::Way, Some(id)) = (overdue.purpose, &overdue.id) {
                 self.gave_up(id, overdue.address, now);
             }
         }

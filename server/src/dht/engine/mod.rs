@@ -11,6 +11,7 @@ mod random;
 mod round_trips;
 mod search;
 mod store;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +38,9 @@ use store::Store;
 use super::{
     DhtInfo, DhtSettings, NetworkError, PutError,
     krpc::{Body, Id, Message, Method},
-    reach::may_name,
+    lookup::Request,
     socket::Outbox,
+    table::Contact,
     values::Values,
 };
 use crate::signed_packet::{PublicKey, SignedPacket, target};
@@ -91,19 +93,13 @@ impl Engine {
         known: watch::Sender<usize>,
         now: Instant,
     ) -> Self {
-        let mut members = [None, None];
-        for address in &addresses {
-            if let Some(member) = members.get_mut(Families::index_of(*address)) {
-                *member = Some(Family::new(Id::random(), address.is_ipv4(), now));
-            }
-        }
         Self {
-            families: Families::new(members, settings.max_datagrams_per_second, now),
+            families: Families::new(&addresses, settings, now),
             tasks: HashMap::new(),
             next_task: 0,
             timers: BinaryHeap::new(),
             prepared: LruCache::with_hasher(MAX_PREPARED, RandomState::new()),
-            maintenance: Maintenance::new(settings.explore, now),
+            maintenance: Maintenance::new(settings.explore, settings.max_nodes, now),
             confirmations: settings.confirmations,
             metrics: Counters(settings.metrics.clone()),
             addresses,
@@ -132,6 +128,7 @@ impl Engine {
                     let _ = done.send(Err(NetworkError::Busy));
                     return;
                 }
+                self.maintenance.used(now);
                 let target = target(&key);
                 let values = Values::new(key, found, self.confirmations, now);
                 let goal = Goal::Find { values, done, keep_tokens: for_publication };
@@ -146,10 +143,11 @@ impl Engine {
             Command::Remember(nodes) => {
                 for (id, address) in nodes {
                     if let Some(family) = self.families.get_mut(Families::index_of(address)) {
-                        family.remember(id, address);
+                        family.table.remember(Contact { id, address, rtt: None, stores: true }, now);
                     }
                 }
                 self.maintenance.hurry(now);
+                self.tell_known();
             }
             Command::Inform(reply) => {
                 let _ = reply.send(self.info());
@@ -195,6 +193,12 @@ impl Engine {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
                 Purpose::Task(task) => {
+                    // Whom a search hears of is worth knowing as well.
+                    if !family.strangers.is_full() && self.maintenance.is_filling(index, &self.families) {
+                        self.families.get_mut(index).into_iter().for_each(|family| {
+                            family.meet(from, response.nodes, now);
+                        });
+                    }
                     let Some(entry) = self.tasks.get_mut(&task) else { return };
                     match &mut entry.task {
                         Task::Search(search) if transaction.id == Some(response.id) => {
@@ -215,14 +219,29 @@ impl Engine {
                     self.advance(task, now);
                 }
                 Purpose::Join => {
-                    let named = response.nodes.iter().filter(|(_, named)| may_name(from, *named));
-                    named.for_each(|(id, named)| family.remember(id, named));
-                    self.maintenance.joined(index, now);
+                    family.meet(from, response.nodes, now);
+                    let own = family.id;
+                    if self.maintenance.joined(index, now) {
+                        let search = Search::new(own, Goal::Refresh, &[index], &mut self.families, now);
+                        self.start(Task::Search(Box::new(search)), now);
+                    }
                 }
-                Purpose::Presence => {}
+                Purpose::Presence | Purpose::Way => {
+                    if transaction.purpose == Purpose::Way {
+                        family.table.stores_nothing(&response.id, from);
+                    }
+                    let fresh = family.meet(from, response.nodes, now);
+                    self.maintenance.named(index, fresh, now);
+                }
             },
             Body::Error(refusal) => {
-                let (Purpose::Task(task), Some(id)) = (transaction.purpose, &transaction.id) else { return };
+                let Some(id) = &transaction.id else { return };
+                let Purpose::Task(task) = transaction.purpose else {
+                    let to = Request { id: *id, address: from };
+                    let families = &mut self.families;
+                    self.maintenance.refused(index, to, &transaction, refusal.code, families, now);
+                    return;
+                };
                 let Some(entry) = self.tasks.get_mut(&task) else { return };
                 match &mut entry.task {
                     Task::Search(search) => search.refused(index, id, from),
@@ -246,10 +265,7 @@ impl Engine {
             }
         }
         if now >= self.maintenance.wake_at() {
-            for (index, target) in self.maintenance.work(&mut self.families, now) {
-                let search = Search::new(target, Goal::Refresh, &[index], &mut self.families, now);
-                self.start(Task::Search(Box::new(search)), now);
-            }
+            self.maintenance.work(&mut self.families, now);
             self.tell_known();
         }
     }
@@ -278,6 +294,7 @@ impl Engine {
             let _ = done.send(Err(NetworkError::Busy.into()));
             return;
         }
+        self.maintenance.used(now);
         let target = target(packet.key());
         let prepared = self.prepared.pop(packet.key());
         let (unheard, _) = mpsc::unbounded_channel();
@@ -304,9 +321,9 @@ impl Engine {
     fn join(&mut self, address: SocketAddr, now: Instant) {
         let index = Families::index_of(address);
         // Bootstrap nodes have enough to do with those who need them.
-        if let Some(id) =
-            self.families.get(index).filter(|family| family.is_lost(now)).map(|family| family.id)
-        {
+        if let Some(family) = self.families.get_mut(index).filter(|family| family.is_lost(now)) {
+            family.strangers.forget();
+            let id = family.id;
             self.families.ask_at(index, address, None, Method::FindNode(id), Purpose::Join, now);
         }
     }

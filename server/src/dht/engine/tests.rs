@@ -264,11 +264,15 @@ fn one_node_to_join_through_leads_to_others() {
 }
 
 #[test]
-fn strangers_are_bounded() {
-    let mut world = World::new(1, 0, &DhtSettings::on_loopback(Vec::new()));
-    let strangers = (0..60_000).map(|index| place(index, true));
-    world.engine.command(Command::Remember(strangers.collect()), world.now);
-    assert!(world.engine.families.get(0).unwrap().strangers.len() <= 2048);
+fn no_more_nodes_are_known_than_was_said_of_both_families_together() {
+    let settings = DhtSettings { max_nodes: 1024, ..DhtSettings::on_loopback(Vec::new()) };
+    let mut world = World::new(0, 0, &settings);
+    for is_ipv4 in [true, false] {
+        let nodes = (0..60_000).map(|index| place(index, is_ipv4));
+        world.engine.command(Command::Remember(nodes.collect()), world.now);
+    }
+    let known = |index| world.engine.families.get(index).unwrap().table.len();
+    assert_eq!((known(0), known(1)), (896, 128));
 }
 
 #[test]
@@ -309,7 +313,7 @@ fn who_is_lost_is_told_after_ten_seconds_of_silence_and_not_after_an_idle_night(
 
 #[test]
 fn searches_that_were_fooled_about_the_density_are_outvoted() {
-    let mut family = Family::new(Id::random(), true, Instant::now());
+    let mut family = Family::new(Id::random(), true, 1024, Instant::now());
     family.learn_spacing(Some(0.0));
     (0..1500).for_each(|_| family.learn_spacing(Some(0.001)));
     assert!((family.spacing.unwrap() - 0.001).abs() < 0.0001, "{:?}", family.spacing);
@@ -372,6 +376,7 @@ fn a_bootstrap_node_in_the_world_leads_to_no_inner_addresses() {
     let mut answer = Vec::new();
     Message { read_only: false, observed: None, transaction, body }.encode(&mut answer);
     world.engine.receive(&answer, from, world.now);
-    let strangers = &world.engine.families.get(0).unwrap().strangers;
-    assert_eq!(*strangers, [(place(3, true).0, "9.9.9.9:6881".parse().unwrap())]);
+    let strangers = &mut world.engine.families.get_mut(0).unwrap().strangers;
+    let strangers: Vec<_> = std::iter::from_fn(|| strangers.next()).collect();
+    assert_eq!(strangers, [(place(3, true).0, "9.9.9.9:6881".parse().unwrap())]);
 }

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Nodes believed from one answer. Others send 8 or 20.
-const MAX_NAMED: usize = 20;
+pub(super) const MAX_NAMED: usize = 20;
 
 /// Longest token that is kept, in bytes. Nodes send 4 to 20.
 const MAX_TOKEN: usize = 256;
@@ -114,7 +114,7 @@ impl Lookup {
             seeds: seeds.len(),
             is_widened: false,
         };
-        for Contact { id, address, rtt } in seeds {
+        for Contact { id, address, rtt, .. } in seeds {
             lookup.candidates.insert(id, address, rtt, None);
         }
         lookup
@@ -210,7 +210,7 @@ impl Lookup {
         }
         self.is_widened = true;
         self.width += WIDENING;
-        for Contact { id, address, rtt } in seeds {
+        for Contact { id, address, rtt, .. } in seeds {
             self.candidates.insert(id, address, rtt, None);
         }
         true

@@ -21,7 +21,7 @@ fn node(first: u8, second: u8) -> (Id, SocketAddr) {
 
 fn contact(first: u8, milliseconds: Option<u64>) -> Contact {
     let (id, address) = node(first, 0);
-    Contact { id, address, rtt: milliseconds.map(|rtt| Rtt::first(Duration::from_millis(rtt))) }
+    Contact { id, address, rtt: milliseconds.map(|rtt| Rtt::first(Duration::from_millis(rtt))), stores: true }
 }
 
 fn compact(nodes: impl IntoIterator<Item = (Id, SocketAddr)>) -> Vec<u8> {
@@ -212,6 +212,7 @@ fn one_subnet_of_the_internet_takes_few_places() {
         id: node(last, 0).0,
         address: SocketAddr::from(([203, 0, 113, last], 6881)),
         rtt: None,
+        stores: true,
     });
     let mut fixture = Fixture::new(20, None, seeds.collect());
     assert_eq!(fixture.ask(20, 0).len(), 3);
@@ -338,7 +339,7 @@ fn those_who_answered_are_handed_over_nearest_first_with_their_tokens() {
 fn inner_addresses_and_ports_of_services_are_not_asked_on_the_word_of_a_node_in_the_world() {
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     let (from, named) = (address("8.8.8.8:6881"), ["100.64.0.1:6881", "9.9.9.9:53", "9.9.9.9:6881"]);
-    let seed = Contact { id: node(9, 0).0, address: from, rtt: None };
+    let seed = Contact { id: node(9, 0).0, address: from, rtt: None, stores: true };
     let mut fixture = Fixture::new(8, None, vec![seed]);
     assert_eq!(fixture.ask(4, 0), [9]);
     let places = (1..).zip(named).map(|(first, named)| (node(first, 0).0, address(named)));

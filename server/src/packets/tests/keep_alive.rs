@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::{dht::simulated::Joined, metrics::KeepAliveOutcomes, simulator};
+use crate::{
+    metrics::KeepAliveOutcomes,
+    simulator::{self, Joined},
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -179,9 +182,11 @@ async fn a_key_whose_owner_has_gone_outlives_the_nodes_of_the_dht_for_a_day() {
     for (per_hour, expected) in [(100, true), (0, false)] {
         let nodes = simulator::World {
             nodes: 300,
-            round_trip: Duration::from_millis(30)..=Duration::from_millis(230),
+            round_trip: (Duration::from_millis(30)..=Duration::from_millis(230)).into(),
             loss: 0.02,
             dead: 0.15,
+            stays: vec![(1.0, HOUR * 10)],
+            memory: Some(HOUR * 2),
             ..Default::default()
         };
         let network = Arc::new(Joined::new(nodes));

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     dht::krpc::Item,
     signed_packet::PublicKey,
-    simulator::{Hostile, population::INVENTED},
+    simulator::{Hostile, addresses::INVENTED},
 };
 
 /// A network where each of the 20 nodes but the first does this harm, with a packet stored at all of them, and one of

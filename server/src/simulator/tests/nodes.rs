@@ -16,6 +16,14 @@ fn nearest(network: &Responder, target: &Id) -> Vec<Id> {
     ids
 }
 
+/// The nodes nearest to a node of those that are sure to be in its table: all in buckets that are not full.
+fn neighbours(network: &Responder, own: &Id) -> Vec<Id> {
+    let nearest = nearest(network, own);
+    let shared = |id: &Id| id.xor(own).leading_zeros();
+    let is_full = |bits| nearest.iter().filter(|id| shared(id) == bits).count() > 8;
+    nearest.iter().skip(1).take(8).take_while(|id| !is_full(shared(id))).copied().collect()
+}
+
 #[test]
 fn a_table_holds_at_most_a_bucket_for_each_length_of_prefix_and_all_neighbours() {
     let mut network = network(World { nodes: 2000, ..World::default() });
@@ -28,8 +36,9 @@ fn a_table_holds_at_most_a_bucket_for_each_length_of_prefix_and_all_neighbours()
         known.extend(response(&reply).nodes.iter().map(|(id, _)| id));
     }
     let reply = ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(own));
-    let neighbours: Vec<_> = response(&reply).nodes.iter().map(|(id, _)| id).collect();
-    assert_eq!(neighbours, nearest(&network, &own)[1..=8]);
+    let expected = neighbours(&network, &own);
+    let named: Vec<_> = response(&reply).nodes.iter().map(|(id, _)| id).collect();
+    assert!(expected.len() >= 4 && named.starts_with(&expected), "{named:?}, not {expected:?}");
     for shared in 0..160 {
         let in_bucket = known.iter().filter(|id| id.xor(&own).leading_zeros() == shared).count();
         assert!(in_bucket <= 8, "{in_bucket} share {shared} bits");
@@ -101,7 +110,7 @@ fn dead_nodes_are_named_and_hold_packets_but_do_not_answer() {
     let dead = addresses(&network, Role::Dead);
     let held = dead.iter().filter(|address| {
         let number = network.population.at(**address).unwrap();
-        network.population.node(number).unwrap().peek(&target_of(packet.key())).is_some()
+        network.population.peek(number, &target_of(packet.key()), Duration::ZERO).is_some()
     });
     assert_eq!((dead.len(), held.count()), (10, 10));
     assert_eq!(network.holders(packet.key()), [5; 10]);
@@ -115,7 +124,7 @@ fn dead_nodes_are_named_and_hold_packets_but_do_not_answer() {
 #[test]
 fn a_node_keeps_its_round_trip_and_jitter_is_added() {
     let range = Duration::from_millis(30)..=Duration::from_millis(230);
-    let world = |jitter| World { nodes: 200, round_trip: range.clone(), jitter, ..World::default() };
+    let world = |jitter| World { nodes: 200, round_trip: range.clone().into(), jitter, ..World::default() };
     let delays = |mut network: Responder| -> Vec<Duration> {
         let addresses = addresses(&network, Role::Honest);
         let mut ask =
@@ -155,8 +164,8 @@ fn the_stale_share_of_the_nearest_gets_the_older_packet() {
     assert_eq!(held, [vec![1; 6], vec![2; 14]].concat());
     let target = target_of(newer.key());
     for id in nearest(&network, &target).into_iter().take(20) {
-        let node = network.population.nodes().find(|node| node.id == id).unwrap();
-        assert!(node.peek(&target).is_some());
+        let number = network.population.nodes().position(|node| node.id == id).unwrap();
+        assert!(network.population.peek(number as u32, &target, Duration::ZERO).is_some());
     }
 }
 
@@ -174,18 +183,18 @@ fn churn_replaces_nodes_but_the_first() {
     for (_, address) in &before {
         ask(&mut network, *address, Method::FindNode(first));
     }
-    let world = network.world.clone();
-    network.population.churn(0.25, &world);
+    network.population.churn(0.25);
     assert_eq!(before.intersection(&all(&network)).count(), 150);
-    network.population.churn(1.0, &world);
+    network.population.churn(1.0);
     let survivors: Vec<_> = before.intersection(&all(&network)).map(|(_, address)| *address).collect();
     assert_eq!(survivors, [Ipv4Addr::LOCALHOST]);
     assert!(network.holders(packet.key()).len() <= 1);
     assert_eq!((all(&network).len(), addresses(&network, Role::Dead).len()), (200, 20));
     // Who stayed knows the newcomers.
     let reply = ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(first));
-    let neighbours: Vec<_> = response(&reply).nodes.iter().map(|(id, _)| id).collect();
-    assert_eq!(neighbours, nearest(&network, &first)[1..=8]);
+    let expected = neighbours(&network, &first);
+    let named: Vec<_> = response(&reply).nodes.iter().map(|(id, _)| id).collect();
+    assert!(expected.len() >= 4 && named.starts_with(&expected), "{named:?}, not {expected:?}");
 }
 
 #[test]
@@ -193,9 +202,9 @@ fn a_world_that_cannot_be_is_refused() {
     let second = Duration::from_secs(1);
     for world in [
         World { nodes: 0, ..World::default() },
-        World { nodes: 1_000_000, ..World::default() },
-        World { round_trip: second * 2..=second, ..World::default() },
-        World { round_trip: second..=second * 61, ..World::default() },
+        World { nodes: 16_500_001, ..World::default() },
+        World { round_trip: (second * 2..=second).into(), ..World::default() },
+        World { round_trip: (second..=second * 61).into(), ..World::default() },
         World { jitter: second * 61, ..World::default() },
         World { loss: 1.1, ..World::default() },
         World { dead: -0.1, ..World::default() },

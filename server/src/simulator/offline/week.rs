@@ -1,7 +1,16 @@
 //! A week in which a tenth of the nodes leaves every hour and is replaced by empty ones.
 
-use super::*;
-use crate::signed_packet::Keypair;
+use std::time::Duration;
+
+use super::{
+    Offline, OfflineClient,
+    joined::{find, join, put, rest},
+};
+use crate::{
+    dht::PutError,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+    simulator::World,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -22,7 +31,7 @@ enum Keeper {
 /// A key, and when it is stored again.
 struct Kept {
     keypair: Keypair,
-    due: Instant,
+    due: Duration,
     turns: u32,
 }
 
@@ -41,16 +50,18 @@ struct Outcome {
 fn simulate(nodes: usize, keys: u64, hours: u32, keeper: Keeper) -> Outcome {
     let world = World {
         nodes,
-        round_trip: Duration::from_millis(30)..=Duration::from_millis(230),
+        round_trip: (Duration::from_millis(30)..=Duration::from_millis(230)).into(),
         jitter: Duration::from_millis(20),
         loss: 0.02,
         dead: 0.15,
+        stays: vec![(1.0, HOUR * 10)],
+        memory: Some(HOUR * 2),
         ..World::default()
     };
-    let mut dht = SimulatedDht::new(world);
-    let mut publisher = Client::join(&mut dht, true);
-    let start = dht.now + Duration::from_secs(10);
-    publisher.rest(&mut dht, start);
+    let mut dht = Offline::on_loopback(world).unwrap();
+    let mut publisher = join(&mut dht, true);
+    let start = dht.now() + Duration::from_secs(10);
+    rest(&mut publisher, &mut dht, start);
     let key = |number: u64| {
         let mut seed = [7; 32];
         seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -74,7 +85,7 @@ fn simulate(nodes: usize, keys: u64, hours: u32, keeper: Keeper) -> Outcome {
     while next_check <= end {
         let next = kept.iter_mut().min_by_key(|kept| kept.due).unwrap();
         if next.due < next_check {
-            publisher.rest(&mut dht, next.due);
+            rest(&mut publisher, &mut dht, next.due);
             let timestamp = u64::from(next.turns) + 1;
             let is_stored = match keeper {
                 Keeper::Owner => publish(&mut publisher, &mut dht, &next.keypair, timestamp),
@@ -89,14 +100,14 @@ fn simulate(nodes: usize, keys: u64, hours: u32, keeper: Keeper) -> Outcome {
             next.due += HOUR.mul_f64(1.0 - 0.1 * chance);
             continue;
         }
-        publisher.rest(&mut dht, next_check);
+        rest(&mut publisher, &mut dht, next_check);
         // One that has never asked for any of them.
-        let mut reader = Client::join(&mut dht, false);
+        let mut reader = join(&mut dht, false);
         for kept in &kept {
             let key = kept.keypair.public_key();
-            let holders = dht.holders(&key);
+            let holders = dht.holders(&key).len();
             outcome.holders = (outcome.holders.0.min(holders), outcome.holders.1.max(holders));
-            let found = reader.find(&mut dht, &key, false);
+            let found = find(&mut reader, &mut dht, &key, false);
             let newest = if keeper == Keeper::Owner { u64::from(kept.turns) } else { 1 };
             outcome.checks += 1;
             match found {
@@ -118,24 +129,24 @@ fn simulate(nodes: usize, keys: u64, hours: u32, keeper: Keeper) -> Outcome {
 }
 
 /// Reads what there is and replaces it, as every publication does.
-fn publish(client: &mut Client, dht: &mut SimulatedDht, keypair: &Keypair, timestamp: u64) -> bool {
+fn publish(client: &mut OfflineClient, dht: &mut Offline, keypair: &Keypair, timestamp: u64) -> bool {
     let packet = SignedPacket::sign(keypair, timestamp, b"").unwrap();
-    let Ok((existing, _)) = client.find(dht, packet.key(), true) else { return false };
-    let mut stored = client.put(dht, &packet, existing.as_ref().map(SignedPacket::timestamp));
+    let Ok((existing, _)) = find(client, dht, packet.key(), true) else { return false };
+    let mut stored = put(client, dht, &packet, existing.as_ref().map(SignedPacket::timestamp));
     if stored == Err(PutError::CasFailed) {
         // Nodes that missed the last update hold an older packet than was read.
-        let Ok((newest, _)) = client.find(dht, packet.key(), true) else { return false };
+        let Ok((newest, _)) = find(client, dht, packet.key(), true) else { return false };
         if newest == existing {
-            stored = client.put(dht, &packet, None);
+            stored = put(client, dht, &packet, None);
         }
     }
     stored.is_ok_and(|nodes| nodes > 0)
 }
 
 /// Reads what there is and stores just that.
-fn store_again(client: &mut Client, dht: &mut SimulatedDht, key: &PublicKey) -> bool {
-    let Ok((Some(packet), _)) = client.find(dht, key, true) else { return false };
-    client.put(dht, &packet, None).is_ok_and(|nodes| nodes > 0)
+fn store_again(client: &mut OfflineClient, dht: &mut Offline, key: &PublicKey) -> bool {
+    let Ok((Some(packet), _)) = find(client, dht, key, true) else { return false };
+    put(client, dht, &packet, None).is_ok_and(|nodes| nodes > 0)
 }
 
 #[test]
