@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
     ops::{AddAssign, Sub},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
@@ -60,19 +61,37 @@ pub(crate) struct Process {
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     /// Its directory, removed at the end.
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl Process {
     /// A program that has started and serves at `address`.
     pub(crate) fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
-        Self { child, address, log: Arc::default(), _directory: directory }
+        Self { child, address, log: Arc::default(), directory }
     }
 
     /// Starts pkdns with this configuration.
     pub(crate) fn pkdns(configuration: &str) -> Self {
+        Self::pkdns_with(configuration, |_| ())
+    }
+
+    /// The same, in a directory that `prepare` has put something into.
+    pub(crate) fn pkdns_with(configuration: &str, prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("pkdns.toml"), configuration).unwrap();
+        prepare(directory.path());
+        Self::start(directory)
+    }
+
+    /// Stops it as an operator does, and starts it again.
+    pub(crate) fn restart(mut self) -> Self {
+        let stop = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(stop.success());
+        self.child.wait().unwrap();
+        Self::start(self.directory.take().expect("it has a directory"))
+    }
+
+    fn start(directory: TempDir) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pkdns"))
             .arg("--pkdns-dir")
             .arg(directory.path())

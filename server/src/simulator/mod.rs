@@ -94,6 +94,11 @@ impl Simulator {
         held.into_iter().map(|seq| u64::try_from(seq).unwrap_or(0)).collect()
     }
 
+    /// As [`Offline::living`].
+    pub fn living(&self, count: usize) -> Vec<KnownNode> {
+        self.shared.responder().living(count).collect()
+    }
+
     /// What went over the line since the start.
     pub fn statistics(&self) -> Statistics {
         self.shared.responder().statistics
