@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many are looked for at once, and how many in all, in parts of the scale's keys.
-const LOADS: [(usize, f64); 3] = [(1, 0.2), (32, 0.5), (500, 1.0)];
+const LOADS: [(usize, f64); 3] = [(1, 0.15), (32, 0.5), (500, 1.0)];
 
 pub(crate) fn cold(scale: Scale) {
     let stage = Stage::new(World::realistic(scale.nodes), scale);

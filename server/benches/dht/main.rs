@@ -67,10 +67,10 @@ const IN_FULL: Scale = Scale {
     keys: 2000,
     warm_up: 200,
     at_once: 1000,
-    publications: 50,
+    publications: 30,
     searches: 2000,
     soak: 1_000_000,
-    filling: Duration::from_secs(900),
+    filling: Duration::from_secs(600),
     idle: Duration::from_secs(60),
 };
 const IN_SHORT: Scale = Scale {

@@ -53,9 +53,14 @@ impl Stage {
 
     /// So many keys that nobody has been asked for, published.
     pub(crate) fn zones(&self, count: u32) -> Vec<Zone> {
-        let zones = more(SERIES, count, &self.published);
+        let zones = self.unpublished(count);
         zones.iter().for_each(|zone| self.simulator.store(&zone.packet(NEW)));
         zones
+    }
+
+    /// So many keys that are still to be published.
+    pub(crate) fn unpublished(&self, count: u32) -> Vec<Zone> {
+        more(SERIES, count, &self.published)
     }
 
     /// So many keys that nobody publishes.

@@ -10,7 +10,7 @@ use crate::{
     libtorrent::Libtorrent,
     row::{Came, print_heads},
     stage::{BY_DEFAULT, SETTLING, Stage, known_to},
-    zones::{NEW, OLD, Zone},
+    zones::{NEW, OLD},
 };
 
 const AT_ONCE: usize = 32;
@@ -35,7 +35,7 @@ pub(crate) fn stale(scale: Scale) {
 
 fn row(stage: &Stage, scale: Scale, title: &str, asker: &mut dyn Asker) {
     stage.warm_up(asker);
-    let zones: Vec<Zone> = stage.zones(scale.keys / 2);
+    let zones = stage.unpublished(scale.keys / 2);
     zones.iter().for_each(|zone| stage.simulator.store_stale(&zone.packet(NEW), &zone.packet(OLD)));
     let outcome = stage.measure(asker, &zones, AT_ONCE);
     let answered = outcome.replies.len() - outcome.count(Came::Lost);

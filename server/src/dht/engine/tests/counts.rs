@@ -20,7 +20,6 @@ fn each_request_is_counted_once_by_what_it_asked_for_and_what_came_of_it() {
     }
     let mut stored = world.put(&packet(9));
     assert_eq!(world.wait(&mut stored).0, Ok(18));
-    let before = counts(&metrics.requests.find_node);
     assert_eq!(counts(&metrics.requests.put), [18, 1, 1, 0]);
     let gets = counts(&metrics.requests.get);
     assert!(gets[0] >= 20 && gets[1..] == [0; 3], "{gets:?}");
@@ -36,5 +35,4 @@ fn each_request_is_counted_once_by_what_it_asked_for_and_what_came_of_it() {
         .flat_map(counts)
         .sum();
     assert_eq!(sum + world.transactions() as u64, world.sent as u64);
-    assert!(before[0] >= 40 && before[1..] == [0; 3], "{before:?}");
 }
