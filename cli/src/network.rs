@@ -1,6 +1,6 @@
 //! The DHT, as the commands reach it.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{env, iter, sync::Arc, time::Duration};
 
 use clap::Args;
 use pkdns::{
@@ -25,6 +25,9 @@ const JOIN_DEADLINE_BESIDE_RELAYS: Duration = Duration::from_secs(3);
 
 /// Nodes that are known at most. Behind many a command is a home router, which keeps a place for each that is asked.
 const MAX_NODES: usize = 8192;
+
+/// Where the server keeps the nodes that it knows, in the user's directory.
+const NODES_OF_SERVER: &str = ".pkdns/dht-nodes";
 
 /// The network that is used.
 #[derive(Args)]
@@ -95,6 +98,9 @@ impl Network {
             bootstrap: bootstrap.to_vec(),
             explore,
             max_nodes: MAX_NODES,
+            // Those of the server of the same user, if there is one. Of another network it holds none.
+            nodes_path: env::home_dir().map(|home| home.join(NODES_OF_SERVER)).filter(|path| path.is_file()),
+            reads_nodes_only: true,
             ..DhtSettings::default()
         };
         let dht = Dht::start(settings, system_resolver())

@@ -267,5 +267,5 @@ async fn known_nodes_are_saved_when_a_stop_asks_for_it() {
     dht.save_nodes().await;
     let path = directory.path().join("dht-nodes");
     let saved = saved_nodes::load(&path, &network.bootstrap(), std::time::SystemTime::now()).unwrap();
-    assert!(!saved.is_empty());
+    assert!(saved.len() > 0);
 }

@@ -17,7 +17,7 @@ pub(crate) fn absent(scale: Scale) {
     for known in [BY_DEFAULT, scale.most_known] {
         let server = stage.warm_server(known, "");
         let known = known_to(&server);
-        for (at_once, part) in [(1, 8), (AT_ONCE, 2)] {
+        for (at_once, part) in [(1, 20), (AT_ONCE, 2)] {
             let outcome =
                 stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / part), at_once);
             outcome.print(&format!("pkdns, {known} nodes known, {at_once} at once"), None);

@@ -11,6 +11,7 @@ use pkdns::{
 use crate::{
     Scale,
     row::{milliseconds, percentile, print_cells, show},
+    stage::as_contact,
     zones::{NEW, NOBODY, Zone},
 };
 
@@ -31,7 +32,7 @@ pub(crate) fn offline(scale: Scale) {
     for known in [8192, 65_536, scale.most_known] {
         let settings = DhtSettings { max_nodes: known, ..DhtSettings::default() };
         let mut client = OfflineClient::new(&network, &settings);
-        let nodes = network.living(known).map(|node| (node.id, node.address)).collect();
+        let nodes = network.living(known).map(as_contact).collect();
         client.remember(&mut network, nodes);
         let settled = network.now() + Duration::from_secs(10);
         client.run(&mut network, settled);

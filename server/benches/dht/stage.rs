@@ -9,8 +9,8 @@ use std::{
 };
 
 use pkdns::{
-    dht::saved_nodes,
-    simulator::{Simulator, World},
+    dht::{rtt::Rtt, saved_nodes, table::Contact},
+    simulator::{KnownNode, Simulator, World},
 };
 
 use crate::{
@@ -85,7 +85,7 @@ impl Stage {
 
     fn write_nodes(&self, path: &Path, bootstrap: &[String], count: usize) {
         if count > 0 {
-            let nodes = self.simulator.living(count).into_iter().map(|node| (node.id, node.address));
+            let nodes = self.simulator.living(count).into_iter().map(as_contact);
             saved_nodes::save(path, bootstrap, nodes, SystemTime::now()).unwrap();
         }
     }
@@ -112,6 +112,12 @@ impl Stage {
         sleep(REST);
         Outcome { replies, before, all: (0..zones.len()).map(messages).collect() }
     }
+}
+
+/// A node as a client knows it that has asked it before.
+pub(crate) fn as_contact(node: KnownNode) -> Contact {
+    let KnownNode { id, address, round_trip, stores } = node;
+    Contact { id, address, rtt: Some(Rtt::first(round_trip)), stores }
 }
 
 /// How many nodes a server knows.

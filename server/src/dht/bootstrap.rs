@@ -1,6 +1,7 @@
 //! Joining the DHT and staying in it, for as long as anybody holds the [`Dht`](super::Dht).
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -13,7 +14,13 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{DhtSettings, engine::Command, reach::may_be_joined_through, saved_nodes};
+use super::{
+    DhtSettings,
+    engine::{Command, NODES_AT_ONCE, Piece, Step},
+    reach::may_be_joined_through,
+    saved_nodes::{self, SavedNodes},
+    table::Contact,
+};
 
 /// Turns the host name of a bootstrap node into addresses. Never the system's resolver, which may be asking us.
 /// No addresses: try again later.
@@ -63,7 +70,9 @@ pub(super) async fn keep_joined(
 ) {
     remember(&settings, &commands).await;
     // What is remembered gets a moment to answer, so that a restart disturbs no bootstrap node.
-    let _ = timeout(REMEMBRANCE, known.wait_for(|&known| known > 0)).await;
+    if *known.borrow() > 0 {
+        let _ = timeout(REMEMBRANCE, found_again(&commands)).await;
+    }
     let mut pause = settings.first_retry;
     let mut saved = Instant::now();
     let mut rejoined = Instant::now();
@@ -122,38 +131,100 @@ async fn remember(settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) 
     let bootstrap = settings.bootstrap.clone();
     let load = move || saved_nodes::load(&path, &bootstrap, SystemTime::now());
     match tokio::task::spawn_blocking(load).await {
-        Ok(Ok(mut nodes)) => {
-            nodes.retain(|(_, address)| may_be_joined_through(&settings.bootstrap, *address));
-            if nodes.is_empty() {
-                return;
-            }
-            debug!(nodes = nodes.len(), "DHT nodes known from an earlier run");
-            if let Some(sender) = commands.upgrade() {
-                let _ = sender.try_send(Command::Remember(nodes));
-            }
-        }
+        Ok(Ok(nodes)) => hand_over(nodes, settings, commands).await,
         Err(_) => {}
         Ok(Err(error)) => warn!("{error}"),
     }
 }
 
+/// In pieces, so that searches go on between them.
+async fn hand_over(nodes: SavedNodes, settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) {
+    debug!(nodes = nodes.len(), "DHT nodes known from an earlier run");
+    // The file of a large table has far more than a small one can use. The first ones are of the whole key space.
+    let most = settings.max_nodes.saturating_mul(2);
+    let mut nodes = nodes
+        .take(most)
+        .filter(|contact| may_be_joined_through(&settings.bootstrap, contact.address))
+        .peekable();
+    while nodes.peek().is_some() {
+        let piece = nodes.by_ref().take(NODES_AT_ONCE).collect();
+        let Some(sender) = commands.upgrade() else { return };
+        if sender.send(Command::Remember(piece)).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Keeps the nodes that are known for the next run.
 pub(super) async fn save(settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) {
-    let Some(path) = settings.nodes_path.clone() else { return };
-    let Some(sender) = commands.upgrade() else { return };
-    let (reply, answer) = oneshot::channel();
-    let asked = sender.try_send(Command::Name(reply)).is_ok();
-    drop(sender);
-    let Some(nodes) = (if asked { answer.await.ok() } else { None }) else { return };
+    let Some(path) = settings.nodes_path.clone().filter(|_| !settings.reads_nodes_only) else { return };
     // Nobody is worse to remember than those of last time.
-    if nodes.is_empty() {
+    let Some((first, mut next)) = name((0, 0), commands).await.filter(|(first, _)| !first.is_empty()) else {
         return;
-    }
+    };
+    let (pieces, received) = mpsc::channel::<Option<Vec<Contact>>>(1);
     let bootstrap = settings.bootstrap.clone();
-    let save = move || saved_nodes::save(&path, &bootstrap, nodes.into_iter(), SystemTime::now());
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
+    let writing = tokio::task::spawn_blocking(move || {
+        let nodes = Received { pieces: received, piece: Vec::new().into_iter(), has_all: false };
+        saved_nodes::save_while(&path, &bootstrap, nodes, SystemTime::now())
+    });
+    let _ = pieces.send(Some(first)).await;
+    let mut is_whole = true;
+    while let Some(step) = next {
+        let Some((piece, after)) = name(step, commands).await else {
+            is_whole = false;
+            break;
+        };
+        next = after;
+        if pieces.send(Some(piece)).await.is_err() {
+            break;
+        }
+    }
+    if is_whole {
+        let _ = pieces.send(None).await;
+    }
+    drop(pieces);
+    if let Ok(Err(error)) = writing.await {
         warn!("{error}");
     }
+}
+
+/// Nodes that come in pieces from where one must not block to where one may. `None` is the end; half of the nodes must
+/// not replace all of them.
+struct Received {
+    pieces: mpsc::Receiver<Option<Vec<Contact>>>,
+    piece: std::vec::IntoIter<Contact>,
+    has_all: bool,
+}
+
+impl Iterator for Received {
+    type Item = io::Result<Contact>;
+
+    fn next(&mut self) -> Option<io::Result<Contact>> {
+        loop {
+            if let Some(contact) = self.piece.next() {
+                return Some(Ok(contact));
+            }
+            if self.has_all {
+                return None;
+            }
+            match self.pieces.blocking_recv() {
+                Some(Some(piece)) => self.piece = piece.into_iter(),
+                Some(None) => self.has_all = true,
+                None => {
+                    self.has_all = true;
+                    return Some(Err(io::ErrorKind::Interrupted.into()));
+                }
+            }
+        }
+    }
+}
+
+/// Some of the nodes that are known. `None`: the client has gone.
+async fn name(step: Step, commands: &mpsc::WeakSender<Command>) -> Option<Piece> {
+    let (reply, answer) = oneshot::channel();
+    commands.upgrade()?.send(Command::Name(step, reply)).await.ok()?;
+    answer.await.ok()
 }
 
 /// `None`: the client has gone.
@@ -270,7 +341,13 @@ mod tests {
         let path = directory.path().join("nodes");
         let saved = ["8.8.8.8:6881", "8.8.8.8:53", "100.64.0.1:6881"].map(|text| text.parse().unwrap());
         let nodes = |kept: &[SocketAddr]| {
-            kept.iter().map(|node| (super::super::krpc::Id::random(), *node)).collect::<Vec<_>>()
+            let contact = |address: &SocketAddr| Contact {
+                id: crate::dht::krpc::Id::random(),
+                address: *address,
+                rtt: None,
+                stores: true,
+            };
+            kept.iter().map(contact).collect::<Vec<_>>()
         };
         for (bootstrap, kept) in [
             (crate::config::Dht::default().bootstrap, &saved[..1]),
@@ -282,7 +359,7 @@ mod tests {
                 DhtSettings { nodes_path: Some(path.clone()), bootstrap, ..DhtSettings::default() };
             remember(&settings, &sender.downgrade()).await;
             let Ok(Command::Remember(nodes)) = commands.try_recv() else { panic!("nothing is remembered") };
-            let mut remembered: Vec<_> = nodes.into_iter().map(|(_, address)| address).collect();
+            let mut remembered: Vec<_> = nodes.into_iter().map(|contact| contact.address).collect();
             let mut kept = kept.to_vec();
             remembered.sort_unstable();
             kept.sort_unstable();

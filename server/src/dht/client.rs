@@ -20,8 +20,8 @@ use super::{
     Evidence, Network, NetworkError,
     bootstrap::{self, HostResolver, keep_joined},
     engine::Command,
-    krpc::Id,
     node_id::Sighting,
+    table::Contact,
     task::{self, Sockets},
     values::CONFIRMATIONS,
 };
@@ -61,6 +61,8 @@ pub struct DhtSettings {
     pub bind_v6: Option<Ipv6Addr>,
     /// Where known nodes are kept across restarts.
     pub nodes_path: Option<PathBuf>,
+    /// Whether that file is only read, as that of another program.
+    pub reads_nodes_only: bool,
     /// Most datagrams sent in a second.
     pub max_datagrams_per_second: u32,
     /// Most nodes that are known, of both families of addresses together, at most 1,048,576. What is known makes every
@@ -86,6 +88,7 @@ impl Default for DhtSettings {
             bind_v4: Some(Ipv4Addr::UNSPECIFIED),
             bind_v6: Some(Ipv6Addr::UNSPECIFIED),
             nodes_path: None,
+            reads_nodes_only: false,
             max_datagrams_per_second: config.max_datagrams_per_second,
             max_nodes: config.max_nodes,
             explore: true,
@@ -222,8 +225,15 @@ impl Dht {
     }
 
     /// The nodes that are known.
-    pub async fn nodes(&self) -> Vec<(Id, SocketAddr)> {
-        self.ask(Command::Name).await.unwrap_or_default()
+    pub async fn nodes(&self) -> Vec<Contact> {
+        let mut nodes = Vec::new();
+        let mut from = Some((0, 0));
+        while let Some(step) = from {
+            let (piece, next) = self.ask(|reply| Command::Name(step, reply)).await.unwrap_or_default();
+            nodes.extend(piece);
+            from = next;
+        }
+        nodes
     }
 
     /// Keeps the known nodes for the next start, before a stop. Takes at most a second.

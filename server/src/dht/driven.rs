@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     DhtSettings, Evidence, NetworkError, PutError,
     engine::{Command, Engine},
-    krpc::Id,
+    table::Contact,
 };
 use crate::signed_packet::{PublicKey, SignedPacket};
 
@@ -46,7 +46,7 @@ impl Driven {
     }
 
     /// Nodes of an earlier run.
-    pub(crate) fn remember(&mut self, nodes: Vec<(Id, SocketAddr)>, now: Instant) {
+    pub(crate) fn remember(&mut self, nodes: Vec<Contact>, now: Instant) {
         self.engine.command(Command::Remember(nodes), now);
     }
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// side, so an answer that always took the same time is not late at once.
 const GRANULARITY: Duration = Duration::from_millis(4);
 
+/// Round trips are kept, in tables and files, in sixteenths of a millisecond: four seconds fit into two bytes, twice
+/// what an answer may take.
+const TICK: Duration = Duration::from_nanos(62_500);
+
 /// Smoothed round-trip time and its deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rtt {
@@ -24,6 +28,19 @@ impl Rtt {
         Self { smoothed, deviation }
     }
 
+    /// In four bytes, to the nearest 62.5 µs. The first number is never `u16::MAX`.
+    pub fn pack(self) -> [u16; 2] {
+        // To the nearest, so that many small steps in one direction are not lost.
+        let ticks = |time: Duration| time.saturating_add(TICK / 2).as_nanos() / TICK.as_nanos();
+        [self.smoothed, self.deviation]
+            .map(|time| u16::try_from(ticks(time)).unwrap_or(u16::MAX).min(u16::MAX - 1))
+    }
+
+    /// What [`Rtt::pack`] made.
+    pub fn unpack([smoothed, deviation]: [u16; 2]) -> Self {
+        Self { smoothed: TICK * u32::from(smoothed), deviation: TICK * u32::from(deviation) }
+    }
+
     /// Takes a sample into account (RFC 6298 section 2.3).
     pub fn observe(&mut self, sample: Duration) {
         let error = self.smoothed.abs_diff(sample);
@@ -34,11 +51,6 @@ impl Rtt {
     /// What is to be expected.
     pub fn smoothed(&self) -> Duration {
         self.smoothed
-    }
-
-    /// How much it varies.
-    pub fn deviation(&self) -> Duration {
-        self.deviation
     }
 
     /// After this long an answer has become unlikely.
@@ -70,6 +82,18 @@ mod tests {
             rtt.observe(Duration::ZERO);
         }
         assert_eq!(rtt.late_after(), GRANULARITY);
+    }
+
+    #[test]
+    fn no_round_trip_is_too_long_or_too_short_to_be_kept() {
+        for (given, kept) in [
+            (Duration::ZERO, Duration::ZERO),
+            (Duration::from_micros(50), TICK),
+            (Duration::from_secs(2), Duration::from_secs(2)),
+            (Duration::MAX, TICK * u32::from(u16::MAX - 1)),
+        ] {
+            assert_eq!(Rtt::unpack(Rtt::new(given, given).pack()), Rtt::new(kept, kept));
+        }
     }
 
     #[test]

@@ -1,31 +1,27 @@
 //! Nodes that are kept on disk, so that a restart needs no bootstrap node. Blocks on the disk.
 //!
-//! A text file: a line with the version, when it was written, the bootstrap nodes of its network, and a line for each
-//! node.
+//! A file begins with a line that names its version. The one that is written, [`binary`], holds a million nodes in
+//! 31 MB; [`text`] is that of earlier releases, which is read and then replaced.
+
+mod binary;
+mod text;
 
 use std::{
-    fmt::Write as _,
+    fmt,
     fs::{self, File},
-    io::{self, Read},
-    net::SocketAddr,
+    io::{self, BufWriter, Read},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use thiserror::Error;
 
-use super::krpc::Id;
-use crate::private_file::replace;
+use super::table::{Contact, MAX_NODES};
+use crate::private_file::replace_with;
 
-/// The first line. Another format gets another number.
-const HEADER: &str = "pkdns DHT nodes, version 1";
-
-/// Most nodes that are saved. A few that answer are enough to start from; the rest spare the lookups that follow the
-/// way from far away.
-const MAX_NODES: usize = 2000;
-
-/// Most bytes that are read: 2000 nodes of at most 100 bytes, and room for bootstrap nodes.
-const MAX_BYTES: u64 = 512 * 1024;
+/// Most bytes that are read: as many nodes as a table can hold, all with their round trips and of IPv6, and room for
+/// bootstrap nodes.
+const MAX_BYTES: u64 = (MAX_NODES * binary::LONGEST_NODE + 512 * 1024) as u64;
 
 /// Older files are not used. Most nodes run on home connections and stay at an address for days. When few are left,
 /// joining through a bootstrap node is faster than asking them all, and disturbs nobody who has their addresses now.
@@ -50,13 +46,13 @@ pub enum LoadError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is not one that [`save`] wrote.
-    #[error("the saved DHT nodes {} are damaged at line {line}; delete the file", .path.display())]
+    /// The file is not one that [`save`] wrote, or not all of it.
+    #[error("the saved DHT nodes {} are damaged at {place}; delete the file", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
-        line: usize,
+        /// Where.
+        place: Place,
     },
     /// The file is larger than [`save`] would write it.
     #[error("the saved DHT nodes {} are over {MAX_BYTES} bytes; delete the file", .path.display())]
@@ -66,83 +62,88 @@ pub enum LoadError {
     },
 }
 
-/// Writes up to 2000 of `nodes`, spread over the key space, to the file at `path`, which is replaced at once or not at
-/// all. Its directory is created. Only the user may read it: it says with whom we talk.
+/// A place in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Counted from 1, in a file of text.
+    Line(usize),
+    /// Counted from 0.
+    Byte(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Byte(byte) => write!(f, "byte {byte}"),
+        }
+    }
+}
+
+/// Nodes of a file, which are taken apart one after the other.
+#[derive(Debug, Default)]
+pub struct SavedNodes(Nodes);
+
+#[derive(Debug)]
+enum Nodes {
+    Text(std::vec::IntoIter<Contact>),
+    Binary(binary::Nodes),
+}
+
+/// Writes `nodes`, 1,048,576 at most, to the file at `path`, which is replaced at once or not at all. Its directory is
+/// created. Only the user may read it: it says with whom we talk. Nodes that come early are of more use: a small table
+/// takes no others.
 pub fn save(
     path: &Path,
     bootstrap: &[String],
-    nodes: impl Iterator<Item = (Id, SocketAddr)>,
+    nodes: impl IntoIterator<Item = Contact>,
     now: SystemTime,
 ) -> Result<(), SaveError> {
-    let text = format(bootstrap, &spread(nodes.collect()), now);
-    replace(path, text.as_bytes()).map_err(|source| SaveError { path: path.to_owned(), source })
+    save_while(path, bootstrap, nodes.into_iter().map(Ok), now)
+}
+
+/// As [`save`]. An error among the nodes leaves what was there before.
+pub(super) fn save_while(
+    path: &Path,
+    bootstrap: &[String],
+    nodes: impl Iterator<Item = io::Result<Contact>>,
+    now: SystemTime,
+) -> Result<(), SaveError> {
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    replace_with(path, |file| {
+        binary::write(&mut BufWriter::with_capacity(1 << 16, file), seconds, &network(bootstrap), nodes)
+    })
+    .map_err(|source| SaveError { path: path.to_owned(), source })
 }
 
 /// The nodes in the file at `path`. None if there is no file, if it is over 7 days old, or if it belongs to a network
 /// with other bootstrap nodes.
-pub fn load(path: &Path, bootstrap: &[String], now: SystemTime) -> Result<Vec<(Id, SocketAddr)>, LoadError> {
+pub fn load(path: &Path, bootstrap: &[String], now: SystemTime) -> Result<SavedNodes, LoadError> {
     let bytes = match read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SavedNodes::default()),
         Err(source) => return Err(LoadError::Unreadable { path: path.to_owned(), source }),
     };
     if bytes.len() as u64 > MAX_BYTES {
         return Err(LoadError::TooLarge { path: path.to_owned() });
     }
-    parse(&String::from_utf8_lossy(&bytes), bootstrap, now)
-        .map_err(|line| LoadError::Damaged { path: path.to_owned(), line })
+    parse(bytes, bootstrap, now).map_err(|place| LoadError::Damaged { path: path.to_owned(), place })
 }
 
-/// Evenly many from every part of the key space in which there are nodes.
-fn spread(mut nodes: Vec<(Id, SocketAddr)>) -> Vec<(Id, SocketAddr)> {
-    nodes.sort_unstable_by_key(|(id, _)| *id);
-    let kept = nodes.len().min(MAX_NODES);
-    (0..kept).filter_map(|index| nodes.get(index * nodes.len() / kept).copied()).collect()
-}
-
-fn format(bootstrap: &[String], nodes: &[(Id, SocketAddr)], now: SystemTime) -> String {
-    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut text = format!("{HEADER}\nsaved {seconds}\n");
-    for host in network(bootstrap) {
-        text.extend(["bootstrap ", &host, "\n"]);
-    }
-    for (id, address) in nodes {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{id} {address}");
-    }
-    text
-}
-
-/// The error is the number of the line that is wrong.
-fn parse(text: &str, bootstrap: &[String], now: SystemTime) -> Result<Vec<(Id, SocketAddr)>, usize> {
-    let mut lines = (1_usize..).zip(text.lines()).peekable();
-    lines.next().filter(|(_, line)| *line == HEADER).ok_or(1_usize)?;
-    let saved =
-        lines.next().and_then(|(_, line)| line.strip_prefix("saved ")?.parse().ok()).ok_or(2_usize)?;
-    let mut hosts = Vec::new();
-    while let Some((_, host)) = lines.next_if(|(_, line)| line.starts_with("bootstrap ")) {
-        hosts.extend(host.strip_prefix("bootstrap ").map(str::to_owned));
-    }
-    let mut nodes = Vec::new();
-    for (number, line) in lines {
-        let node = parse_node(line).filter(|_| nodes.len() < MAX_NODES).ok_or(number)?;
-        nodes.push(node);
-    }
+fn parse(bytes: Vec<u8>, bootstrap: &[String], now: SystemTime) -> Result<SavedNodes, Place> {
+    let (saved, hosts, nodes) = if text::is_text(&bytes) {
+        let (saved, hosts, nodes) = text::parse(&String::from_utf8_lossy(&bytes)).map_err(Place::Line)?;
+        (saved, hosts, Nodes::Text(nodes.into_iter()))
+    } else {
+        let (saved, hosts, nodes) = binary::parse(bytes).map_err(Place::Byte)?;
+        (saved, hosts, Nodes::Binary(nodes))
+    };
     // A time in the future is no reason against the nodes: small computers start with their clock at zero.
     let age = Duration::from_secs(
         now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().saturating_sub(saved),
     );
     let usable = age <= MAX_AGE && hosts == network(bootstrap);
-    Ok(if usable { nodes } else { Vec::new() })
-}
-
-fn parse_node(line: &str) -> Option<(Id, SocketAddr)> {
-    let (id, address) = line.split_once(' ')?;
-    // The parser of mainline takes signs for digits, and panics between the bytes of a character.
-    if !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    Some((id.parse().ok()?, address.parse().ok()?))
+    Ok(if usable { SavedNodes(nodes) } else { SavedNodes::default() })
 }
 
 /// What tells one network from another.
@@ -155,13 +156,42 @@ fn network(bootstrap: &[String]) -> Vec<String> {
 
 /// At most a byte more than is allowed.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
     // Opening a named pipe would wait for somebody to write to it.
-    if !fs::metadata(path)?.is_file() {
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
-    let mut bytes = Vec::new();
+    let length = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length + 1);
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+impl Iterator for SavedNodes {
+    type Item = Contact;
+
+    fn next(&mut self) -> Option<Contact> {
+        match &mut self.0 {
+            Nodes::Text(nodes) => nodes.next(),
+            Nodes::Binary(nodes) => nodes.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match &self.0 {
+            Nodes::Text(nodes) => nodes.len(),
+            Nodes::Binary(nodes) => nodes.len(),
+        };
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for SavedNodes {}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self::Text(Vec::new().into_iter())
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,17 @@ use std::net::SocketAddr;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    dht::{DhtInfo, Evidence, NetworkError, PutError, krpc::Id},
+    dht::{DhtInfo, Evidence, NetworkError, PutError, table::Contact},
     signed_packet::{PublicKey, SignedPacket},
 };
+
+/// How far it has come to name all nodes: the family, and its step of [`RoutingTable::piece`].
+///
+/// [`RoutingTable::piece`]: crate::dht::table::RoutingTable::piece
+pub(in crate::dht) type Step = (usize, usize);
+
+/// Nodes, and where to go on.
+pub(in crate::dht) type Piece = (Vec<Contact>, Option<Step>);
 
 /// From the [`Dht`](crate::dht::Dht) to the engine.
 #[derive(Debug)]
@@ -33,11 +41,11 @@ pub(in crate::dht) enum Command {
     /// Join through these nodes, in the families of addresses in which nobody is known or answers.
     Join(Vec<SocketAddr>),
     /// Nodes from an earlier run, to be asked whether they are still there.
-    Remember(Vec<(Id, SocketAddr)>),
+    Remember(Vec<Contact>),
     /// Say what is known.
     Inform(oneshot::Sender<DhtInfo>),
-    /// Name the nodes that are known.
-    Name(oneshot::Sender<Vec<(Id, SocketAddr)>>),
+    /// Name some of the nodes that are known, from that step on; none where nobody has answered yet.
+    Name(Step, oneshot::Sender<Piece>),
     /// Say whether nobody is known or answers any more.
     IsLost(oneshot::Sender<bool>),
 }

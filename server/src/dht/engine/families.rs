@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use super::{
     budget::{Budget, Urgency},
+    command::{Piece, Step},
     family::{Family, Purpose},
     random::Random,
 };
@@ -16,6 +17,9 @@ use crate::dht::{
 /// Of nodes that are known, the part that is left to IPv6 where both families are there. Nearly all of the DHT is in
 /// IPv4.
 const IPV6_PART: usize = 8;
+
+/// Nodes handed out or taken in at a time: a millisecond's work, so that no datagram waits for longer.
+pub(in crate::dht) const NODES_AT_ONCE: usize = 4096;
 
 /// IPv4 first, as nearly all of the DHT is there.
 #[derive(Debug)]
@@ -56,6 +60,19 @@ impl Families {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Family> {
         self.members.iter_mut().flatten()
+    }
+
+    /// Some of the nodes that are known, and where to go on.
+    pub(super) fn piece(&self, (index, from): Step) -> Piece {
+        let Some(member) = self.members.get(index) else { return (Vec::new(), None) };
+        let heard = member.as_ref().filter(|family| family.table.has_heard());
+        let (nodes, next) =
+            heard.map_or((Vec::new(), None), |family| family.table.piece(from, NODES_AT_ONCE));
+        let next = match next {
+            Some(next) => (index, next),
+            None => (index + 1, 0),
+        };
+        (nodes, Some(next).filter(|(index, _)| *index < self.members.len()))
     }
 
     /// The family that the address belongs to.

@@ -19,21 +19,21 @@ use crate::dht::{
 
 /// Requests in a second until the tables are full, and in the first seconds after the start, in which there may be
 /// somebody who waits for the first answers.
-const FILLING: f64 = 200.0;
-const FIRST: f64 = 1200.0;
+const FILLING: f64 = 190.0;
+const FIRST: f64 = 1185.0;
 const FIRST_SECONDS: Duration = Duration::from_secs(10);
 
 /// The same for tables of at most so many nodes, which are those of home routers and of programs that soon end: routers
 /// keep a place in a table of a few thousand for each address that is written to.
 const SMALL: usize = 8192;
-const FILLING_SMALL: f64 = 100.0;
+const FILLING_SMALL: f64 = 90.0;
 
 /// Requests in a second of who does not want to know the network, and of one that hears nothing.
 const MODEST: f64 = 32.0;
 
 /// Requests in a second when the tables are full, and when nobody has asked for anything for an hour.
 const IDLE: f64 = 16.0;
-const UNUSED: f64 = 4.0;
+const UNUSED: f64 = 3.5;
 const UNUSED_AFTER: Duration = Duration::from_secs(3600);
 
 /// How often something is done, when there is much and when there is little.
@@ -111,9 +111,10 @@ impl Maintenance {
     /// There are nodes to ask, and somebody may wait for the first of them.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.members.iter_mut().for_each(|member| member.next_refresh = now);
-        if self.allowance < AT_ONCE {
+        if self.allowance < AT_ONCE && self.counted <= now {
             self.allowance = AT_ONCE;
-            self.counted = now + Duration::from_secs(1).mul_f64(AT_ONCE / FILLING_SMALL);
+            // It is time that is still to come that they are sent in.
+            self.counted = now + Duration::from_secs(1).mul_f64(AT_ONCE / self.most());
         }
         self.next = now;
     }
@@ -160,7 +161,8 @@ impl Maintenance {
             family.table.answered(to.id, to.address, transaction.rtt(now), now);
             family.table.stores_nothing(&to.id, to.address);
         } else if family.table.is_thin_at(&to.id) && families.may_send(Urgency::Background, now) {
-            // Where nobody else is known it is good for the way.
+            // Where hardly anybody else is known it is good for the way.
+            self.allowance -= 1.0;
             self.ask(index, to, false, Purpose::Way, families, now);
         }
     }
@@ -172,7 +174,8 @@ impl Maintenance {
         let passed = now.saturating_duration_since(self.counted).min(LONG_PAUSE);
         self.counted = self.counted.max(now);
         // What was not used for want of nodes is not saved up.
-        self.allowance = (self.allowance + passed.as_secs_f64() * pace).min((pace / 4.0).max(AT_ONCE));
+        let most = (pace * pause.as_secs_f64() + 1.0).max(self.allowance);
+        self.allowance = (self.allowance + passed.as_secs_f64() * pace).min(most);
         self.next = now + pause;
         for index in 0..self.members.len() {
             let Some(family) = families.get_mut(index) else { continue };
@@ -199,7 +202,6 @@ impl Maintenance {
 
     /// Requests in a second.
     fn pace(&self, families: &Families, now: Instant) -> f64 {
-        let most = if self.is_small { FILLING_SMALL } else { FIRST };
         let pace = |(index, member): (usize, &Member)| {
             let family = families.get(index)?;
             let joined = now.saturating_duration_since(member.joined?);
@@ -213,7 +215,15 @@ impl Maintenance {
                 () => FILLING,
             })
         };
-        self.members.iter().enumerate().filter_map(pace).fold(0.0, f64::max).min(most).max(UNUSED)
+        self.members.iter().enumerate().filter_map(pace).fold(0.0, f64::max).min(self.most()).max(UNUSED)
+    }
+
+    fn most(&self) -> f64 {
+        match (self.explore, self.is_small) {
+            (false, _) => FILLING_SMALL,
+            (true, true) => FILLING_SMALL,
+            (true, false) => FIRST,
+        }
     }
 
     /// Asks a node, if there is one to ask: strangers first, then one that may have gone or that may know others.

@@ -27,9 +27,10 @@ use ahash::RandomState;
 use lru::LruCache;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(super) use command::Command;
+pub(super) use command::{Command, Piece, Step};
 use counters::Counters;
 use families::Families;
+pub(super) use families::NODES_AT_ONCE;
 use family::{Family, Purpose, Stray};
 use maintenance::Maintenance;
 use search::{Goal, Next, Outcome, Prepared, Publication, Search};
@@ -40,7 +41,6 @@ use super::{
     krpc::{Body, Id, Message, Method},
     lookup::Request,
     socket::Outbox,
-    table::Contact,
     values::Values,
 };
 use crate::signed_packet::{PublicKey, SignedPacket, target};
@@ -141,9 +141,9 @@ impl Engine {
                 }
             }
             Command::Remember(nodes) => {
-                for (id, address) in nodes {
-                    if let Some(family) = self.families.get_mut(Families::index_of(address)) {
-                        family.table.remember(Contact { id, address, rtt: None, stores: true }, now);
+                for contact in nodes {
+                    if let Some(family) = self.families.get_mut(Families::index_of(contact.address)) {
+                        family.table.remember(contact, now);
                     }
                 }
                 self.maintenance.hurry(now);
@@ -152,10 +152,7 @@ impl Engine {
             Command::Inform(reply) => {
                 let _ = reply.send(self.info());
             }
-            Command::Name(reply) => {
-                let contacts = self.families.iter().flat_map(|family| family.table.contacts());
-                let _ = reply.send(contacts.map(|contact| (contact.id, contact.address)).collect());
-            }
+            Command::Name(step, reply) => _ = reply.send(self.families.piece(step)),
             Command::IsLost(reply) => {
                 self.tell_known();
                 let _ = reply.send(self.families.iter().all(|family| family.is_lost(now)));

@@ -1,6 +1,7 @@
 //! The engine without sockets and without waiting.
 
 mod counts;
+mod filling;
 mod world;
 
 use super::*;
@@ -108,7 +109,7 @@ fn ipv6_answers_where_ipv4_has_fallen_silent_and_nothing_spins() {
             node.delay = Some(milliseconds(400));
         });
         for _ in 0..3 {
-            world.command(Command::Remember((0..30).map(|index| place(index, false)).collect()));
+            world.remember((0..30).map(|index| place(index, false)));
             world.pass(Duration::from_secs(3));
         }
         world.silence(is_v4);
@@ -227,7 +228,7 @@ fn a_store_searches_again_where_the_search_before_it_reached_nobody() {
 fn no_more_is_sent_than_the_budget_allows_and_what_waits_goes_on() {
     let settings = DhtSettings { max_datagrams_per_second: 100, ..DhtSettings::on_loopback(Vec::new()) };
     let mut world = World::new(30, 0, &settings);
-    world.command(Command::Remember((0..30).map(|index| place(index, true)).collect()));
+    world.remember((0..30).map(|index| place(index, true)));
     world.pass(Duration::from_secs(3));
     assert_eq!(*world.known.borrow(), 30, "a node that waits for the budget is not forgotten");
     let before = world.sent;
@@ -268,8 +269,7 @@ fn no_more_nodes_are_known_than_was_said_of_both_families_together() {
     let settings = DhtSettings { max_nodes: 1024, ..DhtSettings::on_loopback(Vec::new()) };
     let mut world = World::new(0, 0, &settings);
     for is_ipv4 in [true, false] {
-        let nodes = (0..60_000).map(|index| place(index, is_ipv4));
-        world.engine.command(Command::Remember(nodes.collect()), world.now);
+        world.remember((0..60_000).map(|index| place(index, is_ipv4)));
     }
     let known = |index| world.engine.families.get(index).unwrap().table.len();
     assert_eq!((known(0), known(1)), (896, 128));

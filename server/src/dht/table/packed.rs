@@ -1,15 +1,9 @@
 //! Nodes in as few bytes as they need, because there may be a million of them: 36 for IPv4, 48 for IPv6.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Contact, Id};
 use crate::dht::rtt::Rtt;
-
-/// A round trip is kept in sixteenths of a millisecond, so that four seconds fit, twice what an answer may take.
-const TICK: Duration = Duration::from_nanos(62_500);
 
 /// Stands for a round trip that is not known.
 const NO_RTT: u16 = u16::MAX;
@@ -126,10 +120,7 @@ impl<A> Packed<A> {
 
     fn of(entry: &Entry, address: A) -> Self {
         let Entry { contact, since, is_failing, is_unconfirmed, is_asked } = entry;
-        let (smoothed, deviation) = match contact.rtt {
-            Some(rtt) => (ticks(rtt.smoothed()), ticks(rtt.deviation())),
-            None => (NO_RTT, 0),
-        };
+        let [smoothed, deviation] = contact.rtt.map_or([NO_RTT, 0], Rtt::pack);
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let flags = flag(*is_failing, FAILING)
             | flag(!contact.stores, STORES_NOTHING)
@@ -139,8 +130,7 @@ impl<A> Packed<A> {
     }
 
     fn entry(&self, address: SocketAddr) -> Entry {
-        let rtt = (self.smoothed != NO_RTT)
-            .then(|| Rtt::new(TICK * u32::from(self.smoothed), TICK * u32::from(self.deviation)));
+        let rtt = (self.smoothed != NO_RTT).then(|| Rtt::unpack([self.smoothed, self.deviation]));
         let stores = self.flags & STORES_NOTHING == 0;
         Entry {
             contact: Contact { id: Id::from(self.id), address, rtt, stores },
@@ -150,12 +140,6 @@ impl<A> Packed<A> {
             is_asked: self.flags & ASKED != 0,
         }
     }
-}
-
-/// To the nearest, so that many small steps in one direction are not lost.
-fn ticks(time: Duration) -> u16 {
-    let ticks = time.saturating_add(TICK / 2).as_nanos() / TICK.as_nanos();
-    u16::try_from(ticks).unwrap_or(NO_RTT).min(NO_RTT - 1)
 }
 
 fn unpack_v4([a, b, c, d, high, low]: V4) -> SocketAddr {
@@ -178,8 +162,7 @@ mod tests {
             id: [u8; 20], ip: IpAddr, port: u16, rtt: Option<(u16, u16)>, flags: [bool; 4], since: u32,
         ) {
             let rtt = rtt.map(|(smoothed, deviation)| {
-                let ticks = |count: u16| TICK * u32::from(count.min(NO_RTT - 1));
-                Rtt::new(ticks(smoothed), ticks(deviation))
+                Rtt::unpack([smoothed, deviation].map(|ticks| ticks.min(NO_RTT - 1)))
             });
             let contact = Contact { id: id.into(), address: SocketAddr::new(ip, port), rtt, stores: flags[0] };
             let entry = Entry {
@@ -196,18 +179,6 @@ mod tests {
             prop_assert_eq!(places.address(1), Some(contact.address));
             prop_assert_eq!(places.id(1), Some(&id));
             prop_assert_eq!(places.get(2), None);
-        }
-    }
-
-    #[test]
-    fn no_round_trip_is_too_long_or_too_short_to_be_kept() {
-        for (given, kept) in [
-            (Duration::ZERO, Duration::ZERO),
-            (Duration::from_micros(50), TICK),
-            (Duration::from_secs(2), Duration::from_secs(2)),
-            (Duration::MAX, TICK * u32::from(NO_RTT - 1)),
-        ] {
-            assert_eq!(TICK * u32::from(ticks(given)), kept);
         }
     }
 

@@ -103,7 +103,7 @@ impl RoutingTable {
             && !is_crowded()
     }
 
-    /// Whether so few nodes are known near `id` that any is welcome that knows the way.
+    /// Whether so few are known near `id` that any is welcome who knows the way.
     pub fn is_thin_at(&self, id: &Id) -> bool {
         self.grid.count(self.grid.bucket_of(id)) * 4 < self.grid.size()
     }

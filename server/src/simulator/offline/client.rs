@@ -16,6 +16,7 @@ use crate::{
         DhtSettings, NetworkError,
         driven::{Driven, Finding, Putting},
         krpc::{Body, Message, Method},
+        table::Contact,
     },
     signed_packet::{PublicKey, SignedPacket, target},
 };
@@ -98,7 +99,7 @@ impl OfflineClient {
     }
 
     /// Is given nodes as if from an earlier run.
-    pub fn remember(&mut self, network: &mut Offline, nodes: Vec<(Id, SocketAddr)>) {
+    pub fn remember(&mut self, network: &mut Offline, nodes: Vec<Contact>) {
         self.engine.remember(nodes, network.now);
         self.deliver(network);
     }

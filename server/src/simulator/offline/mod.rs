@@ -25,7 +25,10 @@ pub(crate) use joined::Joined;
 pub use report::{Acknowledged, First, Publication, Search};
 
 use super::{Responder, Statistics, World, addresses::Addresses};
-use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
+use crate::{
+    dht::{rtt::Rtt, table::Contact},
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+};
 
 /// All nodes listen there.
 const PORT: u16 = 6881;
@@ -68,6 +71,13 @@ pub struct KnownNode {
     pub round_trip: Duration,
     /// Whether it knows BEP 44.
     pub stores: bool,
+}
+
+impl From<KnownNode> for Contact {
+    fn from(node: KnownNode) -> Self {
+        let KnownNode { id, address, round_trip, stores } = node;
+        Self { id, address, rtt: Some(Rtt::new(round_trip, round_trip / 20)), stores }
+    }
 }
 
 impl Offline {

@@ -1,6 +1,7 @@
 //! A DHT in memory, and an engine in it. Time moves by hand.
 
 use super::*;
+use crate::dht::table::Contact;
 
 /// A node, which answers after `delay` or, without one, never.
 pub(super) struct Node {
@@ -73,11 +74,17 @@ impl World {
     /// One in which all nodes are known.
     pub(super) fn joined(ipv4: usize, ipv6: usize) -> Self {
         let mut world = Self::new(ipv4, ipv6, &DhtSettings::on_loopback(Vec::new()));
-        let nodes = world.nodes.iter().map(|node| (node.id, node.address)).collect();
-        world.command(Command::Remember(nodes));
+        let nodes: Vec<_> = world.nodes.iter().map(|node| (node.id, node.address)).collect();
+        world.remember(nodes.into_iter());
         world.pass(Duration::from_secs(5));
         assert_eq!(*world.known.borrow(), ipv4 + ipv6);
         world
+    }
+
+    /// Nodes of an earlier run.
+    pub(super) fn remember(&mut self, nodes: impl Iterator<Item = (Id, SocketAddr)>) {
+        let contact = |(id, address)| Contact { id, address, rtt: None, stores: true };
+        self.command(Command::Remember(nodes.map(contact).collect()));
     }
 
     pub(super) fn command(&mut self, command: Command) {

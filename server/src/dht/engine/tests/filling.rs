@@ -1,0 +1,69 @@
+//! How fast the table fills, and what that costs the network, in moved time.
+
+use super::*;
+use crate::simulator::{Offline, OfflineClient, World};
+
+fn settings(max_nodes: usize) -> DhtSettings {
+    DhtSettings { explore: true, max_nodes, ..DhtSettings::on_loopback(Vec::new()) }
+}
+
+fn run(client: &mut OfflineClient, network: &mut Offline, seconds: u64) {
+    client.run(network, Duration::from_secs(seconds));
+}
+
+/// The most that was sent in any of these seconds.
+fn most(client: &OfflineClient, seconds: std::ops::Range<usize>) -> u32 {
+    client.sent_in_second().iter().copied().skip(seconds.start).take(seconds.len()).max().unwrap_or(0)
+}
+
+#[test]
+fn thousands_are_known_ten_seconds_after_the_start_and_no_more_is_sent_than_was_promised() {
+    let mut network = Offline::new(World::realistic(1_000_000)).unwrap();
+    let mut client = OfflineClient::join(&mut network, &settings(65_536)).unwrap();
+    run(&mut client, &mut network, 10);
+    assert!(client.known() >= 5900, "{}", client.known());
+    assert!(most(&client, 0..10) <= 1200, "{}", most(&client, 0..10));
+    run(&mut client, &mut network, 60);
+    assert!(client.known() >= 10_000, "{}", client.known());
+    assert!(most(&client, 13..60) <= 200, "{}", most(&client, 13..60));
+}
+
+#[test]
+fn a_small_table_is_filled_gently_and_a_full_one_costs_little() {
+    let mut network = Offline::new(World::realistic(50_000)).unwrap();
+    let mut client = OfflineClient::join(&mut network, &settings(1024)).unwrap();
+    run(&mut client, &mut network, 60);
+    assert!(client.known() >= 960, "{}", client.known());
+    // One search for our own neighbourhood goes beside.
+    assert!(most(&client, 0..3) <= 130 && most(&client, 3..60) <= 100);
+    run(&mut client, &mut network, 5400);
+    assert!(most(&client, 60..3600) < 20, "{}", most(&client, 60..3600));
+    assert!(most(&client, 3610..5400) < 5, "{}", most(&client, 3610..5400));
+    assert!(client.known() >= 960, "{}", client.known());
+}
+
+#[test]
+fn a_network_of_fewer_nodes_than_there_are_places_is_known_and_then_left_alone() {
+    let mut network = Offline::new(World { nodes: 60, ..World::default() }).unwrap();
+    let mut client = OfflineClient::join(&mut network, &settings(65_536)).unwrap();
+    run(&mut client, &mut network, 20);
+    assert_eq!(client.known(), 60);
+    run(&mut client, &mut network, 1200);
+    let sent: u32 = client.sent_in_second()[20..].iter().sum();
+    assert!(sent < 1200, "{sent}");
+}
+
+#[test]
+fn nodes_that_have_gone_make_room_for_others() {
+    let mut network = Offline::new(World { nodes: 3000, ..World::default() }).unwrap();
+    let mut client = OfflineClient::join(&mut network, &settings(1024)).unwrap();
+    run(&mut client, &mut network, 60);
+    network.churn(0.5);
+    run(&mut client, &mut network, 3600);
+    assert!(client.known() >= 960, "{}", client.known());
+    let key = key();
+    let failures = |client: &OfflineClient| client.searches()[0].requests;
+    client.search(&mut network, &key);
+    client.run_until_done(&mut network);
+    assert!(client.searches()[0].is_absent() && failures(&client) < 40, "{}", failures(&client));
+}
