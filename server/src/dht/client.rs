@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -21,9 +21,10 @@ use super::{
     bootstrap::{self, HostResolver, keep_joined},
     engine::Command,
     node_id::Sighting,
+    put::ENOUGH_REPLICAS,
     table::Contact,
     task::{self, Sockets},
-    values::CONFIRMATIONS,
+    values::{CONFIRMATIONS, Moment},
 };
 use crate::{
     config,
@@ -192,11 +193,22 @@ impl Dht {
         cas: Option<u64>,
         progress: watch::Sender<u32>,
     ) -> Result<u32, PutError> {
+        self.put_until(packet, cas, progress, u32::MAX).await
+    }
+
+    /// As [`Dht::put_with_progress`], and returns as soon as `enough` nodes have confirmed, while the store goes on.
+    async fn put_until(
+        &self,
+        packet: &SignedPacket,
+        cas: Option<u64>,
+        progress: watch::Sender<u32>,
+        enough: u32,
+    ) -> Result<u32, PutError> {
         // No node can hold a timestamp that BEP 44 cannot express.
         let cas = cas.map(i64::try_from).transpose().map_err(|_| PutError::CasFailed)?;
         self.ready(JOIN_PATIENCE).await?;
         let (done, stored) = oneshot::channel();
-        self.send(Command::Put { packet: packet.clone(), cas, progress, done })?;
+        self.send(Command::Put { packet: packet.clone(), cas, progress, enough, done })?;
         match timeout(PUT_DEADLINE, stored).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(NetworkError::Unreachable.into()),
@@ -254,7 +266,8 @@ impl Dht {
             return Err(error);
         }
         let (done, end) = oneshot::channel();
-        let command = Command::Find { key: key.clone(), found, done, for_publication };
+        let moment = Moment::at(SystemTime::now());
+        let command = Command::Find { key: key.clone(), found, done, for_publication, moment };
         self.send(command).inspect_err(|_| _ = self.settings.metrics.lookups.busy.inc())?;
         match tokio::time::timeout_at(deadline, end).await {
             Ok(Ok(result)) => result,
@@ -287,6 +300,6 @@ impl Network for Dht {
     }
 
     async fn store(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
-        self.put(packet, cas).await
+        self.put_until(packet, cas, watch::Sender::new(0), ENOUGH_REPLICAS).await
     }
 }

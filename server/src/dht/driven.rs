@@ -8,6 +8,7 @@ use super::{
     DhtSettings, Evidence, NetworkError, PutError,
     engine::{Command, Engine},
     table::Contact,
+    values::Moment,
 };
 use crate::signed_packet::{PublicKey, SignedPacket};
 
@@ -58,7 +59,16 @@ impl Driven {
     pub(crate) fn find(&mut self, key: PublicKey, for_publication: bool, now: Instant) -> Finding {
         let (sender, found) = mpsc::unbounded_channel();
         let (done_sender, done) = oneshot::channel();
-        self.engine.command(Command::Find { key, found: sender, done: done_sender, for_publication }, now);
+        self.engine.command(
+            Command::Find {
+                key,
+                found: sender,
+                done: done_sender,
+                for_publication,
+                moment: Moment::default(),
+            },
+            now,
+        );
         Finding { found, done }
     }
 
@@ -66,7 +76,9 @@ impl Driven {
         let (progress, confirmed) = watch::channel(0);
         let (done, stored) = oneshot::channel();
         match cas.map(i64::try_from).transpose() {
-            Ok(cas) => self.engine.command(Command::Put { packet, cas, progress, done }, now),
+            Ok(cas) => {
+                self.engine.command(Command::Put { packet, cas, progress, enough: u32::MAX, done }, now)
+            }
             // The one who asked is there, just below.
             Err(_) => _ = done.send(Err(PutError::CasFailed)),
         }

@@ -6,12 +6,15 @@ use super::{
     NetworkError,
     client::PutError,
     krpc::{Id, Refusal},
-    lookup::{Request, Responder, lateness},
+    lookup::{Request, Responder, patience},
     rtt::Rtt,
 };
 
 /// Nodes that a packet is stored on, the nearest, as all of this network do it.
 pub const REPLICAS: usize = 20;
+
+/// Nodes that have to confirm before a running server says that a packet is stored. The rest follows.
+pub(super) const ENOUGH_REPLICAS: u32 = 12;
 
 /// Nodes asked beyond those, at once: with a few lost datagrams, 20 have it after one round trip all the same.
 const SPARE: usize = 4;
@@ -81,7 +84,7 @@ impl Put {
         let token = responder.token.clone()?;
         // A node that missed the last update shows an older number. It is brought up to date like the others.
         let cas = self.cas.map(|cas| responder.seq.map_or(cas, |seq| seq.min(cas)));
-        let late = now + lateness(responder.rtt, typical) * (1 << target.attempts);
+        let late = now + patience(responder.rtt, typical) * (1 << target.attempts);
         let request = Request { id: responder.id, address: responder.address };
         target.attempts += 1;
         target.state = State::Asked { late };

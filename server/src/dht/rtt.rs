@@ -53,6 +53,11 @@ impl Rtt {
         self.smoothed
     }
 
+    /// After this long it is worth while to ask somebody else as well.
+    pub fn late_soon(&self) -> Duration {
+        self.smoothed.mul_f64(1.25).saturating_add(self.deviation.max(GRANULARITY))
+    }
+
     /// After this long an answer has become unlikely.
     pub fn late_after(&self) -> Duration {
         self.smoothed.saturating_add(self.deviation.saturating_mul(4).max(GRANULARITY))

@@ -181,11 +181,6 @@ impl RoutingTable {
         (contact.id == *id).then_some(contact)
     }
 
-    /// How long the node took to answer.
-    pub fn rtt(&self, id: &Id, address: SocketAddr) -> Option<Rtt> {
-        self.known(id, address)?.rtt
-    }
-
     /// All nodes.
     pub fn contacts(&self) -> impl Iterator<Item = Contact> + '_ {
         (0..self.grid.buckets()).flat_map(|bucket| self.entries(bucket)).map(|(_, entry)| entry.contact)

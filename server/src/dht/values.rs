@@ -5,7 +5,7 @@
 
 use std::{
     net::IpAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::mpsc;
@@ -30,6 +30,32 @@ pub(super) const CONFIRMATIONS: u32 = 3;
 const PATIENCE: f64 = 2.0;
 const LONGEST_PATIENCE: Duration = Duration::from_millis(300);
 
+/// A packet signed a moment ago, at most so long, is handed out at once: hardly any has been replaced since.
+const MOMENT: Duration = Duration::from_secs(30);
+
+/// Clocks of owners may be ahead of ours by so much.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Timestamps of packets that were signed a moment ago, in microseconds since 1970. None by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    from: u64,
+    until: u64,
+}
+
+impl Moment {
+    /// Those that are of a moment ago now.
+    pub(super) fn at(now: SystemTime) -> Self {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self { from: micros(now.saturating_sub(MOMENT)), until: micros(now.saturating_add(CLOCK_SKEW)) }
+    }
+
+    fn contains(self, packet: &SignedPacket) -> bool {
+        (self.from..self.until).contains(&packet.timestamp())
+    }
+}
+
 /// The values that nodes have shown.
 #[derive(Debug)]
 pub(super) struct Values {
@@ -44,6 +70,7 @@ pub(super) struct Values {
     holders_of_newest: u32,
     /// Holders to hear before the first packet is sent.
     wanted: u32,
+    moment: Moment,
     checks: u32,
     /// The subnets of those who have shown forged values: one for each check at most.
     forgers: Vec<Subnet>,
@@ -88,11 +115,13 @@ impl Values {
         key: PublicKey,
         found: mpsc::UnboundedSender<SignedPacket>,
         wanted: u32,
+        moment: Moment,
         now: Instant,
     ) -> Self {
         let (newest, first) = (None, None);
         Self {
             wanted,
+            moment,
             key,
             found,
             newest,
@@ -192,7 +221,8 @@ impl Values {
 
     /// Nodes that have yet to be heard before an answer.
     pub(super) fn missing(&self) -> u32 {
-        if self.differ { 0 } else { self.wanted.saturating_sub(self.holders) }
+        let is_of_this_moment = self.newest.as_ref().is_some_and(|newest| self.moment.contains(newest));
+        if self.differ || is_of_this_moment { 0 } else { self.wanted.saturating_sub(self.holders) }
     }
 
     /// Whether the first packet has been sent.
@@ -222,9 +252,11 @@ impl Values {
         Some(first + taken.mul_f64(PATIENCE).min(LONGEST_PATIENCE))
     }
 
-    /// Sends the first packet if it is time, or if the search `has_ended`. Returns whether it did.
-    pub(super) fn release(&mut self, has_ended: bool, now: Instant) -> bool {
-        let is_due = self.release_at().is_some_and(|at| now >= at || has_ended || self.missing() == 0);
+    /// Sends the first packet if it is time, or if the search `has_ended`. Returns whether it did. Where those who agree
+    /// on it are suspect, more time is taken.
+    pub(super) fn release(&mut self, has_ended: bool, is_suspect: bool, now: Instant) -> bool {
+        let is_agreed = self.missing() == 0 && !is_suspect;
+        let is_due = self.release_at().is_some_and(|at| now >= at || has_ended || is_agreed);
         if let Some(packet) = self.newest.clone().filter(|_| is_due) {
             self.released = Some(now);
             self.send(packet);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    dht::{DhtInfo, Evidence, NetworkError, PutError, table::Contact},
+    dht::{DhtInfo, Evidence, NetworkError, PutError, table::Contact, values::Moment},
     signed_packet::{PublicKey, SignedPacket},
 };
 
@@ -29,6 +29,8 @@ pub(in crate::dht) enum Command {
         done: oneshot::Sender<Result<Evidence, NetworkError>>,
         /// The owner may publish next: wait for all the nearest nodes and keep their tokens.
         for_publication: bool,
+        /// Timestamps of packets that were signed a moment ago.
+        moment: Moment,
     },
     /// Store a packet.
     Put {
@@ -36,6 +38,8 @@ pub(in crate::dht) enum Command {
         cas: Option<i64>,
         /// Nodes that have confirmed so far.
         progress: watch::Sender<u32>,
+        /// So many are enough for `done`. The rest is stored all the same.
+        enough: u32,
         done: oneshot::Sender<Result<u32, PutError>>,
     },
     /// Join through these nodes, in the families of addresses in which nobody is known or answers.

@@ -155,9 +155,9 @@ impl Family {
     }
 
     /// A search that begins with the nodes we know.
-    pub(super) fn begin(&mut self, target: Id, width: usize, now: Instant) -> Lookup {
+    pub(super) fn begin(&mut self, target: Id, width: usize, is_for_store: bool, now: Instant) -> Lookup {
         self.table.looked_up(&target);
-        Lookup::new(target, width, self.spacing, self.table.closest(&target, SEEDS), now)
+        Lookup::new(target, width, is_for_store, self.spacing, self.table.closest(&target, SEEDS), now)
     }
 
     /// Nodes that a search goes on with, where those it began with did not lead anywhere.
@@ -235,7 +235,7 @@ impl Family {
         if *id == self.id || self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
             return Standing::Dead;
         }
-        self.table.rtt(id, address).map_or(Standing::Unknown, Standing::Alive)
+        self.table.known(id, address).map_or(Standing::Unknown, Standing::Alive)
     }
 
     /// A node has named these: those that there is room for are to be asked whether they are there, unless enough

@@ -25,7 +25,7 @@ use std::{
 
 use ahash::RandomState;
 use lru::LruCache;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 pub(super) use command::{Command, Piece, Step};
 use counters::Counters;
@@ -37,13 +37,13 @@ use search::{Goal, Next, Outcome, Prepared, Publication, Search};
 use store::Store;
 
 use super::{
-    DhtInfo, DhtSettings, NetworkError, PutError,
+    DhtInfo, DhtSettings, NetworkError,
     krpc::{Body, Id, Message, Method},
     lookup::Request,
     socket::Outbox,
-    values::Values,
+    values::{Moment, Values},
 };
-use crate::signed_packet::{PublicKey, SignedPacket, target};
+use crate::signed_packet::{PublicKey, target};
 
 /// Searches and stores under way; beyond, new ones are turned away. A search takes about 10 kB.
 const MAX_TASKS: usize = 4096;
@@ -52,6 +52,9 @@ const MAX_TASKS: usize = 4096;
 /// five to ten minutes.
 const MAX_PREPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 const PREPARED_LIFETIME: Duration = Duration::from_secs(60);
+
+/// BEP 5: the node does not know the method. Programs without BEP 44 answer `get` and `put` with it.
+const METHOD_UNKNOWN: i64 = 204;
 
 /// Between two turns of a task that waits for nothing but time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -121,7 +124,7 @@ impl Engine {
     /// Does what was asked for.
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Find { key, found, done, for_publication } => {
+            Command::Find { key, found, done, for_publication, moment } => {
                 if self.tasks.len() >= MAX_TASKS {
                     self.metrics.lookups.busy.inc();
                     // The one who asked may have gone, here and below.
@@ -130,11 +133,20 @@ impl Engine {
                 }
                 self.maintenance.used(now);
                 let target = target(&key);
-                let values = Values::new(key, found, self.confirmations, now);
+                let values = Values::new(key, found, self.confirmations, moment, now);
                 let goal = Goal::Find { values, done, keep_tokens: for_publication };
                 self.search(target, goal, now);
             }
-            Command::Put { packet, cas, progress, done } => self.put(packet, cas, progress, done, now),
+            Command::Put { packet, cas, progress, enough, done } => {
+                if self.tasks.len() >= MAX_TASKS {
+                    let _ = done.send(Err(NetworkError::Busy.into()));
+                    return;
+                }
+                let (unheard, _) = mpsc::unbounded_channel();
+                let values =
+                    Values::new(packet.key().clone(), unheard, self.confirmations, Moment::default(), now);
+                self.put(Publication { packet, cas, progress, enough, done: Some(done), values }, now);
+            }
             Command::Join(addresses) => {
                 for address in addresses {
                     self.join(address, now);
@@ -233,6 +245,10 @@ impl Engine {
             },
             Body::Error(refusal) => {
                 let Some(id) = &transaction.id else { return };
+                let has_no_values = refusal.code == METHOD_UNKNOWN;
+                if has_no_values {
+                    family.table.stores_nothing(id, from);
+                }
                 let Purpose::Task(task) = transaction.purpose else {
                     let to = Request { id: *id, address: from };
                     let families = &mut self.families;
@@ -241,6 +257,7 @@ impl Engine {
                 };
                 let Some(entry) = self.tasks.get_mut(&task) else { return };
                 match &mut entry.task {
+                    Task::Search(search) if has_no_values => search.stores_nothing(index, id, from, now),
                     Task::Search(search) => search.refused(index, id, from),
                     Task::Store(store) => store.refused(index, id, from, refusal),
                 }
@@ -279,24 +296,10 @@ impl Engine {
         self.start(Task::Search(Box::new(search)), now);
     }
 
-    fn put(
-        &mut self,
-        packet: SignedPacket,
-        cas: Option<i64>,
-        progress: watch::Sender<u32>,
-        done: oneshot::Sender<Result<u32, PutError>>,
-        now: Instant,
-    ) {
-        if self.tasks.len() >= MAX_TASKS {
-            let _ = done.send(Err(NetworkError::Busy.into()));
-            return;
-        }
+    fn put(&mut self, publication: Publication, now: Instant) {
         self.maintenance.used(now);
-        let target = target(packet.key());
-        let prepared = self.prepared.pop(packet.key());
-        let (unheard, _) = mpsc::unbounded_channel();
-        let values = Values::new(packet.key().clone(), unheard, self.confirmations, now);
-        let publication = Publication { packet, cas, progress, done, values };
+        let target = target(publication.packet.key());
+        let prepared = self.prepared.pop(publication.packet.key());
         match prepared.filter(|(at, _)| now.saturating_duration_since(*at) < PREPARED_LIFETIME) {
             Some((_, prepared)) => self.store(publication, prepared, now),
             None => self.search(target, Goal::Publish(publication), now),
@@ -310,7 +313,7 @@ impl Engine {
                 let (publication, error) = *refused;
                 let result = Err(error);
                 self.metrics.count_put(&result);
-                let _ = publication.done.send(result);
+                publication.done.map(|done| done.send(result));
             }
         }
     }

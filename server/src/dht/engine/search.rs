@@ -12,7 +12,7 @@ use crate::{
     dht::{
         Evidence, NetworkError, PutError,
         krpc::{Id, Method, Response},
-        lookup::{Lookup, Responder},
+        lookup::{Asks, Lookup, Responder},
         put::REPLICAS,
         values::{Values, Verdict},
     },
@@ -23,12 +23,23 @@ use crate::{
 /// than a third of those missed its last version, that none of these has it is as good as impossible.
 const WIDTH: usize = 14;
 
-/// Requests on their way at once, until a value is there, and afterwards, when nobody waits any more.
-const SEEKING: usize = 4;
+/// Requests on their way at once until a value is there: a few where those who probably hold it are known, more while the
+/// search is far from it, and more again the longer that takes. The tail of the latencies is what they buy.
+const SEEKING_NEAR: usize = 12;
+const SEEKING_FAR: usize = 16;
+const SEEKING_LONG: usize = 24;
+
+/// So many nodes known that probably hold it make it near.
+const NEAR: usize = 8;
+
+/// From then on it takes long, in usual round trips.
+const LONG: f64 = 2.5;
+
+/// Requests on their way at once when somebody has an answer and nobody waits any more.
 const COMPLETING: usize = 3;
 
 /// For a store: the nearest nodes must all be found before it begins.
-const PREPARING: usize = 20;
+const PREPARING: usize = 24;
 
 /// To get to know nodes.
 const REFRESHING: usize = 3;
@@ -76,7 +87,10 @@ pub(super) struct Publication {
     pub(super) cas: Option<i64>,
     /// Nodes that have confirmed so far.
     pub(super) progress: watch::Sender<u32>,
-    pub(super) done: oneshot::Sender<Result<u32, PutError>>,
+    /// So many are enough to tell whoever waits.
+    pub(super) enough: u32,
+    /// `None` once that was done.
+    pub(super) done: Option<oneshot::Sender<Result<u32, PutError>>>,
     /// What the network holds of the key.
     pub(super) values: Values,
 }
@@ -166,6 +180,13 @@ impl Search {
         verdict
     }
 
+    /// A node has no BEP 44.
+    pub(super) fn stores_nothing(&mut self, index: usize, id: &Id, from: SocketAddr, now: Instant) {
+        if let Some(Some(lookup)) = self.lookups.get_mut(index) {
+            lookup.stores_nothing(id, from, now);
+        }
+    }
+
     /// A node has refused a request of this search.
     pub(super) fn refused(&mut self, index: usize, id: &Id, from: SocketAddr) {
         if let Some(Some(lookup)) = self.lookups.get_mut(index) {
@@ -183,13 +204,14 @@ impl Search {
         let mut is_over = true;
         let mut wake = self.started + DEADLINE;
         for index in 0..self.lookups.len() {
-            let (parallel, urgency) = self.goal.pace();
             let newer_than = self.goal.newer_than();
             let (Some(Some(lookup)), Some(family)) = (self.lookups.get_mut(index), families.get(index))
             else {
                 continue;
             };
             let typical = family.typical;
+            let taken = now.saturating_duration_since(self.started);
+            let (parallel, urgency) = self.goal.pace(lookup.likely_holders(), taken, typical.smoothed());
             loop {
                 if !lookup.wants(parallel, &typical, now) {
                     break;
@@ -203,11 +225,12 @@ impl Search {
                     wake = wake.min(now + BUDGET_PAUSE);
                     break;
                 }
-                let Some(request) = lookup.next(&typical, now) else { break };
+                let Some((request, asks)) = lookup.next(&typical, now) else { break };
                 let target = lookup.target();
-                let method = match self.goal {
-                    Goal::Refresh => Method::FindNode(target),
-                    Goal::Find { .. } | Goal::Publish(_) => Method::Get { target, newer_than },
+                let method = match (&self.goal, asks) {
+                    (_, Asks::Nodes(place)) => Method::FindNode(place),
+                    (Goal::Refresh, Asks::Value) => Method::FindNode(target),
+                    (Goal::Find { .. } | Goal::Publish(_), Asks::Value) => Method::Get { target, newer_than },
                 };
                 families.ask(index, request, method, Purpose::Task(task), now);
             }
@@ -290,7 +313,7 @@ impl Search {
     fn begin(&mut self, target: Id, index: usize, families: &mut Families, now: Instant) {
         if let (Some(lookup), Some(family)) = (self.lookups.get_mut(index), families.get_mut(index)) {
             let width = self.goal.width();
-            *lookup = Some(family.begin(target, width, now));
+            *lookup = Some(family.begin(target, width, self.goal.wants_responders(), now));
         }
     }
 
@@ -313,8 +336,11 @@ impl Search {
     }
 
     fn release(&mut self, has_ended: bool, now: Instant) {
-        let requests = self.lookups.iter().flatten().map(Lookup::requests).sum();
-        if self.goal.values().is_some_and(|values| values.release(has_ended, now)) {
+        let lookups = || self.lookups.iter().flatten();
+        let requests = lookups().map(Lookup::requests).sum();
+        // A crowd may agree on an old packet. The others are heard as well, as long as there is time.
+        let is_suspect = lookups().any(Lookup::has_crowd);
+        if self.goal.values().is_some_and(|values| values.release(has_ended, is_suspect, now)) {
             self.first_requests = Some(requests);
         }
     }
@@ -332,7 +358,9 @@ impl Goal {
     /// Whether nobody waits for its end any more. A search for a key is finished all the same: the next who asks for
     /// it finds the packet.
     fn is_abandoned(&self) -> bool {
-        matches!(self, Self::Publish(publication) if publication.done.is_closed())
+        let is_closed =
+            |publication: &Publication| publication.done.as_ref().is_some_and(oneshot::Sender::is_closed);
+        matches!(self, Self::Publish(publication) if is_closed(publication))
     }
 
     /// Whether a packet is looked for and not there yet.
@@ -367,15 +395,15 @@ impl Goal {
         }
     }
 
-    /// Requests at once, and how urgent they are.
-    fn pace(&self) -> (usize, Urgency) {
+    /// Requests at once, and how urgent they are. `likely_holders`: nodes known that probably hold what is looked for;
+    /// `taken`: how long the search has taken; `usual`: the usual round trip.
+    fn pace(&self, likely_holders: usize, taken: Duration, usual: Duration) -> (usize, Urgency) {
         match self {
             Self::Find { keep_tokens: true, .. } | Self::Publish(_) => (PREPARING, Urgency::Awaited),
-            Self::Find { values, .. } if values.newest().is_none() => (SEEKING, Urgency::Awaited),
-            Self::Find { values, .. } if !values.is_released() => {
-                (usize::try_from(values.missing()).unwrap_or(SEEKING), Urgency::Awaited)
-            }
-            Self::Find { .. } => (COMPLETING, Urgency::Background),
+            Self::Find { values, .. } if values.is_released() => (COMPLETING, Urgency::Background),
+            Self::Find { .. } if taken > usual.mul_f64(LONG) => (SEEKING_LONG, Urgency::Awaited),
+            Self::Find { .. } if likely_holders >= NEAR => (SEEKING_NEAR, Urgency::Awaited),
+            Self::Find { .. } => (SEEKING_FAR, Urgency::Awaited),
             Self::Refresh => (REFRESHING, Urgency::Background),
         }
     }

@@ -66,6 +66,11 @@ impl Store {
             put.acknowledged(id, from);
             let stored = self.puts.iter().map(Put::stored).sum();
             self.publication.progress.send_replace(stored);
+            let is_enough = stored >= self.publication.enough;
+            if let Some(done) = self.publication.done.take_if(|_| is_enough) {
+                // The one who asked may have gone, here and below.
+                let _ = done.send(outcome(&self.puts));
+            }
         }
     }
 
@@ -103,8 +108,7 @@ impl Store {
     /// Tells whoever waits.
     pub(super) fn finish(self) -> Result<u32, PutError> {
         let result = outcome(&self.puts);
-        // The one who asked may have gone.
-        let _ = self.publication.done.send(result.clone());
+        self.publication.done.map(|done| done.send(result.clone()));
         result
     }
 }

@@ -2,21 +2,20 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use super::fraction;
-use crate::dht::{krpc::Id, rtt::Rtt, subnet::Subnet};
+use crate::dht::{krpc::Id, rtt::Rtt, subnet::Subnet, table::Contact};
 
 /// Nodes remembered in one search.
-const MAX_CANDIDATES: usize = 96;
+const MAX_CANDIDATES: usize = 160;
 
 /// Nodes in one subnet: whoever has many addresses there must not surround a key.
 const MAX_PER_SUBNET: usize = 3;
 
 /// A node of which so many suggestions are dead or overdue, and none alive, is not followed further.
-const MAX_DEAD_SUGGESTIONS: u8 = 3;
+const MAX_DEAD_SUGGESTIONS: u8 = 5;
 
 /// As long as none of its suggestions has answered, no more of them are asked at once: whoever makes up nodes must not
 /// occupy the whole search.
-const MAX_UNPROVEN: u8 = 2;
+const MAX_UNPROVEN: u8 = 4;
 
 /// Nodes by their distance to the target.
 #[derive(Debug)]
@@ -32,8 +31,13 @@ pub(super) struct Candidate {
     pub(super) id: Id,
     pub(super) address: SocketAddr,
     pub(super) rtt: Option<Rtt>,
+    /// Whether it may hold values, as far as we know (BEP 44).
+    pub(super) stores: bool,
     pub(super) state: State,
     distance: Id,
+    /// `distance` as a share of the key space.
+    fraction: f64,
+    subnet: Option<Subnet>,
     /// Who named it, as places in `sources`. None: we knew it.
     named_by: Option<[usize; 2]>,
 }
@@ -68,7 +72,7 @@ struct Source {
 
 impl Candidates {
     pub(super) fn new(target: Id) -> Self {
-        Self { target, nearest: Vec::with_capacity(MAX_CANDIDATES + 1), sources: Vec::new() }
+        Self { target, nearest: Vec::new(), sources: Vec::new() }
     }
 
     pub(super) fn target(&self) -> Id {
@@ -83,14 +87,25 @@ impl Candidates {
         self.nearest.get(index)
     }
 
-    /// The nearest nodes that have answered or still may, `width` of them, with their places.
-    pub(super) fn window(&self, width: usize) -> impl Iterator<Item = (usize, &Candidate)> {
-        let open = |(_, candidate): &(usize, &Candidate)| match candidate.state {
+    /// The nodes that have answered or still may, nearest first, with their places. Those that are overdue are not among
+    /// them.
+    pub(super) fn open(&self) -> impl Iterator<Item = (usize, &Candidate)> {
+        let is_open = |(_, candidate): &(usize, &Candidate)| match candidate.state {
             State::Answered { .. } | State::Asked { .. } => true,
             State::Untried => self.is_trusted(candidate),
             State::Late { .. } | State::Failed => false,
         };
-        self.nearest.iter().enumerate().filter(open).take(width)
+        self.nearest.iter().enumerate().filter(is_open)
+    }
+
+    /// As [`Candidates::open`], with those that are overdue.
+    pub(super) fn open_or_late(&self) -> impl Iterator<Item = (usize, &Candidate)> {
+        let is_hopeless = |(_, candidate): &(usize, &Candidate)| match candidate.state {
+            State::Untried => !self.is_trusted(candidate),
+            State::Failed => true,
+            State::Answered { .. } | State::Asked { .. } | State::Late { .. } => false,
+        };
+        self.nearest.iter().enumerate().filter(move |candidate| !is_hopeless(candidate))
     }
 
     /// Where the node is.
@@ -108,6 +123,14 @@ impl Candidates {
     /// The node has answered: those who named it are worth following.
     pub(super) fn answered(&mut self, index: usize, token: Option<&[u8]>, seq: Option<i64>) {
         self.change(index, State::Answered { token: token.map(Into::into), seq });
+    }
+
+    /// The node has said that it has no BEP 44. It may be asked once more, for others.
+    pub(super) fn stores_nothing(&mut self, index: usize) {
+        let Some(candidate) = self.nearest.get_mut(index) else { return };
+        let state =
+            if std::mem::replace(&mut candidate.stores, false) { State::Untried } else { State::Failed };
+        self.change(index, state);
     }
 
     /// The node is of no use.
@@ -158,10 +181,21 @@ impl Candidates {
 
     /// Takes a node in, unless there are enough that are nearer, or of its kind. `source`: who named it; `None` where
     /// we know it ourselves.
-    pub(super) fn insert(&mut self, id: Id, address: SocketAddr, rtt: Option<Rtt>, source: Option<usize>) {
+    pub(super) fn insert(&mut self, contact: Contact, source: Option<usize>) {
+        let Contact { id, address, rtt, stores } = contact;
         let distance = self.target.xor(&id);
         let named_by = source.map(|source| [source; 2]);
-        let candidate = Candidate { id, address, rtt, state: State::Untried, distance, named_by };
+        let candidate = Candidate {
+            id,
+            address,
+            rtt,
+            stores,
+            state: State::Untried,
+            distance,
+            fraction: fraction(&distance),
+            subnet: Subnet::of(address.ip()),
+            named_by,
+        };
         match self.nearest.binary_search_by_key(&distance, |candidate| candidate.distance) {
             Ok(index) => {
                 let is_crowded = self.is_crowded(address);
@@ -216,7 +250,7 @@ impl Candidates {
             if candidate.address == address {
                 return true;
             }
-            neighbours += usize::from(subnet.is_some() && Subnet::of(candidate.address.ip()) == subnet);
+            neighbours += usize::from(subnet.is_some() && candidate.subnet == subnet);
         }
         neighbours >= MAX_PER_SUBNET
     }
@@ -247,8 +281,18 @@ impl Candidate {
         matches!(self.state, State::Answered { .. })
     }
 
+    /// Whether nothing is to be expected of it any more.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed)
+    }
+
     /// How far it is from the target, as a share of the key space.
     pub(super) fn distance(&self) -> f64 {
-        fraction(&self.distance)
+        self.fraction
     }
+}
+
+/// A distance as a share of the key space. All of it counts: whoever makes up ids may put them as near as they like.
+fn fraction(distance: &Id) -> f64 {
+    distance.as_bytes().iter().rfold(0.0, |share, byte| (share + f64::from(*byte)) / 256.0)
 }

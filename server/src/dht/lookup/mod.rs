@@ -5,6 +5,8 @@
 //! over when the nearest nodes have spoken; only a network that stays silent ends it by time.
 
 mod candidates;
+mod crowd;
+mod detours;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,8 @@ use std::{
 };
 
 use candidates::{Candidate, Candidates, State};
+use crowd::crowd;
+use detours::Detours;
 
 use super::{
     krpc::{Id, Response},
@@ -28,20 +32,29 @@ pub(super) const MAX_NAMED: usize = 20;
 /// Longest token that is kept, in bytes. Nodes send 4 to 20.
 const MAX_TOKEN: usize = 256;
 
-/// Requests in one search. A search through ten million nodes takes about fifty.
-const MAX_REQUESTS: u32 = 96;
+/// Requests in one search. A usual one takes about seventy; one that has to find its way around a crowd, more.
+const MAX_REQUESTS: u32 = 160;
 
 /// A value is stored on 20 nodes, some of which have gone or have missed it. So many of the nearest probably hold it.
-const NEIGHBOURHOOD: usize = 18;
+const NEIGHBOURHOOD: usize = 20;
+
+/// So many of the nearest nodes are asked in any case. Nearly half of them may be dead or hold no values.
+const POOL: usize = 24;
 
 /// With so many answers from near the target, nodes that are overdue are not waited for.
 const ENOUGH_ANSWERS: usize = 8;
+
+/// The search is over although one in so many of the nearest nodes has not spoken: the slowest would set the pace.
+const STRAGGLERS: usize = 7;
 
 /// Answers that count as evidence of absence, the nearest.
 const MAX_WITNESSES: usize = 14;
 
 /// Nodes asked in addition where those nearest say too little.
 const WIDENING: usize = 16;
+
+/// Nodes of a crowd that are asked at once: it must not occupy the search.
+const CROWD_AT_ONCE: usize = 3;
 
 /// Nothing has answered for so long: the network is gone. Below the 2.5 s in which a client is told.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -51,26 +64,57 @@ const SILENCE: Duration = Duration::from_millis(1500);
 const SHORTEST_LATENESS: Duration = Duration::from_millis(50);
 const LONGEST_LATENESS: Duration = Duration::from_millis(800);
 
+/// A node is given up after this at the earliest, and at the latest.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+const LONGEST_PATIENCE: Duration = Duration::from_millis(1600);
+
 /// A node that nobody has heard from yet is expected to take longer by this factor, as it may be gone.
 const STRANGER_PENALTY: f64 = 1.5;
+
+/// What a node costs that is twice as far away as those that may hold the value, in usual round trips. Asked for the
+/// target, a node names others that are nearer by four bits or so, which takes one round trip; several do so at once.
+const COST_PER_BIT: f64 = 0.15;
 
 /// A search.
 #[derive(Debug)]
 pub(super) struct Lookup {
     /// So many of the nearest nodes must have spoken.
     width: usize,
-    /// Nodes nearer than this share of the key space probably hold what is stored at the target.
-    radius: f64,
+    /// Something is to be stored on as many.
+    is_for_store: bool,
+    /// Share of the key space per node that may hold values, where known.
+    spacing: Option<f64>,
     candidates: Candidates,
     requests: u32,
     answers: u32,
     /// Or since when an answer could be expected.
     last_answer: Instant,
     given_up: Vec<(Id, SocketAddr)>,
-    chosen: Option<usize>,
+    chosen: Option<Choice>,
     /// Nodes that it began with.
     seeds: usize,
     is_widened: bool,
+    /// Nodes up to here lie closer together than chance allows.
+    crowd_edge: Option<f64>,
+    detours: Detours,
+}
+
+/// Who is to be asked next.
+#[derive(Debug, Clone, Copy)]
+enum Choice {
+    /// The node at this place, for the target.
+    Candidate(usize),
+    /// The node at this place, about a part of the neighbourhood.
+    Detour(usize, usize, Id),
+}
+
+/// What a node is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// The value at the target.
+    Value,
+    /// Nodes near this place.
+    Nodes(Id),
 }
 
 /// Whom to ask.
@@ -98,13 +142,15 @@ impl Lookup {
     pub(super) fn new(
         target: Id,
         width: usize,
+        is_for_store: bool,
         spacing: Option<f64>,
         seeds: Vec<Contact>,
         now: Instant,
     ) -> Self {
         let mut lookup = Self {
             width,
-            radius: spacing.map_or(0.0, |spacing| spacing * NEIGHBOURHOOD as f64),
+            is_for_store,
+            spacing,
             candidates: Candidates::new(target),
             requests: 0,
             answers: 0,
@@ -113,9 +159,11 @@ impl Lookup {
             chosen: None,
             seeds: seeds.len(),
             is_widened: false,
+            crowd_edge: None,
+            detours: Detours::default(),
         };
-        for Contact { id, address, rtt, .. } in seeds {
-            lookup.candidates.insert(id, address, rtt, None);
+        for seed in seeds {
+            lookup.candidates.insert(seed, None);
         }
         lookup
     }
@@ -134,6 +182,14 @@ impl Lookup {
         self.answers
     }
 
+    /// Nodes known to live that are near enough to hold the value, were there one, and have not been asked.
+    pub(super) fn likely_holders(&self) -> usize {
+        let radius = self.radius();
+        let near = self.candidates.iter().take_while(|candidate| candidate.distance() <= radius);
+        near.filter(|candidate| candidate.stores && candidate.rtt.is_some() && !candidate.has_failed())
+            .count()
+    }
+
     /// Whether there is a node to ask while fewer than `parallel` requests are on their way in good time. `typical`: the
     /// round trips of all nodes.
     pub(super) fn wants(&mut self, parallel: usize, typical: &Rtt, now: Instant) -> bool {
@@ -143,14 +199,26 @@ impl Lookup {
         self.chosen.is_some()
     }
 
-    /// The node that [`Lookup::wants`] meant, which then counts as asked.
-    pub(super) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<Request> {
-        let index = self.chosen.take()?;
-        let Candidate { id, address, rtt, .. } = *self.candidates.get(index)?;
+    /// The node that [`Lookup::wants`] meant, which then counts as asked, and what it is asked for.
+    pub(super) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<(Request, Asks)> {
+        let choice = self.chosen.take()?;
+        let (Choice::Candidate(index) | Choice::Detour(index, ..)) = choice;
+        let Candidate { id, address, rtt, stores, .. } = *self.candidates.get(index)?;
         let late = lateness(rtt, typical);
-        self.candidates.ask(index, now + late, now + late * 2);
+        let asks = match choice {
+            Choice::Detour(_, part, place) => {
+                self.detours.ask(part, address, now + late);
+                Asks::Nodes(place)
+            }
+            Choice::Candidate(_) => {
+                let patience =
+                    (late * 2).max(typical.late_after()).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE);
+                self.candidates.ask(index, now + late, now + patience);
+                if stores { Asks::Value } else { Asks::Nodes(self.target()) }
+            }
+        };
         self.requests += 1;
-        Some(Request { id, address })
+        Some((Request { id, address }, asks))
     }
 
     /// A request could not be sent, for no fault of the nodes: their silence counts from here.
@@ -164,29 +232,54 @@ impl Lookup {
         &mut self,
         address: SocketAddr,
         response: &Response<'_>,
-        mut known: impl FnMut(&Id, SocketAddr) -> Standing,
+        known: impl FnMut(&Id, SocketAddr) -> Standing,
         now: Instant,
     ) {
         let Some(index) = self.candidates.position(&response.id, address) else { return };
-        let state = self.candidates.get(index).map(|candidate| &candidate.state);
-        if matches!(state, None | Some(State::Answered { .. } | State::Untried)) {
-            return;
+        let Some(candidate) = self.candidates.get(index) else { return };
+        match candidate.state {
+            State::Asked { .. } | State::Late { .. } => {
+                let stores = candidate.stores;
+                let seq = response.item.map(|item| item.seq).or(response.seq).filter(|_| stores);
+                let token = response.token.filter(|token| token.len() <= MAX_TOKEN && stores);
+                self.candidates.answered(index, token, seq);
+                self.answers += 1;
+                self.crowd_edge = self.crowd_edge();
+            }
+            State::Answered { .. } if self.detours.answered(address) => {}
+            State::Answered { .. } | State::Untried | State::Failed => return,
         }
-        let seq = response.item.map(|item| item.seq).or(response.seq);
-        let token = response.token.filter(|token| token.len() <= MAX_TOKEN);
-        self.candidates.answered(index, token, seq);
-        self.answers += 1;
         self.last_answer = now;
+        self.hear_of(address, response, known);
+    }
+
+    /// Takes in the nodes that the one at `from` names.
+    fn hear_of(
+        &mut self,
+        from: SocketAddr,
+        response: &Response<'_>,
+        mut known: impl FnMut(&Id, SocketAddr) -> Standing,
+    ) {
         let source = self.candidates.add_source();
-        for (id, named) in response.nodes.iter().take(MAX_NAMED) {
-            if !may_name(address, named) {
+        for (id, address) in response.nodes.iter().take(MAX_NAMED) {
+            if !may_name(from, address) {
                 continue;
             }
-            match known(&id, named) {
-                Standing::Alive(rtt) => self.candidates.insert(id, named, Some(rtt), None),
-                Standing::Unknown => self.candidates.insert(id, named, None, Some(source)),
+            match known(&id, address) {
+                Standing::Alive(contact) => self.candidates.insert(contact, None),
+                Standing::Unknown => {
+                    self.candidates.insert(Contact { id, address, rtt: None, stores: true }, Some(source));
+                }
                 Standing::Dead => {}
             }
+        }
+    }
+
+    /// The node `id` has no BEP 44. On the way to the target it is asked for other nodes.
+    pub(super) fn stores_nothing(&mut self, id: &Id, address: SocketAddr, now: Instant) {
+        if let Some(index) = self.candidates.position(id, address) {
+            self.candidates.stores_nothing(index);
+            self.last_answer = now;
         }
     }
 
@@ -210,8 +303,8 @@ impl Lookup {
         }
         self.is_widened = true;
         self.width += WIDENING;
-        for Contact { id, address, rtt, .. } in seeds {
-            self.candidates.insert(id, address, rtt, None);
+        for seed in seeds {
+            self.candidates.insert(seed, None);
         }
         true
     }
@@ -223,16 +316,29 @@ impl Lookup {
             return true;
         }
         let exhausted = self.requests >= MAX_REQUESTS;
-        let is_pending = |candidate: &Candidate| match candidate.state {
-            State::Untried => !exhausted,
-            State::Asked { .. } => true,
-            State::Late { .. } | State::Answered { .. } | State::Failed => false,
-        };
-        if self.candidates.window(self.width).any(|(_, candidate)| is_pending(candidate)) {
+        if self.detours.are_under_way(now) || (!exhausted && self.detour().is_some()) {
             return false;
         }
-        let answered =
-            self.candidates.window(self.width).filter(|(_, candidate)| candidate.has_answered()).count();
+        let stragglers = self.width / STRAGGLERS;
+        let (mut answered, mut open) = (0, 0);
+        for (_, candidate) in self.witnesses() {
+            match candidate.state {
+                State::Answered { .. } => answered += 1,
+                State::Untried if exhausted => {}
+                State::Untried | State::Asked { .. } => open += 1,
+                // A stranger may never have lived.
+                State::Late { .. } if candidate.rtt.is_some() => open += 1,
+                State::Late { .. } | State::Failed => {}
+            }
+            if answered + open >= self.width {
+                break;
+            }
+        }
+        if open > 0 {
+            // Whoever wants to store something needs so many all the same.
+            let suffice = !self.is_for_store || self.answered_candidates().count() >= self.width;
+            return open <= stragglers && answered + stragglers >= self.width && suffice;
+        }
         let is_late = |candidate: &Candidate| matches!(candidate.state, State::Late { .. });
         answered >= ENOUGH_ANSWERS.min(self.width) || !self.candidates.iter().any(is_late)
     }
@@ -244,7 +350,8 @@ impl Lookup {
             State::Late { hopeless } => Some(hopeless),
             State::Untried | State::Answered { .. } | State::Failed => None,
         });
-        next.chain([self.last_answer + SILENCE]).min()
+        let detours = self.detours.wake_at(self.last_answer);
+        next.chain(detours).chain([self.last_answer + SILENCE]).min()
     }
 
     /// Whether so many nodes from near the target have answered that what none of them holds does not exist. `known`:
@@ -261,10 +368,19 @@ impl Lookup {
         spacing.is_none_or(|spacing| last.distance() <= spacing * slack * witnesses as f64)
     }
 
-    /// Share of the key space per node, from how near the nearest are. `None` where too few answered.
+    /// Share of the key space per node that may hold values, from how near the nearest are. `None` where too few answered,
+    /// or where a crowd did, which teaches nothing.
     pub(super) fn spacing(&self) -> Option<f64> {
+        if self.has_crowd() {
+            return None;
+        }
         let nearest = self.answered_candidates().nth(ENOUGH_ANSWERS - 1)?;
         Some(nearest.distance() / ENOUGH_ANSWERS as f64)
+    }
+
+    /// Whether nodes beside the target lie closer together than chance allows.
+    pub(super) fn has_crowd(&self) -> bool {
+        self.crowd_edge.is_some()
     }
 
     /// The nodes that answered, nearest first.
@@ -282,25 +398,84 @@ impl Lookup {
         self.candidates.iter().filter_map(responder).collect()
     }
 
+    /// Nodes whose word counts, nearest first: they may hold the value and are not of a crowd.
+    fn witnesses(&self) -> impl Iterator<Item = (usize, &Candidate)> {
+        let counts = |(_, candidate): &(usize, &Candidate)| candidate.stores && !self.is_of_crowd(candidate);
+        self.candidates.open_or_late().filter(counts)
+    }
+
     fn answered_candidates(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(|candidate| candidate.has_answered())
+        self.witnesses().map(|(_, candidate)| candidate).filter(|candidate| candidate.has_answered())
+    }
+
+    fn is_of_crowd(&self, candidate: &Candidate) -> bool {
+        self.crowd_edge.is_some_and(|edge| candidate.distance() <= edge)
+    }
+
+    /// Where the crowd beside the target ends, if there is one. Once found it does not shrink.
+    fn crowd_edge(&self) -> Option<f64> {
+        let Some(spacing) = self.spacing else { return self.crowd_edge };
+        let answered = || {
+            let storing = self.candidates.iter().filter(|candidate| candidate.stores);
+            storing.filter(|candidate| candidate.has_answered()).map(Candidate::distance)
+        };
+        let crowd = crowd(answered(), spacing);
+        let edge = crowd.checked_sub(1).and_then(|last| answered().nth(last));
+        edge.into_iter().chain(self.crowd_edge).max_by(f64::total_cmp)
+    }
+
+    /// Nodes nearer than this share of the key space probably hold what is stored at the target.
+    fn radius(&self) -> f64 {
+        self.spacing.map_or(0.0, |spacing| spacing * NEIGHBOURHOOD as f64)
     }
 
     fn is_silent(&self, now: Instant) -> bool {
         now >= self.last_answer + SILENCE
     }
 
-    /// Where the value probably is, the quickest node; on the way there, the nearest one.
-    fn choose(&self, typical: &Rtt) -> Option<usize> {
-        let is_eligible = |(_, candidate): &(usize, &Candidate)| self.candidates.is_eligible(candidate);
-        let untried = |width| self.candidates.window(width).filter(is_eligible);
-        let likely = untried(self.width.max(NEIGHBOURHOOD));
-        let likely = likely.filter(|(_, candidate)| candidate.distance() <= self.radius);
-        let quickest = likely.min_by_key(|(_, candidate)| match candidate.rtt {
-            Some(rtt) => rtt.smoothed(),
-            None => typical.smoothed().mul_f64(STRANGER_PENALTY),
+    /// A question about a part of the neighbourhood that a crowd hides, to the nearest node that has answered, is not
+    /// of the crowd and is not being asked.
+    fn detour(&self) -> Option<(usize, usize, Id)> {
+        let spacing = self.spacing.filter(|_| self.has_crowd())?;
+        let (part, place) = self.detours.next_target(&self.target(), spacing)?;
+        let mut free = self.candidates.iter().enumerate().filter(|(_, candidate)| {
+            let is_free = candidate.has_answered() && !self.is_of_crowd(candidate);
+            is_free && !self.detours.is_asked(candidate.address)
         });
-        quickest.or_else(|| untried(self.width).next()).map(|(index, _)| index)
+        free.next().map(|(index, _)| (index, part, place))
+    }
+
+    /// Whoever is likely to bring the search to its end soonest: a quick node where the value probably is, one that is
+    /// nearer on the way there.
+    fn choose(&self, typical: &Rtt) -> Option<Choice> {
+        if let Some((index, part, place)) = self.detour() {
+            return Some(Choice::Detour(index, part, place));
+        }
+        let radius = self.radius();
+        let is_wanted = |candidate: &Candidate| candidate.stores || candidate.distance() > radius;
+        let is_eligible = |(_, candidate): &(usize, &Candidate)| self.candidates.is_eligible(candidate);
+        let pool = self.candidates.open().filter(|(_, candidate)| is_wanted(candidate));
+        let pool = pool.filter(|(_, candidate)| !self.is_of_crowd(candidate)).take(self.width.max(POOL));
+        let usual = typical.smoothed().as_secs_f64();
+        let cost = |candidate: &Candidate| {
+            let rtt = candidate.rtt.map_or(usual * STRANGER_PENALTY, |rtt| rtt.smoothed().as_secs_f64());
+            if radius <= 0.0 {
+                return candidate.distance();
+            }
+            rtt + usual * COST_PER_BIT * (candidate.distance() / radius).log2().max(0.0)
+        };
+        let best = pool.filter(is_eligible).map(|(index, candidate)| (index, cost(candidate)));
+        let best = best.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(index, _)| index);
+        best.or_else(|| self.one_of_the_crowd()).map(Choice::Candidate)
+    }
+
+    /// Nodes of a crowd are asked as well, as far as they are not too many: the value may be among them.
+    fn one_of_the_crowd(&self) -> Option<usize> {
+        let crowd = || self.candidates.open().filter(|(_, candidate)| self.is_of_crowd(candidate));
+        let asked = crowd().filter(|(_, candidate)| matches!(candidate.state, State::Asked { .. })).count();
+        let may = asked < CROWD_AT_ONCE;
+        may.then(|| crowd().find(|(_, candidate)| self.candidates.is_eligible(candidate)))?
+            .map(|(index, _)| index)
     }
 
     fn in_time(&self) -> usize {
@@ -315,23 +490,27 @@ impl Lookup {
 /// What is known of a node that another one names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It has answered us, in about this time.
-    Alive(Rtt),
+    /// It has answered us.
+    Alive(Contact),
     /// It did not answer when it was last asked, a moment ago.
     Dead,
     /// Nothing.
     Unknown,
 }
 
-/// How long a node may take before another is asked in its place. Never less than is usual among all nodes: when it
-/// is our own side that is slow, they are all late.
-pub(super) fn lateness(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
-    let lateness = rtt.map_or(typical.late_after(), |rtt| rtt.late_after().max(typical.smoothed()));
-    lateness.clamp(SHORTEST_LATENESS, LONGEST_LATENESS)
+/// How long a node may take to confirm that it has stored something. It has just answered the search, so that there is
+/// no hurry. Never less than is usual among all nodes: when it is our own side that is slow, they are all late.
+pub(super) fn patience(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
+    let patience = rtt.map_or(typical.late_after(), |rtt| rtt.late_after().max(typical.smoothed()));
+    patience.clamp(SHORTEST_LATENESS, LONGEST_LATENESS)
 }
 
-/// A distance as a share of the key space. 64 bits are enough to tell any two nodes apart.
-fn fraction(distance: &Id) -> f64 {
-    let head = distance.as_bytes().first_chunk().copied().unwrap_or([0; 8]);
-    u64::from_be_bytes(head) as f64 / u64::MAX as f64
+/// How long a node may take before another is asked in its place. Not much less than is usual among all nodes: when it
+/// is our own side that is slow, they are all late.
+fn lateness(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
+    let lateness = match rtt {
+        Some(rtt) => rtt.late_soon().max(typical.smoothed().mul_f64(0.75)),
+        None => typical.late_soon(),
+    };
+    lateness.clamp(SHORTEST_LATENESS, LONGEST_LATENESS)
 }

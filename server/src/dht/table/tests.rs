@@ -54,10 +54,10 @@ fn a_node_that_answered_is_known_with_its_rtt() {
     let now = Instant::now();
     let mut table = table(now);
     table.answered(id(7, 1), local(1), RTT, now);
-    assert_eq!(table.rtt(&id(7, 1), local(1)), Some(Rtt::first(RTT)));
-    assert_eq!(table.rtt(&id(7, 1), local(2)), None);
+    assert_eq!(table.known(&id(7, 1), local(1)).unwrap().rtt, Some(Rtt::first(RTT)));
+    assert_eq!(table.known(&id(7, 1), local(2)), None);
     table.answered(id(7, 1), local(1), RTT * 9, now);
-    assert_eq!(table.rtt(&id(7, 1), local(1)).unwrap().smoothed(), RTT * 2);
+    assert_eq!(table.known(&id(7, 1), local(1)).unwrap().rtt.unwrap().smoothed(), RTT * 2);
     assert_eq!(table.len(), 1);
 }
 
@@ -149,10 +149,10 @@ fn the_id_of_a_node_that_answers_cannot_be_taken_over() {
     let mut table = table(now);
     table.answered(id(1, 1), local(1), RTT, now);
     table.answered(id(1, 1), local(2), RTT, now);
-    assert!(table.rtt(&id(1, 1), local(1)).is_some());
+    assert!(table.known(&id(1, 1), local(1)).is_some());
     table.failed(&id(1, 1), local(1), now);
     table.answered(id(1, 1), local(2), RTT, now);
-    assert!(table.rtt(&id(1, 1), local(2)).is_some());
+    assert!(table.known(&id(1, 1), local(2)).is_some());
     assert_eq!(table.len(), 1);
 }
 

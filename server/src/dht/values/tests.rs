@@ -15,7 +15,7 @@ impl Fixture {
         let (sender, found) = mpsc::unbounded_channel();
         let start = Instant::now();
         let key = Keypair::from_secret_key(&SEED).public_key();
-        Self { values: Values::new(key, sender, CONFIRMATIONS, start), found, start }
+        Self { values: Values::new(key, sender, CONFIRMATIONS, Moment::default(), start), found, start }
     }
 
     fn at(&self, milliseconds: u64) -> Instant {
@@ -48,11 +48,11 @@ impl Fixture {
 fn the_first_value_waits_for_two_more() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.offer(SEED, 1, b"", 100), Verdict::Newer);
-    assert!(!fixture.values.release(false, fixture.at(110)));
+    assert!(!fixture.values.release(false, false, fixture.at(110)));
     assert_eq!(fixture.offer(SEED, 1, b"", 120), Verdict::NotNewer);
-    assert!(!fixture.values.release(false, fixture.at(120)));
+    assert!(!fixture.values.release(false, false, fixture.at(120)));
     assert_eq!(fixture.offer(SEED, 1, b"", 130), Verdict::NotNewer);
-    assert!(fixture.values.release(false, fixture.at(130)));
+    assert!(fixture.values.release(false, false, fixture.at(130)));
     assert_eq!(fixture.sent(), [(1, Vec::new())]);
 }
 
@@ -85,9 +85,9 @@ fn of_two_that_differ_the_newer_is_sent_at_once() {
     for (first, second) in [(1, 2), (2, 1)] {
         let mut fixture = Fixture::new();
         fixture.offer(SEED, first, b"", 100);
-        assert!(!fixture.values.release(false, fixture.at(100)));
+        assert!(!fixture.values.release(false, false, fixture.at(100)));
         fixture.offer(SEED, second, b"", 110);
-        assert!(fixture.values.release(false, fixture.at(110)));
+        assert!(fixture.values.release(false, false, fixture.at(110)));
         assert_eq!(fixture.sent(), [(2, Vec::new())]);
         assert!(!fixture.values.was_stale());
     }
@@ -98,8 +98,8 @@ fn nobody_waits_longer_than_twice_what_it_took_to_find_the_first() {
     let mut fixture = Fixture::new();
     fixture.offer(SEED, 1, b"", 100);
     assert_eq!(fixture.values.release_at(), Some(fixture.at(300)));
-    assert!(!fixture.values.release(false, fixture.at(299)));
-    assert!(fixture.values.release(false, fixture.at(300)));
+    assert!(!fixture.values.release(false, false, fixture.at(299)));
+    assert!(fixture.values.release(false, false, fixture.at(300)));
     assert_eq!(fixture.sent().len(), 1);
     // What comes later is sent as it comes, if it is newer.
     assert_eq!(fixture.offer(SEED, 1, b"", 210), Verdict::NotNewer);
@@ -114,10 +114,10 @@ fn nobody_waits_longer_than_twice_what_it_took_to_find_the_first() {
 #[test]
 fn the_end_of_the_search_releases_a_single_value() {
     let mut fixture = Fixture::new();
-    assert!(!fixture.values.release(true, fixture.at(1)));
+    assert!(!fixture.values.release(true, false, fixture.at(1)));
     fixture.offer(SEED, 1, b"", 100);
-    assert!(fixture.values.release(true, fixture.at(101)));
-    assert!(!fixture.values.release(true, fixture.at(102)));
+    assert!(fixture.values.release(true, false, fixture.at(101)));
+    assert!(!fixture.values.release(true, false, fixture.at(102)));
     assert_eq!(fixture.sent().len(), 1);
 }
 
@@ -178,4 +178,31 @@ fn who_has_seen_too_many_forgeries_knows_that_a_packet_may_be_among_the_rest() {
     assert!(!fixture.values.is_blind());
     assert_eq!(fixture.offer(SEED, 9, b"sound", 1), Verdict::TooMany);
     assert!(fixture.values.is_blind());
+}
+
+#[test]
+fn a_packet_signed_a_moment_ago_waits_for_nobody_and_one_from_the_future_does() {
+    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let micros = |seconds: u64| seconds * 1_000_000;
+    for (signed, missing) in [
+        (1_800_000_000, 0),
+        (1_800_000_000 - 29, 0),
+        (1_800_000_000 - 31, CONFIRMATIONS - 1),
+        (1_800_000_000 + 59, 0),
+        (1_800_000_000 + 61, CONFIRMATIONS - 1),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.values.moment = Moment::at(now);
+        assert_eq!(fixture.offer(SEED, micros(signed), b"", 10), Verdict::Newer);
+        assert_eq!(fixture.values.missing(), missing, "{signed}");
+    }
+}
+
+#[test]
+fn what_a_crowd_agrees_on_is_not_handed_out_before_others_had_time_to_speak() {
+    let mut fixture = Fixture::new();
+    (0..5).for_each(|_| _ = fixture.offer(SEED, 7, b"", 100));
+    assert_eq!(fixture.values.missing(), 0);
+    assert!(!fixture.values.release(false, true, fixture.at(299)));
+    assert!(fixture.values.release(false, true, fixture.at(300)));
 }

@@ -95,14 +95,20 @@ impl World {
     pub(super) fn find(&mut self, key: &PublicKey, for_publication: bool) -> Finding {
         let (sender, found) = mpsc::unbounded_channel();
         let (done_sender, done) = oneshot::channel();
-        self.command(Command::Find { key: key.clone(), found: sender, done: done_sender, for_publication });
+        self.command(Command::Find {
+            key: key.clone(),
+            found: sender,
+            done: done_sender,
+            for_publication,
+            moment: Moment::default(),
+        });
         Finding { found, done }
     }
 
     pub(super) fn put(&mut self, packet: &SignedPacket) -> oneshot::Receiver<Result<u32, PutError>> {
         let (done, stored) = oneshot::channel();
         let progress = watch::Sender::new(0);
-        self.command(Command::Put { packet: packet.clone(), cas: None, progress, done });
+        self.command(Command::Put { packet: packet.clone(), cas: None, progress, enough: u32::MAX, done });
         stored
     }
 
