@@ -263,8 +263,10 @@ fn a_command_line_that_is_wrong_exits_with_2() {
         (&["resolve"], "required"),
         (&["resolve", "example.com"], "must end in a public key of 52 characters"),
         (&["resolve", "--bootstrap", "nowhere", KEY], "expected HOST:PORT"),
-        (&["testnet", "--nodes", "2"], "3..=20000"),
-        (&["testnet", "--nodes", "20001"], "3..=20000"),
+        (&["testnet", "--nodes", "2"], "3 to 16500000 are possible"),
+        (&["testnet", "--nodes", "17M"], "3 to 16500000 are possible"),
+        (&["testnet", "--nodes", "ten"], "expected a number such as 5000, 10k or 10M"),
+        (&["testnet", "--nodes", "10M", "--dead", "60%", "--stale", "20%"], "more than 100% together"),
         (&["testnet", "--rtt", "80"], "expected a time such as 80ms or 1.5s"),
         (&["testnet", "--rtt", "2s-1s"], "the first time of a range is the shorter one"),
         (&["testnet", "--loss", "0.2"], "expected a number and a percent sign, such as 20%"),
@@ -331,7 +333,8 @@ fn a_local_network_prints_what_to_paste() {
         "{text}"
     );
     assert!(text.contains("  [dht]\n  bootstrap = [\"127.0.0.1:"), "{text}");
-    let world = "rtt 1ms-2.5ms, jitter 1ms, loss 2%, dead 20%, stale 0%, hostile 10%.";
+    let world = "rtt 1ms-2.5ms, jitter 1ms, loss 2%, dead 20%, without BEP 44 0%, stale 0%, hostile 10%; packets \
+                 on the 20 nearest nodes dead or alive.";
     assert!(text.starts_with("A DHT of 100 nodes is running") && text.contains(world), "{text}");
 }
 

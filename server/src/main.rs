@@ -16,7 +16,7 @@ use std::{
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pkdns::{server::Server, telemetry};
+use pkdns::{dht::internet_of_tests, server::Server, telemetry};
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    if env::var_os(internet_of_tests::VARIABLE).is_some_and(|value| value == "1") {
+        internet_of_tests::switch_on();
+    }
     let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     match arguments.settle(home.as_deref()).map_err(Into::into).and_then(act) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
+use pkdns::simulator::MAX_NODES;
+
 /// Longest time that is accepted.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,22 @@ impl FromStr for Percentage {
 impl fmt::Display for Percentage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", self.0)
+    }
+}
+
+/// Reads a number of nodes.
+pub(super) fn nodes(text: &str) -> Result<usize, String> {
+    let units = [('k', 1_000.0), ('M', 1_000_000.0)];
+    let (digits, unit) = units
+        .into_iter()
+        .find_map(|(letter, unit)| Some((text.strip_suffix(letter)?, unit)))
+        .unwrap_or((text, 1.0));
+    let count = number(digits).map(|number| number * unit).filter(|count| count.fract() == 0.0);
+    let count = count.ok_or("expected a number such as 5000, 10k or 10M")?;
+    if (3.0..=MAX_NODES as f64).contains(&count) {
+        Ok(count as usize)
+    } else {
+        Err(format!("3 to {MAX_NODES} are possible"))
     }
 }
 
@@ -85,6 +103,19 @@ mod tests {
             ["", "%", "2", "0.2", "-1%", "+1%", "101%", "nan%", "inf%", "1e1%", "1.2.3%", "2 %", "2%%"]
         {
             assert!(text.parse::<Percentage>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_counted_in_thousands_and_millions() {
+        for (text, count) in
+            [("3", 3), ("5000", 5000), ("10k", 10_000), ("1.5M", 1_500_000), ("10M", 10_000_000)]
+        {
+            assert_eq!(nodes(text), Ok(count), "{text}");
+        }
+        for text in ["", "k", "2", "0", "-5", "1e6", "10m", "10K", "10 M", "1.5", "0.0001k", "17M", "99999M"]
+        {
+            assert!(nodes(text).is_err(), "{text}");
         }
     }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use pkdns::{
-    dht::{rtt::Rtt, saved_nodes, table::Contact},
-    simulator::{KnownNode, Simulator, World},
+    dht::{internet_of_tests, saved_nodes, table::Contact},
+    simulator::{Simulator, World},
 };
 
 use crate::{
@@ -80,12 +80,14 @@ impl Stage {
              [rate_limit]\nrequests_per_minute = 0\ndht_requests_per_minute = 0\n{more}"
         );
         let write = |directory: &Path| self.write_nodes(&directory.join("dht-nodes"), &bootstrap, known);
-        on_core(server_core, client_core, || Process::pkdns_with(&configuration, write))
+        on_core(server_core, client_core, || {
+            Process::pkdns_with(&configuration, &[(internet_of_tests::VARIABLE, "1")], write)
+        })
     }
 
     fn write_nodes(&self, path: &Path, bootstrap: &[String], count: usize) {
         if count > 0 {
-            let nodes = self.simulator.living(count).into_iter().map(as_contact);
+            let nodes = self.simulator.living(count).into_iter().map(Contact::from);
             saved_nodes::save(path, bootstrap, nodes, SystemTime::now()).unwrap();
         }
     }
@@ -112,12 +114,6 @@ impl Stage {
         sleep(REST);
         Outcome { replies, before, all: (0..zones.len()).map(messages).collect() }
     }
-}
-
-/// A node as a client knows it that has asked it before.
-pub(crate) fn as_contact(node: KnownNode) -> Contact {
-    let KnownNode { id, address, round_trip, stores } = node;
-    Contact { id, address, rtt: Some(Rtt::first(round_trip)), stores }
 }
 
 /// How many nodes a server knows.

@@ -7,6 +7,7 @@ use pkdns::simulator::{RoundTrips, World};
 use crate::{
     Scale,
     askers::Denied,
+    offline,
     row::print_heads,
     stage::{BY_DEFAULT, Stage},
 };
@@ -24,6 +25,10 @@ pub(crate) fn worlds(scale: Scale) {
         outcome.print(&format!("{title}: there"), None);
         let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
         outcome.print(&format!("{title}: not there"), None);
+    }
+    offline::print_heads("worlds, offline: the same without sockets, one after the other");
+    for (title, world) in others(scale) {
+        offline::search(world, BY_DEFAULT, title, scale);
     }
 }
 

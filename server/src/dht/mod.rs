@@ -4,6 +4,7 @@ mod bootstrap;
 mod client;
 pub(crate) mod driven;
 mod engine;
+pub mod internet_of_tests;
 pub mod krpc;
 mod lookup;
 pub mod node_id;

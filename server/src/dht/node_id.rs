@@ -3,10 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use super::{krpc::Id, subnet::Subnet};
+use super::{internet_of_tests, krpc::Id, subnet::Subnet};
 
 /// Most votes that are kept, one for each subnet.
 const VOTES: usize = 20;
@@ -85,19 +85,22 @@ impl AddressVotes {
     }
 }
 
+/// The checksum of which the first 21 bits are those of ids at `ip` that end in these three bits.
+pub(crate) fn checksum_v4(ip: Ipv4Addr, last: u8) -> u32 {
+    let masked = ip.to_bits() & 0x030f_3fff;
+    crc32c(&(masked | (u32::from(last) << 29)).to_be_bytes())
+}
+
 /// Sets the first 21 bits of `id` to those that its last byte and `ip` demand.
 fn bind(id: Id, ip: IpAddr) -> Id {
-    let ip = ip.to_canonical();
+    let ip = internet_of_tests::stand_in(ip.to_canonical());
     if is_exempt(ip) {
         return id;
     }
     let mut bytes = *id.as_bytes();
     let [first, second, third, .., last] = &mut bytes;
     let checksum = match ip {
-        IpAddr::V4(ip) => {
-            let masked = ip.to_bits() & 0x030f_3fff;
-            crc32c(&(masked | (u32::from(*last) << 29)).to_be_bytes())
-        }
+        IpAddr::V4(ip) => checksum_v4(ip, *last),
         IpAddr::V6(ip) => {
             let masked = (ip.to_bits() >> 64) as u64 & 0x0103_070f_1f3f_7fff;
             crc32c(&(masked | (u64::from(*last) << 61)).to_be_bytes())

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::internet_of_tests;
 use crate::access::is_private;
 
 /// The part of the internet that an address shares with those that the same operator can take on at no cost: a /24 of
@@ -12,7 +13,11 @@ pub(super) struct Subnet(u64);
 impl Subnet {
     /// `None` for addresses that nobody on the internet can send from.
     pub(super) fn of(ip: IpAddr) -> Option<Self> {
-        match ip.to_canonical() {
+        let ip = ip.to_canonical();
+        if let Some(subnet) = internet_of_tests::subnet(ip) {
+            return Some(Self(u64::from(subnet) << 1));
+        }
+        match ip {
             ip if is_private(ip) => None,
             // The lowest bit keeps the families apart.
             IpAddr::V4(ip) => Some(Self(u64::from(ip.to_bits() >> 8) << 1)),

@@ -1,14 +1,16 @@
-//! Where nodes are.
+//! Where nodes can be.
 
 use std::net::Ipv4Addr;
 
-use super::{permutation::Permutation, random::Random};
+use super::{binding, permutation::Permutation};
+use crate::dht::internet_of_tests::stand_in_v4;
 
-/// The second number of loopback addresses that no node has, left to those that hostile nodes make up.
-pub(super) const INVENTED: u8 = 255;
+/// The second numbers of loopback addresses that no node has: those of nodes that hostile ones make up, and of attackers.
+const INVENTED: u8 = 255;
+const ATTACKING: u8 = 254;
 
-/// Loopback addresses for nodes: all but 127.0.0.0 and those left to invented ones.
-pub(super) const ON_LOOPBACK: u32 = ((INVENTED as u32) << 16) - 1;
+/// Loopback addresses for nodes: all but 127.0.0.0 and the above.
+pub(super) const ON_LOOPBACK: u32 = ((ATTACKING as u32) << 16) - 1;
 
 /// Addresses of the internet for nodes, more than are ever needed.
 const ON_THE_INTERNET: u32 = 64 << 24;
@@ -16,14 +18,19 @@ const ON_THE_INTERNET: u32 = 64 << 24;
 /// From here on, before they are spread. None is in a special network.
 const FIRST: u32 = 11 << 24;
 
-/// Neighbours in number are far from each other in address, by the golden section. A prime to their count.
+/// Neighbours in number are far from each other in address, by the golden section. A prime to their count, and its
+/// inverse.
 const STEP: u64 = 0x9e_3779;
-const STEP_BACK: u64 = 2_993_629;
+const STEP_BACK: u64 = 5_323_970;
 
-/// First octets in which whole networks are private, reserved or for documentation.
+/// The inverse of 1237, for groups of 3008.
+const STEP_BACK_IN_GROUP: u32 = 445;
+
+/// First numbers in which whole networks are private, reserved or for documentation. No node is there; clients and
+/// attackers of the internet are in 100/8.
 const SPECIAL: [u8; 9] = [0, 10, 100, 127, 169, 172, 192, 198, 203];
 
-/// Which addresses there are, each with an index. They take no memory.
+/// Which addresses there are. They take no memory.
 #[derive(Debug)]
 pub(super) enum Addresses {
     /// Of this machine. The first is 127.0.0.1; others are spread, because clients may trust few nodes of one network.
@@ -51,29 +58,116 @@ impl Addresses {
                 let spread = u64::from(index) * STEP % u64::from(ON_LOOPBACK);
                 Ipv4Addr::from_bits((127 << 24) | (1 + spread as u32))
             }
-            Self::Internet(order) => Ipv4Addr::from_bits(order.apply_within(FIRST + index, is_ordinary)),
+            Self::Internet(order) => {
+                Ipv4Addr::from_bits(order.apply_within(FIRST.saturating_add(index), is_ordinary))
+            }
         }
     }
 
     /// The index of an address; `None`: it is none of these.
     pub(super) fn index(&self, address: Ipv4Addr) -> Option<u32> {
+        let bits = address.to_bits();
         let index = match self {
             Self::Loopback => {
-                let spread = address.to_bits().checked_sub((127 << 24) | 1).filter(|it| *it < ON_LOOPBACK)?;
+                let spread = bits.checked_sub((127 << 24) | 1).filter(|it| *it < ON_LOOPBACK)?;
                 (u64::from(spread) * STEP_BACK % u64::from(ON_LOOPBACK)) as u32
             }
             Self::Internet(order) => {
-                let bits = address.to_bits();
                 is_ordinary(bits).then(|| order.invert_within(bits, is_ordinary))?.checked_sub(FIRST)?
             }
         };
         (index < self.count()).then_some(index)
     }
 
-    /// Where nobody is, or not anybody who matters.
-    pub(super) fn of_nobody(&self, taken: u32, random: &mut Random) -> Ipv4Addr {
-        let free = self.count().saturating_sub(taken) as usize;
-        self.at(taken.min(self.count() - 1) + random.below(free) as u32)
+    /// The address of this rank in a group of those that BEP 42 takes for the same. `None`: there are not so many.
+    pub(super) fn in_group(&self, group: u32, rank: u32) -> Option<Ipv4Addr> {
+        let [first, second, third] = [group >> 18 & 0x03, group >> 14 & 0x0f, group >> 8 & 0x3f];
+        let (size, spread, step, _) = self.groups();
+        let place = if rank < spread { (rank * step + group) % spread } else { rank };
+        let (upper, within) = match self {
+            // The first number of what stands for 127.x is made of the upper bits of x.
+            Self::Loopback => (127, ((place >> 2 & 0x03) << 6) | (first << 4) | second),
+            Self::Internet(_) => {
+                let upper = ordinary_quads().nth((place >> 6) as usize)?;
+                (upper << 2 | first, ((place >> 2 & 0x0f) << 4) | second)
+            }
+        };
+        let third = (place & 0x03) << 6 | third;
+        let address = Ipv4Addr::from_bits(upper << 24 | within << 16 | third << 8 | group & 0xff);
+        (rank < size && self.is_for_nodes(address)).then_some(address)
+    }
+
+    /// The group of an address, and its rank there.
+    pub(super) fn group(&self, address: Ipv4Addr) -> Option<(u32, u32)> {
+        if !self.is_for_nodes(address) {
+            return None;
+        }
+        let [first, second, third, _] = address.octets().map(u32::from);
+        let within = (second >> 4 << 2) | (third >> 6);
+        let (group, place) = match self {
+            Self::Loopback => (binding::group(stand_in_v4(address)), (second >> 6 << 2) | (third >> 6)),
+            Self::Internet(_) => {
+                let upper = ordinary_quads().position(|quad| quad == first >> 2)?;
+                (binding::group(address), (upper as u32) << 6 | within)
+            }
+        };
+        let (_, spread, _, step_back) = self.groups();
+        let rank = || (place + spread - group % spread) % spread * step_back % spread;
+        Some((group, if place < spread { rank() } else { place }))
+    }
+
+    /// Most addresses in such a group.
+    pub(super) fn group_size(&self) -> u32 {
+        self.groups().0
+    }
+
+    /// How many addresses a group has, of how many of them neighbours in rank are far from each other, and how far, with
+    /// the inverse of that. On loopback some groups have no more than those.
+    fn groups(&self) -> (u32, u32, u32, u32) {
+        match self {
+            Self::Loopback => (16, 12, 5, 5),
+            Self::Internet(_) => (47 << 6, 47 << 6, 1237, STEP_BACK_IN_GROUP),
+        }
+    }
+
+    /// Where nobody is and nobody comes.
+    pub(super) fn nowhere(&self) -> Ipv4Addr {
+        self.of_invented(u8::MAX, 1)
+    }
+
+    /// Where attackers are: the network that they are in, and a number there.
+    pub(super) fn of_attacker(&self, network: u8, host: u8) -> Ipv4Addr {
+        match self {
+            Self::Loopback => Ipv4Addr::new(127, ATTACKING, network, host),
+            Self::Internet(_) => Ipv4Addr::new(100, 30, network, host),
+        }
+    }
+
+    /// The network and the number there, if it is the address of an attacker.
+    pub(super) fn attacker(&self, address: Ipv4Addr) -> Option<(u8, u8)> {
+        let [.., network, host] = address.octets();
+        (self.of_attacker(network, host) == address).then_some((network, host))
+    }
+
+    /// Where nodes are that hostile ones make up: two numbers for each.
+    pub(super) fn of_invented(&self, one: u8, other: u8) -> Ipv4Addr {
+        match self {
+            Self::Loopback => Ipv4Addr::new(127, INVENTED, one, other),
+            Self::Internet(_) => Ipv4Addr::new(100, 31, one, other),
+        }
+    }
+
+    /// The two numbers, if it is such an address.
+    pub(super) fn invented(&self, address: Ipv4Addr) -> Option<(u8, u8)> {
+        let [.., one, other] = address.octets();
+        (self.of_invented(one, other) == address).then_some((one, other))
+    }
+
+    fn is_for_nodes(&self, address: Ipv4Addr) -> bool {
+        match self {
+            Self::Loopback => self.index(address).is_some(),
+            Self::Internet(_) => is_ordinary(address.to_bits()),
+        }
     }
 }
 
@@ -81,4 +175,9 @@ impl Addresses {
 fn is_ordinary(bits: u32) -> bool {
     let [first, ..] = bits.to_be_bytes();
     first < 224 && !SPECIAL.contains(&first)
+}
+
+/// Four first numbers each, of which none is special: what they have in common.
+fn ordinary_quads() -> impl Iterator<Item = u32> {
+    (0..56).filter(|quad| SPECIAL.iter().all(|special| u32::from(special >> 2) != *quad))
 }

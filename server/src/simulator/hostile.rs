@@ -5,7 +5,6 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use mainline::Id;
 
 use super::{
-    addresses::INVENTED,
     item::StoredItem,
     population::BUCKET,
     responder::{Answer, Responder, target_of},
@@ -60,10 +59,13 @@ pub enum Hostile {
     ///
     /// [`Simulator::lend_key`]: super::Simulator::lend_key
     NegativeSeq,
+    /// Answers `get` without the value that it holds, and names 40 nodes around the target, whatever that is, who do the
+    /// same: they are nearer than any other and in 20 subnets.
+    Dense,
 }
 
 impl Hostile {
-    /// Every kind.
+    /// Every kind but [`Hostile::Dense`], which takes more than a few nodes that do as they like.
     pub const ALL: [Self; 14] = [
         Self::Garbage,
         Self::WrongTransaction,
@@ -81,7 +83,7 @@ impl Hostile {
         Self::NegativeSeq,
     ];
 
-    /// All kinds in equal parts, `share` of the network together.
+    /// All those kinds in equal parts, `share` of the network together.
     pub fn mix(share: f64) -> Vec<(Self, f64)> {
         Self::ALL.map(|kind| (kind, share / Self::ALL.len() as f64)).to_vec()
     }
@@ -124,6 +126,10 @@ impl Responder {
                 None => self.forge(target, answer, |item| item.seq = -1),
             },
             Hostile::DeniesValue => (answer.item, answer.seq) = (None, None),
+            Hostile::Dense => {
+                (answer.item, answer.seq) = (None, None);
+                self.name_attackers(target, answer);
+            }
             Hostile::FakeNeighbours => {
                 answer.nodes.clear();
                 self.invent(BUCKET, target, answer);
@@ -181,7 +187,9 @@ impl Responder {
         else {
             return None;
         };
-        let [127, INVENTED, shared @ ..=MAX_SHARED, last] = asked.octets() else { return None };
+        let (shared @ ..=MAX_SHARED, last) = self.population.addresses().invented(asked)? else {
+            return None;
+        };
         answer.id = id_sharing(shared, target);
         answer.delay = Duration::ZERO;
         self.drip(shared, last, target, answer);
@@ -205,7 +213,8 @@ impl Responder {
                 self.random.fill(end);
             }
             let last = 1 + self.random.below(250) as u8;
-            let address = Ipv4Addr::new(127, INVENTED, 200 + self.random.below(50) as u8, last);
+            let network = 200 + self.random.below(50) as u8;
+            let address = self.population.addresses().of_invented(network, last);
             let port = if self.random.happens(0.5) { self.port } else { 1 };
             answer.name(Id::from(id), address, port);
         }
@@ -217,7 +226,7 @@ impl Responder {
         answer.nodes.clear();
         if shared < MAX_SHARED {
             let nearer = shared + 1;
-            let address = Ipv4Addr::new(127, INVENTED, nearer, last);
+            let address = self.population.addresses().of_invented(nearer, last);
             answer.name(id_sharing(nearer, target), address, self.port);
         }
     }

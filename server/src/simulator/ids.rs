@@ -94,13 +94,14 @@ impl Prefixes {
         nearest.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// Moves one to anywhere between its neighbours. Numbers in order that are drawn anew like this, whichever and
-    /// however often, stay evenly spread.
-    pub(super) fn redraw(&mut self, place: u32, random: &mut Random) {
+    /// Moves one to anywhere between its neighbours, where its first `kept` bits stay the same. Numbers in order that are
+    /// drawn anew like this, whichever and however often, stay evenly spread.
+    pub(super) fn redraw(&mut self, place: u32, kept: u32, random: &mut Random) {
         let Some(old) = self.get(place) else { return };
         let before = place.checked_sub(1).and_then(|place| self.get(place));
-        let least = before.map_or(0, |before| before + 1);
-        let most = self.get(place + 1).map_or(u64::MAX, |after| after - 1);
+        let free = u64::MAX.checked_shr(kept).unwrap_or(0);
+        let least = before.map_or(0, |before| before + 1).max(old & !free);
+        let most = self.get(place + 1).map_or(u64::MAX, |after| after - 1).min(old | free);
         let new = least + (random.share() * (most - least) as f64) as u64;
         let new = new.min(most);
         if let Some(prefix) = self.sorted.get_mut(place as usize) {

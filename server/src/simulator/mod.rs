@@ -4,6 +4,8 @@
 //! Nodes answer as BEP 5, 42 and 44 say; nobody joins them, and whoever asks is never named to others.
 
 mod addresses;
+mod attack;
+mod binding;
 mod hostile;
 mod ids;
 mod item;
@@ -39,7 +41,7 @@ use responder::{Responder, target_of};
 use socket::Socket;
 pub use statistics::{Messages, Statistics};
 use thread::Shared;
-pub use world::{MAX_NODES, RoundTrips, World};
+pub use world::{MAX_NODES, MAX_NODES_OFFLINE, RoundTrips, World};
 
 use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
 
@@ -57,7 +59,7 @@ pub struct Simulator {
 impl Simulator {
     /// Starts the network. Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]), or its port is taken.
     pub fn start(world: World) -> io::Result<Self> {
-        world.check()?;
+        world.check(MAX_NODES)?;
         let socket = Socket::bind(world.port)?;
         let port = socket.port();
         let shared = Arc::new(Shared::new(Responder::new(world, port)));
@@ -94,9 +96,15 @@ impl Simulator {
         held.into_iter().map(|seq| u64::try_from(seq).unwrap_or(0)).collect()
     }
 
-    /// As [`Offline::living`].
+    /// Some nodes that live, up to `count`, evenly spread over the key space: what a client may know from an earlier run.
     pub fn living(&self, count: usize) -> Vec<KnownNode> {
         self.shared.responder().living(count).collect()
+    }
+
+    /// Bytes of memory for the ids of all nodes; and nodes that take some hundred bytes more, because something is stored
+    /// on them or they came later than the start.
+    pub fn size(&self) -> (usize, usize) {
+        self.shared.responder().size()
     }
 
     /// What went over the line since the start.
@@ -124,6 +132,18 @@ impl Simulator {
     /// node at 127.0.0.1 stays.
     pub fn churn(&self, share: f64) {
         self.shared.responder().churn(share);
+    }
+
+    /// Surrounds the key with 40 nodes in 20 subnets, whose ids are nearer to its target than those of all others. They
+    /// answer as others do, but name only each other, and take packets without storing them.
+    /// [`World::know_attackers`] says who names them.
+    pub fn attack(&self, key: &PublicKey) {
+        self.shared.responder().attack(target_of(key));
+    }
+
+    /// All attackers go.
+    pub fn end_attacks(&self) {
+        self.shared.responder().attacks.end();
     }
 
     /// Lets hostile nodes sign as the owner of this key would not: what they then give has a valid signature.

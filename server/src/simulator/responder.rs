@@ -13,6 +13,7 @@ use mainline::{Id, MutableItem};
 use super::{
     Hostile, KnownNode, Statistics, World,
     addresses::Addresses,
+    attack::Attacks,
     hostile::Lent,
     item::StoredItem,
     node::{Node, Role},
@@ -56,6 +57,7 @@ pub(super) struct Responder {
     pub(super) lent: HashMap<Id, Lent>,
     /// A value signed by a key of the hostile nodes themselves.
     pub(super) foreign: Arc<StoredItem>,
+    pub(super) attacks: Attacks,
     answer: Answer,
 }
 
@@ -98,6 +100,7 @@ impl Responder {
             remembered: LruCache::unbounded(),
             lent: HashMap::new(),
             foreign: foreign.into(),
+            attacks: Attacks::default(),
             answer: Answer::of(Id::from([0; 20])),
         }
     }
@@ -219,7 +222,8 @@ impl Responder {
         asked: Ipv4Addr,
     ) -> Option<Role> {
         let Some(number) = self.population.at(asked) else {
-            return self.answer_as_invented(answer, query, asked).map(Role::Hostile);
+            let attacker = self.answer_as_attacker(answer, query, asked, *from.ip());
+            return attacker.or_else(|| self.answer_as_invented(answer, query, asked).map(Role::Hostile));
         };
         let Node { id, role, round_trip, .. } = self.population.node(number)?;
         answer.id = id;
@@ -263,7 +267,8 @@ impl Responder {
     }
 
     fn name_neighbours(&mut self, number: u32, target: &Id, answer: &mut Answer) {
-        for (id, address) in self.population.known_to(number, target) {
+        let known = self.attackers_known_to(number, target);
+        for (id, address) in known.unwrap_or_else(|| self.population.known_to(number, target)) {
             answer.name(id, address, self.port);
         }
     }
@@ -322,7 +327,7 @@ impl Responder {
     }
 
     /// Good for one node, one address and one target, as with libtorrent, and for as long as the network lasts.
-    fn token(&self, id: Id, from: Ipv4Addr, target: &Id) -> [u8; 8] {
+    pub(super) fn token(&self, id: Id, from: Ipv4Addr, target: &Id) -> [u8; 8] {
         let half = |id: &Id| id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let seeds = [self.world.seed, half(&id), u64::from(from.to_bits()), half(target)];
         Random::of(&seeds).next().to_be_bytes()

@@ -1,6 +1,8 @@
 //! What nodes answer, without any socket.
 
+mod attack;
 mod hostile;
+mod millions;
 mod nodes;
 
 use std::{

@@ -9,6 +9,8 @@ mod client;
 mod joined;
 mod report;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod week;
 
 use std::{
@@ -24,10 +26,10 @@ pub use client::OfflineClient;
 pub(crate) use joined::Joined;
 pub use report::{Acknowledged, First, Publication, Search};
 
-use super::{Responder, Statistics, World, addresses::Addresses};
+use super::{MAX_NODES, MAX_NODES_OFFLINE, Responder, Statistics, World, addresses::Addresses};
 use crate::{
     dht::{rtt::Rtt, table::Contact},
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+    signed_packet::{Keypair, PublicKey, SignedPacket, target},
 };
 
 /// All nodes listen there.
@@ -84,14 +86,14 @@ impl Offline {
     /// Nodes have addresses of the whole internet, so that rules about subnets hold for them; nothing is sent there.
     /// Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]).
     pub fn new(world: World) -> io::Result<Self> {
-        world.check()?;
+        world.check(MAX_NODES_OFFLINE)?;
         let addresses = Addresses::of_internet(world.seed);
         Ok(Self::with(Responder::with_addresses(world, PORT, addresses), CLIENT))
     }
 
     /// Nodes have loopback addresses, for which no rules about subnets hold.
     pub fn on_loopback(world: World) -> io::Result<Self> {
-        world.check()?;
+        world.check(MAX_NODES)?;
         Ok(Self::with(Responder::new(world, PORT), Ipv4Addr::LOCALHOST))
     }
 
@@ -134,6 +136,16 @@ impl Offline {
     /// As [`Simulator::silence`](super::Simulator::silence).
     pub fn silence(&mut self, silent: bool) {
         self.nodes.silent = silent;
+    }
+
+    /// As [`Simulator::attack`](super::Simulator::attack).
+    pub fn attack(&mut self, key: &PublicKey) {
+        self.nodes.attack(target(key));
+    }
+
+    /// As [`Simulator::end_attacks`](super::Simulator::end_attacks).
+    pub fn end_attacks(&mut self) {
+        self.nodes.attacks.end();
     }
 
     /// As [`Simulator::lend_key`](super::Simulator::lend_key).

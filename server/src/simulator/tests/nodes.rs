@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::simulator::Hostile;
+use crate::simulator::{Hostile, MAX_NODES};
 
 /// The ids of all nodes, nearest to the target first.
 fn nearest(network: &Responder, target: &Id) -> Vec<Id> {
@@ -213,14 +213,14 @@ fn a_world_that_cannot_be_is_refused() {
         World { hostile: vec![(Hostile::Garbage, 2.0)], ..World::default() },
         World { items_per_node: 0, ..World::default() },
     ] {
-        assert!(world.check().is_err(), "{world:?}");
+        assert!(world.check(MAX_NODES).is_err(), "{world:?}");
     }
     for world in [
         World::default(),
         World { nodes: 1, dead: 1.0, loss: 1.0, stale: 1.0, ..World::default() },
         World { dead: 0.8, hostile: Hostile::mix(0.2), ..World::default() },
     ] {
-        assert!(world.check().is_ok(), "{world:?}");
+        assert!(world.check(MAX_NODES).is_ok(), "{world:?}");
         assert_eq!(network(world.clone()).population.nodes().count(), world.nodes);
     }
 }
