@@ -334,12 +334,17 @@ impl Lookup {
                 break;
             }
         }
+        let is_late = |candidate: &Candidate| matches!(candidate.state, State::Late { .. });
+        let may_ask =
+            || !exhausted && self.pool().any(|(_, candidate)| self.candidates.is_eligible(candidate));
+        if self.in_time() == 0 && !may_ask() {
+            return answered >= ENOUGH_ANSWERS.min(self.width) || !self.candidates.iter().any(is_late);
+        }
         if open > 0 {
             // Whoever wants to store something needs so many all the same.
             let suffice = !self.is_for_store || self.answered_candidates().count() >= self.width;
             return open <= stragglers && answered + stragglers >= self.width && suffice;
         }
-        let is_late = |candidate: &Candidate| matches!(candidate.state, State::Late { .. });
         answered >= ENOUGH_ANSWERS.min(self.width) || !self.candidates.iter().any(is_late)
     }
 
@@ -362,9 +367,10 @@ impl Lookup {
         let needed = (known.max(self.seeds) / 2).clamp(1, ENOUGH_ANSWERS);
         let witnesses = self.answered_candidates().count().min(MAX_WITNESSES).max(needed);
         let Some(last) = self.answered_candidates().nth(witnesses - 1) else { return false };
-        // The 14th of evenly spread nodes is 14 spacings away, in one of a thousand cases 28. If it is farther, those
-        // who would know have not answered: of hostile nodes alone, one in five, the 14th is 70 away.
-        let slack = if self.is_widened { 4.0 } else { 2.0 };
+        // The 14th of evenly spread nodes is 14 spacings away, in one of a thousand cases 28, and some of those on the way
+        // there have not been heard. If it is much farther, those who would know have not answered: of hostile nodes
+        // alone, one in five, the 14th is 70 away.
+        let slack = if self.is_widened { 4.0 } else { 2.75 };
         spacing.is_none_or(|spacing| last.distance() <= spacing * slack * witnesses as f64)
     }
 
@@ -452,10 +458,7 @@ impl Lookup {
             return Some(Choice::Detour(index, part, place));
         }
         let radius = self.radius();
-        let is_wanted = |candidate: &Candidate| candidate.stores || candidate.distance() > radius;
         let is_eligible = |(_, candidate): &(usize, &Candidate)| self.candidates.is_eligible(candidate);
-        let pool = self.candidates.open().filter(|(_, candidate)| is_wanted(candidate));
-        let pool = pool.filter(|(_, candidate)| !self.is_of_crowd(candidate)).take(self.width.max(POOL));
         let usual = typical.smoothed().as_secs_f64();
         let cost = |candidate: &Candidate| {
             let rtt = candidate.rtt.map_or(usual * STRANGER_PENALTY, |rtt| rtt.smoothed().as_secs_f64());
@@ -464,9 +467,21 @@ impl Lookup {
             }
             rtt + usual * COST_PER_BIT * (candidate.distance() / radius).log2().max(0.0)
         };
-        let best = pool.filter(is_eligible).map(|(index, candidate)| (index, cost(candidate)));
+        let best = self.pool().filter(is_eligible).map(|(index, candidate)| (index, cost(candidate)));
         let best = best.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(index, _)| index);
         best.or_else(|| self.one_of_the_crowd()).map(Choice::Candidate)
+    }
+
+    /// Nodes that are worth asking: those nearest that may hold the value, and others that are on the way to them.
+    fn pool(&self) -> impl Iterator<Item = (usize, &Candidate)> {
+        let (radius, mut left) = (self.radius(), self.width.max(POOL));
+        let pool = self.candidates.open().filter(|(_, candidate)| !self.is_of_crowd(candidate));
+        let pool = pool.take_while(move |(_, candidate)| {
+            let is_within = left > 0;
+            left = left.saturating_sub(usize::from(candidate.stores));
+            is_within
+        });
+        pool.filter(move |(_, candidate)| candidate.stores || candidate.distance() > radius)
     }
 
     /// Nodes of a crowd are asked as well, as far as they are not too many: the value may be among them.
