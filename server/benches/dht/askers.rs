@@ -1,6 +1,7 @@
 //! Those who look for keys: our server, and others beside it.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     thread::sleep,
     time::{Duration, Instant},
@@ -94,7 +95,19 @@ fn ask_server(
     each: &mut dyn FnMut(usize),
 ) -> Vec<(Came, Duration)> {
     let replies = load::ask(server, zones, at_once, each).replies;
-    zones.iter().zip(replies).map(|(zone, reply)| (judge(zone, reply.said), reply.latency)).collect()
+    let mut instead: HashMap<String, usize> = HashMap::new();
+    let judged = zones.iter().zip(replies).map(|(zone, reply)| {
+        let came = judge(zone, reply.said);
+        if came != Came::Right {
+            *instead.entry(format!("{:?}", reply.said)).or_default() += 1;
+        }
+        (came, reply.latency)
+    });
+    let judged = judged.collect();
+    if !instead.is_empty() {
+        eprintln!("  instead of what is right: {instead:?}");
+    }
+    judged
 }
 
 /// The `mainline` client.

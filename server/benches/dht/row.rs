@@ -1,6 +1,6 @@
 //! What came of keys that were asked for, and rows of tables about it.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 /// What one key came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,9 @@ impl Outcome {
 
 /// The heads of the columns of [`Outcome::print`], below what the table is about.
 pub(crate) fn print_heads(about: &str) {
-    println!("\n{about}\n");
+    // Where others keep the cores busy, the figures say how slow the machine is.
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("\n{about}; others make a load of {}\n", load.split(' ').next().unwrap_or("-"));
     print_cells("", COLUMNS.map(str::to_owned));
     println!("|---|{}", "---:|".repeat(COLUMNS.len()));
 }

@@ -108,10 +108,15 @@ impl Stage {
     /// Has somebody look for keys, so many at once.
     pub(crate) fn measure(&self, asker: &mut dyn Asker, zones: &[Zone], at_once: usize) -> Outcome {
         self.simulator.take_messages_per_target();
+        let late = self.simulator.statistics().overflowed;
         let messages = |place: usize| self.simulator.messages_for(&zones[place].keypair.public_key());
         let mut before = Vec::new();
         let replies = asker.ask(zones, at_once, &mut |place| before.push(messages(place)));
         sleep(REST);
+        let late = self.simulator.statistics().overflowed - late;
+        if late > 0 {
+            eprintln!("  the network was slower than it pretends: {late} answers were not sent");
+        }
         Outcome { replies, before, all: (0..zones.len()).map(messages).collect() }
     }
 }
