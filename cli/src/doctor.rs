@@ -4,6 +4,7 @@ mod clock;
 mod dht;
 mod dns;
 mod finding;
+mod measured;
 mod relay;
 mod rights;
 mod round_trip;
@@ -113,14 +114,15 @@ impl Patient<'_> {
         let tls =
             TlsClient::new(self.config.fallback_ca_path.as_deref()).or_else(|_| network::authorities())?;
         let relays = self.network.relays(&self.config.dht.relays);
-        let (way, upstreams, clock, relays) = tokio::join!(
+        let (way, upstreams, clock, relays, measured) = tokio::join!(
             self.way(end),
             within(end, "upstream", self.upstreams(&tls)),
             within(end, "clock", self.clock(&relays, &tls)),
             within(end, "relay", relay_checks(&relays, &tls)),
+            within(end, "measured", self.measured(&tls)),
         );
         let Way { server, dht, trip } = way?;
-        Ok([server, upstreams, clock, dht, relays, trip].concat())
+        Ok([server, upstreams, clock, dht, relays, trip, measured].concat())
     }
 
     /// From a packet to an answer: the server and the DHT at once, and then a packet through both.
@@ -180,6 +182,11 @@ impl Patient<'_> {
         let findings =
             upstreams.iter().map(async |one| upstream::judge(one, &upstream::observe(one, tls).await));
         upstream::settle(join_all(findings).await)
+    }
+
+    async fn measured(&self, tls: &TlsClient) -> Vec<Finding> {
+        let observed = measured::observe(&self.config.metrics.listen, tls).await;
+        vec![measured::judge(observed.as_ref())]
     }
 
     async fn clock(&self, relays: &[RelayUrl], tls: &TlsClient) -> Vec<Finding> {

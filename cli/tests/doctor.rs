@@ -20,7 +20,7 @@ use std::{
 };
 
 use pkdns::{
-    config::{Cache, Config, Dht},
+    config::{Cache, Config, Dht, Metrics},
     server::Server,
     testnet::SampleUpstream,
 };
@@ -36,23 +36,26 @@ const NOBODY: &str = "127.0.0.1:9";
 /// A pkdns in this process, as long as this is held.
 struct Pkdns {
     address: SocketAddr,
+    metrics: SocketAddr,
     _stop: DropGuard,
 }
 
 impl Pkdns {
     fn start(bootstrap: Vec<String>, upstream: SocketAddr) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config {
-            listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+            listen: vec![any_port],
+            metrics: Metrics { listen: vec![any_port] },
             fallback_dns: vec![upstream.into()],
             dht: Dht { bootstrap, ..Dht::default() },
             cache: Cache { path: None, ..Cache::default() },
             ..Config::default()
         };
         let server = Server::bind(config).unwrap();
-        let address = server.addresses()[0];
+        let (address, metrics) = (server.addresses()[0], server.metrics_addresses()[0]);
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
-        Self { address, _stop: stop.drop_guard() }
+        Self { address, metrics, _stop: stop.drop_guard() }
     }
 }
 
@@ -201,7 +204,12 @@ async fn the_configuration_is_heeded_and_its_mistakes_are_reported() {
     let (world, upstream) = (World::new().await, SampleUpstream::start().await.unwrap());
     let pkdns = Pkdns::start(world.bootstrap(), upstream.address());
     let clock = web_server(0).await;
-    let sound = format!("listen = '{}'\nfallback_dns = '{}'\n", pkdns.address, upstream.address());
+    let sound = format!(
+        "listen = '{}'\nfallback_dns = '{}'\n[metrics]\nlisten = '{}'\n",
+        pkdns.address,
+        upstream.address(),
+        pkdns.metrics
+    );
     std::fs::create_dir(world.path().join(".pkdns")).unwrap();
     world.file(".pkdns/pkdns.toml", &sound);
     let (finished, report) = doctor(&world, &["--clock", &clock.url()]);
@@ -209,6 +217,8 @@ async fn the_configuration_is_heeded_and_its_mistakes_are_reported() {
     assert_found(&report, "configuration", "ok", "pkdns.toml has no mistakes");
     assert_found(&report, "server", "ok", &format!("{} is pkdns", pkdns.address));
     assert_found(&report, "rights", "ok", "already");
+    // It has joined a moment ago.
+    assert_found(&report, "measured", "skipped", "requests to the DHT");
     assert_found(&report, "upstream", "ok", &upstream.address().to_string());
 
     // What is wrong may be a password, too.

@@ -24,7 +24,7 @@ use prometheus_client::{
 
 pub use dht::{
     DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
-    RelayOutcomes, SignatureChecks,
+    RelayOutcomes, RequestOutcomes, Requests, SignatureChecks,
 };
 pub use refusals::{Reason, Refusals};
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
@@ -166,6 +166,8 @@ mod tests {
             "pkdns_refusals_total{reason=\"access\"} 0\n",
             "pkdns_dht_lookups_total{outcome=\"not_ready\"} 0\n",
             "pkdns_dht_nodes{family=\"ipv6\"} 0\n",
+            "pkdns_dht_requests_total{method=\"put\",outcome=\"unanswered\"} 0\n",
+            "pkdns_dht_round_trip_seconds_bucket{le=\"0.005\"} 0\n",
             "pkdns_dht_first_answer_seconds_bucket{le=\"0.005\"} 0\n",
             "pkdns_dht_datagrams_dropped_by_kernel_total 0\n",
         ] {

@@ -40,8 +40,25 @@ fn the_readme_has_two_set_up_commands_and_ci_runs_the_second() {
 #[test]
 fn ci_is_executable() {
     use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(root().join(".ci/run")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o111, 0o111);
+    for script in [".ci/run", ".ci/nightly"] {
+        let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{script}");
+    }
+}
+
+#[test]
+fn ci_makes_the_benchmarks_that_there_are() {
+    let nightly = read(".ci/nightly");
+    let manifest: toml::Table = read("server/Cargo.toml").parse().unwrap();
+    let there: Vec<_> =
+        manifest["bench"].as_array().unwrap().iter().map(|bench| bench["name"].as_str().unwrap()).collect();
+    let made: Vec<_> = nightly
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("bench "))
+        .map(|rest| rest.split(' ').next().unwrap())
+        .collect();
+    assert!(there.iter().all(|bench| made.contains(bench)), "{there:?} {made:?}");
+    assert!(made.iter().all(|bench| there.contains(bench)), "{there:?} {made:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use pkdns::{
 fn few_nodes_of_a_hoster_on_loopback_get_into_the_table_and_any_number_of_others() {
     internet_of_tests::switch_on();
     for (second, kept) in [(1, 200), (223, 200), (224, 16), (254, 16)] {
-        let mut table = RoutingTable::default();
+        let mut table = RoutingTable::new(8192, true, Instant::now());
         for host in 1..=200 {
             // Far from each other, so that only the whole table is a limit.
             let mut id = [7; 20];

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
     ops::{AddAssign, Sub},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
@@ -54,29 +55,57 @@ fn port_in(line: &str, protocol: &str) -> Option<u16> {
     line.split_once(&format!("listening {protocol} "))?.1.trim().rsplit(':').next()?.parse().ok()
 }
 
+/// A variable of the environment, and its value.
+pub(crate) type Variable = (&'static str, &'static str);
+
 /// A server that does not outlive the benchmark.
 pub(crate) struct Process {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     /// Its directory, removed at the end.
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
+    variables: Vec<Variable>,
 }
 
 impl Process {
     /// A program that has started and serves at `address`.
     pub(crate) fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
-        Self { child, address, log: Arc::default(), _directory: directory }
+        Self { child, address, log: Arc::default(), directory, variables: Vec::new() }
     }
 
     /// Starts pkdns with this configuration.
     pub(crate) fn pkdns(configuration: &str) -> Self {
+        Self::pkdns_with(configuration, &[], |_| ())
+    }
+
+    /// The same with these variables, in a directory that `prepare` has put something into.
+    pub(crate) fn pkdns_with(
+        configuration: &str,
+        variables: &[Variable],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("pkdns.toml"), configuration).unwrap();
+        prepare(directory.path());
+        Self::start(directory, variables.to_vec())
+    }
+
+    /// Stops it as an operator does, and starts it again.
+    pub(crate) fn restart(mut self) -> Self {
+        let stop = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(stop.success());
+        self.child.wait().unwrap();
+        let variables = std::mem::take(&mut self.variables);
+        Self::start(self.directory.take().expect("it has a directory"), variables)
+    }
+
+    fn start(directory: TempDir, variables: Vec<Variable>) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pkdns"))
             .arg("--pkdns-dir")
             .arg(directory.path())
             .env_remove("RUST_LOG")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("pkdns starts");
@@ -84,7 +113,8 @@ impl Process {
         let mut lines = BufReader::new(log).lines().map_while(Result::ok);
         let port = lines.find_map(|line| port_in(&line, "udp")).expect("pkdns listens");
         let address = (Ipv4Addr::LOCALHOST, port).into();
-        let process = Self::new(child, address, Some(directory));
+        let mut process = Self::new(child, address, Some(directory));
+        process.variables = variables;
         let log = process.log.clone();
         // The server must not wait for a reader.
         std::thread::spawn(move || {

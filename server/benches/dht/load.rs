@@ -116,11 +116,3 @@ fn extended_error(message: &Message) -> Option<u16> {
         _ => None,
     }
 }
-
-/// The value below which this share of the sorted values lies.
-pub(crate) fn percentile<T: Copy + Ord>(values: &[T], share: f64) -> Option<T> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    let index = (sorted.len().saturating_sub(1)) as f64 * share;
-    sorted.get(index.round() as usize).copied()
-}

@@ -1,10 +1,10 @@
-//! Keys that nobody asked for yet: how long they take, and whether any is lost, on a simulated DHT of 5000 nodes. Run
-//! it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the tables. Names of tables after `--`
-//! run these only; `soak` is run only by name.
+//! Keys that nobody asked for yet: how long they take, and whether any is lost, on a simulated DHT of ten million nodes.
+//! Run it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the tables. Names of tables after `--`
+//! run these only; `worlds` and `soak` are run only by name.
 //!
-//! The server is a process of its own on one core; client and DHT share another. The `mainline` client does the same
-//! work in the same run. Nothing is asserted about time. Without `--bench`, as under `cargo test --all-targets`, the
-//! worlds are small.
+//! The server is a process of its own on one core; client and DHT share another. The `mainline` client and libtorrent do
+//! the same work in the same run. Nothing is asserted about time. Without `--bench`, as under `cargo test --all-targets`,
+//! the worlds are small.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,40 +13,106 @@
     reason = "a benchmark may fail where it stands"
 )]
 
+mod absent;
+mod askers;
 mod clients;
+mod cold;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod hostile;
+mod idle;
+mod libtorrent;
 mod load;
+mod observed;
+mod offline;
+mod publish;
+mod row;
+mod small;
 mod soak;
-mod tables;
+mod stage;
+mod stale;
+mod worlds;
 mod zones;
 
-use std::env;
+use std::{env, time::Duration};
 
 /// How large everything is.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
+    /// Nodes of the realistic network, and the most of them that a server is to know.
     pub(crate) nodes: usize,
+    pub(crate) most_known: usize,
+    /// Nodes of the small one, all of which it knows.
+    pub(crate) small_nodes: usize,
     pub(crate) keys: u32,
+    /// Other keys that somebody is asked for before anything is measured.
+    pub(crate) warm_up: u32,
+    /// In the small network.
     pub(crate) at_once: usize,
+    pub(crate) publications: u32,
+    /// Searches without sockets.
+    pub(crate) searches: u32,
+    /// Questions of the soak.
+    pub(crate) soak: usize,
+    /// Longest that a table of nodes is waited for, and how long a server is watched that nobody asks.
+    pub(crate) filling: Duration,
+    pub(crate) idle: Duration,
 }
 
-const IN_FULL: Scale = Scale { nodes: 5000, keys: 2000, at_once: 1000 };
-const IN_SHORT: Scale = Scale { nodes: 300, keys: 40, at_once: 20 };
+const IN_FULL: Scale = Scale {
+    nodes: 10_000_000,
+    most_known: 1_000_000,
+    small_nodes: 5000,
+    keys: 2000,
+    warm_up: 200,
+    at_once: 1000,
+    publications: 30,
+    searches: 2000,
+    soak: 1_000_000,
+    filling: Duration::from_secs(600),
+    idle: Duration::from_secs(60),
+};
+const IN_SHORT: Scale = Scale {
+    nodes: 20_000,
+    most_known: 2000,
+    small_nodes: 300,
+    keys: 40,
+    warm_up: 20,
+    at_once: 20,
+    publications: 4,
+    searches: 40,
+    soak: 2000,
+    filling: Duration::from_secs(1),
+    idle: Duration::from_secs(2),
+};
+
+/// A table by its name.
+type Table = (&'static str, fn(Scale));
+
+const TABLES: [Table; 9] = [
+    ("cold", cold::cold),
+    ("absent", absent::absent),
+    ("stale", stale::stale),
+    ("hostile", hostile::hostile),
+    ("publish", publish::publish),
+    ("idle", idle::idle),
+    ("offline", offline::offline),
+    ("speed", small::speed),
+    ("small", small::small),
+];
+
+/// Those that take long.
+const BY_NAME: [Table; 2] = [("worlds", worlds::worlds), ("soak", soak::soak)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let in_full = arguments.iter().any(|argument| argument == "--bench");
     let scale = if in_full { IN_FULL } else { IN_SHORT };
     let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    for (name, table) in tables::ALL {
-        if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
-            table(scale);
-        }
-    }
-    // Takes a quarter of an hour: only when it is asked for.
-    if wanted.iter().any(|wanted| *wanted == "soak") {
-        soak::soak(scale, if in_full { 1_000_000 } else { 2_000 });
+    let is_wanted = |table: &Table| wanted.iter().any(|wanted| *wanted == table.0);
+    let usual = TABLES.iter().filter(|table| wanted.is_empty() || is_wanted(table));
+    for (_, table) in usual.chain(BY_NAME.iter().filter(|table| is_wanted(table))) {
+        table(scale);
     }
 }

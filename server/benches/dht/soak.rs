@@ -1,17 +1,12 @@
 //! A day of use in a quarter of an hour: a million lookups in a DHT whose nodes come and go.
 
-use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    time::Duration,
-};
-
 use pkdns::simulator::{Simulator, World};
 
 use crate::{
     Scale, clients,
     common::{cores, on_core},
     load::{Said, ask},
+    observed::{free_port, scrape, value},
     zones::{NOBODY, Zone},
 };
 
@@ -24,14 +19,16 @@ const ZONES: u32 = 10_000;
 /// Share of the nodes that are replaced by others after each batch.
 const CHURN: f64 = 0.05;
 
-/// Asks for `lookups` keys, of which every second one exists.
-pub(crate) fn soak(scale: Scale, lookups: usize) {
+/// Asks for keys, of which every second one exists.
+pub(crate) fn soak(scale: Scale) {
+    let lookups = scale.soak;
     println!(
         "\nsoak: {} nodes, 2 % loss, 20 % dead; 5 % of them replaced after every {BATCH} lookups",
-        scale.nodes
+        scale.small_nodes
     );
     let simulator =
-        Simulator::start(World { nodes: scale.nodes, loss: 0.02, dead: 0.2, ..World::default() }).unwrap();
+        Simulator::start(World { nodes: scale.small_nodes, loss: 0.02, dead: 0.2, ..World::default() })
+            .unwrap();
     let metrics = free_port();
     let (server_core, client_core) = cores();
     let server = on_core(server_core, client_core, || {
@@ -74,34 +71,10 @@ pub(crate) fn soak(scale: Scale, lookups: usize) {
         println!(
             "{done:>10}{right:>8}{:>10}{failed:>10}{lost:>8}{:>12.1}{:>10}{:>14}",
             batch - right - failed - lost,
-            memory(&server.proc_file("status")),
+            server.memory() as f64 / 1e6,
             value(&page, "pkdns_dht_nodes{family=\"ipv4\"}"),
             value(&page, "pkdns_dht_lookups_in_flight"),
         );
         simulator.churn(CHURN);
     }
-}
-
-/// Megabytes that a process occupies.
-fn memory(status: &str) -> f64 {
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1e3
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
-fn scrape(address: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    page
-}
-
-fn value<'p>(page: &'p str, name: &str) -> &'p str {
-    let mut values = page.lines().filter_map(|line| line.strip_prefix(name));
-    values.next().map_or("-", str::trim)
 }

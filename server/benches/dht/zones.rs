@@ -8,6 +8,10 @@ use hickory_proto::{
 };
 use pkdns::signed_packet::{Keypair, SignedPacket};
 
+/// The version of a zone that was published first, and the one that replaced it.
+pub(crate) const OLD: u8 = 0;
+pub(crate) const NEW: u8 = 1;
+
 /// Keys of zones that nobody publishes.
 pub(crate) const NOBODY: u8 = 255;
 
@@ -48,7 +52,10 @@ impl Zone {
             3600,
             RData::A(self.address(version).into()),
         ));
-        let timestamp = 1_700_000_000_000_000 + u64::from(version);
-        SignedPacket::sign(&self.keypair, timestamp, &message.to_vec().unwrap()).unwrap()
+        SignedPacket::sign(&self.keypair, self.timestamp(version), &message.to_vec().unwrap()).unwrap()
+    }
+
+    pub(crate) fn timestamp(&self, version: u8) -> u64 {
+        1_700_000_000_000_000 + u64::from(version)
     }
 }

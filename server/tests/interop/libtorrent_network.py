@@ -94,12 +94,16 @@ def get(session, key):
     return f"{alert.seq} {alert.item['value'].hex()}" if alert.seq > 0 else "none"
 
 
-def put(session, seed, key, value):
-    # The form of an Ed25519 secret that libtorrent signs with: the hashed seed, clamped (RFC 8032 section 5.1.5).
+def secret_of(seed):
+    """The form of an Ed25519 secret that libtorrent signs with: the hashed seed, clamped (RFC 8032 section 5.1.5)."""
     secret = bytearray(hashlib.sha512(seed).digest())
     secret[0] &= 248
     secret[31] = (secret[31] & 63) | 64
-    session.dht_put_mutable_item(bytes(secret), key, value, b"")
+    return bytes(secret)
+
+
+def put(session, seed, key, value):
+    session.dht_put_mutable_item(secret_of(seed), key, value, b"")
     return str(alert_of(session, libtorrent.dht_put_alert).num_success)
 
 
@@ -114,4 +118,5 @@ def main():
         print({"get": get, "put": put}[command](sessions[0], *arguments), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,23 @@
 //! What the engine counts, in the terms of its own outcomes.
 
-use std::ops::Deref;
+use std::{ops::Deref, time::Instant};
 
-use super::search::Summary;
-use crate::{
-    dht::{NetworkError, PutError, values::Verdict},
-    metrics::DhtMetrics,
+use super::{
+    families::Families,
+    family::{Asks, Transaction},
+    search::Summary,
 };
+use crate::{
+    dht::{
+        NetworkError, PutError,
+        krpc::{Body, Refusal},
+        values::Verdict,
+    },
+    metrics::{DhtMetrics, RequestOutcomes},
+};
+
+/// "Method unknown" (BEP 5): to `get` and `put` it says that the node's program has no BEP 44.
+const METHOD_UNKNOWN: i64 = 204;
 
 /// The metrics of the DHT.
 #[derive(Debug)]
@@ -21,6 +32,33 @@ impl Deref for Counters {
 }
 
 impl Counters {
+    /// The reply to a request has come.
+    pub(super) fn count_reply(&self, request: &Transaction, reply: &Body<'_>, now: Instant) {
+        let outcomes = self.requests(request.asks);
+        let outcome = match reply {
+            Body::Error(Refusal { code: METHOD_UNKNOWN, .. }) => &outcomes.unsupported,
+            Body::Error(_) => &outcomes.refused,
+            Body::Query(_) | Body::Response(_) => &outcomes.answered,
+        };
+        outcome.inc();
+        self.round_trip.observe(request.round_trip(now).as_secs_f64());
+    }
+
+    /// No reply has come in time.
+    pub(super) fn count_overdue(&self, families: &mut Families) {
+        for asks in families.iter_mut().flat_map(|family| family.overdue.drain(..)) {
+            self.requests(asks).unanswered.inc();
+        }
+    }
+
+    fn requests(&self, asks: Asks) -> &RequestOutcomes {
+        match asks {
+            Asks::Nodes => &self.requests.find_node,
+            Asks::Value => &self.requests.get,
+            Asks::Storage => &self.requests.put,
+        }
+    }
+
     pub(super) fn count_verdict(&self, verdict: Option<Verdict>) {
         match verdict {
             Some(Verdict::Newer) => _ = self.signature_checks.valid.inc(),

@@ -58,6 +58,10 @@ impl Families {
         self.members.iter().flatten()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Family> {
+        self.members.iter_mut().flatten()
+    }
+
     /// Some of the nodes that are known, and where to go on.
     pub(super) fn piece(&self, (index, from): Step) -> Piece {
         let Some(member) = self.members.get(index) else { return (Vec::new(), None) };

@@ -70,6 +70,8 @@ pub(super) struct Family {
     votes: AddressVotes,
     want: Want,
     transactions: HashMap<u32, Transaction>,
+    /// Requests that were not answered in time and are not counted yet, at most [`MAX_TRANSACTIONS`].
+    pub(super) overdue: Vec<Asks>,
     expiry: VecDeque<(Instant, u32)>,
     dead: LruCache<SocketAddr, Rest, RandomState>,
     last_response: Instant,
@@ -87,8 +89,17 @@ pub(super) struct Transaction {
     /// `None`: the id is not known.
     pub(super) id: Option<Id>,
     pub(super) purpose: Purpose,
+    pub(super) asks: Asks,
     address: SocketAddr,
     sent: Instant,
+}
+
+/// What a request asks for, for those who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    Nodes,
+    Value,
+    Storage,
 }
 
 /// What a request is for.
@@ -139,6 +150,7 @@ impl Family {
             votes: AddressVotes::default(),
             want: if is_ipv4 { Want::default() } else { Want { v4: false, v6: true } },
             transactions: HashMap::new(),
+            overdue: Vec::new(),
             expiry: VecDeque::new(),
             dead: LruCache::with_hasher(MAX_DEAD, RandomState::new()),
             last_response: now,
@@ -185,10 +197,11 @@ impl Family {
         if is_expected && self.expected.len() < QUIET_REQUESTS && !matches!(method, Method::Put(_)) {
             self.expected.push(now);
         }
+        let asks = Asks::of(&method);
         let body = Body::Query(Query { id: self.id, want: self.want, method });
         let message = Message { transaction: &number.to_be_bytes(), read_only: true, observed: None, body };
         self.outbox.push(address, |buffer| message.encode(buffer));
-        self.transactions.insert(number, Transaction { id, purpose, address, sent: now });
+        self.transactions.insert(number, Transaction { id, purpose, asks, address, sent: now });
         self.expiry.push_back((now + TRANSACTION_LIFETIME, number));
         self.unanswered.get_or_insert(now);
     }
@@ -210,7 +223,7 @@ impl Family {
         self.transactions.remove(&number);
         (self.last_response, self.unanswered, self.is_woken) = (now, None, false);
         self.expected.clear();
-        let rtt = now.saturating_duration_since(transaction.sent);
+        let rtt = transaction.round_trip(now);
         self.round_trips.observe(rtt, &mut self.typical);
         if let Body::Response(response) = &message.body {
             // If it is not who we thought, that one leaves the table with this.
@@ -336,10 +349,28 @@ impl Family {
             // The number may have been drawn again since.
             let Some(overdue) = self.transactions.get(&number).copied().filter(is_overdue) else { continue };
             self.transactions.remove(&number);
+            self.overdue.push(overdue.asks);
             // Searches see for themselves who does not answer.
             if let (Purpose::Presence | Purpose::Way, Some(id)) = (overdue.purpose, &overdue.id) {
                 self.gave_up(id, overdue.address, now);
             }
+        }
+    }
+}
+
+impl Transaction {
+    /// How long its answer took that comes now.
+    pub(super) fn round_trip(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.sent)
+    }
+}
+
+impl Asks {
+    fn of(method: &Method<'_>) -> Self {
+        match method {
+            Method::Get { .. } => Self::Value,
+            Method::Put(_) => Self::Storage,
+            Method::Ping | Method::FindNode(_) | Method::GetPeers(_) | Method::Unknown(_) => Self::Nodes,
         }
     }
 }

@@ -201,6 +201,7 @@ impl Engine {
                 return;
             }
         };
+        self.metrics.count_reply(&transaction, &message.body, now);
         match &message.body {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
@@ -392,7 +393,8 @@ impl Engine {
         DhtInfo { local_addresses: self.addresses.clone(), table_size, sightings }
     }
 
-    fn tell_known(&self, now: Instant) {
+    fn tell_known(&mut self, now: Instant) {
+        self.metrics.count_overdue(&mut self.families);
         let [v4, v6] = [0, 1].map(|index| self.families.get(index).map_or(0, |family| family.table.len()));
         self.metrics.show(self.tasks.len(), v4, v6, self.families.withheld);
         // Whoever asks waits until somebody answers again.

@@ -1,5 +1,6 @@
 //! The engine without sockets and without waiting.
 
+mod counts;
 mod filling;
 mod outage;
 mod world;

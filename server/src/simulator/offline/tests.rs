@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Offline, OfflineClient};
 use crate::{
-    dht::{DhtSettings, NetworkError},
+    dht::{DhtSettings, NetworkError, table::Contact},
     signed_packet::{Keypair, SignedPacket},
     simulator::World,
 };

@@ -1,0 +1,50 @@
+//! Networks in which some nodes do harm.
+
+use pkdns::simulator::{Hostile, World};
+
+use crate::{
+    Scale,
+    askers::Denied,
+    row::print_heads,
+    stage::{BY_DEFAULT, Stage},
+};
+
+const AT_ONCE: usize = 32;
+
+/// Of all nodes, those of the kind that a row is about.
+const SHARE: f64 = 0.2;
+
+pub(crate) fn hostile(scale: Scale) {
+    print_heads(&format!(
+        "hostile: {} nodes, 2 in 10 of one kind; then 40 around each attacked key",
+        scale.nodes
+    ));
+    for kind in Hostile::ALL {
+        let hostile = vec![(kind, SHARE)];
+        let stage = Stage::new(World { hostile, ..World::realistic(scale.nodes) }, scale);
+        let server = stage.warm_server(BY_DEFAULT, "");
+        let outcome = stage.measure(&mut server.address(), &stage.zones(scale.keys / 8), AT_ONCE);
+        outcome.print(&format!("pkdns: {kind:?}, keys that are there"), None);
+        let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 16), AT_ONCE);
+        outcome.print(&format!("pkdns: {kind:?}, keys that are not"), None);
+    }
+    attacked(scale);
+}
+
+/// Where somebody has nodes around keys, nearer than any honest one's.
+fn attacked(scale: Scale) {
+    let stage = Stage::new(World::realistic(scale.nodes), scale);
+    let server = stage.warm_server(BY_DEFAULT, "");
+    let zones = stage.zones(scale.keys / 2);
+    zones.iter().for_each(|zone| stage.simulator.attack(&zone.keypair.public_key()));
+    let (found, others) = zones.split_at(zones.len() / 2);
+    let denied = |title: &str| {
+        let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
+        outcome.print(title, None);
+    };
+    stage.measure(&mut server.address(), found, AT_ONCE).print("pkdns: keys that are attacked", None);
+    denied("pkdns: keys that are not there, meanwhile");
+    stage.measure(&mut server.address(), others, AT_ONCE).print("pkdns: other keys that are attacked", None);
+    stage.simulator.end_attacks();
+    denied("pkdns: keys that are not there, afterwards");
+}

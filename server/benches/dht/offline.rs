@@ -1,0 +1,108 @@
+//! Thousands of searches without sockets, in time that moves by hand: what the product's searches come to where computing
+//! takes no time.
+
+use std::time::{Duration, Instant};
+
+use pkdns::{
+    dht::{DhtSettings, table::Contact},
+    simulator::{Offline, OfflineClient, Publication, Search, World},
+};
+
+use crate::{
+    Scale,
+    row::{milliseconds, percentile, print_cells, show},
+    stage::BY_DEFAULT,
+    zones::{NEW, NOBODY, Zone},
+};
+
+const SEARCHES: [&str; 10] =
+    ["searches", "lost", "first p50 ms", "p90", "p99", "max", "before", "in all", "end p50 ms", "end p99"];
+const PUBLICATIONS: [&str; 8] =
+    ["published", "failed", "p50 ms", "p99", "max", "messages", "held by, least", "held by, median"];
+
+/// Between two searches.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Until a client that remembers nodes has asked some of them.
+const SETTLING: Duration = Duration::from_secs(10);
+
+pub(crate) fn offline(scale: Scale) {
+    print_heads(&format!("offline: {} nodes; a search every {} ms", scale.nodes, PAUSE.as_millis()));
+    let all_known = [8192, BY_DEFAULT, scale.most_known];
+    for known in all_known {
+        search(World::realistic(scale.nodes), known, &format!("{known} nodes known"), scale);
+    }
+    println!("\noffline, publish: {} nodes; one after the other\n", scale.nodes);
+    print_cells("", PUBLICATIONS.map(str::to_owned));
+    println!("|---|{}", "---:|".repeat(PUBLICATIONS.len()));
+    for known in all_known {
+        publish(World::realistic(scale.nodes), known, scale);
+    }
+}
+
+/// The heads of the columns of [`search`].
+pub(crate) fn print_heads(about: &str) {
+    println!("\n{about}\n");
+    print_cells("", SEARCHES.map(str::to_owned));
+    println!("|---|{}", "---:|".repeat(SEARCHES.len()));
+}
+
+/// Searches of a client that remembers so many nodes: a row for keys that are there, and one for others.
+pub(crate) fn search(world: World, known: usize, title: &str, scale: Scale) {
+    let began = Instant::now();
+    let (mut network, mut client) = joined(world, known);
+    let there = Zone::series(1, scale.searches);
+    there.iter().for_each(|zone| network.store(&zone.packet(NEW)));
+    let not_there = Zone::series(NOBODY, scale.searches / 2);
+    for (zones, what) in [(there, "there"), (not_there, "not there")] {
+        let (first, start) = (client.searches().len(), network.now());
+        for (number, zone) in zones.iter().enumerate() {
+            client.search_at(&mut network, &zone.keypair.public_key(), start + PAUSE * number as u32);
+        }
+        client.run_until_done(&mut network);
+        print_searches(&format!("{title}: {what}"), &client.searches()[first..], what == "there");
+    }
+    eprintln!("  took {:.1} s", began.elapsed().as_secs_f64());
+}
+
+fn publish(world: World, known: usize, scale: Scale) {
+    let (mut network, mut client) = joined(world, known);
+    for zone in Zone::series(2, scale.searches / 10) {
+        client.publish(&mut network, &zone.packet(NEW), None);
+        client.run_until_done(&mut network);
+        client.run(&mut network, Duration::from_secs(2));
+    }
+    let all: &[Publication] = client.publications();
+    let times: Vec<_> =
+        all.iter().filter(|it| matches!(it.result, Some(Ok(_)))).filter_map(Publication::duration).collect();
+    let messages: Vec<_> = all.iter().map(|it| it.requests).collect();
+    let holders: Vec<_> = all.iter().map(|it| network.holders(it.packet.key()).len()).collect();
+    let cells = [all.len(), all.len() - times.len()].map(|count| count.to_string()).into_iter();
+    let cells = cells.chain([0.5, 0.99, 1.0].map(|share| milliseconds(percentile(&times, share))));
+    let cells = cells.chain([show(percentile(&messages, 0.5))]);
+    let title = format!("{known} nodes known");
+    print_cells(&title, cells.chain([0.0, 0.5].map(|share| show(percentile(&holders, share)))));
+}
+
+fn joined(world: World, known: usize) -> (Offline, OfflineClient) {
+    let mut network = Offline::new(world).unwrap();
+    let settings = DhtSettings { max_nodes: known, ..DhtSettings::default() };
+    let mut client = OfflineClient::new(&network, &settings);
+    let nodes = network.living(known).map(Contact::from).collect();
+    client.remember(&mut network, nodes);
+    client.run(&mut network, SETTLING);
+    (network, client)
+}
+
+fn print_searches(title: &str, searches: &[Search], is_there: bool) {
+    let right = |search: &&Search| if is_there { search.first.is_some() } else { search.is_absent() };
+    let lost = searches.len() - searches.iter().filter(right).count();
+    let first: Vec<_> = searches.iter().filter_map(Search::time_to_first).collect();
+    let ends: Vec<_> = searches.iter().filter_map(Search::duration).collect();
+    let before: Vec<_> = searches.iter().filter_map(|it| Some(it.first.as_ref()?.requests)).collect();
+    let all: Vec<_> = searches.iter().map(|search| search.requests).collect();
+    let cells = [searches.len(), lost].map(|count| count.to_string()).into_iter();
+    let cells = cells.chain([0.5, 0.9, 0.99, 1.0].map(|share| milliseconds(percentile(&first, share))));
+    let cells = cells.chain([&before, &all].map(|counts| show(percentile(counts, 0.5))));
+    print_cells(title, cells.chain([0.5, 0.99].map(|share| milliseconds(percentile(&ends, share)))));
+}

@@ -1,0 +1,54 @@
+//! Networks that nothing was tuned to.
+
+use std::time::Duration;
+
+use pkdns::simulator::{RoundTrips, World};
+
+use crate::{
+    Scale,
+    askers::Denied,
+    offline,
+    row::print_heads,
+    stage::{BY_DEFAULT, Stage},
+};
+
+const AT_ONCE: usize = 32;
+
+pub(crate) fn worlds(scale: Scale) {
+    print_heads(
+        "worlds: 65,536 nodes known, from a file, 32 at once; keys that are there, and keys that are not",
+    );
+    for (title, world) in others(scale) {
+        let stage = Stage::new(world, scale);
+        let server = stage.warm_server(BY_DEFAULT, "");
+        let outcome = stage.measure(&mut server.address(), &stage.zones(scale.keys / 4), AT_ONCE);
+        outcome.print(&format!("{title}: there"), None);
+        let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
+        outcome.print(&format!("{title}: not there"), None);
+    }
+    offline::print_heads("worlds, offline: the same without sockets, one after the other");
+    for (title, world) in others(scale) {
+        offline::search(world, BY_DEFAULT, title, scale);
+    }
+}
+
+fn others(scale: Scale) -> Vec<(&'static str, World)> {
+    let realistic = || World::realistic(scale.nodes);
+    let wide = RoundTrips::LogNormal {
+        median: Duration::from_millis(120),
+        sigma: 1.0,
+        within: Duration::from_millis(5)..=Duration::from_secs(3),
+    };
+    vec![
+        ("as in the other tables", realistic()),
+        ("sigma 1.0", World { round_trip: wide, ..realistic() }),
+        ("40 % dead", World { dead: 0.4, ..realistic() }),
+        ("10 % loss each way", World { loss: 0.1, ..realistic() }),
+        ("a tenth of the nodes", World::realistic(scale.nodes / 10)),
+        ("twice the nodes", World::realistic(scale.nodes * 2)),
+        ("30 % behind a NAT", World { behind_nat: 0.3, ..realistic() }),
+        ("1 in 10 answers up to 2 s late", World { late: (0.1, Duration::from_secs(2)), ..realistic() }),
+        ("1 in 4 entries of tables is of the past", World { stale_entries: 0.25, ..realistic() }),
+        ("packets on the nearest of all nodes", World { on_living_only: false, ..realistic() }),
+    ]
+}
