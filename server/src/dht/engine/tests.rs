@@ -80,11 +80,11 @@ fn a_late_answer_counts_and_others_are_asked_meanwhile() {
     let mut world = World::joined(40, 0);
     let nearest = world.nearest(&key(), true);
     for index in &nearest[..4] {
-        world.nodes[*index].delay = Some(milliseconds(130));
+        world.nodes[*index].delay = Some(milliseconds(100));
         world.set(*index, &packet(9));
     }
     let mut finding = world.find(&key(), false);
-    world.pass(milliseconds(120));
+    world.pass(milliseconds(90));
     let asked = world.nodes.iter().filter(|node| node.asked > 1).count();
     assert!(asked > 4, "{asked}");
     let (result, _) = world.wait(&mut finding.done);

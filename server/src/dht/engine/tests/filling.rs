@@ -41,7 +41,9 @@ fn a_small_table_is_filled_gently_and_a_full_one_costs_little() {
     assert!(most(&client, 0..3) <= 130 && most(&client, 3..60) <= 100);
     run(&mut client, &mut network, 5400);
     assert!(most(&client, 60..3600) < 20, "{}", most(&client, 60..3600));
-    assert!(most(&client, 3610..5400) < 5, "{}", most(&client, 3610..5400));
+    // Two lost datagrams in a row cost a node its place, which is then filled at once.
+    let sent: u32 = client.sent_in_second()[3610..5400].iter().sum();
+    assert!(sent < 5 * 1790 && most(&client, 3610..5400) < 20, "{sent}");
     assert!(client.known() >= 960, "{}", client.known());
 }
 
@@ -68,7 +70,7 @@ fn nodes_that_have_gone_make_room_for_others() {
     let failures = |client: &OfflineClient| client.searches()[0].requests;
     client.search(&mut network, &key);
     client.run_until_done(&mut network);
-    assert!(client.searches()[0].is_absent() && failures(&client) < 40, "{}", failures(&client));
+    assert!(client.searches()[0].is_absent() && failures(&client) < 80, "{}", failures(&client));
 }
 
 #[test]
