@@ -4,7 +4,10 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -114,6 +117,7 @@ pub struct Dht {
     commands: mpsc::Sender<Command>,
     known: watch::Receiver<usize>,
     settings: Arc<DhtSettings>,
+    has_joined: Arc<AtomicBool>,
     _leave: Arc<DropGuard>,
 }
 
@@ -163,6 +167,7 @@ impl Dht {
             commands,
             known,
             settings: settings.clone(),
+            has_joined: Arc::default(),
             _leave: Arc::new(leave.clone().drop_guard()),
         };
         // The joining task must not keep the client alive.
@@ -263,8 +268,11 @@ impl Dht {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
         if let Err(error) = self.ready(JOIN_PATIENCE).await {
             self.settings.metrics.lookups.not_ready.inc();
-            return Err(error);
+            // Whoever has been there can be cut off.
+            let has_joined = self.has_joined.load(Ordering::Relaxed);
+            return Err(if has_joined { NetworkError::Unreachable } else { error });
         }
+        self.has_joined.store(true, Ordering::Relaxed);
         let (done, end) = oneshot::channel();
         let moment = Moment::at(SystemTime::now());
         let command = Command::Find { key: key.clone(), found, done, for_publication, moment };

@@ -55,7 +55,7 @@ impl Rtt {
 
     /// After this long it is worth while to ask somebody else as well.
     pub fn late_soon(&self) -> Duration {
-        self.smoothed.mul_f64(1.25).saturating_add(self.deviation.max(GRANULARITY))
+        self.smoothed.saturating_add(self.deviation.mul_f64(0.7).max(GRANULARITY))
     }
 
     /// After this long an answer has become unlikely.

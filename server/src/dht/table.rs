@@ -124,7 +124,9 @@ impl RoutingTable {
     /// A node of an earlier run. Lookups use it before it has answered, and its first failure removes it. It takes
     /// nobody's place, and gives its own to whoever answers.
     pub fn remember(&mut self, contact: Contact, now: Instant) {
-        if self.at(contact.address).is_none() && self.find(&contact.id).is_none() {
+        // Of a large file most find no room in a small table.
+        let has_room = self.grid.free(self.grid.bucket_of(&contact.id)).is_some();
+        if has_room && self.at(contact.address).is_none() && self.find(&contact.id).is_none() {
             let since = self.tenths(now);
             let entry = Entry { contact, since, is_failing: false, is_unconfirmed: true, is_asked: false };
             self.insert(&entry, now);
@@ -160,18 +162,21 @@ impl RoutingTable {
     /// reason to pass over a node.
     pub fn closest(&self, target: &Id, count: usize) -> Vec<Contact> {
         let wanted = count.min(self.len());
-        let mut closest = Vec::with_capacity(wanted.saturating_add(self.grid.size()));
+        let mut closest = Vec::with_capacity(wanted);
+        let mut nearest = Vec::with_capacity(self.grid.size());
         for bucket in self.grid.outward(self.grid.bucket_of(target)) {
             if closest.len() >= wanted {
                 break;
             }
-            let nearer = closest.len();
-            closest.extend(self.entries(bucket).map(|(_, entry)| entry.contact));
-            if let Some(added) = closest.get_mut(nearer..) {
-                added.sort_unstable_by_key(|contact: &Contact| distance(&contact.id, target));
-            }
+            nearest.clear();
+            nearest.extend(self.grid.places(bucket).filter_map(|place| {
+                let id = Id::from(*self.places.id(place)?);
+                Some((*id.xor(target).as_bytes(), place))
+            }));
+            nearest.sort_unstable();
+            let contacts = nearest.iter().filter_map(|(_, place)| Some(self.places.get(*place)?.contact));
+            closest.extend(contacts.take(wanted - closest.len()));
         }
-        closest.truncate(wanted);
         closest
     }
 
@@ -179,6 +184,12 @@ impl RoutingTable {
     pub fn known(&self, id: &Id, address: SocketAddr) -> Option<Contact> {
         let contact = self.places.get(self.at(address)?)?.contact;
         (contact.id == *id).then_some(contact)
+    }
+
+    /// Whether it answered the last time that it was asked in this run.
+    pub fn is_reliable(&self, id: &Id, address: SocketAddr) -> bool {
+        let entry = self.at(address).and_then(|place| self.places.get(place));
+        entry.is_some_and(|entry| entry.contact.id == *id && !entry.is_failing && !entry.is_unconfirmed)
     }
 
     /// All nodes.
@@ -346,11 +357,6 @@ impl RoutingTable {
         let tenths = now.saturating_duration_since(self.start).as_millis() / 100;
         u32::try_from(tenths).unwrap_or(u32::MAX)
     }
-}
-
-/// As a number, greatest byte first.
-fn distance(one: &Id, other: &Id) -> [u8; 20] {
-    *one.xor(other).as_bytes()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     panic::AssertUnwindSafe,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::FutureExt;
@@ -23,6 +23,9 @@ use super::{
 
 /// Batches of datagrams taken from one socket before anything else is looked at.
 const MAX_BATCHES: usize = 8;
+
+/// What the clocks may differ by without a sleep between.
+const SLEEP: Duration = Duration::from_secs(5);
 
 /// Commands taken in a row.
 const MAX_COMMANDS: usize = 256;
@@ -92,6 +95,7 @@ async fn serve(
     let mut engine = Engine::new(addresses, settings, known.clone(), Instant::now());
     let metrics = &settings.metrics;
     let mut dropped = [0; 2];
+    let mut clocks = Clocks::new();
     loop {
         let [v4, v6] = &*sockets;
         tokio::select! {
@@ -105,6 +109,9 @@ async fn serve(
             () = sleep_until(engine.wake_at().into()) => {}
         }
         let now = Instant::now();
+        if clocks.have_parted(SystemTime::now(), now) {
+            engine.wake(now);
+        }
         for (socket, dropped) in sockets.iter_mut().flatten().zip(&mut dropped) {
             receive(socket, &mut engine, now);
             let in_all = socket.dropped_by_kernel();
@@ -126,6 +133,27 @@ async fn serve(
                 metrics.datagrams_unsent.inc_by(count(waiting.saturating_sub(sent)));
             }
         }
+    }
+}
+
+/// The clock of the wall goes on while the machine sleeps, that of the engine stands still.
+struct Clocks {
+    wall: SystemTime,
+    engine: Instant,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self { wall: SystemTime::now(), engine: Instant::now() }
+    }
+
+    /// Whether the wall's has gone on by itself since the last call. Somebody may have set it, which costs a few
+    /// datagrams.
+    fn have_parted(&mut self, wall: SystemTime, engine: Instant) -> bool {
+        let by_wall = wall.duration_since(self.wall).unwrap_or_default();
+        let by_engine = engine.saturating_duration_since(self.engine);
+        (self.wall, self.engine) = (wall, engine);
+        by_wall.saturating_sub(by_engine) > SLEEP
     }
 }
 
@@ -161,6 +189,21 @@ fn receive(socket: &mut Socket, engine: &mut Engine, now: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_that_slept_is_told_from_one_that_was_busy() {
+        let mut clocks = Clocks::new();
+        let (mut wall, mut engine) = (clocks.wall, clocks.engine);
+        for (by_wall, by_engine, have_parted) in
+            [(1, 1, false), (600, 600, false), (604, 600, false), (3600, 0, true), (3600, 3600, false)]
+        {
+            wall += Duration::from_secs(by_wall);
+            engine += Duration::from_secs(by_engine);
+            assert_eq!(clocks.have_parted(wall, engine), have_parted, "{by_wall} s");
+        }
+        wall -= Duration::from_secs(9999);
+        assert!(!clocks.have_parted(wall, engine), "it was set back");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_panics_has_not_ended() {

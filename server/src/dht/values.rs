@@ -26,8 +26,10 @@ const MAX_FORGERIES: usize = 2;
 /// two versions is hardly ever the older of three.
 pub(super) const CONFIRMATIONS: u32 = 3;
 
-/// The wait for them, in times what it took to find the first, and at most.
-const PATIENCE: f64 = 2.0;
+/// The wait for them, in times what it took to find the first, at least and at most. Without the lower bound, a quick node
+/// that is known and holds an old packet would leave no time to anybody else.
+const PATIENCE: f64 = 1.5;
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(90);
 const LONGEST_PATIENCE: Duration = Duration::from_millis(300);
 
 /// A packet signed a moment ago, at most so long, is handed out at once: hardly any has been replaced since.
@@ -249,7 +251,7 @@ impl Values {
     pub(super) fn release_at(&self) -> Option<Instant> {
         let first = self.first.filter(|_| !self.is_released())?;
         let taken = first.saturating_duration_since(self.started);
-        Some(first + taken.mul_f64(PATIENCE).min(LONGEST_PATIENCE))
+        Some(first + taken.mul_f64(PATIENCE).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE))
     }
 
     /// Sends the first packet if it is time, or if the search `has_ended`. Returns whether it did. Where those who agree

@@ -23,19 +23,24 @@ const FIRST: u32 = 11 << 24;
 const STEP: u64 = 0x9e_3779;
 const STEP_BACK: u64 = 5_323_970;
 
-/// The inverse of 1237, for groups of 3008.
-const STEP_BACK_IN_GROUP: u32 = 445;
+/// The inverse of 1237, for groups of 2944.
+const STEP_BACK_IN_GROUP: u32 = 1021;
+
+/// Of the internet, every so many-th address is that of a hoster in 44/8, who has so many in each of its /24.
+const HOSTED: u32 = 16;
+const HOSTED_TOGETHER: u32 = 200;
+const HOSTERS: u32 = 44 << 24;
 
 /// First numbers in which whole networks are private, reserved or for documentation. No node is there; clients and
-/// attackers of the internet are in 100/8.
-const SPECIAL: [u8; 9] = [0, 10, 100, 127, 169, 172, 192, 198, 203];
+/// attackers of the internet are in 100/8, and hosters are in 44/8.
+const SPECIAL: [u8; 10] = [0, 10, 44, 100, 127, 169, 172, 192, 198, 203];
 
 /// Which addresses there are. They take no memory.
 #[derive(Debug)]
 pub(super) enum Addresses {
     /// Of this machine. The first is 127.0.0.1; others are spread, because clients may trust few nodes of one network.
     Loopback,
-    /// Of the whole internet, mostly one in a /24. Only for who sends nothing.
+    /// Of the whole internet, mostly one in a /24, and one in 16 nodes at hosters with many. Only for who sends nothing.
     Internet(Permutation),
 }
 
@@ -58,6 +63,10 @@ impl Addresses {
                 let spread = u64::from(index) * STEP % u64::from(ON_LOOPBACK);
                 Ipv4Addr::from_bits((127 << 24) | (1 + spread as u32))
             }
+            Self::Internet(_) if index.is_multiple_of(HOSTED) => {
+                let (network, host) = (index / HOSTED / HOSTED_TOGETHER, index / HOSTED % HOSTED_TOGETHER);
+                Ipv4Addr::from_bits(HOSTERS | network << 8 | (1 + host))
+            }
             Self::Internet(order) => {
                 Ipv4Addr::from_bits(order.apply_within(FIRST.saturating_add(index), is_ordinary))
             }
@@ -72,8 +81,13 @@ impl Addresses {
                 let spread = bits.checked_sub((127 << 24) | 1).filter(|it| *it < ON_LOOPBACK)?;
                 (u64::from(spread) * STEP_BACK % u64::from(ON_LOOPBACK)) as u32
             }
+            Self::Internet(_) if bits & (0xff << 24) == HOSTERS => {
+                let (network, host) = (bits >> 8 & 0xffff, (bits & 0xff).checked_sub(1)?);
+                (host < HOSTED_TOGETHER).then_some((network * HOSTED_TOGETHER + host) * HOSTED)?
+            }
             Self::Internet(order) => {
-                is_ordinary(bits).then(|| order.invert_within(bits, is_ordinary))?.checked_sub(FIRST)?
+                let index = is_ordinary(bits).then(|| order.invert_within(bits, is_ordinary))?;
+                index.checked_sub(FIRST).filter(|index| !index.is_multiple_of(HOSTED))?
             }
         };
         (index < self.count()).then_some(index)
@@ -126,7 +140,7 @@ impl Addresses {
     fn groups(&self) -> (u32, u32, u32, u32) {
         match self {
             Self::Loopback => (16, 12, 5, 5),
-            Self::Internet(_) => (47 << 6, 47 << 6, 1237, STEP_BACK_IN_GROUP),
+            Self::Internet(_) => (46 << 6, 46 << 6, 1237, STEP_BACK_IN_GROUP),
         }
     }
 

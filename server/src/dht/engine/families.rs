@@ -19,7 +19,7 @@ use crate::dht::{
 const IPV6_PART: usize = 8;
 
 /// Nodes handed out or taken in at a time: a millisecond's work, so that no datagram waits for longer.
-pub(in crate::dht) const NODES_AT_ONCE: usize = 4096;
+pub(in crate::dht) const NODES_AT_ONCE: usize = 1024;
 
 /// IPv4 first, as nearly all of the DHT is there.
 #[derive(Debug)]
@@ -78,6 +78,11 @@ impl Families {
     /// The family that the address belongs to.
     pub(super) fn index_of(address: SocketAddr) -> usize {
         usize::from(address.is_ipv6())
+    }
+
+    /// The machine may have slept.
+    pub(super) fn wake(&mut self) {
+        self.members.iter_mut().flatten().for_each(Family::wake);
     }
 
     /// Whether the budget allows one more datagram, which then has to be sent.

@@ -10,7 +10,7 @@ use std::{
 use ahash::RandomState;
 use lru::LruCache;
 
-use super::{round_trips::RoundTrips, strangers::Strangers};
+use super::{density::Density, round_trips::RoundTrips, strangers::Strangers};
 use crate::dht::{
     krpc::{Body, Id, Message, Method, Nodes, Query, Want},
     lookup::{Lookup, MAX_NAMED, Standing},
@@ -41,14 +41,15 @@ const OUTAGE: Duration = Duration::from_secs(2);
 /// When nobody has answered for so long although asked, it may be our own line, and we do not ask many.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// When nobody has answered for so long although asked, we join again.
+/// When nobody has answered for so long although asked, we join again; and when so many requests to nodes that answered
+/// the last time have gone without an answer for the shorter time, and nothing else has come since they were sent. That
+/// happens with one request in ten, with ten of them never by chance.
 const LOSS: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_millis(500);
+const QUIET_REQUESTS: usize = 10;
 
 /// What round trips are taken to be before there is any experience.
 const FIRST_RTT: Duration = Duration::from_millis(150);
-
-/// No network is denser: a hundred times the nodes there have ever been. Made-up ids may lie at the target itself.
-const LEAST_SPACING: f64 = 1e-9;
 
 /// Nodes that a search begins with. More than are asked at once, so that the quickest of them can be.
 const SEEDS: usize = 32;
@@ -61,8 +62,7 @@ pub(super) struct Family {
     pub(super) table: RoutingTable,
     /// Round trips of all nodes.
     pub(super) typical: Rtt,
-    /// Share of the key space per node.
-    pub(super) spacing: Option<f64>,
+    pub(super) density: Density,
     pub(super) outbox: Outbox,
     /// Nodes that somebody named, and that are to be asked whether they are there.
     pub(super) strangers: Strangers,
@@ -77,6 +77,10 @@ pub(super) struct Family {
     last_response: Instant,
     /// The first request since then.
     unanswered: Option<Instant>,
+    /// When nodes were asked since then that were expected to answer.
+    expected: Vec<Instant>,
+    /// The machine may have slept, and nobody has answered since.
+    is_woken: bool,
 }
 
 /// A request on its way.
@@ -139,7 +143,7 @@ impl Family {
             id,
             table: RoutingTable::new(max_nodes, is_ipv4, now),
             typical: Rtt::first(FIRST_RTT),
-            spacing: None,
+            density: Density::default(),
             outbox: Outbox::default(),
             strangers: Strangers::new(now),
             round_trips: RoundTrips::default(),
@@ -151,13 +155,22 @@ impl Family {
             dead: LruCache::with_hasher(MAX_DEAD, RandomState::new()),
             last_response: now,
             unanswered: None,
+            expected: Vec::with_capacity(QUIET_REQUESTS),
+            is_woken: false,
         }
     }
 
     /// A search that begins with the nodes we know.
     pub(super) fn begin(&mut self, target: Id, width: usize, is_for_store: bool, now: Instant) -> Lookup {
         self.table.looked_up(&target);
-        Lookup::new(target, width, is_for_store, self.spacing, self.table.closest(&target, SEEDS), now)
+        Lookup::new(
+            target,
+            width,
+            is_for_store,
+            self.density.spacing(),
+            self.table.closest(&target, SEEDS),
+            now,
+        )
     }
 
     /// Nodes that a search goes on with, where those it began with did not lead anywhere.
@@ -180,6 +193,11 @@ impl Family {
             return;
         }
         let asks = Asks::of(&method);
+        // Whoever stores may say nothing for want of time.
+        let is_expected = id.is_some_and(|id| self.table.is_reliable(&id, address));
+        if is_expected && self.expected.len() < QUIET_REQUESTS && !matches!(method, Method::Put(_)) {
+            self.expected.push(now);
+        }
         let body = Body::Query(Query { id: self.id, want: self.want, method });
         let message = Message { transaction: &number.to_be_bytes(), read_only: true, observed: None, body };
         self.outbox.push(address, |buffer| message.encode(buffer));
@@ -203,7 +221,8 @@ impl Family {
             return Err(Stray::WrongAddress);
         }
         self.transactions.remove(&number);
-        (self.last_response, self.unanswered) = (now, None);
+        (self.last_response, self.unanswered, self.is_woken) = (now, None, false);
+        self.expected.clear();
         let rtt = transaction.round_trip(now);
         self.round_trips.observe(rtt, &mut self.typical);
         if let Body::Response(response) = &message.body {
@@ -266,19 +285,32 @@ impl Family {
         *id != self.id && self.table.has_room_for(id, address) && !is_dead()
     }
 
-    /// A search has ended among `spacing` of its nearest nodes. Each moves what we believe by at most 7 % down and 2 %
-    /// up, whether or not it fits what is believed so far: a search that saw nobody but hostile nodes saw fewer than
-    /// there are, while to pretend more takes as many that answer.
-    pub(super) fn learn_spacing(&mut self, spacing: Option<f64>) {
-        let Some(sample) = spacing.map(|sample| sample.max(LEAST_SPACING)) else { return };
-        let weight = |known| if sample < known { 0.1 } else { 0.015 };
-        let learned = |known: f64| known * (sample / known).clamp(0.5, 4.0).powf(weight(known));
-        self.spacing = Some(self.spacing.map_or(sample, learned));
-    }
-
     /// Whether nobody has answered yet, or everybody has been silent although asked.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
-        self.table.is_empty() || !self.table.has_heard() || self.silence(now) > LOSS
+        self.table.is_empty() || !self.table.has_heard() || self.is_cut_off(now)
+    }
+
+    /// Whether everybody has fallen silent, as after a change of networks.
+    pub(super) fn is_cut_off(&self, now: Instant) -> bool {
+        let is_quiet = self.expected.len() >= QUIET_REQUESTS
+            && self.expected.iter().all(|sent| now.saturating_duration_since(*sent) >= QUIET);
+        self.is_woken || self.silence(now) > LOSS || is_quiet
+    }
+
+    /// The machine may have slept: what is on its way is lost, for no fault of the nodes.
+    pub(super) fn wake(&mut self) {
+        self.is_woken = true;
+        self.unanswered = None;
+        self.expected.clear();
+        self.transactions.clear();
+        self.expiry.clear();
+        self.forgive();
+    }
+
+    /// That nodes did not answer said nothing about them.
+    pub(super) fn forgive(&mut self) {
+        self.dead.clear();
+        self.strangers.forget();
     }
 
     /// Whether nobody has answered for a while although asked.

@@ -4,7 +4,10 @@
 //! a part of the key space where few are known. The ones named are asked next. So each node costs one request, and as
 //! many as are wanted are always at hand. The request is `get`, because its answer tells who has BEP 44.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     budget::Urgency,
@@ -12,7 +15,7 @@ use super::{
     family::{Purpose, Transaction},
 };
 use crate::dht::{
-    krpc::{Id, Method},
+    krpc::{Id, Method, Nodes},
     lookup::Request,
     table::Contact,
 };
@@ -39,6 +42,12 @@ const UNUSED_AFTER: Duration = Duration::from_secs(3600);
 /// How often something is done, when there is much and when there is little.
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
 const LONG_PAUSE: Duration = Duration::from_millis(250);
+
+/// When everybody has fallen silent, so many are asked at once, and again after the pause, which doubles up to the longest,
+/// until somebody answers.
+const CALLED: usize = 32;
+const CALL_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_CALL_PAUSE: Duration = Duration::from_secs(8);
 
 /// Nodes of an earlier run that are asked at once, so that the first question after a restart finds somebody.
 const AT_ONCE: f64 = 64.0;
@@ -81,12 +90,21 @@ struct Member {
     is_exhausted: bool,
     next_look: Instant,
     next_refresh: Instant,
+    next_call: Instant,
+    call_pause: Duration,
 }
 
 impl Maintenance {
     pub(super) fn new(explore: bool, max_nodes: usize, now: Instant) -> Self {
-        let member =
-            || Member { joined: None, fruit: 8.0, is_exhausted: false, next_look: now, next_refresh: now };
+        let member = || Member {
+            joined: None,
+            fruit: 8.0,
+            is_exhausted: false,
+            next_look: now,
+            next_refresh: now,
+            next_call: now,
+            call_pause: CALL_PAUSE,
+        };
         Self {
             explore,
             is_small: max_nodes <= SMALL,
@@ -137,6 +155,23 @@ impl Maintenance {
         self.explore && member.is_some() && family.is_some()
     }
 
+    /// A search has heard of these, who are worth knowing as well.
+    pub(super) fn overheard(
+        &mut self,
+        index: usize,
+        from: SocketAddr,
+        named: Nodes<'_>,
+        families: &mut Families,
+        now: Instant,
+    ) {
+        let is_filling = self.is_filling(index, families);
+        if let Some(family) =
+            families.get_mut(index).filter(|family| is_filling && !family.strangers.is_full())
+        {
+            family.meet(from, named, now);
+        }
+    }
+
     /// A node that was asked whether it is there has named others.
     pub(super) fn named(&mut self, index: usize, fresh: usize, now: Instant) {
         let Some(member) = self.members.get_mut(index) else { return };
@@ -180,9 +215,17 @@ impl Maintenance {
         for index in 0..self.members.len() {
             let Some(family) = families.get_mut(index) else { continue };
             family.expire(now);
+            let is_cut_off = family.is_cut_off(now);
+            if is_cut_off && !family.table.is_empty() {
+                self.call(index, families, now);
+                continue;
+            }
+            if let Some(member) = self.members.get_mut(index).filter(|_| !is_cut_off) {
+                (member.next_call, member.call_pause) = (now, CALL_PAUSE);
+            }
             if family.table.is_empty() && family.strangers.is_empty() {
                 // Another start.
-                self.members[index].joined = None;
+                self.members.get_mut(index).into_iter().for_each(|member| member.joined = None);
             }
         }
         let mut idle = [false; 2];
@@ -197,6 +240,25 @@ impl Maintenance {
         }
         if idle == [true; 2] {
             self.allowance = self.allowance.min(1.0);
+        }
+    }
+
+    /// Asks some of all the nodes that are known, to hear of any. Their silence so far says nothing about them.
+    fn call(&mut self, index: usize, families: &mut Families, now: Instant) {
+        let Some(member) = self.members.get_mut(index).filter(|member| now >= member.next_call) else {
+            return;
+        };
+        member.next_call = now + member.call_pause;
+        member.call_pause = (member.call_pause * 2).min(LONGEST_CALL_PAUSE);
+        let Some(family) = families.get_mut(index) else { return };
+        family.forgive();
+        let own = family.id;
+        let places = std::iter::repeat_with(Id::random).take(CALLED / 4);
+        let called: Vec<_> = places.flat_map(|place| family.table.closest(&place, 4)).collect();
+        for Contact { id, address, .. } in called {
+            if families.may_send(Urgency::Background, now) {
+                families.ask(index, Request { id, address }, Method::FindNode(own), Purpose::Presence, now);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 mod budget;
 mod command;
 mod counters;
+mod density;
 mod families;
 mod family;
 mod maintenance;
@@ -58,6 +59,9 @@ const METHOD_UNKNOWN: i64 = 204;
 
 /// Between two turns of a task that waits for nothing but time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// Nobody is that late who has not slept.
+const SLEEP: Duration = Duration::from_secs(5);
 
 /// All that is under way.
 #[derive(Debug)]
@@ -159,14 +163,14 @@ impl Engine {
                     }
                 }
                 self.maintenance.hurry(now);
-                self.tell_known();
+                self.tell_known(now);
             }
             Command::Inform(reply) => {
                 let _ = reply.send(self.info());
             }
             Command::Name(step, reply) => _ = reply.send(self.families.piece(step)),
             Command::IsLost(reply) => {
-                self.tell_known();
+                self.tell_known(now);
                 let _ = reply.send(self.families.iter().all(|family| family.is_lost(now)));
             }
         }
@@ -202,12 +206,7 @@ impl Engine {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
                 Purpose::Task(task) => {
-                    // Whom a search hears of is worth knowing as well.
-                    if !family.strangers.is_full() && self.maintenance.is_filling(index, &self.families) {
-                        self.families.get_mut(index).into_iter().for_each(|family| {
-                            family.meet(from, response.nodes, now);
-                        });
-                    }
+                    self.maintenance.overheard(index, from, response.nodes, &mut self.families, now);
                     let Some(entry) = self.tasks.get_mut(&task) else { return };
                     match &mut entry.task {
                         Task::Search(search) if transaction.id == Some(response.id) => {
@@ -264,11 +263,14 @@ impl Engine {
                 self.advance(task, now);
             }
         }
-        self.tell_known();
+        self.tell_known(now);
     }
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.maintenance.wake_at()) > SLEEP {
+            self.wake(now);
+        }
         while let Some(Reverse((at, task))) = self.timers.peek().copied()
             && at <= now
         {
@@ -280,8 +282,15 @@ impl Engine {
         }
         if now >= self.maintenance.wake_at() {
             self.maintenance.work(&mut self.families, now);
-            self.tell_known();
+            self.tell_known(now);
         }
+    }
+
+    /// The machine may have slept, and be in another network now.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.families.wake();
+        self.maintenance.hurry(now);
+        self.tell_known(now);
     }
 
     fn search(&mut self, target: Id, goal: Goal, now: Instant) {
@@ -384,11 +393,13 @@ impl Engine {
         DhtInfo { local_addresses: self.addresses.clone(), table_size, sightings }
     }
 
-    fn tell_known(&mut self) {
+    fn tell_known(&mut self, now: Instant) {
         self.metrics.count_overdue(&mut self.families);
         let [v4, v6] = [0, 1].map(|index| self.families.get(index).map_or(0, |family| family.table.len()));
         self.metrics.show(self.tasks.len(), v4, v6, self.families.withheld);
-        let count = v4 + v6;
+        // Whoever asks waits until somebody answers again.
+        let can_answer = |family: &Family| !family.table.is_empty() && !family.is_cut_off(now);
+        let count = if self.families.iter().any(can_answer) { v4 + v6 } else { 0 };
         self.known.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
 }

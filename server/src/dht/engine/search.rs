@@ -23,11 +23,12 @@ use crate::{
 /// than a third of those missed its last version, that none of these has it is as good as impossible.
 const WIDTH: usize = 14;
 
-/// Requests on their way at once until a value is there: a few where those who probably hold it are known, more while the
-/// search is far from it, and more again the longer that takes. The tail of the latencies is what they buy.
-const SEEKING_NEAR: usize = 12;
-const SEEKING_FAR: usize = 16;
-const SEEKING_LONG: usize = 24;
+/// Requests on their way at once until a value is there. The median and more so the tail of the latencies are what they
+/// buy. Where those who probably hold it are known, all of these are asked: that costs fewer requests in the end than a
+/// few rounds. Far away, each request that comes too soon is one to a node that others would have made needless.
+const SEEKING_NEAR: usize = 32;
+const SEEKING_FAR: usize = 20;
+const SEEKING_LONG: usize = 28;
 
 /// So many nodes known that probably hold it make it near.
 const NEAR: usize = 8;
@@ -242,7 +243,7 @@ impl Search {
             if lookup.is_over(now)
                 && self.goal.wants_evidence()
                 && let Some(family) = families.get(index)
-                && !lookup.is_evidence(family.table.len(), family.spacing)
+                && !lookup.is_evidence(family.table.len(), family.density.spacing())
                 && lookup.widen(family.more(&lookup.target()))
             {
                 // It goes on at once.
@@ -279,8 +280,10 @@ impl Search {
             let (Some(lookup), Some(family)) = (lookup, families.get_mut(index)) else { continue };
             evidence.queried += lookup.requests();
             evidence.responded += lookup.answers();
-            is_absent.get_or_insert(lookup.is_evidence(family.table.len(), family.spacing));
-            family.learn_spacing(lookup.spacing());
+            is_absent.get_or_insert(lookup.is_evidence(family.table.len(), family.density.spacing()));
+            if let Some(sample) = lookup.spacing() {
+                family.density.learn(sample);
+            }
             if let (Some(responders), true) = (prepared.get_mut(index), self.goal.wants_responders()) {
                 *responders = lookup.responders();
             }

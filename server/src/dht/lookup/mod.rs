@@ -374,14 +374,11 @@ impl Lookup {
         spacing.is_none_or(|spacing| last.distance() <= spacing * slack * witnesses as f64)
     }
 
-    /// Share of the key space per node that may hold values, from how near the nearest are. `None` where too few answered,
-    /// or where a crowd did, which teaches nothing.
+    /// Share of the key space per node that may hold values, from how near the nearest are, those beyond a crowd. `None`
+    /// where too few answered.
     pub(super) fn spacing(&self) -> Option<f64> {
-        if self.has_crowd() {
-            return None;
-        }
         let nearest = self.answered_candidates().nth(ENOUGH_ANSWERS - 1)?;
-        Some(nearest.distance() / ENOUGH_ANSWERS as f64)
+        Some((nearest.distance() - self.crowd_edge.unwrap_or(0.0)) / ENOUGH_ANSWERS as f64)
     }
 
     /// Whether nodes beside the target lie closer together than chance allows.

@@ -29,8 +29,8 @@ fn nodes(count: u32) -> Vec<Contact> {
             0 => SocketAddr::from((number.to_be_bytes(), 6881)),
             _ => format!("[2001:db8::{:x}]:1", number & 0xffff).parse().unwrap(),
         };
-        let rtt = (number % 3 != 0).then(|| Rtt::unpack([number as u16 & 0xfff, 77]));
-        Contact { id: Id::from(id), address, rtt, stores: number % 5 != 0 }
+        let rtt = (!number.is_multiple_of(3)).then(|| Rtt::unpack([number as u16 & 0xfff, 77]));
+        Contact { id: Id::from(id), address, rtt, stores: !number.is_multiple_of(5) }
     };
     (0..count).map(node).collect()
 }
@@ -72,7 +72,7 @@ fn a_missing_file_holds_no_nodes() {
 #[test]
 fn nodes_of_another_network_are_not_used() {
     let (_directory, path) = directory();
-    save(&path, &bootstrap(), nodes(9).into_iter(), now()).unwrap();
+    save(&path, &bootstrap(), nodes(9), now()).unwrap();
     for other in [vec![], vec!["127.0.0.1:6881".to_owned()], bootstrap()[..1].to_vec()] {
         assert_eq!(load(&path, &other, now()).unwrap().len(), 0);
     }
@@ -83,7 +83,7 @@ fn nodes_of_another_network_are_not_used() {
 #[test]
 fn nodes_of_last_week_are_not_used_whatever_the_clock_said_then() {
     let (_directory, path) = directory();
-    save(&path, &bootstrap(), nodes(9).into_iter(), now()).unwrap();
+    save(&path, &bootstrap(), nodes(9), now()).unwrap();
     let after = |age| load(&path, &bootstrap(), now() + age).unwrap().len();
     assert_eq!(after(MAX_AGE), 9);
     assert_eq!(after(MAX_AGE + Duration::from_secs(1)), 0);
@@ -134,7 +134,7 @@ fn only_the_user_may_read_the_file_and_no_other_is_left() {
     fs::write(&elsewhere, "untouched").unwrap();
     std::os::unix::fs::symlink(&elsewhere, path.with_file_name("nodes.tmp")).unwrap();
     fs::write(&path, "an older file").unwrap();
-    save(&path, &bootstrap(), nodes(9).into_iter(), now()).unwrap();
+    save(&path, &bootstrap(), nodes(9), now()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "untouched");
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
@@ -144,7 +144,7 @@ fn only_the_user_may_read_the_file_and_no_other_is_left() {
 fn a_file_that_cannot_be_replaced_stays_and_the_error_names_it() {
     let (_directory, path) = directory();
     fs::create_dir_all(path.join("is a directory")).unwrap();
-    let error = save(&path, &bootstrap(), nodes(9).into_iter(), now()).unwrap_err();
+    let error = save(&path, &bootstrap(), nodes(9), now()).unwrap_err();
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a temporary file was left");
     assert!(path.join("is a directory").is_dir());

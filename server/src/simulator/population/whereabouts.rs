@@ -34,7 +34,7 @@ impl Population {
         (!self.newcomers.contains_key(&number)).then_some(number)
     }
 
-    pub(super) fn contact(&self, number: u32) -> Option<(Id, Ipv4Addr)> {
+    pub(in crate::simulator) fn contact(&self, number: u32) -> Option<(Id, Ipv4Addr)> {
         let mut id = *id(self.ids.get(number)?, &mut self.draws(Draw::Id, number)).as_bytes();
         let newcomer = self.newcomers.get(&number).map(|newcomer| newcomer.address);
         let Some((binding, _)) = &self.binding else {

@@ -1,6 +1,9 @@
 //! Nodes as functions of their numbers.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::*;
 use crate::simulator::{
@@ -115,6 +118,7 @@ fn a_node_that_is_asked_twice_names_the_same_and_each_from_the_right_bucket() {
 #[test]
 fn a_node_is_found_at_its_address_also_after_some_have_left() {
     for mut network in everywhere(&World { nodes: 20_000, ..World::default() }) {
+        let mut before = HashSet::new();
         for share in [0.0, 0.3, 0.3] {
             network.population.churn(share);
             let mut addresses = HashSet::new();
@@ -126,6 +130,10 @@ fn a_node_is_found_at_its_address_also_after_some_have_left() {
                 }
                 addresses.insert(node.address);
             }
+            let left =
+                before.difference(&addresses).filter(|address| network.population.at(**address).is_some());
+            assert_eq!(left.count(), 0, "found where somebody was");
+            before.extend(addresses.iter().copied());
             assert!(addresses.len() + nowhere >= 20_000 && nowhere < 20, "{nowhere} nowhere");
         }
     }
@@ -275,4 +283,17 @@ fn each_group_of_addresses_is_the_place_of_two_beginnings_of_ids() {
         assert_eq!(classes.len(), 2, "{group}");
         assert!(classes.iter().all(|class| binding.place(*class).group == group));
     }
+}
+
+#[test]
+fn most_nodes_of_the_internet_have_a_subnet_of_their_own_and_some_hosters_have_many() {
+    let network = internet(World::realistic(1_000_000));
+    let mut subnets = HashMap::new();
+    for number in (0..1_000_000).step_by(10) {
+        let (_, address) = network.population.contact(number).unwrap();
+        *subnets.entry(address.to_bits() >> 8).or_insert(0) += 1;
+    }
+    let alone: usize = subnets.values().filter(|nodes| **nodes <= 2).sum();
+    let crowded: usize = subnets.values().filter(|nodes| **nodes > 8).sum();
+    assert!((90_000..95_000).contains(&alone) && (6_000..6_500).contains(&crowded), "{alone} and {crowded}");
 }

@@ -1,7 +1,10 @@
 //! How fast the table fills, and what that costs the network, in moved time.
 
 use super::*;
-use crate::simulator::{Offline, OfflineClient, World};
+use crate::{
+    dht::table::Contact,
+    simulator::{Offline, OfflineClient, World},
+};
 
 fn settings(max_nodes: usize) -> DhtSettings {
     DhtSettings { explore: true, max_nodes, ..DhtSettings::on_loopback(Vec::new()) }
@@ -66,4 +69,20 @@ fn nodes_that_have_gone_make_room_for_others() {
     client.search(&mut network, &key);
     client.run_until_done(&mut network);
     assert!(client.searches()[0].is_absent() && failures(&client) < 40, "{}", failures(&client));
+}
+
+#[test]
+fn nodes_of_an_earlier_run_answer_the_first_question() {
+    let mut network = Offline::new(World::realistic(100_000)).unwrap();
+    let packet = packet(9);
+    network.store(&packet);
+    let mut client = OfflineClient::new(&network, &settings(65_536));
+    let nodes: Vec<_> = network.living(20_000).map(Contact::from).collect();
+    client.remember(&mut network, nodes);
+    assert!(client.known() > 15_000, "{}", client.known());
+    client.search(&mut network, packet.key());
+    client.run_until_done(&mut network);
+    let search = &client.searches()[0];
+    assert_eq!(search.newest.as_ref(), Some(&packet));
+    assert!(search.time_to_first().unwrap() < milliseconds(500), "{:?}", search.time_to_first());
 }
