@@ -192,12 +192,12 @@ impl Family {
         if self.transactions.len() >= MAX_TRANSACTIONS {
             return;
         }
-        let asks = Asks::of(&method);
         // Whoever stores may say nothing for want of time.
         let is_expected = id.is_some_and(|id| self.table.is_reliable(&id, address));
         if is_expected && self.expected.len() < QUIET_REQUESTS && !matches!(method, Method::Put(_)) {
             self.expected.push(now);
         }
+        let asks = Asks::of(&method);
         let body = Body::Query(Query { id: self.id, want: self.want, method });
         let message = Message { transaction: &number.to_be_bytes(), read_only: true, observed: None, body };
         self.outbox.push(address, |buffer| message.encode(buffer));
