@@ -70,7 +70,8 @@ fn publish(world: World, known: usize, scale: Scale) {
     for zone in Zone::series(2, scale.searches / 10) {
         client.publish(&mut network, &zone.packet(NEW), None);
         client.run_until_done(&mut network);
-        client.run(&mut network, Duration::from_secs(2));
+        let later = network.now() + Duration::from_secs(2);
+        client.run(&mut network, later);
     }
     let all: &[Publication] = client.publications();
     let times: Vec<_> =

@@ -3,6 +3,7 @@
 use std::{ops::Deref, time::Instant};
 
 use super::{
+    METHOD_UNKNOWN,
     families::Families,
     family::{Asks, Transaction},
     search::Summary,
@@ -15,9 +16,6 @@ use crate::{
     },
     metrics::{DhtMetrics, RequestOutcomes},
 };
-
-/// "Method unknown" (BEP 5): to `get` and `put` it says that the node's program has no BEP 44.
-const METHOD_UNKNOWN: i64 = 204;
 
 /// The metrics of the DHT.
 #[derive(Debug)]
