@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// Searches that are remembered. Half of them would have to be misled to mislead us.
 const SAMPLES: usize = 31;
 
+/// With fewer remembered, a search that knew nobody near may be half of what we know.
+const ENOUGH: usize = 5;
+
 /// With so many remembered, no single step leads far away from what they say.
 const SETTLED: usize = 15;
 const LARGEST_STEP: f64 = 2.0;
@@ -23,6 +26,11 @@ impl Density {
     /// `None` as long as no search has shown any.
     pub(super) fn spacing(&self) -> Option<f64> {
         self.spacing
+    }
+
+    /// Whether enough searches agree on it to tell what is denser than chance allows.
+    pub(super) fn is_sound(&self) -> bool {
+        self.samples.len() >= ENOUGH
     }
 
     /// A search has ended among nodes that are so far apart.

@@ -163,14 +163,11 @@ impl Family {
     /// A search that begins with the nodes we know.
     pub(super) fn begin(&mut self, target: Id, width: usize, is_for_store: bool, now: Instant) -> Lookup {
         self.table.looked_up(&target);
-        Lookup::new(
-            target,
-            width,
-            is_for_store,
-            self.density.spacing(),
-            self.table.closest(&target, SEEDS),
-            now,
-        )
+        let mut lookup =
+            Lookup::new(target, width, self.density.spacing(), self.table.closest(&target, SEEDS), now);
+        lookup.is_for_store = is_for_store;
+        lookup.sees_crowds = self.density.is_sound();
+        lookup
     }
 
     /// Nodes that a search goes on with, where those it began with did not lead anywhere.

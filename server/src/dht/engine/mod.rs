@@ -346,9 +346,10 @@ impl Engine {
 
     /// Lets a task do what it can now, and ends it when it is over.
     fn advance(&mut self, number: u64, now: Instant) {
+        let under_way = self.tasks.len();
         let Some(entry) = self.tasks.get_mut(&number) else { return };
         let next = match &mut entry.task {
-            Task::Search(search) => search.advance(number, &mut self.families, now),
+            Task::Search(search) => search.advance(number, under_way, &mut self.families, now),
             Task::Store(store) => store.advance(number, &mut self.families, now),
         };
         match next {

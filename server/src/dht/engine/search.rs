@@ -36,6 +36,11 @@ const NEAR: usize = 8;
 /// From then on it takes long, in usual round trips.
 const LONG: f64 = 2.5;
 
+/// So many searches may be under way at this pace. Where there are more, each gets fewer requests at once, but not fewer
+/// than this: together they would overflow our line, and the replies the buffers of the system.
+const AT_FULL_PACE: usize = 128;
+const LEAST_SEEKING: usize = 6;
+
 /// Requests on their way at once when somebody has an answer and nobody waits any more.
 const COMPLETING: usize = 3;
 
@@ -195,8 +200,14 @@ impl Search {
         }
     }
 
-    /// Asks whom it wants to ask next.
-    pub(super) fn advance(&mut self, task: u64, families: &mut Families, now: Instant) -> Next {
+    /// Asks whom it wants to ask next. `under_way`: searches and stores, this one among them.
+    pub(super) fn advance(
+        &mut self,
+        task: u64,
+        under_way: usize,
+        families: &mut Families,
+        now: Instant,
+    ) -> Next {
         self.release(false, now);
         if now >= self.started + DEADLINE || self.goal.is_abandoned() || self.goal.is_blind() {
             return Next::Over;
@@ -213,6 +224,8 @@ impl Search {
             let typical = family.typical;
             let taken = now.saturating_duration_since(self.started);
             let (parallel, urgency) = self.goal.pace(lookup.likely_holders(), taken, typical.smoothed());
+            let shared = parallel * AT_FULL_PACE / under_way.max(AT_FULL_PACE);
+            let parallel = shared.max(parallel.min(LEAST_SEEKING));
             loop {
                 if !lookup.wants(parallel, &typical, now) {
                     break;

@@ -81,7 +81,9 @@ pub(super) struct Lookup {
     /// So many of the nearest nodes must have spoken.
     width: usize,
     /// Something is to be stored on as many.
-    is_for_store: bool,
+    pub(super) is_for_store: bool,
+    /// What is known of the density is sound enough to tell a crowd from nodes that are near by chance.
+    pub(super) sees_crowds: bool,
     /// Share of the key space per node that may hold values, where known.
     spacing: Option<f64>,
     candidates: Candidates,
@@ -142,14 +144,14 @@ impl Lookup {
     pub(super) fn new(
         target: Id,
         width: usize,
-        is_for_store: bool,
         spacing: Option<f64>,
         seeds: Vec<Contact>,
         now: Instant,
     ) -> Self {
         let mut lookup = Self {
             width,
-            is_for_store,
+            is_for_store: false,
+            sees_crowds: false,
             spacing,
             candidates: Candidates::new(target),
             requests: 0,
@@ -417,7 +419,7 @@ impl Lookup {
 
     /// Where the crowd beside the target ends, if there is one. Once found it does not shrink.
     fn crowd_edge(&self) -> Option<f64> {
-        let Some(spacing) = self.spacing else { return self.crowd_edge };
+        let Some(spacing) = self.spacing.filter(|_| self.sees_crowds) else { return self.crowd_edge };
         let answered = || {
             let storing = self.candidates.iter().filter(|candidate| candidate.stores);
             storing.filter(|candidate| candidate.has_answered()).map(Candidate::distance)
