@@ -23,7 +23,7 @@ use crate::dht::{
 /// Requests in a second until the tables are full, and in the first seconds after the start, in which there may be
 /// somebody who waits for the first answers.
 const FILLING: f64 = 190.0;
-const FIRST: f64 = 1185.0;
+const FIRST: f64 = 1150.0;
 const FIRST_SECONDS: Duration = Duration::from_secs(10);
 
 /// The same for tables of at most so many nodes, which are those of home routers and of programs that soon end: routers
