@@ -211,7 +211,7 @@ impl Dht {
     ) -> Result<u32, PutError> {
         // No node can hold a timestamp that BEP 44 cannot express.
         let cas = cas.map(i64::try_from).transpose().map_err(|_| PutError::CasFailed)?;
-        self.ready(JOIN_PATIENCE).await?;
+        self.ready_again().await?;
         let (done, stored) = oneshot::channel();
         self.send(Command::Put { packet: packet.clone(), cas, progress, enough, done })?;
         match timeout(PUT_DEADLINE, stored).await {
@@ -259,6 +259,13 @@ impl Dht {
         let _ = timeout(SAVE_DEADLINE, bootstrap::save(&self.settings, &self.commands.downgrade())).await;
     }
 
+    /// As [`Dht::ready`], for who cannot wait for long. Whoever has been there can be cut off.
+    async fn ready_again(&self) -> Result<(), NetworkError> {
+        let ready = self.ready(JOIN_PATIENCE).await;
+        let has_joined = self.has_joined.fetch_or(ready.is_ok(), Ordering::Relaxed);
+        ready.map_err(|error| if has_joined { NetworkError::Unreachable } else { error })
+    }
+
     async fn find(
         &self,
         key: &PublicKey,
@@ -266,13 +273,7 @@ impl Dht {
         for_publication: bool,
     ) -> Result<Evidence, NetworkError> {
         let deadline = Instant::now() + LOOKUP_DEADLINE;
-        if let Err(error) = self.ready(JOIN_PATIENCE).await {
-            self.settings.metrics.lookups.not_ready.inc();
-            // Whoever has been there can be cut off.
-            let has_joined = self.has_joined.load(Ordering::Relaxed);
-            return Err(if has_joined { NetworkError::Unreachable } else { error });
-        }
-        self.has_joined.store(true, Ordering::Relaxed);
+        self.ready_again().await.inspect_err(|_| _ = self.settings.metrics.lookups.not_ready.inc())?;
         let (done, end) = oneshot::channel();
         let moment = Moment::at(SystemTime::now());
         let command = Command::Find { key: key.clone(), found, done, for_publication, moment };

@@ -46,7 +46,7 @@ use super::{
 };
 use crate::signed_packet::{PublicKey, target};
 
-/// Searches and stores under way; beyond, new ones are turned away. A search takes about 10 kB.
+/// Searches and stores under way; beyond, new ones are turned away. A search takes about 20 kB.
 const MAX_TASKS: usize = 4096;
 
 /// Keys whose nodes are remembered with their tokens for a store that follows, and how long. Nodes take a token for
