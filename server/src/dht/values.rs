@@ -140,6 +140,12 @@ impl Values {
         }
     }
 
+    /// For who wants to know what there is before it stores something.
+    pub(super) fn of_writer(key: PublicKey, wanted: u32, now: Instant) -> Self {
+        let (unheard, _) = mpsc::unbounded_channel();
+        Self::new(key, unheard, wanted, Moment::default(), now)
+    }
+
     /// The node at `from` has shown its value. The cheap tests come first: a signature costs 40 µs.
     pub(super) fn offer(&mut self, item: &Item<'_>, from: IpAddr, now: Instant) -> Verdict {
         if item.key != self.key.as_bytes() || item.value.len() > MAX_DNS_SIZE {

@@ -3,7 +3,7 @@
 use std::{ops::Deref, time::Instant};
 
 use super::{
-    METHOD_UNKNOWN,
+    UNKNOWN_METHOD,
     families::Families,
     family::{Asks, Transaction},
     search::Summary,
@@ -34,7 +34,7 @@ impl Counters {
     pub(super) fn count_reply(&self, request: &Transaction, reply: &Body<'_>, now: Instant) {
         let outcomes = self.requests(request.asks);
         let outcome = match reply {
-            Body::Error(Refusal { code: METHOD_UNKNOWN, .. }) => &outcomes.unsupported,
+            Body::Error(Refusal { code: UNKNOWN_METHOD, .. }) => &outcomes.unsupported,
             Body::Error(_) => &outcomes.refused,
             Body::Query(_) | Body::Response(_) => &outcomes.answered,
         };

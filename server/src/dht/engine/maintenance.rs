@@ -65,8 +65,8 @@ const LOOK_EVERY_UNUSED: Duration = Duration::from_secs(30);
 /// Where nobody was found who has been silent for long, the next look for them is after this.
 const ALL_ARE_FRESH: Duration = Duration::from_secs(2);
 
-/// The error of a node whose program does not know the method.
-const UNKNOWN_METHOD: i64 = 204;
+/// The error of a node whose program does not know the method (BEP 5). Without BEP 44, that is so for `get` and `put`.
+pub(super) const UNKNOWN_METHOD: i64 = 204;
 
 /// What is to be done, and when.
 #[derive(Debug)]

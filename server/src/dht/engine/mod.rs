@@ -7,6 +7,7 @@ mod counters;
 mod density;
 mod families;
 mod family;
+mod goal;
 mod maintenance;
 mod random;
 mod round_trips;
@@ -26,15 +27,16 @@ use std::{
 
 use ahash::RandomState;
 use lru::LruCache;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub(super) use command::{Command, Piece, Step};
 use counters::Counters;
 use families::Families;
 pub(super) use families::NODES_AT_ONCE;
 use family::{Family, Purpose, Stray};
-use maintenance::Maintenance;
-use search::{Goal, Next, Outcome, Prepared, Publication, Search};
+use goal::{Goal, Publication};
+use maintenance::{Maintenance, UNKNOWN_METHOD};
+use search::{Next, Outcome, Prepared, Search};
 use store::Store;
 
 use super::{
@@ -42,7 +44,7 @@ use super::{
     krpc::{Body, Id, Message, Method},
     lookup::Request,
     socket::Outbox,
-    values::{Moment, Values},
+    values::Values,
 };
 use crate::signed_packet::{PublicKey, target};
 
@@ -53,9 +55,6 @@ const MAX_TASKS: usize = 4096;
 /// five to ten minutes.
 const MAX_PREPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 const PREPARED_LIFETIME: Duration = Duration::from_secs(60);
-
-/// BEP 5: the node does not know the method. Programs without BEP 44 answer `get` and `put` with it.
-const METHOD_UNKNOWN: i64 = 204;
 
 /// Between two turns of a task that waits for nothing but time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -146,16 +145,10 @@ impl Engine {
                     let _ = done.send(Err(NetworkError::Busy.into()));
                     return;
                 }
-                let (unheard, _) = mpsc::unbounded_channel();
-                let values =
-                    Values::new(packet.key().clone(), unheard, self.confirmations, Moment::default(), now);
+                let values = Values::of_writer(packet.key().clone(), self.confirmations, now);
                 self.put(Publication { packet, cas, progress, enough, done: Some(done), values }, now);
             }
-            Command::Join(addresses) => {
-                for address in addresses {
-                    self.join(address, now);
-                }
-            }
+            Command::Join(addresses) => addresses.into_iter().for_each(|address| self.join(address, now)),
             Command::Remember(nodes) => {
                 for contact in nodes {
                     if let Some(family) = self.families.get_mut(Families::index_of(contact.address)) {
@@ -244,7 +237,7 @@ impl Engine {
             },
             Body::Error(refusal) => {
                 let Some(id) = &transaction.id else { return };
-                let has_no_values = refusal.code == METHOD_UNKNOWN;
+                let has_no_values = refusal.code == UNKNOWN_METHOD;
                 if has_no_values {
                     family.table.stores_nothing(id, from);
                 }
@@ -275,9 +268,8 @@ impl Engine {
             && at <= now
         {
             self.timers.pop();
-            match self.tasks.get(&task) {
-                Some(entry) if entry.wake <= now => self.advance(task, now),
-                Some(_) | None => {}
+            if self.tasks.get(&task).is_some_and(|entry| entry.wake <= now) {
+                self.advance(task, now);
             }
         }
         if now >= self.maintenance.wake_at() {

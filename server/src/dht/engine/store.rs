@@ -9,7 +9,8 @@ use super::{
     budget::Urgency,
     families::Families,
     family::Purpose,
-    search::{Next, Prepared, Publication},
+    goal::Publication,
+    search::{Next, Prepared},
 };
 use crate::{
     dht::{

@@ -5,13 +5,14 @@ mod filling;
 mod outage;
 mod world;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::{
     dht::{
         Evidence, PutError,
         krpc::{Item, Nodes, Refusal, Response},
+        values::Moment,
     },
     signed_packet::{Keypair, SignedPacket},
 };
