@@ -93,7 +93,7 @@ async fn a_kill_at_any_moment_leaves_nothing_half_written_and_time_never_goes_ba
         seen.look(&world, &dht).await;
     }
     // The moment when it has written down what it is about to store.
-    for number in 100..104 {
+    for number in 100..112 {
         world.file("zone", &format!("@ 300 A 192.0.2.{number}\n"));
         let before = signed(&world);
         let publisher = serve();
@@ -106,7 +106,7 @@ async fn a_kill_at_any_moment_leaves_nothing_half_written_and_time_never_goes_ba
         seen.look(&world, &dht).await;
     }
     tell(&format!(
-        "{KILLS} kills over {cycle:?} and 4 between writing and storing: {} hit that gap",
+        "{KILLS} kills over {cycle:?} and 12 between writing and storing: {} hit that gap",
         seen.between
     ));
     assert!(seen.between > 0, "no kill came between writing and storing: {seen:?}");

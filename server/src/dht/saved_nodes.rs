@@ -1,7 +1,7 @@
 //! Nodes that are kept on disk, so that a restart needs no bootstrap node. Blocks on the disk.
 //!
-//! A file begins with a line that names its version. The one that is written, [`binary`], holds a million nodes in
-//! 31 MB; [`text`] is that of earlier releases, which is read and then replaced.
+//! A file begins with a line that names its version. The one that is written, `binary`, holds a million nodes in
+//! 31 MB; `text` is that of earlier releases, which is read and then replaced.
 
 mod binary;
 mod text;
