@@ -62,7 +62,7 @@ const LONGEST_LATENESS: Duration = Duration::from_millis(800);
 pub(super) struct Lookup {
     /// So many of the nearest nodes must have spoken.
     width: usize,
-    /// Something is to be stored on as many, on all of them.
+    /// Something is to be stored on as many, on nearly all of them.
     pub(super) is_for_store: bool,
     /// What is known of the density is sound enough to tell a crowd from nodes that are near by chance.
     pub(super) sees_crowds: bool,
@@ -263,7 +263,7 @@ impl Lookup {
         if self.detours.are_under_way(now) || (!exhausted && self.detour().is_some()) {
             return false;
         }
-        let stragglers = if self.is_for_store { 0 } else { self.width / STRAGGLERS };
+        let stragglers = if self.is_for_store { 1 } else { self.width / STRAGGLERS };
         let (mut answered, mut open) = (0, 0);
         for (_, candidate) in self.witnesses() {
             match candidate.state {
