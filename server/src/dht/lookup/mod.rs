@@ -288,7 +288,9 @@ impl Lookup {
             return !self.candidates.iter().any(is_missed);
         }
         if open > 0 {
-            return open <= stragglers && answered + stragglers >= self.width;
+            // Whoever wants to store something needs so many all the same.
+            let suffice = !self.is_for_store || self.answered_candidates().count() >= self.width;
+            return open <= stragglers && answered + stragglers >= self.width && suffice;
         }
         answered >= ENOUGH_ANSWERS.min(self.width) || !self.candidates.iter().any(is_late)
     }
