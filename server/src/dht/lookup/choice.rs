@@ -51,10 +51,7 @@ impl Lookup {
         let (Choice::Candidate(index) | Choice::Detour(index, ..)) = choice;
         let Candidate { id, address, rtt, stores, .. } = *self.candidates.get(index)?;
         // What is stored is to be where others look for it: on the nearest nodes and not on the quickest of them.
-        let mut late = lateness(rtt, typical);
-        if self.is_for_store {
-            late = (late + patience(rtt, typical)) / 2;
-        }
+        let late = if self.is_for_store { patience(rtt, typical) } else { lateness(rtt, typical) };
         let asks = match choice {
             Choice::Detour(_, part, place) => {
                 self.detours.ask(part, address, now + late);
