@@ -4,7 +4,7 @@ use pkdns::simulator::World;
 
 use crate::{
     Scale,
-    askers::{Denied, Unreachable},
+    askers::Server,
     row::print_heads,
     stage::{BY_DEFAULT, Stage, known_to},
 };
@@ -18,8 +18,11 @@ pub(crate) fn absent(scale: Scale) {
         let server = stage.warm_server(known, "");
         let known = known_to(&server);
         for (at_once, part) in [(1, 20), (AT_ONCE, 2)] {
-            let outcome =
-                stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / part), at_once);
+            let outcome = stage.measure(
+                &mut Server::denied(server.address()),
+                &stage.absent(scale.keys / part),
+                at_once,
+            );
             outcome.print(&format!("pkdns, {known} nodes known, {at_once} at once"), None);
         }
     }
@@ -27,6 +30,6 @@ pub(crate) fn absent(scale: Scale) {
     let server = stage.warm_server(BY_DEFAULT, "");
     stage.simulator.silence(true);
     let zones = stage.absent(scale.keys / 20);
-    let outcome = stage.measure(&mut Unreachable(server.address()), &zones, AT_ONCE);
+    let outcome = stage.measure(&mut Server::unreachable(server.address()), &zones, AT_ONCE);
     outcome.print("pkdns, all nodes silent; right is SERVFAIL 22", None);
 }

@@ -32,86 +32,65 @@ pub(crate) trait Asker {
     fn ask(&mut self, zones: &[Zone], at_once: usize, each: &mut dyn FnMut(usize)) -> Vec<(Came, Duration)>;
 }
 
-/// Our server, over UDP, for keys that there are.
-impl Asker for SocketAddr {
-    fn ask(&mut self, zones: &[Zone], at_once: usize, each: &mut dyn FnMut(usize)) -> Vec<(Came, Duration)> {
-        ask_server(
-            *self,
-            zones,
-            at_once,
-            |zone, said| match said {
-                Said::Address(address) if address == zone.address(NEW) => Came::Right,
-                Said::Address(_) | Said::Other => Came::Wrong,
-                Said::NoSuchName | Said::Failure(_) | Said::Nothing => Came::Lost,
-            },
-            each,
-        )
+/// Our server, over UDP, and what its answers are worth.
+pub(crate) struct Server {
+    address: SocketAddr,
+    judge: fn(&Zone, Said) -> Came,
+}
+
+impl Server {
+    /// For keys that there are.
+    pub(crate) fn found(address: SocketAddr) -> Self {
+        let judge = |zone: &Zone, said| match said {
+            Said::Address(address) if address == zone.address(NEW) => Came::Right,
+            Said::Address(_) | Said::Other => Came::Wrong,
+            Said::NoSuchName | Said::Failure(_) | Said::Nothing => Came::Lost,
+        };
+        Self { address, judge }
+    }
+
+    /// For keys that there are not.
+    pub(crate) fn denied(address: SocketAddr) -> Self {
+        let judge = |_: &Zone, said| match said {
+            Said::NoSuchName => Came::Right,
+            Said::Address(_) | Said::Other => Came::Wrong,
+            Said::Failure(_) | Said::Nothing => Came::Lost,
+        };
+        Self { address, judge }
+    }
+
+    /// In a network in which nobody answers: it has to say so (RFC 8914, extended error 22).
+    pub(crate) fn unreachable(address: SocketAddr) -> Self {
+        let judge = |_: &Zone, said| match said {
+            Said::Failure(Some(22)) => Came::Right,
+            Said::Nothing => Came::Lost,
+            Said::Address(_) | Said::NoSuchName | Said::Failure(_) | Said::Other => Came::Wrong,
+        };
+        Self { address, judge }
     }
 }
 
-/// Our server, for keys that there are not.
-pub(crate) struct Denied(pub(crate) SocketAddr);
-
-impl Asker for Denied {
+impl Asker for Server {
     fn ask(&mut self, zones: &[Zone], at_once: usize, each: &mut dyn FnMut(usize)) -> Vec<(Came, Duration)> {
-        ask_server(
-            self.0,
-            zones,
-            at_once,
-            |_, said| match said {
-                Said::NoSuchName => Came::Right,
-                Said::Address(_) | Said::Other => Came::Wrong,
-                Said::Failure(_) | Said::Nothing => Came::Lost,
-            },
-            each,
-        )
-    }
-}
-
-/// Our server in a network in which nobody answers: it has to say so (RFC 8914, extended error 22).
-pub(crate) struct Unreachable(pub(crate) SocketAddr);
-
-impl Asker for Unreachable {
-    fn ask(&mut self, zones: &[Zone], at_once: usize, each: &mut dyn FnMut(usize)) -> Vec<(Came, Duration)> {
-        ask_server(
-            self.0,
-            zones,
-            at_once,
-            |_, said| match said {
-                Said::Failure(Some(22)) => Came::Right,
-                Said::Nothing => Came::Lost,
-                Said::Address(_) | Said::NoSuchName | Said::Failure(_) | Said::Other => Came::Wrong,
-            },
-            each,
-        )
-    }
-}
-
-fn ask_server(
-    server: SocketAddr,
-    zones: &[Zone],
-    at_once: usize,
-    judge: impl Fn(&Zone, Said) -> Came,
-    each: &mut dyn FnMut(usize),
-) -> Vec<(Came, Duration)> {
-    let replies = load::ask(server, zones, at_once, each).replies;
-    let mut instead: HashMap<String, usize> = HashMap::new();
-    let judged = zones.iter().zip(replies).map(|(zone, reply)| {
-        let came = judge(zone, reply.said);
-        if came != Came::Right {
-            let said = match reply.said {
-                Said::Address(_) => "another address".to_owned(),
-                said => format!("{said:?}"),
-            };
-            *instead.entry(said).or_default() += 1;
+        let replies = load::ask(self.address, zones, at_once, each).replies;
+        let mut instead: HashMap<String, usize> = HashMap::new();
+        let judged = zones.iter().zip(replies).map(|(zone, reply)| {
+            let came = (self.judge)(zone, reply.said);
+            if came != Came::Right {
+                let said = match reply.said {
+                    Said::Address(_) => "another address".to_owned(),
+                    said => format!("{said:?}"),
+                };
+                *instead.entry(said).or_default() += 1;
+            }
+            (came, reply.latency)
+        });
+        let judged = judged.collect();
+        if !instead.is_empty() {
+            eprintln!("  instead of what is right: {instead:?}");
         }
-        (came, reply.latency)
-    });
-    let judged = judged.collect();
-    if !instead.is_empty() {
-        eprintln!("  instead of what is right: {instead:?}");
+        judged
     }
-    judged
 }
 
 /// The `mainline` client.

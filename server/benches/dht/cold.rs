@@ -9,7 +9,7 @@ use pkdns::simulator::World;
 
 use crate::{
     Scale,
-    askers::{Asker, Mainline},
+    askers::{Asker, Mainline, Server},
     common::Process,
     libtorrent::Libtorrent,
     row::{Rival, print_heads},
@@ -32,7 +32,7 @@ pub(crate) fn cold(scale: Scale) {
         let server = stage.server(known, "");
         sleep(SETTLING);
         let title = format!("pkdns, {} nodes known, from a file", known_to(&server));
-        row_for_each_load(&stage, scale, &title, &mut server.address(), rivals);
+        row_for_each_load(&stage, scale, &title, &mut Server::found(server.address()), rivals);
     }
     from_nothing(&stage, scale, rivals);
 }
@@ -44,14 +44,14 @@ fn from_nothing(stage: &Stage, scale: Scale, rivals: [Option<Rival>; 3]) {
     one_at_a_time(stage, scale, "pkdns, 10 s after a start from nothing", &server, rivals[0]);
     let (known, time) = fill(&server, scale);
     let title = format!("pkdns, {known} nodes known {} s later", time.as_secs());
-    row_for_each_load(stage, scale, &title, &mut server.address(), rivals);
+    row_for_each_load(stage, scale, &title, &mut Server::found(server.address()), rivals);
     let server = server.restart();
     one_at_a_time(stage, scale, "pkdns, at once after a restart", &server, rivals[0]);
 }
 
 fn one_at_a_time(stage: &Stage, scale: Scale, title: &str, server: &Process, rival: Option<Rival>) {
     let zones = stage.zones(scale.keys / 10);
-    stage.measure(&mut server.address(), &zones, 1).print(title, rival);
+    stage.measure(&mut Server::found(server.address()), &zones, 1).print(title, rival);
 }
 
 /// Waits until the server knows as many nodes as it may, or hardly any more than half a minute before.

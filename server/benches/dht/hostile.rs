@@ -4,7 +4,7 @@ use pkdns::simulator::{Hostile, World};
 
 use crate::{
     Scale,
-    askers::Denied,
+    askers::Server,
     row::print_heads,
     stage::{BY_DEFAULT, Stage},
 };
@@ -23,9 +23,11 @@ pub(crate) fn hostile(scale: Scale) {
         let hostile = vec![(kind, SHARE)];
         let stage = Stage::new(World { hostile, ..World::realistic(scale.nodes) }, scale);
         let server = stage.warm_server(BY_DEFAULT, "");
-        let outcome = stage.measure(&mut server.address(), &stage.zones(scale.keys / 8), AT_ONCE);
+        let outcome =
+            stage.measure(&mut Server::found(server.address()), &stage.zones(scale.keys / 8), AT_ONCE);
         outcome.print(&format!("pkdns: {kind:?}, keys that are there"), None);
-        let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 16), AT_ONCE);
+        let outcome =
+            stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 16), AT_ONCE);
         outcome.print(&format!("pkdns: {kind:?}, keys that are not"), None);
     }
     attacked(scale);
@@ -39,12 +41,17 @@ fn attacked(scale: Scale) {
     zones.iter().for_each(|zone| stage.simulator.attack(&zone.keypair.public_key()));
     let (found, others) = zones.split_at(zones.len() / 2);
     let denied = |title: &str| {
-        let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
+        let outcome =
+            stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
         outcome.print(title, None);
     };
-    stage.measure(&mut server.address(), found, AT_ONCE).print("pkdns: keys that are attacked", None);
+    stage
+        .measure(&mut Server::found(server.address()), found, AT_ONCE)
+        .print("pkdns: keys that are attacked", None);
     denied("pkdns: keys that are not there, meanwhile");
-    stage.measure(&mut server.address(), others, AT_ONCE).print("pkdns: other keys that are attacked", None);
+    stage
+        .measure(&mut Server::found(server.address()), others, AT_ONCE)
+        .print("pkdns: other keys that are attacked", None);
     stage.simulator.end_attacks();
     denied("pkdns: keys that are not there, afterwards");
 }

@@ -15,7 +15,7 @@ use pkdns::{
 
 use crate::{
     Scale,
-    askers::Asker,
+    askers::{Asker, Server},
     common::{Process, cores, on_core},
     observed::{number, scrape},
     row::Outcome,
@@ -96,7 +96,7 @@ impl Stage {
     pub(crate) fn warm_server(&self, known: usize, more: &str) -> Process {
         let server = self.server(known, more);
         sleep(SETTLING);
-        self.warm_up(&mut server.address());
+        self.warm_up(&mut Server::found(server.address()));
         server
     }
 

@@ -6,7 +6,7 @@ use pkdns::simulator::World;
 
 use crate::{
     Scale,
-    askers::{Asker, Mainline},
+    askers::{Asker, Mainline, Server},
     libtorrent::Libtorrent,
     row::{Came, print_heads},
     stage::{BY_DEFAULT, SETTLING, Stage, known_to},
@@ -29,7 +29,7 @@ pub(crate) fn stale(scale: Scale) {
         let server = stage.server(known, "");
         sleep(SETTLING);
         let title = format!("pkdns, {} nodes known", known_to(&server));
-        row(&stage, scale, &title, &mut server.address());
+        row(&stage, scale, &title, &mut Server::found(server.address()));
     }
 }
 

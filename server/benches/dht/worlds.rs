@@ -6,7 +6,7 @@ use pkdns::simulator::{RoundTrips, World};
 
 use crate::{
     Scale,
-    askers::Denied,
+    askers::Server,
     offline,
     row::print_heads,
     stage::{BY_DEFAULT, Stage},
@@ -21,9 +21,11 @@ pub(crate) fn worlds(scale: Scale) {
     for (title, world) in others(scale) {
         let stage = Stage::new(world, scale);
         let server = stage.warm_server(BY_DEFAULT, "");
-        let outcome = stage.measure(&mut server.address(), &stage.zones(scale.keys / 4), AT_ONCE);
+        let outcome =
+            stage.measure(&mut Server::found(server.address()), &stage.zones(scale.keys / 4), AT_ONCE);
         outcome.print(&format!("{title}: there"), None);
-        let outcome = stage.measure(&mut Denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
+        let outcome =
+            stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
         outcome.print(&format!("{title}: not there"), None);
     }
     offline::print_heads("worlds, offline: the same without sockets, one after the other");

@@ -124,13 +124,6 @@ pub(super) enum Stray {
     WrongAddress,
 }
 
-impl Transaction {
-    /// How long it has been on its way.
-    pub(super) fn rtt(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.sent)
-    }
-}
-
 #[derive(Debug)]
 struct Rest {
     until: Instant,
@@ -248,7 +241,7 @@ impl Family {
     /// What is known of a node that another one named.
     pub(super) fn standing(&self, id: &Id, address: SocketAddr, now: Instant) -> Standing {
         // Some nodes name us in spite of BEP 43.
-        if *id == self.id || self.dead.peek(&address).is_some_and(|rest| now < rest.until) {
+        if *id == self.id || self.is_left_alone(address, now) {
             return Standing::Dead;
         }
         self.table.known(id, address).map_or(Standing::Unknown, Standing::Alive)
@@ -278,8 +271,12 @@ impl Family {
     }
 
     fn is_welcome(&self, id: &Id, address: SocketAddr, now: Instant) -> bool {
-        let is_dead = || self.dead.peek(&address).is_some_and(|rest| now < rest.until);
-        *id != self.id && self.table.has_room_for(id, address) && !is_dead()
+        *id != self.id && self.table.has_room_for(id, address) && !self.is_left_alone(address, now)
+    }
+
+    /// Whether the node there did not answer when it was last asked, a moment ago.
+    fn is_left_alone(&self, address: SocketAddr, now: Instant) -> bool {
+        self.dead.peek(&address).is_some_and(|rest| now < rest.until)
     }
 
     /// Whether nobody has answered yet, or everybody has been silent although asked.

@@ -181,7 +181,7 @@ impl Maintenance {
         member.is_exhausted = member.fruit < enough;
     }
 
-    /// A node that was asked whether it is there has refused.
+    /// A node that was asked whether it is there has refused. That it stores nothing, if it said so, the table knows.
     pub(super) fn refused(
         &mut self,
         index: usize,
@@ -193,8 +193,7 @@ impl Maintenance {
     ) {
         let Some(family) = families.get_mut(index).filter(|_| code == UNKNOWN_METHOD) else { return };
         if family.table.known(&to.id, to.address).is_some() {
-            family.table.answered(to.id, to.address, transaction.rtt(now), now);
-            family.table.stores_nothing(&to.id, to.address);
+            family.table.answered(to.id, to.address, transaction.round_trip(now), now);
         } else if family.table.is_thin_at(&to.id) && families.may_send(Urgency::Background, now) {
             // Where hardly anybody else is known it is good for the way.
             self.allowance -= 1.0;

@@ -14,7 +14,7 @@ use crate::{
     dht::{
         Evidence, NetworkError,
         krpc::{Id, Method, Response},
-        lookup::{Asks, Lookup, Responder},
+        lookup::{Lookup, Question, Responder},
         values::Verdict,
     },
     signed_packet::PublicKey,
@@ -178,9 +178,11 @@ impl Search {
                 let Some((request, asks)) = lookup.next(&typical, now) else { break };
                 let target = lookup.target();
                 let method = match (&self.goal, asks) {
-                    (_, Asks::Nodes(place)) => Method::FindNode(place),
-                    (Goal::Refresh, Asks::Value) => Method::FindNode(target),
-                    (Goal::Find { .. } | Goal::Publish(_), Asks::Value) => Method::Get { target, newer_than },
+                    (_, Question::Nodes(place)) => Method::FindNode(place),
+                    (Goal::Refresh, Question::Value) => Method::FindNode(target),
+                    (Goal::Find { .. } | Goal::Publish(_), Question::Value) => {
+                        Method::Get { target, newer_than }
+                    }
                 };
                 families.ask(index, request, method, Purpose::Task(task), now);
             }

@@ -90,22 +90,16 @@ impl Candidates {
     /// The nodes that have answered or still may, nearest first, with their places. Those that are overdue are not among
     /// them.
     pub(super) fn open(&self) -> impl Iterator<Item = (usize, &Candidate)> {
-        let is_open = |(_, candidate): &(usize, &Candidate)| match candidate.state {
-            State::Answered { .. } | State::Asked { .. } => true,
-            State::Untried => self.is_trusted(candidate),
-            State::Late { .. } | State::Failed => false,
-        };
-        self.nearest.iter().enumerate().filter(is_open)
+        self.open_or_late().filter(|(_, candidate)| !matches!(candidate.state, State::Late { .. }))
     }
 
     /// As [`Candidates::open`], with those that are overdue.
     pub(super) fn open_or_late(&self) -> impl Iterator<Item = (usize, &Candidate)> {
-        let is_hopeless = |(_, candidate): &(usize, &Candidate)| match candidate.state {
-            State::Untried => !self.is_trusted(candidate),
-            State::Failed => true,
-            State::Answered { .. } | State::Asked { .. } | State::Late { .. } => false,
-        };
-        self.nearest.iter().enumerate().filter(move |candidate| !is_hopeless(candidate))
+        self.nearest.iter().enumerate().filter(|(_, candidate)| match candidate.state {
+            State::Untried => self.is_trusted(candidate),
+            State::Failed => false,
+            State::Answered { .. } | State::Asked { .. } | State::Late { .. } => true,
+        })
     }
 
     /// Where the node is.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Asks, Lookup, MAX_REQUESTS, Request,
+    Lookup, MAX_REQUESTS, Question, Request,
     candidates::{Candidate, State},
     lateness, patience,
 };
@@ -16,8 +16,8 @@ const POOL: usize = 24;
 const CROWD_AT_ONCE: usize = 3;
 
 /// A node is given up after this at the earliest, and at the latest.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
-const LONGEST_PATIENCE: Duration = Duration::from_millis(1600);
+const SOONEST_HOPELESS: Duration = Duration::from_millis(500);
+const LATEST_HOPELESS: Duration = Duration::from_millis(1600);
 
 /// A node that nobody has heard from yet is expected to take longer by this factor, as it may be gone.
 const STRANGER_PENALTY: f64 = 1.5;
@@ -31,7 +31,7 @@ const COST_PER_BIT: f64 = 0.15;
 pub(super) enum Choice {
     /// The node at this place, for the target.
     Candidate(usize),
-    /// The node at this place, about a part of the neighbourhood.
+    /// The node at this place, about this part of the neighbourhood, where this target is.
     Detour(usize, usize, Id),
 }
 
@@ -46,7 +46,7 @@ impl Lookup {
     }
 
     /// The node that [`Lookup::wants`] meant, which then counts as asked, and what it is asked for.
-    pub(in crate::dht) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<(Request, Asks)> {
+    pub(in crate::dht) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<(Request, Question)> {
         let choice = self.chosen.take()?;
         let (Choice::Candidate(index) | Choice::Detour(index, ..)) = choice;
         let Candidate { id, address, rtt, stores, .. } = *self.candidates.get(index)?;
@@ -55,13 +55,12 @@ impl Lookup {
         let asks = match choice {
             Choice::Detour(_, part, place) => {
                 self.detours.ask(part, address, now + late);
-                Asks::Nodes(place)
+                Question::Nodes(place)
             }
             Choice::Candidate(_) => {
-                let patience =
-                    (late * 2).max(typical.late_after()).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE);
-                self.candidates.ask(index, now + late, now + patience);
-                if stores { Asks::Value } else { Asks::Nodes(self.target()) }
+                let hopeless = (late * 2).max(typical.late_after()).clamp(SOONEST_HOPELESS, LATEST_HOPELESS);
+                self.candidates.ask(index, now + late, now + hopeless);
+                if stores { Question::Value } else { Question::Nodes(self.target()) }
             }
         };
         self.requests += 1;
@@ -117,8 +116,9 @@ impl Lookup {
     fn one_of_the_crowd(&self) -> Option<usize> {
         let crowd = || self.candidates.open().filter(|(_, candidate)| self.is_of_crowd(candidate));
         let asked = crowd().filter(|(_, candidate)| matches!(candidate.state, State::Asked { .. })).count();
-        let may = asked < CROWD_AT_ONCE;
-        may.then(|| crowd().find(|(_, candidate)| self.candidates.is_eligible(candidate)))?
-            .map(|(index, _)| index)
+        if asked >= CROWD_AT_ONCE {
+            return None;
+        }
+        crowd().find(|(_, candidate)| self.candidates.is_eligible(candidate)).map(|(index, _)| index)
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct Lookup {
 
 /// What a node is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
+pub(super) enum Question {
     /// The value at the target.
     Value,
     /// Nodes near this place.
@@ -157,7 +157,7 @@ impl Lookup {
         self.answers
     }
 
-    /// Nodes known to live that are near enough to hold the value, were there one, and have not been asked.
+    /// Nodes known to live that are near enough to hold the value, were there one, and have not failed.
     pub(super) fn likely_holders(&self) -> usize {
         let radius = self.radius();
         let near = self.candidates.iter().take_while(|candidate| candidate.distance() <= radius);

@@ -14,7 +14,7 @@ fn a_node_without_bep_44_is_asked_for_the_way_and_is_no_witness() {
     // The one near the target is of no use, the one far away leads there.
     assert!(fixture.lookup.wants(4, &fixture.typical, fixture.start));
     let (request, asks) = fixture.lookup.next(&fixture.typical, fixture.start).unwrap();
-    assert_eq!((request.id, asks), (node(200, 0).0, Asks::Nodes(Id::from(TARGET))));
+    assert_eq!((request.id, asks), (node(200, 0).0, Question::Nodes(Id::from(TARGET))));
     fixture.answer(200, &[(2, 0)], 10);
     assert_eq!(fixture.lookup.answers(), 1);
     assert!(!fixture.lookup.is_evidence(1, None), "it has no values to say anything about");
@@ -72,8 +72,8 @@ fn a_crowd_beside_the_target_hides_nothing_and_proves_nothing() {
         }
         let (request, asks) = fixture.lookup.next(&fixture.typical, fixture.start).unwrap();
         match asks {
-            Asks::Value => answer(&mut fixture, (request.id, request.address), &bytes),
-            Asks::Nodes(place) => {
+            Question::Value => answer(&mut fixture, (request.id, request.address), &bytes),
+            Question::Nodes(place) => {
                 assert_ne!(place, Id::from(TARGET));
                 displaced.insert(place);
                 // Nodes as far apart as they are everywhere.
