@@ -127,15 +127,15 @@ fn nodes_that_hold_an_older_packet_get_the_newest_and_none_is_given_an_older_one
     let finished = republish(&simulator, &directory, &QUICK);
     assert_eq!(finished.code, 0, "{}", finished.err);
     for report in reports(&finished) {
-        // Ten of the twenty hold it. On a busy machine not all of them are heard in time.
-        assert!((2..=10).contains(&report["held_by"].as_u64().unwrap()), "{report}");
+        // Ten of the twenty hold it.
+        assert!((5..=10).contains(&report["held_by"].as_u64().unwrap()), "{report}");
         assert_eq!(report["timestamp"], 9);
     }
     for number in numbers {
         let holders = simulator.holders(&keypair(number).public_key());
         let newest = holders.iter().filter(|timestamp| **timestamp == 9).count();
-        // Ten held an older one. Some of them that are slow to answer may keep it.
-        assert!(newest >= 18 && holders.len() - newest <= 6, "{holders:?}");
+        // Ten held an older one. One of them that is slow to answer may keep it.
+        assert!(newest >= 18 && holders.len() - newest <= 4, "{holders:?}");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use pkdns::{
-    dht::{DhtSettings, table::Contact},
+    dht::{DhtSettings, REPLICAS, table::Contact},
     simulator::{Offline, OfflineClient, Publication, Search, World},
 };
 
@@ -12,13 +12,22 @@ use crate::{
     Scale,
     row::{milliseconds, percentile, print_cells, show},
     stage::BY_DEFAULT,
-    zones::{NEW, NOBODY, Zone},
+    zones::{NEW, NOBODY, OLD, Zone},
 };
 
 const SEARCHES: [&str; 10] =
     ["searches", "lost", "first p50 ms", "p90", "p99", "max", "before", "in all", "end p50 ms", "end p99"];
-const PUBLICATIONS: [&str; 8] =
-    ["published", "failed", "p50 ms", "p99", "max", "messages", "held by, least", "held by, median"];
+const PUBLICATIONS: [&str; 9] = [
+    "published",
+    "failed",
+    "p50 ms",
+    "p99",
+    "max",
+    "messages",
+    "held by, least",
+    "of the 20 nearest, least",
+    "mean",
+];
 
 /// Between two searches.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -68,6 +77,8 @@ pub(crate) fn search(world: World, known: usize, title: &str, scale: Scale) {
 fn publish(world: World, known: usize, scale: Scale) {
     let (mut network, mut client) = joined(world, known);
     for zone in Zone::series(2, scale.searches / 10) {
+        // The 20 nearest that may store it hold what it replaces: whoever still does afterwards was missed.
+        network.store(&zone.packet(OLD));
         client.publish(&mut network, &zone.packet(NEW), None);
         client.run_until_done(&mut network);
         let later = network.now() + Duration::from_secs(2);
@@ -77,12 +88,23 @@ fn publish(world: World, known: usize, scale: Scale) {
     let times: Vec<_> =
         all.iter().filter(|it| matches!(it.result, Some(Ok(_)))).filter_map(Publication::duration).collect();
     let messages: Vec<_> = all.iter().map(|it| it.requests).collect();
-    let holders: Vec<_> = all.iter().map(|it| network.holders(it.packet.key()).len()).collect();
+    let count = |it: &Publication, is_new: bool| {
+        let holders = network.holders(it.packet.key());
+        holders.iter().filter(|held| (**held == it.packet.timestamp()) == is_new).count()
+    };
+    let holders: Vec<_> = all.iter().map(|it| count(it, true)).collect();
+    let nearest: Vec<_> = all.iter().map(|it| REPLICAS - count(it, false)).collect();
+    let mean = nearest.iter().sum::<usize>() as f64 / nearest.len().max(1) as f64;
     let cells = [all.len(), all.len() - times.len()].map(|count| count.to_string()).into_iter();
     let cells = cells.chain([0.5, 0.99, 1.0].map(|share| milliseconds(percentile(&times, share))));
     let cells = cells.chain([show(percentile(&messages, 0.5))]);
     let title = format!("{known} nodes known");
-    print_cells(&title, cells.chain([0.0, 0.5].map(|share| show(percentile(&holders, share)))));
+    print_cells(
+        &title,
+        cells
+            .chain([&holders, &nearest].map(|counts| show(percentile(counts, 0.0))))
+            .chain([format!("{mean:.1}")]),
+    );
 }
 
 fn joined(world: World, known: usize) -> (Offline, OfflineClient) {

@@ -60,7 +60,12 @@ impl Rtt {
 
     /// After this long an answer has become unlikely.
     pub fn late_after(&self) -> Duration {
-        self.smoothed.saturating_add(self.deviation.saturating_mul(4).max(GRANULARITY))
+        self.late_by(4)
+    }
+
+    /// Later than expected by so many deviations.
+    pub fn late_by(&self, deviations: u32) -> Duration {
+        self.smoothed.saturating_add(self.deviation.saturating_mul(deviations).max(GRANULARITY))
     }
 }
 

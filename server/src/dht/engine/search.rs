@@ -203,7 +203,7 @@ impl Search {
             // One that is over has nothing to wait for. Its times are past and would wake the other one for ever.
             if !lookup.is_over(now) {
                 is_over = false;
-                wake = lookup.wake_at().map_or(wake, |at| wake.min(at));
+                wake = lookup.wake_at(now).map_or(wake, |at| wake.min(at));
             }
         }
         if is_over && !self.may_begin_late(families) {

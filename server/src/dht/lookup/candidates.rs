@@ -48,10 +48,12 @@ pub(super) enum State {
     Untried,
     Asked {
         late: Instant,
+        patience: Instant,
         hopeless: Instant,
     },
-    /// Overdue. Others are asked in its place.
+    /// Overdue. Others are asked in its place. The search does not end without it before `patience` is over.
     Late {
+        patience: Instant,
         hopeless: Instant,
     },
     Answered {
@@ -110,8 +112,8 @@ impl Candidates {
     }
 
     /// A node is being asked.
-    pub(super) fn ask(&mut self, index: usize, late: Instant, hopeless: Instant) {
-        self.change(index, State::Asked { late, hopeless });
+    pub(super) fn ask(&mut self, index: usize, late: Instant, patience: Instant, hopeless: Instant) {
+        self.change(index, State::Asked { late, patience, hopeless });
     }
 
     /// The node has answered: those who named it are worth following.
@@ -154,12 +156,12 @@ impl Candidates {
         for index in 0..self.nearest.len() {
             let Some(candidate) = self.nearest.get(index) else { break };
             match candidate.state {
-                State::Asked { hopeless, .. } | State::Late { hopeless } if now >= hopeless => {
+                State::Asked { hopeless, .. } | State::Late { hopeless, .. } if now >= hopeless => {
                     given_up.push((candidate.id, candidate.address));
                     self.change(index, State::Failed);
                 }
-                State::Asked { late, hopeless } if now >= late => {
-                    self.change(index, State::Late { hopeless })
+                State::Asked { late, patience, hopeless } if now >= late => {
+                    self.change(index, State::Late { patience, hopeless })
                 }
                 _ => {}
             }

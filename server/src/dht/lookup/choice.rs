@@ -50,8 +50,7 @@ impl Lookup {
         let choice = self.chosen.take()?;
         let (Choice::Candidate(index) | Choice::Detour(index, ..)) = choice;
         let Candidate { id, address, rtt, stores, .. } = *self.candidates.get(index)?;
-        // What is stored is to be where others look for it: on the nearest nodes and not on the quickest of them.
-        let late = if self.is_for_store { patience(rtt, typical) } else { lateness(rtt, typical) };
+        let late = lateness(rtt, typical);
         let asks = match choice {
             Choice::Detour(_, part, place) => {
                 self.detours.ask(part, address, now + late);
@@ -59,7 +58,14 @@ impl Lookup {
             }
             Choice::Candidate(_) => {
                 let hopeless = (late * 2).max(typical.late_after()).clamp(SOONEST_HOPELESS, LATEST_HOPELESS);
-                self.candidates.ask(index, now + late, now + hopeless);
+                // What is stored is to be where others look for it: on the nearest nodes and not on the quickest of
+                // them. For who reads, a stranger that is overdue may never have lived.
+                let patience = match rtt {
+                    _ if self.is_for_store => patience(rtt, typical),
+                    Some(_) => hopeless,
+                    None => late,
+                };
+                self.candidates.ask(index, now + late, now + patience, now + hopeless);
                 if stores { Question::Value } else { Question::Nodes(self.target()) }
             }
         };

@@ -57,6 +57,11 @@ const SILENCE: Duration = Duration::from_millis(1500);
 const SHORTEST_LATENESS: Duration = Duration::from_millis(50);
 const LONGEST_LATENESS: Duration = Duration::from_millis(800);
 
+/// Whoever stores something waits for an answer that is late by so many deviations, and so long at least: where answers
+/// come within a few milliseconds, a busy machine makes many of them late.
+const PATIENCE: u32 = 3;
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(150);
+
 /// A search.
 #[derive(Debug)]
 pub(super) struct Lookup {
@@ -263,15 +268,13 @@ impl Lookup {
         if self.detours.are_under_way(now) || (!exhausted && self.detour().is_some()) {
             return false;
         }
-        let stragglers = if self.is_for_store { 1 } else { self.width / STRAGGLERS };
         let (mut answered, mut open) = (0, 0);
         for (_, candidate) in self.witnesses() {
             match candidate.state {
                 State::Answered { .. } => answered += 1,
                 State::Untried if exhausted => {}
                 State::Untried | State::Asked { .. } => open += 1,
-                // A stranger may never have lived.
-                State::Late { .. } if candidate.rtt.is_some() => open += 1,
+                State::Late { patience, .. } if now < patience => open += 1,
                 State::Late { .. } | State::Failed => {}
             }
             if answered + open >= self.width {
@@ -281,25 +284,29 @@ impl Lookup {
         let is_late = |candidate: &Candidate| matches!(candidate.state, State::Late { .. });
         let may_ask =
             || !exhausted && self.pool().any(|(_, candidate)| self.candidates.is_eligible(candidate));
+        let suffice = !self.is_for_store && answered >= ENOUGH_ANSWERS.min(self.width);
         if self.in_time() == 0 && !may_ask() {
-            let suffice = !self.is_for_store && answered >= ENOUGH_ANSWERS.min(self.width);
             let is_missed =
                 |candidate: &Candidate| is_late(candidate) && (candidate.rtt.is_some() || !suffice);
             return !self.candidates.iter().any(is_missed);
         }
-        if open > 0 {
-            // Whoever wants to store something needs so many all the same.
-            let suffice = !self.is_for_store || self.answered_candidates().count() >= self.width;
-            return open <= stragglers && answered + stragglers >= self.width && suffice;
+        if self.is_for_store {
+            // The nearest but one, and as many in all: the slowest is not to set the pace.
+            let are_found = answered + 1 >= self.width && self.answered_candidates().count() >= self.width;
+            return open <= 1 && are_found;
         }
-        answered >= ENOUGH_ANSWERS.min(self.width) || !self.candidates.iter().any(is_late)
+        if open > 0 {
+            let stragglers = self.width / STRAGGLERS;
+            return open <= stragglers && answered + stragglers >= self.width;
+        }
+        suffice || !self.candidates.iter().any(is_late)
     }
 
     /// When something is to be decided although nothing arrives.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let next = self.candidates.iter().filter_map(|candidate| match candidate.state {
             State::Asked { late, .. } => Some(late),
-            State::Late { hopeless } => Some(hopeless),
+            State::Late { patience, hopeless } => Some(if patience > now { patience } else { hopeless }),
             State::Untried | State::Answered { .. } | State::Failed => None,
         });
         let detours = self.detours.wake_at(self.last_answer);
@@ -358,8 +365,9 @@ pub(super) enum Standing {
 /// How long a node may take to answer for who wants to store something, and to confirm that it has: there is less hurry
 /// than for who reads. Never less than is usual among all nodes: when it is our own side that is slow, they are all late.
 pub(super) fn patience(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
-    let patience = rtt.map_or(typical.late_after(), |rtt| rtt.late_after().max(typical.smoothed()));
-    patience.clamp(SHORTEST_LATENESS, LONGEST_LATENESS)
+    let patience = |rtt: &Rtt| rtt.late_by(PATIENCE);
+    let patience = rtt.map_or(patience(typical), |rtt| patience(&rtt).max(typical.smoothed()));
+    patience.clamp(SHORTEST_PATIENCE, LONGEST_LATENESS)
 }
 
 /// How long a node may take before another is asked in its place. Not much less than is usual among all nodes: when it

@@ -109,7 +109,7 @@ fn where_the_value_probably_is_the_quickest_is_asked_first_and_farther_ones_cost
 fn a_node_that_is_overdue_gives_its_place_to_another_and_is_still_heard() {
     let mut fixture = Fixture::new(3, None, (1..6).map(|first| contact(first, None)).collect());
     assert_eq!(fixture.ask(2, 0), [1, 2]);
-    assert_eq!(fixture.lookup.wake_at(), Some(fixture.at(135)));
+    assert_eq!(fixture.lookup.wake_at(fixture.start), Some(fixture.at(135)));
     assert!(fixture.ask(2, 134).is_empty());
     assert_eq!(fixture.ask(2, 135), [3, 4]);
     fixture.answer(1, &[], 260);
@@ -125,13 +125,36 @@ fn a_node_that_is_overdue_gives_its_place_to_another_and_is_still_heard() {
 }
 
 #[test]
+fn who_stores_waits_for_strangers_that_are_overdue_and_for_as_many_nodes_as_it_needs() {
+    let strangers = (1..40).map(|first| contact(first, None)).collect();
+    let mut fixture = Fixture::new(20, None, strangers);
+    fixture.lookup.is_for_store = true;
+    assert_eq!(fixture.ask(24, 0).len(), 24);
+    (5..=24).for_each(|first| fixture.answer(first, &[], 120));
+    assert_eq!(fixture.ask(24, 135), [25, 26, 27, 28], "four are overdue");
+    // A usual round trip of 100 ms and three deviations of 50.
+    assert!(!fixture.is_over(249), "they are nearer than those that have answered");
+    assert!(fixture.is_over(250));
+    let strangers = (1..40).map(|first| contact(first, None)).collect();
+    let mut fixture = Fixture::new(20, None, strangers);
+    fixture.lookup.is_for_store = true;
+    fixture.ask(24, 0);
+    (1..=19).for_each(|first| fixture.answer(first, &[], 120));
+    assert_eq!(fixture.ask(24, 260), [25, 26, 27, 28, 29]);
+    assert!(!fixture.is_over(260), "nineteen are not enough, whoever is overdue");
+    fixture.answer(25, &[], 300);
+    assert!(fixture.is_over(300));
+}
+
+#[test]
 fn a_node_known_to_be_quick_is_overdue_sooner_but_not_before_others_usually_answer() {
     let seeds = vec![contact(1, Some(4)), contact(2, Some(80)), contact(3, Some(2000))];
     let mut fixture = Fixture::new(3, None, seeds);
     fixture.ask(3, 0);
     let mut overdue = HashSet::new();
     for milliseconds in 0..1000 {
-        if fixture.lookup.wake_at() == Some(fixture.at(milliseconds)) {
+        let now = fixture.at(milliseconds);
+        if fixture.lookup.wake_at(now) == Some(now) {
             overdue.insert(milliseconds);
             fixture.ask(0, milliseconds);
         }
