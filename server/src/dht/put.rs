@@ -32,9 +32,14 @@ const SEQ_TOO_LOW: i64 = 302;
 /// A packet on its way to its nodes.
 #[derive(Debug)]
 pub(super) struct Put {
+    /// Where it belongs.
+    place: Id,
     seq: i64,
     cas: Option<i64>,
+    /// Nearest first.
     targets: Vec<Target>,
+    /// How many of them answered the search after it was over.
+    late: usize,
     stored: u32,
     /// How often each error came, and the last text that came with it.
     refusals: BTreeMap<i64, (u32, String)>,
@@ -55,11 +60,26 @@ enum State {
 }
 
 impl Put {
-    /// The packet `seq` to the nearest of `responders`, of which those that gave no token cannot be asked.
-    pub(super) fn new(seq: i64, cas: Option<i64>, responders: Vec<Responder>) -> Self {
+    /// The packet `seq` of `place` to the nearest of `responders`, nearest first, of which those that gave no token cannot
+    /// be asked.
+    pub(super) fn new(place: Id, seq: i64, cas: Option<i64>, responders: Vec<Responder>) -> Self {
         let willing = responders.into_iter().filter(|responder| responder.token.is_some());
-        let targets = willing.map(|responder| Target { responder, attempts: 0, state: State::Untried });
-        Self { seq, cas, targets: targets.collect(), stored: 0, refusals: BTreeMap::new() }
+        let targets = willing.map(Target::new).collect();
+        Self { place, seq, cas, targets, late: 0, stored: 0, refusals: BTreeMap::new() }
+    }
+
+    /// A node that the search did not wait for: it is asked as well if it is one of the nearest.
+    pub(super) fn joined(&mut self, responder: Responder) {
+        let distance = |id: &Id| self.place.xor(id);
+        let own = distance(&responder.id);
+        let place = self.targets.binary_search_by_key(&own, |target| distance(&target.responder.id));
+        // Only the search asks, and each node once.
+        if let Err(place) = place
+            && place < REPLICAS
+        {
+            self.targets.insert(place, Target::new(responder));
+            self.late += 1;
+        }
     }
 
     /// Nodes that have confirmed that they stored it.
@@ -73,7 +93,7 @@ impl Put {
         let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
         let asked = self.targets.iter().filter(|target| matches!(target.state, State::Asked { .. })).count();
         let is_untried = |target: &Target| target.state == State::Untried;
-        asked + stored < REPLICAS + SPARE && self.targets.iter().any(is_untried)
+        asked + stored < REPLICAS + SPARE + self.late && self.targets.iter().any(is_untried)
     }
 
     /// The next node to ask, its token, and the number that it must hold: the nearest that has neither confirmed nor
@@ -166,6 +186,10 @@ pub(super) fn outcome(puts: &[Put; 2]) -> Result<u32, PutError> {
 }
 
 impl Target {
+    fn new(responder: Responder) -> Self {
+        Self { responder, attempts: 0, state: State::Untried }
+    }
+
     fn is(&self, id: &Id, address: SocketAddr) -> bool {
         self.responder.id == *id && self.responder.address == address
     }

@@ -33,7 +33,7 @@ pub(super) use command::{Command, Piece, Step};
 use counters::Counters;
 use families::Families;
 pub(super) use families::NODES_AT_ONCE;
-use family::{Family, Purpose, Stray};
+use family::{Asks, Family, Purpose, Stray};
 use goal::{Goal, Publication};
 use maintenance::{Maintenance, UNKNOWN_METHOD};
 use search::{Next, Outcome, Prepared, Search};
@@ -69,7 +69,7 @@ pub(super) struct Engine {
     tasks: HashMap<u64, Entry>,
     next_task: u64,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
-    prepared: LruCache<PublicKey, (Instant, Prepared), RandomState>,
+    prepared: LruCache<PublicKey, Kept, RandomState>,
     maintenance: Maintenance,
     confirmations: u32,
     metrics: Counters,
@@ -83,6 +83,15 @@ struct Entry {
     task: Task,
     /// The earliest timer of it.
     wake: Instant,
+}
+
+/// What a search has prepared for who publishes next.
+#[derive(Debug)]
+struct Kept {
+    at: Instant,
+    /// The number of the search: the store goes on under it, so that it hears whoever answers late.
+    task: u64,
+    nodes: Prepared,
 }
 
 #[derive(Debug)]
@@ -211,11 +220,13 @@ impl Engine {
                                 search.refused(index, expected, from);
                             }
                         }
-                        Task::Store(store) => {
-                            if let Some(id) = &transaction.id {
+                        Task::Store(store) => match &transaction.id {
+                            Some(id) if transaction.asks == Asks::Storage => {
                                 store.acknowledged(index, id, from);
                             }
-                        }
+                            Some(id) if *id == response.id => store.heard(index, response, from, now),
+                            Some(_) | None => {}
+                        },
                     }
                     self.advance(task, now);
                 }
@@ -251,7 +262,10 @@ impl Engine {
                 match &mut entry.task {
                     Task::Search(search) if has_no_values => search.stores_nothing(index, id, from, now),
                     Task::Search(search) => search.refused(index, id, from),
-                    Task::Store(store) => store.refused(index, id, from, refusal),
+                    Task::Store(store) if transaction.asks == Asks::Storage => {
+                        store.refused(index, id, from, refusal);
+                    }
+                    Task::Store(_) => {}
                 }
                 self.advance(task, now);
             }
@@ -301,15 +315,16 @@ impl Engine {
         self.maintenance.used(now);
         let target = target(publication.packet.key());
         let prepared = self.prepared.pop(publication.packet.key());
-        match prepared.filter(|(at, _)| now.saturating_duration_since(*at) < PREPARED_LIFETIME) {
-            Some((_, prepared)) => self.store(publication, prepared, now),
+        match prepared.filter(|kept| now.saturating_duration_since(kept.at) < PREPARED_LIFETIME) {
+            Some(Kept { task, nodes, .. }) => self.store(task, publication, nodes, now),
             None => self.search(target, Goal::Publish(publication), now),
         }
     }
 
-    fn store(&mut self, publication: Publication, prepared: Prepared, now: Instant) {
+    /// `number`: of the search that has found the nodes.
+    fn store(&mut self, number: u64, publication: Publication, prepared: Prepared, now: Instant) {
         match Store::begin(publication, prepared, now) {
-            Ok(store) => self.start(Task::Store(Box::new(store)), now),
+            Ok(store) => self.start_as(number, Task::Store(Box::new(store)), now),
             Err(refused) => {
                 let (publication, error) = *refused;
                 let result = Err(error);
@@ -332,6 +347,10 @@ impl Engine {
     fn start(&mut self, task: Task, now: Instant) {
         let number = self.next_task;
         self.next_task = self.next_task.wrapping_add(1);
+        self.start_as(number, task, now);
+    }
+
+    fn start_as(&mut self, number: u64, task: Task, now: Instant) {
         self.tasks.insert(number, Entry { task, wake: now });
         self.advance(number, now);
     }
@@ -356,13 +375,13 @@ impl Engine {
             }
             Next::Over => {
                 if let Some(entry) = self.tasks.remove(&number) {
-                    self.finish(entry.task, now);
+                    self.finish(number, entry.task, now);
                 }
             }
         }
     }
 
-    fn finish(&mut self, task: Task, now: Instant) {
+    fn finish(&mut self, number: u64, task: Task, now: Instant) {
         match task {
             Task::Store(store) => self.metrics.count_put(&store.finish()),
             Task::Search(search) => match search.finish(&mut self.families, now) {
@@ -371,11 +390,11 @@ impl Engine {
                         self.metrics.count_lookup(&summary);
                     }
                     // Where nobody answered, a store has to search again.
-                    if let Some((key, prepared)) = prepared.filter(|(_, [v4, v6])| v4.len() + v6.len() > 0) {
-                        self.prepared.put(key, (now, prepared));
+                    if let Some((key, nodes)) = prepared.filter(|(_, [v4, v6])| v4.len() + v6.len() > 0) {
+                        self.prepared.put(key, Kept { at: now, task: number, nodes });
                     }
                 }
-                Outcome::Store(publication, prepared) => self.store(publication, prepared, now),
+                Outcome::Store(publication, prepared) => self.store(number, publication, prepared, now),
             },
         }
     }

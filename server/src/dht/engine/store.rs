@@ -15,8 +15,10 @@ use super::{
 use crate::{
     dht::{
         PutError,
-        krpc::{Id, Item, Method, Refusal},
+        krpc::{Id, Item, Method, Refusal, Response},
+        lookup::{MAX_TOKEN, Responder},
         put::{Put, outcome},
+        values::Verdict,
     },
     signed_packet::{SignedPacket, target},
 };
@@ -56,9 +58,28 @@ impl Store {
             }
         }
         let seq = item(&publication.packet).seq;
-        let put = |responders| Put::new(seq, publication.cas, responders);
+        let target = target(publication.packet.key());
+        let put = |responders| Put::new(target, seq, publication.cas, responders);
         let puts = prepared.map(put);
         Ok(Self { puts, publication, started: now })
+    }
+
+    /// A node has answered the search that came before, too late for it. Where it is one of the nearest, it gets the
+    /// packet as well: others will ask it.
+    pub(super) fn heard(&mut self, index: usize, response: &Response<'_>, from: SocketAddr, now: Instant) {
+        let Some(put) = self.puts.get_mut(index) else { return };
+        let verdict = response.item.as_ref().map(|item| self.publication.values.offer(item, from.ip(), now));
+        if verdict.is_some_and(Verdict::is_of_a_liar) {
+            return;
+        }
+        let Some(token) = response.token.filter(|token| token.len() <= MAX_TOKEN) else { return };
+        put.joined(Responder {
+            id: response.id,
+            address: from,
+            rtt: None,
+            token: Some(token.into()),
+            seq: response.item.map(|item| item.seq).or(response.seq),
+        });
     }
 
     /// A node has stored it.

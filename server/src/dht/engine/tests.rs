@@ -169,6 +169,26 @@ fn a_packet_is_stored_on_the_nearest_in_both_families_with_or_without_a_search_b
 }
 
 #[test]
+fn who_answers_too_late_for_the_search_gets_the_packet_all_the_same() {
+    for searches_first in [false, true] {
+        let mut world = World::joined(60, 0);
+        let slow = world.nearest(&key(), true)[..2].to_vec();
+        for index in &slow {
+            world.nodes[*index].delay = Some(milliseconds(190));
+        }
+        if searches_first {
+            let mut finding = world.find(&key(), true);
+            let (_, time) = world.wait(&mut finding.done);
+            assert!(time < milliseconds(190), "{time:?}");
+        }
+        let mut stored = world.put(&packet(9));
+        world.wait(&mut stored).0.unwrap();
+        world.pass(Duration::from_secs(1));
+        assert!(slow.iter().all(|index| world.nodes[*index].packet.is_some()), "{searches_first}");
+    }
+}
+
+#[test]
 fn lost_acknowledgements_are_asked_for_again_and_do_not_hold_up_a_store_for_ever() {
     let mut world = World::joined(22, 0);
     world.nodes.iter_mut().take(10).for_each(|node| node.loses_acknowledgements = true);

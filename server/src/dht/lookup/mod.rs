@@ -32,7 +32,7 @@ use super::{
 pub(super) const MAX_NAMED: usize = 20;
 
 /// Longest token that is kept, in bytes. Nodes send 4 to 20.
-const MAX_TOKEN: usize = 256;
+pub(super) const MAX_TOKEN: usize = 256;
 
 /// Requests in one search. A usual one takes about seventy; one that has to find its way around a crowd, more.
 const MAX_REQUESTS: u32 = 160;
@@ -281,13 +281,14 @@ impl Lookup {
                 break;
             }
         }
-        let is_late = |candidate: &Candidate| matches!(candidate.state, State::Late { .. });
+        let suffice = answered >= ENOUGH_ANSWERS.min(self.width);
+        let is_missed = |candidate: &Candidate| match candidate.state {
+            State::Late { patience, .. } => now < patience || !suffice,
+            State::Untried | State::Asked { .. } | State::Answered { .. } | State::Failed => false,
+        };
         let may_ask =
             || !exhausted && self.pool().any(|(_, candidate)| self.candidates.is_eligible(candidate));
-        let suffice = !self.is_for_store && answered >= ENOUGH_ANSWERS.min(self.width);
         if self.in_time() == 0 && !may_ask() {
-            let is_missed =
-                |candidate: &Candidate| is_late(candidate) && (candidate.rtt.is_some() || !suffice);
             return !self.candidates.iter().any(is_missed);
         }
         if self.is_for_store {
@@ -299,7 +300,7 @@ impl Lookup {
             let stragglers = self.width / STRAGGLERS;
             return open <= stragglers && answered + stragglers >= self.width;
         }
-        suffice || !self.candidates.iter().any(is_late)
+        suffice || !self.candidates.iter().any(is_missed)
     }
 
     /// When something is to be decided although nothing arrives.
