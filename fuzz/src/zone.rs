@@ -44,7 +44,9 @@ pub fn check(input: &[u8]) {
             let lookup = zone.lookup(&name, record_type);
             check_lookup(&zone, &name, record_type, &lookup);
             // Answers that say no are all alike.
-            if matches!(lookup, Lookup::Records(_) | Lookup::Alias(..)) || record_type == RecordType::A {
+            if matches!(lookup, Lookup::Records(_) | Lookup::Alias(..) | Lookup::Renamed(..))
+                || record_type == RecordType::A
+            {
                 check_presented(&zone, &name, record_type, &answer(&zone, lookup), &suffixed);
             }
         }
@@ -60,6 +62,12 @@ fn check_lookup(zone: &Zone, name: &Name, record_type: RecordType, lookup: &Look
         Lookup::Alias(record, _) => {
             assert_eq!(record.name, *name);
             assert_eq!(record.record_type(), RecordType::CNAME);
+        }
+        Lookup::Renamed(renaming, alias) => {
+            assert_eq!(renaming.record_type(), RecordType::DNAME);
+            assert!(renaming.name.zone_of(name) && renaming.name != *name);
+            assert!(alias.as_ref().is_none_or(|(record, _)| record.name == *name));
+            assert!(zone.set(name, record_type).is_empty(), "what stands there comes first");
         }
         Lookup::Delegated(delegation) => {
             assert!(!delegation.servers.is_empty());
@@ -80,7 +88,8 @@ fn check_presented(zone: &Zone, name: &Name, record_type: RecordType, answer: &A
     let answer =
         Answer { answers: moved(&answer.answers), authorities: moved(&answer.authorities), ..answer.clone() };
     for record in &answer.answers {
-        assert_eq!(record.name, name, "an owner that was not asked for");
+        let is_above = record.record_type() == RecordType::DNAME && record.name.zone_of(&name);
+        assert!(record.name == name || is_above, "an owner that was not asked for");
     }
     let question = Question::new(&name, record_type, DNSClass::IN);
     assert!(question.is_some(), "{name} does not fit a question");
@@ -103,6 +112,8 @@ fn answer(zone: &Zone, lookup: Lookup) -> Answer {
     let (code, answers) = match lookup {
         Lookup::Records(records) => (ResponseCode::NoError, records),
         Lookup::Alias(record, _) => (ResponseCode::NoError, vec![*record]),
+        Lookup::Renamed(renaming, Some((record, _))) => (ResponseCode::NoError, vec![*renaming, *record]),
+        Lookup::Renamed(renaming, None) => (ResponseCode::YXDomain, vec![*renaming]),
         Lookup::Delegated(_) | Lookup::NoData => (ResponseCode::NoError, Vec::new()),
         Lookup::NoName => (ResponseCode::NXDomain, Vec::new()),
     };

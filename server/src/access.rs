@@ -1,21 +1,104 @@
 //! Who is served.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    fmt::{self, Display},
+    net::IpAddr,
+    str::FromStr,
+    sync::{Arc, LazyLock, PoisonError, RwLock},
+};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use http::HeaderName;
+use ipnet::{AddrParseError, IpNet, Ipv4Net, Ipv6Net};
+use serde::{Serialize, Serializer};
 
 /// Address ranges that are served, less those that are denied. An IPv4-mapped IPv6 address counts as IPv4, and so
 /// does a range of such addresses.
 #[derive(Debug, Clone)]
 pub struct AccessList {
     allow: Ranges,
+    /// Whether the networks of this machine's interfaces are served as well.
+    allows_connected: bool,
     deny: Ranges,
+}
+
+/// Who may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// All addresses of a range.
+    Range(IpNet),
+    /// Whoever is in a network of one of this machine's interfaces, as they are at the time.
+    Connected,
+}
+
+/// How [`Allowed::Connected`] is written.
+const CONNECTED: &str = "connected";
+
+impl From<IpNet> for Allowed {
+    fn from(range: IpNet) -> Self {
+        Self::Range(range)
+    }
+}
+
+impl From<IpAddr> for Allowed {
+    fn from(address: IpAddr) -> Self {
+        Self::Range(address.into())
+    }
+}
+
+impl FromStr for Allowed {
+    type Err = AddrParseError;
+
+    /// A range, an address or `connected`.
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        if text == CONNECTED {
+            return Ok(Self::Connected);
+        }
+        text.parse()
+            .or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error))
+            .map(Self::Range)
+    }
+}
+
+impl Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(range) => range.fmt(f),
+            Self::Connected => CONNECTED.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Allowed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Networks that this machine's interfaces are part of. A fact about the machine, and so one for the whole process.
+static CONNECTED_NETWORKS: LazyLock<RwLock<Ranges>> = LazyLock::new(|| RwLock::new(Ranges::new(Vec::new())));
+
+/// Takes the networks of this machine's interfaces, in place of those before.
+pub fn set_connected_networks(networks: Vec<IpNet>) {
+    let networks = Ranges::new(networks);
+    *CONNECTED_NETWORKS.write().unwrap_or_else(PoisonError::into_inner) = networks;
+}
+
+fn is_connected(address: IpAddr) -> bool {
+    CONNECTED_NETWORKS.read().unwrap_or_else(PoisonError::into_inner).contains(address)
 }
 
 impl AccessList {
     /// `deny` wins. Nobody is served when `allow` is empty.
-    pub fn new(allow: Vec<IpNet>, deny: Vec<IpNet>) -> Self {
-        Self { allow: Ranges::new(allow), deny: Ranges::new(deny) }
+    pub fn new(allow: Vec<Allowed>, deny: Vec<IpNet>) -> Self {
+        let mut ranges = Vec::new();
+        let mut allows_connected = false;
+        for allowed in allow {
+            match allowed {
+                Allowed::Range(range) => ranges.push(range),
+                Allowed::Connected => allows_connected = true,
+            }
+        }
+        Self { allow: Ranges::new(ranges), allows_connected, deny: Ranges::new(deny) }
     }
 
     /// Whether everybody is served who is not denied, over IPv4 or IPv6.
@@ -27,23 +110,69 @@ impl AccessList {
     /// Whether this client is served. The cost grows with the logarithm of the list.
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.allow.contains(address) && !self.deny.contains(address)
+        let is_allowed = self.allow.contains(address) || self.allows_connected && is_connected(address);
+        is_allowed && !self.deny.contains(address)
     }
 }
 
-/// Whose word about the client of a connection or request is taken.
+/// Whose word about the client of a connection or request is taken, and where they write it.
 #[derive(Debug, Clone)]
-pub struct TrustedProxies(Ranges);
+pub struct TrustedProxies {
+    ranges: Ranges,
+    /// A header that holds the client's address alone. Without one, `X-Forwarded-For` and `Forwarded` are read.
+    header: Option<HeaderName>,
+    proxy_header: ProxyHeader,
+}
+
+/// Whether connections of trusted proxies begin with the header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// Taken off where it is there. Nothing says so then where it is missing, and a client behind a proxy that does not
+    /// write it could write its own: the protocol forbids this, and it is kept for those who have it configured so.
+    #[default]
+    Detected,
+    /// A connection without one is closed.
+    Required,
+    /// What looks like one is what the client says.
+    Absent,
+}
 
 impl TrustedProxies {
     /// Nobody when `ranges` is empty.
     pub fn new(ranges: Vec<IpNet>) -> Self {
-        Self(Ranges::new(ranges))
+        Self { ranges: Ranges::new(ranges), header: None, proxy_header: ProxyHeader::default() }
+    }
+
+    /// Reads the client's address from this header alone.
+    #[must_use]
+    pub fn with_header(self, header: Option<HeaderName>) -> Self {
+        Self { header, ..self }
+    }
+
+    /// `is_expected`: whether connections begin with the header of the PROXY protocol. `None`: it is looked for.
+    #[must_use]
+    pub fn with_proxy_protocol(self, is_expected: Option<bool>) -> Self {
+        let proxy_header = match is_expected {
+            None => ProxyHeader::Detected,
+            Some(true) => ProxyHeader::Required,
+            Some(false) => ProxyHeader::Absent,
+        };
+        Self { proxy_header, ..self }
     }
 
     /// Whether this is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(address.to_canonical())
+        self.ranges.contains(address.to_canonical())
+    }
+
+    /// The one header that is read, if that is set.
+    pub fn header(&self) -> Option<&HeaderName> {
+        self.header.as_ref()
+    }
+
+    /// Whether their connections begin with the header of the PROXY protocol.
+    pub fn proxy_header(&self) -> ProxyHeader {
+        self.proxy_header
     }
 }
 
@@ -168,157 +297,4 @@ fn is_of_a_protocol(a: u16, b: u16, c: u16) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deny_wins_over_allow() {
-        let list = list(&["10.0.0.0/8"], &["10.1.0.0/16"]);
-        assert!(allows(&list, "10.0.0.1"));
-        assert!(!allows(&list, "10.1.0.1"));
-        assert!(allows(&list, "10.2.0.0"));
-        assert!(!allows(&list, "11.0.0.0"));
-    }
-
-    #[test]
-    fn a_list_is_public_that_leaves_nobody_out_by_what_it_allows() {
-        for allow in [&["0.0.0.0/0", "::/0"][..], &["0.0.0.0/0"], &["::/0"], &["0.0.0.0/1", "128.0.0.0/1"]] {
-            assert!(list(allow, &["192.0.2.0/24"]).is_public(), "{allow:?}");
-        }
-        for allow in [&["0.0.0.0/1"][..], &["10.0.0.0/8", "2000::/3"], &[]] {
-            assert!(!list(allow, &[]).is_public(), "{allow:?}");
-        }
-    }
-
-    #[test]
-    fn an_empty_list_serves_nobody() {
-        let list = list(&[], &[]);
-        assert!(!allows(&list, "127.0.0.1"));
-        assert!(!allows(&list, "::1"));
-    }
-
-    #[test]
-    fn a_mapped_address_counts_as_ipv4_so_that_it_cannot_walk_around_the_list() {
-        let list = list(&["0.0.0.0/0", "::/0"], &["192.0.2.0/24"]);
-        assert!(!allows(&list, "::ffff:192.0.2.7"));
-        assert!(allows(&list, "::ffff:192.0.3.7"));
-        assert!(allows(&list, "2001:db8::1"));
-    }
-
-    #[test]
-    fn a_range_of_mapped_addresses_counts_as_ipv4() {
-        let list = list(&["::ffff:10.0.0.0/104"], &[]);
-        assert!(allows(&list, "10.255.255.255"));
-        assert!(!allows(&list, "11.0.0.0"));
-    }
-
-    #[test]
-    fn ranges_that_overlap_touch_or_carry_host_bits_are_found() {
-        let list = list(&["10.0.0.7/24", "10.0.0.0/30", "10.0.1.0/24", "172.16.0.0/12", "fe80::1/10"], &[]);
-        for inside in ["10.0.0.0", "10.0.0.255", "10.0.1.255", "172.31.255.255", "febf::1"] {
-            assert!(allows(&list, inside), "{inside}");
-        }
-        for outside in ["9.255.255.255", "10.0.2.0", "172.32.0.0", "fec0::", "::"] {
-            assert!(!allows(&list, outside), "{outside}");
-        }
-    }
-
-    #[test]
-    fn the_default_list_serves_private_networks_and_nobody_else() {
-        let access = crate::config::Access::default();
-        let list = AccessList::new(access.allow, access.deny);
-        for inside in ["127.0.0.53", "192.168.1.20", "100.64.0.1", "::1", "fd00::1", "fe80::1"] {
-            assert!(allows(&list, inside), "{inside}");
-        }
-        for outside in ["8.8.8.8", "172.15.0.1", "100.128.0.1", "2001:4860:4860::8888", "::2"] {
-            assert!(!allows(&list, outside), "{outside}");
-        }
-    }
-
-    #[test]
-    fn addresses_of_inner_networks_are_private_in_every_disguise() {
-        for private in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "224.0.0.1",
-            "255.255.255.255",
-            "198.19.0.1",
-            "::",
-            "::1",
-            "fd00::1",
-            "fe80::1",
-            "ff02::1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::a00:1",
-            "64:ff9b:1::1",
-            "2002:a00:1::1",
-        ] {
-            assert!(is_private(private.parse().unwrap()), "{private}");
-        }
-        for public in
-            ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:4860::1", "2002:808:808::1", "64:ff9b::808:808"]
-        {
-            assert!(!is_private(public.parse().unwrap()), "{public}");
-        }
-    }
-
-    #[test]
-    fn what_iana_calls_not_globally_reachable_is_private() {
-        for private in [
-            "0.1.2.3",
-            "192.0.0.9",
-            "192.88.99.1",
-            "240.0.0.1",
-            "fec0::1",
-            "::10.0.0.1",
-            "::8.8.8.8",
-            "::ffff:0:10.0.0.1",
-            "100::1",
-            "100:0:0:1::1",
-            "5f00::1",
-            "2001::1",
-            "2001:1::1",
-            "2001:2::1",
-            "2001:10::1",
-            "2001:1ff::1",
-        ] {
-            assert!(is_private(private.parse().unwrap()), "{private}");
-        }
-        for public in [
-            "192.0.1.1",
-            "192.88.98.1",
-            "192.31.196.1",
-            "192.52.193.1",
-            "192.175.48.1",
-            "2001:3::1",
-            "2001:4:112::1",
-            "2001:20::1",
-            "2001:3f::1",
-            "2001:200::1",
-            "2606:4700::1",
-            "2a00::1",
-            // They stand for public ones in every example.
-            "192.0.2.1",
-            "198.51.100.1",
-            "203.0.113.1",
-            "2001:db8::1",
-            "3fff::1",
-        ] {
-            assert!(!is_private(public.parse().unwrap()), "{public}");
-        }
-    }
-
-    fn list(allow: &[&str], deny: &[&str]) -> AccessList {
-        let parse = |ranges: &[&str]| ranges.iter().map(|range| range.parse().unwrap()).collect();
-        AccessList::new(parse(allow), parse(deny))
-    }
-
-    fn allows(list: &AccessList, address: &str) -> bool {
-        list.allows(address.parse().unwrap())
-    }
-}
+mod tests;

@@ -211,7 +211,7 @@ async fn a_name_server_is_not_believed_about_other_zones() {
     let chain = ["out.{alice}. CNAME host.example.com.", "host.example.com. A 192.0.2.80"];
     assert_eq!(answers, (ResponseCode::NoError, lines(&chain)));
     let answers = stage.addresses("bob.{alice}.key").await;
-    let chain = ["bob.{alice}.key. CNAME www.{bob}.", "www.{bob}. A 192.0.2.2"];
+    let chain = ["bob.{alice}.key. CNAME www.{bob}.key.", "www.{bob}.key. A 192.0.2.2"];
     assert_eq!(answers, (ResponseCode::NoError, lines(&chain)));
 
     // What it adds unasked is neither passed on nor kept.
@@ -328,6 +328,49 @@ async fn the_next_name_server_is_asked_when_one_does_not_help() {
         let answers = stage.addresses("www.{alice}").await;
         assert_eq!(answers, (ResponseCode::NoError, lines(&["www.{alice}. A 192.0.2.1"])), "{what}");
         assert!(!useless.asked().is_empty(), "{what} server was asked first");
+    }
+}
+
+#[tokio::test]
+async fn the_other_family_of_a_name_server_is_asked_before_its_second_address() {
+    if let Err(error) = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) {
+        eprintln!("without IPv6: {error}");
+        return;
+    }
+    let authority = NameServer::with((Ipv6Addr::LOCALHOST, 0), zone("www 300 A 192.0.2.1", "alice")).await;
+    // Nobody is there at three of four addresses.
+    let packet = "
+        @   300 NS    ns.{alice}.
+        ns  300 A     127.0.0.11
+        ns  300 A     127.0.0.12
+        ns  300 AAAA  ::1
+    ";
+    let dead = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 11), authority.address.port())).await;
+    let stage = Stage::set(&[("alice", packet)], authority.address.port()).await;
+    let answers = stage.addresses("www.{alice}").await;
+    assert_eq!(answers, (ResponseCode::NoError, lines(&["www.{alice}. A 192.0.2.1"])));
+    drop(dead);
+}
+
+/// A zone pasted from a registrar names its servers, which know nothing of the key.
+#[tokio::test]
+async fn what_a_packet_lacks_at_a_name_that_it_has_is_nodata_where_its_servers_are_lame() {
+    let refusal: fn(&Name, RecordType) -> Option<Said> =
+        |_, _| Some(Said { code: ResponseCode::Refused, answers: vec![], authorities: vec![] });
+    let silence: fn(&Name, RecordType) -> Option<Said> = |_, _| None;
+    let packet = "
+        @    300 NS  ns.{alice}.
+        ns   300 A   127.0.0.2
+        www  300 A   192.0.2.1
+    ";
+    for (script, code) in [(refusal, ResponseCode::NoError), (silence, ResponseCode::ServFail)] {
+        let (_, server) = pair(Vec::new(), script).await;
+        let stage = Stage::set(&[("alice", packet)], server.address.port()).await;
+        let reply = stage.ask("www.{alice}", RecordType::AAAA).await;
+        assert_eq!((reply.code, reply.answers.len()), (code, 0));
+        let reply = stage.ask("other.{alice}", RecordType::AAAA).await;
+        assert_eq!(reply.code, ResponseCode::ServFail, "the packet does not have it");
+        assert!(!server.asked().is_empty());
     }
 }
 

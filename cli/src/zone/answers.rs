@@ -64,7 +64,13 @@ pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
             Lookup::NoData => break End::NoData,
             Lookup::NoName => break End::NoName,
             Lookup::Delegated(delegation) => break End::Delegated(delegation.servers),
-            Lookup::Alias(..) if aliases.len() >= MAX_CHAIN => break End::Endless,
+            Lookup::Alias(..) | Lookup::Renamed(..) if aliases.len() >= MAX_CHAIN => break End::Endless,
+            // The name is too long with the new end.
+            Lookup::Renamed(_, None) => break End::NoName,
+            Lookup::Renamed(_, Some((record, target))) => {
+                aliases.push(*record);
+                name = target;
+            }
             Lookup::Alias(record, target) => {
                 aliases.push(*record);
                 name = target;

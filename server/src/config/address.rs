@@ -6,14 +6,16 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
+use http::HeaderName;
 use ipnet::IpNet;
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
 };
 use thiserror::Error;
 
 use super::NO_PORT;
+use crate::access::Allowed;
 
 /// Why a text is not an address to listen on or to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -107,6 +109,19 @@ pub(super) fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<I
     }))
 }
 
+/// Reads one address range or `connected`, or a list of them.
+pub(super) fn allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Allowed>, D::Error> {
+    deserializer.deserialize_any(OneOrMany::new("an address range or a list of them", |text: &str| {
+        let text = text.trim();
+        text.parse::<Allowed>().map_err(|_| {
+            format!(
+                "`{text}` is not an address range: write `192.168.0.0/16`, `fd00::/8`, `192.168.1.7`, or `connected` for \
+                 the networks of this machine"
+            )
+        })
+    }))
+}
+
 /// Reads one suffix or a list of them. Names are compared in lower case, and a dot at the end changes nothing.
 pub(super) fn suffixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_any(OneOrMany::new("a name or a list of names", |text: &str| {
@@ -133,6 +148,15 @@ pub(super) fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
             )),
         }
     }))
+}
+
+/// Reads the name of a header, in lower case.
+pub(super) fn header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let name = text.trim().parse::<HeaderName>().map_err(|_| {
+        D::Error::custom(format!("`{text}` is not the name of a header: write one such as `X-Real-IP`"))
+    })?;
+    Ok(Some(name.as_str().to_owned()))
 }
 
 /// A visitor rather than an untagged enum: it keeps the reason why a value was refused.

@@ -6,7 +6,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{Cache, Config, RateLimit};
+use super::{Cache, Config, RateLimit, UpstreamAddress};
 
 /// The greatest time to live of DNS (RFC 2181 section 8), in seconds. Also keeps sums with a clock's time in range.
 const MAX_SECONDS: u64 = 0x7fff_ffff;
@@ -22,6 +22,9 @@ pub(crate) const NODES: RangeInclusive<usize> = 256..=1 << 20;
 
 /// As many stores as fit into an hour, 16 of some seconds each at a time.
 const MAX_KEEP_ALIVE: u32 = 50_000;
+
+/// Each has sockets of its own.
+const MAX_ZONES: usize = 16;
 
 /// All relays are asked at once.
 const MAX_RELAYS: usize = 8;
@@ -96,18 +99,39 @@ impl Config {
             "fallback_dns",
             "is empty, so only keys would resolve; write an address such as \"8.8.8.8:53\"",
         );
-        for upstream in &self.fallback_dns {
+        self.check_upstreams("fallback_dns", &self.fallback_dns, faults);
+        if self.forward.len() > MAX_ZONES {
+            faults.add("forward", format!("names more than {MAX_ZONES} times resolvers of their own"));
+        }
+        for forward in &self.forward {
+            faults.add_if(forward.zone.is_empty(), "forward.zone", "is empty; write \"lan\"");
+            faults.add_if(forward.to.is_empty(), "forward.to", "is empty; write \"192.168.1.1\"");
+            self.check_upstreams("forward.to", &forward.to, faults);
+            for zone in &forward.zone {
+                if let Some(advice) = suffix_fault(zone) {
+                    faults.add("forward.zone", advice);
+                }
+                let count =
+                    self.forward.iter().flat_map(|other| &other.zone).filter(|other| *other == zone).count();
+                faults.add_if(
+                    count > 1,
+                    "forward.zone",
+                    "names a zone twice; list all of its resolvers in one `to`",
+                );
+            }
+        }
+    }
+
+    fn check_upstreams(&self, key: &'static str, upstreams: &[UpstreamAddress], faults: &mut Faults) {
+        for upstream in upstreams {
             let address = upstream.socket_address();
             let is_own =
                 |own: &&SocketAddr| upstream.plain().is_some_and(|upstream| reaches(**own, upstream));
             if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
-                faults.add(
-                    "fallback_dns",
-                    format!("{upstream} cannot be asked; write the resolver's own address"),
-                );
+                faults.add(key, format!("{upstream} cannot be asked; write the resolver's own address"));
             } else if let Some(own) = self.listen.iter().find(is_own) {
                 faults.add(
-                    "fallback_dns",
+                    key,
                     format!("{upstream} is this server itself (it listens on {own}); write another resolver"),
                 );
             }

@@ -26,6 +26,11 @@ pub struct Doh {
     pub plain_listen: Vec<SocketAddr>,
     /// Peers whose word about the client's address is taken, over HTTP, TLS and TCP.
     pub trusted_proxies: Vec<IpNet>,
+    /// Header in which they write the client's address alone, in lower case, in place of `X-Forwarded-For` and
+    /// `Forwarded`.
+    pub client_address_header: Option<String>,
+    /// Whether their connections begin with the header of the PROXY protocol.
+    pub proxy_protocol: Option<bool>,
     /// Names that requests over plain HTTP may be for, besides those of `[certificate]` and of the local network. Asked
     /// where `[access]` does not serve everybody.
     pub hosts: Vec<String>,
@@ -49,6 +54,9 @@ struct DohTable {
     plain_listen: Vec<SocketAddr>,
     #[serde(deserialize_with = "address::ranges")]
     trusted_proxies: Vec<IpNet>,
+    #[serde(deserialize_with = "address::header")]
+    client_address_header: Option<String>,
+    proxy_protocol: Option<bool>,
     #[serde(deserialize_with = "address::hosts")]
     hosts: Vec<String>,
     max_connections: usize,
@@ -65,6 +73,8 @@ impl Default for Doh {
             key_path: None,
             plain_listen: Vec::new(),
             trusted_proxies: Vec::new(),
+            client_address_header: None,
+            proxy_protocol: None,
             hosts: Vec::new(),
             max_connections: 20_000,
             connections_per_client: None,
@@ -81,6 +91,8 @@ impl Default for DohTable {
             key_path,
             plain_listen,
             trusted_proxies,
+            client_address_header,
+            proxy_protocol,
             hosts,
             max_connections,
             connections_per_client,
@@ -93,6 +105,8 @@ impl Default for DohTable {
             key_path,
             plain_listen,
             trusted_proxies,
+            client_address_header,
+            proxy_protocol,
             hosts,
             max_connections,
             connections_per_client,
@@ -113,6 +127,8 @@ impl TryFrom<DohTable> for Doh {
             key_path,
             plain_listen,
             trusted_proxies,
+            client_address_header,
+            proxy_protocol,
             hosts,
             max_connections,
             connections_per_client,
@@ -137,6 +153,8 @@ impl TryFrom<DohTable> for Doh {
             key_path,
             plain_listen,
             trusted_proxies,
+            client_address_header,
+            proxy_protocol,
             hosts,
             max_connections,
             connections_per_client: connections_per_client.or(max_connections_per_client),

@@ -21,6 +21,8 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Allowed;
+
 pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
@@ -54,12 +56,16 @@ pub struct Config {
     /// Resolvers for every name that is not a key, tried in order.
     #[serde(deserialize_with = "upstream::list")]
     pub fallback_dns: Vec<UpstreamAddress>,
+    /// Zones with resolvers of their own.
+    pub forward: Vec<ForwardZone>,
     /// Certificates of more authorities that encrypted resolvers and relays may be certified by, PEM.
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
     pub verbose: bool,
     /// Most connections of one client over TCP, over TLS, and over HTTP, where `[dot]` or `[doh]` say nothing else.
     pub connections_per_client: usize,
+    /// Whether connections of `doh.trusted_proxies` over TCP begin with the header of the PROXY protocol.
+    pub proxy_protocol: Option<bool>,
     /// `[names]`
     pub names: Names,
     /// `[dht]`
@@ -90,6 +96,18 @@ pub struct Config {
     pub memory: Memory,
     /// `[metrics]`
     pub metrics: Metrics,
+}
+
+/// `[[forward]]`: zones that other resolvers are asked about, such as that of a LAN.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardZone {
+    /// Their names, with all below. Lower case, without dots at the ends.
+    #[serde(deserialize_with = "address::suffixes")]
+    pub zone: Vec<String>,
+    /// Resolvers for them, tried in order.
+    #[serde(deserialize_with = "upstream::list")]
+    pub to: Vec<UpstreamAddress>,
 }
 
 /// How public-key names are written.
@@ -170,8 +188,8 @@ pub struct RateLimit {
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
     /// Served, unless denied.
-    #[serde(deserialize_with = "address::ranges")]
-    pub allow: Vec<IpNet>,
+    #[serde(deserialize_with = "address::allowed")]
+    pub allow: Vec<Allowed>,
     /// Refused.
     #[serde(deserialize_with = "address::ranges")]
     pub deny: Vec<IpNet>,
@@ -228,6 +246,8 @@ pub struct Dot {
     pub key_path: Option<PathBuf>,
     /// Most connections of one client, where that is not as elsewhere.
     pub connections_per_client: Option<usize>,
+    /// Whether connections of `doh.trusted_proxies` begin with the header of the PROXY protocol.
+    pub proxy_protocol: Option<bool>,
 }
 
 /// The certificate of HTTPS and DNS over TLS, where no files are named for it.
@@ -257,9 +277,11 @@ impl Default for Config {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
             fallback_dns: vec![SocketAddr::from(([8, 8, 8, 8], DNS_PORT)).into()],
+            forward: Vec::new(),
             fallback_ca_path: None,
             verbose: false,
             connections_per_client: 100,
+            proxy_protocol: None,
             names: Names::default(),
             dht: Dht::default(),
             cache: Cache::default(),
@@ -351,6 +373,7 @@ impl Default for Access {
             "::1/128",
             "fc00::/7",
             "fe80::/10",
+            "connected",
         ];
         Self { allow: allow.iter().filter_map(|range| range.parse().ok()).collect(), deny: Vec::new() }
     }
@@ -370,6 +393,7 @@ impl Default for Dot {
             cert_path: None,
             key_path: None,
             connections_per_client: None,
+            proxy_protocol: None,
         }
     }
 }

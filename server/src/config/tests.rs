@@ -40,6 +40,7 @@ fn everything_set() -> Config {
         fallback_ca_path = "/authority"
         verbose = true
         connections_per_client = 16
+        proxy_protocol = true
         [names]
         suffixes = ["pk.example.net", "lan"]
         keep_browsers = true
@@ -79,6 +80,8 @@ fn everything_set() -> Config {
         key_path = "/key"
         plain_listen = "127.0.0.1:12"
         trusted_proxies = ["10.0.0.0/8"]
+        client_address_header = "X-Real-IP"
+        proxy_protocol = true
         hosts = "dns.example"
         max_connections = 14
         connections_per_client = 15
@@ -86,6 +89,7 @@ fn everything_set() -> Config {
         enabled = true
         listen = "127.0.0.1"
         connections_per_client = 17
+        proxy_protocol = false
         cert_path = "/cert2"
         key_path = "/key2"
         [certificate]
@@ -109,6 +113,9 @@ fn everything_set() -> Config {
         unread_megabytes = 32
         [metrics]
         listen = "127.0.0.1:13"
+        [[forward]]
+        zone = "lan"
+        to = ["192.168.1.1", "tls://192.168.1.2"]
         "#,
     )
 }
@@ -138,14 +145,21 @@ fn the_template_names_every_option() {
     let mut section = String::new();
     let mut named = BTreeSet::new();
     for line in TEMPLATE.lines() {
-        if let Some(header) = line.strip_prefix('[') {
+        // A list of tables, which is one option.
+        if let Some(list) = line.strip_prefix("# [[").and_then(|rest| rest.strip_suffix("]]")) {
+            named.insert(list.to_owned());
+            section = format!("{list}.");
+        } else if let Some(header) = line.strip_prefix('[') {
             section = header.replace(']', ".");
         } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ")
             && !name.contains(' ')
         {
             named.insert(format!("{section}{name}"));
+        } else if section == "forward." {
+            section.clear();
         }
     }
+    named.retain(|name| !name.starts_with("forward."));
     named.remove("doh.port"); // Short for doh.listen.
     assert_eq!(named, option_names(&everything_set()));
 }

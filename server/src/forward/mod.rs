@@ -1,4 +1,5 @@
-//! Every name that is not a key: asked of the upstream resolvers, in their order, each question once at a time.
+//! Every name that is not a key: asked of the upstream resolvers, in their order, each question once at a time. Zones that the
+//! operator names, such as those of a LAN, have resolvers of their own.
 
 mod cookies;
 mod encrypted;
@@ -15,7 +16,7 @@ mod tests;
 mod upstream;
 mod upstreams;
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -30,7 +31,8 @@ pub use loops::is_own_address;
 pub use places::Asker;
 
 use crate::{
-    config::UpstreamAddress,
+    access::is_private,
+    config::{ForwardZone, UpstreamAddress},
     message::{Message, Question, address},
     single_flight::{FlightError, SingleFlight},
 };
@@ -51,10 +53,15 @@ const LOOP_PROBE_EVERY: Duration = Duration::from_secs(60);
 /// Longest chain of CNAMEs that [`Forwarder::lookup_host`] follows within an answer.
 const MAX_CHAIN: usize = 11;
 
+/// Sockets for the resolvers of a zone of its own. A LAN asks little, and there may be many zones.
+const MAX_ZONE_SOCKETS: usize = 192;
+
 /// Asks the upstream resolvers.
 #[derive(Debug)]
 pub struct Forwarder {
     upstreams: Arc<Upstreams>,
+    /// The zones that have resolvers of their own, in lower case, longest first.
+    zones: Vec<(Name, Arc<Upstreams>)>,
     flights: SingleFlight<Key, Result<Arc<Message>, ForwardError>>,
 }
 
@@ -79,10 +86,41 @@ impl Forwarder {
     /// `upstreams` are asked in this order; the encrypted ones have to convince `tls`. Does not touch the network.
     pub fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
         Self {
-            upstreams: Arc::new(Upstreams::new(upstreams, tls)),
+            upstreams: Arc::new(Upstreams::new(upstreams, tls, MAX_SOCKETS)),
+            zones: Vec::new(),
             // The places bound it, before.
             flights: SingleFlight::new(MAX_SOCKETS),
         }
+    }
+
+    /// Asks others about names in these zones, which have to be sound ([`crate::config::Config::faults`]).
+    #[must_use]
+    pub fn with_zones(mut self, zones: &[ForwardZone], tls: &TlsClient) -> Self {
+        for ForwardZone { zone, to } in zones {
+            let upstreams = Arc::new(Upstreams::new(to.clone(), tls, MAX_ZONE_SOCKETS));
+            for name in zone {
+                // The configuration has refused what is no name.
+                let Ok(mut name) = Name::from_ascii(name) else { continue };
+                name.set_fqdn(true);
+                self.zones.push((name.to_lowercase(), upstreams.clone()));
+            }
+        }
+        self.zones.sort_by_key(|(name, _)| Reverse(name.num_labels()));
+        self
+    }
+
+    /// Whether `name` is in a zone that has resolvers of its own.
+    pub fn has_zone_of(&self, name: &Name) -> bool {
+        self.zone_of(name).is_some()
+    }
+
+    fn zone_of(&self, name: &Name) -> Option<&Arc<Upstreams>> {
+        self.zones.iter().find(|(zone, _)| zone.zone_of(name)).map(|(_, upstreams)| upstreams)
+    }
+
+    /// Whether all that are asked about other names are outside of the own network.
+    pub fn asks_public_resolvers_only(&self) -> bool {
+        self.upstreams.addresses().all(|address| !is_private(address.ip()))
     }
 
     /// Asks until an upstream answers, at most [`DEADLINE`]. Those who ask the same at once share one question to the
@@ -100,14 +138,15 @@ impl Forwarder {
     ) -> Result<Arc<Message>, ForwardError> {
         let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
         let (line, key) = (Line::from(asker), Key::new(question, flags));
+        let own = if self.zones.is_empty() { None } else { self.zone_of(&question.name()) };
+        let asked = own.unwrap_or(&self.upstreams);
         let answer = async {
             loop {
                 let mut is_starter = false;
-                let turn =
-                    async { timeout(LONGEST_QUEUEING, self.upstreams.turn(line)).await.ok().flatten() };
+                let turn = async { timeout(LONGEST_QUEUEING, asked.turn(line)).await.ok().flatten() };
                 let start = |start: Start| {
                     is_starter = true;
-                    let (upstreams, question) = (self.upstreams.clone(), question.clone());
+                    let (upstreams, question) = (asked.clone(), question.clone());
                     async move { upstreams.ask(&question, flags, line, start).await.map(Arc::new) }
                 };
                 match self.flights.run_in_turn(key.clone(), turn, start).await {
@@ -129,7 +168,8 @@ impl Forwarder {
         self.upstreams.loop_probes.recognise(question)
     }
 
-    /// Looks for loops now and every minute, until `shutdown`; logs an upstream once when it begins to loop. Call once the server listens.
+    /// Looks for loops now and every minute, until `shutdown`; those of zones of their own may well send other questions
+    /// back to us, as a router does that forwards to this server. Logs an upstream once when it begins to loop. Call once the server listens.
     pub async fn watch_for_loops(&self, shutdown: CancellationToken) {
         let watch = async {
             loop {

@@ -1,6 +1,7 @@
 //! A question that is under way: its place, its turns, and those whom it is asked of.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -51,15 +52,20 @@ pub(super) struct Start {
 }
 
 impl Upstreams {
-    pub(super) fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
+    /// With `sockets` for questions of clients.
+    pub(super) fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient, sockets: usize) -> Self {
         let tries = upstreams.len().max(MIN_TRIES);
         Self {
             loop_probes: LoopProbes::new(upstreams.len()),
             list: upstreams.into_iter().map(|address| Upstream::new(address, tls)).collect(),
-            places: Places::new(MAX_SOCKETS / tries, MAX_QUEUED),
+            places: Places::new(sockets / tries, MAX_QUEUED),
             // Whoever has a place has a socket for each try. What is asked for ourselves has few.
-            exchanger: Exchanger::new(MAX_SOCKETS + places::OWN.in_flight * tries),
+            exchanger: Exchanger::new(sockets + places::OWN.in_flight * tries),
         }
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.list.iter().map(|upstream| upstream.address.socket_address())
     }
 
     /// Waits until a question of `line` may leave. `None` when too many wait.

@@ -28,7 +28,9 @@ impl Format {
 }
 
 /// The form that `Accept` likes best; where it likes several equally, JSON for a question that came in parameters and a
-/// message for one that came as a message. `None` if nothing that there is will do.
+/// message for one that came as a message. Where it names nothing that there is, that usual form all the same, as all public
+/// servers do (RFC 9110 section 12.5.1 leaves it open): some clients ask for what others once called their media type.
+/// `None` if it rules out whatever there is.
 pub(super) fn negotiate(headers: &HeaderMap, is_json: bool) -> Option<Format> {
     let usual = Format::default_for(is_json);
     let mut values = headers.get_all(header::ACCEPT).iter();
@@ -66,7 +68,8 @@ pub(super) fn negotiate(headers: &HeaderMap, is_json: bool) -> Option<Format> {
             best = Some((weight, format));
         }
     }
-    best.map(|(_, format)| format)
+    let is_ruled_out = wishes.iter().any(|wish| wish.weight == 0 && wish.precision(usual).is_some());
+    best.map(|(_, format)| format).or_else(|| (!is_ruled_out).then_some(usual))
 }
 
 /// One element of `Accept`.
@@ -145,9 +148,11 @@ mod tests {
             ),
             (&["application/dns-message;q=0, */*"], Some(DnsJson), Some(DnsJson)),
             (&["application/dns-message;q=nonsense"], Some(Message), Some(Message)),
-            (&["text/html"], None, None),
+            (&["text/html"], Some(Message), Some(Json)),
+            (&["application/dns-udpwireformat"], Some(Message), Some(DnsJson)),
+            (&["application/dns+json"], Some(Message), Some(DnsJson)),
             (&["*/*;q=0"], None, None),
-            (&["image/*, application/dns-message;q=0.0"], None, None),
+            (&["image/*, application/dns-message;q=0.0"], None, Some(DnsJson)),
         ] {
             assert_eq!(negotiated(accept, false), message, "{accept:?}");
             assert_eq!(negotiated(accept, true), json, "{accept:?}");

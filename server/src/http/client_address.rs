@@ -1,4 +1,4 @@
-//! Who asks, when a proxy stands between: `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//! Who asks, when a proxy stands between: `X-Forwarded-For` and `Forwarded` (RFC 7239), or a header that the operator names.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,14 +14,21 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) struct Contradiction;
 
 /// The client of a request whose connection comes from `peer`: the right-most hop that is no trusted proxy. What is
-/// left of it may be anybody's invention. Where all are trusted, the left-most of them.
+/// left of it may be anybody's invention. Where all are trusted, the left-most of them. `None` where a trusted proxy
+/// names nobody.
 pub(super) fn client_address(
     peer: IpAddr,
     headers: &HeaderMap,
     trusted: &TrustedProxies,
-) -> Result<IpAddr, Contradiction> {
+) -> Result<Option<IpAddr>, Contradiction> {
     if !trusted.contains(peer) {
-        return Ok(peer);
+        return Ok(Some(peer));
+    }
+    if let Some(header) = trusted.header() {
+        // Whoever extends it instead of replacing it lets the client write what comes before.
+        let last = headers.get_all(header).iter().next_back();
+        let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+        return Ok(last.and_then(|text| address(text.trim())));
     }
     let hops = |name: &HeaderName, read: fn(&str) -> Option<IpAddr>| {
         let mut last = None;
@@ -39,8 +46,7 @@ pub(super) fn client_address(
     };
     match (hops(&X_FORWARDED_FOR, address), hops(&header::FORWARDED, forwarded_for)) {
         (Some(one), Some(other)) if one != other => Err(Contradiction),
-        (Some(client), _) | (None, Some(client)) => Ok(client),
-        (None, None) => Ok(peer),
+        (one, other) => Ok(one.or(other)),
     }
 }
 
@@ -53,8 +59,14 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
 }
 
-/// An address, with or without port and brackets.
+/// An address, with or without port, brackets and the zone of a link-local one (RFC 4007 section 11), which says nothing
+/// here.
 fn address(text: &str) -> Option<IpAddr> {
+    let without_zone = text.split_once('%').map(|(before, rest)| {
+        let after = rest.find(']').and_then(|end| rest.get(end..)).unwrap_or_default();
+        format!("{before}{after}")
+    });
+    let text = without_zone.as_deref().unwrap_or(text);
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse::<IpAddr>().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
     Some(address.to_canonical())
@@ -69,12 +81,39 @@ mod tests {
     const PROXY: &str = "10.0.0.1";
 
     fn client(peer: &str, headers: &[(&'static str, &str)]) -> Result<IpAddr, Contradiction> {
-        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let peer = peer.parse().unwrap();
+        Ok(named(peer, headers, None)?.unwrap_or(peer))
+    }
+
+    fn named(
+        peer: IpAddr,
+        headers: &[(&'static str, &str)],
+        header: Option<&'static str>,
+    ) -> Result<Option<IpAddr>, Contradiction> {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
+            .with_header(header.map(HeaderName::from_static));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        client_address(peer.parse().unwrap(), &map, &trusted)
+        client_address(peer, &map, &trusted)
+    }
+
+    #[test]
+    fn the_header_that_the_operator_names_is_the_only_one_that_is_read() {
+        let proxy = PROXY.parse().unwrap();
+        let given = [("x-real-ip", "198.51.100.1"), ("x-forwarded-for", "203.0.113.9")];
+        let address = |text: &str| Ok(Some(text.parse().unwrap()));
+        assert_eq!(named(proxy, &given, Some("x-real-ip")), address("198.51.100.1"));
+        assert_eq!(named(proxy, &given[..1], None), Ok(None), "it names nobody");
+        assert_eq!(named(proxy, &given[1..], Some("x-real-ip")), Ok(None));
+        assert_eq!(named(proxy, &[("x-real-ip", "nonsense")], Some("x-real-ip")), Ok(None));
+        let extended = [("x-real-ip", "192.0.2.66, 198.51.100.1")];
+        assert_eq!(named(proxy, &extended, Some("x-real-ip")), address("198.51.100.1"));
+        let twice = [("x-real-ip", "192.0.2.66"), ("x-real-ip", "198.51.100.1")];
+        assert_eq!(named(proxy, &twice, Some("x-real-ip")), address("198.51.100.1"));
+        let stranger = "192.0.2.1".parse().unwrap();
+        assert_eq!(named(stranger, &given, Some("x-real-ip")), Ok(Some(stranger)));
     }
 
     fn is(address: &str) -> Result<IpAddr, Contradiction> {
@@ -101,6 +140,9 @@ mod tests {
             ("2001:db8::7", "2001:db8::7"),
             ("::ffff:198.51.100.1", "198.51.100.1"),
             ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%25eth0]:4711", "fe80::1"),
+            ("198.51.100.1, [fe80::1%2]", "fe80::1"),
         ] {
             assert_eq!(client(PROXY, &[("x-forwarded-for", value)]), is(address), "{value}");
         }

@@ -18,12 +18,19 @@ mod request_body;
 mod tests;
 mod write_limit;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     BoxError, Router,
     body::{Body, HttpBody},
-    http::{Request, Response, StatusCode, header},
+    http::{HeaderMap, Request, Response, StatusCode, header},
     response::IntoResponse,
 };
 use bytes::Bytes;
@@ -31,6 +38,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
+use tracing::warn;
 
 pub use body::SiteBody;
 pub use dns::{DNS_PATH, JSON_PATH};
@@ -73,9 +81,10 @@ pub struct Limits {
     /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
     /// bytes of HTTP.
     pub opening: Duration,
-    /// How long the head of an HTTP/1.1 request may take, and how long such a connection is kept without one.
+    /// How long an HTTP/1.1 connection is kept without a request, and how long the head of one may take: longer than the
+    /// 60 s for which proxies keep their connections to us, or a request crosses our end of it.
     pub head: Duration,
-    /// How long an HTTP/2 connection is kept without a request.
+    /// How long a connection is kept without a request, whatever it speaks.
     pub idle: Duration,
     /// The same while over three quarters of the connections are taken.
     pub idle_when_crowded: Duration,
@@ -100,7 +109,7 @@ impl Default for Limits {
             connections: 20_000,
             connections_per_client: 100,
             opening: Duration::from_secs(5),
-            head: Duration::from_secs(10),
+            head: Duration::from_secs(75),
             idle: Duration::from_secs(120),
             idle_when_crowded: Duration::from_secs(10),
             request: Duration::from_secs(15),
@@ -140,6 +149,7 @@ pub struct Site<R> {
     refusals: Refusals,
     entrance: Entrance,
     limits: Limits,
+    has_noted_silent_proxy: AtomicBool,
 }
 
 /// Who asks. Pages find it in the extensions of a request.
@@ -159,7 +169,19 @@ impl<R: Respond> Site<R> {
         // What everybody may ask, a page of anybody may.
         let hosts = (!access.is_public()).then(Hosts::default);
         let challenges = Arc::default();
-        Self { dns: None, challenges, pages, access, trusted, hosts, refusals, entrance, limits }
+        let has_noted_silent_proxy = AtomicBool::new(false);
+        Self {
+            dns: None,
+            challenges,
+            pages,
+            access,
+            trusted,
+            hosts,
+            refusals,
+            entrance,
+            limits,
+            has_noted_silent_proxy,
+        }
     }
 
     /// Goes by these names as well.
@@ -206,20 +228,50 @@ impl<R: Respond> Site<R> {
     /// answer.
     fn begin<B>(&self, origin: Origin, request: &Request<B>) -> Begun {
         let Origin { peer, is_tls, .. } = origin;
-        let visitor = match client_address(peer, request.headers(), &self.trusted) {
-            Ok(address) => Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) },
-            Err(_) => return Begun::Answered(Refusal::Forwarded.response()),
+        let Ok(named) = client_address(peer, request.headers(), &self.trusted) else {
+            return Begun::Answered(Refusal::Forwarded.response());
         };
+        let address = named.unwrap_or(peer);
+        let visitor = Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) };
         let path = request.uri().path();
         if !self.is_meant(visitor, request) && !path.starts_with(CHALLENGE_PATH) {
             return Begun::Answered(Refusal::ForeignHost.response());
         }
         match &self.dns {
-            Some(dns) if matches!(path, DNS_PATH | JSON_PATH) => match dns.begin(request, visitor) {
-                dns::Begun::Answered(response) => Begun::Answered(response),
-                dns::Begun::Waiting(waiting) => Begun::Dns(waiting),
-            },
+            Some(dns) if is_dns_path(path) => {
+                if named.is_none() {
+                    self.note_silent_proxy(peer, request.headers());
+                }
+                match dns.begin(request, visitor) {
+                    dns::Begun::Answered(response) => Begun::Answered(response),
+                    dns::Begun::Waiting(waiting) => Begun::Dns(waiting),
+                }
+            }
             _ => Begun::Page(visitor),
+        }
+    }
+
+    /// Says once that a trusted proxy does not say for whom it asks: quotas and `[access]` hold for the proxy then, and
+    /// whom the access list denies is served.
+    fn note_silent_proxy(&self, proxy: IpAddr, headers: &HeaderMap) {
+        if self.has_noted_silent_proxy.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let others = ["x-real-ip", "cf-connecting-ip", "true-client-ip"];
+        let other = others.into_iter().find(|name| headers.contains_key(*name));
+        match (self.trusted.header(), other) {
+            (Some(wanted), _) => warn!(
+                "the trusted proxy {proxy} sends no {wanted} with an address, which doh.client_address_header asks for, so \
+                 that its clients count as one: let it send that header"
+            ),
+            (None, Some(other)) => warn!(
+                "the trusted proxy {proxy} sends {other} and no X-Forwarded-For, so that its clients count as one: set \
+                 client_address_header = \"{other}\" in [doh] if it always replaces what a client wrote there"
+            ),
+            (None, None) => warn!(
+                "the trusted proxy {proxy} does not say for whom it asks, so that its clients count as one: let it send \
+                 X-Forwarded-For"
+            ),
         }
     }
 
@@ -282,6 +334,11 @@ impl<R: Respond> Site<R> {
         let response = timeout(self.limits.request, response).await;
         response.unwrap_or_else(|_| empty(StatusCode::REQUEST_TIMEOUT))
     }
+}
+
+/// Some clients and proxies put a slash at the end.
+fn is_dns_path(path: &str) -> bool {
+    matches!(path.strip_suffix('/').unwrap_or(path), DNS_PATH | JSON_PATH)
 }
 
 fn empty(status: StatusCode) -> Response<SiteBody> {

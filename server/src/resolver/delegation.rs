@@ -3,7 +3,7 @@
 mod servers;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
 };
 
@@ -28,9 +28,22 @@ use crate::{
     message::{Message, Query, Question, address},
 };
 
-/// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each.
+/// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each in each family.
 const MAX_SERVERS: usize = 4;
 const MAX_ADDRESSES: usize = 2;
+
+/// The types that hold their addresses, in the order in which they are asked.
+const FAMILIES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
+
+/// What came of servers that did not help.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// One answered, and not for this zone.
+    is_lame: bool,
+    is_silent: bool,
+    /// One could not be asked, for no fault of its own.
+    is_ours: bool,
+}
 
 /// Which name servers may be asked, and how.
 #[derive(Debug)]
@@ -75,7 +88,8 @@ impl Delegations {
 }
 
 impl Resolver {
-    /// Asks the servers of `delegation` in turn, those that are known to be dead after all others.
+    /// Asks the servers of `delegation` in turn, at one address of each family before the second of one, and those that are
+    /// known to be dead after all others.
     pub(super) async fn ask_delegation(
         &self,
         zone: &Zone,
@@ -94,7 +108,7 @@ impl Resolver {
             checking_disabled: query.checking_disabled,
         };
         let delegations = &self.0.delegations;
-        let mut is_ours = false;
+        let mut trouble = Trouble::default();
         let mut ask = async |address| {
             let server = SocketAddr::new(address, delegations.port);
             match delegations
@@ -102,23 +116,36 @@ impl Resolver {
                 .ask(zone.apex(), server, &question, flags, client, query.is_proven)
                 .await
             {
-                Ok(message) => Ok(read(&message, zone, delegation, name, record_type)),
+                Ok(message) => {
+                    let reply = read(&message, zone, delegation, name, record_type);
+                    trouble.is_lame |= reply.is_none();
+                    Ok(reply)
+                }
                 // At the next server it would be no different.
                 Err(ExchangeError::Busy) => Err(ResolveError::DelegationBusy),
                 Err(error) => {
-                    is_ours |= error.is_ours();
+                    trouble.is_ours |= error.is_ours();
+                    trouble.is_silent |= !error.is_ours();
                     Ok(None)
                 }
             }
         };
         let mut last = Vec::new();
         for server in delegation.servers.iter().take(MAX_SERVERS) {
-            let mut addresses = self.server_addresses(zone, server, query, client, budget).await?;
-            addresses.retain(|address| delegations.may_ask(*address));
-            let (dead, alive): (Vec<_>, Vec<_>) =
-                addresses.into_iter().partition(|address| delegations.servers.is_dead(*address));
-            last.extend(dead.into_iter().take(MAX_ADDRESSES));
-            for address in alive.into_iter().take(MAX_ADDRESSES) {
+            // The other family is looked up when it is needed.
+            let mut families: [Option<VecDeque<IpAddr>>; 2] = [None, None];
+            for turn in 0..MAX_ADDRESSES * families.len() {
+                let family = turn % families.len();
+                let Some(addresses) = families.get_mut(family) else { break };
+                if addresses.is_none() {
+                    let found = self.server_addresses(zone, server, family, query, client, budget).await?;
+                    let may_ask = found.into_iter().filter(|address| delegations.may_ask(*address));
+                    let (dead, alive): (Vec<_>, Vec<_>) =
+                        may_ask.partition(|address| delegations.servers.is_dead(*address));
+                    last.extend(dead.into_iter().take(MAX_ADDRESSES));
+                    *addresses = Some(alive.into());
+                }
+                let Some(address) = addresses.as_mut().and_then(VecDeque::pop_front) else { continue };
                 budget.spend()?;
                 if let Some(reply) = ask(address).await? {
                     return Ok(reply);
@@ -131,20 +158,35 @@ impl Resolver {
                 return Ok(reply);
             }
         }
+        // Servers that answer without knowing the zone: their names were pasted along from a registrar. The packet has
+        // the name, and what it has there is all that there is.
+        let Trouble { is_lame, is_silent, is_ours } = trouble;
+        if is_lame && !is_silent && !is_ours && delegation.is_held {
+            return Ok(DelegatedReply {
+                code: ResponseCode::NoError,
+                answers: Vec::new(),
+                target: None,
+                is_negative: true,
+                soa: None,
+            });
+        }
         Err(if is_ours { ResolveError::DelegationBusy } else { failed() })
     }
 
-    /// Addresses of a name server: from the packet itself, from another key's packet, or from an upstream.
+    /// Addresses of a name server in the family [`FAMILIES`]`[family]`: from the packet itself, from another key's packet, or
+    /// from an upstream.
     async fn server_addresses(
         &self,
         zone: &Zone,
         server: &Name,
+        family: usize,
         query: &Query,
         client: IpAddr,
         budget: &mut WorkBudget,
     ) -> Result<Vec<IpAddr>, ResolveError> {
+        let Some(record_type) = FAMILIES.get(family).copied() else { return Ok(Vec::new()) };
         if zone.apex().zone_of(server) {
-            return Ok(held_addresses(zone, server));
+            return Ok(held_addresses(zone, server, record_type));
         }
         match self.classify(server, budget) {
             Route::PublicKey(other) => {
@@ -152,31 +194,20 @@ impl Resolver {
                     return Ok(Vec::new());
                 };
                 let name = move_zone(server, &other.apex, known.zone.apex());
-                Ok(name.map(|name| held_addresses(&known.zone, &name)).unwrap_or_default())
+                Ok(name.map(|name| held_addresses(&known.zone, &name, record_type)).unwrap_or_default())
             }
-            Route::Icann => {
-                for record_type in [RecordType::A, RecordType::AAAA] {
-                    let reply = match self.ask_upstream(server, record_type, query, client, budget).await {
-                        Ok(reply) => reply,
-                        Err(error @ ResolveError::WorkBudget) => return Err(error),
-                        Err(_) => continue,
-                    };
-                    let addresses: Vec<IpAddr> =
-                        reply.answers.iter().filter_map(|record| address(&record.data)).collect();
-                    if !addresses.is_empty() {
-                        return Ok(addresses);
-                    }
-                }
-                Ok(Vec::new())
-            }
+            Route::Icann => match self.ask_upstream(server, record_type, query, client, budget).await {
+                Ok(reply) => Ok(reply.answers.iter().filter_map(|record| address(&record.data)).collect()),
+                Err(error @ ResolveError::WorkBudget) => Err(error),
+                Err(_) => Ok(Vec::new()),
+            },
             Route::ImpossibleKey { .. } | Route::Special(_) => Ok(Vec::new()),
         }
     }
 }
 
-fn held_addresses(zone: &Zone, server: &Name) -> Vec<IpAddr> {
-    let records = [RecordType::A, RecordType::AAAA].map(|record_type| zone.set(server, record_type));
-    records.iter().flatten().filter_map(|record| address(&record.data)).collect()
+fn held_addresses(zone: &Zone, server: &Name, record_type: RecordType) -> Vec<IpAddr> {
+    zone.set(server, record_type).iter().filter_map(|record| address(&record.data)).collect()
 }
 
 /// Takes from a reply what the server of this zone may say about `name`. `None` is a reply that helps nobody: an

@@ -5,6 +5,7 @@ mod chain;
 mod delegation;
 mod discovery;
 pub mod error;
+mod icann;
 mod identity;
 pub mod name;
 mod negative;
@@ -21,10 +22,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
-use chain::{Chain, follow_aliases, is_wanted, lent_ttl, stale_error, ttl};
+use chain::{Chain, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
 use discovery::Discovery;
-use error::ResolveError;
+use error::{ResolveError, extended};
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
@@ -42,8 +43,8 @@ use crate::{
     access::Forwarders,
     client::Line,
     config::Config,
-    forward::{Asker, Forwarder},
-    message::{Message, Query, Question},
+    forward::Forwarder,
+    message::{ExtendedError, Query},
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -181,6 +182,19 @@ impl Resolver {
                     chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
                     Step::Done
                 }
+                Route::Special(_) | Route::Icann if self.0.forwarder.has_zone_of(&name) => {
+                    self.step_icann(query, address, &name, &mut budget, &mut chain).await?
+                }
+                // RFC 8375 section 4: whether such a zone is signed is for its parent to say.
+                Route::Special(special) if special.leaves_to_parent(&name, record_type) => {
+                    self.step_icann(query, address, &name, &mut budget, &mut chain).await?
+                }
+                Route::Icann if self.keeps_back(&name, record_type) => {
+                    chain.negative(false, negative::soa(&Name::root(), 1, self.0.negative_ttl));
+                    let text = "a name of one label is not sent to public resolvers: see [[forward]]";
+                    chain.answer.extended_error = Some(ExtendedError::new(extended::OTHER, text));
+                    Step::Done
+                }
                 Route::Special(special) => {
                     let answer = special.answer(&name, record_type);
                     chain.append(answer.code, answer.answers, answer.authorities);
@@ -245,19 +259,31 @@ impl Resolver {
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
         }
+        let follow = |chain: &mut Chain, record: Record, target: Name| {
+            let record = here(record);
+            let target = match &record.data {
+                RData::CNAME(target) if is_moved => target.0.to_lowercase(),
+                _ => target,
+            };
+            chain.link(record);
+            target
+        };
         match zone.lookup_below(&asked.apex, name, query.question.record_type()) {
             Lookup::Records(records) => {
                 chain.append(ResponseCode::NoError, records.into_iter().map(here).collect(), Vec::new());
                 Ok(Step::Done)
             }
-            Lookup::Alias(record, target) => {
-                let record = here(*record);
-                let target = match &record.data {
-                    RData::CNAME(target) if is_moved => target.0.to_lowercase(),
-                    _ => target,
-                };
-                chain.link(record);
-                Ok(Step::Follow(target))
+            Lookup::Alias(record, target) => Ok(Step::Follow(follow(chain, *record, target))),
+            Lookup::Renamed(renaming, alias) => {
+                chain.answer.answers.push(here(*renaming));
+                Ok(match alias {
+                    Some((record, target)) => Step::Follow(follow(chain, *record, target)),
+                    // RFC 6672 section 2.2.
+                    None => {
+                        chain.append(ResponseCode::YXDomain, Vec::new(), Vec::new());
+                        Step::Done
+                    }
+                })
             }
             Lookup::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
@@ -274,9 +300,10 @@ impl Resolver {
                 chain.by_name_server = true;
                 let lent = |record| show(record, lent_ttl);
                 let records: Vec<Record> = reply.answers.into_iter().map(lent).collect();
-                let follow = reply
-                    .target
-                    .map(|target| name::move_zone(&target, zone.apex(), &asked.apex).unwrap_or(target));
+                let follow = reply.target.map(|target| {
+                    let moved = name::move_zone(&target, zone.apex(), &asked.apex);
+                    moved.or_else(|| name::with_suffix_of(&target, &asked.apex)).unwrap_or(target)
+                });
                 if let Some(target) = follow {
                     records.into_iter().for_each(|record| chain.link(record));
                     return Ok(Step::Follow(target));
@@ -326,74 +353,5 @@ impl Resolver {
             PacketAnswer::Found(found) => KeyZone::Known(budget.read(found)),
             PacketAnswer::Absent(left) => KeyZone::Absent(left),
         })
-    }
-
-    /// Answers from the upstream resolvers; a key at the end of their CNAME chain is ours again.
-    async fn step_icann(
-        &self,
-        query: &Query,
-        address: IpAddr,
-        name: &Name,
-        budget: &mut WorkBudget,
-        chain: &mut Chain,
-    ) -> Result<Step, ResolveError> {
-        chain.by_upstream = true;
-        let record_type = query.question.record_type();
-        if !query.dnssec_ok()
-            && let Some((soa, left)) = self.0.nxdomains.covers(name)
-        {
-            chain.fresh_for = chain.fresh_for.min(left);
-            chain.negative(true, soa);
-            return Ok(Step::Done);
-        }
-        if !query.recursion_desired {
-            return Err(ResolveError::NotHeld);
-        }
-        let message = self.ask_upstream(name, record_type, query, address, budget).await?;
-        // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
-        let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
-        let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
-        // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
-        let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
-        let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
-        // What came before it was not signed in a way that an upstream could vouch for.
-        chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
-        // What is known of the chain so far, that it is stale for one, holds on.
-        let reason = message.extended_error.clone();
-        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
-        if let Some(target) = target {
-            links.into_iter().for_each(|record| chain.link(record));
-            return Ok(Step::Follow(target));
-        }
-        // With CD the upstream has not checked the denial, which others rely on that it does.
-        if message.answers.is_empty() && !query.checking_disabled {
-            self.0.nxdomains.learn(name, &message);
-        }
-        if chain.links == 0 {
-            chain.answer.additionals = plain(&message.additionals);
-        }
-        // Codes that need OPT are between us and the upstream, and mean something else without it.
-        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
-        chain.append(code, plain(&message.answers), plain(&message.authorities));
-        Ok(Step::Done)
-    }
-
-    async fn ask_upstream(
-        &self,
-        name: &Name,
-        record_type: RecordType,
-        query: &Query,
-        address: IpAddr,
-        budget: &mut WorkBudget,
-    ) -> Result<Arc<Message>, ResolveError> {
-        budget.spend()?;
-        // The name came out of a message, so that it fits a question.
-        let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
-        let asker = Asker::Client { address, is_proven: query.is_proven };
-        self.0
-            .forwarder
-            .ask(asker, &question, query.dnssec_ok(), query.checking_disabled)
-            .await
-            .map_err(ResolveError::Forward)
     }
 }

@@ -135,6 +135,15 @@ pub fn move_zone(name: &Name, from: &Name, to: &Name) -> Option<Name> {
     Name::from_labels(name.iter().take(kept).chain(to.iter())).ok()
 }
 
+/// `name` with the suffix of `apex`, which is some key with or without one, where `name` ends in a key alone. `None` where it
+/// does not, where there is no suffix, or where the name grows too long.
+pub(super) fn with_suffix_of(name: &Name, apex: &Name) -> Option<Name> {
+    let mut suffix = apex.iter().skip(1).peekable();
+    suffix.peek()?;
+    name.iter().next_back().and_then(decode_key)?;
+    Name::from_labels(name.iter().chain(suffix)).ok()
+}
+
 /// The bytes that a label in the form of a key says, whether they are a key or not. The last character holds one bit of
 /// them and four that say nothing, so that sixteen spellings mean one key.
 pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {

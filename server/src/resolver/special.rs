@@ -98,6 +98,12 @@ impl SpecialZone {
         )
     }
 
+    /// Whether a question for `name` is one that the parent of this zone answers.
+    pub fn leaves_to_parent(self, name: &Name, record_type: RecordType) -> bool {
+        let is_delegated = matches!(self, Self::Empty(_) | Self::EmptyNumbered(..));
+        is_delegated && record_type == RecordType::DS && *name == self.apex()
+    }
+
     /// The answer for `name`, which is in this zone.
     pub fn answer(self, name: &Name, record_type: RecordType) -> Answer {
         let apex = self.apex();

@@ -13,13 +13,16 @@ use hickory_proto::{
 use tokio::sync::mpsc;
 
 use super::{
+    chain::follow_aliases,
     name::{CURVE_CHECKS, zone_name},
     zone::PARSED,
     *,
 };
 use crate::{
+    config::UpstreamAddress,
     dht::{Evidence, Network, NetworkError},
     forward::TlsClient,
+    message::Question,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 
@@ -154,4 +157,32 @@ async fn a_chain_leads_through_ten_keys_and_no_further() {
         assert_eq!(resolved.answer.code == ResponseCode::NoError, is_answered);
         assert_eq!((read, checked), (10, usize::from(keys)));
     }
+}
+
+#[tokio::test]
+async fn names_of_one_label_are_not_sent_to_public_resolvers_and_nothing_below_them_is_denied() {
+    let config = Config::default();
+    let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
+    let forwarder = Arc::new(Forwarder::new(vec![public], &TlsClient::new(None).unwrap()));
+    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let resolver = Resolver::new(&config, packets, forwarder);
+    for record_type in [RecordType::A, RecordType::AAAA, RecordType::HTTPS, RecordType::SVCB] {
+        let query = Query {
+            id: 1,
+            recursion_desired: true,
+            authentic_data: false,
+            checking_disabled: false,
+            question: Question::new(&Name::from_ascii("nas.").unwrap(), record_type, DNSClass::IN).unwrap(),
+            edns: None,
+            is_proven: false,
+            reply_cookie: None,
+        };
+        // Without a network: it would fail.
+        let answer = resolver.resolve(&query, Ipv4Addr::LOCALHOST.into()).await.answer;
+        assert_eq!((answer.code, answer.answers.len()), (ResponseCode::NoError, 0), "{record_type}");
+        assert!(answer.extended_error.is_some_and(|error| error.text.contains("[[forward]]")));
+    }
+    let asks = |name: &str, record_type| resolver.keeps_back(&Name::from_ascii(name).unwrap(), record_type);
+    assert!(!asks("com.", RecordType::DS) && !asks("com.", RecordType::NS) && !asks(".", RecordType::A));
+    assert!(!asks("example.com.", RecordType::A));
 }

@@ -8,11 +8,17 @@ mod owners;
 use std::collections::HashSet;
 
 use ahash::RandomState;
-use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::{
+    rr::{
+        DNSClass, Name, RData, Record, RecordType,
+        rdata::{CNAME, NULL},
+    },
+    serialize::binary::{BinDecodable, BinDecoder, BinEncodable},
+};
 use owners::{Common, Owner, OwnerReader, Owners};
 
 use super::{
-    name::{move_zone, zone_name},
+    name::{move_zone, with_suffix_of, zone_name},
     negative::{limit_ttl, soa},
 };
 use crate::{
@@ -50,6 +56,9 @@ pub enum Lookup {
     Records(Vec<Record>),
     /// A CNAME record, and where it points.
     Alias(Box<Record>, Name),
+    /// A DNAME record above the name, and the CNAME record that follows from it (RFC 6672), with where that points. None where
+    /// the new name is too long.
+    Renamed(Box<Record>, Option<(Box<Record>, Name)>),
     /// The packet says nothing, but these name servers hold more of the zone.
     Delegated(Delegation),
     /// The name exists, without such a record.
@@ -172,10 +181,14 @@ impl Zone {
         }
         // RFC 4592 section 3.3.1: the wildcard of the closest encloser, and of no other.
         let encloser = self.deepest(common);
-        let Some(labels) = labels.get(..encloser).filter(|_| encloser < labels.len()) else {
+        let Some(above) = labels.get(..encloser).filter(|_| encloser < labels.len()) else {
             return Lookup::NoData;
         };
-        let wildcard: Vec<&[u8]> = labels.iter().copied().chain([b"*".as_slice()]).collect();
+        // RFC 6672 section 3.2: before any wildcard.
+        if let Some(renamed) = self.lookup_renamed(above, name, labels.len() - encloser) {
+            return renamed;
+        }
+        let wildcard: Vec<&[u8]> = above.iter().copied().chain([b"*".as_slice()]).collect();
         let common = self.common(&wildcard);
         match self.lookup_node(&common, name, record_type) {
             Some(found) => found,
@@ -183,6 +196,23 @@ impl Zone {
             None if self.deepest(&common) == wildcard.len() => Lookup::NoData,
             None => Lookup::NoName,
         }
+    }
+
+    /// Answers from the DNAME record of the node `above`, of which `name` is `depth` labels below.
+    fn lookup_renamed(&self, above: &[&[u8]], name: &Name, depth: usize) -> Option<Lookup> {
+        let node = self.common(above);
+        let (ttl, data, target) = self.at(&node, RecordType::DNAME).take(MAX_TRIES).find_map(|record| {
+            let data = self.data(record)?;
+            let target = dname_target(&data)?;
+            Some((record.ttl, data, target))
+        })?;
+        let owner = Name::from_labels(name.iter().skip(depth)).ok()?;
+        let alias = Name::from_labels(name.iter().take(depth).chain(target.iter())).ok().map(|target| {
+            let target = target.to_lowercase();
+            let alias = Record::from_rdata(name.clone(), ttl, RData::CNAME(CNAME(target.clone())));
+            (Box::new(alias), target)
+        });
+        Some(Lookup::Renamed(Box::new(Record::from_rdata(owner, ttl, data)), alias))
     }
 
     /// Answers from the records of the node that was compared, given the name `owner`. `None` where there is nothing to
@@ -305,10 +335,11 @@ pub fn present(mut record: Record, from: &Name, to: &Name) -> Record {
     record
 }
 
-/// Moves the names that a record leads to.
+/// Moves the names that a record leads to. Those of other keys get the suffix that was asked with, without which a client
+/// cannot look them up.
 pub(super) fn present_data(data: &mut RData, from: &Name, to: &Name) {
     let shift = |name: &mut Name| {
-        if let Some(moved) = move_zone(name, from, to) {
+        if let Some(moved) = move_zone(name, from, to).or_else(|| with_suffix_of(name, to)) {
             *name = moved;
         }
     };
@@ -325,8 +356,24 @@ pub(super) fn present_data(data: &mut RData, from: &Name, to: &Name) {
             shift(&mut data.mname);
             shift(&mut data.rname);
         }
+        RData::Unknown { code: RecordType::DNAME, .. } => {
+            if let Some(mut target) = dname_target(data) {
+                shift(&mut target);
+                if let Ok(bytes) = target.to_bytes() {
+                    *data = RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(bytes) };
+                }
+            }
+        }
         _ => {}
     }
+}
+
+/// Where a DNAME record leads, of which hickory knows the bytes alone. `None` where they are no name.
+fn dname_target(data: &RData) -> Option<Name> {
+    let RData::Unknown { code: RecordType::DNAME, rdata } = data else { return None };
+    let mut decoder = BinDecoder::new(&rdata.anything);
+    let target = Name::read(&mut decoder).ok()?;
+    decoder.is_empty().then_some(target)
 }
 
 /// Types that only mean something inside of one message or transfer, never in a zone (RFC 6895 section 3.1).

@@ -47,6 +47,8 @@ pub struct Server {
     metrics: Metrics,
     access: AccessList,
     trusted: TrustedProxies,
+    /// Whether proxies send headers of that protocol: over TCP, TLS, and HTTP with or without TLS.
+    proxy_protocol: [Option<bool>; 3],
     hosts: http::Hosts,
     places: Places,
     about: http::About,
@@ -125,8 +127,11 @@ impl Server {
         if let Some(own) = plain.find(|upstream| is_own_address(*upstream, &addresses)) {
             return Err(StartError::ForwardsToItself(own));
         }
+        own_networks::look();
         let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
-        let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone());
+        let header = config.doh.client_address_header.as_ref().and_then(|name| name.parse().ok());
+        let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone()).with_header(header);
+        let proxy_protocol = [config.proxy_protocol, config.dot.proxy_protocol, config.doh.proxy_protocol];
         let unread = unread(&config, &metrics);
         let places = Places::new(&config, &listeners).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
@@ -151,6 +156,7 @@ impl Server {
             metrics,
             access,
             trusted,
+            proxy_protocol,
             hosts: http::Hosts::new(&config),
             places,
             about,
@@ -204,17 +210,18 @@ impl Server {
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
         let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
-        let admission = Admission {
+        let [over_tcp, over_tls, over_http] = self.proxy_protocol;
+        let admission = |proxy_protocol| Admission {
             access: self.access.clone(),
-            trusted: self.trusted.clone(),
+            trusted: self.trusted.clone().with_proxy_protocol(proxy_protocol),
             refusals: self.metrics.refusals.clone(),
         };
-        let connections = tcp::Connections::new(self.places.tcp, admission.clone());
+        let connections = tcp::Connections::new(self.places.tcp, admission(over_tcp));
         for listener in dns {
             udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
             tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
         }
-        let connections = tcp::Connections::new(self.places.tls, admission);
+        let connections = tcp::Connections::new(self.places.tls, admission(over_tls));
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());
@@ -226,7 +233,8 @@ impl Server {
         }
         let refusals = self.metrics.refusals.clone();
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
-        let site = Site::new(pages, self.access.clone(), self.trusted.clone(), self.places.web);
+        let trusted = self.trusted.clone().with_proxy_protocol(over_http);
+        let site = Site::new(pages, self.access.clone(), trusted, self.places.web);
         let site = site.with_hosts(self.hosts.clone()).with_refusals(refusals.clone());
         let site = site.with_dns(responder, &tasks);
         let site = Arc::new(site.with_challenges(challenges));
@@ -296,7 +304,7 @@ fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskS
 }
 
 fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls))
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_zones(&config.forward, tls))
 }
 
 /// The certificate of a Redis is checked like those of encrypted upstreams.

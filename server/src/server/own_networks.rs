@@ -1,30 +1,67 @@
-//! Which networks this machine is part of: there each IPv6 address is a client, and not the /64.
+//! Which networks this machine is part of: whoever is there is served by default, and each IPv6 address there is a client,
+//! and not the /64.
 
-use std::{net::Ipv6Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use nix::{
     ifaddrs::{InterfaceAddress, getifaddrs},
     sys::socket::SockaddrStorage,
 };
 use tokio::time::sleep;
 
-use crate::client::set_own_networks;
+use crate::{access::set_connected_networks, client::set_own_networks};
 
 /// Addresses come and go with the network.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A shorter prefix is no network of neighbours: that of 6to4 is a /16 and holds half the Internet.
 const SHORTEST_PREFIX: u32 = 48;
+const SHORTEST_IPV4_PREFIX: u8 = 16;
+
+/// How the names of interfaces begin that lead to containers and virtual machines. What comes from there may come from
+/// anywhere: a proxy that publishes a port of a container has an address of its own there.
+const OF_CONTAINERS: [&str; 9] =
+    ["docker", "veth", "virbr", "podman", "cni", "lxc", "lxdbr", "flannel", "cali"];
 
 /// Looks at the interfaces again and again.
 pub(super) async fn watch() {
     loop {
-        // What is known stays when the system does not say.
-        if let Ok(interfaces) = getifaddrs() {
-            set_own_networks(interfaces.filter_map(|interface| network(&interface)));
-        }
+        look();
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Looks at the interfaces. What is known stays when the system does not say.
+pub(super) fn look() {
+    let Ok(interfaces) = getifaddrs() else { return };
+    let interfaces: Vec<InterfaceAddress> = interfaces.collect();
+    set_own_networks(interfaces.iter().filter_map(network));
+    set_connected_networks(interfaces.iter().filter_map(connected).collect());
+}
+
+/// The network of an interface, if whoever is there is a neighbour.
+fn connected(interface: &InterfaceAddress) -> Option<IpNet> {
+    if is_of_containers(&interface.interface_name) {
+        return None;
+    }
+    if let Some((address, length)) = network(interface) {
+        return IpNet::new(address.into(), length).ok();
+    }
+    let ip = |address: &SockaddrStorage| address.as_sockaddr_in().map(|address| address.ip());
+    let (address, mask) = (ip(interface.address.as_ref()?)?, ip(interface.netmask.as_ref()?)?);
+    let network = IpNet::with_netmask(address.into(), IpAddr::V4(mask)).ok()?;
+    (network.prefix_len() >= SHORTEST_IPV4_PREFIX).then_some(network)
+}
+
+fn is_of_containers(name: &str) -> bool {
+    // A network of Docker's own has a bridge with twelve digits of its id, while `br-lan` is the LAN of a router.
+    let id = name.strip_prefix("br-").filter(|id| id.len() == 12);
+    let is_docker_bridge = id.is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    is_docker_bridge || OF_CONTAINERS.iter().any(|start| name.starts_with(start))
 }
 
 /// The address of an interface and the length of its prefix, if it is IPv6. Bridges of containers count as well: what
@@ -67,5 +104,17 @@ mod tests {
         }
         let found: Vec<_> = getifaddrs().unwrap().filter_map(|interface| network(&interface)).collect();
         assert!(found.contains(&(Ipv6Addr::LOCALHOST, 128)), "{found:?}");
+        let connected: Vec<_> = getifaddrs().unwrap().filter_map(|interface| connected(&interface)).collect();
+        assert!(connected.contains(&"::1/128".parse().unwrap()), "{connected:?}");
+    }
+
+    #[test]
+    fn networks_of_containers_are_not_those_of_neighbours() {
+        for name in ["docker0", "br-1234567890ab", "veth12ab", "virbr0", "podman1", "cni0"] {
+            assert!(is_of_containers(name), "{name}");
+        }
+        for name in ["eth0", "enp3s0", "wlan0", "br0", "br-lan", "vmbr0", "bond0", "lo"] {
+            assert!(!is_of_containers(name), "{name}");
+        }
     }
 }

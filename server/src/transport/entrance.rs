@@ -1,9 +1,18 @@
 //! Who may connect, and who it is: places for connections, and the word of trusted proxies about their clients.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     Full, Slot, Slots,
@@ -12,7 +21,7 @@ use super::{
     turnover::{Seat, Turnover, Watched},
 };
 use crate::{
-    access::{AccessList, Forwarders, TrustedProxies},
+    access::{AccessList, Forwarders, ProxyHeader, TrustedProxies},
     client::ClientKey,
     metrics::{Reason, Refusals},
     service::Respond,
@@ -44,6 +53,8 @@ pub struct Entrance {
     leaving: Arc<Slots>,
     turnover: Arc<Turnover>,
     strangers: Strangers,
+    /// Whether what a proxy does that is not configured was said in the log.
+    has_noted_proxy: AtomicBool,
 }
 
 /// What a connection may expect.
@@ -87,6 +98,7 @@ impl Entrance {
             leaving: Slots::new((cap / LEAVING).max(1), (cap_per_client / 4).max(1)),
             turnover: Arc::default(),
             strangers: Strangers::new(cap),
+            has_noted_proxy: AtomicBool::new(false),
         }
     }
 
@@ -135,28 +147,58 @@ impl Entrance {
         Ok(self.turnover.enter(client, slot, leave.clone()))
     }
 
-    /// Reads what a trusted proxy says of its client before the first byte of the client itself (PROXY protocol v2).
-    /// The caller has the deadline.
+    /// Reads what a trusted proxy says of its client before the first byte of the client itself (PROXY protocol). The
+    /// caller has the deadline.
     ///
     /// # Errors
     ///
-    /// When the connection ends, what the proxy says is malformed, or there is no place for the client.
+    /// When the connection ends, what the proxy says is malformed or missing, or there is no place for the client.
     pub async fn identify(
         &self,
         guest: Guest,
         stream: &mut TcpStream,
         stop: &CancellationToken,
     ) -> io::Result<Guest> {
-        if guest.standing != Standing::Proxy {
+        let expected = self.admission.trusted.proxy_header();
+        if guest.standing != Standing::Proxy || expected == ProxyHeader::Absent {
             return Ok(guest);
         }
-        match proxy_protocol::read(stream).await? {
-            Some(Proxied::For(client)) => {
-                drop(guest);
-                self.admit(client, stop).ok_or_else(|| io::Error::other("no place for this client"))
+        let proxy = guest.address;
+        let proxied = proxy_protocol::read(stream).await.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData && self.is_news() {
+                warn!("the trusted proxy {proxy} sends a PROXY header that cannot be read; its connections are closed");
             }
-            Some(Proxied::Own) | None => Ok(guest),
+        })?;
+        match (proxied, expected) {
+            (None, ProxyHeader::Required) => {
+                if self.is_news() {
+                    warn!(
+                        "the trusted proxy {proxy} sends no PROXY header, which proxy_protocol = true asks for; its \
+                         connections are closed: let it send one (send-proxy-v2 in HAProxy, proxy_protocol on in nginx)"
+                    );
+                }
+                Err(io::Error::new(io::ErrorKind::InvalidData, "no PROXY header"))
+            }
+            (Some(_), ProxyHeader::Detected) if self.is_news() => {
+                warn!(
+                    "the trusted proxy {proxy} sends PROXY headers: write proxy_protocol = true into the section of this \
+                     listener, as a later release will not look for them by itself"
+                );
+                self.proceed(guest, proxied, stop)
+            }
+            _ => self.proceed(guest, proxied, stop),
         }
+    }
+
+    fn proceed(&self, guest: Guest, proxied: Option<Proxied>, stop: &CancellationToken) -> io::Result<Guest> {
+        let Some(Proxied::For(client)) = proxied else { return Ok(guest) };
+        // Its place first: the client may need the last one.
+        drop(guest);
+        self.admit(client, stop).ok_or_else(|| io::Error::other("no place for this client"))
+    }
+
+    fn is_news(&self) -> bool {
+        !self.has_noted_proxy.swap(true, Ordering::Relaxed)
     }
 
     /// Whether a TLS handshake may be begun, which costs us more than most queries. A proxy stands for many clients.

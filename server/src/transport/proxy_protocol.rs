@@ -1,5 +1,5 @@
-//! PROXY protocol version 2: the first bytes of a connection that a load balancer passes on, with the address of the
-//! client it is passed on for.
+//! PROXY protocol, versions 1 and 2: the first bytes of a connection that a load balancer passes on, with the address of
+//! the client it is passed on for.
 
 use std::{
     io,
@@ -9,8 +9,13 @@ use std::{
 
 use tokio::{io::AsyncReadExt, net::TcpStream, time::sleep};
 
-/// What every header starts with.
+/// What every header of version 2 starts with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// What every header of version 1 starts with, its end, and how long it may be, in bytes: a line of text.
+const LINE_START: &[u8] = b"PROXY ";
+const LINE_END: &[u8] = b"\r\n";
+const MAX_LINE_SIZE: usize = 107;
 
 /// Signature, version and command, family, length of the rest.
 const HEAD_SIZE: usize = 16;
@@ -37,24 +42,71 @@ pub(super) enum Proxied {
 ///
 /// When the connection ends or the header is malformed.
 pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<Proxied>> {
-    let mut start = [0; SIGNATURE.len()];
+    let mut start = [0; MAX_LINE_SIZE];
     loop {
         let seen = stream.peek(&mut start).await?;
-        if seen == 0 || start[..seen] != SIGNATURE[..seen] {
+        let seen = start.get(..seen).unwrap_or_default();
+        let may_be = |whole: &[u8]| {
+            let both = whole.len().min(seen.len());
+            !seen.is_empty() && whole.get(..both) == seen.get(..both)
+        };
+        if may_be(&SIGNATURE) {
+            if seen.len() >= SIGNATURE.len() {
+                return read_binary(stream).await.map(Some);
+            }
+        } else if may_be(LINE_START) {
+            if let Some(end) = seen.windows(LINE_END.len()).position(|end| end == LINE_END) {
+                return read_line(stream, end).await.map(Some);
+            }
+            if seen.len() == MAX_LINE_SIZE {
+                return Err(malformed());
+            }
+        } else {
             return Ok(None);
-        }
-        if seen == SIGNATURE.len() {
-            break;
         }
         sleep(NEXT_LOOK).await;
     }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "malformed PROXY header")
+}
+
+async fn read_binary(stream: &mut TcpStream) -> io::Result<Proxied> {
     let mut head = [0; HEAD_SIZE];
     stream.read_exact(&mut head).await?;
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed PROXY header");
     let size = body_size(&head).ok_or_else(malformed)?;
     let mut body = vec![0; size];
     stream.read_exact(&mut body).await?;
-    parse(&head, &body).map(Some).ok_or_else(malformed)
+    parse(&head, &body).ok_or_else(malformed)
+}
+
+/// `length`: of the line without its end.
+async fn read_line(stream: &mut TcpStream, length: usize) -> io::Result<Proxied> {
+    let mut line = vec![0; length + LINE_END.len()];
+    stream.read_exact(&mut line).await?;
+    let text = line.strip_suffix(LINE_END).and_then(|line| str::from_utf8(line).ok());
+    text.and_then(parse_line).ok_or_else(malformed)
+}
+
+/// `PROXY TCP4 SOURCE DESTINATION PORT PORT`, or `PROXY UNKNOWN` and anything.
+fn parse_line(line: &str) -> Option<Proxied> {
+    let mut words = line.split(' ');
+    if words.next() != Some("PROXY") {
+        return None;
+    }
+    let family = words.next()?;
+    if family == "UNKNOWN" {
+        return Some(Proxied::Own);
+    }
+    let (source, destination) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let ports = [words.next()?, words.next()?].map(str::parse::<u16>);
+    let is_sound = ports.iter().all(Result::is_ok) && words.next().is_none();
+    match (family, source, destination) {
+        ("TCP4", IpAddr::V4(_), IpAddr::V4(_)) if is_sound => Some(Proxied::For(source)),
+        ("TCP6", IpAddr::V6(_), IpAddr::V6(_)) if is_sound => Some(Proxied::For(source.to_canonical())),
+        _ => None,
+    }
 }
 
 /// The length of what follows the head.
@@ -140,8 +192,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn lines_of_version_1_name_the_client_or_nobody() {
+        let client = |address: &str| Some(Proxied::For(address.parse().unwrap()));
+        for (line, proxied) in [
+            ("PROXY TCP4 192.0.2.7 127.0.0.1 12345 443", client("192.0.2.7")),
+            ("PROXY TCP6 2001:db8::7 ::1 12345 443", client("2001:db8::7")),
+            ("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2", client("192.0.2.7")),
+            ("PROXY UNKNOWN", Some(Proxied::Own)),
+            ("PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535", Some(Proxied::Own)),
+            ("PROXY", None),
+            ("PROXY TCP4", None),
+            ("PROXY TCP4 192.0.2.7 127.0.0.1 12345", None),
+            ("PROXY TCP4 192.0.2.7 127.0.0.1 12345 443 more", None),
+            ("PROXY TCP4 192.0.2.7 127.0.0.1 12345 65536", None),
+            ("PROXY TCP4 2001:db8::7 ::1 12345 443", None),
+            ("PROXY TCP6 192.0.2.7 127.0.0.1 12345 443", None),
+            ("PROXY  TCP4 192.0.2.7 127.0.0.1 12345 443", None),
+            ("PROXY UDP4 192.0.2.7 127.0.0.1 12345 443", None),
+        ] {
+            assert_eq!(parse_line(line), proxied, "{line}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn any_line_is_read_or_refused(line in "(PROXY )?(TCP4 |TCP6 |UNKNOWN)?[ -~]{0,100}") {
+            let _ = parse_line(&line);
+        }
+
         #[test]
         fn any_header_is_read_or_refused(head: [u8; HEAD_SIZE], body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = (body_size(&head), parse(&head, &body));
@@ -177,6 +257,17 @@ mod tests {
         for start in [&b"GET / HTTP/1.1"[..], b"\r\n\r\n\0\r\nQUIP\n", b"\x16\x03\x01", b""] {
             let (proxied, rest) = sent(&[start]).await;
             assert_eq!((proxied.unwrap(), &rest[..]), (None, start));
+        }
+        for pieces in [
+            vec![&b"PROXY TCP4 192.0.2.7 127.0.0.1 12345 443\r\nGET / HTTP/1.1"[..]],
+            vec![&b"PRO"[..], b"XY TCP4 192.0.2.7 127.0.0.1 123", b"45 443\r", b"\nGET / HTTP/1.1"],
+        ] {
+            let (proxied, rest) = sent(&pieces).await;
+            assert_eq!((proxied.unwrap(), &rest[..]), (client, &b"GET / HTTP/1.1"[..]));
+        }
+        let endless = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; MAX_LINE_SIZE]].concat();
+        for malformed in [&b"PROXY TCP4 192.0.2.7\r\n"[..], &endless] {
+            assert!(sent(&[malformed]).await.0.is_err());
         }
         assert!(sent(&[&header(0x21, 0x11, &V4)[..20]]).await.0.is_err());
         assert!(sent(&[&header(0x21, 0x41, &V4)]).await.0.is_err());

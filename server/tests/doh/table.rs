@@ -154,7 +154,11 @@ fn rows() -> Vec<Row> {
             .keeps("max-age=300"),
         get("JSON instead", &encoded).with(&[("accept", JSON)]).gives(JSON).keeps("max-age=300"),
         post("JSON for a message", icann()).with(&[("accept", JSON)]).gives(JSON).keeps("max-age=300"),
-        get("nothing of ours", &encoded).with(&[("accept", "text/html")]).fails(406),
+        get("nothing of ours", &encoded).with(&[("accept", "text/html")]).keeps("max-age=300"),
+        get("what drafts called it", &encoded)
+            .with(&[("accept", "application/dns-udpwireformat")])
+            .keeps("max-age=300"),
+        get("a slash at the end", &encoded.replace("/dns-query?", "/dns-query/?")).keeps("max-age=300"),
         get("not ours", &encoded).with(&[("accept", "application/*;q=0")]).fails(406),
         // Methods.
         row("PUT", Method::PUT, "/dns-query")

@@ -102,6 +102,11 @@ pub(crate) fn data(record_type: RecordType, text: &str) -> Result<RData, String>
     match record_type {
         RecordType::CNAME => return Ok(RData::CNAME(CNAME(name(text, &Name::root())?))),
         RecordType::NS => return Ok(RData::NS(NS(name(text, &Name::root())?))),
+        // Nor does it know this one.
+        RecordType::DNAME if !text.starts_with('\\') => {
+            let bytes = name(text, &Name::root())?.to_bytes().map_err(|error| error.to_string())?;
+            return Ok(RData::Unknown { code: record_type, rdata: NULL::with(bytes) });
+        }
         _ => {}
     }
     let Some(raw) = text.strip_prefix("\\#") else {

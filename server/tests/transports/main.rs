@@ -116,9 +116,9 @@ fn script(query: &Query) -> (&'static str, usize) {
 
 /// Everyone is served but 127.0.0.66, and no proxy is trusted.
 fn nobody() -> Admission {
-    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let everyone = ["0.0.0.0/0", "::/0"].map(|range| range.parse().unwrap());
     Admission {
-        access: AccessList::new(ranges(&["0.0.0.0/0", "::/0"]), ranges(&["127.0.0.66/32"])),
+        access: AccessList::new(everyone.into(), vec!["127.0.0.66/32".parse().unwrap()]),
         trusted: TrustedProxies::new(Vec::new()),
         refusals: Refusals::default(),
     }

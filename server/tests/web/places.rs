@@ -32,7 +32,13 @@ const REFUSED: u8 = 5;
 
 /// A server for one client and one proxy.
 async fn site() -> Site {
+    site_with(None).await
+}
+
+/// `proxy_protocol`: over TCP and HTTP.
+async fn site_with(proxy_protocol: Option<bool>) -> Site {
     Site::start_with(|config| {
+        (config.proxy_protocol, config.doh.proxy_protocol) = (proxy_protocol, proxy_protocol);
         config.access.allow = vec![IpAddr::from(ALLOWED).into()];
         config.doh.trusted_proxies = vec![IpAddr::from(PROXY).into()];
         // Fewer than there are strangers.
@@ -306,5 +312,33 @@ async fn connections_per_client_can_be_set_for_each_transport() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(site.metrics.refusals.count(Reason::ConnectionDisplaced) - before, 1, "{port}");
+    }
+}
+
+/// The PROXY protocol forbids to guess: behind a proxy that writes no header, a client writes its own.
+#[tokio::test]
+async fn a_listener_takes_proxy_headers_as_it_is_told() {
+    let line = format!("PROXY TCP4 {} 127.0.0.1 12345 53\r\n", IpAddr::from(ALLOWED)).into_bytes();
+    let starts = [line, proxy_header(ALLOWED), Vec::new()];
+    for (proxy_protocol, outcomes) in [
+        (None, [&[0][..], &[0], &[REFUSED]]),
+        (Some(true), [&[0], &[0], &[]]),
+        // It is the length of a message that never comes.
+        (Some(false), [&[], &[], &[REFUSED]]),
+    ] {
+        let site = site_with(proxy_protocol).await;
+        for (start, outcome) in starts.iter().zip(outcomes) {
+            let mut behind = connect(site.dns.port(), PROXY).await;
+            behind.write_all(start).await.unwrap();
+            assert_eq!(ask(&mut behind, 1).await, outcome, "{proxy_protocol:?}, {start:02x?}");
+        }
+        let requests = [request("/", "")];
+        let mut behind = connect(site.http.port(), PROXY).await;
+        let statuses = heads(&mut behind, &requests).await;
+        let expected: &[&str] = if proxy_protocol == Some(true) { &[] } else { &["403"] };
+        assert_eq!(statuses.iter().map(|head| status(head)).collect::<Vec<_>>(), expected);
+        let mut stranger = connect(site.dns.port(), DENIED).await;
+        stranger.write_all(&starts[0]).await.unwrap();
+        assert_ne!(ask(&mut stranger, 1).await, [0], "nobody else is believed");
     }
 }

@@ -9,6 +9,7 @@ mod families;
 mod family;
 mod goal;
 mod maintenance;
+mod prepared;
 mod random;
 mod round_trips;
 mod search;
@@ -21,12 +22,9 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     net::SocketAddr,
-    num::NonZeroUsize,
     time::{Duration, Instant},
 };
 
-use ahash::RandomState;
-use lru::LruCache;
 use tokio::sync::watch;
 
 pub(super) use command::{Command, Piece, Step};
@@ -36,6 +34,7 @@ pub(super) use families::NODES_AT_ONCE;
 use family::{Asks, Family, Purpose, Stray};
 use goal::{Goal, Publication};
 use maintenance::{Maintenance, UNKNOWN_METHOD};
+use prepared::PreparedStores;
 use search::{Next, Outcome, Prepared, Search};
 use store::Store;
 
@@ -46,15 +45,10 @@ use super::{
     socket::Outbox,
     values::Values,
 };
-use crate::signed_packet::{PublicKey, target};
+use crate::signed_packet::target;
 
 /// Searches and stores under way; beyond, new ones are turned away. A search takes about 20 kB.
 const MAX_TASKS: usize = 4096;
-
-/// Keys whose nodes are remembered with their tokens for a store that follows, and how long. Nodes take a token for
-/// five to ten minutes.
-const MAX_PREPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
-const PREPARED_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Between two turns of a task that waits for nothing but time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -69,7 +63,7 @@ pub(super) struct Engine {
     tasks: HashMap<u64, Entry>,
     next_task: u64,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
-    prepared: LruCache<PublicKey, Kept, RandomState>,
+    prepared: PreparedStores,
     maintenance: Maintenance,
     confirmations: u32,
     metrics: Counters,
@@ -83,15 +77,6 @@ struct Entry {
     task: Task,
     /// The earliest timer of it.
     wake: Instant,
-}
-
-/// What a search has prepared for who publishes next.
-#[derive(Debug)]
-struct Kept {
-    at: Instant,
-    /// The number of the search: the store goes on under it, so that it hears whoever answers late.
-    task: u64,
-    nodes: Prepared,
 }
 
 #[derive(Debug)]
@@ -113,7 +98,7 @@ impl Engine {
             tasks: HashMap::new(),
             next_task: 0,
             timers: BinaryHeap::new(),
-            prepared: LruCache::with_hasher(MAX_PREPARED, RandomState::new()),
+            prepared: PreparedStores::new(),
             maintenance: Maintenance::new(settings.explore, settings.max_nodes, now),
             confirmations: settings.confirmations,
             metrics: Counters(settings.metrics.clone()),
@@ -314,9 +299,8 @@ impl Engine {
     fn put(&mut self, publication: Publication, now: Instant) {
         self.maintenance.used(now);
         let target = target(publication.packet.key());
-        let prepared = self.prepared.pop(publication.packet.key());
-        match prepared.filter(|kept| now.saturating_duration_since(kept.at) < PREPARED_LIFETIME) {
-            Some(Kept { task, nodes, .. }) => self.store(task, publication, nodes, now),
+        match self.prepared.take(publication.packet.key(), now) {
+            Some((search, nodes)) => self.store(search, publication, nodes, now),
             None => self.search(target, Goal::Publish(publication), now),
         }
     }
@@ -326,10 +310,9 @@ impl Engine {
         match Store::begin(publication, prepared, now) {
             Ok(store) => self.start_as(number, Task::Store(Box::new(store)), now),
             Err(refused) => {
-                let (publication, error) = *refused;
-                let result = Err(error);
+                let result = Err(refused.1);
                 self.metrics.count_put(&result);
-                publication.done.map(|done| done.send(result));
+                refused.0.done.map(|done| done.send(result));
             }
         }
     }
@@ -391,7 +374,7 @@ impl Engine {
                     }
                     // Where nobody answered, a store has to search again.
                     if let Some((key, nodes)) = prepared.filter(|(_, [v4, v6])| v4.len() + v6.len() > 0) {
-                        self.prepared.put(key, Kept { at: now, task: number, nodes });
+                        self.prepared.keep(key, number, nodes, now);
                     }
                 }
                 Outcome::Store(publication, prepared) => self.store(number, publication, prepared, now),

@@ -14,7 +14,7 @@ use crate::{
         krpc::{Item, Nodes, Refusal, Response},
         values::Moment,
     },
-    signed_packet::{Keypair, SignedPacket},
+    signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use world::{World, place};
 

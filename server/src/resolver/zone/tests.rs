@@ -311,6 +311,7 @@ proptest! {
             Lookup::NoData => ("no data", 0),
             Lookup::NoName => ("no name", 0),
             Lookup::Delegated(_) => ("delegated", 0),
+            Lookup::Renamed(..) => ("renamed", 0),
         };
         prop_assert_eq!(said, by_the_book(&bytes, &asked, record_type), "{} {}", asked, record_type);
     }

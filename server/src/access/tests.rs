@@ -1,0 +1,169 @@
+use super::*;
+
+#[test]
+fn deny_wins_over_allow() {
+    let list = list(&["10.0.0.0/8"], &["10.1.0.0/16"]);
+    assert!(allows(&list, "10.0.0.1"));
+    assert!(!allows(&list, "10.1.0.1"));
+    assert!(allows(&list, "10.2.0.0"));
+    assert!(!allows(&list, "11.0.0.0"));
+}
+
+#[test]
+fn a_list_is_public_that_leaves_nobody_out_by_what_it_allows() {
+    for allow in [&["0.0.0.0/0", "::/0"][..], &["0.0.0.0/0"], &["::/0"], &["0.0.0.0/1", "128.0.0.0/1"]] {
+        assert!(list(allow, &["192.0.2.0/24"]).is_public(), "{allow:?}");
+    }
+    for allow in [&["0.0.0.0/1"][..], &["10.0.0.0/8", "2000::/3"], &[]] {
+        assert!(!list(allow, &[]).is_public(), "{allow:?}");
+    }
+}
+
+#[test]
+fn an_empty_list_serves_nobody() {
+    let list = list(&[], &[]);
+    assert!(!allows(&list, "127.0.0.1"));
+    assert!(!allows(&list, "::1"));
+}
+
+#[test]
+fn a_mapped_address_counts_as_ipv4_so_that_it_cannot_walk_around_the_list() {
+    let list = list(&["0.0.0.0/0", "::/0"], &["192.0.2.0/24"]);
+    assert!(!allows(&list, "::ffff:192.0.2.7"));
+    assert!(allows(&list, "::ffff:192.0.3.7"));
+    assert!(allows(&list, "2001:db8::1"));
+}
+
+#[test]
+fn a_range_of_mapped_addresses_counts_as_ipv4() {
+    let list = list(&["::ffff:10.0.0.0/104"], &[]);
+    assert!(allows(&list, "10.255.255.255"));
+    assert!(!allows(&list, "11.0.0.0"));
+}
+
+#[test]
+fn ranges_that_overlap_touch_or_carry_host_bits_are_found() {
+    let list = list(&["10.0.0.7/24", "10.0.0.0/30", "10.0.1.0/24", "172.16.0.0/12", "fe80::1/10"], &[]);
+    for inside in ["10.0.0.0", "10.0.0.255", "10.0.1.255", "172.31.255.255", "febf::1"] {
+        assert!(allows(&list, inside), "{inside}");
+    }
+    for outside in ["9.255.255.255", "10.0.2.0", "172.32.0.0", "fec0::", "::"] {
+        assert!(!allows(&list, outside), "{outside}");
+    }
+}
+
+#[test]
+fn the_default_list_serves_private_networks_and_nobody_else() {
+    let access = crate::config::Access::default();
+    let list = AccessList::new(access.allow, access.deny);
+    for inside in ["127.0.0.53", "192.168.1.20", "100.64.0.1", "::1", "fd00::1", "fe80::1"] {
+        assert!(allows(&list, inside), "{inside}");
+    }
+    for outside in ["8.8.8.8", "172.15.0.1", "100.128.0.1", "2001:4860:4860::8888", "::2"] {
+        assert!(!allows(&list, outside), "{outside}");
+    }
+}
+
+#[test]
+fn machines_beside_this_one_are_served_whatever_their_addresses() {
+    let mut access = crate::config::Access::default();
+    access.deny = vec!["2001:db8:7::66/128".parse().unwrap()];
+    let list = AccessList::new(access.allow, access.deny);
+    assert!(!allows(&list, "2001:db8:7::5"));
+    set_connected_networks(vec!["2001:db8:7::1/64".parse().unwrap(), "203.0.113.9/28".parse().unwrap()]);
+    assert!(allows(&list, "2001:db8:7::5") && allows(&list, "203.0.113.14"));
+    for outside in ["2001:db8:7:1::5", "203.0.113.16", "2001:db8:7::66"] {
+        assert!(!allows(&list, outside), "{outside}");
+    }
+    let private = AccessList::new(vec![Allowed::Range("10.0.0.0/8".parse().unwrap())], Vec::new());
+    assert!(!allows(&private, "2001:db8:7::5"), "where the list does not say so");
+    set_connected_networks(Vec::new());
+    assert!(!allows(&list, "2001:db8:7::5"), "the interface is gone");
+}
+
+#[test]
+fn addresses_of_inner_networks_are_private_in_every_disguise() {
+    for private in [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.31.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "198.19.0.1",
+        "::",
+        "::1",
+        "fd00::1",
+        "fe80::1",
+        "ff02::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::1",
+        "2002:a00:1::1",
+    ] {
+        assert!(is_private(private.parse().unwrap()), "{private}");
+    }
+    for public in
+        ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:4860::1", "2002:808:808::1", "64:ff9b::808:808"]
+    {
+        assert!(!is_private(public.parse().unwrap()), "{public}");
+    }
+}
+
+#[test]
+fn what_iana_calls_not_globally_reachable_is_private() {
+    for private in [
+        "0.1.2.3",
+        "192.0.0.9",
+        "192.88.99.1",
+        "240.0.0.1",
+        "fec0::1",
+        "::10.0.0.1",
+        "::8.8.8.8",
+        "::ffff:0:10.0.0.1",
+        "100::1",
+        "100:0:0:1::1",
+        "5f00::1",
+        "2001::1",
+        "2001:1::1",
+        "2001:2::1",
+        "2001:10::1",
+        "2001:1ff::1",
+    ] {
+        assert!(is_private(private.parse().unwrap()), "{private}");
+    }
+    for public in [
+        "192.0.1.1",
+        "192.88.98.1",
+        "192.31.196.1",
+        "192.52.193.1",
+        "192.175.48.1",
+        "2001:3::1",
+        "2001:4:112::1",
+        "2001:20::1",
+        "2001:3f::1",
+        "2001:200::1",
+        "2606:4700::1",
+        "2a00::1",
+        // They stand for public ones in every example.
+        "192.0.2.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "2001:db8::1",
+        "3fff::1",
+    ] {
+        assert!(!is_private(public.parse().unwrap()), "{public}");
+    }
+}
+
+fn list(allow: &[&str], deny: &[&str]) -> AccessList {
+    let allow = allow.iter().map(|range| range.parse().unwrap()).collect();
+    AccessList::new(allow, deny.iter().map(|range| range.parse().unwrap()).collect())
+}
+
+fn allows(list: &AccessList, address: &str) -> bool {
+    list.allows(address.parse().unwrap())
+}

@@ -1,0 +1,101 @@
+//! Names that are not keys: asked of the upstream resolvers, or of those of a zone of its own.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, Record, RecordType},
+};
+
+use super::{
+    Resolver, Step,
+    chain::{Chain, follow_aliases, is_wanted},
+    error::ResolveError,
+    work::WorkBudget,
+};
+use crate::{
+    forward::Asker,
+    message::{Message, Query, Question},
+};
+
+impl Resolver {
+    /// Answers from the upstream resolvers; a key at the end of their CNAME chain is ours again. Those of a zone of its own
+    /// are the operator's: what they say of inner addresses is meant, and none of their denials holds for other names.
+    pub(super) async fn step_icann(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        name: &Name,
+        budget: &mut WorkBudget,
+        chain: &mut Chain,
+    ) -> Result<Step, ResolveError> {
+        let is_own_zone = self.0.forwarder.has_zone_of(name);
+        chain.by_upstream |= !is_own_zone;
+        let record_type = query.question.record_type();
+        if !is_own_zone
+            && !query.dnssec_ok()
+            && let Some((soa, left)) = self.0.nxdomains.covers(name)
+        {
+            chain.fresh_for = chain.fresh_for.min(left);
+            chain.negative(true, soa);
+            return Ok(Step::Done);
+        }
+        if !query.recursion_desired {
+            return Err(ResolveError::NotHeld);
+        }
+        let message = self.ask_upstream(name, record_type, query, address, budget).await?;
+        // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
+        let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
+        let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
+        // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
+        let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
+        let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
+        // What came before it was not signed in a way that an upstream could vouch for.
+        chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
+        // What is known of the chain so far, that it is stale for one, holds on.
+        let reason = message.extended_error.clone();
+        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
+        if let Some(target) = target {
+            links.into_iter().for_each(|record| chain.link(record));
+            return Ok(Step::Follow(target));
+        }
+        // With CD the upstream has not checked the denial, which others rely on that it does.
+        if message.answers.is_empty() && !query.checking_disabled && !is_own_zone {
+            self.0.nxdomains.learn(name, &message);
+        }
+        if chain.links == 0 {
+            chain.answer.additionals = plain(&message.additionals);
+        }
+        // Codes that need OPT are between us and the upstream, and mean something else without it.
+        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
+        chain.append(code, plain(&message.answers), plain(&message.authorities));
+        Ok(Step::Done)
+    }
+
+    /// Names such as `nas` or `wpad` mean something in the own network, and public resolvers need not hear of them. What
+    /// a validator behind us asks about top-level domains is sent. NODATA, because a denial of `com` would deny all below.
+    pub(super) fn keeps_back(&self, name: &Name, record_type: RecordType) -> bool {
+        let is_for_hosts =
+            matches!(record_type, RecordType::A | RecordType::AAAA | RecordType::HTTPS | RecordType::SVCB);
+        is_for_hosts && name.num_labels() == 1 && self.0.forwarder.asks_public_resolvers_only()
+    }
+
+    pub(super) async fn ask_upstream(
+        &self,
+        name: &Name,
+        record_type: RecordType,
+        query: &Query,
+        address: IpAddr,
+        budget: &mut WorkBudget,
+    ) -> Result<Arc<Message>, ResolveError> {
+        budget.spend()?;
+        // The name came out of a message, so that it fits a question.
+        let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
+        let asker = Asker::Client { address, is_proven: query.is_proven };
+        self.0
+            .forwarder
+            .ask(asker, &question, query.dnssec_ok(), query.checking_disabled)
+            .await
+            .map_err(ResolveError::Forward)
+    }
+}
