@@ -191,7 +191,8 @@ impl Search {
                     family.gave_up(&id, address, now);
                 }
             }
-            if lookup.is_over(now)
+            let mut has_ended = lookup.is_over(now);
+            if has_ended
                 && self.goal.wants_evidence()
                 && let Some(family) = families.get(index)
                 && !lookup.is_evidence(family.table.len(), family.density.spacing())
@@ -199,9 +200,10 @@ impl Search {
             {
                 // It goes on at once.
                 wake = now;
+                has_ended = lookup.is_over(now);
             }
             // One that is over has nothing to wait for. Its times are past and would wake the other one for ever.
-            if !lookup.is_over(now) {
+            if !has_ended {
                 is_over = false;
                 wake = lookup.wake_at(now).map_or(wake, |at| wake.min(at));
             }

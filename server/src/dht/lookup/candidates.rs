@@ -23,6 +23,10 @@ pub(super) struct Candidates {
     target: Id,
     nearest: Vec<Candidate>,
     sources: Vec<Source>,
+    /// Requests that are on their way in good time.
+    in_time: usize,
+    /// Before then, none of them is overdue or given up.
+    due: Option<Instant>,
 }
 
 /// A node of the search.
@@ -74,7 +78,7 @@ struct Source {
 
 impl Candidates {
     pub(super) fn new(target: Id) -> Self {
-        Self { target, nearest: Vec::new(), sources: Vec::new() }
+        Self { target, nearest: Vec::new(), sources: Vec::new(), in_time: 0, due: None }
     }
 
     pub(super) fn target(&self) -> Id {
@@ -114,6 +118,7 @@ impl Candidates {
     /// A node is being asked.
     pub(super) fn ask(&mut self, index: usize, late: Instant, patience: Instant, hopeless: Instant) {
         self.change(index, State::Asked { late, patience, hopeless });
+        self.due = self.due.into_iter().chain([late]).min();
     }
 
     /// The node has answered: those who named it are worth following.
@@ -134,11 +139,18 @@ impl Candidates {
         self.change(index, State::Failed);
     }
 
+    /// Requests that are on their way in good time.
+    pub(super) fn in_time(&self) -> usize {
+        self.in_time
+    }
+
     /// Changes the state of a node and what it says about those who named it.
     fn change(&mut self, index: usize, state: State) {
         let Some(candidate) = self.nearest.get_mut(index) else { return };
         let before = std::mem::replace(&mut candidate.state, state);
         let after = &candidate.state;
+        self.in_time += usize::from(after.is_asked());
+        self.in_time = self.in_time.saturating_sub(before.is_asked().into());
         let Some([first, second]) = candidate.named_by else { return };
         for source in [Some(first), Some(second).filter(|second| *second != first)].into_iter().flatten() {
             let Some(source) = self.sources.get_mut(source) else { continue };
@@ -153,6 +165,10 @@ impl Candidates {
     /// Moves requests on from asked to late to failed. Returns those that are given up.
     pub(super) fn settle(&mut self, now: Instant) -> Vec<(Id, SocketAddr)> {
         let mut given_up = Vec::new();
+        if self.due.is_none_or(|due| now < due) {
+            return given_up;
+        }
+        self.due = None;
         for index in 0..self.nearest.len() {
             let Some(candidate) = self.nearest.get(index) else { break };
             match candidate.state {
@@ -161,9 +177,13 @@ impl Candidates {
                     self.change(index, State::Failed);
                 }
                 State::Asked { late, patience, hopeless } if now >= late => {
-                    self.change(index, State::Late { patience, hopeless })
+                    self.change(index, State::Late { patience, hopeless });
+                    self.due = self.due.into_iter().chain([hopeless]).min();
                 }
-                _ => {}
+                State::Asked { late: due, .. } | State::Late { hopeless: due, .. } => {
+                    self.due = self.due.into_iter().chain([due]).min();
+                }
+                State::Untried | State::Answered { .. } | State::Failed => {}
             }
         }
         given_up

@@ -40,7 +40,8 @@ impl Lookup {
     /// round trips of all nodes.
     pub(in crate::dht) fn wants(&mut self, parallel: usize, typical: &Rtt, now: Instant) -> bool {
         self.settle(now);
-        let may = self.requests < MAX_REQUESTS && self.in_time() < parallel && !self.is_silent(now);
+        let may =
+            self.requests < MAX_REQUESTS && self.candidates.in_time() < parallel && !self.is_silent(now);
         self.chosen = if may { self.choose(typical) } else { None };
         self.chosen.is_some()
     }

@@ -288,7 +288,7 @@ impl Lookup {
         };
         let may_ask =
             || !exhausted && self.pool().any(|(_, candidate)| self.candidates.is_eligible(candidate));
-        if self.in_time() == 0 && !may_ask() {
+        if self.candidates.in_time() == 0 && !may_ask() {
             return !self.candidates.iter().any(is_missed);
         }
         if self.is_for_store {
@@ -341,10 +341,6 @@ impl Lookup {
 
     fn is_silent(&self, now: Instant) -> bool {
         now >= self.last_answer + SILENCE
-    }
-
-    fn in_time(&self) -> usize {
-        self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked { .. })).count()
     }
 
     fn settle(&mut self, now: Instant) {
