@@ -178,6 +178,7 @@ async fn fill_denials(config: &Config, packets: Packets) -> usize {
         let (server, mailbox) = (apex.prepend_label("ns").unwrap(), apex.prepend_label("admin").unwrap());
         let soa = RData::SOA(SOA::new(server, mailbox, 1, 3600, 600, 604_800, 300));
         response.metadata.response_code = ResponseCode::NXDomain;
+        response.metadata.authentic_data = true;
         response.add_authority(Record::from_rdata(apex, 300, soa));
         let _ = query;
     })
