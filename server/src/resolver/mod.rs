@@ -21,7 +21,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
-use chain::{Chain, follow_aliases, is_wanted, lent_ttl, stale_error, ttl};
+use chain::{Chain, follow_aliases, lent_ttl, stale_error, ttl, wanted};
 use delegation::Delegations;
 use discovery::Discovery;
 use error::ResolveError;
@@ -109,10 +109,12 @@ impl Resolver {
 
     /// Answers `query` for the client at `address`, within [`DEADLINE`]. Cannot fail: an error is an answer too.
     pub async fn resolve(&self, query: &Query, address: IpAddr) -> Resolved {
-        timeout(DEADLINE, self.try_resolve(query, address))
-            .await
+        let mut chain = Chain::new();
+        let resolved = timeout(DEADLINE, self.try_resolve(query, address, &mut chain)).await;
+        // A failure, too, is out of date when one of the packets is that led there.
+        resolved
             .unwrap_or(Err(ResolveError::Deadline))
-            .unwrap_or_else(Resolved::from)
+            .unwrap_or_else(|error| Resolved { revisions: chain.revisions, ..Resolved::from(error) })
     }
 
     /// Which packets have been replaced by newer ones.
@@ -135,7 +137,12 @@ impl Resolver {
         self.0.suffixes.classify_with(name, |key| Some(budget.zone(key)?.key().clone()))
     }
 
-    async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Resolved, ResolveError> {
+    async fn try_resolve(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        chain: &mut Chain,
+    ) -> Result<Resolved, ResolveError> {
         let record_type = query.question.record_type();
         match query.question.class() {
             DNSClass::IN => {}
@@ -156,7 +163,6 @@ impl Resolver {
             _ => {}
         }
 
-        let mut chain = Chain::new();
         let mut budget = WorkBudget::new();
         let mut name = query.question.name();
         loop {
@@ -174,7 +180,7 @@ impl Resolver {
                     Step::Done
                 }
                 Route::PublicKey(zone) => {
-                    self.step_key(query, address, &name, zone, &mut budget, &mut chain).await?
+                    self.step_key(query, address, &name, zone, &mut budget, chain).await?
                 }
                 Route::ImpossibleKey { apex } => {
                     chain.answer.code = ResponseCode::NXDomain;
@@ -186,19 +192,13 @@ impl Resolver {
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
-                Route::Icann => self.step_icann(query, address, &name, &mut budget, &mut chain).await?,
+                Route::Icann => self.step_icann(query, address, &name, &mut budget, chain).await?,
             };
             match step {
                 Step::Done => return Ok(self.end(query, chain)),
                 Step::Follow(target) => name = target,
             }
         }
-    }
-
-    /// The one end of every chain, wherever it led: what may not be said is taken out of it.
-    fn end(&self, query: &Query, mut chain: Chain) -> Resolved {
-        self.0.rebind_protection.filter(&query.question.name(), &mut chain);
-        chain.finish(query.question.record_type())
     }
 
     /// Answers from the packet of a key, or from the name servers that it names.
@@ -350,9 +350,6 @@ impl Resolver {
             return Err(ResolveError::NotHeld);
         }
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
-        // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
-        let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
-        let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
         let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
         let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
@@ -369,12 +366,15 @@ impl Resolver {
         if message.answers.is_empty() && !query.checking_disabled {
             self.0.nxdomains.learn(name, &message);
         }
+        // Whoever was alone with this question gets the records themselves, of which there may be thousands.
+        let Message { code, answers, authorities, additionals, .. } = Arc::unwrap_or_clone(message);
+        let plain = |records| wanted(records, query.dnssec_ok(), record_type);
         if chain.links == 0 {
-            chain.answer.additionals = plain(&message.additionals);
+            chain.answer.additionals = plain(additionals);
         }
         // Codes that need OPT are between us and the upstream, and mean something else without it.
-        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
-        chain.append(code, plain(&message.answers), plain(&message.authorities));
+        let code = if code.high() == 0 { code } else { ResponseCode::ServFail };
+        chain.append(code, plain(answers), plain(authorities));
         Ok(Step::Done)
     }
 
