@@ -52,7 +52,10 @@ async fn answer_over_tcp(listener: TcpListener, given: Arc<AtomicUsize>) {
                 let bytes = response.to_vec().unwrap();
                 stream.write_u16(bytes.len() as u16).await.unwrap();
                 stream.write_all(&bytes).await.unwrap();
-                given.fetch_add(1, Ordering::SeqCst);
+                // The server's probe for loops is not what a test counts.
+                if !query.queries[0].name().to_ascii().to_lowercase().ends_with("pkdns-loop.") {
+                    given.fetch_add(1, Ordering::SeqCst);
+                }
             }
         });
     }
