@@ -316,6 +316,7 @@ mod tests {
             let open = |now| Authority::open(directory.path(), &["dns.example".into()], now).unwrap();
             let authority = open(wrong);
             let issued = authority.issue(wrong).unwrap();
+            let first = authority.certificate().pem();
             // The clock is set while the server runs.
             assert!(authority.is_due(&issued, now), "{wrong:?}");
             authority.renew(now).unwrap();
@@ -323,6 +324,8 @@ mod tests {
             let imported = authority.certificate().pem();
             assert!(accepts(&imported, &issued, now), "{wrong:?}");
             assert_eq!(open(now).certificate().pem(), imported, "and once only");
+            // Nobody has to import another one because a clock began at zero.
+            assert_eq!(imported == first, wrong < now, "{wrong:?}");
             // What has been imported outlives a clock that goes wrong again.
             let again = open(wrong);
             again.issue(wrong).unwrap();
