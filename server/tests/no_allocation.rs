@@ -150,7 +150,7 @@ fn question(name: &str) -> Query {
     Query::decode(&query(name, RecordType::A)).unwrap()
 }
 
-/// More answers of each authority than there is room for.
+/// More answers of each authority than there is room for, and more large ones and failures.
 fn fill_answers(config: &Config) -> usize {
     let region = Region::new(ALLOCATOR);
     let lifetime = Duration::from_secs(3600);
@@ -167,6 +167,23 @@ fn fill_answers(config: &Config) -> usize {
             let new = NewAnswer { encoded, authority, lifetime, refresh_in: None, revisions: &[] };
             answers.insert(&query, &new, tokio::time::Instant::now());
         }
+    }
+    for number in 0..10 * ENTRIES {
+        let query = question(&format!("n{number}.example.com"));
+        // Of a large one the whole is kept the second time.
+        let (code, count, times) = match number % 200 {
+            0 => (ResponseCode::NoError, 1000, 2),
+            _ => (ResponseCode::ServFail, 0, 1),
+        };
+        let record = |last| {
+            let data = RData::A(A(Ipv4Addr::from_bits(last)));
+            Record::from_rdata(query.question.name(), 300, data)
+        };
+        let answer = Answer { answers: (0..count).map(record).collect(), ..Answer::empty(code) };
+        let encoded = &answer.encode(&query.question);
+        let (authority, revisions) = (Authority::Upstream, &[][..]);
+        let new = NewAnswer { encoded, authority, lifetime, refresh_in: None, revisions };
+        (0..times).for_each(|_| answers.insert(&query, &new, tokio::time::Instant::now()));
     }
     bytes_since(&region)
 }
