@@ -25,7 +25,10 @@ use crate::{
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
     rate_limit::SplitLimiter,
-    resolver::{PATIENCE_WITH_STALE, Resolved, Resolver, error::ResolveError},
+    resolver::{
+        PATIENCE_WITH_STALE, Resolved, Resolver,
+        error::{Failure, ResolveError},
+    },
 };
 
 /// Lookups that no client waits for, in all and per client: they hold no place of any transport. Of a thousand popular
@@ -89,16 +92,15 @@ impl Service {
         }
     }
 
-    /// Finds the answer, keeps it for others, and returns it in wire form. An answer past its time, where there is one,
-    /// is not given up for a failure.
-    async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, bool) {
+    /// Finds the answer, keeps it for others, and returns it in wire form.
+    async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, Option<Failure>) {
         let inner = &*self.0;
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
         if inner.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
-            return (refusal.encode(&query.question), false);
+            return (refusal.encode(&query.question), None);
         }
-        let Resolved { answer, revisions, refresh_in, by_name_server, unreachable, is_busy, is_over_quota } =
+        let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
             inner.resolver.resolve(query, client).await;
         if is_busy {
             inner.refusals.note(Reason::Turn, client);
@@ -108,23 +110,20 @@ impl Service {
         }
         let encoded = answer.encode(&query.question);
         let authority = match inner.resolver.is_key_name(&query.question.name()) {
-            true if by_name_server => Authority::NameServer,
+            true if by_others => Authority::NameServer,
             true => Authority::Key,
             false => Authority::Upstream,
         };
-        let now = Instant::now();
-        if !(unreachable && inner.answers.has_last_resort(query, now)) {
-            let (encoded, lifetime, revisions) = (&encoded, answer.lifetime, &revisions[..]);
-            let new = NewAnswer { encoded, authority, lifetime, refresh_in, revisions };
-            inner.answers.insert(query, &new, now);
-        }
-        (encoded, unreachable)
+        let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
+        let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
+        inner.answers.insert(query, &new, Instant::now());
+        (encoded, failure)
     }
 
-    /// As [`Service::answer`], but with an answer past its time at hand: the client gets it when there is no news soon.
-    /// The search for news goes on, if the client has few that do.
-    async fn answer_or_last_resort(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
-        let news = match self.0.unattended.take(client.address, query.is_proven) {
+    /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
+    /// goes on, if the client has few that do.
+    async fn news(&self, query: &Query, client: Client) -> Option<(EncodedAnswer, Option<Failure>)> {
+        match self.0.unattended.take(client.address, query.is_proven) {
             Some(share) => {
                 let (service, asked) = (self.clone(), query.clone());
                 let news = tokio::spawn(async move {
@@ -135,18 +134,30 @@ impl Service {
             }
             // The search ends with its client's patience.
             None => timeout(PATIENCE_WITH_STALE, self.answer(query, client.address)).await.ok(),
-        };
-        if let Some((answer, false)) = &news {
-            answer.write(query, client.reply, Age::Seconds(0), out);
-            return answer.code();
         }
+    }
+
+    /// Asks. Where that fails, the client gets the best answer that is held, and the failure only if there is none
+    /// (RFC 8767 section 4).
+    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
         let answers = &self.0.answers;
-        if let Some(code) = answers.last_resort(query, client.reply, Instant::now(), out) {
-            return code;
+        let asked = match answers.has_last_resort(query, Instant::now()) {
+            true => self.news(query, client).await,
+            false => Some(self.answer(query, client.address).await),
+        };
+        let (answer, failure) = match asked {
+            Some((answer, failure)) => (Some(answer), failure),
+            None => (None, Some(Failure::Shared)),
+        };
+        if let Some(failure) = failure {
+            let is_shared = failure == Failure::Shared;
+            let held = answers.last_resort(query, client.reply, Instant::now(), is_shared, out);
+            if let Some(code) = held {
+                return code;
+            }
         }
-        // It has left the cache in the meantime.
-        let answer =
-            news.map_or_else(|| ResolveError::Deadline.answer().encode(&query.question), |news| news.0);
+        // What was at hand may have left the cache meanwhile.
+        let answer = answer.unwrap_or_else(|| ResolveError::Deadline.answer().encode(&query.question));
         answer.write(query, client.reply, Age::Seconds(0), out);
         answer.code()
     }
@@ -203,12 +214,8 @@ impl Respond for Service {
                 self.refresh(query, client);
             }
             hit.code
-        } else if self.0.answers.has_last_resort(query, started) {
-            self.answer_or_last_resort(query, client, out).await
         } else {
-            let (answer, _) = self.answer(query, client.address).await;
-            answer.write(query, client.reply, Age::Seconds(0), out);
-            answer.code()
+            self.ask(query, client, out).await
         };
         self.queries(client).answered.with(code).inc();
         let took = started.elapsed();

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -507,6 +507,37 @@ async fn a_delegated_answer_lives_no_longer_than_the_packet() {
             assert!(record.ttl <= 300, "{record}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_name_servers_hides_no_answer_that_is_held() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let script = {
+        let (is_broken, answers) = (is_broken.clone(), zone("www 3 A 192.0.2.1", "alice"));
+        move |_: &Name, _| {
+            let (code, answers) = match is_broken.load(Ordering::Relaxed) {
+                true => (ResponseCode::ServFail, Vec::new()),
+                false => (ResponseCode::NoError, answers.clone()),
+            };
+            Some(Said { code, answers, authorities: Vec::new() })
+        }
+    };
+    let authority = NameServer::start((Ipv4Addr::LOCALHOST, 0), script).await;
+    let stage = Stage::set(&[("alice", ONE_SERVER)], authority.address.port()).await;
+    let ask = async |at: &str| {
+        let reply = stage.ask("www.{alice}", RecordType::A).await;
+        assert_eq!((reply.code, reply.answers.len()), (ResponseCode::NoError, 1), "{at}");
+        reply.extended_error
+    };
+    assert_eq!(ask("first").await, None);
+    is_broken.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(2750)).await;
+    // Begins to refresh it, which fails at once, and is remembered (RFC 9520).
+    ask("in the last tenth").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ask("while it is alive").await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(ask("past its time").await, Some(3));
 }
 
 #[tokio::test]

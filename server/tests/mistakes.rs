@@ -242,6 +242,7 @@ async fn no_has_a_question_a_soa_and_the_right_code() {
         let apex = Name::from_ascii("com.").unwrap();
         let soa = SOA::new(apex.clone(), apex.clone(), 1, 1, 1, 1, 60);
         response.metadata.response_code = ResponseCode::NXDomain;
+        response.metadata.authentic_data = true;
         response.add_authority(Record::from_rdata(apex, 900, RData::SOA(soa)));
         assert_eq!(query.queries.len(), 1);
     })
@@ -264,7 +265,7 @@ async fn no_has_a_question_a_soa_and_the_right_code() {
         assert_eq!(reply.authorities[0].name.to_ascii(), soa, "{name}");
         assert_eq!(reply.authorities[0].record_type(), RecordType::SOA);
     }
-    // Below a name that does not exist nothing is asked for (RFC 8020).
+    // Below a name that is proven not to exist nothing is asked for (RFC 8020).
     server.ask("a.b.nope.com", RecordType::AAAA).await;
     assert_eq!(server.upstream.asked(), ["nope.com. A"]);
 }

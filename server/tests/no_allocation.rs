@@ -150,7 +150,7 @@ fn question(name: &str) -> Query {
     Query::decode(&query(name, RecordType::A)).unwrap()
 }
 
-/// More answers of each authority than there is room for.
+/// More answers of each authority than there is room for, and more large ones and failures.
 fn fill_answers(config: &Config) -> usize {
     let region = Region::new(ALLOCATOR);
     let lifetime = Duration::from_secs(3600);
@@ -168,6 +168,23 @@ fn fill_answers(config: &Config) -> usize {
             answers.insert(&query, &new, tokio::time::Instant::now());
         }
     }
+    for number in 0..10 * ENTRIES {
+        let query = question(&format!("n{number}.example.com"));
+        // Of a large one the whole is kept the second time.
+        let (code, count, times) = match number % 200 {
+            0 => (ResponseCode::NoError, 1000, 2),
+            _ => (ResponseCode::ServFail, 0, 1),
+        };
+        let record = |last| {
+            let data = RData::A(A(Ipv4Addr::from_bits(last)));
+            Record::from_rdata(query.question.name(), 300, data)
+        };
+        let answer = Answer { answers: (0..count).map(record).collect(), ..Answer::empty(code) };
+        let encoded = &answer.encode(&query.question);
+        let (authority, revisions) = (Authority::Upstream, &[][..]);
+        let new = NewAnswer { encoded, authority, lifetime, refresh_in: None, revisions };
+        (0..times).for_each(|_| answers.insert(&query, &new, tokio::time::Instant::now()));
+    }
     bytes_since(&region)
 }
 
@@ -178,6 +195,7 @@ async fn fill_denials(config: &Config, packets: Packets) -> usize {
         let (server, mailbox) = (apex.prepend_label("ns").unwrap(), apex.prepend_label("admin").unwrap());
         let soa = RData::SOA(SOA::new(server, mailbox, 1, 3600, 600, 604_800, 300));
         response.metadata.response_code = ResponseCode::NXDomain;
+        response.metadata.authentic_data = true;
         response.add_authority(Record::from_rdata(apex, 300, soa));
         let _ = query;
     })

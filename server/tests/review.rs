@@ -97,6 +97,7 @@ async fn a_denial_that_was_not_checked_is_not_told_to_those_who_want_it_checked(
     let upstream = Upstream::start(|query, response| {
         if query.metadata.checking_disabled {
             response.metadata.response_code = ResponseCode::NXDomain;
+            response.metadata.authentic_data = true;
             response.add_authority(soa("example.com", 300));
         } else {
             response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 300, address(1)));
@@ -119,6 +120,7 @@ async fn nothing_is_denied_below_the_end_of_an_alias() {
         let name = query.queries[0].name().clone();
         if name.to_lowercase() == self::name("www.example.com") {
             response.metadata.response_code = ResponseCode::NXDomain;
+            response.metadata.authentic_data = true;
             response.add_answer(Record::from_rdata(name, 300, alias("gone.example.com")));
             response.add_authority(soa("example.com", 300));
         } else {
@@ -129,6 +131,39 @@ async fn nothing_is_denied_below_the_end_of_an_alias() {
     let server = Running::start_with(upstream, |_| ()).await;
     assert_eq!(code(&server.ask("www.example.com", RecordType::A).await), ResponseCode::NXDomain);
     assert_eq!(server.ask("a.www.example.com", RecordType::A).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn only_a_denial_with_proof_says_what_is_below_a_name_or_in_its_other_types() {
+    // opnsense#9820, dnscrypt-proxy#1143, unbound#162: an upstream that denies `lan` and knows `nas.lan`.
+    for is_proven in [false, true] {
+        let upstream = Upstream::start(move |query, response| {
+            let question = &query.queries[0];
+            let asked = question.name().to_lowercase().to_ascii();
+            let is_denied = asked.matches('.').count() == 1
+                || asked == "ads.example."
+                || (asked == "held.example." && question.query_type() == RecordType::AAAA);
+            if is_denied {
+                response.metadata.response_code = ResponseCode::NXDomain;
+                response.metadata.authentic_data = is_proven;
+                response.add_authority(soa(".", 3600));
+            } else {
+                response.add_answer(Record::from_rdata(question.name().clone(), 1, address(1)));
+            }
+        })
+        .await;
+        let server = Running::start_with(upstream, |_| ()).await;
+        let is_right = async |name: &str, record_type| {
+            let expected = if is_proven { ResponseCode::NXDomain } else { ResponseCode::NoError };
+            assert_eq!(code(&server.ask(name, record_type).await), expected, "{name}, proven: {is_proven}");
+        };
+        for (denied, below) in [("lan", "nas.lan"), ("ads.example", "a.b.ads.example")] {
+            assert_eq!(code(&server.ask(denied, RecordType::A).await), ResponseCode::NXDomain);
+            is_right(below, RecordType::A).await;
+        }
+        assert_eq!(code(&server.ask("held.example", RecordType::AAAA).await), ResponseCode::NXDomain);
+        is_right("held.example", RecordType::A).await;
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,10 @@ use async_trait::async_trait;
 use common::{Running, Upstream, keypair, packet_message, query, record, with_edns};
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{RData, Record, RecordType, rdata::A},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, CNAME},
+    },
 };
 use pkdns::{
     config::Config,
@@ -251,6 +254,36 @@ async fn forwarded_names_outlive_their_upstream_and_come_back_with_it() {
     };
     tokio::time::timeout(Duration::from_secs(30), came_back).await.expect("the upstream is asked again");
     assert_eq!(last_octet(&ask("third.example").await), 2);
+}
+
+#[tokio::test]
+async fn a_keys_alias_outlives_the_upstream_that_it_leads_to() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let upstream = Upstream::start({
+        let is_broken = is_broken.clone();
+        move |query, response| {
+            if is_broken.load(Ordering::SeqCst) {
+                response.metadata.response_code = ResponseCode::ServFail;
+            } else {
+                let address = RData::A(A::new(192, 0, 2, 1));
+                response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 1, address));
+            }
+        }
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    let alice = keypair(1);
+    let target = Name::from_ascii("www.example.com.").unwrap();
+    server.network.publish(&alice, 1, &[record(&alice, "www", 300, RData::CNAME(CNAME(target)))]);
+    let request = with_edns(query(&format!("www.{}", alice.to_z32()), RecordType::A), false);
+    let ask = async || {
+        let message = Message::from_vec(&server.send(&request).await.expect("a reply")).unwrap();
+        (message.metadata.response_code, message.answers.len(), extended_error(&message))
+    };
+    assert_eq!(ask().await, (ResponseCode::NoError, 2, None));
+    is_broken.store(true, Ordering::SeqCst);
+    sleep(Duration::from_millis(1200)).await;
+    assert_eq!(ask().await, (ResponseCode::NoError, 2, Some(3)));
 }
 
 fn udp_client() -> Client {

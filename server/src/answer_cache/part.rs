@@ -21,15 +21,25 @@ use crate::{
 /// Locks at most; two cores rarely want the same one.
 const MAX_SHARDS: u64 = 64;
 
-/// Bytes of a shard at least: hundreds of answers, or their order of leaving would be an accident.
-const LEAST_SHARD: u64 = 128 * 1024;
-
 /// Bytes that an answer takes beside its own: table, list, allocation, and its share of what is remembered of those that
 /// left.
 const OVERHEAD: u64 = 168;
 
-/// Bytes of an answer, as guessed before there is one. Half as many that left are remembered by their hash.
-const USUAL_SIZE: u64 = 256;
+/// How large the answers of a part are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Bytes of a shard at least: hundreds of answers, or their order of leaving would be an accident.
+    least_shard: u64,
+    /// Bytes of an answer, as guessed before there is one. Half as many that left are remembered by their hash.
+    guess: u64,
+}
+
+impl Sizes {
+    pub(super) const USUAL: Self = Self { least_shard: 128 * 1024, guess: 256 };
+
+    /// Up to 64 KiB and the places of their records.
+    pub(super) const LARGE: Self = Self { least_shard: 4 * 1024 * 1024, guess: 16 * 1024 };
+}
 
 /// The answers of one authority.
 pub(super) struct Part {
@@ -65,11 +75,11 @@ pub(super) struct Kept {
 const NONE: u32 = 0;
 
 impl Part {
-    pub(super) fn new(bytes: u64) -> Self {
-        let count = (bytes / LEAST_SHARD).clamp(1, MAX_SHARDS);
+    pub(super) fn new(bytes: u64, sizes: Sizes) -> Self {
+        let count = (bytes / sizes.least_shard).clamp(1, MAX_SHARDS);
         let shard = |_| {
             let options = OptionsBuilder::new()
-                .estimated_items_capacity(usize::try_from(bytes / count / USUAL_SIZE).unwrap_or(usize::MAX))
+                .estimated_items_capacity(usize::try_from(bytes / count / sizes.guess).unwrap_or(usize::MAX))
                 .weight_capacity(bytes / count)
                 .build()
                 .ok()?;
@@ -92,6 +102,13 @@ impl Part {
         let kept = Kept::new(wanted.flags, new, now);
         if let Some(mut shard) = self.shard(hash) {
             shard.insert(hash, kept);
+        }
+    }
+
+    pub(super) fn remove(&self, wanted: &Wanted<'_>) {
+        let hash = self.hash(wanted);
+        if let Some(mut shard) = self.shard(hash) {
+            shard.remove_if(&hash, |kept| kept.answers(wanted));
         }
     }
 
@@ -151,10 +168,14 @@ impl Kept {
         EncodedBytes::from_slice(self.parts().1)
     }
 
+    pub(super) fn is_alive(&self, now: Duration) -> bool {
+        self.milliseconds_old(now) < u64::from(self.lifetime)
+    }
+
     /// How old it is; `None` if it may not be given.
     pub(super) fn age(&self, now: Duration) -> Option<Age> {
         let age = self.milliseconds_old(now);
-        if age < u64::from(self.lifetime) {
+        if self.is_alive(now) {
             return Some(Age::Seconds(u32::try_from(age / 1000).unwrap_or(u32::MAX)));
         }
         // The time of a refresh lies before.
@@ -167,10 +188,11 @@ impl Kept {
         since.is_some_and(|since| since < milliseconds(longest))
     }
 
-    /// Serves it past its time from now on.
-    pub(super) fn serve_stale(&self, now: Duration, for_time: Duration) {
+    /// Serves it past its time from now on, but not when that has been over for longer than `longest`.
+    pub(super) fn serve_stale(&self, now: Duration, for_time: Duration, longest: Duration) {
         let until = self.milliseconds_old(now).saturating_add(milliseconds(for_time));
-        self.next.set(u32::try_from(until).unwrap_or(u32::MAX));
+        let end = u64::from(self.lifetime).saturating_add(milliseconds(longest));
+        self.next.set(u32::try_from(until.min(end)).unwrap_or(u32::MAX));
     }
 
     /// True once, when it is time to ask again.

@@ -1,3 +1,5 @@
+mod large;
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use hickory_proto::{
@@ -65,7 +67,7 @@ fn code(cache: &AnswerCache, query: &Query, now: Instant) -> Option<ResponseCode
 /// Code, smallest TTL and extended error.
 fn last_resort(cache: &AnswerCache, query: &Query, now: Instant) -> Option<(ResponseCode, Option<u32>, u16)> {
     let mut out = Vec::new();
-    cache.last_resort(query, Reply::Datagram, now, &mut out)?;
+    cache.last_resort(query, Reply::Datagram, now, true, &mut out)?;
     let message = Message::from_vec(&out).unwrap();
     let ttl = message.answers.iter().map(|record| record.ttl).min();
     let opt = out.windows(4).position(|bytes| bytes[..2] == [0, 15] && bytes[2] == 0).unwrap();
@@ -80,10 +82,94 @@ fn a_failure_never_takes_the_place_of_an_answer_that_is_alive() {
     put(ResponseCode::ServFail, start + MINUTE / 2);
     assert_eq!(code(&cache, &query, start + MINUTE / 2), Some(ResponseCode::NoError));
     put(ResponseCode::ServFail, start + MINUTE);
-    assert_eq!(code(&cache, &query, start + MINUTE), Some(ResponseCode::ServFail));
+    assert_eq!(code(&cache, &query, start + MINUTE), Some(ResponseCode::NoError), "past its time");
     put(ResponseCode::NXDomain, start + MINUTE);
     assert_eq!(code(&cache, &query, start + MINUTE), Some(ResponseCode::NXDomain));
     assert_eq!(code(&cache, &query, start + MINUTE * 2), None);
+}
+
+#[test]
+fn a_failure_of_whatever_code_and_origin_is_looked_at_last() {
+    use Authority::{Key, NameServer, Upstream};
+    let failures =
+        [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::NotImp, ResponseCode::FormErr];
+    // The answer of a name server, and the failure that has no authority (RFC 9520).
+    for (name, held, failed) in [
+        (key_name(1), NameServer, Key),
+        (key_name(2), Key, NameServer),
+        (key_name(3), NameServer, NameServer),
+        ("a".to_owned(), Upstream, Upstream),
+    ] {
+        for failure in failures {
+            let (cache, start, query) = (cache(100), Instant::now(), query(&name));
+            let put = |authority, code, now| insert(&cache, &query, authority, code, MINUTE, now);
+            let code = |now| code(&cache, &query, now);
+            // Whichever comes first.
+            put(failed, failure, start);
+            assert_eq!(code(start), Some(failure), "{name}");
+            put(held, ResponseCode::NoError, start);
+            put(failed, failure, start + MINUTE / 2);
+            assert_eq!(code(start + MINUTE / 2), Some(ResponseCode::NoError), "{name} {failure}");
+            let past = start + MINUTE + MINUTE / 4;
+            let expected = if held == Key { failure } else { ResponseCode::NoError };
+            assert_eq!(code(past), Some(expected), "{name} {failure}: its packet knows better");
+            if held != Key {
+                let stale = last_resort(&cache, &query, past).unwrap();
+                assert_eq!(stale, (ResponseCode::NoError, Some(STALE_TTL), 3), "{name} {failure}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_over_when_there_is_any_answer() {
+    let (cache, start, query) = (cache(100), Instant::now(), query("a"));
+    let put = |code, lifetime, now| insert(&cache, &query, Authority::Upstream, code, lifetime, now);
+    let second = Duration::from_secs(1);
+    put(ResponseCode::ServFail, 5 * second, start);
+    put(ResponseCode::NoError, second, start + second);
+    // Whoever comes then asks, and takes nothing old.
+    assert_eq!(code(&cache, &query, start + 3 * second), None);
+    put(ResponseCode::ServFail, 5 * second, start + 3 * second);
+    put(ResponseCode::NoError, Duration::ZERO, start + 4 * second);
+    assert_eq!(code(&cache, &query, start + 4 * second), None);
+}
+
+#[test]
+fn a_denial_takes_the_place_of_a_positive_answer_when_that_has_had_its_time() {
+    let (cache, start, query) = (cache(100), Instant::now(), query("a"));
+    let put = |code, now| insert(&cache, &query, Authority::Upstream, code, MINUTE, now);
+    put(ResponseCode::NoError, start);
+    put(ResponseCode::NXDomain, start + MINUTE / 2);
+    assert_eq!(code(&cache, &query, start + MINUTE / 2), Some(ResponseCode::NoError));
+    put(ResponseCode::NXDomain, start + MINUTE);
+    assert_eq!(code(&cache, &query, start + MINUTE), Some(ResponseCode::NXDomain));
+    // And gives it back at once.
+    put(ResponseCode::NoError, start + MINUTE);
+    assert_eq!(code(&cache, &query, start + MINUTE), Some(ResponseCode::NoError));
+}
+
+#[test]
+fn what_fails_for_one_client_is_asked_again_by_the_next() {
+    let (cache, start, query) = (cache(100), Instant::now(), query("a"));
+    insert(&cache, &query, Authority::Upstream, ResponseCode::NoError, MINUTE, start);
+    let past = start + MINUTE;
+    let give = |is_shared| cache.last_resort(&query, Reply::Datagram, past, is_shared, &mut Vec::new());
+    assert_eq!(give(false), Some(ResponseCode::NoError));
+    assert_eq!(code(&cache, &query, past), None);
+    assert_eq!(give(true), Some(ResponseCode::NoError));
+    assert_eq!(code(&cache, &query, past), Some(ResponseCode::NoError));
+}
+
+#[test]
+fn whoever_failed_gets_the_answer_that_another_got_meanwhile() {
+    let (cache, start, query) = (cache(100), Instant::now(), query("a"));
+    insert(&cache, &query, Authority::Upstream, ResponseCode::NoError, MINUTE, start);
+    let mut out = Vec::new();
+    cache.last_resort(&query, Reply::Datagram, start + MINUTE * 9 / 10, true, &mut out).unwrap();
+    assert_eq!(Message::from_vec(&out).unwrap().answers[0].ttl, 300 - 54, "as if it had been a hit");
+    // To ask again is left to the next.
+    assert!(cache.get(&query, Reply::Datagram, start + MINUTE * 9 / 10, &mut Vec::new()).unwrap().refresh);
 }
 
 #[test]
@@ -220,92 +306,4 @@ fn names_that_are_asked_for_again_stay_while_a_million_one_off_names_pass() {
         }
     }
     assert!(cache.size() <= 256 * 1024, "{}", cache.size());
-}
-
-#[test]
-fn what_is_too_large_is_not_kept() {
-    let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
-    let (cache, start, query) = (cache(100_000), Instant::now(), query("a"));
-    for (count, is_kept) in [(150, true), (250, false)] {
-        insert_large(&cache, &query, &large(&query, count, 0, 300), HOUR, start);
-        assert_eq!(cache.get(&query, stream, start, &mut Vec::new()).is_some(), is_kept, "{count}");
-        assert!(get(&cache, &query, start).unwrap().metadata.truncation, "{count}");
-    }
-}
-
-/// An answer of so many addresses at the name, and one more in the additional section.
-fn large(query: &Query, answers: u32, additionals: u32, ttl: u32) -> EncodedAnswer {
-    let addresses = |count: u32| -> Vec<Record> {
-        let record =
-            |number| Record::from_rdata(query.question.name(), ttl, RData::A(A(Ipv4Addr::from_bits(number))));
-        (0..count).map(record).collect()
-    };
-    let answer = Answer {
-        answers: addresses(answers),
-        additionals: addresses(additionals),
-        ..Answer::empty(ResponseCode::NoError)
-    };
-    answer.encode(&query.question)
-}
-
-fn insert_large(
-    cache: &AnswerCache,
-    query: &Query,
-    encoded: &EncodedAnswer,
-    lifetime: Duration,
-    now: Instant,
-) {
-    let authority = Authority::Upstream;
-    let refresh_in = Some(lifetime * 9 / 10);
-    cache.insert(query, &NewAnswer { encoded, authority, lifetime, refresh_in, revisions: &[] }, now);
-}
-
-#[test]
-fn of_what_fits_no_datagram_the_cache_gives_that_it_is_cut_and_streams_ask_again() {
-    let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
-    let (cache, start, query) = (cache(100), Instant::now(), query("big"));
-    let encoded = large(&query, 3500, 0, 300);
-    insert_large(&cache, &query, &encoded, HOUR, start);
-    assert!(cache.size() < 1000, "{} bytes are kept", cache.size());
-    let mut first = Vec::new();
-    encoded.write(&query, Reply::Datagram, Age::Seconds(0), &mut first);
-    for now in [start, start + HOUR - MINUTE] {
-        let mut again = Vec::new();
-        let hit = cache.get(&query, Reply::Datagram, now, &mut again).unwrap();
-        assert_eq!(again, first, "as without the cache");
-        assert!(!hit.refresh, "nobody fetches it ahead of time");
-        assert!(Message::from_vec(&again).unwrap().metadata.truncation);
-        assert!(cache.get(&query, stream, now, &mut Vec::new()).is_none());
-    }
-    assert!(cache.get(&query, Reply::Datagram, start + HOUR, &mut Vec::new()).is_none());
-    assert!(!cache.has_last_resort(&query, start + HOUR), "it helps nobody then");
-}
-
-#[test]
-fn a_large_answer_that_nobody_may_keep_is_not_fetched_for_each_datagram() {
-    let (cache, start, query) = (cache(100), Instant::now(), query("big"));
-    for (count, is_kept) in [(3500, true), (200, true), (3, false)] {
-        insert_large(&cache, &query, &large(&query, count, 0, 0), Duration::ZERO, start);
-        let mut out = Vec::new();
-        let hit = cache.get(&query, Reply::Datagram, start + LEAST_CUT_TIME / 2, &mut out);
-        assert_eq!(hit.is_some(), is_kept, "{count}");
-        if is_kept {
-            let message = Message::from_vec(&out).unwrap();
-            assert!(message.metadata.truncation && message.answers.is_empty(), "{count}");
-        }
-        assert!(cache.get(&query, Reply::Datagram, start + LEAST_CUT_TIME, &mut Vec::new()).is_none());
-        // The next one finds nothing.
-        insert(&cache, &query, Authority::Upstream, ResponseCode::NoError, Duration::from_millis(1), start);
-    }
-}
-
-#[test]
-fn a_large_answer_that_can_do_without_what_is_large_is_kept_as_datagrams_have_it() {
-    let (cache, start, query) = (cache(100), Instant::now(), query("big"));
-    insert_large(&cache, &query, &large(&query, 3, 3000, 300), HOUR, start);
-    let answer = get(&cache, &query, start + MINUTE).unwrap();
-    assert!(!answer.metadata.truncation);
-    assert_eq!((answer.answers.len(), answer.answers[0].ttl), (3, 240));
-    insert_large(&cache, &query, &large(&query, 3, 3000, 0), Duration::ZERO, start);
-    assert!(get(&cache, &query, start + HOUR).is_none());
 }

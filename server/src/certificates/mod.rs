@@ -20,6 +20,7 @@ use tokio_rustls::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use authority::AuthorityCertificate;
 pub use shown::Challenges;
 
 use crate::{config, dht::HostResolver};
@@ -180,10 +181,10 @@ impl Certificates {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// The certificate that clients have to import, PEM, if it is one of ours.
-    pub fn authority(&self) -> Option<Arc<str>> {
+    /// The certificate that clients have to import, if it is one of ours.
+    pub fn authority(&self) -> Option<AuthorityCertificate> {
         match &*self.source {
-            Source::Own { authority, .. } => Some(authority.pem().clone()),
+            Source::Own { authority, .. } => Some(authority.certificate().clone()),
             Source::Files { .. } | Source::Acme { .. } => None,
         }
     }
@@ -268,6 +269,10 @@ impl Certificates {
         loop {
             sleep(OWN_INTERVAL).await;
             let now = SystemTime::now();
+            // The clock may have been set since.
+            if let Err(error) = authority.renew(now) {
+                tracing::warn!("the certificate of our own authority stays as it is: {error}");
+            }
             if !authority.is_due(&issued, now) {
                 continue;
             }
@@ -283,7 +288,7 @@ impl Certificates {
 }
 
 fn open_authority(settings: &config::Certificate) -> Result<Authority, CertificateError> {
-    Authority::open(&directory(settings), &settings.names)
+    Authority::open(&directory(settings), &settings.names, SystemTime::now())
 }
 
 /// Where keys and certificates are kept.

@@ -27,8 +27,15 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::ExchangeError;
-use crate::message::{Cookie, HEADER_SIZE, Message, Question, read_cookie, read_question};
+use super::{
+    ExchangeError, Forwarder, TlsClient,
+    upstreams::{MAX_SOCKETS, Upstreams},
+};
+use crate::{
+    config::UpstreamAddress,
+    message::{Cookie, HEADER_SIZE, Message, Question, read_cookie, read_question},
+    single_flight::SingleFlight,
+};
 
 /// What becomes of a question, in place of a server and the way to it: for tests in paused time.
 #[derive(Clone)]
@@ -43,6 +50,16 @@ impl Script {
 
     pub(super) fn play(&self, question: &Question) -> Scene {
         (self.0)(question)
+    }
+}
+
+impl Forwarder {
+    /// One whose upstreams are played by `script`.
+    pub(crate) fn scripted(upstreams: Vec<UpstreamAddress>, script: Script) -> Self {
+        let tls = TlsClient::new(None).expect("nothing to read");
+        let mut upstreams = Upstreams::new(upstreams, &tls, MAX_SOCKETS);
+        upstreams.exchanger.script = Some(script);
+        Self { upstreams: Arc::new(upstreams), zones: Vec::new(), flights: SingleFlight::new(MAX_SOCKETS) }
     }
 }
 

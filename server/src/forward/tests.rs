@@ -66,6 +66,14 @@ async fn a_hundred_identical_questions_are_one_to_the_upstream() {
 }
 
 #[tokio::test]
+async fn whoever_is_alone_with_a_question_has_its_answer_alone_and_copies_no_record() {
+    let upstream = Honest::start(vec![record("example.com.", a(1))]).await;
+    let forwarder = forwarder_to(vec![upstream.address]);
+    let answer = ask(&forwarder, "example.com.").await.expect("an answer");
+    assert!(Arc::try_unwrap(answer).is_ok());
+}
+
+#[tokio::test]
 async fn questions_that_differ_in_do_or_cd_or_type_are_not_shared() {
     let upstream = Honest::start(vec![record("example.com.", a(1))]).await;
     let forwarder = forwarder_to(vec![upstream.address]);

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -120,16 +123,13 @@ impl Upstreams {
 
     /// Asks an upstream that has been silent what every resolver knows, once at a time.
     async fn check(&self, upstream: &Upstream) {
-        if upstream.is_checked.swap(true, Ordering::Relaxed) {
-            return;
-        }
+        let Some(_check) = Check::begin(&upstream.is_checked) else { return };
         if let Some(question) = Question::new(&Name::root(), RecordType::NS, DNSClass::IN) {
             let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
             if self.exchange_for_ourselves(upstream, &question, flags, CHECK_TIME).await.is_ok() {
                 upstream.answered(Instant::now());
             }
         }
-        upstream.is_checked.store(false, Ordering::Relaxed);
     }
 
     /// `time` begins when it is our turn.
@@ -177,6 +177,22 @@ impl Upstreams {
     }
 }
 
+/// One check of an upstream. However it ends, the next may begin.
+struct Check<'a>(&'a AtomicBool);
+
+impl<'a> Check<'a> {
+    /// `None` while there is one.
+    fn begin(is_checked: &'a AtomicBool) -> Option<Self> {
+        (!is_checked.swap(true, Ordering::Relaxed)).then(|| Self(is_checked))
+    }
+}
+
+impl Drop for Check<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// One question, for those who decide whom to ask when.
 struct Asking<'a> {
     upstreams: &'a Arc<Upstreams>,
@@ -214,5 +230,19 @@ impl race::Ask for Asking<'_> {
                 upstreams.check(upstream).await;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_does_not_come_to_its_end_is_not_the_last() {
+        let is_checked = AtomicBool::new(false);
+        let check = Check::begin(&is_checked);
+        assert!(check.is_some() && Check::begin(&is_checked).is_none());
+        drop(check);
+        assert!(Check::begin(&is_checked).is_some());
     }
 }

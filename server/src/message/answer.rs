@@ -12,6 +12,7 @@ use hickory_proto::{
 use super::{
     HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
     encoded::{EncodedAnswer, Mark, Section},
+    names::{Names, Owners},
     options::LARGEST_OPT_SIZE,
 };
 
@@ -21,12 +22,9 @@ const MAX_ERROR_TEXT: usize = 120;
 /// Type and class behind the question's name, in bytes.
 const QUESTION_TAIL_SIZE: usize = 4;
 
-/// Names of more labels than this are written out: to look for each of their ends among those of all names before
-/// takes longer than all the rest. Names of IPv6 addresses have 34.
+/// Names of more labels than this are written out, unless the message does not fit otherwise: to look for each of their
+/// ends takes longer than all the rest. Names of IPv6 addresses have 34.
 const MAX_COMPRESSED_LABELS: u8 = 40;
-
-/// What a pointer in a message reaches (RFC 1035 section 4.1.4).
-const MAX_POINTER: usize = 0x3fff;
 
 /// Why an answer is not a plain one (RFC 8914). Only sent to clients that speak EDNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,40 +103,53 @@ impl Answer {
         }
     }
 
-    /// Encodes the answer to `question`. What does not fit a message of 65,535 bytes becomes SERVFAIL.
+    /// Encodes the answer to `question`. What does not fit a message of 65,535 bytes goes without its additional section,
+    /// which nobody has to have, or becomes SERVFAIL.
     pub fn encode(&self, question: &Question) -> EncodedAnswer {
-        self.try_encode(question).unwrap_or_else(|| {
+        let ways = [
+            (MAX_COMPRESSED_LABELS, &self.additionals[..]),
+            (u8::MAX, &self.additionals[..]),
+            (u8::MAX, &[][..]),
+        ];
+        let encoded = ways.into_iter().find_map(|(labels, rest)| self.try_encode(question, labels, rest));
+        encoded.unwrap_or_else(|| {
             let failure = Self {
                 extended_error: Some(ExtendedError::new(0, "the answer does not fit a message")),
                 ..Self::empty(ResponseCode::ServFail)
             };
-            failure.try_encode(question).unwrap_or_else(|| {
+            failure.try_encode(question, MAX_COMPRESSED_LABELS, &[]).unwrap_or_else(|| {
                 EncodedAnswer::new(&Self::empty(ResponseCode::ServFail), &[], &question_only(question))
             })
         })
     }
 
-    fn try_encode(&self, question: &Question) -> Option<EncodedAnswer> {
+    fn try_encode(
+        &self,
+        question: &Question,
+        most_labels: u8,
+        additionals: &[Record],
+    ) -> Option<EncodedAnswer> {
         let mut bytes = Vec::with_capacity(MAX_UDP_SIZE / 2);
         let mut marks = Vec::new();
         let mut encoder = BinEncoder::new(&mut bytes);
         encoder.emit_vec(&[0; HEADER_SIZE]).ok()?;
         // In lower case, as all owners are, so that they compress to it; `write` restores the client's spelling.
         let asked = question.name();
-        asked.emit(&mut encoder).ok()?;
+        let mut names = Names::new(most_labels);
+        names.emit(&asked, &mut encoder).ok()?;
         encoder.emit_u16(question.record_type().into()).ok()?;
         encoder.emit_u16(question.class().into()).ok()?;
         let mut owners = Owners { asked: &asked, alias: None };
         for (section, records) in [
-            (Section::Answer, &self.answers),
-            (Section::Authority, &self.authorities),
-            (Section::Additional, &self.additionals),
+            (Section::Answer, &self.answers[..]),
+            (Section::Authority, &self.authorities[..]),
+            (Section::Additional, additionals),
         ] {
             let mut before: Option<(&Record, Option<u16>)> = None;
             for record in records {
                 let start = encoder.offset();
                 let owner = owners.place(&record.name);
-                owners.alias = emit_record(record, owner, &mut encoder).ok()?.or(owners.alias);
+                owners.alias = emit_record(record, owner, &mut names, &mut encoder).ok()?.or(owners.alias);
                 marks.push(Mark {
                     start: u16::try_from(start).ok()?,
                     ttl: 0,
@@ -170,66 +181,59 @@ impl Answer {
     }
 }
 
-/// Names that most records stand at, and where they lie: nobody has to look for them.
-struct Owners<'a> {
-    asked: &'a Name,
-    /// What the alias before leads to.
-    alias: Option<(&'a Name, u16)>,
-}
-
-impl Owners<'_> {
-    /// Where the name is written already; `None` where that is not known.
-    fn place(&self, name: &Name) -> Option<u16> {
-        // The root is shorter than a pointer.
-        if name.is_root() {
-            return None;
-        }
-        // Of an alias in capitals nobody gets the spelling as well.
-        let alias = self.alias.filter(|(target, _)| target.eq_case(name)).map(|(_, at)| at);
-        alias.or_else(|| self.asked.eq_case(name).then_some(HEADER_SIZE as u16))
-    }
-}
-
 /// Writes a record, its owner as a pointer where that is known. Returns the name that it leads to, and where that lies.
 fn emit_record<'a>(
     record: &'a Record,
     owner: Option<u16>,
+    names: &mut Names,
     encoder: &mut BinEncoder<'_>,
 ) -> Result<Option<(&'a Name, u16)>, ProtoError> {
     match owner {
         Some(at) => encoder.emit_u16(0xc000 | at)?,
-        None => record.name.emit(&mut encoder.with_name_encoding(encoding_of(&record.name)))?,
+        None => names.emit(&record.name, encoder).map(|_| ())?,
     }
     encoder.emit_u16(record.record_type().into())?;
     encoder.emit_u16(record.dns_class.into())?;
     encoder.emit_u32(record.ttl)?;
     let length = encoder.place::<u16>()?;
-    let start = encoder.offset();
-    let encoding = longest_name(&record.data).map_or(NameEncoding::Compressed, encoding_of);
-    record.data.emit(&mut encoder.with_name_encoding(encoding))?;
+    let target = emit_data(&record.data, names, encoder)?;
     // More does not fit a message either, which is seen at its end.
     let size = u16::try_from(encoder.len_since_place(&length)).unwrap_or(u16::MAX);
     length.replace(encoder, size)?;
     Ok(match &record.data {
-        RData::CNAME(target) if start <= MAX_POINTER => Some((&target.0, start as u16)),
+        RData::CNAME(name) => target.map(|at| (&name.0, at)),
         _ => None,
     })
 }
 
-fn encoding_of(name: &Name) -> NameEncoding {
-    let is_long = name.num_labels() > MAX_COMPRESSED_LABELS;
-    if is_long { NameEncoding::Uncompressed } else { NameEncoding::Compressed }
-}
-
-/// Of the names in the data that may be compressed.
-fn longest_name(data: &RData) -> Option<&Name> {
+/// Writes the data of a record. Names in it are compressed in the types of RFC 1035 and in no others (RFC 3597 section 4).
+/// Returns where the name lies that it is, if it is one.
+fn emit_data(
+    data: &RData,
+    names: &mut Names,
+    encoder: &mut BinEncoder<'_>,
+) -> Result<Option<u16>, ProtoError> {
     match data {
-        RData::CNAME(target) => Some(&target.0),
-        RData::NS(target) => Some(&target.0),
-        RData::PTR(target) => Some(&target.0),
-        RData::MX(data) => Some(&data.exchange),
-        RData::SOA(data) => [&data.mname, &data.rname].into_iter().max_by_key(|name| name.num_labels()),
-        _ => None,
+        RData::CNAME(name) => names.emit(&name.0, encoder),
+        RData::NS(name) => names.emit(&name.0, encoder),
+        RData::PTR(name) => names.emit(&name.0, encoder),
+        RData::MX(mx) => {
+            encoder.emit_u16(mx.preference)?;
+            names.emit(&mx.exchange, encoder).map(|_| None)
+        }
+        RData::SOA(soa) => {
+            names.emit(&soa.mname, encoder)?;
+            names.emit(&soa.rname, encoder)?;
+            encoder.emit_u32(soa.serial)?;
+            for time in [soa.refresh, soa.retry, soa.expire] {
+                encoder.emit_i32(time)?;
+            }
+            encoder.emit_u32(soa.minimum).map(|()| None)
+        }
+        other => {
+            let mut encoder = encoder.with_name_encoding(NameEncoding::Uncompressed);
+            other.emit(&mut encoder).map(|()| None)
+        }
     }
 }
 
@@ -266,7 +270,7 @@ mod tests {
         op::Message,
         rr::{
             DNSClass,
-            rdata::{A, CNAME, NS},
+            rdata::{A, CNAME, NS, PTR},
         },
     };
 
@@ -333,6 +337,47 @@ mod tests {
         );
         let pointed = 2 * (2 + 10 + whole);
         assert_eq!(written, HEADER_SIZE + whole + QUESTION_TAIL_SIZE + pointed + whole + 10 + 4);
+    }
+
+    #[test]
+    fn what_compresses_upstream_compresses_here_in_data_as_in_owners() {
+        let asked = name("1.2.0.192.in-addr.arpa.");
+        let question = Question::new(&asked, RecordType::PTR, DNSClass::IN).unwrap();
+        let target = |number: u32| {
+            let end = "a-rather-long-name-of-a-hosting-provider.customers.example.net";
+            name(&format!("host-{number:04}.{end}."))
+        };
+        let pointers: Vec<Record> = (0..2500)
+            .map(|number| Record::from_rdata(asked.clone(), 60, RData::PTR(PTR(target(number)))))
+            .collect();
+        // An owner, ten bytes, a label and what it ends in.
+        assert!(size(&question, pointers) < 200 + 2500 * (2 + 10 + 10 + 2));
+
+        // So do the servers of a zone, and their addresses.
+        let question = Question::new(&asked, RecordType::NS, DNSClass::IN).unwrap();
+        let servers =
+            (0..1000).map(|number| Record::from_rdata(asked.clone(), 60, RData::NS(NS(target(number)))));
+        let addresses = (0..700).map(|number| address(&target(number), number));
+        let most = 200 + 1000 * (2 + 10 + 10 + 2) + 700 * (2 + 10 + 4);
+        assert!(size(&question, servers.chain(addresses).collect()) < most + 300 * 11);
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_without_its_additional_section_and_with_the_ends_of_long_names() {
+        let long = |label: &str| {
+            let end = name(&format!("{label}.example.com."));
+            std::iter::successors(Some(end), |name| name.prepend_label("x").ok()).nth(45).unwrap()
+        };
+        let asked = long("a");
+        let question = Question::new(&asked, RecordType::NS, DNSClass::IN).unwrap();
+        let server = |number: u32| asked.prepend_label(format!("n{number}")).unwrap();
+        let answers: Vec<Record> = (0..2500)
+            .map(|number| Record::from_rdata(asked.clone(), 60, RData::NS(NS(server(number)))))
+            .collect();
+        assert!(size(&question, answers.clone()) < 200 + 2500 * (2 + 10 + 6 + 2));
+        let additionals = (0..3000).map(|number| address(&server(number), number)).collect();
+        let answer = Answer { answers, additionals, ..Answer::empty(ResponseCode::NoError) };
+        assert_eq!(answer.encode(&question).code(), ResponseCode::NoError);
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl<'a> EncodedBytes<'a> {
         ResponseCode::from((code >> 4) as u8, (code & 0x0f) as u8)
     }
 
+    /// Whether it gives records at all, and not only the word that there are none.
+    pub(crate) fn is_positive(self) -> bool {
+        let answers = u16_at(self.parts().message, 6).unwrap_or_default();
+        self.code() == ResponseCode::NoError && (answers > 0 || self.is_cut())
+    }
+
     /// The question in wire form, its name in lower case.
     pub(crate) fn question(self) -> &'a [u8] {
         let message = self.parts().message;

@@ -7,6 +7,7 @@ mod cookie;
 mod encoded;
 mod frame;
 mod freshness;
+mod names;
 mod options;
 mod query;
 mod records;

@@ -311,7 +311,12 @@ impl Memory {
             return;
         }
         let mut absences = lock(&self.absences);
-        let failures = absences.get(key.as_bytes()).map_or(0, |absence| absence.failures).saturating_add(1);
+        let before = absences.get(key.as_bytes());
+        if before.is_some_and(|before| before.failure.is_none() && now < before.recheck) {
+            // Whoever wanted to know more of an absence that is believed has not learnt that it is over.
+            return;
+        }
+        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         let recheck = now + retry_wait(failures);
         absences.put(*key.as_bytes(), Absence { recheck, failure: Some(failure), failures });
     }

@@ -196,10 +196,12 @@ impl Packets {
         client: Line,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        if let Some(answer) = self.at_hand(key) {
-            return answer;
+        if let Some(Ok(answer)) = self.at_hand(key) {
+            return Ok(answer);
         }
         if !self.0.memory.holds(key) {
+            // Also where the network has just failed: another server may have found the packet since, and the disk may
+            // only have been slow.
             self.load(key, self.0.stores.clone()).await;
             if let Some(answer) = self.at_hand(key) {
                 return answer;
@@ -253,7 +255,16 @@ impl Packets {
                 Some(disk) => disk.get(&wanted).await,
                 None => None,
             };
-            let is_fresh = kept.as_ref().is_some_and(|kept| SystemTime::now() < kept.fresh_until);
+            let now = SystemTime::now();
+            let mended = kept.as_ref().and_then(|kept| kept.mended(now));
+            if let (Some(disk), Some(mended)) = (&disk, &mended)
+                && !mended.is_from_before_it_was_signed()
+            {
+                // Or its time would be over only now again after the next start. A clock that is behind mends nothing.
+                disk.put(mended.clone());
+            }
+            let kept = mended.or(kept);
+            let is_fresh = kept.as_ref().is_some_and(|kept| now < kept.fresh_until);
             if let Some(kept) = kept {
                 packets.restore(&kept);
             }

@@ -18,6 +18,7 @@ use tokio::{
 use super::*;
 use crate::dht::{Evidence, PutError};
 
+mod failures;
 mod fairness;
 mod keep_alive;
 mod publish;

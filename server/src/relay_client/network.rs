@@ -26,7 +26,8 @@ const DEADLINE: Duration = Duration::from_millis(4250);
 /// Packets are verified as they arrive, so that a relay can withhold one, or give an old one, and nothing worse.
 ///
 /// Whether the key is absent, the DHT alone decides. A relay's "not found" is the word of one, and what the DHT failed
-/// to say it leaves unsaid. When a relay gave the packet, the DHT's failure no longer matters.
+/// to say it leaves unsaid. When a relay gave the packet, the DHT's failure no longer matters, and nobody bears witness to
+/// an absence.
 pub struct DhtAndRelays {
     dht: Arc<dyn Network>,
     relays: Relays,
@@ -50,7 +51,7 @@ impl Network for DhtAndRelays {
         let mut dht = pin!(self.dht.lookup(key, sender));
         let mut verdict = None;
         let mut answers = FuturesUnordered::new();
-        let mut answered = 0_u32;
+        let mut has_answered = false;
         let mut newest = Newest { packet: None, found };
         let mut relays_to_ask = Some(&self.relays);
         let mut has_head_start = true;
@@ -68,7 +69,7 @@ impl Network for DhtAndRelays {
                 () = &mut head_start, if has_head_start => has_head_start = false,
                 Some(answer) = answers.next() => {
                     if let Ok(Some(packet)) = answer {
-                        answered = answered.saturating_add(1);
+                        has_answered = true;
                         newest.offer(packet);
                     }
                 }
@@ -84,9 +85,9 @@ impl Network for DhtAndRelays {
         }
         match verdict {
             Some(Ok(evidence)) => Ok(evidence),
-            Some(Err(_)) | None if answered > 0 => {
-                Ok(Evidence { queried: answered, responded: answered, held: 0 })
-            }
+            // The packet may be one that is not believed, as it is older than one that was held. Then nobody has said that
+            // the key is absent.
+            Some(Err(_)) | None if has_answered => Ok(Evidence { queried: 0, responded: 0, held: 0 }),
             Some(Err(error)) => Err(error),
             None => Err(NetworkError::Unreachable),
         }

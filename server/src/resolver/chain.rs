@@ -13,7 +13,7 @@ use hickory_proto::{
 
 use super::{
     FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME, MAX_CHAIN,
-    error::{ResolveError, extended},
+    error::{Failure, ResolveError, extended},
 };
 use crate::{
     message::{Answer, ExtendedError, STALE_TTL},
@@ -36,10 +36,10 @@ pub struct Resolved {
     pub revisions: Vec<Revision>,
     /// When it is time to ask again without anyone waiting for it.
     pub refresh_in: Option<Duration>,
-    /// Whether the name servers of a key's zone had a say in it.
-    pub by_name_server: bool,
-    /// Whether there is no answer because nobody who knows could be asked. An older one is better then.
-    pub unreachable: bool,
+    /// Whether others than keys had a say in it: the name servers of a zone, or the upstreams behind an alias.
+    pub by_others: bool,
+    /// Whether this is no answer, so that an older one is better: any code but NOERROR and NXDOMAIN (RFC 8767 section 4).
+    pub failure: Option<Failure>,
     /// Whether there is no answer because too much was under way.
     pub is_busy: bool,
     /// Whether there is no answer because the client has no lookup left.
@@ -70,8 +70,8 @@ impl Resolved {
             answer,
             revisions: Vec::new(),
             refresh_in: None,
-            by_name_server: false,
-            unreachable: false,
+            by_others: false,
+            failure: None,
             is_busy: false,
             is_over_quota: false,
         }
@@ -81,7 +81,7 @@ impl Resolved {
 impl From<ResolveError> for Resolved {
     fn from(error: ResolveError) -> Self {
         let (is_busy, is_over_quota) = (error.is_busy(), error == ResolveError::LookupQuota);
-        Self { unreachable: error.is_unreachable(), is_busy, is_over_quota, ..Self::own(error.answer()) }
+        Self { failure: error.failure(), is_busy, is_over_quota, ..Self::own(error.answer()) }
     }
 }
 
@@ -138,6 +138,7 @@ impl Chain {
     pub(super) fn finish(mut self, asked: RecordType) -> Resolved {
         self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
         let lifetime = self.answer.lifetime;
+        let is_failure = is_failure(self.answer.code);
         let by_packet = !self.revisions.is_empty();
         let is_refreshed = by_packet || lifetime >= LEAST_REFRESHED;
         // Who is too early finds the packet as it was, and is followed by another one soon.
@@ -145,15 +146,21 @@ impl Chain {
         Resolved {
             revisions: self.revisions,
             refresh_in: is_refreshed.then_some(refresh_in),
-            by_name_server: self.by_name_server,
+            by_others: self.by_name_server || self.by_upstream,
+            failure: is_failure.then_some(Failure::Shared),
             ..Resolved::own(self.answer)
         }
     }
 }
 
+/// Whether a code says that those who know could not answer, or would not.
+fn is_failure(code: ResponseCode) -> bool {
+    !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
+}
+
 /// How long an answer may be kept: its smallest TTL; for absence what the SOA says (RFC 2308 section 5).
 fn lifetime(answer: &Answer, asked: RecordType) -> Duration {
-    if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+    if is_failure(answer.code) {
         return FAILURE_LIFETIME;
     }
     let smallest = |records: &[Record]| records.iter().map(|record| record.ttl).min();
@@ -226,8 +233,13 @@ pub(super) fn stale_error(why: Staleness) -> ExtendedError {
     ExtendedError::new(extended::STALE_ANSWER, text)
 }
 
-/// Whether who asked for a type without setting DO gets a record.
-pub(super) fn is_wanted(record: &Record, asked: RecordType) -> bool {
-    let code = record.record_type();
-    code == asked || !matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
+/// What is for a client of `records`: who does not set DO gets no DNSSEC records, unless they are what was asked for (RFC
+/// 3225 section 3).
+pub(super) fn wanted(mut records: Vec<Record>, dnssec_ok: bool, asked: RecordType) -> Vec<Record> {
+    let is_of_dnssec = |code| matches!(code, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3);
+    records.retain(|record| {
+        let code = record.record_type();
+        dnssec_ok || code == asked || !is_of_dnssec(code)
+    });
+    records
 }

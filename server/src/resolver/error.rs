@@ -74,6 +74,15 @@ pub enum ResolveError {
     EdnsVersion,
 }
 
+/// Why there is no answer, as far as that matters to whoever holds an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Everyone who asks would hear the same.
+    Shared,
+    /// It is about this client or this moment: others may well get an answer.
+    Passing,
+}
+
 impl ResolveError {
     /// The code to answer with.
     pub fn code(&self) -> ResponseCode {
@@ -132,12 +141,20 @@ impl ResolveError {
         }
     }
 
-    /// Whether those who know could not be asked, so that what they said before is still worth something.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::DelegationBusy | Self::Deadline
-        )
+    /// Whether an older answer is better, and for whom; `None` where it is the question or the client that is refused.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::NotHeld
+            | Self::Class
+            | Self::QuestionType
+            | Self::QueryQuota
+            | Self::Access
+            | Self::EdnsVersion => None,
+            // What is under way is not slower for others.
+            Self::Deadline => Some(Failure::Shared),
+            _ if self.is_shared() => Some(Failure::Shared),
+            _ => Some(Failure::Passing),
+        }
     }
 
     /// Whether it concerns this client at this moment: as much was under way as may be.
@@ -161,6 +178,33 @@ impl ResolveError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_answer_is_better_than_any_failure_and_for_all_where_all_would_fail() {
+        for shared in [
+            ResolveError::Network(NetworkError::Unreachable),
+            ResolveError::Forward(ForwardError::NoAnswer),
+            ResolveError::Forward(ForwardError::Loop),
+            ResolveError::Delegation(String::new()),
+            ResolveError::Chain,
+            ResolveError::WorkBudget,
+            ResolveError::Deadline,
+        ] {
+            assert_eq!(shared.failure(), Some(Failure::Shared), "{shared}");
+        }
+        for passing in [
+            ResolveError::Network(NetworkError::Busy),
+            ResolveError::Forward(ForwardError::Busy),
+            ResolveError::Forward(ForwardError::Local),
+            ResolveError::DelegationBusy,
+            ResolveError::LookupQuota,
+        ] {
+            assert_eq!(passing.failure(), Some(Failure::Passing), "{passing}");
+        }
+        for refusal in [ResolveError::NotHeld, ResolveError::QueryQuota, ResolveError::Access] {
+            assert_eq!(refusal.failure(), None, "{refusal}");
+        }
+    }
 
     #[test]
     fn what_one_client_or_one_moment_lacks_is_not_remembered_for_others() {

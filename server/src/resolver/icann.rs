@@ -4,12 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{DNSClass, Name, Record, RecordType},
+    rr::{DNSClass, Name, RecordType},
 };
 
 use super::{
     Resolver, Step,
-    chain::{Chain, follow_aliases, is_wanted},
+    chain::{Chain, follow_aliases, wanted},
     error::ResolveError,
     work::WorkBudget,
 };
@@ -44,9 +44,6 @@ impl Resolver {
             return Err(ResolveError::NotHeld);
         }
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
-        // RFC 3225 section 3: who does not set DO gets no DNSSEC records, unless they are what was asked for.
-        let is_wanted = |record: &&Record| query.dnssec_ok() || is_wanted(record, record_type);
-        let plain = |records: &[Record]| records.iter().filter(is_wanted).cloned().collect();
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
         let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
         let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
@@ -63,12 +60,15 @@ impl Resolver {
         if message.answers.is_empty() && !query.checking_disabled && !is_own_zone {
             self.0.nxdomains.learn(name, &message);
         }
+        // Whoever was alone with this question gets the records themselves, of which there may be thousands.
+        let Message { code, answers, authorities, additionals, .. } = Arc::unwrap_or_clone(message);
+        let plain = |records| wanted(records, query.dnssec_ok(), record_type);
         if chain.links == 0 {
-            chain.answer.additionals = plain(&message.additionals);
+            chain.answer.additionals = plain(additionals);
         }
         // Codes that need OPT are between us and the upstream, and mean something else without it.
-        let code = if message.code.high() == 0 { message.code } else { ResponseCode::ServFail };
-        chain.append(code, plain(&message.answers), plain(&message.authorities));
+        let code = if code.high() == 0 { code } else { ResponseCode::ServFail };
+        chain.append(code, plain(answers), plain(authorities));
         Ok(Step::Done)
     }
 

@@ -110,10 +110,12 @@ impl Resolver {
 
     /// Answers `query` for the client at `address`, within [`DEADLINE`]. Cannot fail: an error is an answer too.
     pub async fn resolve(&self, query: &Query, address: IpAddr) -> Resolved {
-        timeout(DEADLINE, self.try_resolve(query, address))
-            .await
+        let mut chain = Chain::new();
+        let resolved = timeout(DEADLINE, self.try_resolve(query, address, &mut chain)).await;
+        // A failure, too, is out of date when one of the packets is that led there.
+        resolved
             .unwrap_or(Err(ResolveError::Deadline))
-            .unwrap_or_else(Resolved::from)
+            .unwrap_or_else(|error| Resolved { revisions: chain.revisions, ..Resolved::from(error) })
     }
 
     /// Which packets have been replaced by newer ones.
@@ -136,7 +138,12 @@ impl Resolver {
         self.0.suffixes.classify_with(name, |key| Some(budget.zone(key)?.key().clone()))
     }
 
-    async fn try_resolve(&self, query: &Query, address: IpAddr) -> Result<Resolved, ResolveError> {
+    async fn try_resolve(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        chain: &mut Chain,
+    ) -> Result<Resolved, ResolveError> {
         let record_type = query.question.record_type();
         match query.question.class() {
             DNSClass::IN => {}
@@ -157,7 +164,6 @@ impl Resolver {
             _ => {}
         }
 
-        let mut chain = Chain::new();
         let mut budget = WorkBudget::new();
         let mut name = query.question.name();
         loop {
@@ -175,7 +181,7 @@ impl Resolver {
                     Step::Done
                 }
                 Route::PublicKey(zone) => {
-                    self.step_key(query, address, &name, zone, &mut budget, &mut chain).await?
+                    self.step_key(query, address, &name, zone, &mut budget, chain).await?
                 }
                 Route::ImpossibleKey { apex } => {
                     chain.answer.code = ResponseCode::NXDomain;
@@ -183,11 +189,11 @@ impl Resolver {
                     Step::Done
                 }
                 Route::Special(_) | Route::Icann if self.0.forwarder.has_zone_of(&name) => {
-                    self.step_icann(query, address, &name, &mut budget, &mut chain).await?
+                    self.step_icann(query, address, &name, &mut budget, chain).await?
                 }
                 // RFC 8375 section 4: whether such a zone is signed is for its parent to say.
                 Route::Special(special) if special.leaves_to_parent(&name, record_type) => {
-                    self.step_icann(query, address, &name, &mut budget, &mut chain).await?
+                    self.step_icann(query, address, &name, &mut budget, chain).await?
                 }
                 Route::Icann if self.keeps_back(&name, record_type) => {
                     chain.negative(false, negative::soa(&Name::root(), 1, self.0.negative_ttl));
@@ -200,19 +206,13 @@ impl Resolver {
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
-                Route::Icann => self.step_icann(query, address, &name, &mut budget, &mut chain).await?,
+                Route::Icann => self.step_icann(query, address, &name, &mut budget, chain).await?,
             };
             match step {
                 Step::Done => return Ok(self.end(query, chain)),
                 Step::Follow(target) => name = target,
             }
         }
-    }
-
-    /// The one end of every chain, wherever it led: what may not be said is taken out of it.
-    fn end(&self, query: &Query, mut chain: Chain) -> Resolved {
-        self.0.rebind_protection.filter(&query.question.name(), &mut chain);
-        chain.finish(query.question.record_type())
     }
 
     /// Answers from the packet of a key, or from the name servers that it names.

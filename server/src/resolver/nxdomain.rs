@@ -1,4 +1,4 @@
-//! Names that an upstream has denied: nothing exists below them either (RFC 8020).
+//! Names that an upstream has denied with proof: nothing exists below them either (RFC 8020).
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -56,9 +56,13 @@ impl NxDomains {
         }))
     }
 
-    /// Remembers `name` if `message` denies it and has a SOA to say for how long.
+    /// Remembers `name` if `message` denies it, has a SOA to say for how long, and was validated by an upstream that nobody
+    /// can speak for: AD is cleared on any other way. Servers that say NXDOMAIN of a name with names below it are many, and
+    /// DNSSEC is what proves that there are none (RFC 8020 section 2, as Unbound's `harden-below-nxdomain` has it). All
+    /// other denials answer their own question only.
     pub(super) fn learn(&self, name: &Name, message: &Message) {
-        if message.code != ResponseCode::NXDomain || name.is_root() || name.iter().count() > MAX_LABELS {
+        let is_proven = message.code == ResponseCode::NXDomain && message.authentic_data;
+        if !is_proven || name.is_root() || name.iter().count() > MAX_LABELS {
             return;
         }
         let soa = message.authorities.iter().find_map(|record| match &record.data {
@@ -148,7 +152,7 @@ mod tests {
         Message {
             id: 0,
             truncated: false,
-            authentic_data: false,
+            authentic_data: true,
             code: ResponseCode::NXDomain,
             answers: Vec::new(),
             authorities: vec![soa(&name(apex), 1, ttl)],
@@ -203,6 +207,16 @@ mod tests {
         let deep = below(name("example.com."), MAX_LABELS);
         denied.learn(&deep, &denial("example.com.", 60));
         assert!(denied.covers(&deep).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_denial_that_nobody_has_validated_says_nothing_of_other_names() {
+        let denied = NxDomains::new(10);
+        let message = Message { authentic_data: false, ..denial("example.com.", 60) };
+        denied.learn(&name("_tcp.example.com."), &message);
+        assert!(denied.covers(&name("_sip._tcp.example.com.")).is_none());
+        // Nor of the same name in another type.
+        assert!(denied.covers(&name("_tcp.example.com.")).is_none());
     }
 
     #[tokio::test]

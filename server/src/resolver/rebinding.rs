@@ -1,12 +1,19 @@
 //! Optional protection against DNS rebinding: addresses of the own network removed from answers that come from outside.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem};
 
 use ahash::RandomState;
 use hickory_proto::rr::{Name, Record, RecordType};
 
-use super::chain::Chain;
-use crate::{access::is_private, config, message::addresses};
+use super::{
+    Resolver,
+    chain::{Chain, Resolved},
+};
+use crate::{
+    access::is_private,
+    config,
+    message::{Query, addresses},
+};
 
 /// Which answers are filtered, and which names never.
 #[derive(Debug)]
@@ -42,6 +49,14 @@ impl RebindProtection {
         if chain.answer.answers.len() < count {
             chain.block();
         }
+    }
+}
+
+impl Resolver {
+    /// The one end of every chain, wherever it led: what may not be said is taken out of it.
+    pub(super) fn end(&self, query: &Query, chain: &mut Chain) -> Resolved {
+        self.0.rebind_protection.filter(&query.question.name(), chain);
+        mem::replace(chain, Chain::new()).finish(query.question.record_type())
     }
 }
 

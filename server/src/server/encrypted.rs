@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{StartError, resolve_host};
 use crate::{
-    certificates::{CertificateError, Certificates, Challenges, Connections},
+    certificates::{AuthorityCertificate, CertificateError, Certificates, Challenges, Connections},
     config::Config,
     forward::{Forwarder, TlsClient},
     http,
@@ -18,8 +18,8 @@ use crate::{
 pub(super) struct EncryptedListeners {
     pub(super) https: Option<TlsAcceptor>,
     pub(super) dot: Option<TlsAcceptor>,
-    /// What clients have to import, PEM, if it is ours.
-    pub(super) authority: Option<Arc<str>>,
+    /// What clients have to import, if it is ours.
+    pub(super) authority: Option<AuthorityCertificate>,
     /// What an ACME authority may want to see over HTTP.
     pub(super) challenges: Option<Arc<Challenges>>,
     certificates: Vec<Certificates>,

@@ -1,3 +1,5 @@
+mod stale;
+
 use std::net::{Ipv4Addr, UdpSocket};
 
 use futures_util::future::join_all;

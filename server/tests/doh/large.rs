@@ -1,5 +1,7 @@
 //! Answers that are large, and bodies that do not say how large they are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hickory_proto::op::{MessageType, OpCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,13 +15,14 @@ use super::*;
 const RECORDS: usize = 250;
 const TEXT: usize = 240;
 
-/// An upstream whose answers are cut over UDP.
-async fn start_upstream() -> SocketAddr {
+/// An upstream whose answers are cut over UDP, and how often it gave a whole one.
+async fn start_upstream() -> (SocketAddr, Arc<AtomicUsize>) {
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let Ok(socket) = UdpSocket::bind(address).await else { continue };
-        tokio::spawn(answer_over_tcp(listener));
+        let given = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(answer_over_tcp(listener, given.clone()));
         tokio::spawn(async move {
             let mut message = [0; 4096];
             while let Ok((size, peer)) = socket.recv_from(&mut message).await {
@@ -28,12 +31,13 @@ async fn start_upstream() -> SocketAddr {
                 let _ = socket.send_to(&message[..size], peer).await;
             }
         });
-        return address;
+        return (address, given);
     }
 }
 
-async fn answer_over_tcp(listener: TcpListener) {
+async fn answer_over_tcp(listener: TcpListener, given: Arc<AtomicUsize>) {
     while let Ok((mut stream, _)) = listener.accept().await {
+        let given = given.clone();
         tokio::spawn(async move {
             while let Ok(size) = stream.read_u16().await {
                 let mut query = vec![0; size.into()];
@@ -48,6 +52,10 @@ async fn answer_over_tcp(listener: TcpListener) {
                 let bytes = response.to_vec().unwrap();
                 stream.write_u16(bytes.len() as u16).await.unwrap();
                 stream.write_all(&bytes).await.unwrap();
+                // The server's probe for loops is not what a test counts.
+                if !query.queries[0].name().to_ascii().to_lowercase().ends_with("pkdns-loop.") {
+                    given.fetch_add(1, Ordering::SeqCst);
+                }
             }
         });
     }
@@ -55,18 +63,22 @@ async fn answer_over_tcp(listener: TcpListener) {
 
 #[tokio::test]
 async fn what_does_not_fit_a_datagram_is_fetched_and_given_whole() {
-    let upstream = start_upstream().await;
+    let (upstream, given) = start_upstream().await;
     let server = Running::start_with(|config| config.fallback_dns = vec![upstream.into()]).await;
     let path = path_of(&query("big.example", RecordType::TXT));
     for version in VERSIONS {
         let reply = server.get(version, &path, &[]).await;
         let message = Message::from_vec(&reply.body).unwrap();
         assert!(!message.metadata.truncation);
-        assert_eq!((message.answers.len(), reply.header("cache-control")), (RECORDS, "max-age=300"));
+        // A second may pass from the one that is kept to the next.
+        assert!(["max-age=300", "max-age=299"].contains(&reply.header("cache-control")));
+        assert_eq!(message.answers.len(), RECORDS);
         let reply = server.get(version, &path, &[("accept", JSON)]).await;
         let json: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!(json["Answer"].as_array().unwrap().len(), RECORDS);
     }
+    // It was fetched once, and again because it was wanted again; then it was kept.
+    assert_eq!(given.load(Ordering::SeqCst), 2);
 }
 
 /// The status line of the response to a chunked body, of which the end is sent or not.

@@ -19,7 +19,7 @@ use axum::{
 };
 
 use super::{DNS_PATH, Visitor};
-use crate::{config::Config, resolver::OwnZone};
+use crate::{certificates::AuthorityCertificate, config::Config, resolver::OwnZone};
 
 const LANDING: &str = include_str!("landing.html");
 const STYLE: &str = include_str!("pkdns.css");
@@ -41,13 +41,13 @@ pub struct About {
     pub tls_port: Option<u16>,
     /// An address of this server, if its configuration names one.
     pub address: Option<IpAddr>,
-    /// The certificate that clients have to import, PEM, if it is one of ours.
-    pub authority: Option<Arc<str>>,
+    /// The certificate that clients have to import, if it is one of ours.
+    pub authority: Option<AuthorityCertificate>,
 }
 
 impl About {
     /// As configured; `config` has the ports that are bound in fact.
-    pub fn new(config: &Config, own_zone: Arc<OwnZone>, authority: Option<Arc<str>>) -> Self {
+    pub fn new(config: &Config, own_zone: Arc<OwnZone>, authority: Option<AuthorityCertificate>) -> Self {
         let tls = config.dot.listen.first().filter(|_| config.dot.enabled);
         Self {
             own_zone,
@@ -109,7 +109,7 @@ async fn landing(
              HTTPS in front.</p>"
         }
     };
-    let ca = match about.authority {
+    let ca = match &about.authority {
         None => "",
         Some(_) => {
             "<p class=\"warning\">The certificate of this server is signed by an authority of its own: \
@@ -179,7 +179,10 @@ async fn profile(Extension(visitor): Extension<Visitor>, uri: Uri, headers: Head
 
 async fn authority(State(about): State<Arc<About>>) -> Response {
     match &about.authority {
-        Some(pem) => ([(header::CONTENT_TYPE, "application/x-pem-file")], pem.to_string()).into_response(),
+        Some(authority) => {
+            let pem = authority.pem().to_string();
+            ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
+        }
         None => {
             let why = "The certificate of this server is not signed by an authority of its own.\n";
             (StatusCode::NOT_FOUND, why).into_response()

@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use redb::{
@@ -131,6 +132,7 @@ impl PacketFile {
     /// Removes about the oldest until the bound is kept, or until that has taken long.
     fn evict(&self, packets: &mut Packets<'_>, size: &mut u64) -> Result<(), Error> {
         let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now();
         for _ in 0..MAX_SAMPLES {
             if *size <= self.max_size {
                 break;
@@ -138,7 +140,7 @@ impl PacketFile {
             let mut sample = Vec::with_capacity(SAMPLE);
             for record in packets.range::<&Key>((Bound::Excluded(&*cursor), Bound::Unbounded))?.take(SAMPLE) {
                 let (key, record) = record?;
-                sample.push((Stored::fresh_until_in(record.value()), *key.value()));
+                sample.push((Stored::fresh_until_in(record.value(), now), *key.value()));
             }
             // From the start again after the last.
             *cursor = sample.get(SAMPLE - 1).map_or(Key::default(), |(_, key)| *key);
@@ -212,7 +214,7 @@ fn is_news(packets: &Packets<'_>, key: &Key, stored: &Stored) -> Result<bool, Er
     let record = record.value();
     let read = || Stored::from_bytes(&PublicKey::try_from(key).ok()?, record);
     let is_older = Stored::timestamp_in(record) < Some(stored.packet.timestamp());
-    Ok(is_older || read().is_none_or(|present| stored.replaces(&present)))
+    Ok(is_older || read().is_none_or(|present| stored.replaces(&present, SystemTime::now())))
 }
 
 /// The size of what is removed.

@@ -18,7 +18,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{sync::oneshot, time::timeout};
@@ -127,7 +127,7 @@ impl DiskStore {
         }
         let on_disk = read.ok().and_then(Result::ok).flatten();
         match (waiting, on_disk) {
-            (Some(waiting), Some(on_disk)) if on_disk.replaces(&waiting) => Some(on_disk),
+            (Some(waiting), Some(on_disk)) if on_disk.replaces(&waiting, SystemTime::now()) => Some(on_disk),
             (waiting, on_disk) => waiting.or(on_disk),
         }
     }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::watch;
@@ -75,7 +75,9 @@ impl Queue {
         let state = self.lock();
         let (waiting, writing) = (state.waiting.get(key), state.writing.get(key));
         match (waiting, writing) {
-            (Some(waiting), Some(writing)) if writing.replaces(waiting) => Some(writing.clone()),
+            (Some(waiting), Some(writing)) if writing.replaces(waiting, SystemTime::now()) => {
+                Some(writing.clone())
+            }
             _ => waiting.or(writing).cloned(),
         }
     }
@@ -178,7 +180,7 @@ impl State {
     fn put(&mut self, stored: Stored) {
         let is_full = self.is_full();
         match self.waiting.entry(*stored.packet.key().as_bytes()) {
-            Entry::Occupied(mut waiting) if stored.replaces(waiting.get()) => {
+            Entry::Occupied(mut waiting) if stored.replaces(waiting.get(), SystemTime::now()) => {
                 waiting.insert(stored);
             }
             Entry::Vacant(place) if !is_full => {
@@ -192,7 +194,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::signed_packet::{Keypair, SignedPacket};

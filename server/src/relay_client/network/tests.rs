@@ -111,6 +111,15 @@ async fn the_newest_of_all_relays_wins() {
 }
 
 #[tokio::test]
+async fn a_relay_that_gives_a_packet_is_no_witness_of_absence() {
+    let relay = holds(3, 0).await;
+    let nobody = Ok(Evidence { queried: 0, responded: 0, held: 0 });
+    for error in [NetworkError::Unreachable, NetworkError::NotReady, NetworkError::Busy] {
+        assert_eq!(lookup(&[], (0, Err(error)), &[relay.url()]).await, (vec![3], nobody), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn absence_is_decided_by_the_dht_and_never_by_a_relay() {
     let nobody = ScriptedRelay::start(|_| Reply::raw("").then_closes()).await;
     let forger = ScriptedRelay::start(|_| Reply::answer(200, &[], &[1; 184])).await;
