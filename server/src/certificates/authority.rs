@@ -137,6 +137,16 @@ fn parameters(now: SystemTime) -> CertificateParams {
     parameters
 }
 
+/// Reads the key of the authority in `directory`, if there is one.
+pub(super) fn check(directory: &Path) -> Result<(), CertificateError> {
+    let path = directory.join(KEY_NAME);
+    match fs::read_to_string(&path) {
+        Ok(text) => KeyPair::from_pem(&text).map(drop).map_err(|_| CertificateError::NoKey(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(CertificateError::State { path, source }),
+    }
+}
+
 /// Whether this is the certificate of that key.
 fn is_of(pem: &str, key: &KeyPair) -> bool {
     let Ok((_, pem)) = parse_x509_pem(pem.as_bytes()) else { return false };
