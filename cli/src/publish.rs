@@ -106,13 +106,20 @@ async fn once(
     let sources = network.sources()?;
     let terms = Terms { last: None, force: arguments.force };
     let publication = Publication::prepare(&sources, secret_key, dns, terms).await?;
-    tell_changes(&publication.added, &publication.removed);
+    if arguments.dry_run || publication.is_change() {
+        tell_changes(&publication.added, &publication.removed);
+    }
     if arguments.dry_run {
         if arguments.json {
             return terminal::print_json(&publication.plan());
         }
-        let what =
-            if publication.is_change() { "the records above would change" } else { "no record would change" };
+        let what = match (publication.is_first(), publication.is_change()) {
+            (true, _) => {
+                "the records above would be published for the first time, or again after they were forgotten"
+            }
+            (false, true) => "the records above would change",
+            (false, false) => "no record would change",
+        };
         let size = dns.len();
         return terminal::print(&format!("{what}: {size} of {MAX_DNS_SIZE} bytes; nothing was stored"));
     }
@@ -152,7 +159,9 @@ async fn watch(
     let keeping = keeper.run(|event| match event {
         Event::Published(published, pause) => {
             has_begun = true;
-            tell_changes(&published.added, &published.removed);
+            if published.previous_timestamp.is_some() {
+                tell_changes(&published.added, &published.removed);
+            }
             service::ready(&format!("published {}; again in {}", published.places(), in_words(pause)));
             if arguments.json {
                 return terminal::print_json(published);

@@ -43,6 +43,11 @@ async fn a_zone_that_another_machine_has_published_since_ends_the_watch() {
 async fn a_dry_run_shows_what_would_change_and_stores_nothing() {
     let world = world().await;
     world.file("zone", "@ 300 A 192.0.2.1\n");
+    let first = world.run(&["publish", "seed", "zone", "--dry-run"]);
+    assert_eq!((first.code, first.err.as_str()), (0, "+ @ 300 A 192.0.2.1\n"));
+    assert!(first.out.contains("would be published for the first time"), "{}", first.out);
+    let plan = world.run(&["publish", "seed", "zone", "--dry-run", "--json"]).json();
+    assert_eq!((plan["previous_timestamp"].as_u64(), &plan["added"][0]["data"]), (None, &"192.0.2.1".into()));
     assert_eq!(world.run(&["publish", "seed", "zone"]).code, 0);
     let before = timestamp(&world);
     world.file("zone", "@ 300 A 192.0.2.2\n");
