@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     external_address::{self, Detector, Want},
     failure::{EXIT_CODES, Failure},
-    keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_words, what_is_kept},
+    keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_wait, in_words, what_is_kept},
     network,
     publisher::{Publication, Published, Terms},
     records::TextRecord,
@@ -87,6 +87,9 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
     let zone = source.read(&secret_key.public_key())?;
+    for mistake in zone.mistakes() {
+        terminal::note(&format!("warning: {mistake}"));
+    }
     network::block_on(async {
         if arguments.watch {
             return watch(arguments, network, secret_key, source).await;
@@ -181,9 +184,10 @@ async fn watch(
             terminal::note(&format!("error: {failure}; trying again in {}", in_words(pause)));
             Ok(())
         }
-        Event::Waiting => {
-            service::ready("waiting for the address of this machine");
-            terminal::note("waiting for the address of this machine…");
+        Event::Waiting(lacking, is_rest_published) => {
+            let waiting = in_wait(lacking, is_rest_published);
+            service::ready(&waiting);
+            terminal::note(&waiting);
             Ok(())
         }
         // Whoever has just started it can mend it; later there is something to keep alive.

@@ -63,6 +63,16 @@ async fn a_dry_run_shows_what_would_change_and_stores_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_hardly_ever_meant_is_said_before_it_is_published() {
+    let world = world().await;
+    world.file("zone", "@ 300 A 192.0.2.1\n@ 300 MX 10 mial\n_dmarc 300 TXT v=DMARC1; p=none\n");
+    let published = world.run(&["publish", "seed", "zone"]);
+    let warnings = "warning: \"zone\": line 3, column 24: the text ends before this semicolon, which begins a comment: put the \
+                    text in quotes\nwarning: \"zone\": @ MX: mial has no address\n";
+    assert_eq!((published.code, published.err.as_str()), (0, warnings));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn identities_come_and_go_with_the_configuration() {
     let world = world().await;
     world.file("second", SECOND_SEED);
