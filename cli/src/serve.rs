@@ -6,6 +6,7 @@ mod dyndns;
 mod identities;
 mod password;
 mod protocol;
+mod pushes;
 mod refusals;
 
 use std::{
