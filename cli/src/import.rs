@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     failure::Failure,
-    seed::{self, PassphraseArguments, Source},
+    seed::{self, PassphraseArguments, SeedArguments, Source},
     terminal,
 };
 
@@ -38,9 +38,8 @@ pub(crate) struct Arguments {
 /// on all of them at once: use a long one, and seed files made with --encrypt for your own copies.
 #[derive(Args)]
 pub(crate) struct ExportArguments {
-    /// Seed file, in any form that import reads; "-" reads standard input
-    #[arg(value_name = "SEEDFILE")]
-    seed: PathBuf,
+    #[command(flatten)]
+    seed: SeedArguments,
     #[command(flatten)]
     passphrase: PassphraseArguments,
     /// Recovery file to write; it must not exist yet
@@ -68,9 +67,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     seed::refuse_existing(&arguments.recovery_file)?;
-    let source =
-        new_source(&arguments.seed, &arguments.passphrase, arguments.new_passphrase_file.as_deref())?;
-    let secret_key = seed::secret_key(&arguments.seed, arguments.passphrase.source())?;
+    let file = arguments.seed.file()?;
+    let source = new_source(file, &arguments.passphrase, arguments.new_passphrase_file.as_deref())?;
+    let secret_key = seed::secret_key(file, arguments.passphrase.source())?;
     let seed = secret_key.seed().ok_or(seed::SeedError::NoSeed)?;
     let passphrase = source.new_passphrase()?;
     seed::write_recovery_file(&arguments.recovery_file, seed, &passphrase)?;

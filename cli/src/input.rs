@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use pkdns::config::text_of;
+
 /// Stands for standard input in place of a path.
 pub(crate) const STANDARD_INPUT: &str = "-";
 
@@ -31,8 +33,11 @@ pub(crate) fn read_from(source: impl Read, most: usize) -> io::Result<Option<Vec
 ///
 /// `InvalidData` of what is not UTF-8.
 pub(crate) fn read_text(path: &Path, most: usize) -> io::Result<Option<String>> {
-    let text = read(path, most)?.map(String::from_utf8).transpose();
-    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+    let text = read(path, most)?.map(text_of).transpose();
+    text.map_err(|line| {
+        let message = format!("line {line} is not UTF-8, so save the file as UTF-8");
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     publisher::{Publication, Published, Terms},
     secret_key::SecretKey,
     sources::Sources,
-    zone_file::ExternalAddresses,
+    zone_file::{ExternalAddresses, Lacking},
     zone_source::{Look, RECENT, Zone, ZoneSource},
 };
 pub(crate) use schedule::{Interval, in_words};
@@ -70,8 +70,18 @@ pub(crate) enum Event<'a> {
     Failed(&'a Failure, Duration),
     /// The zone cannot be read. What was read before, if that is so, is kept alive.
     Unreadable(&'a Failure, bool),
-    /// Nothing can be published before the address of this machine is known.
-    Waiting,
+    /// These records wait for addresses of this machine, and the rest of the zone with them, unless it is published.
+    Waiting(&'a [Lacking], bool),
+}
+
+/// What records wait for, for people.
+pub(crate) fn in_wait(lacking: &[Lacking], is_rest_published: bool) -> String {
+    let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+    let lacking = lacking.join(", and ");
+    match is_rest_published {
+        true => format!("publishing all but what waits for an address of {lacking}"),
+        false => format!("waiting for an address of {lacking}"),
+    }
 }
 
 /// What becomes of a zone that cannot be read, for people.
@@ -93,6 +103,8 @@ pub(crate) struct Keeper<D> {
     permits: Arc<Semaphore>,
     /// Who is told which addresses the zone needs.
     want: Want,
+    /// Whether a zone is published without the records that wait for an address.
+    takes_parts: bool,
 }
 
 /// The zone as it was last read.
@@ -106,6 +118,10 @@ struct Reading {
     dns: Option<Vec<u8>>,
     /// What was said last of a zone that cannot be read.
     told: Option<Failure>,
+    /// What waits for addresses, as it was said last.
+    lacking: Vec<Lacking>,
+    /// Whether the rest of the zone is published.
+    is_part: bool,
 }
 
 impl Reading {
@@ -127,7 +143,13 @@ impl<D: Destination> Keeper<D> {
         permits: Arc<Semaphore>,
         want: Want,
     ) -> Self {
-        Self { identity, destination, addresses, timestamp, permits, want }
+        Self { identity, destination, addresses, timestamp, permits, want, takes_parts: false }
+    }
+
+    /// Publishes what is known while an address is missing. For addresses that are told one by one, by a router that may
+    /// never have one of the other family.
+    pub(crate) fn taking_parts(self) -> Self {
+        Self { takes_parts: true, ..self }
     }
 
     /// Goes on until it is dropped, or `report` says that a failure is one to give up for.
@@ -141,16 +163,15 @@ impl<D: Destination> Keeper<D> {
         loop {
             let is_due = Instant::now() >= due;
             let is_new = match self.read(&mut reading) {
-                Ok(is_new) => {
+                Ok((is_new, lacking)) => {
                     reading.told = None;
-                    is_new
-                }
-                Err(failure) if self.may_be_told(&reading) => {
-                    if reading.told.as_ref() != Some(&failure) && reading.dns.is_none() {
-                        report(Event::Waiting)?;
+                    if reading.lacking != lacking {
+                        reading.lacking = lacking;
+                        if !reading.lacking.is_empty() {
+                            report(Event::Waiting(&reading.lacking, reading.is_part))?;
+                        }
                     }
-                    reading.told = Some(failure);
-                    false
+                    is_new
                 }
                 Err(failure) => {
                     if reading.told.as_ref() != Some(&failure) {
@@ -184,8 +205,9 @@ impl<D: Destination> Keeper<D> {
         }
     }
 
-    /// Reads the zone if it may have changed. Whether there is something else to publish than before.
-    fn read(&mut self, reading: &mut Reading) -> Result<bool, Failure> {
+    /// Reads the zone if it may have changed. Whether there is something else to publish than before, and what waits for
+    /// addresses that somebody will find.
+    fn read(&mut self, reading: &mut Reading) -> Result<(bool, Vec<Lacking>), Failure> {
         if reading.may_differ() {
             reading.zone = None;
             reading.again = None;
@@ -195,22 +217,19 @@ impl<D: Destination> Keeper<D> {
             self.want.add(zone.macros());
             reading.zone = Some(zone);
         }
-        let Some(zone) = &reading.zone else { return Ok(false) };
+        let Some(zone) = &reading.zone else { return Ok((false, Vec::new())) };
         let addresses = *self.addresses.borrow_and_update();
-        let dns = Some(zone.compose(&addresses)?);
-        let is_new = reading.dns != dns;
-        reading.dns = dns;
-        Ok(is_new)
-    }
-
-    /// Whether an address is missing that somebody will find.
-    fn may_be_told(&self, reading: &Reading) -> bool {
-        let addresses = *self.addresses.borrow();
-        let lacks_one = reading.zone.as_ref().is_some_and(|zone| {
-            let macros = zone.macros();
-            (macros.ipv4 && addresses.ipv4.is_none()) || (macros.ipv6 && addresses.ipv6.is_none())
-        });
-        lacks_one && self.addresses.has_changed().is_ok()
+        let (dns, lacking) = zone.compose_known(&addresses)?;
+        if !lacking.is_empty() && self.addresses.has_changed().is_err() {
+            // Nobody will tell an address: the message says where one comes from.
+            return zone.compose(&addresses).map(|_| (false, Vec::new()));
+        }
+        let dns = dns.filter(|_| lacking.is_empty() || self.takes_parts);
+        reading.is_part = dns.is_some() && !lacking.is_empty();
+        let Some(dns) = dns else { return Ok((false, lacking)) };
+        let is_new = reading.dns.as_ref() != Some(&dns);
+        reading.dns = Some(dns);
+        Ok((is_new, lacking))
     }
 
     async fn publish(&mut self, dns: &[u8]) -> Result<Published, Failure> {

@@ -102,7 +102,11 @@ fn refuse(error: &clap::Error) -> ! {
         error.exit();
     }
     let message = error.render().to_string();
-    let hide = |message: String, secret: &String| message.replace(secret.as_str(), SECRET);
+    let hide = |message: String, secret: &String| match name::length_near_a_key(secret) {
+        // Whoever copied a key by a double click is not to look for a seed.
+        Some(length) => message.replace(secret.as_str(), &format!("({length} characters)")),
+        None => message.replace(secret.as_str(), SECRET),
+    };
     terminal::note(secrets.iter().fold(message, hide).trim_end());
     std::process::exit(error.exit_code())
 }

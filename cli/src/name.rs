@@ -9,6 +9,12 @@ use crate::terminal::printable;
 /// Length of a key in z-base-32.
 const KEY_LENGTH: usize = 52;
 
+/// Characters that a copy may have too many or too few, to be told so.
+const NEAR: usize = 4;
+
+/// That of z-base-32, in which keys are written.
+const ALPHABET: &[u8] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+
 /// A key, or a name in its zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicName {
@@ -17,6 +23,14 @@ pub(crate) struct PublicName {
     pub(crate) name: String,
     /// Whether it is the key itself.
     pub(crate) is_apex: bool,
+}
+
+impl PublicName {
+    /// The key itself.
+    pub(crate) fn of(key: PublicKey) -> Self {
+        let name = format!("{}.", key.to_z32());
+        Self { key, name, is_apex: true }
+    }
 }
 
 /// Why a text is no such name.
@@ -31,15 +45,19 @@ pub(crate) enum NameError {
     )]
     NoKey,
     #[error(
+        "the last label has {0} characters, and a key has {KEY_LENGTH}: some got lost or came along when it was copied"
+    )]
+    Length(usize),
+    #[error(
         "the last label has the form of a public key, but is not a valid one: compare it with the original"
     )]
     InvalidKey,
 }
 
-/// Takes `KEY`, `KEY.key`, `sub.KEY` and `pk:KEY`, in any case.
+/// Takes `KEY`, `KEY.key`, `sub.KEY` and `pk:KEY`, in any case, and the address of a page as browsers show it.
 pub(crate) fn parse(text: &str) -> Result<PublicName, NameError> {
     let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_prefix("pk:").unwrap_or(&text);
+    let text = host(text.strip_prefix("pk:").unwrap_or(&text));
     let name = Name::vec_from_str(text).map_err(|_| NameError::Malformed)?;
     let mut labels: Vec<String> =
         name.iter().filter(|label| !label.is_root()).map(|label| label.to_string()).collect();
@@ -54,7 +72,29 @@ pub(crate) fn parse(text: &str) -> Result<PublicName, NameError> {
     Ok(PublicName { key, name: printable(&format!("{}.", labels.join("."))), is_apex })
 }
 
+/// The host of an address such as `http://www.KEY.key:8000/page`, or all of a text that is none.
+fn host(text: &str) -> &str {
+    let Some((_, rest)) = text.split_once("://") else { return text };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
+}
+
+/// The length of what is no key, and would be with a few characters more or fewer: a double click takes too little, or
+/// too much.
+pub(crate) fn length_near_a_key(text: &str) -> Option<usize> {
+    let length = text.len();
+    let is_near = length.abs_diff(KEY_LENGTH) <= NEAR && length != KEY_LENGTH;
+    (is_near && text.bytes().all(|byte| ALPHABET.contains(&byte.to_ascii_lowercase()))).then_some(length)
+}
+
 fn key(label: &str) -> Result<PublicKey, NameError> {
+    if let Some(length) = length_near_a_key(label) {
+        return Err(NameError::Length(length));
+    }
     if label.len() != KEY_LENGTH || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(NameError::NoKey);
     }
@@ -77,6 +117,8 @@ mod tests {
             (format!("WWW.{}.KEY.", KEY.to_uppercase()), format!("www.{KEY}."), false),
             (format!("_pubky.a\\.b.{KEY}"), format!("_pubky.a\\.b.{KEY}."), false),
             (format!("*.{KEY}"), format!("*.{KEY}."), false),
+            (format!("http://www.{KEY}.key/"), format!("www.{KEY}."), false),
+            (format!("HTTPS://{KEY}.:8443/page?x=y#z"), format!("{KEY}."), true),
             // The last character's unused bits do not matter.
             (format!("{}t", &KEY[..51]), format!("{KEY}."), true),
         ] {
@@ -94,9 +136,13 @@ mod tests {
             ("key", NameError::NoKey),
             ("example.com", NameError::NoKey),
             ("a..b", NameError::Malformed),
-            (&KEY[1..], NameError::NoKey),
+            (&KEY[1..], NameError::Length(51)),
+            (&format!("www.{KEY}y.key"), NameError::Length(53)),
+            (&KEY[5..], NameError::NoKey),
+            ("http://", NameError::Malformed),
+            (&format!("http://{KEY}.example/"), NameError::NoKey),
             (&format!("{KEY}.example.com"), NameError::NoKey),
-            (&format!("x{KEY}"), NameError::NoKey),
+            (&format!("x{KEY}"), NameError::Length(53)),
             (not_a_point, NameError::InvalidKey),
             (&KEY.replace('8', "l"), NameError::InvalidKey),
         ] {

@@ -1,23 +1,20 @@
 //! `publickey`: the key of a seed file.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde::Serialize;
 
 use crate::{
     failure::Failure,
     qr,
-    seed::{self, PassphraseArguments},
+    seed::{self, PassphraseArguments, SeedArguments},
     terminal,
 };
 
 /// Print the public key of a seed file
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Seed file, in any form that import reads; "-" reads standard input
-    #[arg(value_name = "SEEDFILE")]
-    seed: PathBuf,
+    #[command(flatten)]
+    seed: SeedArguments,
     #[command(flatten)]
     passphrase: PassphraseArguments,
     /// Also print a QR code, with which a phone opens the page of the key
@@ -34,7 +31,7 @@ struct Key {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let public_key = seed::secret_key(&arguments.seed, arguments.passphrase.source())?.public_key();
+    let public_key = seed::secret_key(arguments.seed.file()?, arguments.passphrase.source())?.public_key();
     let key = public_key.to_z32();
     if arguments.json {
         return terminal::print_json(&Key { key });

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     external_address::{self, Detector, Want},
     failure::{EXIT_CODES, Failure},
-    keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_words, what_is_kept},
+    keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_wait, in_words, what_is_kept},
     network,
     publisher::{Publication, Published, Terms},
     records::TextRecord,
@@ -87,6 +87,9 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
     let zone = source.read(&secret_key.public_key())?;
+    for mistake in zone.mistakes() {
+        terminal::note(&format!("warning: {mistake}"));
+    }
     network::block_on(async {
         if arguments.watch {
             return watch(arguments, network, secret_key, source).await;
@@ -106,13 +109,20 @@ async fn once(
     let sources = network.sources()?;
     let terms = Terms { last: None, force: arguments.force };
     let publication = Publication::prepare(&sources, secret_key, dns, terms).await?;
-    tell_changes(&publication.added, &publication.removed);
+    if arguments.dry_run || publication.is_change() {
+        tell_changes(&publication.added, &publication.removed);
+    }
     if arguments.dry_run {
         if arguments.json {
             return terminal::print_json(&publication.plan());
         }
-        let what =
-            if publication.is_change() { "the records above would change" } else { "no record would change" };
+        let what = match (publication.is_first(), publication.is_change()) {
+            (true, _) => {
+                "the records above would be published for the first time, or again after they were forgotten"
+            }
+            (false, true) => "the records above would change",
+            (false, false) => "no record would change",
+        };
         let size = dns.len();
         return terminal::print(&format!("{what}: {size} of {MAX_DNS_SIZE} bytes; nothing was stored"));
     }
@@ -152,7 +162,9 @@ async fn watch(
     let keeping = keeper.run(|event| match event {
         Event::Published(published, pause) => {
             has_begun = true;
-            tell_changes(&published.added, &published.removed);
+            if published.previous_timestamp.is_some() {
+                tell_changes(&published.added, &published.removed);
+            }
             service::ready(&format!("published {}; again in {}", published.places(), in_words(pause)));
             if arguments.json {
                 return terminal::print_json(published);
@@ -172,9 +184,10 @@ async fn watch(
             terminal::note(&format!("error: {failure}; trying again in {}", in_words(pause)));
             Ok(())
         }
-        Event::Waiting => {
-            service::ready("waiting for the address of this machine");
-            terminal::note("waiting for the address of this machine…");
+        Event::Waiting(lacking, is_rest_published) => {
+            let waiting = in_wait(lacking, is_rest_published);
+            service::ready(&waiting);
+            terminal::note(&waiting);
             Ok(())
         }
         // Whoever has just started it can mend it; later there is something to keep alive.

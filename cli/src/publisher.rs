@@ -25,6 +25,7 @@ pub(crate) struct Publication {
     existing: Option<SignedPacket>,
     /// What the DHT held, or why it could not be asked.
     held: Result<(Option<SignedPacket>, Evidence), Failure>,
+    /// All records, where there was no packet.
     pub(crate) added: Vec<TextRecord>,
     pub(crate) removed: Vec<TextRecord>,
 }
@@ -83,7 +84,10 @@ impl Publication {
         let timestamp = timestamp(existing.as_ref(), dns, now(), terms)?;
         let packet = SignedPacket::sign(secret_key, timestamp, dns)
             .map_err(|error| Failure::Failed(format!("cannot sign the zone: {error}")))?;
-        let (added, removed) = existing.as_ref().map_or_else(Default::default, |old| changes(old, &packet));
+        let (added, removed) = match &existing {
+            Some(old) => changes(old, &packet),
+            None => (records::read(packet.dns(), packet.key()), Vec::new()),
+        };
         Ok(Self { packet, existing, held, added, removed })
     }
 
@@ -94,7 +98,12 @@ impl Publication {
 
     /// Whether there is a packet whose records differ.
     pub(crate) fn is_change(&self) -> bool {
-        !self.added.is_empty() || !self.removed.is_empty()
+        !self.is_first() && (!self.added.is_empty() || !self.removed.is_empty())
+    }
+
+    /// Whether nobody holds a packet of this key.
+    pub(crate) fn is_first(&self) -> bool {
+        self.existing.is_none()
     }
 
     /// What would be stored, for a program.

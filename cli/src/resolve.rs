@@ -1,5 +1,7 @@
 //! `resolve`: what the DHT holds of a key.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use pkdns::{
     dht::Evidence,
@@ -12,6 +14,7 @@ use crate::{
     name::{self, PublicName},
     network,
     records::{self, TextRecord},
+    seed::{self, PassphraseArguments},
     sources::{Holdings, RelayReport},
     terminal,
     time::{age, now},
@@ -21,9 +24,14 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// KEY, KEY.key, NAME.KEY or pk:KEY, in any case
-    #[arg(value_parser = name::parse)]
-    name: PublicName,
+    /// KEY, KEY.key, NAME.KEY, pk:KEY or the address of a page, in any case
+    #[arg(value_parser = name::parse, required_unless_present = "seed", conflicts_with = "seed")]
+    name: Option<PublicName>,
+    /// Seed file of the key, in place of the key
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -47,9 +55,9 @@ struct Resolved {
 }
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
+    let name = &arguments.name()?;
     network::block_on(async {
         terminal::progress("searching the DHT…");
-        let name = &arguments.name;
         let Holdings { dht, relays, newest } = network.sources()?.read(&name.key).await?;
         let packet = match (newest, &dht) {
             (Some(packet), _) => packet,
@@ -70,6 +78,18 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
             terminal::print(&report(&resolved, now))
         }
     })
+}
+
+impl Arguments {
+    fn name(&self) -> Result<PublicName, Failure> {
+        match (&self.name, &self.seed) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(file)) => {
+                Ok(PublicName::of(seed::secret_key(file, self.passphrase.source())?.public_key()))
+            }
+            (None, None) => Err(Failure::Failed("a key is needed, or --seed with its seed file".to_string())),
+        }
+    }
 }
 
 fn absent(name: &PublicName, evidence: Evidence) -> Failure {

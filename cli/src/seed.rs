@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::Args;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -24,6 +25,26 @@ use text::{EXPANDED_LENGTH, HEX_LENGTH, Z32_LENGTH};
 
 /// More than any form of a secret and the white space around it, in bytes.
 const MAX_FILE_SIZE: usize = 4096;
+
+/// A seed file, as the one argument of a command or after `--seed`, as `publish` has it.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SeedArguments {
+    /// Seed file, in any form that import reads; "-" reads standard input
+    #[arg(value_name = "SEEDFILE")]
+    seed_file: Option<PathBuf>,
+    /// The same, as an option
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+}
+
+impl SeedArguments {
+    /// The file that was given in the one way or the other.
+    pub(crate) fn file(&self) -> Result<&Path, Failure> {
+        let file = self.seed.as_deref().or(self.seed_file.as_deref());
+        file.ok_or_else(|| Failure::Failed("a seed file is needed: name it after --seed".to_string()))
+    }
+}
 
 /// Why there is no secret key.
 #[derive(Debug, Error)]

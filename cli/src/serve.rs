@@ -6,6 +6,7 @@ mod dyndns;
 mod identities;
 mod password;
 mod protocol;
+mod pushes;
 mod refusals;
 
 use std::{
@@ -21,16 +22,19 @@ use pkdns::{
     access::{AccessList, TrustedProxies},
     certificates::Certificates,
     http::{self, PROTOCOLS, Site},
+    private_file,
     service::Service,
 };
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    external_address::own_addresses,
     failure::{EXIT_CODES, Failure},
     keeper::StateDirectory,
     network::{self, Network},
-    seed, service, terminal,
+    seed::{self, FileName},
+    service, terminal,
     zone_source::Look,
 };
 use config::{Config, Dyndns};
@@ -71,10 +75,44 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     let look = Look::at(&arguments.config);
     let config = Config::read(&arguments.config)?;
     if arguments.check {
-        let count = identities::check(&config)?;
+        let count = check(&config)?;
         return terminal::print(&format!("{count} identities can be published"));
     }
     network::block_on(serve(&arguments.config, look, config, network))
+}
+
+/// Looks at all that the configuration names, and says what is wrong with it at once. Binds and asks nothing.
+fn check(config: &Config) -> Result<usize, Failure> {
+    let mut mistakes = Vec::new();
+    let identities = identities::check(config);
+    mistakes.extend(identities.as_ref().err().map(ToString::to_string));
+    let state = state_path(config)?;
+    if let Err(error) = private_file::check_directory(&state) {
+        let state = FileName::of(&state);
+        mistakes.push(format!("state: {state}: {error}; give it to this user, or choose another directory"));
+    }
+    if let Some(settings) = &config.dyndns {
+        mistakes.extend(settings.listen.iter().filter_map(no_address_of_this_machine));
+        if let (Some(certificate), Some(key)) = (&settings.cert_path, &settings.key_path)
+            && let Err(error) = Certificates::from_files(certificate, key)
+        {
+            mistakes.push(format!("dyndns: {error}"));
+        }
+    }
+    match mistakes.is_empty() {
+        true => identities,
+        false => Err(Failure::Failed(mistakes.join("\n"))),
+    }
+}
+
+/// What to say of an address that no interface has. Where interfaces cannot be asked, nothing.
+fn no_address_of_this_machine(address: &SocketAddr) -> Option<String> {
+    let ip = address.ip();
+    let own = own_addresses();
+    let is_own = ip.is_unspecified() || ip.is_loopback() || own.is_empty() || own.contains(&ip);
+    (!is_own).then(|| {
+        format!("dyndns.listen: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0")
+    })
 }
 
 async fn serve(

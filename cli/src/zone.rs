@@ -27,6 +27,7 @@ use crate::{
     zone_file::{self, ExternalAddresses, ZoneFile, ZoneRecord},
 };
 use answers::Answer;
+use warnings::Warning;
 
 /// Bytes of a packet that are no records.
 const HEADER_SIZE: usize = 12;
@@ -120,9 +121,37 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json { terminal::print_json(&report) } else { terminal::print(&text(&report)) }
 }
 
+/// What is allowed in a zone of `key` and hardly ever meant, for whoever is about to publish it. How long TTLs are is
+/// left to [`run`]: short ones are meant while something is tried.
+pub(crate) fn mistakes(file: &ZoneFile, key: &PublicKey) -> Result<Vec<String>, Failure> {
+    let (zone, remarks) = file.records_and_remarks(key, &EXAMPLES)?;
+    let records = records::read(&packet::weigh(&zone)?.dns, key);
+    let name = file.name();
+    let in_zone = zone_warnings(&records, &lookup_zone(&records, key)?);
+    let in_zone = in_zone.into_iter().filter_map(|warning| match (warning, &name) {
+        (Warning::Mistake(text), Some(name)) => Some(format!("{name}: {text}")),
+        (Warning::Mistake(text), None) => Some(text),
+        (Warning::Note(_), _) => None,
+    });
+    Ok(remarks.iter().map(ToString::to_string).chain(in_zone).collect())
+}
+
+/// What the records show, the file aside.
+fn zone_warnings(records: &[TextRecord], lookup: &Zone) -> Vec<Warning> {
+    let mut warnings = warnings::warnings(lookup, &stand_in().public_key());
+    let unanswered = records.len().saturating_sub(lookup.records().count());
+    if unanswered > 0 {
+        warnings.push(Warning::Mistake(format!(
+            "{unanswered} records are never answered: they differ from another one in their TTL alone, or their names \
+             have more than 32 labels"
+        )));
+    }
+    warnings
+}
+
 fn report(file: &ZoneFile, key: Option<PublicKey>) -> Result<Report, Failure> {
     let own_key = key.clone().unwrap_or_else(|| stand_in().public_key());
-    let zone = file.records(&own_key, &EXAMPLES)?;
+    let (zone, remarks) = file.records_and_remarks(&own_key, &EXAMPLES)?;
     packet::compose(&zone, &own_key).map_err(|error| match file.files().first() {
         Some(path) => Failure::Failed(format!("{}: {error}", seed::FileName::of(path))),
         None => error.into(),
@@ -144,14 +173,10 @@ fn report(file: &ZoneFile, key: Option<PublicKey>) -> Result<Report, Failure> {
     }
     let records = records::read(&dns, &own_key);
     let lookup = lookup_zone(&records, &own_key)?;
-    warnings.extend(warnings::warnings(&lookup, &stand_in().public_key()));
-    let unanswered = records.len().saturating_sub(lookup.records().count());
-    if unanswered > 0 {
-        warnings.push(format!(
-            "{unanswered} records are never answered: they differ from another one in their TTL alone, or their names \
-             have more than 32 labels"
-        ));
-    }
+    warnings.extend(remarks.iter().map(ToString::to_string));
+    warnings.extend(zone_warnings(&records, &lookup).into_iter().map(|warning| match warning {
+        Warning::Mistake(text) | Warning::Note(text) => text,
+    }));
     let answers = answers::answers(&lookup, &stand_in().public_key());
     let records = records.into_iter().zip(weights).map(|(record, bytes)| WeighedRecord { record, bytes });
     Ok(Report {

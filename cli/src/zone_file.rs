@@ -5,11 +5,13 @@
 mod include;
 mod lexer;
 mod reader;
+mod remarks;
 mod scanner;
 mod substitution;
+mod times;
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +26,10 @@ use thiserror::Error;
 use crate::{failure::Failure, input::STANDARD_INPUT, seed::FileName};
 use include::Item;
 pub(crate) use reader::data;
+pub(crate) use remarks::Remark;
+use substitution::Family;
 pub(crate) use substitution::{ExternalAddresses, Macros};
+pub(crate) use times::seconds;
 
 /// Largest zone file in bytes, with the files that it includes. Sixteen times what a packet can hold leaves room for
 /// comments, and bounds what one record can grow to.
@@ -113,6 +118,24 @@ impl ZoneFile {
         key: &PublicKey,
         addresses: &ExternalAddresses,
     ) -> Result<Vec<ZoneRecord>, ZoneFileError> {
+        reader::read(self, key, addresses, None).map(|(records, _)| records)
+    }
+
+    /// As [`Self::records`], without those that need an address that is not known. These are named.
+    pub(crate) fn known_records(
+        &self,
+        key: &PublicKey,
+        addresses: &ExternalAddresses,
+    ) -> Result<(Vec<ZoneRecord>, Vec<Lacking>), ZoneFileError> {
+        reader::read_known(self, key, addresses)
+    }
+
+    /// As [`Self::records`], with what is allowed in the file and hardly ever meant.
+    pub(crate) fn records_and_remarks(
+        &self,
+        key: &PublicKey,
+        addresses: &ExternalAddresses,
+    ) -> Result<(Vec<ZoneRecord>, Vec<Remark>), ZoneFileError> {
         reader::read(self, key, addresses, None)
     }
 
@@ -122,11 +145,30 @@ impl ZoneFile {
         origin: &Name<Bytes>,
         key: &PublicKey,
     ) -> Result<Vec<ZoneRecord>, ZoneFileError> {
-        reader::read(self, key, &ExternalAddresses::default(), Some(origin))
+        reader::read(self, key, &ExternalAddresses::default(), Some(origin)).map(|(records, _)| records)
     }
 
-    fn file(&self) -> Option<FileName> {
+    /// What messages call it, if it is in any file.
+    pub(crate) fn name(&self) -> Option<FileName> {
         self.paths.first().map(|path| FileName::of(path))
+    }
+}
+
+/// A record that waits for an address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    family: Family,
+    file: Option<FileName>,
+    position: Position,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        };
+        write!(f, "{family} for {} in {}line {}", self.family.name(), prefix(&self.file), self.position.line)
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
     input::{self, STANDARD_INPUT},
     packet,
     seed::FileName,
-    zone_file::{ExternalAddresses, MAX_SIZE, Macros, ZoneFile, ZoneFileError},
+    zone,
+    zone_file::{ExternalAddresses, Lacking, MAX_SIZE, Macros, ZoneFile, ZoneFileError, ZoneRecord},
 };
 
 /// A zone file or a text, and what it is to be called in messages.
@@ -68,10 +69,36 @@ impl Zone {
         self.file.macros()
     }
 
+    /// What is allowed in it and hardly ever meant.
+    pub(crate) fn mistakes(&self) -> Vec<String> {
+        // Whatever cannot be looked at is an error of the zone, which composing it reports.
+        zone::mistakes(&self.file, &self.key).unwrap_or_default()
+    }
+
     /// The message for the packet.
     pub(crate) fn compose(&self, addresses: &ExternalAddresses) -> Result<Vec<u8>, Failure> {
         let records = self.file.records(&self.key, addresses).map_err(|error| failed(&error))?;
-        packet::compose(&records, &self.key).map_err(|error| match &self.name {
+        self.packed(&records)
+    }
+
+    /// As [`Self::compose`], of the records that need no address that is not known, and what the others wait for. There is
+    /// no message where no record is left, or none of the addresses that the zone needs is known.
+    pub(crate) fn compose_known(
+        &self,
+        addresses: &ExternalAddresses,
+    ) -> Result<(Option<Vec<u8>>, Vec<Lacking>), Failure> {
+        let (records, lacking) =
+            self.file.known_records(&self.key, addresses).map_err(|error| failed(&error))?;
+        let Macros { ipv4, ipv6 } = self.macros();
+        let has_one = (ipv4 && addresses.ipv4.is_some()) || (ipv6 && addresses.ipv6.is_some());
+        if records.is_empty() || (!lacking.is_empty() && !has_one) {
+            return Ok((None, lacking));
+        }
+        Ok((Some(self.packed(&records)?), lacking))
+    }
+
+    fn packed(&self, records: &[ZoneRecord]) -> Result<Vec<u8>, Failure> {
+        packet::compose(records, &self.key).map_err(|error| match &self.name {
             Some(name) => Failure::Failed(format!("{name}: {error}")),
             None => Failure::Failed(error.to_string()),
         })

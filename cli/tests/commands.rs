@@ -80,6 +80,35 @@ async fn a_key_is_made_published_resolved_and_updated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_seed_file_and_a_pasted_address_name_a_key() {
+    let world = World::new().await;
+    world.file("seed", HEX);
+    world.file("passphrase", "long enough");
+    world.file("zone", "www 3600 A 192.0.2.1\n");
+    assert_eq!(world.run(&["publish", "seed", "zone"]).code, 0);
+    for arguments in [
+        &["resolve", "--seed", "seed", "--json"][..],
+        &["resolve", KEY, "--json"],
+        &["resolve", &format!("http://www.{KEY}.key/"), "--json"],
+        &["publickey", "--seed", "seed", "--json"],
+        &["publickey", "seed", "--json"],
+    ] {
+        assert_eq!(world.run(arguments).json()["key"], KEY, "{arguments:?}");
+    }
+    let export =
+        ["export", "--recovery-file", "new", "--new-passphrase-file", "passphrase", "--seed", "seed"];
+    assert_eq!(world.run(&export).code, 0);
+    let cut = world.run(&["resolve", &KEY[..51]]);
+    cut.assert_failed(2, "the last label has 51 characters, and a key has 52");
+    assert!(!cut.err.contains("seed"), "{}", cut.err);
+    for arguments in
+        [&["resolve", KEY, "--seed", "seed"][..], &["publickey", "seed", "--seed", "seed"], &["export"]]
+    {
+        assert_eq!(world.run(arguments).code, 2, "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_packet_is_replaced_by_force_only() {
     let world = World::new().await;
     world.file("seed", Z32);

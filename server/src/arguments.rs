@@ -1,7 +1,7 @@
 //! The command line, and what it makes of the configuration file.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -113,8 +113,9 @@ impl Arguments {
             Some(path) => expand_home(path, home),
             None => directory.join(FILE_NAME),
         };
-        // A file that was asked for by name has to be there.
-        let exists = self.config.is_some() || path.symlink_metadata().is_ok();
+        // A file that was asked for by name has to be there. One that cannot be reached is not absent.
+        let is_absent = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let exists = self.config.is_some() || !is_absent;
         let mut file = if exists { ConfigFile::read(&path)? } else { ConfigFile::absent(&path) };
         let source = if exists { Source::File(path) } else { Source::Defaults(path) };
 
@@ -161,6 +162,7 @@ impl Settings {
         if self.homeless {
             warnings.push("HOME is not set: using ./.pkdns; name a directory with --pkdns-dir".into());
         }
+        warnings.extend(self.config.open_resolver());
         warnings
     }
 }
@@ -292,6 +294,14 @@ mod tests {
         let message = settle(home.path(), "-c ~/absent.toml").unwrap_err();
         assert!(message.contains("absent.toml: "), "{message}");
         settle(home.path(), "-p ~/absent").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_reached_is_not_taken_for_absent() {
+        let home = home_with("");
+        // A file in place of the directory; one that is closed to this user is the same to all but root.
+        let message = settle(home.path(), "-p ~/.pkdns/pkdns.toml").unwrap_err();
+        assert!(message.contains("pkdns.toml/pkdns.toml: ") && !message.contains("there is no"), "{message}");
     }
 
     #[test]

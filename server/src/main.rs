@@ -16,7 +16,11 @@ use std::{
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pkdns::{dht::internet_of_tests, server::Server, telemetry};
+use pkdns::{
+    dht::internet_of_tests,
+    server::{FileFaults, Server, check_files},
+    telemetry,
+};
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,8 +61,12 @@ fn main() -> ExitCode {
 fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     match settings.action {
         Action::Check => {
-            for warning in settings.warnings() {
+            let FileFaults { mistakes, warnings } = check_files(&settings.config);
+            for warning in settings.warnings().iter().chain(&warnings) {
                 writeln!(io::stderr(), "warning: {warning}")?;
+            }
+            if !mistakes.is_empty() {
+                return Err(mistakes.join("\n").into());
             }
             print(&format!("{}: the configuration is valid\n", settings.source))
         }

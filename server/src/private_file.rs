@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use nix::unistd::{AccessFlags, access};
+
 /// Puts a file with these bytes at `path`, whole or not at all. Its directory is created. Once this has returned, the
 /// file outlasts a loss of power.
 ///
@@ -16,6 +18,30 @@ use std::{
 /// brought to the disk.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| file.write_all(bytes))
+}
+
+/// Whether files could be put into a directory, which is made with those above it where it is not there. Nothing is made or
+/// written.
+///
+/// # Errors
+///
+/// Why not.
+pub fn check_directory(path: &Path) -> io::Result<()> {
+    let mut place = path;
+    loop {
+        match fs::metadata(place) {
+            Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+            Ok(_) => return Ok(access(place, AccessFlags::W_OK | AccessFlags::X_OK)?),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) => {
+                place = match place.parent() {
+                    Some(above) if !above.as_os_str().is_empty() => above,
+                    Some(_) if place != Path::new(".") => Path::new("."),
+                    _ => return Err(error),
+                }
+            }
+        }
+    }
 }
 
 /// As [`replace`], with what `write` writes. Its error leaves what was there before.
@@ -49,6 +75,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_directory_is_checked_and_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(check_directory(&directory.path().join("new/below")).is_ok());
+        assert!(!directory.path().join("new").exists());
+        assert!(check_directory(&file).is_err() && check_directory(&file.join("below")).is_err());
+        assert!(check_directory(Path::new("no-such-directory-here")).is_ok());
+    }
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_is_for_its_user_alone() {

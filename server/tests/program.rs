@@ -47,6 +47,32 @@ fn check_exits_0_for_a_sound_configuration() {
 }
 
 #[test]
+fn check_opens_what_the_configuration_names() {
+    let encrypted = "[doh]\nenabled = true\ncert_path = '/nope/cert.pem'\nkey_path = '/nope/key.pem'\n";
+    let output = run(encrypted, &["--check"]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    let message = text(&output.stderr);
+    for option in ["doh.cert_path: /nope/cert.pem: ", "doh.key_path: /nope/key.pem: "] {
+        assert!(message.contains(option), "{message}");
+    }
+}
+
+#[test]
+fn check_tells_all_mistakes_of_a_file_in_the_words_of_the_format() {
+    let output = run("verbose = 1\n[cache]\nmax_entries = -5\n[general]\nsocket = ''\n", &["--check"]);
+    let message = text(&output.stderr);
+    for part in [
+        "pkdns.toml:1: verbose: expected true or false; found 1",
+        "pkdns.toml:3: cache.max_entries: expected a whole number from 0; found -5",
+        "pkdns.toml:4: there is no option `general` here",
+        "write `listen` for `socket`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(message.lines().count(), 3, "{message}");
+}
+
+#[test]
 fn check_exits_1_and_says_where_the_mistake_is() {
     let output = run("\nverbos = true\n", &["--check"]);
     assert_eq!(output.status.code(), Some(1));

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -32,7 +33,10 @@ pub(super) fn read(named: Option<&Path>) -> (Config, Finding) {
 
 /// The file, where it is there.
 fn usual(home: Option<PathBuf>) -> Option<PathBuf> {
-    home.map(|home| home.join(PLACE)).filter(|path| path.symlink_metadata().is_ok())
+    // One that cannot be reached is not absent.
+    let is_absent =
+        |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    home.map(|home| home.join(PLACE)).filter(|path| !is_absent(path))
 }
 
 fn judge(path: &Path, error: Option<&ConfigError>) -> Finding {

@@ -273,3 +273,47 @@ fn replace(path: &Path, text: &str) {
     File::options().write(true).open(&beside).unwrap().set_modified(SystemTime::now() - HOUR).unwrap();
     fs::rename(beside, path).unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_is_published_while_an_address_of_the_other_family_is_missing() {
+    let world = World::new();
+    let zone = "@ A {external_ipv4}\n@ AAAA {external_ipv6}\nwww TXT a\n";
+    let identity = Identity {
+        secret_key: secret_key(0),
+        zone: ZoneSource::Text(zone.as_bytes().to_vec()),
+        interval: Interval::default(),
+        force: false,
+    };
+    let (destination, addresses) = (world.network.clone(), world.addresses.subscribe());
+    let timestamp = TimestampFile::in_memory();
+    let keeper =
+        Keeper::new(identity, destination, addresses, timestamp, world.permits.clone(), Want::default());
+    let (told, said) = tokio::sync::mpsc::unbounded_channel();
+    let mut said = said;
+    tokio::spawn(keeper.taking_parts().run(move |event| {
+        if let Event::Waiting(lacking, is_rest_published) = event {
+            let _ = told.send(in_wait(lacking, is_rest_published));
+        }
+        Ok(())
+    }));
+    let published = || {
+        let read = |stored: &Stored| crate::records::read(&stored.dns, &secret_key(0).public_key());
+        let types = |stored: &Stored| read(stored).into_iter().map(|it| it.record_type).collect::<Vec<_>>();
+        world.stored().first().and_then(|stored| stored.last()).map(types)
+    };
+    let while_waiting = Duration::from_secs(10);
+    sleep(while_waiting).await;
+    assert_eq!(published(), None);
+    let expected = "waiting for an address of IPv4 for {external_ipv4} in line 1, and IPv6 for {external_ipv6} in line 2";
+    assert_eq!(said.try_recv().as_deref(), Ok(expected));
+    world.tell([198, 51, 100, 7]);
+    sleep(while_waiting).await;
+    assert_eq!(published().unwrap(), ["A", "TXT"]);
+    let expected = "publishing all but what waits for an address of IPv6 for {external_ipv6} in line 2";
+    assert_eq!(said.try_recv().as_deref(), Ok(expected));
+    let both = ExternalAddresses { ipv4: Some([198, 51, 100, 7].into()), ipv6: Some(1.into()) };
+    world.addresses.send_replace(both);
+    sleep(while_waiting).await;
+    assert_eq!(published().unwrap(), ["A", "AAAA", "TXT"]);
+    assert!(said.try_recv().is_err());
+}

@@ -16,14 +16,18 @@ use domain::{
     utils::{base16, base64},
 };
 
-use super::service_parameters::escaped;
+use super::service_parameters::{self, escaped};
+use crate::zone_file::seconds;
 
 /// A part of the data.
 #[derive(Clone, Copy)]
 enum Field {
     U8,
     U16,
+    U32,
     Name,
+    /// A number of seconds, or for example `1h30m`.
+    Seconds,
     /// Strings of up to 255 bytes to the end, at least one.
     Strings,
     /// All bytes to the end, as one text.
@@ -58,6 +62,12 @@ const TYPES: &[(Rtype, &[Field])] = {
     ]
 };
 
+/// Of these the `domain` crate knows the data, but reads no times with units, as BIND has them.
+const START_OF_AUTHORITY: &[Field] = {
+    use Field::*;
+    &[Name, Name, U32, Seconds, Seconds, Seconds, Seconds]
+};
+
 /// Kinds of certificates (RFC 4398 section 2.1).
 const CERTIFICATE_TYPES: [(&str, u16); 10] = [
     ("PKIX", 1),
@@ -72,16 +82,24 @@ const CERTIFICATE_TYPES: [(&str, u16); 10] = [
     ("OID", 254),
 ];
 
-/// Reads the data of a type of this table; `None` for any other, and for data that are written as bytes.
+/// Reads the data of a type of this table, of SOA, SVCB and HTTPS; `None` for any other.
 pub(crate) fn scan<S>(record_type: Rtype, scanner: &mut S) -> Option<Result<Bytes, S::Error>>
 where
     S: Scanner<Octets = Bytes, Name = Name<Bytes>>,
 {
-    let fields = fields(record_type)?;
+    let is_service = matches!(record_type, Rtype::SVCB | Rtype::HTTPS);
+    let fields = match record_type {
+        Rtype::SVCB | Rtype::HTTPS => &[],
+        Rtype::SOA => START_OF_AUTHORITY,
+        other => fields(other)?,
+    };
     match scanner.scan_opt_unknown_marker() {
         Ok(false) => {}
         Ok(true) => return Some(scan_bytes(scanner)),
         Err(error) => return Some(Err(error)),
+    }
+    if is_service {
+        return Some(service_parameters::scan(scanner));
     }
     let mut data = BytesMut::new();
     let read = fields.iter().try_for_each(|field| scan_field(*field, scanner, &mut data));
@@ -129,6 +147,12 @@ where
     match field {
         Field::U8 => data.put_u8(number::<S, u8>(scanner)?),
         Field::U16 => data.put_u16(number::<S, u16>(scanner)?),
+        Field::U32 => data.put_u32(number::<S, u32>(scanner)?),
+        Field::Seconds => data.put_u32(scanner.scan_ascii_str(|text| match seconds(text) {
+            Some(Some(seconds)) => Ok(seconds),
+            Some(None) => Err(S::Error::custom("decimal number overflow")),
+            None => Err(S::Error::custom("expected a number of seconds, or for example 1h30m")),
+        })?),
         Field::Name => data.put_slice(scanner.scan_name()?.as_slice()),
         Field::Strings => data.put_slice(&scanner.scan_charstr_entry()?),
         Field::Text => match scanner.scan_octets()? {
@@ -167,7 +191,7 @@ where
     Ok(())
 }
 
-fn number<S: Scanner, T: FromStr>(scanner: &mut S) -> Result<T, S::Error> {
+pub(super) fn number<S: Scanner, T: FromStr>(scanner: &mut S) -> Result<T, S::Error> {
     scanner.scan_ascii_str(|text| match text.parse() {
         Ok(number) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
         _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -198,6 +222,7 @@ fn text(field: Field, parser: &mut Parser<'_, [u8]>) -> Result<String, ParseErro
     Ok(match field {
         Field::U8 => parser.parse_u8()?.to_string(),
         Field::U16 => parser.parse_u16_be()?.to_string(),
+        Field::U32 | Field::Seconds => parser.parse_u32_be()?.to_string(),
         Field::CertificateType => {
             let number = parser.parse_u16_be()?;
             let named = CERTIFICATE_TYPES.iter().find(|(_, known)| *known == number);

@@ -1,9 +1,27 @@
 //! Parameters of SVCB and HTTPS records as text (RFC 9460 section 2.1). The `domain` crate writes some of them in a
 //! way that no zone-file reader takes back.
 
+mod reading;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use domain::utils::base64;
+
+pub(super) use reading::scan;
+
+/// Parameters that have names, by their numbers.
+const NAMES: [&str; 10] = [
+    "mandatory",
+    "alpn",
+    "no-default-alpn",
+    "port",
+    "ipv4hint",
+    "ech",
+    "ipv6hint",
+    "dohpath",
+    "ohttp",
+    "tls-supported-groups",
+];
 
 /// The one known parameter that is plain text (RFC 9461).
 const DOHPATH: u16 = 7;
@@ -42,9 +60,9 @@ fn parameter(key: u16, value: &[u8]) -> String {
 }
 
 fn name(key: u16) -> String {
-    let names =
-        ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"];
-    names.get(usize::from(key)).map_or_else(|| format!("key{key}"), |name| (*name).to_string())
+    // Of the last, programs of today know the number only.
+    let name = NAMES.get(usize::from(key)).filter(|_| key <= 8);
+    name.map_or_else(|| format!("key{key}"), |name| (*name).to_string())
 }
 
 fn strings<const N: usize, T: ToString>(values: Vec<[u8; N]>, convert: fn([u8; N]) -> T) -> Vec<String> {

@@ -6,13 +6,18 @@ use std::{
 };
 
 use ipnet::IpNet;
-use pkdns::config::RelayUrl;
+use pkdns::config::{RelayUrl, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{external_address::Service, failure::Failure, input, keeper::Interval, seed::FileName};
 
 /// Larger files are not configurations. A thousand identities with their records take half of it.
 const MAX_SIZE: usize = 4 << 20;
+
+const NO_IDENTITY: &str = "there is no [[identity]], so there is nothing to publish";
+
+/// As [`pkdns::config`] says it.
+const LIST: &str = "a list in brackets";
 
 /// Most identities of one publisher.
 const MAX_IDENTITIES: usize = 10_000;
@@ -114,9 +119,11 @@ impl Config {
         let name = FileName::of(path);
         let fail = |why: &dyn std::fmt::Display| Failure::Failed(format!("{name}: {why}"));
         let unreadable = |error| fail(&format_args!("{error}; name a configuration that this user may read"));
-        let text = input::read_text(path, MAX_SIZE).map_err(unreadable)?;
-        let text =
-            text.ok_or_else(|| fail(&format!("it is larger than {MAX_SIZE} bytes; name a configuration")))?;
+        let bytes = input::read(path, MAX_SIZE).map_err(unreadable)?;
+        let bytes = bytes
+            .ok_or_else(|| fail(&format!("it is larger than {MAX_SIZE} bytes; name a configuration")))?;
+        let text = text_of(bytes)
+            .map_err(|line| fail(&format_args!("line {line} is not UTF-8; save the file as UTF-8")))?;
         let mut config = Self::parse(&text).map_err(|why| fail(&why))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let place = |path: &mut PathBuf| *path = folder.join(&*path);
@@ -132,17 +139,10 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The message of the library shows the line itself, which may hold what is nobody's business.
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            // Nor does anybody want to see what stands in place of what is expected: it may be a password.
-            match error.message().split_once(", expected ") {
-                Some((found, expected)) if !found.starts_with("unknown field") => {
-                    format!("line {line}: expected {expected}")
-                }
-                _ => format!("line {line}: {}", error.message()),
-            }
+        let config: Self = parse_toml(text).value.map_err(|mistakes| {
+            let mistakes = mistakes.into_iter().map(told);
+            // One line, as a service manager takes no more.
+            mistakes.collect::<Vec<_>>().join("; ")
         })?;
         config.check()?;
         Ok(config)
@@ -150,7 +150,7 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         if self.identities.is_empty() {
-            return Err("there is no [[identity]], so there is nothing to publish".to_string());
+            return Err(NO_IDENTITY.to_string());
         }
         if self.identities.len() > MAX_IDENTITIES {
             return Err(format!("there are more than {MAX_IDENTITIES} identities; run a second publisher"));
@@ -170,6 +170,33 @@ impl Config {
                 .check(self.dyndns.is_some())
                 .map_err(|why| format!("identity {}: {why}", FileName::of(&identity.seed)))
         })
+    }
+}
+
+/// A mistake with its line. What stands in place of what is expected is not repeated: it may be a password.
+fn told(TomlMistake { line, kind }: TomlMistake) -> String {
+    let message = match kind {
+        TomlMistakeKind::Unknown { name, known } => {
+            let near = nearest(&name, known.iter().map(String::as_str));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+            format!("unknown field `{name}`, expected one of {}{near}", known.join(", "))
+        }
+        TomlMistakeKind::Missing(name) if name == "identity" => NO_IDENTITY.to_string(),
+        TomlMistakeKind::Missing(name) => format!("`{name}` is missing here"),
+        TomlMistakeKind::Value { expected, found } if expected == LIST && found == "a section" => {
+            "each identity has a section of its own: write [[identity]], with two brackets".to_string()
+        }
+        TomlMistakeKind::Value { expected, .. } => format!("expected {expected}"),
+        TomlMistakeKind::Other(message) => match message.split_once(", expected ") {
+            Some((_, expected)) => format!("expected {expected}"),
+            None => message,
+        },
+    };
+    match line {
+        // Of what is missing in the whole file there is no line.
+        Some(line) if message != NO_IDENTITY => format!("line {line}: {message}"),
+        _ => message,
     }
 }
 
@@ -263,6 +290,18 @@ mod tests {
         for (text, part) in [
             ("", "identity"),
             ("identity = []", "nothing to publish"),
+            ("state = 'a'", "there is no [[identity]], so there is nothing to publish"),
+            (
+                "[identity]\nseed = 'a'\nzone_file = 'z'",
+                "line 1: each identity has a section of its own: write [[identity]]",
+            ),
+            ("[[identity]]\nsed = 'a'\nzone_file = 'z'", "did you mean `seed`?"),
+            ("[[identity]]\nzone_file = 'z'", "`seed` is missing here"),
+            (
+                "state = 1\nrelay = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'\nforce = 'no'",
+                "line 1: expected a text in quotes; line 2: unknown field `relay`",
+            ),
+            ("[dyndns]\nlisten = ['[::1]:1']\n[dyndns]\n", "`dyndns` is there already, in line 1"),
             ("state = 1\nstate2 = 2", "line 1"),
             ("[[identity]]\nseed = 'a'\nzone = 'z'", "line 3: unknown field `zone`"),
             ("[[identity]]\nseed = 'a'", "identity \"a\": write a zone_file"),

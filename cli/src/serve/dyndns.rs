@@ -24,7 +24,8 @@ use tokio::{
 use super::{
     browser::{is_browser, page_from_elsewhere},
     password,
-    protocol::{Credentials, Told, Update, Word, credentials, key, meant, merge},
+    protocol::{Change, Credentials, LeftOut, Update, Word, credentials, key, meant},
+    pushes::{Push, Pushes},
     refusals::Reason,
 };
 use crate::{failure::Failure, keeper::AddressFile, terminal, zone_file::ExternalAddresses};
@@ -82,12 +83,14 @@ struct Inner {
     writing: FairQueue<Line>,
     pages: Reason,
     crowds: Reason,
+    pushes: Pushes,
 }
 
 /// What blocks a thread.
 struct Labour {
     compare: Box<Compare>,
     save: Box<Save>,
+    note: Box<Note>,
 }
 
 /// Whether the password is that of the hash.
@@ -95,9 +98,16 @@ type Compare = dyn Fn(&[u8], &str) -> bool + Send + Sync;
 
 type Save = dyn Fn(&AddressFile, &ExternalAddresses) -> Result<(), Failure> + Send + Sync;
 
+/// Writes a line into the log.
+type Note = dyn Fn(&str) + Send + Sync;
+
 impl Default for Labour {
     fn default() -> Self {
-        Self { compare: Box::new(password::verify), save: Box::new(AddressFile::save) }
+        Self {
+            compare: Box::new(password::verify),
+            save: Box::new(AddressFile::save),
+            note: Box::new(terminal::note),
+        }
     }
 }
 
@@ -116,6 +126,7 @@ impl Updates {
             writing: FairQueue::new(TURNS),
             pages: Reason::default(),
             crowds: Reason::default(),
+            pushes: Pushes::default(),
         }))
     }
 
@@ -131,10 +142,23 @@ impl Updates {
     }
 
     async fn tell(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
-        self.try_to_tell(uri, headers, client).await.unwrap_or_else(|word| vec![word])
+        let mut push = Push::default();
+        let words = self.try_to_tell(uri, headers, client, &mut push).await;
+        let words = words.unwrap_or_else(|word| vec![word]);
+        // Web pages are no routers, and are counted apart.
+        if words != [Word::BadAgent] {
+            self.0.pushes.note(&push.line(client, &words), |line| (self.0.labour.note)(line));
+        }
+        words
     }
 
-    async fn try_to_tell(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Result<Vec<Word>, Word> {
+    async fn try_to_tell(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        client: IpAddr,
+        push: &mut Push,
+    ) -> Result<Vec<Word>, Word> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         // Before the quota: a page uses up what the router behind the same address needs.
         if let Some(header) = page_from_elsewhere(headers, uri.authority().map(|it| it.as_str()).or(host)) {
@@ -154,11 +178,18 @@ impl Updates {
         let keys = update.iter().flat_map(|update| &update.names).filter_map(|name| key(name).ok());
         let keys: Vec<String> = keys.map(|key| key.to_z32()).collect();
         let user = given.user.clone();
+        // Who types the password in place of the user is not to find it in the log.
+        push.user =
+            self.0.accounts.read().await.values().any(|account| account.user == user).then(|| user.clone());
         let right = self.compare(given, keys, client).await?;
         if right.is_empty() {
             return Err(Word::BadAuthentication);
         }
-        self.keep(update?, &user, &right, client).await
+        let Update { names, addresses } = update?;
+        push.names.clone_from(&names);
+        let (change, left_out): (_, Vec<LeftOut>) = meant(addresses, client, self.0.allow_private);
+        push.left_out = left_out;
+        self.keep(names, change, &user, &right, client).await
     }
 
     /// Which hashes are of the password, of those that matter. The work goes on when the client leaves, and its turn
@@ -182,13 +213,13 @@ impl Updates {
     /// Writes down what was told about each name.
     async fn keep(
         &self,
-        update: Update,
+        names: Vec<String>,
+        change: Result<Change, Word>,
         user: &str,
         right: &[String],
         client: IpAddr,
     ) -> Result<Vec<Word>, Word> {
         let turn = self.turn(&self.0.writing, client).await?;
-        let Update { names, addresses } = update;
         // Looked up again: the configuration may have been read meanwhile, and then others keep the keys.
         let accounts = self.0.accounts.read().await;
         let account_of = |name: &String| {
@@ -201,17 +232,17 @@ impl Updates {
         let this = self.clone();
         let writing = spawn_blocking(move || {
             let _turn = turn;
-            let tell = |account: Result<Account, Word>| this.tell_one(&account?, addresses, client);
+            let tell = |account: Result<Account, Word>| this.tell_one(&account?, change?);
             told.into_iter().map(|account| tell(account).unwrap_or_else(|word| word)).collect()
         });
         writing.await.map_err(|_| Word::Failure)
     }
 
     /// Blocks on the disk.
-    fn tell_one(&self, account: &Account, told: Told, client: IpAddr) -> Result<Word, Word> {
-        let new = meant(told, client, self.0.allow_private)?;
+    fn tell_one(&self, account: &Account, change: Change) -> Result<Word, Word> {
+        let new = change.addresses();
         let known = *account.addresses.borrow();
-        let now = merge(known, new);
+        let now = change.of(known);
         if now == known {
             return Ok(Word::Unchanged(new));
         }
@@ -288,5 +319,7 @@ async fn update(
     }
 }
 
+#[cfg(test)]
+mod routers;
 #[cfg(test)]
 mod tests;

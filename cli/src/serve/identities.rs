@@ -93,7 +93,7 @@ impl Progress {
     }
 }
 
-/// Reads every seed and every zone. Returns how many there are.
+/// Reads every seed and every zone. Returns how many there are. What is probably not meant in a zone is said on the way.
 pub(super) fn check(config: &Config) -> Result<usize, Failure> {
     let mistakes: Vec<String> = secret_keys(&config.identities)?
         .iter()
@@ -102,10 +102,24 @@ pub(super) fn check(config: &Config) -> Result<usize, Failure> {
             let zone = source(identity).read(&secret_key.public_key());
             // An address is not known yet, so any stands in for it.
             let addresses = ExternalAddresses { ipv4: Some([192, 0, 2, 1].into()), ipv6: Some(1.into()) };
-            zone.and_then(|zone: Zone| zone.compose(&addresses)).err().map(|failure| failure.to_string())
+            let composed = zone.and_then(|zone: Zone| {
+                zone.compose(&addresses)?;
+                Ok(zone.mistakes())
+            });
+            let seed = seed::FileName::of(&identity.seed);
+            // Records in the configuration have no file that a message could name.
+            let place =
+                if identity.zone_file.is_some() { String::new() } else { format!("identity {seed}: ") };
+            composed.map(|mistakes| warn(&place, &mistakes)).err().map(|failure| format!("{place}{failure}"))
         })
         .collect();
     if mistakes.is_empty() { Ok(config.identities.len()) } else { Err(Failure::Failed(mistakes.join("\n"))) }
+}
+
+fn warn(place: &str, mistakes: &[String]) {
+    for mistake in mistakes {
+        terminal::note(&format!("warning: {place}{mistake}"));
+    }
 }
 
 /// The keys of all identities, in their order.
@@ -263,6 +277,7 @@ impl Identities {
         let identity = keeper::Identity { secret_key, zone, interval, force };
         let keeper =
             Keeper::new(identity, sources, addresses, timestamp, self.permits.clone(), self.want.clone());
+        let keeper = if account.is_some() { keeper.taking_parts() } else { keeper };
         Ok(Prepared { key: key.to_string(), definition, account, keeper })
     }
 
@@ -284,7 +299,9 @@ impl Identities {
                 Event::Failed(failure, pause) => {
                     terminal::note(&format!("{name}: error: {failure}; trying again in {}", in_words(pause)));
                 }
-                Event::Waiting => terminal::note(&format!("{name}: waiting for an address")),
+                Event::Waiting(lacking, is_rest_published) => {
+                    terminal::note(&format!("{name}: {}", keeper::in_wait(lacking, is_rest_published)));
+                }
                 Event::Unreadable(failure, is_kept) => {
                     let rest = keeper::what_is_kept(is_kept);
                     terminal::note(&format!("{name}: error: {failure}; {rest}"));

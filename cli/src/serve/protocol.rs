@@ -1,16 +1,23 @@
 //! The dyndns2 protocol: what a router says about its addresses, and the words that it is answered with. Pure.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use pkdns::{access::is_private, signed_packet::PublicKey};
 use zeroize::Zeroizing;
 
-use crate::{name, zone_file::ExternalAddresses};
+use crate::{name, terminal::printable, zone_file::ExternalAddresses};
 
 /// Names in one request.
 pub(super) const MAX_NAMES: usize = 20;
+
+/// Characters of what a router sent that are repeated in the log.
+const MAX_SHOWN: usize = 60;
 
 /// A name and a password.
 pub(super) struct Credentials {
@@ -38,17 +45,61 @@ pub(super) struct Update {
     pub(super) addresses: Told,
 }
 
-/// Addresses that were told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was told about addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
-    /// These.
-    Addresses(ExternalAddresses),
-    /// None: the one that the request came from is meant.
-    None,
-    /// Something that is no address.
-    Nonsense,
+    /// This about each family.
+    Families(Families),
+    /// Nothing: the address that the request came from is meant.
+    Nothing,
     /// The names are to be taken off the network, which nobody can do.
     Offline,
+}
+
+/// What was told about each family. Nobody can use the rest, such as placeholders that a router did not fill in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Families {
+    ipv4: Said<Ipv4Addr>,
+    ipv6: Said<Ipv6Addr>,
+    rest: Vec<LeftOut>,
+}
+
+/// What is known about one family after an update.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Said<T> {
+    /// What was known before.
+    #[default]
+    Nothing,
+    Address(T),
+    /// Nothing any more.
+    TakenBack,
+}
+
+/// What an update changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    ipv4: Said<Ipv4Addr>,
+    ipv6: Said<Ipv6Addr>,
+}
+
+/// A part of an update that says no address to publish, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    text: String,
+    why: &'static str,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.text, self.why)
+    }
+}
+
+impl LeftOut {
+    fn new(text: &str, why: &'static str) -> Self {
+        let text: String = text.chars().take(MAX_SHOWN).collect();
+        Self { text: printable(&text), why }
+    }
 }
 
 impl Update {
@@ -71,45 +122,129 @@ impl Update {
         if value("offline").is_some_and(|offline| offline.eq_ignore_ascii_case("yes")) {
             return Ok(Self { names, addresses: Told::Offline });
         }
+        let mut families = Families::default();
         // Some routers tell the other family apart.
-        let texts: Vec<Cow<'_, str>> = ["myip", "myipv6"].iter().filter_map(|name| value(name)).collect();
-        Ok(Self { names, addresses: read_addresses(texts.iter().flat_map(|text| text.split(','))) })
+        for parameter in ["myip", "myipv6"] {
+            let texts = value(parameter).unwrap_or_default();
+            for text in texts.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+                families.read(parameter, text);
+            }
+        }
+        let is_nothing = families == Families::default();
+        let addresses = if is_nothing { Told::Nothing } else { Told::Families(families) };
+        Ok(Self { names, addresses })
     }
 }
 
-fn read_addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Told {
-    let mut addresses = ExternalAddresses::default();
-    for text in texts.map(str::trim).filter(|text| !text.is_empty()) {
-        match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
-            Ok(IpAddr::V4(address)) => addresses.ipv4 = Some(address),
-            Ok(IpAddr::V6(address)) => addresses.ipv6 = Some(address),
-            Err(_) => return Told::Nonsense,
+impl Families {
+    /// Whether there is an address of this family.
+    fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => matches!(self.ipv4, Said::Address(_)),
+            IpAddr::V6(_) => matches!(self.ipv6, Said::Address(_)),
         }
     }
-    if addresses == ExternalAddresses::default() { Told::None } else { Told::Addresses(addresses) }
-}
 
-/// The addresses that are meant, by a client that was seen at `client`.
-pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> Result<ExternalAddresses, Word> {
-    let addresses = match told {
-        Told::Nonsense => return Err(Word::NoAddress),
-        Told::Offline => return Err(Word::NotOffered),
-        Told::Addresses(addresses) => addresses,
-        Told::None => match client.to_canonical() {
-            IpAddr::V4(address) => ExternalAddresses { ipv4: Some(address), ipv6: None },
-            IpAddr::V6(address) => ExternalAddresses { ipv4: None, ipv6: Some(address) },
-        },
-    };
-    let all = addresses.ipv4.map(IpAddr::V4).into_iter().chain(addresses.ipv6.map(IpAddr::V6));
-    match all.into_iter().find(|address| is_private(*address) && !allow_private) {
-        Some(address) => Err(Word::Private(address)),
-        None => Ok(addresses),
+    /// Reads one value of a parameter.
+    fn read(&mut self, parameter: &str, text: &str) {
+        if text.eq_ignore_ascii_case("no") {
+            match parameter {
+                "myipv6" => self.ipv6 = Said::TakenBack,
+                _ => self.ipv4 = Said::TakenBack,
+            }
+            return;
+        }
+        match address(text) {
+            // Of several, the last one that the Internet can reach.
+            Ok(address) if is_private(address) && self.has(address) => {}
+            Ok(IpAddr::V4(address)) => self.ipv4 = Said::Address(address),
+            Ok(IpAddr::V6(address)) => self.ipv6 = Said::Address(address),
+            Err(why) => self.rest.push(LeftOut::new(text, why)),
+        }
     }
 }
 
-/// What is known after `new` was told.
-pub(super) fn merge(known: ExternalAddresses, new: ExternalAddresses) -> ExternalAddresses {
-    ExternalAddresses { ipv4: new.ipv4.or(known.ipv4), ipv6: new.ipv6.or(known.ipv6) }
+/// Reads an address, of which MikroTik and others also tell how long its prefix is.
+fn address(text: &str) -> Result<IpAddr, &'static str> {
+    const NO_ADDRESS: &str = "is no address";
+    let Some((address, length)) = text.split_once('/') else {
+        return text.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| NO_ADDRESS);
+    };
+    let net: IpNet = format!("{address}/{length}").parse().map_err(|_| NO_ADDRESS)?;
+    // The first address of a network belongs to nobody.
+    match net.addr() == net.network() && net.prefix_len() < net.max_prefix_len() {
+        true => Err("is the prefix of a network, and not the address of a host in it"),
+        false => Ok(net.addr().to_canonical()),
+    }
+}
+
+/// What is to change for a client that was seen at `client`, and what is left out because nobody on the Internet could use
+/// it.
+///
+/// # Errors
+///
+/// When nothing is left.
+pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, Word>, Vec<LeftOut>) {
+    let mut families = match told {
+        Told::Offline => return (Err(Word::NotOffered), Vec::new()),
+        Told::Families(families) => families,
+        Told::Nothing => match client.to_canonical() {
+            IpAddr::V4(address) => Families { ipv4: Said::Address(address), ..Families::default() },
+            IpAddr::V6(address) => Families { ipv6: Said::Address(address), ..Families::default() },
+        },
+    };
+    let mut private = Vec::new();
+    if let Said::Address(address) = families.ipv4
+        && let Some(why) = useless(address.into(), allow_private)
+    {
+        families.ipv4 = Said::Nothing;
+        private.push((IpAddr::from(address), why));
+    }
+    if let Said::Address(address) = families.ipv6
+        && let Some(why) = useless(address.into(), allow_private)
+    {
+        families.ipv6 = Said::Nothing;
+        private.push((IpAddr::from(address), why));
+    }
+    let change = Change { ipv4: families.ipv4, ipv6: families.ipv6 };
+    if change == Change::default() {
+        // The answer names the first; what is left out is for the log of an update that did something.
+        let word = private.first().map_or(Word::NoAddress, |(address, _)| Word::Private(*address));
+        return (Err(word), Vec::new());
+    }
+    let private = private.iter().map(|(address, why)| LeftOut::new(&address.to_string(), why));
+    (Ok(change), private.chain(families.rest).collect())
+}
+
+/// Why an address is none to publish.
+fn useless(address: IpAddr, allow_private: bool) -> Option<&'static str> {
+    match is_private(address) {
+        _ if address.is_unspecified() => Some("stands for no address at all"),
+        true if !allow_private => Some("means nothing on the Internet; set allow_private if it is meant"),
+        _ => None,
+    }
+}
+
+impl Change {
+    /// What is known after it, where `known` was before.
+    pub(super) fn of(self, known: ExternalAddresses) -> ExternalAddresses {
+        ExternalAddresses { ipv4: self.ipv4.or(known.ipv4), ipv6: self.ipv6.or(known.ipv6) }
+    }
+
+    /// The addresses in it.
+    pub(super) fn addresses(self) -> ExternalAddresses {
+        self.of(ExternalAddresses::default())
+    }
+}
+
+impl<T> Said<T> {
+    fn or(self, known: Option<T>) -> Option<T> {
+        match self {
+            Self::Nothing => known,
+            Self::Address(address) => Some(address),
+            Self::TakenBack => None,
+        }
+    }
 }
 
 /// Whose zone a name is in.
@@ -157,8 +292,9 @@ impl Word {
                 .join(",")
         };
         match self {
-            Self::Good(addresses) => format!("good {}", list(addresses)),
-            Self::Unchanged(addresses) => format!("nochg {}", list(addresses)),
+            // A family that was taken back is no address to repeat.
+            Self::Good(addresses) => format!("good {}", list(addresses)).trim_end().to_string(),
+            Self::Unchanged(addresses) => format!("nochg {}", list(addresses)).trim_end().to_string(),
             Self::BadAuthentication => "badauth".to_string(),
             Self::NoHost => "nohost".to_string(),
             Self::NotAName => "notfqdn".to_string(),
@@ -175,100 +311,22 @@ impl Word {
             Self::Failure => "911".to_string(),
         }
     }
+
+    /// What it means for whoever reads the log, where the line does not say so.
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Good(_) | Self::Unchanged(_) | Self::NoAddress | Self::Private(_) => None,
+            Self::BadAuthentication => Some("the user or the password is wrong, or none was sent"),
+            Self::NoHost => Some("this user has no such key here"),
+            Self::NotAName => Some("hostname is missing, or is no name of a key"),
+            Self::TooManyNames => Some("more names than one request may have"),
+            Self::NotOffered => Some("a packet cannot be taken back"),
+            Self::Abuse => Some("too many requests of this address in a minute"),
+            Self::BadAgent => Some("a web page or a link had a browser send it"),
+            Self::Failure => Some("too many others wait, or it could not be written down"),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn addresses(ipv4: Option<&str>, ipv6: Option<&str>) -> ExternalAddresses {
-        ExternalAddresses {
-            ipv4: ipv4.map(|text| text.parse().unwrap()),
-            ipv6: ipv6.map(|text| text.parse().unwrap()),
-        }
-    }
-
-    #[test]
-    fn names_and_addresses_are_read_as_routers_send_them() {
-        for (query, told) in [
-            ("hostname=a.b&myip=198.51.100.7", Told::Addresses(addresses(Some("198.51.100.7"), None))),
-            (
-                "myip=198.51.100.7,2001:db8::1&hostname=a.b",
-                Told::Addresses(addresses(Some("198.51.100.7"), Some("2001:db8::1"))),
-            ),
-            (
-                "system=dyndns&hostname=a.b&myip=198.51.100.7&wildcard=NOCHG",
-                Told::Addresses(addresses(Some("198.51.100.7"), None)),
-            ),
-            (
-                "hostname=a%2Eb&myip=&myipv6=2001%3Adb8%3A%3A1",
-                Told::Addresses(addresses(None, Some("2001:db8::1"))),
-            ),
-            ("hostname=a.b&myip=::ffff:198.51.100.7", Told::Addresses(addresses(Some("198.51.100.7"), None))),
-            ("hostname=a.b", Told::None),
-            ("hostname=a.b&myip=", Told::None),
-            ("hostname=a.b&myip=1.2.3", Told::Nonsense),
-            ("hostname=a.b&myip=198.51.100.7&offline=YES", Told::Offline),
-            ("hostname=a.b&offline=NOCHG", Told::None),
-        ] {
-            assert_eq!(
-                Update::read(query),
-                Ok(Update { names: vec!["a.b".into()], addresses: told }),
-                "{query}"
-            );
-        }
-        assert_eq!(Update::read("hostname=a,b").unwrap().names, ["a", "b"]);
-        for query in ["", "myip=198.51.100.7", "hostname=", "hostname=a,,b"] {
-            assert_eq!(Update::read(query), Err(Word::NotAName), "{query}");
-        }
-        let names = |count| format!("hostname={}", vec!["a"; count].join(","));
-        assert_eq!(Update::read(&names(MAX_NAMES)).unwrap().names.len(), MAX_NAMES);
-        assert_eq!(Update::read(&names(MAX_NAMES + 1)), Err(Word::TooManyNames));
-    }
-
-    #[test]
-    fn without_an_address_that_of_the_client_is_meant() {
-        let client = "198.51.100.9".parse().unwrap();
-        assert_eq!(meant(Told::None, client, false), Ok(addresses(Some("198.51.100.9"), None)));
-        let inner = "192.168.1.1".parse().unwrap();
-        assert_eq!(meant(Told::None, inner, false), Err(Word::Private(inner)));
-        assert_eq!(meant(Told::None, inner, true), Ok(addresses(Some("192.168.1.1"), None)));
-        assert_eq!(meant(Told::Nonsense, client, true), Err(Word::NoAddress));
-        assert_eq!(meant(Told::Offline, client, true), Err(Word::NotOffered));
-    }
-
-    #[test]
-    fn a_family_that_is_not_told_stays_as_it_was() {
-        let known = addresses(Some("198.51.100.1"), Some("2001:db8::1"));
-        let merged = merge(known, addresses(None, Some("2001:db8::2")));
-        assert_eq!(merged, addresses(Some("198.51.100.1"), Some("2001:db8::2")));
-    }
-
-    #[test]
-    fn credentials_are_read_from_basic_authentication() {
-        let read = credentials("Basic cm91dGVyOmE6Yg==").unwrap();
-        assert_eq!((read.user.as_str(), read.password.as_slice()), ("router", &b"a:b"[..]));
-        assert!(credentials("basic cm91dGVyOmE6Yg==").is_some());
-        for header in ["", "Basic", "Basic !", "Bearer cm91dGVyOmE6Yg==", "Basic cm91dGVy"] {
-            assert!(credentials(header).is_none(), "{header}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_a_key_or_below_one() {
-        let z32 = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
-        for name in [z32.to_string(), format!("{z32}.key"), format!("www.{z32}."), z32.to_uppercase()] {
-            assert_eq!(key(&name).unwrap().to_z32(), z32, "{name}");
-        }
-        assert_eq!(key("home.example"), Err(Word::NotAName));
-    }
-
-    proptest! {
-        #[test]
-        fn any_request_is_read(query in "[-a-z0-9=&,%:.]{0,80}", header in "\\PC{0,40}") {
-            let _ = (Update::read(&query), credentials(&header));
-        }
-    }
-}
+mod tests;

@@ -42,8 +42,10 @@ pub(super) enum End {
     Outside(Name),
     /// Name servers of a part of this zone.
     Delegated(Vec<Name>),
-    /// A chain that is longer than a resolver follows.
+    /// A chain that leads back into itself.
     Endless,
+    /// A chain of this many links, more than a resolver follows.
+    TooLong(usize),
 }
 
 /// The CNAME records on the way, and what is at its end.
@@ -55,6 +57,7 @@ pub(super) struct Walk {
 /// Follows a question through the zone.
 pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
     let (mut aliases, mut name) = (Vec::new(), name.clone());
+    let mut visited = BTreeSet::new();
     let end = loop {
         if !zone.apex().zone_of(&name) {
             break End::Outside(name);
@@ -64,7 +67,8 @@ pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
             Lookup::NoData => break End::NoData,
             Lookup::NoName => break End::NoName,
             Lookup::Delegated(delegation) => break End::Delegated(delegation.servers),
-            Lookup::Alias(..) | Lookup::Renamed(..) if aliases.len() >= MAX_CHAIN => break End::Endless,
+            // As many names as the zone has, and those that its wildcards and DNAME records make of them.
+            Lookup::Alias(..) | Lookup::Renamed(..) if !visited.insert(name.clone()) => break End::Endless,
             // The name is too long with the new end.
             Lookup::Renamed(_, None) => break End::NoName,
             Lookup::Renamed(_, Some((record, target))) => {
@@ -76,6 +80,11 @@ pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
                 name = target;
             }
         }
+    };
+    let end = match end {
+        End::Endless => End::Endless,
+        _ if aliases.len() > MAX_CHAIN => End::TooLong(aliases.len()),
+        end => end,
     };
     Walk { aliases, end }
 }
@@ -132,9 +141,10 @@ fn name_answers(zone: &Zone, key: &PublicKey, owner: &Name, types: &BTreeSet<Rec
     // A type that nothing has shows where the rest leads.
     let Walk { aliases, end } = walk(zone, &asked, RecordType::ANY);
     let answer = match end {
-        End::Outside(target) => Some(format!("what {target} has")),
+        End::Outside(target) => Some(format!("what {} has", text_name(&target, key))),
         End::Delegated(servers) => Some(asked_of(&servers, key)),
         End::Endless => Some("SERVFAIL: the chain of CNAME records has no end".to_string()),
+        End::TooLong(links) => Some(too_long(links)),
         End::NoName => Some("NXDOMAIN: the target does not exist".to_string()),
         End::NoData if answers.is_empty() => Some("nothing".to_string()),
         End::NoData | End::Records(_) => None,
@@ -154,6 +164,11 @@ fn name_answers(zone: &Zone, key: &PublicKey, owner: &Name, types: &BTreeSet<Rec
     answers
 }
 
+/// What to say of a chain that resolvers give up on.
+pub(super) fn too_long(links: usize) -> String {
+    format!("SERVFAIL: the chain of CNAME records has {links} links, and resolvers follow {MAX_CHAIN}")
+}
+
 fn asked_of(servers: &[Name], key: &PublicKey) -> String {
     let servers: Vec<String> = servers.iter().map(|server| text_name(server, key)).collect();
     format!("what {} says", servers.join(" or "))
@@ -171,7 +186,7 @@ pub(super) fn texts(records: &[Record], key: &PublicKey) -> Vec<String> {
 
 /// A name relative to the key.
 pub(super) fn text_name(name: &Name, key: &PublicKey) -> String {
-    records::relative_data(&name.to_ascii(), key)
+    records::relative_data(&records::escaped_labels(name.iter()), key)
 }
 
 /// The type of records of one type.

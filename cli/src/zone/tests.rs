@@ -97,6 +97,19 @@ fn what_looks_wrong_is_named() {
         ("www CNAME www.example.com", "www CNAME: www.example.com does not exist; a name of another zone"),
         ("a CNAME b\nb CNAME a", "a CNAME: this chain of CNAME records has no end"),
         ("a SPF v=spf1", "a SPF: nobody asks for this type any more"),
+        (
+            "@ SOA ns.example. h.example. 1 1 1 1 1\n@ A 192.0.2.1",
+            "@ SOA: resolvers make one up for a packet",
+        ),
+        (
+            "@ NS ns1.registrar.example.\n@ A 192.0.2.1",
+            "@ NS: whatever this zone does not hold is asked of ns1.registrar.example.",
+        ),
+        ("@ SVCB 1 svc alpn=h2", "@ SVCB: svc has no address"),
+        (
+            "@ HTTPS 1 svc.example.com ipv4hint=192.0.2.1",
+            "@ HTTPS: svc.example.com does not exist; a name of another zone needs a dot at its end",
+        ),
         ("a A {external_ipv4}", "{external_ipv4} is shown as 192.0.2.1"),
         ("a HTTPS 1 . ipv6hint={external_ipv6}", "{external_ipv6} is shown as 2001:db8::1"),
         (&format!("{}a A 192.0.2.1\nb A 192.0.2.1", "a.".repeat(40)), "1 records are never answered"),
@@ -113,6 +126,49 @@ fn what_looks_wrong_is_named() {
     ] {
         assert_eq!(warnings(text), Vec::<String>::new(), "{text}");
     }
+}
+
+/// Links from `c1` on, with an address behind the last one.
+fn chain(links: usize) -> String {
+    let links: String = (1..=links).map(|link| format!("c{link} CNAME c{}\n", link + 1)).collect();
+    links.clone() + &format!("c{} A 192.0.2.1\n", links.lines().count() + 1)
+}
+
+#[test]
+fn a_long_chain_is_told_from_one_without_an_end() {
+    let first = |text: &str| answers(text).into_iter().find(|line| line.starts_with("c1 ")).unwrap();
+    assert!(first(&chain(11)).ends_with("CNAME c12, 192.0.2.1"), "{}", first(&chain(11)));
+    let expected = "SERVFAIL: the chain of CNAME records has 12 links, and resolvers follow 11";
+    assert!(first(&chain(12)).ends_with(expected), "{}", first(&chain(12)));
+    let warned = |text: &str| warnings(text).into_iter().find(|warning| warning.starts_with("c1 CNAME: "));
+    assert_eq!(warned(&chain(11)), None);
+    assert_eq!(warned(&chain(12)), Some(format!("c1 CNAME: {expected}")));
+    let looped = warned("c1 CNAME c2\nc2 CNAME c3\nc3 CNAME c2\n");
+    assert_eq!(looped.as_deref(), Some("c1 CNAME: this chain of CNAME records has no end"));
+}
+
+#[test]
+fn a_name_has_one_spelling_wherever_it_stands() {
+    let report = reported("b\u{fc}cher\\@x A 192.0.2.1\n@ MX 10 b\u{fc}cher\\@x\nq MX 10 b\u{fc}ch\n");
+    let name = "b\\195\\188cher@x";
+    assert_eq!(report.records[0].record.owner, name);
+    assert!(report.answers.iter().any(|answer| answer.name == name), "{:?}", report.answers);
+    assert!(
+        report.answers.iter().any(|answer| answer.answer == format!("10 {name}")),
+        "{:?}",
+        report.answers
+    );
+    let missing = "q MX: b\\195\\188ch has no address";
+    assert!(report.warnings.iter().any(|warning| warning == missing), "{:?}", report.warnings);
+}
+
+#[test]
+fn who_publishes_hears_of_mistakes_and_not_of_times() {
+    let text = "@ 5 A 192.0.2.1\n@ 5 MX 10 mial\nx TXT v=DMARC1; p=none\ny A {external_ipv4}\n";
+    let key = PublicKey::try_from(KEY).unwrap();
+    let found = mistakes(&ZoneFile::from_bytes(text.as_bytes()).unwrap(), &key).unwrap();
+    let cut = "line 3, column 15: the text ends before this semicolon, which begins a comment: put the text in quotes";
+    assert_eq!(found, [cut, "@ MX: mial has no address"]);
 }
 
 #[test]

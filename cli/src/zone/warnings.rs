@@ -2,13 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use hickory_proto::rr::{Name, RData, Record, RecordType, rdata::svcb::SvcParamKey};
+use hickory_proto::rr::{
+    Name, RData, Record, RecordType,
+    rdata::{HTTPS, svcb::SvcParamKey},
+};
 use pkdns::{config, resolver::zone::Zone, signed_packet::PublicKey};
 
-use super::answers::{End, text_name, type_name, walk};
+use super::answers::{End, text_name, too_long, type_name, walk};
+
+/// What looks wrong.
+pub(super) enum Warning {
+    /// Hardly anybody means it.
+    Mistake(String),
+    /// Some mean it.
+    Note(String),
+}
 
 /// Says what looks wrong in a zone of `key`, in the order of its names.
-pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<String> {
+pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<Warning> {
     let mut sets: BTreeMap<(Name, RecordType), Vec<Record>> = BTreeMap::new();
     for record in zone.records() {
         sets.entry((record.name.clone(), record.record_type())).or_default().push(record);
@@ -18,22 +29,49 @@ pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<String> {
         let name = format!("{} {}", text_name(&owner, key), type_name(&set, key).unwrap_or_default());
         warnings.extend(ttl_warnings(&name, &set));
         if record_type == RecordType::CNAME && owner == *zone.apex() {
-            warnings.push(format!(
+            warnings.push(Warning::Mistake(format!(
                 "{name}: a CNAME of the key itself is not understood by all resolvers; write the addresses, or an \
                  HTTPS record with priority 0"
-            ));
+            )));
         }
         if u16::from(record_type) == 99 {
-            warnings.push(format!("{name}: nobody asks for this type any more (RFC 7208); write it as TXT"));
+            warnings.push(Warning::Mistake(format!(
+                "{name}: nobody asks for this type any more (RFC 7208); write it as TXT"
+            )));
+        }
+        if owner == *zone.apex() {
+            let copied = copied_warning(zone, key, record_type, &set);
+            warnings.extend(copied.map(|warning| Warning::Mistake(format!("{name}: {warning}"))));
         }
         warnings.extend(set.iter().filter_map(|record| {
-            target_warning(zone, key, record).map(|warning| format!("{name}: {warning}"))
+            target_warning(zone, key, record).map(|warning| Warning::Mistake(format!("{name}: {warning}")))
         }));
     }
     warnings
 }
 
-fn ttl_warnings(name: &str, set: &[Record]) -> Vec<String> {
+/// What a zone of another place brings along.
+fn copied_warning(zone: &Zone, key: &PublicKey, record_type: RecordType, set: &[Record]) -> Option<String> {
+    match record_type {
+        RecordType::SOA => Some(
+            "resolvers make one up for a packet; if it was copied from another zone, take it out".to_string(),
+        ),
+        RecordType::NS => {
+            let outside = set.iter().find_map(|record| match &record.data {
+                RData::NS(server) if !zone.apex().zone_of(&server.0.to_lowercase()) => Some(&server.0),
+                _ => None,
+            })?;
+            Some(format!(
+                "whatever this zone does not hold is asked of {}, which has to serve the key; if these records were copied \
+                 from another zone, take them out",
+                text_name(outside, key)
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn ttl_warnings(name: &str, set: &[Record]) -> Vec<Warning> {
     let cache = config::Cache::default();
     let ttls = || set.iter().map(|record| record.ttl);
     let (Some(least), Some(most)) = (ttls().min(), ttls().max()) else {
@@ -41,19 +79,21 @@ fn ttl_warnings(name: &str, set: &[Record]) -> Vec<String> {
     };
     let mut warnings = Vec::new();
     if least != most {
-        warnings.push(format!("{name}: the TTLs differ, and all count as the lowest, {least} s"));
+        warnings.push(Warning::Mistake(format!(
+            "{name}: the TTLs differ, and all count as the lowest, {least} s"
+        )));
     }
     if u64::from(least) < cache.ttl_seconds {
-        warnings.push(format!(
+        warnings.push(Warning::Note(format!(
             "{name}: a TTL of {least} s is short; resolvers look for a new packet every {} s at most, unless set otherwise",
             cache.ttl_seconds
-        ));
+        )));
     }
     if u64::from(most) > cache.max_ttl_seconds {
-        warnings.push(format!(
+        warnings.push(Warning::Note(format!(
             "{name}: a TTL of {most} s is long; some will see a change only after {} hours",
             most / 3600
-        ));
+        )));
     }
     warnings
 }
@@ -61,17 +101,17 @@ fn ttl_warnings(name: &str, set: &[Record]) -> Vec<String> {
 /// What is wrong with the name that a record points to.
 fn target_warning(zone: &Zone, key: &PublicKey, record: &Record) -> Option<String> {
     let (target, may_be_alias) = match &record.data {
-        RData::CNAME(target) => return alias_warning(zone, key, target),
+        RData::CNAME(target) => return alias_warning(zone, key, &record.name, target),
         RData::MX(data) => (data.exchange.clone(), false),
         RData::SRV(data) => (data.target.clone(), false),
         RData::NS(target) => (target.0.clone(), false),
-        RData::HTTPS(data) => {
+        RData::HTTPS(HTTPS(data)) | RData::SVCB(data) => {
             let has_hints = data
                 .svc_params
                 .iter()
                 .any(|(parameter, _)| matches!(parameter, SvcParamKey::Ipv4Hint | SvcParamKey::Ipv6Hint));
             match &data.target_name {
-                _ if has_hints => return None,
+                target if has_hints => return lost_name(zone, key, target),
                 // Its own name (RFC 9460 section 2.5.2).
                 target if target.is_root() && data.svc_priority > 0 => (record.name.clone(), true),
                 target => (target.clone(), true),
@@ -96,13 +136,29 @@ fn target_warning(zone: &Zone, key: &PublicKey, record: &Record) -> Option<Strin
     is_nothing.then(|| format!("{shown} has no address{}", missing_dot(&target, zone)))
 }
 
-fn alias_warning(zone: &Zone, key: &PublicKey, target: &Name) -> Option<String> {
+fn alias_warning(zone: &Zone, key: &PublicKey, owner: &Name, target: &Name) -> Option<String> {
     let shown = text_name(&target.to_lowercase(), key);
-    match walk(zone, &target.to_lowercase(), RecordType::ANY).end {
+    // Whoever asks for the owner has one link more to follow.
+    let end = match walk(zone, &owner.to_lowercase(), RecordType::ANY).end {
+        End::TooLong(links) => End::TooLong(links),
+        _ => walk(zone, &target.to_lowercase(), RecordType::ANY).end,
+    };
+    match end {
         End::NoName => Some(format!("{shown} does not exist{}", missing_dot(target, zone))),
         End::Endless => Some("this chain of CNAME records has no end".to_string()),
+        End::TooLong(links) => Some(too_long(links)),
         _ => None,
     }
+}
+
+/// A target that nobody has to look up, as its addresses stand beside it: only a name of another zone without its last dot
+/// is worth a word.
+fn lost_name(zone: &Zone, key: &PublicKey, target: &Name) -> Option<String> {
+    let target = target.to_lowercase();
+    let is_lost = zone.apex().zone_of(&target)
+        && !missing_dot(&target, zone).is_empty()
+        && walk(zone, &target, RecordType::ANY).end == End::NoName;
+    is_lost.then(|| format!("{} does not exist{}", text_name(&target, key), missing_dot(&target, zone)))
 }
 
 /// A hint for names such as `mx.example.com` that should have ended in a dot.

@@ -12,6 +12,8 @@ pub(super) struct Entry {
     pub(super) indented: bool,
     /// At least one.
     pub(super) tokens: Vec<Token>,
+    /// Where a comment begins that looks like the rest of a text.
+    pub(super) cut: Option<Position>,
 }
 
 impl Entry {
@@ -55,8 +57,13 @@ impl Token {
             let is_type = only(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) && text.len() <= 10;
             is_name_or_address || is_type
         });
+        let has_odd_space = self
+            .symbols
+            .windows(2)
+            .any(|pair| pair == [Symbol::DecimalEscape(0xc2), Symbol::DecimalEscape(0xa0)]);
         match text {
             Some(text) => format!("\"{text}\""),
+            None if has_odd_space => format!("{kind} with a no-break space in it: type an ordinary one"),
             None => format!("{kind} of {} characters", self.symbols.len()),
         }
     }
@@ -67,15 +74,28 @@ pub(super) fn entries(text: &[u8]) -> Result<Vec<Entry>, ZoneFileError> {
     Lexer { rest: text, position: Position::START }.entries()
 }
 
+/// Whether a comment behind `last` looks like the rest of a text such as `v=DMARC1; p=none`, of which no more than
+/// `v=DMARC1` would be published.
+fn cuts(last: &Token, is_attached: bool, comment: &[u8]) -> bool {
+    let text = comment.strip_prefix(b";").unwrap_or(comment).trim_ascii_start();
+    let name = text.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let is_tag = name.len() < text.len() && !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric);
+    match last.quoted {
+        true => is_attached && is_tag,
+        false => is_attached || is_tag,
+    }
+}
+
 struct Lexer<'a> {
     rest: &'a [u8],
     position: Position,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
     fn entries(mut self) -> Result<Vec<Entry>, ZoneFileError> {
         let mut entries = Vec::new();
-        let mut entry = Entry { indented: false, tokens: Vec::new() };
+        let empty = || Entry { indented: false, tokens: Vec::new(), cut: None };
+        let mut entry = empty();
         let mut open: Vec<Position> = Vec::new();
         // The end of the token before.
         let mut end = None;
@@ -85,8 +105,7 @@ impl Lexer<'_> {
                 b'\n' => {
                     self.next();
                     if open.is_empty() {
-                        let finished =
-                            std::mem::replace(&mut entry, Entry { indented: false, tokens: Vec::new() });
+                        let finished = std::mem::replace(&mut entry, empty());
                         entries.extend((!finished.tokens.is_empty()).then_some(finished));
                     }
                 }
@@ -94,7 +113,12 @@ impl Lexer<'_> {
                     self.next();
                     entry.indented |= position.column == 1 && entry.tokens.is_empty() && open.is_empty();
                 }
-                b';' => self.skip_comment(),
+                b';' => {
+                    let is_attached = end == Some(position);
+                    let comment = self.skip_comment();
+                    let is_cut = entry.tokens.last().is_some_and(|last| cuts(last, is_attached, comment));
+                    entry.cut = entry.cut.or(is_cut.then_some(position));
+                }
                 b'(' => {
                     self.next();
                     open.push(position);
@@ -120,10 +144,12 @@ impl Lexer<'_> {
         Ok(entries)
     }
 
-    fn skip_comment(&mut self) {
+    fn skip_comment(&mut self) -> &'a [u8] {
+        let before = self.rest;
         while self.peek().is_some_and(|byte| byte != b'\n') {
             self.next();
         }
+        before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default()
     }
 
     fn word(&mut self) -> Result<Vec<Symbol>, ZoneFileError> {

@@ -6,7 +6,7 @@ use domain::{
         Name, ParsedName, Record, Rtype, Ttl,
         iana::Class,
         name::{Label, NameBuilder},
-        rdata::{ComposeRecordData, ParseRecordData, UnknownRecordData},
+        rdata::{ComposeRecordData, ParseRecordData, RecordData, UnknownRecordData},
         scan::{Scanner, ScannerError},
     },
     dep::octseq::Parser,
@@ -15,16 +15,15 @@ use domain::{
 use pkdns::signed_packet::PublicKey;
 
 use super::{
-    DEFAULT_TTL, ExternalAddresses, Macros, Position, ZoneFile, ZoneFileError, ZoneRecord, apex,
+    DEFAULT_TTL, ExternalAddresses, Lacking, Macros, Position, ZoneFile, ZoneFileError, ZoneRecord, apex,
     include::Item,
     lexer::{self, Entry, Token},
+    remarks::{self, Remark, Target},
     scanner::{Names, Tokens, Unexpected},
-    substitution,
+    substitution::{self, Family},
+    times::{ttl, ttl_class_and_type},
 };
-use crate::records::other_types;
-
-/// Largest TTL in seconds (RFC 2181 section 8).
-pub(super) const MAX_TTL: u32 = i32::MAX.unsigned_abs();
+use crate::{records::other_types, seed::FileName};
 
 const EXPECTED_TTL: Unexpected = Unexpected("expected a TTL: seconds, or for example 1h30m");
 
@@ -41,24 +40,73 @@ pub(super) fn macros(items: &[Item]) -> Macros {
     })
 }
 
-/// Reads the zone of `key`. Names in the zone `moved_from` are moved to it.
+/// Stand in for addresses that are not known, in records that are left out (RFC 5737, RFC 3849).
+const UNKNOWN: ExternalAddresses = ExternalAddresses {
+    ipv4: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    ipv6: Some(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+};
+
+/// Reads the zone of `key`, and says what is probably not meant in it. Names in the zone `moved_from` are moved to it.
 pub(super) fn read(
     file: &ZoneFile,
     key: &PublicKey,
     addresses: &ExternalAddresses,
     moved_from: Option<&Name<Bytes>>,
-) -> Result<Vec<ZoneRecord>, ZoneFileError> {
+) -> Result<(Vec<ZoneRecord>, Vec<Remark>), ZoneFileError> {
+    let zone = take(file, key, addresses, moved_from, None)?;
+    if zone.records.is_empty() {
+        return Err(ZoneFileError::Empty { file: file.name() });
+    }
+    let remarks = zone.remarks().into_iter().map(|((number, position), text)| {
+        let path = number.and_then(|number| file.paths.get(number));
+        Remark { file: path.map(|path| FileName::of(path)), position, text }
+    });
+    let remarks = remarks.collect();
+    Ok((zone.records, remarks))
+}
+
+/// As [`read`], without the records that need an address that is not known, which are named.
+pub(super) fn read_known(
+    file: &ZoneFile,
+    key: &PublicKey,
+    known: &ExternalAddresses,
+) -> Result<(Vec<ZoneRecord>, Vec<Lacking>), ZoneFileError> {
+    let addresses =
+        ExternalAddresses { ipv4: known.ipv4.or(UNKNOWN.ipv4), ipv6: known.ipv6.or(UNKNOWN.ipv6) };
+    let zone = take(file, key, &addresses, None, Some(known))?;
+    if zone.records.is_empty() && zone.lacking.is_empty() {
+        return Err(ZoneFileError::Empty { file: file.name() });
+    }
+    let lacking = zone.lacking.iter().map(|(family, (number, position))| {
+        let path = number.and_then(|number| file.paths.get(number));
+        Lacking { family: *family, file: path.map(|path| FileName::of(path)), position: *position }
+    });
+    let lacking = lacking.collect();
+    Ok((zone.records, lacking))
+}
+
+fn take<'a>(
+    file: &ZoneFile,
+    key: &'a PublicKey,
+    addresses: &'a ExternalAddresses,
+    moved_from: Option<&Name<Bytes>>,
+    known: Option<&'a ExternalAddresses>,
+) -> Result<Zone<'a>, ZoneFileError> {
     let apex = apex(key);
     let moved = moved_from.map(|from| (from.clone(), apex.clone()));
     let mut zone = Zone {
         key,
         addresses,
+        known,
         names: Names { origin: apex.clone(), moved },
         owner: None,
         default_ttl: None,
         last_ttl: None,
         records: Vec::new(),
         places: Vec::new(),
+        remarks: Vec::new(),
+        targets: Vec::new(),
+        lacking: Vec::new(),
     };
     // Included files leave origin and owner as they were (RFC 1035 section 5.1).
     let mut outer = Vec::new();
@@ -85,16 +133,18 @@ pub(super) fn read(
         let path = number.and_then(|number| file.paths.get(number));
         return Err(position.error(error).within(path.map(|path| path.as_path())));
     }
-    if zone.records.is_empty() {
-        return Err(ZoneFileError::Empty { file: file.file() });
-    }
-    Ok(zone.records)
+    Ok(zone)
 }
+
+/// In which file, and where there.
+type Place = (Option<usize>, Position);
 
 /// What the lines so far come to.
 struct Zone<'a> {
     key: &'a PublicKey,
     addresses: &'a ExternalAddresses,
+    /// Those that are known, where records that need others are left out.
+    known: Option<&'a ExternalAddresses>,
     names: Names,
     /// Of the record before.
     owner: Option<Name<Bytes>>,
@@ -103,8 +153,13 @@ struct Zone<'a> {
     /// Of the last record that has one of its own.
     last_ttl: Option<u32>,
     records: Vec<ZoneRecord>,
-    /// Where each of them is written: in which file, and where there.
-    places: Vec<(Option<usize>, Position)>,
+    /// Where each of them is written.
+    places: Vec<Place>,
+    /// What is probably not meant, and names that are probably of another zone, in the order of the file.
+    remarks: Vec<(Place, String)>,
+    targets: Vec<Target>,
+    /// Records that are left out.
+    lacking: Vec<(Family, Place)>,
 }
 
 impl Zone<'_> {
@@ -146,9 +201,12 @@ impl Zone<'_> {
         let all = substitution::substitute(&entry.tokens, self.addresses)?;
         let names = self.names.clone();
         let mut tokens = Tokens::new(&all, &names);
+        let explain = |error: ZoneFileError| comment_explained(error, &entry.tokens);
         let owner = match (&self.owner, written) {
             (_, Some(token)) => {
-                let owner = tokens.scan_name().map_err(|error| tokens.error(error))?;
+                let owner = tokens.scan_name().map_err(|error| explain(tokens.error(error)))?;
+                let remark = remarks::of_owner(token);
+                self.remarks.extend(remark.map(|text| ((file, token.position), text)));
                 owner_in_zone(&owner, self.key).map_err(|reason| token.position.error(reason))?
             }
             (Some(owner), None) => owner.clone(),
@@ -159,8 +217,16 @@ impl Zone<'_> {
             }
         };
         self.owner = Some(owner.clone());
-        let (ttl, data) = self.ttl_and_data(&mut tokens).map_err(|error| tokens.error(error))?;
+        tokens.take_names();
+        let (ttl, data) = self.ttl_and_data(&mut tokens).map_err(|error| explain(tokens.error(error)))?;
+        self.look_at(data.rtype(), &mut tokens, entry, file);
         let record = Record::new(owner, Class::IN, Ttl::from_secs(ttl), data);
+        if let Some((family, position)) =
+            self.known.and_then(|known| substitution::lacking(&entry.tokens, known))
+        {
+            self.lacking.push((family, (file, position)));
+            return Ok(());
+        }
         if !self.records.contains(&record) {
             self.records.push(record);
             let start = entry.tokens.first().map_or(Position::START, |token| token.position);
@@ -169,10 +235,33 @@ impl Zone<'_> {
         Ok(())
     }
 
+    /// Notes what is probably not meant in the data of a record.
+    fn look_at(&mut self, record_type: Rtype, tokens: &mut Tokens<'_>, entry: &Entry, file: Option<usize>) {
+        let data = entry.tokens.get(tokens.data_start()..).unwrap_or_default();
+        let remark = remarks::of_data(record_type, data, entry.cut);
+        self.remarks.extend(remark.map(|(position, text)| ((file, position), text)));
+        for (token, name) in tokens.take_names() {
+            match remarks::of_name(token) {
+                Some(text) => self.remarks.push(((file, token.position), text)),
+                None => self.targets.extend(remarks::target(record_type, token, &name, file)),
+            }
+        }
+    }
+
+    /// All that is probably not meant.
+    fn remarks(&self) -> Vec<(Place, String)> {
+        let missing = self
+            .targets
+            .iter()
+            .filter_map(|target| Some(((target.file, target.position), target.missing(&self.records)?)));
+        self.remarks.iter().cloned().chain(missing).collect()
+    }
+
     fn ttl_and_data(&mut self, tokens: &mut Tokens<'_>) -> Result<(u32, Data), Unexpected> {
         let (own_ttl, record_type) = ttl_class_and_type(tokens)?;
         self.last_ttl = own_ttl.or(self.last_ttl);
         let ttl = own_ttl.or(self.default_ttl).or(self.last_ttl).unwrap_or(DEFAULT_TTL);
+        tokens.begin_data();
         Ok((ttl, scan_data(record_type, tokens)?))
     }
 
@@ -224,6 +313,17 @@ pub(crate) fn data(record_type: Rtype, text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Whoever writes a comment as in other languages is told so, and not what its words are not.
+fn comment_explained(error: ZoneFileError, tokens: &[Token]) -> ZoneFileError {
+    let ZoneFileError::At { position, .. } = &error else { return error };
+    let at = (position.line, position.column);
+    let is_before = |token: &&Token| (token.position.line, token.position.column) <= at;
+    match tokens.iter().filter(is_before).find(|token| remarks::is_comment(token)) {
+        Some(token) => token.position.error(remarks::COMMENTS),
+        None => error,
+    }
+}
+
 fn scan_data(record_type: Rtype, tokens: &mut Tokens<'_>) -> Result<Data, Unexpected> {
     tokens.expect_more("expected the data of the record before the end of the line")?;
     let data = match other_types::scan(record_type, tokens) {
@@ -237,60 +337,6 @@ fn scan_data(record_type: Rtype, tokens: &mut Tokens<'_>) -> Result<Data, Unexpe
         return Err(Unexpected("the data do not follow the format of their type"));
     }
     Ok(data)
-}
-
-/// A TTL and a class may stand before the type, in either order.
-fn ttl_class_and_type(tokens: &mut Tokens<'_>) -> Result<(Option<u32>, Rtype), Unexpected> {
-    let (mut found_ttl, mut found_class) = (None, false);
-    loop {
-        tokens.expect_more("expected a record type before the end of the line")?;
-        let token = tokens.next()?;
-        let word = token.word().unwrap_or_default();
-        if let Ok(record_type) = word.parse::<Rtype>() {
-            return match record_type.to_int() {
-                // OPT, and the range of types that only questions have (RFC 6895 section 3.1).
-                0 | 41 | 128..=255 => Err(Unexpected("records of this type cannot be stored in a zone")),
-                _ => Ok((found_ttl, record_type)),
-            };
-        }
-        match (ttl(token), word.parse()) {
-            (Some(ttl), _) if found_ttl.is_none() => found_ttl = Some(ttl?),
-            (None, Ok(Class::IN)) if !found_class => found_class = true,
-            (None, Ok(Class::IN)) | (Some(_), _) => return Err(Unexpected("expected a record type")),
-            (None, Ok(_)) => return Err(Unexpected("expected the class IN")),
-            (None, Err(_)) => {
-                return Err(Unexpected(
-                    "expected a TTL, the class IN or a record type (one that has no name here is written as TYPE123)",
-                ));
-            }
-        }
-    }
-}
-
-/// A number of seconds, or numbers with units as other zone-file readers take them. `None` where it is neither.
-fn ttl(token: &Token) -> Option<Result<u32, Unexpected>> {
-    let word = token.word()?;
-    let mut total = Some(0_u32);
-    let mut rest = word.as_str();
-    while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
-        let (number, unit) = rest.split_at_checked(digits).filter(|(number, _)| !number.is_empty())?;
-        let mut unit = unit.chars();
-        let seconds = match unit.next().map(|unit| unit.to_ascii_lowercase()) {
-            None if number.len() == word.len() => 1,
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => 86_400,
-            Some('w') => 604_800,
-            None | Some(_) => return None,
-        };
-        let value = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds));
-        total = total.zip(value).and_then(|(total, value)| total.checked_add(value));
-        rest = unit.as_str();
-    }
-    let total = total.filter(|&total| total <= MAX_TTL);
-    (!word.is_empty()).then(|| total.ok_or(Unexpected("the TTL is over 2147483647 seconds")))
 }
 
 fn expect_end(tokens: &mut Tokens<'_>) -> Result<(), Unexpected> {

@@ -18,6 +18,9 @@ use thiserror::Error;
 
 use super::{Position, ZoneFileError, lexer::Token};
 
+/// Bytes of one string (RFC 1035 section 3.3).
+const MAX_STRING_LENGTH: usize = 255;
+
 /// What was expected at the last token that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -69,12 +72,40 @@ pub(super) struct Tokens<'a> {
     position: Position,
     /// The token that was taken last.
     last: Option<&'a Token>,
+    /// Tokens that were read as names, and these.
+    found_names: Vec<(&'a Token, Name<Bytes>)>,
+    /// How many tokens there are in all, and before the data.
+    count: usize,
+    data_start: usize,
 }
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(tokens: &'a [Token], names: &'a Names) -> Self {
         let position = tokens.first().map_or(Position::START, |token| token.position);
-        Self { rest: tokens.iter(), names, position, last: None }
+        Self {
+            rest: tokens.iter(),
+            names,
+            position,
+            last: None,
+            found_names: Vec::new(),
+            count: tokens.len(),
+            data_start: 0,
+        }
+    }
+
+    /// What has been read as names since this was asked last.
+    pub(super) fn take_names(&mut self) -> Vec<(&'a Token, Name<Bytes>)> {
+        std::mem::take(&mut self.found_names)
+    }
+
+    /// Notes that the data of the record come next.
+    pub(super) fn begin_data(&mut self) {
+        self.data_start = self.count.saturating_sub(self.rest.len());
+    }
+
+    /// How many tokens come before the data.
+    pub(super) fn data_start(&self) -> usize {
+        self.data_start
     }
 
     pub(super) fn peek(&self) -> Option<&'a Token> {
@@ -121,12 +152,8 @@ impl<'a> Tokens<'a> {
 }
 
 /// What the record types say, where we have a better word for it.
-const EXPLANATIONS: [(&str, &str); 5] = [
+const EXPLANATIONS: [(&str, &str); 4] = [
     ("expected decimal number", "expected a number"),
-    (
-        "invalid SvcParamKey",
-        "expected a parameter such as port=443 (a key whose number has a 9 has to be written as \\# with all the data)",
-    ),
     ("decimal number overflow", "this number is too large"),
     ("unknown record type with concrete data", "data of this type are written as \\# LENGTH HEXADECIMAL"),
     ("generic data has incorrect length", "the data are not as long as the number after \\# says"),
@@ -217,7 +244,8 @@ impl Scanner for Tokens<'_> {
     fn scan_name(&mut self) -> Result<Name<Bytes>, Unexpected> {
         const TOO_LONG: Unexpected =
             Unexpected("a label is longer than 63 bytes, or the name longer than 255");
-        let symbols = self.next()?.symbols.as_slice();
+        let token = self.next()?;
+        let symbols = token.symbols.as_slice();
         match symbols {
             [Symbol::Char('@')] => return Ok(self.names.origin.clone()),
             [Symbol::Char('.')] => return Ok(Name::root_bytes()),
@@ -237,7 +265,9 @@ impl Scanner for Tokens<'_> {
         } else {
             name.into_name().map_err(|_| TOO_LONG)?
         };
-        self.names.moved(name).ok_or(TOO_LONG)
+        let name = self.names.moved(name).ok_or(TOO_LONG)?;
+        self.found_names.push((token, name.clone()));
+        Ok(name)
     }
 
     fn scan_charstr(&mut self) -> Result<CharStr<Bytes>, Unexpected> {
@@ -252,9 +282,14 @@ impl Scanner for Tokens<'_> {
     fn scan_charstr_entry(&mut self) -> Result<Bytes, Unexpected> {
         let mut strings = BytesMut::new();
         while self.continues() {
-            let string = self.scan_charstr()?;
-            strings.extend_from_slice(&[u8::try_from(string.len()).map_err(|_| Unexpected::short_buf())?]);
-            strings.extend_from_slice(string.as_slice());
+            let string = self.octets()?;
+            // A longer one is divided: whoever reads text of several strings joins them (RFC 7208 section 3.3).
+            let pieces = string.chunks(MAX_STRING_LENGTH);
+            for piece in pieces.chain(string.is_empty().then_some([].as_slice())) {
+                let length = u8::try_from(piece.len()).map_err(|_| Unexpected::short_buf())?;
+                strings.extend_from_slice(&[length]);
+                strings.extend_from_slice(piece);
+            }
         }
         Ok(strings.freeze())
     }

@@ -7,7 +7,7 @@ use std::{
 
 use domain::base::scan::Symbol;
 
-use super::{ZoneFileError, lexer::Token};
+use super::{Position, ZoneFileError, lexer::Token};
 
 const IPV4: &str = "{external_ipv4}";
 const IPV6: &str = "{external_ipv6}";
@@ -22,6 +22,23 @@ pub(crate) struct ExternalAddresses {
     pub(crate) ipv6: Option<Ipv6Addr>,
 }
 
+/// One of the two kinds of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    /// Its macro.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => IPV4,
+            Self::Ipv6 => IPV6,
+        }
+    }
+}
+
 /// Which macros a zone file has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Macros {
@@ -33,6 +50,17 @@ pub(crate) struct Macros {
 pub(super) fn macros(tokens: &[Token]) -> Macros {
     let has = |text| tokens.iter().any(|token| !token.quoted && find(&token.symbols, text).is_some());
     Macros { ipv4: has(IPV4), ipv6: has(IPV6) }
+}
+
+/// The first address that `tokens` need and that is not known: its macro, and where that stands.
+pub(super) fn lacking(tokens: &[Token], addresses: &ExternalAddresses) -> Option<(Family, Position)> {
+    let families = [(Family::Ipv4, addresses.ipv4.is_some()), (Family::Ipv6, addresses.ipv6.is_some())];
+    let needs =
+        |token: &&Token, family: Family| !token.quoted && find(&token.symbols, family.name()).is_some();
+    families.into_iter().filter(|(_, is_known)| !is_known).find_map(|(family, _)| {
+        let token = tokens.iter().find(|token| needs(token, family))?;
+        Some((family, token.position))
+    })
 }
 
 /// Replaces the macros in `tokens`.

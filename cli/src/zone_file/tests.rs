@@ -8,6 +8,7 @@ use crate::{
 
 mod includes;
 mod properties;
+mod service_binding;
 mod substitution;
 
 fn key() -> PublicKey {
@@ -293,9 +294,22 @@ fn errors_say_where_and_what_was_expected() {
     assert!(error(&long_name).contains("outside of the zone"), "{}", error(&long_name));
     let long_name = format!("a{} A 192.0.2.1\n", ".a".repeat(110));
     assert!(error(&long_name).contains("longer than 255"), "{}", error(&long_name));
-    let long_text = format!("a TXT {}\n", "a".repeat(256));
+    let long_text = format!("a HINFO {} b\n", "a".repeat(256));
     assert!(error(&long_text).contains("at most 255 bytes"), "{}", error(&long_text));
     assert_eq!(parse(&[b'\n'; MAX_SIZE + 1], &key()), Err(ZoneFileError::TooLarge { file: None }));
+}
+
+#[test]
+fn a_text_of_over_255_bytes_is_written_as_several_strings() {
+    let [full, rest] = [255, 145].map(|length| "a".repeat(length));
+    for (written, expected) in [
+        (format!("TXT {full}{rest}"), format!("TXT \"{full}\" \"{rest}\"")),
+        (format!("TXT \"{full}{rest}\" b"), format!("TXT \"{full}\" \"{rest}\" \"b\"")),
+        (format!("SPF {full}{rest}"), format!("SPF \"{full}\" \"{rest}\"")),
+        (format!("TXT {full} \"\""), format!("TXT \"{full}\" \"\"")),
+    ] {
+        assert_eq!(shown(&format!("a {written}\n")), [format!("a 3600 {expected}")]);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn mistakes_in_the_configuration_are_told_with_what_to_write() {
         ("zoneless", IDENTITY.replace("'zone'", "'missing'")),
         ("wrong", IDENTITY.replace("'zone'", "'wrong.zone'")),
         ("seed_itself", IDENTITY.replace("'seed'", &format!("'{HEX}'"))),
+        ("foreign", format!("[dyndns]\nlisten = ['192.0.2.99:8245']\n{IDENTITY}")),
         ("state", format!("state = 'zone/below'\n{IDENTITY}")),
         (
             "certificate",
@@ -51,6 +52,9 @@ fn mistakes_in_the_configuration_are_told_with_what_to_write() {
             (&check("zoneless"), 1, ["cannot read the zone file", "check its name"]),
             (&check("wrong"), 1, ["line 1, column 5", "expected IPv4 address"]),
             (&check("seed_itself"), 1, ["cannot read the seed file", "check its name"]),
+            (&check("state"), 1, ["state: ", "choose another directory"]),
+            (&check("certificate"), 1, ["dyndns: ", "missing: No such file"]),
+            (&check("foreign"), 1, ["no interface of this machine has the address 192.0.2.99", "write one"]),
             (&serve("state"), 1, ["cannot use the state directory", "choose another as state"]),
             (&serve("certificate"), 1, ["dyndns: ", "missing: No such file"]),
         ],

@@ -212,7 +212,12 @@ fn a_secret_on_the_command_line_is_not_repeated() {
                 fails(&directory, arguments, "", 2, "belongs into a file and not on the command line");
             }
         }
-        fails(&directory, &["publickey", "--seed", secret], "", 2, "unexpected argument '--seed'");
+        fails(&directory, &["publickey", "--sed", secret], "", 2, "unexpected argument '--sed'");
+        // An option that takes a file, and gets what belongs into one.
+        for command in [&["publickey"][..], &["resolve"], &["export", "--recovery-file", "new"]] {
+            let arguments = [command, &["--seed", secret]].concat();
+            fails(&directory, &arguments, "", 1, "this looks like a seed, not like the name of a file");
+        }
     }
 }
 

@@ -127,10 +127,14 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
 async fn several_names_and_both_families_are_told_at_once() {
     let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;
-    let (_publisher, url) = serve_zone(&world, "@ 300 A {external_ipv4}\n@ 300 AAAA {external_ipv6}\n");
+    let (mut publisher, url) = serve_zone(&world, "@ 300 A {external_ipv4}\n@ 300 AAAA {external_ipv6}\n");
     // As a FRITZ!Box sends it, which has one family only at first.
     let host = format!("hostname={KEY}.key");
     assert_eq!(answer(&url, &format!("{host}&myip=198.51.100.7&myipv6=")), "good 198.51.100.7");
+    publisher.wait_for(
+        "publishing all but what waits for an address of IPv6 for {external_ipv6} in \"zone\": line 2",
+    );
+    records_when(&world, KEY, |records| records == ["A 198.51.100.7"]);
     let both = "198.51.100.7,2001:db8::7";
     let names = format!("hostname={KEY}.key,home.example,{OTHER_KEY},www.{KEY}");
     let told = answer(&url, &format!("{names}&myip=198.51.100.7&myipv6=2001:db8::7"));
@@ -138,6 +142,8 @@ async fn several_names_and_both_families_are_told_at_once() {
     records_when(&world, KEY, |records| records == ["A 198.51.100.7", "AAAA 2001:db8::7"]);
     let many = vec![KEY; 21].join(",");
     assert_eq!(answer(&url, &format!("hostname={many}")), "numhost");
+    publisher
+        .wait_for("router at 127.0.0.1, user \"router\": numhost (more names than one request may have)");
     assert_eq!(answer(&url, "myip=198.51.100.7"), "notfqdn");
     assert_eq!(answer(&url, &format!("{host}&offline=YES")), "!donator");
     records_when(&world, KEY, |records| records == ["A 198.51.100.7", "AAAA 2001:db8::7"]);

@@ -43,6 +43,11 @@ async fn a_zone_that_another_machine_has_published_since_ends_the_watch() {
 async fn a_dry_run_shows_what_would_change_and_stores_nothing() {
     let world = world().await;
     world.file("zone", "@ 300 A 192.0.2.1\n");
+    let first = world.run(&["publish", "seed", "zone", "--dry-run"]);
+    assert_eq!((first.code, first.err.as_str()), (0, "+ @ 300 A 192.0.2.1\n"));
+    assert!(first.out.contains("would be published for the first time"), "{}", first.out);
+    let plan = world.run(&["publish", "seed", "zone", "--dry-run", "--json"]).json();
+    assert_eq!((plan["previous_timestamp"].as_u64(), &plan["added"][0]["data"]), (None, &"192.0.2.1".into()));
     assert_eq!(world.run(&["publish", "seed", "zone"]).code, 0);
     let before = timestamp(&world);
     world.file("zone", "@ 300 A 192.0.2.2\n");
@@ -55,6 +60,16 @@ async fn a_dry_run_shows_what_would_change_and_stores_nothing() {
     );
     assert!(dry.out.contains("nothing was stored"), "{}", dry.out);
     assert_eq!(timestamp(&world), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hardly_ever_meant_is_said_before_it_is_published() {
+    let world = world().await;
+    world.file("zone", "@ 300 A 192.0.2.1\n@ 300 MX 10 mial\n_dmarc 300 TXT v=DMARC1; p=none\n");
+    let published = world.run(&["publish", "seed", "zone"]);
+    let warnings = "warning: \"zone\": line 3, column 24: the text ends before this semicolon, which begins a comment: put the \
+                    text in quotes\nwarning: \"zone\": @ MX: mial has no address\n";
+    assert_eq!((published.code, published.err.as_str()), (0, warnings));
 }
 
 #[tokio::test(flavor = "multi_thread")]

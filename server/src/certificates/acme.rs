@@ -6,7 +6,7 @@ mod schedule;
 use std::{
     fmt, fs, io,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -98,15 +98,7 @@ impl Acme {
 
     /// What was obtained before, whatever its age: an old certificate can be overridden by hand, none cannot.
     pub(super) fn stored(&self) -> Result<Option<Arc<CertifiedKey>>, CertificateError> {
-        let path = self.directory.join(CERTIFICATE_NAME);
-        match fs::read(&path) {
-            Ok(pem) => match certified_key(&pem, &pem) {
-                Ok(certificate) => Ok(Some(certificate)),
-                Err(_) => Err(CertificateError::NoCertificate(path)),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(CertificateError::State { path, source }),
-        }
+        stored(&self.directory)
     }
 
     /// Obtains a certificate whenever one is due. Does not end.
@@ -265,6 +257,24 @@ async fn reason(order: &mut Order) -> String {
         }
     }
     "each name".to_owned()
+}
+
+/// What was obtained before and is kept in `directory`.
+fn stored(directory: &Path) -> Result<Option<Arc<CertifiedKey>>, CertificateError> {
+    let path = directory.join(CERTIFICATE_NAME);
+    match fs::read(&path) {
+        Ok(pem) => match certified_key(&pem, &pem) {
+            Ok(certificate) => Ok(Some(certificate)),
+            Err(_) => Err(CertificateError::NoCertificate(path)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CertificateError::State { path, source }),
+    }
+}
+
+/// Reads what was obtained before, if anything was.
+pub(super) fn check(directory: &Path) -> Result<(), CertificateError> {
+    stored(directory).map(drop)
 }
 
 fn is_unknown_account(error: &instant_acme::Error) -> bool {

@@ -194,6 +194,16 @@ fn parameters(now: SystemTime) -> CertificateParams {
     parameters
 }
 
+/// Reads the key of the authority in `directory`, if there is one.
+pub(super) fn check(directory: &Path) -> Result<(), CertificateError> {
+    let path = directory.join(KEY_NAME);
+    match fs::read_to_string(&path) {
+        Ok(text) => KeyPair::from_pem(&text).map(drop).map_err(|_| CertificateError::NoKey(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(CertificateError::State { path, source }),
+    }
+}
+
 /// From when to when the certificate of that key is valid, in seconds since 1970; `None` if it is none.
 fn validity(pem: &str, key: &KeyPair) -> Option<RangeInclusive<i64>> {
     let (_, pem) = parse_x509_pem(pem.as_bytes()).ok()?;

@@ -55,6 +55,7 @@ impl Files {
     pub(super) fn parse(&self, contents: &Contents) -> Result<Arc<CertifiedKey>, CertificateError> {
         certified_key(&contents.certificate, &contents.key).map_err(|why| match why {
             Why::Certificate => CertificateError::NoCertificate(self.certificate.clone()),
+            Why::Key if is_encrypted(&contents.key) => CertificateError::Encrypted(self.key.clone()),
             Why::Key => CertificateError::NoKey(self.key.clone()),
             Why::Mismatch(source) => CertificateError::Unusable { path: self.key.clone(), source },
         })
@@ -66,6 +67,12 @@ impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Contents").finish_non_exhaustive()
     }
+}
+
+/// By PKCS #8 (RFC 7468 section 11), or by what OpenSSL wrote before.
+fn is_encrypted(key: &[u8]) -> bool {
+    let has = |words: &[u8]| key.windows(words.len()).any(|window| window == words);
+    has(b"ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
 /// What is wrong with a certificate and its key.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use authority::AuthorityCertificate;
 pub use shown::Challenges;
 
-use crate::{config, dht::HostResolver};
+use crate::{config, dht::HostResolver, private_file};
 use acme::Acme;
 use authority::{Authority, Issued};
 use files::{Contents, Files};
@@ -85,8 +85,13 @@ pub enum CertificateError {
     /// A file without a key.
     #[error("{} holds no private key in PEM", .0.display())]
     NoKey(PathBuf),
+    /// A key that only its passphrase opens.
+    #[error(
+        "{} is encrypted with a passphrase, which nobody is there to type: decrypt it with openssl pkey -in FILE -out NEW", .0.display()
+    )]
+    Encrypted(PathBuf),
     /// The key is of an unknown kind, or is not that of the certificate.
-    #[error("{}: {source}; is it the key of that certificate?", path.display())]
+    #[error("{} {}", path.display(), key_fault(source))]
     Unusable {
         /// The file of the key.
         path: PathBuf,
@@ -107,6 +112,36 @@ pub enum CertificateError {
     /// The TLS library refuses its own defaults.
     #[error("TLS cannot be used: {0}")]
     Tls(rustls::Error),
+}
+
+/// What is wrong with a key, for people.
+fn key_fault(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            "is the key of another certificate: name the one that belongs to it".to_string()
+        }
+        rustls::Error::General(_) => {
+            "holds a key that cannot be used: make one of ECDSA P-256, Ed25519, or RSA with 2048 bits or more"
+                .to_string()
+        }
+        other => format!("holds a key that cannot be used: {other}"),
+    }
+}
+
+/// Whether a certificate could be made in this directory, or obtained and kept, without doing either.
+///
+/// # Errors
+///
+/// What would keep the server from starting.
+pub fn check_directory(settings: &config::Certificate, obtains: bool) -> Result<(), CertificateError> {
+    let path = directory(settings);
+    if settings.self_signed {
+        authority::check(&path)?;
+    }
+    if obtains {
+        acme::check(&path)?;
+    }
+    private_file::check_directory(&path).map_err(|source| CertificateError::State { path, source })
 }
 
 impl Certificates {

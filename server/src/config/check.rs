@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Cache, Config, RateLimit, UpstreamAddress};
+use crate::access::Allowed;
 
 /// The greatest time to live of DNS (RFC 2181 section 8), in seconds. Also keeps sums with a clock's time in range.
 const MAX_SECONDS: u64 = 0x7fff_ffff;
@@ -86,6 +87,30 @@ impl Config {
         self.check_relay(&mut faults);
         faults.0.extend(self.memory.fault());
         faults.0
+    }
+
+    /// What to say to whoever serves everybody and has left the quotas as they were: strangers aim replies at others.
+    pub fn open_resolver(&self) -> Option<String> {
+        let limit = &self.rate_limit;
+        let is_open = self
+            .access
+            .allow
+            .iter()
+            .any(|allowed| matches!(allowed, Allowed::Range(range) if range.prefix_len() == 0));
+        let is_generous = match limit.requests_per_minute {
+            0 => true,
+            rate => rate >= RateLimit::default().requests_per_minute,
+        };
+        let each = match limit.requests_per_minute {
+            0 => "as many queries as it likes".to_string(),
+            rate => format!("{rate} queries a minute"),
+        };
+        (is_open && is_generous).then(|| {
+            format!(
+                "access.allow: everybody is served, each with {each}; open resolvers are found and abused within hours, so \
+                 lower rate_limit.requests_per_minute and burst_size, or list your own networks"
+            )
+        })
     }
 
     fn check_addresses(&self, faults: &mut Faults) {
@@ -345,4 +370,28 @@ fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
         IpAddr::V6(ip) => ip.is_unspecified(),
     };
     own.port() == upstream.port() && (own_ip == upstream_ip || (everywhere && upstream_ip.is_loopback()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::ConfigFile;
+
+    #[test]
+    fn who_serves_everybody_with_the_default_quotas_is_warned() {
+        let everybody = "[access]\nallow = ['127.0.0.0/8', '0.0.0.0/0']\n";
+        for (text, expected) in [
+            (everybody.to_owned(), true),
+            ("[access]\nallow = '::/0'\n".to_owned(), true),
+            (format!("{everybody}[rate_limit]\nrequests_per_minute = 600\nburst_size = 100\n"), false),
+            (format!("{everybody}[rate_limit]\nrequests_per_minute = 0\n"), true),
+            ("[access]\nallow = '10.0.0.0/8'\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let config = ConfigFile::parse(Path::new("pkdns.toml"), &text).unwrap().check().unwrap();
+            let warning = config.open_resolver();
+            assert_eq!(warning.is_some_and(|it| it.starts_with("access.allow: ")), expected, "{text}");
+        }
+    }
 }

@@ -5,15 +5,15 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    ops::Range,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
 use thiserror::Error;
-use toml::de::{DeTable, Deserializer};
 
-use super::{Config, Fault, TEMPLATE};
+use super::{
+    Config, Fault, TEMPLATE,
+    toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of},
+};
 
 /// A configuration larger than this many bytes is some other file.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -90,8 +90,12 @@ impl ConfigFile {
     ///
     /// When the file cannot be read, is not TOML, has an unknown key or a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            read_text(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let bytes =
+            read_bytes(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = text_of(bytes).map_err(|line| {
+            let message = "this line is not UTF-8: save the file as UTF-8".to_owned();
+            ConfigError::Invalid(vec![Mistake { path: Some(path.to_owned()), line: Some(line), message }])
+        })?;
         Self::parse(path, &text)
     }
 
@@ -99,19 +103,19 @@ impl ConfigFile {
     ///
     /// # Errors
     ///
-    /// When the text is not TOML, has an unknown key or a value of the wrong type.
+    /// When the text is not TOML, or has unknown keys or values of the wrong type. All of them are in it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let refuse = |error: &toml::de::Error, lines: &BTreeMap<String, usize>| {
-            let line = error.span().map(|span| line_of(text, &span));
-            let message = explain(error.message(), line, lines);
-            ConfigError::Invalid(vec![Mistake { path: Some(path.to_owned()), line, message }])
-        };
-        let table = DeTable::parse(text).map_err(|error| refuse(&error, &BTreeMap::new()))?;
-        let mut lines = BTreeMap::new();
-        collect_lines(text, "", table.get_ref(), &mut lines);
-        match Config::deserialize(Deserializer::from(table)) {
+        let Parsed { value, lines } = parse_toml::<Config>(text);
+        match value {
             Ok(config) => Ok(Self { config, path: path.to_owned(), lines }),
-            Err(error) => Err(refuse(&error, &lines)),
+            Err(mistakes) => {
+                let mistakes = mistakes.into_iter().map(|mistake| Mistake {
+                    path: Some(path.to_owned()),
+                    line: mistake.line,
+                    message: explain(mistake, &lines),
+                });
+                Err(ConfigError::Invalid(mistakes.collect()))
+            }
         }
     }
 
@@ -146,59 +150,62 @@ impl ConfigFile {
     }
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_SIZE {
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any configuration"));
     }
-    Ok(text)
-}
-
-fn collect_lines(text: &str, prefix: &str, table: &DeTable<'_>, lines: &mut BTreeMap<String, usize>) {
-    for (key, value) in table {
-        let path = format!("{prefix}{}", key.get_ref());
-        if let Some(inner) = value.get_ref().as_table() {
-            collect_lines(text, &format!("{path}."), inner, lines);
-        }
-        lines.insert(path, line_of(text, &key.span()));
-    }
-}
-
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    let before = text.as_bytes().get(..span.start).unwrap_or_default();
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+    Ok(bytes)
 }
 
 /// Adds the key to a message about a value, and to a message about an unknown key the one that was meant.
-fn explain(message: &str, line: Option<usize>, lines: &BTreeMap<String, usize>) -> String {
-    if let Some(names) = message.strip_prefix("unknown field ") {
-        // serde writes: `unknown`, expected one of `known`, `known`, …
-        let mut names = names.split('`').skip(1).step_by(2);
-        let unknown = names.next().unwrap_or_default();
-        return explain_unknown(unknown, &names.collect::<Vec<_>>());
-    }
+fn explain(TomlMistake { line, kind }: TomlMistake, lines: &BTreeMap<String, usize>) -> String {
+    let message = match kind {
+        TomlMistakeKind::Unknown { name, known } => return explain_unknown(&name, &known),
+        TomlMistakeKind::Missing(name) => format!("`{name}` is missing"),
+        TomlMistakeKind::Value { expected, found } => format!("expected {expected}; found {found}"),
+        TomlMistakeKind::Other(message) => message,
+    };
     let here = lines.iter().filter(|(_, at)| Some(**at) == line).map(|(key, _)| key);
     match here.max_by_key(|key| key.len()) {
-        Some(key) if !message.contains(key.as_str()) => format!("{key}: {}", message.trim()),
-        _ => message.trim().replace('\n', ", "),
+        Some(key) if !message.contains(key.as_str()) => format!("{key}: {message}"),
+        _ => message,
     }
 }
 
-fn explain_unknown(unknown: &str, known: &[&str]) -> String {
+fn explain_unknown(unknown: &str, known: &[String]) -> String {
     match homes_of(unknown).as_slice() {
         [""] => return format!("`{unknown}` belongs above the first [section]"),
         [home] => return format!("`{unknown}` belongs under {home}"),
         _ => {}
     }
-    let likeness = |name: &str| strsim::jaro_winkler(&unknown.to_ascii_lowercase(), name);
-    match known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
-        Some(near) if likeness(near) > 0.8 => {
-            format!("there is no option `{unknown}`; did you mean `{near}`?")
-        }
-        _ => format!("there is no option `{unknown}` here; the options are {}", known.join(", ")),
+    let older = OLDER.iter().find(|(name, _)| *name == unknown).map(|(_, today)| today);
+    if let (None, Some(near)) = (older, nearest(unknown, known.iter().map(String::as_str))) {
+        return format!("there is no option `{unknown}`; did you mean `{near}`?");
+    }
+    let known = format!("there is no option `{unknown}` here; the options are {}", known.join(", "));
+    match older {
+        Some(today) => format!("{known}. It was one of older releases: {today}"),
+        None => known,
     }
 }
+
+/// Options of pkdns before 1.0 that have no likeness to those of today, and what to write in their place.
+const OLDER: [(&str, &str); 5] = [
+    (
+        "general",
+        "write `listen` for `socket`, `fallback_dns` for `forward`, and doh.plain_listen for `dns_over_http_socket`",
+    ),
+    (
+        "dns",
+        "write cache.ttl_seconds and max_ttl_seconds for `min_ttl` and `max_ttl`, and rate_limit.requests_per_minute and \
+         burst_size for `query_rate_limit` (of a second) and `query_rate_limit_burst`",
+    ),
+    ("dht_cache_mb", "write cache.max_entries"),
+    ("dht_query_rate_limit", "write rate_limit.dht_requests_per_minute, which counts by the minute"),
+    ("top_level_domain", "write names.suffixes"),
+];
 
 /// The headers of the sections that have an option of this name. Empty text stands for the top of the file.
 fn homes_of(name: &str) -> Vec<&'static str> {

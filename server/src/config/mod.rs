@@ -11,6 +11,7 @@ mod relay;
 mod relay_url;
 #[cfg(test)]
 mod tests;
+mod toml_text;
 mod upstream;
 
 use std::{
@@ -33,6 +34,7 @@ pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
+pub use toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
 /// Every option with its default and the reason for it, as text that loads.

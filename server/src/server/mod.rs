@@ -1,5 +1,6 @@
 //! Puts the parts together: binds, serves and stops.
 
+mod check;
 mod encrypted;
 mod listeners;
 mod own_networks;
@@ -29,6 +30,7 @@ use crate::{
     signed_packet::{PublicKey, SignedPacket},
     transport::{Admission, BindError, tcp, udp},
 };
+pub use check::{FileFaults, check_files};
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
 use places::Places;

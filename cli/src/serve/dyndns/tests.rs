@@ -20,11 +20,11 @@ const PASSWORD: &str = "correct horse";
 /// How long something may be held up that ought not to be; a test that goes well waits for none of it.
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn public_key(seed: u8) -> PublicKey {
+pub(super) fn public_key(seed: u8) -> PublicKey {
     Keypair::from_secret_key(&[seed; 32]).public_key()
 }
 
-fn client(last: u8) -> IpAddr {
+pub(super) fn client(last: u8) -> IpAddr {
     [198, 51, 100, last].into()
 }
 
@@ -38,7 +38,7 @@ fn account(state: &StateDirectory, key: &PublicKey, password: &str) -> Account {
 }
 
 /// Accounts of these keys, whose hashes are not of any algorithm.
-fn accounts(seeds: impl Iterator<Item = u8>) -> (TempDir, Accounts) {
+pub(super) fn accounts(seeds: impl Iterator<Item = u8>) -> (TempDir, Accounts) {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::open(directory.path()).unwrap();
     let account = |seed| {
@@ -54,16 +54,16 @@ fn compare(password: &[u8], hash: &str) -> bool {
     std::str::from_utf8(password).is_ok_and(|password| hash.ends_with(&format!(" of {password}")))
 }
 
-fn quick() -> Labour {
-    Labour { compare: Box::new(compare), save: Box::new(|_, _| Ok(())) }
+pub(super) fn quick() -> Labour {
+    Labour { compare: Box::new(compare), save: Box::new(|_, _| Ok(())), note: Box::new(|_| ()) }
 }
 
-fn headers_of(user: &str, password: &str) -> HeaderMap {
+pub(super) fn headers_of(user: &str, password: &str) -> HeaderMap {
     let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
 }
 
-fn headers() -> HeaderMap {
+pub(super) fn headers() -> HeaderMap {
     headers_of("router", PASSWORD)
 }
 

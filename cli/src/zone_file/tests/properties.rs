@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{super::reader::MAX_TTL, *};
+use super::{super::times::MAX_TTL, *};
 
 /// Text that looks enough like a zone file to get deep into the scanner.
 fn like_a_zone_file() -> impl Strategy<Value = String> {

@@ -1,0 +1,116 @@
+//! What routers, and the programs that stand in for them, send as far as their documents and sources say, the answer to it,
+//! and the addresses that are known afterwards.
+
+use std::sync::Mutex;
+
+use axum::body::to_bytes;
+
+use super::{
+    tests::{accounts, client, headers, headers_of, public_key, quick},
+    *,
+};
+
+/// What is known before each row.
+const BEFORE: (&str, &str) = ("198.51.100.1", "2001:db8::1");
+
+/// Answers a request, and says what is known afterwards and what stands in the log.
+async fn ask(
+    query: &str,
+    headers: HeaderMap,
+    from: IpAddr,
+) -> (StatusCode, String, ExternalAddresses, Vec<String>) {
+    let key = public_key(1).to_z32();
+    let (_directory, accounts) = accounts(1..2);
+    let before = ExternalAddresses { ipv4: BEFORE.0.parse().ok(), ipv6: BEFORE.1.parse().ok() };
+    accounts.read().await[&key].addresses.send_replace(before);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let noted = lines.clone();
+    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
+    let updates = Updates::working(accounts.clone(), false, Labour { note: Box::new(note), ..quick() });
+    let query = query.replace("HOST", "KEY.key").replace("KEY", &key);
+    let uri: Uri = format!("/nic/update?{query}").parse().unwrap();
+    let visitor = Extension(Visitor { address: from, is_encrypted: false });
+    let response = update(State(updates), visitor, uri, headers).await;
+    let status = response.status();
+    let body = to_bytes(response.into_body(), 4096).await.unwrap();
+    let after = *accounts.read().await[&key].addresses.borrow();
+    let lines = lines.lock().unwrap().clone();
+    (status, String::from_utf8(body.to_vec()).unwrap(), after, lines)
+}
+
+#[tokio::test]
+async fn every_router_is_understood_and_every_push_is_a_line() {
+    let rows = include_str!("routers.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split(" | ").collect()).collect();
+    assert!(rows.len() > 30, "{}", rows.len());
+    for row in rows {
+        let [from, agent, query, answer, after, line] = row[..] else { panic!("{row:?}") };
+        let mut headers = headers();
+        headers.insert(header::USER_AGENT, agent.parse().unwrap());
+        let (status, body, known, lines) = ask(query, headers, client(1)).await;
+        let body = body.trim_end().replace('\n', " / ");
+        assert_eq!((status, body.as_str()), (StatusCode::OK, answer), "{from}");
+        let (ipv4, ipv6) = after.split_once(' ').unwrap();
+        let or_before = |told, before| if told == "=" { before } else { told };
+        let after = ExternalAddresses {
+            ipv4: or_before(ipv4, BEFORE.0).parse().ok(),
+            ipv6: or_before(ipv6, BEFORE.1).parse().ok(),
+        };
+        assert_eq!(known, after, "{from}");
+        let [said] = &lines[..] else { panic!("{from}: {lines:?}") };
+        assert!(
+            said.starts_with("router at 198.51.100.1, user \"router\": ") && said.contains(line),
+            "{from}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_is_refused_is_a_line_without_the_password() {
+    let query = "hostname=KEY&myip=198.51.100.7";
+    let wrong = headers_of("router", "hunter2");
+    let swapped = headers_of("hunter2", "router");
+    for (query, headers, from, status, line) in [
+        (
+            query,
+            wrong,
+            client(1),
+            StatusCode::UNAUTHORIZED,
+            "router at 198.51.100.1, user \"router\": badauth (",
+        ),
+        (query, swapped, client(1), StatusCode::UNAUTHORIZED, "router at 198.51.100.1: badauth ("),
+        (query, HeaderMap::new(), client(1), StatusCode::UNAUTHORIZED, "router at 198.51.100.1: badauth ("),
+        ("hostname=home.example", headers(), client(1), StatusCode::OK, "\"home.example\": notfqdn ("),
+        ("hostname=", headers(), client(1), StatusCode::OK, ": notfqdn ("),
+        (
+            "hostname=KEY",
+            headers(),
+            [192, 168, 1, 1].into(),
+            StatusCode::OK,
+            "dnserr 192.168.1.1 is of a private network",
+        ),
+    ] {
+        let (answered, _, _, lines) = ask(query, headers, from).await;
+        let [said] = &lines[..] else { panic!("{line}: {lines:?}") };
+        assert_eq!(answered, status, "{said}");
+        assert!(said.contains(line) && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_the_limit_is_a_line() {
+    let (_directory, accounts) = accounts(1..2);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let noted = lines.clone();
+    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
+    let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
+    for _ in 0..=BURST {
+        updates.tell(&"/nic/update?hostname=x".parse().unwrap(), &headers(), client(1)).await;
+    }
+    let lines = lines.lock().unwrap();
+    assert_eq!(lines.len(), BURST as usize + 1);
+    assert!(
+        lines.last().unwrap().starts_with("router at 198.51.100.1: abuse (too many requests"),
+        "{lines:?}"
+    );
+}

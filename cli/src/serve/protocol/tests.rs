@@ -1,0 +1,98 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn addresses(ipv4: Option<&str>, ipv6: Option<&str>) -> ExternalAddresses {
+    ExternalAddresses {
+        ipv4: ipv4.map(|text| text.parse().unwrap()),
+        ipv6: ipv6.map(|text| text.parse().unwrap()),
+    }
+}
+
+fn families(ipv4: Option<&str>, ipv6: Option<&str>) -> Told {
+    let ExternalAddresses { ipv4, ipv6 } = addresses(ipv4, ipv6);
+    Told::Families(Families {
+        ipv4: ipv4.map_or(Said::Nothing, Said::Address),
+        ipv6: ipv6.map_or(Said::Nothing, Said::Address),
+        rest: Vec::new(),
+    })
+}
+
+/// What is meant, as addresses.
+fn found(told: Told, client: IpAddr, allow_private: bool) -> Result<ExternalAddresses, Word> {
+    meant(told, client, allow_private).0.map(Change::addresses)
+}
+
+fn nonsense(text: &str) -> Told {
+    Told::Families(Families { rest: vec![LeftOut::new(text, "is no address")], ..Families::default() })
+}
+
+#[test]
+fn names_and_addresses_are_read_as_routers_send_them() {
+    for (query, told) in [
+        ("hostname=a.b&myip=198.51.100.7", families(Some("198.51.100.7"), None)),
+        ("myip=198.51.100.7,2001:db8::1&hostname=a.b", families(Some("198.51.100.7"), Some("2001:db8::1"))),
+        ("system=dyndns&hostname=a.b&myip=198.51.100.7&wildcard=NOCHG", families(Some("198.51.100.7"), None)),
+        ("hostname=a%2Eb&myip=&myipv6=2001%3Adb8%3A%3A1", families(None, Some("2001:db8::1"))),
+        ("hostname=a.b&myip=::ffff:198.51.100.7", families(Some("198.51.100.7"), None)),
+        ("hostname=a.b", Told::Nothing),
+        ("hostname=a.b&myip=", Told::Nothing),
+        ("hostname=a.b&myip=1.2.3", nonsense("1.2.3")),
+        ("hostname=a.b&myip=198.51.100.7&offline=YES", Told::Offline),
+        ("hostname=a.b&offline=NOCHG", Told::Nothing),
+    ] {
+        assert_eq!(Update::read(query), Ok(Update { names: vec!["a.b".into()], addresses: told }), "{query}");
+    }
+    assert_eq!(Update::read("hostname=a,b").unwrap().names, ["a", "b"]);
+    for query in ["", "myip=198.51.100.7", "hostname=", "hostname=a,,b"] {
+        assert_eq!(Update::read(query), Err(Word::NotAName), "{query}");
+    }
+    let names = |count| format!("hostname={}", vec!["a"; count].join(","));
+    assert_eq!(Update::read(&names(MAX_NAMES)).unwrap().names.len(), MAX_NAMES);
+    assert_eq!(Update::read(&names(MAX_NAMES + 1)), Err(Word::TooManyNames));
+}
+
+#[test]
+fn without_an_address_that_of_the_client_is_meant() {
+    let client = "198.51.100.9".parse().unwrap();
+    assert_eq!(found(Told::Nothing, client, false), Ok(addresses(Some("198.51.100.9"), None)));
+    let inner = "192.168.1.1".parse().unwrap();
+    assert_eq!(found(Told::Nothing, inner, false), Err(Word::Private(inner)));
+    assert_eq!(found(Told::Nothing, inner, true), Ok(addresses(Some("192.168.1.1"), None)));
+    assert_eq!(found(nonsense("x"), client, true), Err(Word::NoAddress));
+    assert_eq!(found(Told::Offline, client, true), Err(Word::NotOffered));
+}
+
+#[test]
+fn a_family_that_is_not_told_stays_as_it_was() {
+    let known = addresses(Some("198.51.100.1"), Some("2001:db8::1"));
+    let Told::Families(Families { ipv4, ipv6, .. }) = families(None, Some("2001:db8::2")) else { panic!() };
+    let merged = Change { ipv4, ipv6 }.of(known);
+    assert_eq!(merged, addresses(Some("198.51.100.1"), Some("2001:db8::2")));
+}
+
+#[test]
+fn credentials_are_read_from_basic_authentication() {
+    let read = credentials("Basic cm91dGVyOmE6Yg==").unwrap();
+    assert_eq!((read.user.as_str(), read.password.as_slice()), ("router", &b"a:b"[..]));
+    assert!(credentials("basic cm91dGVyOmE6Yg==").is_some());
+    for header in ["", "Basic", "Basic !", "Bearer cm91dGVyOmE6Yg==", "Basic cm91dGVy"] {
+        assert!(credentials(header).is_none(), "{header}");
+    }
+}
+
+#[test]
+fn a_name_is_a_key_or_below_one() {
+    let z32 = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
+    for name in [z32.to_string(), format!("{z32}.key"), format!("www.{z32}."), z32.to_uppercase()] {
+        assert_eq!(key(&name).unwrap().to_z32(), z32, "{name}");
+    }
+    assert_eq!(key("home.example"), Err(Word::NotAName));
+}
+
+proptest! {
+    #[test]
+    fn any_request_is_read(query in "[-a-z0-9=&,%:.]{0,80}", header in "\\PC{0,40}") {
+        let _ = (Update::read(&query), credentials(&header));
+    }
+}
