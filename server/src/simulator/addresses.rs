@@ -46,7 +46,7 @@ pub(super) enum Addresses {
     /// Of the whole internet, mostly one in a /24, and one in 16 nodes at hosters with many. Only for who sends nothing.
     Internet(Permutation),
     /// The same of IPv6, where what is in one hand is a /48.
-    Ipv6(Ipv6Internet),
+    Ipv6(Box<Ipv6Internet>),
 }
 
 impl Addresses {
@@ -54,7 +54,7 @@ impl Addresses {
     pub(super) fn of_internet(world: &World) -> Self {
         match world.family {
             Family::V4 => Self::Internet(Permutation::of(u32::MAX, &[world.seed, 6])),
-            Family::V6 => Self::Ipv6(Ipv6Internet::new(world.seed, world.nodes)),
+            Family::V6 => Self::Ipv6(Box::new(Ipv6Internet::new(world.seed, world.nodes))),
         }
     }
 

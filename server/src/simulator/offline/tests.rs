@@ -119,14 +119,18 @@ fn find_all(network: &mut Offline, client: &mut OfflineClient, numbers: Range<u8
     times
 }
 
-/// Looks for as many that are not there.
-fn deny_all(network: &mut Offline, client: &mut OfflineClient, numbers: Range<u8>) {
+/// Looks for as many that are not there. Returns when each was denied, sorted.
+fn deny_all(network: &mut Offline, client: &mut OfflineClient, numbers: Range<u8>) -> Vec<Duration> {
     let (first, start) = (client.searches().len(), network.now());
     for number in numbers {
         client.search_at(network, packet(number).key(), start + SECOND / 20 * number.into());
     }
     client.run_until_done(network);
-    assert!(client.searches()[first..].iter().all(|search| search.is_absent()));
+    let searches = &client.searches()[first..];
+    assert!(searches.iter().all(|search| search.is_absent()));
+    let mut times: Vec<_> = searches.iter().filter_map(|search| search.duration()).collect();
+    times.sort_unstable();
+    times
 }
 
 #[test]
@@ -167,6 +171,29 @@ fn a_packet_in_one_family_of_addresses_alone_is_found_whichever_that_is() {
     for family in &network.networks {
         assert!(family.holders(packet(200).key()).len() >= 12, "{:?}", family.world.family);
     }
+}
+
+#[test]
+fn ipv6_is_searched_as_soon_as_ipv4_will_probably_show_nothing() {
+    let world = || World::realistic(300_000);
+    let [alone, both] = [Offline::new(world()), Offline::of_both_families(world(), world())];
+    let [alone, both] = [alone, both].map(|network| {
+        let mut network = network.unwrap();
+        let mut client = OfflineClient::new(&network, &DhtSettings::default());
+        let known = network.living(8192).map(Contact::from).collect();
+        client.remember(&mut network, known);
+        client.run(&mut network, SECOND * 10);
+        (1..100).for_each(|number| network.store_in(Family::V6, &packet(number)));
+        let denied = deny_all(&mut network, &mut client, 100..200);
+        let is_alone = network.networks.len() == 1;
+        let found = if is_alone { Vec::new() } else { find_all(&mut network, &mut client, 1..100) };
+        (denied, found)
+    });
+    let denied_alone = alone.0[alone.0.len() / 2];
+    let (denied, found) = (both.0[both.0.len() / 2], both.1[both.1.len() / 2]);
+    // One after the other it would be half as long again, and twice as long.
+    assert!(found < denied_alone.mul_f64(1.1), "found after {found:?}, denied after {denied_alone:?}");
+    assert!(denied < denied_alone.mul_f64(1.8), "denied after {denied:?}, in IPv4 after {denied_alone:?}");
 }
 
 #[test]
