@@ -1,6 +1,9 @@
 //! Nodes that have addresses of IPv6.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv6Addr,
+};
 
 use super::*;
 use crate::{
@@ -86,6 +89,15 @@ fn nodes_have_addresses_that_the_internet_knows_and_share_sites_as_homes_and_hos
         let expected = [1000 + 9, 500 - 9, 100];
         for (share, expected) in shares.into_iter().zip(expected) {
             assert!(share.abs_diff(expected) < 30, "{shares:?}, bound: {bound_ids}");
+        }
+        for node in network.population.nodes().step_by(999) {
+            let IpAddr::V6(address) = node.address else { panic!() };
+            assert!(network.population.at(node.address).is_some());
+            // The same number in another network, or at another host there.
+            for bit in [40, 70, 100] {
+                let other = Ipv6Addr::from_bits(address.to_bits() ^ (1 << bit));
+                assert!(network.population.at(other.into()).is_none(), "{other}");
+            }
         }
         let bound = network.population.nodes().filter(|node| node_id::is_valid(&node.id, node.address));
         assert!(bound.count() >= if bound_ids > 0.0 { 199_999 } else { 0 });
