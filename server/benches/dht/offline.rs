@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pkdns::{
     dht::{DhtSettings, REPLICAS, table::Contact},
+    signed_packet::SignedPacket,
     simulator::{Offline, OfflineClient, Publication, Search, World},
 };
 
@@ -58,10 +59,21 @@ pub(crate) fn print_heads(about: &str) {
 
 /// Searches of a client that remembers so many nodes: a row for keys that are there, and one for others.
 pub(crate) fn search(world: World, known: usize, title: &str, scale: Scale) {
+    search_in(Offline::new(world).unwrap(), Offline::store, known, title, scale);
+}
+
+/// As [`search`], for packets that are stored in this way.
+pub(crate) fn search_in(
+    network: Offline,
+    store: impl Fn(&mut Offline, &SignedPacket),
+    known: usize,
+    title: &str,
+    scale: Scale,
+) {
     let began = Instant::now();
-    let (mut network, mut client) = joined(world, known);
+    let (mut network, mut client) = joined(network, known);
     let there = Zone::series(1, scale.searches);
-    there.iter().for_each(|zone| network.store(&zone.packet(NEW)));
+    there.iter().for_each(|zone| store(&mut network, &zone.packet(NEW)));
     let not_there = Zone::series(NOBODY, scale.searches / 2);
     for (zones, what) in [(there, "there"), (not_there, "not there")] {
         let (first, start) = (client.searches().len(), network.now());
@@ -75,7 +87,7 @@ pub(crate) fn search(world: World, known: usize, title: &str, scale: Scale) {
 }
 
 fn publish(world: World, known: usize, scale: Scale) {
-    let (mut network, mut client) = joined(world, known);
+    let (mut network, mut client) = joined(Offline::new(world).unwrap(), known);
     for zone in Zone::series(2, scale.searches / 10) {
         // The 20 nearest that may store it hold what it replaces: whoever still does afterwards was missed.
         network.store(&zone.packet(OLD));
@@ -107,8 +119,7 @@ fn publish(world: World, known: usize, scale: Scale) {
     );
 }
 
-fn joined(world: World, known: usize) -> (Offline, OfflineClient) {
-    let mut network = Offline::new(world).unwrap();
+fn joined(mut network: Offline, known: usize) -> (Offline, OfflineClient) {
     let settings = DhtSettings { max_nodes: known, ..DhtSettings::default() };
     let mut client = OfflineClient::new(&network, &settings);
     let nodes = network.living(known).map(Contact::from).collect();

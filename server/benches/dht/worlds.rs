@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use pkdns::simulator::{RoundTrips, World};
+use pkdns::{
+    signed_packet::SignedPacket,
+    simulator::{Family, Offline, RoundTrips, World},
+};
 
 use crate::{
     Scale,
@@ -31,6 +34,16 @@ pub(crate) fn worlds(scale: Scale) {
     offline::print_heads("worlds, offline: the same without sockets, one after the other");
     for (title, world) in others(scale) {
         offline::search(world, BY_DEFAULT, title, scale);
+    }
+    // One machine has no addresses for these.
+    let realistic = || World::realistic(scale.nodes);
+    offline::search(World { family: Family::V6, ..realistic() }, BY_DEFAULT, "IPv6", scale);
+    for (family, title) in
+        [(Family::V4, "both families, packets in IPv4"), (Family::V6, "both families, packets in IPv6")]
+    {
+        let network = Offline::of_both_families(realistic(), realistic()).unwrap();
+        let store = |network: &mut Offline, packet: &SignedPacket| network.store_in(family, packet);
+        offline::search_in(network, store, BY_DEFAULT, title, scale);
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::signed_packet::{PublicKey, SignedPacket};
 
-/// An engine of one family of addresses.
+/// An engine, in each family of addresses in which it has one of its own.
 #[derive(Debug)]
 pub(crate) struct Driven {
     engine: Engine,
@@ -36,9 +36,9 @@ pub(crate) struct Putting {
 }
 
 impl Driven {
-    pub(crate) fn new(address: SocketAddr, settings: &DhtSettings, now: Instant) -> Self {
+    pub(crate) fn new(addresses: Vec<SocketAddr>, settings: &DhtSettings, now: Instant) -> Self {
         let (sender, known) = watch::channel(0);
-        Self { engine: Engine::new(vec![address], settings, sender, now), known }
+        Self { engine: Engine::new(addresses, settings, sender, now), known }
     }
 
     /// Asks these nodes to let us in.

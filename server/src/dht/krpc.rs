@@ -59,6 +59,13 @@ pub struct Want {
     pub v6: bool,
 }
 
+impl Want {
+    /// Whether the family of addresses is among them over which somebody asks who is at `address`.
+    pub fn is_for(self, address: SocketAddr) -> bool {
+        self == Self::default() || if address.is_ipv4() { self.v4 } else { self.v6 }
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method<'a> {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use super::{internet_of_tests, krpc::Id, subnet::Subnet};
@@ -91,6 +91,12 @@ pub(crate) fn checksum_v4(ip: Ipv4Addr, last: u8) -> u32 {
     crc32c(&(masked | (u32::from(last) << 29)).to_be_bytes())
 }
 
+/// As [`checksum_v4`], of IPv6: the host has no say in it.
+pub(crate) fn checksum_v6(ip: Ipv6Addr, last: u8) -> u32 {
+    let masked = (ip.to_bits() >> 64) as u64 & 0x0103_070f_1f3f_7fff;
+    crc32c(&(masked | (u64::from(last) << 61)).to_be_bytes())
+}
+
 /// Sets the first 21 bits of `id` to those that its last byte and `ip` demand.
 fn bind(id: Id, ip: IpAddr) -> Id {
     let ip = internet_of_tests::stand_in(ip.to_canonical());
@@ -101,10 +107,7 @@ fn bind(id: Id, ip: IpAddr) -> Id {
     let [first, second, third, .., last] = &mut bytes;
     let checksum = match ip {
         IpAddr::V4(ip) => checksum_v4(ip, *last),
-        IpAddr::V6(ip) => {
-            let masked = (ip.to_bits() >> 64) as u64 & 0x0103_070f_1f3f_7fff;
-            crc32c(&(masked | (u64::from(*last) << 61)).to_be_bytes())
-        }
+        IpAddr::V6(ip) => checksum_v6(ip, *last),
     };
     let prefix = checksum.to_be_bytes();
     (*first, *second, *third) = (prefix[0], prefix[1], (prefix[2] & 0xf8) | (*third & 0x07));

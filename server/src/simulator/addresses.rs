@@ -1,9 +1,12 @@
 //! Where nodes can be.
 
-use std::net::Ipv4Addr;
+mod ipv6;
 
-use super::{binding, permutation::Permutation};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Family, World, binding, permutation::Permutation};
 use crate::dht::internet_of_tests::stand_in_v4;
+use ipv6::Ipv6Internet;
 
 /// The second numbers of loopback addresses that no node has: those of nodes that hostile ones make up, and of attackers.
 const INVENTED: u8 = 255;
@@ -42,41 +45,61 @@ pub(super) enum Addresses {
     Loopback,
     /// Of the whole internet, mostly one in a /24, and one in 16 nodes at hosters with many. Only for who sends nothing.
     Internet(Permutation),
+    /// The same of IPv6, where what is in one hand is a /48.
+    Ipv6(Box<Ipv6Internet>),
 }
 
 impl Addresses {
-    pub(super) fn of_internet(seed: u64) -> Self {
-        Self::Internet(Permutation::of(u32::MAX, &[seed, 6]))
+    /// Of the internet, in the family of the world.
+    pub(super) fn of_internet(world: &World) -> Self {
+        match world.family {
+            Family::V4 => Self::Internet(Permutation::of(u32::MAX, &[world.seed, 6])),
+            Family::V6 => Self::Ipv6(Box::new(Ipv6Internet::new(world.seed, world.nodes))),
+        }
+    }
+
+    pub(super) fn family(&self) -> Family {
+        match self {
+            Self::Loopback | Self::Internet(_) => Family::V4,
+            Self::Ipv6(_) => Family::V6,
+        }
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> u32 {
         match self {
             Self::Loopback => ON_LOOPBACK,
-            Self::Internet(_) => ON_THE_INTERNET,
+            Self::Internet(_) | Self::Ipv6(_) => ON_THE_INTERNET,
         }
     }
 
-    pub(super) fn at(&self, index: u32) -> Ipv4Addr {
-        match self {
+    pub(super) fn at(&self, index: u32) -> IpAddr {
+        let bits = match self {
             Self::Loopback => {
                 let spread = u64::from(index) * STEP % u64::from(ON_LOOPBACK);
-                Ipv4Addr::from_bits((127 << 24) | (1 + spread as u32))
+                (127 << 24) | (1 + spread as u32)
             }
             Self::Internet(_) if index.is_multiple_of(HOSTED) => {
                 let (network, host) = (index / HOSTED / HOSTED_TOGETHER, index / HOSTED % HOSTED_TOGETHER);
-                Ipv4Addr::from_bits(HOSTERS | network << 8 | (1 + host))
+                HOSTERS | network << 8 | (1 + host)
             }
-            Self::Internet(order) => {
-                Ipv4Addr::from_bits(order.apply_within(FIRST.saturating_add(index), is_ordinary))
-            }
-        }
+            Self::Internet(order) => order.apply_within(FIRST.saturating_add(index), is_ordinary),
+            Self::Ipv6(internet) => return internet.at(index).into(),
+        };
+        Ipv4Addr::from_bits(bits).into()
     }
 
-    /// The index of an address; `None`: it is none of these.
-    pub(super) fn index(&self, address: Ipv4Addr) -> Option<u32> {
-        let bits = address.to_bits();
+    /// The index of an address; `None`: it is none of these. In IPv6 some that are no node's have one as well.
+    pub(super) fn index(&self, address: IpAddr) -> Option<u32> {
+        let bits = match address {
+            IpAddr::V4(address) => address.to_bits(),
+            IpAddr::V6(address) => {
+                let Self::Ipv6(internet) = self else { return None };
+                return Some(internet.index(address)).filter(|index| *index < self.count());
+            }
+        };
         let index = match self {
+            Self::Ipv6(_) => return None,
             Self::Loopback => {
                 let spread = bits.checked_sub((127 << 24) | 1).filter(|it| *it < ON_LOOPBACK)?;
                 (u64::from(spread) * STEP_BACK % u64::from(ON_LOOPBACK)) as u32
@@ -105,6 +128,8 @@ impl Addresses {
                 let upper = ordinary_quads().nth((place >> 6) as usize)?;
                 (upper << 2 | first, ((place >> 2 & 0x0f) << 4) | second)
             }
+            // There it is the other way round: an address is made to suit the id.
+            Self::Ipv6(_) => return None,
         };
         let third = (place & 0x03) << 6 | third;
         let address = Ipv4Addr::from_bits(upper << 24 | within << 16 | third << 8 | group & 0xff);
@@ -124,6 +149,7 @@ impl Addresses {
                 let upper = ordinary_quads().position(|quad| quad == first >> 2)?;
                 (binding::group(address), (upper as u32) << 6 | within)
             }
+            Self::Ipv6(_) => return None,
         };
         let (_, spread, _, step_back) = self.groups();
         let rank = || (place + spread - group % spread) % spread * step_back % spread;
@@ -140,47 +166,73 @@ impl Addresses {
     fn groups(&self) -> (u32, u32, u32, u32) {
         match self {
             Self::Loopback => (16, 12, 5, 5),
-            Self::Internet(_) => (46 << 6, 46 << 6, 1237, STEP_BACK_IN_GROUP),
+            Self::Internet(_) | Self::Ipv6(_) => (46 << 6, 46 << 6, 1237, STEP_BACK_IN_GROUP),
         }
     }
 
     /// Where nobody is and nobody comes.
-    pub(super) fn nowhere(&self) -> Ipv4Addr {
+    pub(super) fn nowhere(&self) -> IpAddr {
         self.of_invented(u8::MAX, 1)
     }
 
-    /// Where attackers are: the network that they are in, and a number there.
-    pub(super) fn of_attacker(&self, network: u8, host: u8) -> Ipv4Addr {
+    /// Where clients without sockets are.
+    pub(super) fn of_client(&self) -> IpAddr {
         match self {
-            Self::Loopback => Ipv4Addr::new(127, ATTACKING, network, host),
-            Self::Internet(_) => Ipv4Addr::new(100, 30, network, host),
+            Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Self::Internet(_) => Ipv4Addr::new(100, 20, 0, 1).into(),
+            Self::Ipv6(_) => ipv6::of_client().into(),
+        }
+    }
+
+    /// Where attackers are: the network that they are in, and a number there.
+    pub(super) fn of_attacker(&self, network: u8, host: u8) -> IpAddr {
+        match self {
+            Self::Loopback => Ipv4Addr::new(127, ATTACKING, network, host).into(),
+            Self::Internet(_) => Ipv4Addr::new(100, 30, network, host).into(),
+            Self::Ipv6(_) => ipv6::of_attacker(network, host).into(),
         }
     }
 
     /// The network and the number there, if it is the address of an attacker.
-    pub(super) fn attacker(&self, address: Ipv4Addr) -> Option<(u8, u8)> {
-        let [.., network, host] = address.octets();
+    pub(super) fn attacker(&self, address: IpAddr) -> Option<(u8, u8)> {
+        let (network, host) = network_and_host(address);
         (self.of_attacker(network, host) == address).then_some((network, host))
     }
 
     /// Where nodes are that hostile ones make up: two numbers for each.
-    pub(super) fn of_invented(&self, one: u8, other: u8) -> Ipv4Addr {
+    pub(super) fn of_invented(&self, one: u8, other: u8) -> IpAddr {
         match self {
-            Self::Loopback => Ipv4Addr::new(127, INVENTED, one, other),
-            Self::Internet(_) => Ipv4Addr::new(100, 31, one, other),
+            Self::Loopback => Ipv4Addr::new(127, INVENTED, one, other).into(),
+            Self::Internet(_) => Ipv4Addr::new(100, 31, one, other).into(),
+            Self::Ipv6(_) => ipv6::of_invented(one, other).into(),
         }
     }
 
     /// The two numbers, if it is such an address.
-    pub(super) fn invented(&self, address: Ipv4Addr) -> Option<(u8, u8)> {
-        let [.., one, other] = address.octets();
+    pub(super) fn invented(&self, address: IpAddr) -> Option<(u8, u8)> {
+        let (one, other) = network_and_host(address);
         (self.of_invented(one, other) == address).then_some((one, other))
     }
 
     fn is_for_nodes(&self, address: Ipv4Addr) -> bool {
         match self {
-            Self::Loopback => self.index(address).is_some(),
+            Self::Loopback => self.index(address.into()).is_some(),
             Self::Internet(_) => is_ordinary(address.to_bits()),
+            Self::Ipv6(_) => false,
+        }
+    }
+}
+
+/// What tells apart the addresses of those who are no nodes.
+fn network_and_host(address: IpAddr) -> (u8, u8) {
+    match address {
+        IpAddr::V4(address) => {
+            let [.., network, host] = address.octets();
+            (network, host)
+        }
+        IpAddr::V6(address) => {
+            let [_, _, _, _, _, network, .., host] = address.octets();
+            (network, host)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes that gather around a key, closer together than chance allows, to hide what is stored under it.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, net::IpAddr};
 
 use mainline::Id;
 
@@ -67,7 +67,7 @@ impl Responder {
     }
 
     /// The attackers that a node names before all others, if the target is attacked and it knows of them.
-    pub(super) fn attackers_known_to(&self, number: u32, target: &Id) -> Option<Vec<(Id, Ipv4Addr)>> {
+    pub(super) fn attackers_known_to(&self, number: u32, target: &Id) -> Option<Vec<(Id, IpAddr)>> {
         let attacked = *self.attacks.numbers.get(target)?;
         let first = self.population.first_attacker_known_to(number, attacked, ATTACKERS)?;
         Some(self.attackers(attacked, target, first))
@@ -88,8 +88,8 @@ impl Responder {
         &mut self,
         answer: &mut Answer,
         query: &Query<'_>,
-        asked: Ipv4Addr,
-        from: Ipv4Addr,
+        asked: IpAddr,
+        from: IpAddr,
     ) -> Option<Role> {
         let (network, host) = self.population.addresses().attacker(asked)?;
         let host = host.checked_sub(1)?;
@@ -114,7 +114,7 @@ impl Responder {
     }
 
     /// A bucket's worth of those around a target, from the `first` on.
-    fn attackers(&self, number: u16, target: &Id, first: u8) -> Vec<(Id, Ipv4Addr)> {
+    fn attackers(&self, number: u16, target: &Id, first: u8) -> Vec<(Id, IpAddr)> {
         let (Ok(network), Ok(host)) =
             (u8::try_from(number % KEYS_AT_ONCE), u8::try_from(number / KEYS_AT_ONCE))
         else {
@@ -141,7 +141,7 @@ impl Responder {
         Id::from(id)
     }
 
-    fn name_all(&self, nodes: Vec<(Id, Ipv4Addr)>, answer: &mut Answer) {
+    fn name_all(&self, nodes: Vec<(Id, IpAddr)>, answer: &mut Answer) {
         answer.nodes.clear();
         for (id, address) in nodes {
             answer.name(id, address, self.port);

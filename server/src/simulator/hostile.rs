@@ -1,10 +1,11 @@
 //! What hostile nodes do.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use mainline::Id;
 
 use super::{
+    Family,
     item::StoredItem,
     population::BUCKET,
     responder::{Answer, Responder, target_of},
@@ -17,8 +18,8 @@ use crate::{
 /// Size of a value that no node may store, in bytes.
 const OVERSIZED: usize = 1100;
 
-/// Made-up nodes in one answer: with them a datagram still fits the loopback interface.
-const FLOOD: usize = 2000;
+/// Made-up nodes in one answer, of IPv4 and of IPv6: with them a datagram still fits the loopback interface.
+const FLOOD: [usize; 2] = [2000, 1600];
 
 /// Last id that a slow drip makes up, in bits shared with the target. There are no others nearer.
 const MAX_SHARED: u8 = 159;
@@ -49,7 +50,7 @@ pub enum Hostile {
     BadTokens,
     /// Acknowledges puts without storing them.
     AcknowledgesOnly,
-    /// Names 2000 made-up nodes in one datagram, or ends a list of nodes within a node.
+    /// Names 2000 made-up nodes in one datagram (of IPv6, 1600), or ends a list of nodes within a node.
     MalformedNodes,
     /// Gives a value over 1000 bytes. It is signed by its key if that was lent ([`Simulator::lend_key`]).
     ///
@@ -149,7 +150,9 @@ impl Responder {
             Hostile::MalformedNodes => {
                 if self.random.happens(0.5) {
                     answer.nodes.clear();
-                    self.invent(FLOOD, target, answer);
+                    let [of_ipv4, of_ipv6] = FLOOD;
+                    let is_ipv4 = self.population.addresses().family() == Family::V4;
+                    self.invent(if is_ipv4 { of_ipv4 } else { of_ipv6 }, target, answer);
                 } else {
                     answer.nodes.truncate(answer.nodes.len().saturating_sub(7));
                 }
@@ -180,7 +183,7 @@ impl Responder {
         &mut self,
         answer: &mut Answer,
         query: &Query<'_>,
-        asked: Ipv4Addr,
+        asked: IpAddr,
     ) -> Option<Hostile> {
         let (Method::FindNode(target) | Method::GetPeers(target) | Method::Get { target, .. }) =
             &query.method

@@ -25,7 +25,7 @@ mod world;
 use std::{
     collections::HashMap,
     io,
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
 };
@@ -41,7 +41,7 @@ use responder::{Responder, target_of};
 use socket::Socket;
 pub use statistics::{Messages, Statistics};
 use thread::Shared;
-pub use world::{MAX_NODES, MAX_NODES_OFFLINE, RoundTrips, World};
+pub use world::{Family, MAX_NODES, MAX_NODES_OFFLINE, RoundTrips, World};
 
 use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
 
@@ -57,9 +57,10 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts the network. Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]), or its port is taken.
+    /// Starts the network. Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]), as that of IPv6, for which
+    /// see [`Offline`]; or where its port is taken.
     pub fn start(world: World) -> io::Result<Self> {
-        world.check(MAX_NODES)?;
+        world.check_on_loopback()?;
         let socket = Socket::bind(world.port)?;
         let port = socket.port();
         let shared = Arc::new(Shared::new(Responder::new(world, port)));
@@ -75,7 +76,7 @@ impl Simulator {
         let responder = self.shared.responder();
         let honest = responder.population.nodes().filter(|node| node.role == Role::Honest);
         let others = honest.map(|node| node.address).filter(|address| *address != Ipv4Addr::LOCALHOST);
-        let all = std::iter::once(Ipv4Addr::LOCALHOST).chain(others);
+        let all = std::iter::once(IpAddr::V4(Ipv4Addr::LOCALHOST)).chain(others);
         all.take(BOOTSTRAP_NODES).map(|address| format!("{address}:{}", self.port)).collect()
     }
 

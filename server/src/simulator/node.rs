@@ -1,6 +1,6 @@
 //! One node: who it is and what it holds.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use lru::LruCache;
 use mainline::Id;
@@ -36,7 +36,7 @@ impl Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) id: Id,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     pub(super) role: Role,
     /// Without jitter.
     pub(super) round_trip: Duration,

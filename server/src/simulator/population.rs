@@ -6,7 +6,7 @@ mod whereabouts;
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use std::{
 use mainline::Id;
 
 use super::{
-    RoundTrips, World,
+    Family, RoundTrips, World,
     addresses::Addresses,
     binding::Binding,
     ids::{Prefixes, prefix},
@@ -60,12 +60,13 @@ pub(super) struct Population {
     /// Nodes that are not the first of their number.
     newcomers: HashMap<u32, Newcomer>,
     /// They are at these addresses.
-    moved_in: HashMap<Ipv4Addr, u32>,
+    moved_in: HashMap<IpAddr, u32>,
     /// The first address that has never been anybody's, and those that have been but are no more.
     next_address: u32,
-    moved_out: VecDeque<Ipv4Addr>,
-    /// Where ids are bound to addresses, with the share of those that are.
-    binding: Option<(Binding, f64)>,
+    moved_out: VecDeque<IpAddr>,
+    /// Share of ids that are bound to addresses, and how, in IPv4.
+    bound_ids: f64,
+    binding: Option<Binding>,
     know_attackers: f64,
     held: HashMap<u32, Held>,
     random: Random,
@@ -74,7 +75,7 @@ pub(super) struct Population {
 #[derive(Debug, Clone, Copy)]
 struct Newcomer {
     generation: u32,
-    address: Ipv4Addr,
+    address: IpAddr,
 }
 
 impl Population {
@@ -93,7 +94,8 @@ impl Population {
             moved_in: HashMap::new(),
             next_address: count,
             moved_out: VecDeque::new(),
-            binding: (world.bound_ids > 0.0).then(|| (Binding::new(), world.bound_ids)),
+            bound_ids: world.bound_ids,
+            binding: (world.bound_ids > 0.0 && world.family == Family::V4).then(Binding::new),
             know_attackers: world.know_attackers,
             held: HashMap::new(),
             random: Random::of(&[world.seed, 1]),
@@ -111,7 +113,7 @@ impl Population {
     }
 
     /// Where the node is that others join through.
-    pub(super) fn first_address(&self) -> Ipv4Addr {
+    pub(super) fn first_address(&self) -> IpAddr {
         self.addresses.at(0)
     }
 

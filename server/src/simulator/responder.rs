@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -122,8 +122,8 @@ impl Responder {
     pub(super) fn answer(
         &mut self,
         datagram: &[u8],
-        from: SocketAddrV4,
-        asked: Ipv4Addr,
+        from: SocketAddr,
+        asked: IpAddr,
         reply: &mut Vec<u8>,
     ) -> Option<Duration> {
         let Some(Message { transaction, body: Body::Query(query), .. }) = Message::decode(datagram) else {
@@ -139,7 +139,11 @@ impl Responder {
         }
         let mut answer = std::mem::replace(&mut self.answer, Answer::of(Id::from([0; 20])));
         answer.nodes.clear();
-        let role = self.fill(&mut answer, &query, from, asked);
+        let role = self.fill(&mut answer, &query, from.ip(), asked);
+        // Those of the other family it does not know.
+        if !query.want.is_for(from) {
+            answer.nodes.clear();
+        }
         match role {
             None | Some(Role::Dead | Role::BehindNat) => self.statistics.unanswered += 1,
             Some(Role::Hostile(Hostile::Garbage)) => self.garbage(reply),
@@ -214,15 +218,9 @@ impl Responder {
     }
 
     /// Makes the whole answer. Returns what the node at the address is; `None`: there is none.
-    fn fill(
-        &mut self,
-        answer: &mut Answer,
-        query: &Query<'_>,
-        from: SocketAddrV4,
-        asked: Ipv4Addr,
-    ) -> Option<Role> {
+    fn fill(&mut self, answer: &mut Answer, query: &Query<'_>, from: IpAddr, asked: IpAddr) -> Option<Role> {
         let Some(number) = self.population.at(asked) else {
-            let attacker = self.answer_as_attacker(answer, query, asked, *from.ip());
+            let attacker = self.answer_as_attacker(answer, query, asked, from);
             return attacker.or_else(|| self.answer_as_invented(answer, query, asked).map(Role::Hostile));
         };
         let Node { id, role, round_trip, .. } = self.population.node(number)?;
@@ -243,18 +241,18 @@ impl Responder {
             Method::FindNode(target) => self.name_neighbours(number, target, answer),
             Method::GetPeers(target) => {
                 self.name_neighbours(number, target, answer);
-                answer.token = Some(self.token(id, *from.ip(), target));
+                answer.token = Some(self.token(id, from, target));
             }
             Method::Get { target, newer_than } => {
                 self.name_neighbours(number, target, answer);
-                answer.token = Some(self.token(id, *from.ip(), target));
+                answer.token = Some(self.token(id, from, target));
                 let since = self.remembered_since();
                 let item = self.population.item(number, target, since);
                 answer.seq = item.map(|item| item.seq);
                 let is_wanted = |item: &&Arc<StoredItem>| newer_than.is_none_or(|seq| item.seq > seq);
                 answer.item = item.filter(is_wanted).cloned();
             }
-            Method::Put(put) => answer.refusal = self.put(number, put, *from.ip()).err(),
+            Method::Put(put) => answer.refusal = self.put(number, put, from).err(),
             Method::Unknown(b"put") => {
                 answer.refusal = Some(refusal(203, b"not a signed value without salt"))
             }
@@ -274,7 +272,7 @@ impl Responder {
     }
 
     /// Stores a value at a node, after the checks of BEP 44.
-    fn put(&mut self, number: u32, put: &Put<'_>, from: Ipv4Addr) -> Result<(), Refusal<'static>> {
+    fn put(&mut self, number: u32, put: &Put<'_>, from: IpAddr) -> Result<(), Refusal<'static>> {
         let node = self.population.node(number).ok_or(refusal(202, b"no such node"))?;
         let (id, role) = (node.id, node.role);
         let target = MutableItem::target_from_key(put.item.key, None);
@@ -327,9 +325,13 @@ impl Responder {
     }
 
     /// Good for one node, one address and one target, as with libtorrent, and for as long as the network lasts.
-    pub(super) fn token(&self, id: Id, from: Ipv4Addr, target: &Id) -> [u8; 8] {
+    pub(super) fn token(&self, id: Id, from: IpAddr, target: &Id) -> [u8; 8] {
         let half = |id: &Id| id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let seeds = [self.world.seed, half(&id), u64::from(from.to_bits()), half(target)];
+        let from = match from {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+        };
+        let seeds = [self.world.seed, half(&id), from, half(target)];
         Random::of(&seeds).next().to_be_bytes()
     }
 
@@ -357,23 +359,25 @@ impl Answer {
         Self { id, nodes: Vec::new(), token, item, seq, refusal, delay: Duration::ZERO }
     }
 
-    pub(super) fn name(&mut self, id: Id, address: Ipv4Addr, port: u16) {
-        Nodes::push(&mut self.nodes, id, SocketAddrV4::new(address, port).into());
+    pub(super) fn name(&mut self, id: Id, address: IpAddr, port: u16) {
+        Nodes::push(&mut self.nodes, id, SocketAddr::new(address, port));
     }
 
-    fn encode(&self, transaction: &[u8], observed: SocketAddrV4, reply: &mut Vec<u8>) {
+    /// All is of the family of addresses that it goes over (BEP 32).
+    fn encode(&self, transaction: &[u8], observed: SocketAddr, reply: &mut Vec<u8>) {
+        let (v4, v6): (&[u8], &[u8]) =
+            if observed.is_ipv4() { (&self.nodes, &[]) } else { (&[], &self.nodes) };
         let body = match self.refusal {
             Some(refusal) => Body::Error(refusal),
             None => Body::Response(Response {
                 id: self.id,
-                nodes: Nodes::new(&self.nodes, &[]),
+                nodes: Nodes::new(v4, v6),
                 token: self.token.as_ref().map(<[u8; 8]>::as_slice),
                 item: self.item.as_deref().map(StoredItem::as_item),
                 seq: self.seq,
             }),
         };
-        let observed = Some(SocketAddr::V4(observed));
-        Message { transaction, read_only: false, observed, body }.encode(reply);
+        Message { transaction, read_only: false, observed: Some(observed), body }.encode(reply);
     }
 }
 

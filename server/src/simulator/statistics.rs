@@ -1,6 +1,6 @@
 //! What went over the line.
 
-use std::fmt;
+use std::{fmt, ops::Add};
 
 use crate::dht::krpc::Method;
 
@@ -59,6 +59,37 @@ impl Messages {
             Method::Unknown(_) => &mut self.other,
         };
         *number += 1;
+    }
+}
+
+/// Of two networks together.
+impl Add for Statistics {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            lost: self.lost + other.lost,
+            unanswered: self.unanswered + other.unanswered,
+            ignored: self.ignored + other.ignored,
+            overflowed: self.overflowed + other.overflowed,
+        }
+    }
+}
+
+impl Add for Messages {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            ping: self.ping + other.ping,
+            find_node: self.find_node + other.find_node,
+            get_peers: self.get_peers + other.get_peers,
+            get: self.get + other.get,
+            put: self.put + other.put,
+            other: self.other + other.other,
+        }
     }
 }
 

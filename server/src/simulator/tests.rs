@@ -2,11 +2,12 @@
 
 mod attack;
 mod hostile;
+mod ipv6;
 mod millions;
 mod nodes;
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     time::Duration,
 };
 
@@ -25,7 +26,8 @@ use crate::{
 };
 
 pub(super) const PORT: u16 = 6881;
-pub(super) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4000);
+pub(super) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4000));
 
 pub(super) fn network(world: World) -> Responder {
     Responder::new(world, PORT)
@@ -49,14 +51,16 @@ pub(super) fn query(method: Method<'_>) -> Vec<u8> {
 }
 
 /// What the node at `asked` sends back; nothing counts as no bytes.
-pub(super) fn ask(network: &mut Responder, asked: Ipv4Addr, method: Method<'_>) -> Vec<u8> {
-    ask_from(network, CLIENT, asked, method)
+pub(super) fn ask(network: &mut Responder, asked: IpAddr, method: Method<'_>) -> Vec<u8> {
+    let from =
+        if asked.is_ipv4() { CLIENT } else { SocketAddr::new([0x2a10, 1, 0, 0, 0, 0, 0, 1].into(), 4000) };
+    ask_from(network, from, asked, method)
 }
 
 pub(super) fn ask_from(
     network: &mut Responder,
-    from: SocketAddrV4,
-    asked: Ipv4Addr,
+    from: SocketAddr,
+    asked: IpAddr,
     method: Method<'_>,
 ) -> Vec<u8> {
     let mut reply = Vec::new();
@@ -87,7 +91,7 @@ pub(super) fn get(target: Id) -> Method<'static> {
 }
 
 /// Gets a token and puts the value.
-pub(super) fn put(network: &mut Responder, asked: Ipv4Addr, item: &StoredItem, cas: Option<i64>) -> i64 {
+pub(super) fn put(network: &mut Responder, asked: IpAddr, item: &StoredItem, cas: Option<i64>) -> i64 {
     let target = mainline::MutableItem::target_from_key(&item.key, None);
     let reply = ask(network, asked, get(target));
     let token = response(&reply).token.unwrap().to_vec();
@@ -96,7 +100,7 @@ pub(super) fn put(network: &mut Responder, asked: Ipv4Addr, item: &StoredItem, c
 
 pub(super) fn put_with(
     network: &mut Responder,
-    asked: Ipv4Addr,
+    asked: IpAddr,
     token: &[u8],
     item: &StoredItem,
     cas: Option<i64>,
@@ -104,8 +108,16 @@ pub(super) fn put_with(
     code(&ask(network, asked, Method::Put(Put { target: None, token, item: item.as_item(), cas })))
 }
 
+/// What is likely to be in one hand: a /24, a /48.
+pub(super) fn subnet(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits() >> 8),
+        IpAddr::V6(address) => address.to_bits() >> 80,
+    }
+}
+
 /// The addresses of all nodes of a role.
-pub(super) fn addresses(network: &Responder, role: Role) -> Vec<Ipv4Addr> {
+pub(super) fn addresses(network: &Responder, role: Role) -> Vec<IpAddr> {
     network.population.nodes().filter(|node| node.role == role).map(|node| node.address).collect()
 }
 
@@ -120,19 +132,19 @@ fn a_reply_repeats_a_transaction_id_of_any_length_and_says_who_asked() {
             Message { transaction: &transaction, read_only: true, observed: None, body: Body::Query(query) };
         message.encode(&mut bytes);
         let mut reply = Vec::new();
-        network.answer(&bytes, CLIENT, Ipv4Addr::LOCALHOST, &mut reply).unwrap();
+        network.answer(&bytes, CLIENT, LOCALHOST, &mut reply).unwrap();
         let reply = Message::decode(&reply).unwrap();
-        assert_eq!((reply.transaction, reply.observed), (&transaction[..], Some(CLIENT.into())));
+        assert_eq!((reply.transaction, reply.observed), (&transaction[..], Some(CLIENT)));
     }
 }
 
 #[test]
 fn datagrams_that_are_no_query_get_no_reply() {
     let mut network = network(World::default());
-    let response = ask(&mut network, Ipv4Addr::LOCALHOST, Method::Ping);
+    let response = ask(&mut network, LOCALHOST, Method::Ping);
     let mut reply = Vec::new();
     for datagram in [b"".as_slice(), b"d", b"\xff\xff", b"de", b"d1:t2:tt1:y1:qe", &response] {
-        assert_eq!(network.answer(datagram, CLIENT, Ipv4Addr::LOCALHOST, &mut reply), None);
+        assert_eq!(network.answer(datagram, CLIENT, LOCALHOST, &mut reply), None);
     }
     assert!(reply.is_empty());
     assert_eq!((network.statistics.ignored, network.statistics.sent.total()), (6, 1));
@@ -142,7 +154,7 @@ fn datagrams_that_are_no_query_get_no_reply() {
 fn nodes_near_the_target_come_with_a_token_where_something_could_be_stored() {
     let mut network = network(World { nodes: 9, ..World::default() });
     let target = Id::from([0x5a; 20]);
-    let own = network.population.at(Ipv4Addr::LOCALHOST).unwrap();
+    let own = network.population.at(LOCALHOST).unwrap();
     let mut expected: Vec<_> = network.population.nodes().map(|node| node.id).collect();
     expected.retain(|id| *id != network.population.node(own).unwrap().id);
     expected.sort_by_key(|id| *id.xor(&target).as_bytes());
@@ -150,7 +162,7 @@ fn nodes_near_the_target_come_with_a_token_where_something_could_be_stored() {
     for (method, has_token) in
         [(Method::FindNode(target), false), (Method::GetPeers(target), true), (get(target), true)]
     {
-        let reply = ask(&mut network, Ipv4Addr::LOCALHOST, method);
+        let reply = ask(&mut network, LOCALHOST, method);
         let reply = response(&reply);
         let named: Vec<_> = reply.nodes.iter().map(|(id, _)| id).collect();
         assert_eq!(named, expected, "{method:?}");
@@ -167,7 +179,7 @@ fn a_value_comes_with_nodes_and_only_where_it_is_newer_than_what_is_known() {
     network.store(&packet);
     let target = target_of(packet.key());
     for (newer_than, comes) in [(None, true), (Some(4), true), (Some(5), false), (Some(6), false)] {
-        let reply = ask(&mut network, Ipv4Addr::LOCALHOST, Method::Get { target, newer_than });
+        let reply = ask(&mut network, LOCALHOST, Method::Get { target, newer_than });
         let reply = response(&reply);
         assert_eq!(reply.item.map(|item| item.value), comes.then_some(packet.dns()), "{newer_than:?}");
         assert_eq!((reply.seq, reply.nodes.iter().count()), (Some(5), 8));
@@ -178,7 +190,7 @@ fn a_value_comes_with_nodes_and_only_where_it_is_newer_than_what_is_known() {
 #[test]
 fn the_newest_value_is_kept() {
     let mut network = network(World::default());
-    let holder = Ipv4Addr::LOCALHOST;
+    let holder = LOCALHOST;
     let item = |seq, value: &[u8]| StoredItem::signed(&keypair(1), seq, value.to_vec());
     assert_eq!(put(&mut network, holder, &item(5, b"a"), None), 0);
     assert_eq!(put(&mut network, holder, &item(5, b"b"), None), 0);
@@ -203,8 +215,8 @@ fn a_token_is_good_for_one_node_one_target_and_one_address() {
     let right = token_of(CLIENT, first, target);
     let of_node = token_of(CLIENT, second, target);
     let of_target = token_of(CLIENT, first, Id::from([1; 20]));
-    let of_address = token_of(SocketAddrV4::new(Ipv4Addr::new(127, 9, 9, 9), 4000), first, target);
-    let of_port = token_of(SocketAddrV4::new(*CLIENT.ip(), 4001), first, target);
+    let of_address = token_of(SocketAddr::from(([127, 9, 9, 9], 4000)), first, target);
+    let of_port = token_of(SocketAddr::new(CLIENT.ip(), 4001), first, target);
     for wrong in [of_node, of_target, of_address, vec![], vec![0; 8]] {
         assert_eq!(put_with(&mut network, first, &wrong, &item, None), 203, "{wrong:?}");
     }
@@ -215,7 +227,7 @@ fn a_token_is_good_for_one_node_one_target_and_one_address() {
 #[test]
 fn what_is_too_large_or_not_signed_is_refused() {
     let mut network = network(World::default());
-    let mut put = |item: &StoredItem| put(&mut network, Ipv4Addr::LOCALHOST, item, None);
+    let mut put = |item: &StoredItem| put(&mut network, LOCALHOST, item, None);
     let signed = |size| StoredItem::signed(&keypair(1), 5, vec![b'x'; size]);
     assert_eq!(put(&signed(1001)), 205);
     assert_eq!(put(&StoredItem { seq: 6, ..signed(1000) }), 206);
@@ -229,14 +241,14 @@ fn what_is_too_large_or_not_signed_is_refused() {
 #[test]
 fn other_methods_are_refused() {
     let mut network = network(World::default());
-    let refused = ask(&mut network, Ipv4Addr::LOCALHOST, Method::Unknown(b"vote"));
+    let refused = ask(&mut network, LOCALHOST, Method::Unknown(b"vote"));
     assert_eq!(code(&refused), 204);
     // A value without a key, and one with a salt.
     for arguments in ["1:v1:x", "1:k32:kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk4:salt1:s3:seqi1e1:v1:x"] {
         let datagram =
             format!("d1:ad2:id20:iiiiiiiiiiiiiiiiiiii5:token8:tttttttt{arguments}e1:q3:put1:t2:tt1:y1:qe");
         let mut reply = Vec::new();
-        network.answer(datagram.as_bytes(), CLIENT, Ipv4Addr::LOCALHOST, &mut reply).unwrap();
+        network.answer(datagram.as_bytes(), CLIENT, LOCALHOST, &mut reply).unwrap();
         assert_eq!(code(&reply), 203);
     }
 }
@@ -246,10 +258,10 @@ fn messages_are_counted_by_method_and_target() {
     let mut network = network(World { count_targets: true, ..World::default() });
     let target = target_of(&keypair(1).public_key());
     let item = StoredItem::signed(&keypair(1), 5, b"a".to_vec());
-    put(&mut network, Ipv4Addr::LOCALHOST, &item, None);
-    ask(&mut network, Ipv4Addr::LOCALHOST, Method::Ping);
-    ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(target));
-    ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(Id::from([1; 20])));
+    put(&mut network, LOCALHOST, &item, None);
+    ask(&mut network, LOCALHOST, Method::Ping);
+    ask(&mut network, LOCALHOST, Method::FindNode(target));
+    ask(&mut network, LOCALHOST, Method::FindNode(Id::from([1; 20])));
     let received = network.statistics.received;
     assert_eq!((received.get, received.put, received.ping, received.find_node), (1, 1, 1, 2));
     assert_eq!((received.total(), network.statistics.sent), (5, received));

@@ -72,7 +72,7 @@ fn receive(
     responder.pass(now.saturating_duration_since(start));
     let received = batch.receive(socket, |datagram, from, asked| {
         let mut bytes = under_way.buffer();
-        match responder.answer(datagram, from, asked, &mut bytes) {
+        match responder.answer(datagram, from.into(), asked.into(), &mut bytes) {
             Some(delay) if under_way.len() < MAX_UNDER_WAY => {
                 under_way.add(now + delay, Reply { from: asked, to: from, bytes });
             }

@@ -21,6 +21,8 @@ pub(super) const AGING_STEP: Duration = Duration::from_secs(60);
 /// The network to simulate. Shares are parts of one: 0.2 is 20 %.
 #[derive(Debug, Clone, PartialEq)]
 pub struct World {
+    /// Family of addresses of all nodes.
+    pub family: Family,
     /// How many nodes there are, dead and hostile ones among them; at least one.
     pub nodes: usize,
     /// Each node has a round-trip time of its own, drawn from these. It is added to that of the machine.
@@ -73,6 +75,16 @@ pub struct World {
     pub count_targets: bool,
 }
 
+/// A family of addresses. Each has a DHT of its own (BEP 32), and a world is one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4
+    #[default]
+    V4,
+    /// IPv6, without sockets only: see [`Offline`](super::Offline).
+    V6,
+}
+
 /// How long the way to a node and back takes. A constant of the node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoundTrips {
@@ -117,6 +129,7 @@ impl RoundTrips {
 impl Default for World {
     fn default() -> Self {
         Self {
+            family: Family::V4,
             nodes: 20,
             round_trip: RoundTrips::Even(Duration::ZERO..=Duration::ZERO),
             jitter: Duration::ZERO,
@@ -171,6 +184,16 @@ impl World {
     /// one after two days with 99.64 %. Two kinds of nodes fit all three figures.
     pub fn public_stays() -> Vec<(f64, Duration)> {
         vec![(0.3823, Duration::from_secs(8_729)), (0.6177, Duration::from_secs(186_900))]
+    }
+
+    /// As [`World::check`], of nodes that have sockets, or addresses like those that have.
+    pub(super) fn check_on_loopback(&self) -> io::Result<()> {
+        if self.family == Family::V6 {
+            let why = "nodes of IPv6 have no addresses on this machine: of loopback addresses, IPv4 has 16 million and \
+                       IPv6 has one";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        self.check(MAX_NODES)
     }
 
     /// Refuses what cannot be. The text says what is wrong.

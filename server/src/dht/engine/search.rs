@@ -279,13 +279,14 @@ impl Search {
         has_begun && self.goal.is_in_vain() && families.get(1).is_some_and(|family| !family.table.is_empty())
     }
 
-    /// Goes on in IPv6 where IPv4 has shown nothing for a while, or to the end.
+    /// Goes on in IPv6 where IPv4 has shown nothing for a while, will probably show nothing, or has come to an end. Whoever
+    /// asks for what is nowhere waits for both.
     fn begin_late(&mut self, families: &mut Families, now: Instant) {
         if !self.may_begin_late(families) {
             return;
         }
         let [Some(first), None] = &mut self.lookups else { return };
-        if now >= self.started + IPV6_DELAY || first.is_over(now) {
+        if now >= self.started + IPV6_DELAY || first.is_probably_in_vain() || first.is_over(now) {
             let target = first.target();
             self.begin(target, 1, families, now);
         }

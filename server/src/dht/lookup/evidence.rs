@@ -5,7 +5,18 @@ use super::{ENOUGH_ANSWERS, Lookup, candidates::Candidate, crowd::crowd};
 /// Answers that count as evidence of absence, the nearest.
 const MAX_WITNESSES: usize = 14;
 
+/// So many nodes that lack a value which each of them would probably hold are a sign that there is none.
+const DOUBTS: usize = 3;
+
 impl Lookup {
+    /// Whether it is to be expected that no node will have the value: some have answered without it that are among the
+    /// nearest by what is known of the density. This is no evidence, and a reason to look elsewhere as well.
+    pub(in crate::dht) fn is_probably_in_vain(&self) -> bool {
+        let near = self.radius() / 2.0;
+        let nearest = self.answered_candidates().take_while(|candidate| candidate.distance() <= near);
+        self.sees_crowds && nearest.count() >= DOUBTS
+    }
+
     /// Whether so many nodes from near the target have answered that what none of them holds does not exist. `known`:
     /// nodes that we know in all. Each node near the target would hold it, so that a few answers are enough; but a
     /// search that lost most of its answers has not come near.

@@ -26,6 +26,12 @@ impl Grid {
         Self { bits, size, taken: vec![0; buckets], occupied: vec![0; buckets.div_ceil(64)] }
     }
 
+    /// Bytes of memory.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.taken.capacity() * size_of::<u32>() + self.occupied.capacity() * size_of::<u64>()
+    }
+
     pub(super) fn buckets(&self) -> usize {
         self.taken.len()
     }

@@ -57,6 +57,15 @@ impl Places {
         }
     }
 
+    /// Bytes of memory.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::V4(places) => size_of_val(&**places),
+            Self::V6(places) => size_of_val(&**places),
+        }
+    }
+
     /// Whether nodes at such addresses are kept here. A scope (RFC 4007) has no room.
     pub(super) fn take(&self, address: SocketAddr) -> bool {
         match (self, address) {

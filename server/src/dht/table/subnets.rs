@@ -40,6 +40,12 @@ impl Subnets {
         }
     }
 
+    /// Bytes of memory.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.counters.capacity()
+    }
+
     /// Nodes of all subnets, the most of one counter, and the most that is allowed.
     #[cfg(test)]
     pub(super) fn summary(&self) -> (usize, u8, u8) {

@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    net::{SocketAddr, SocketAddrV4},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,9 @@ use crate::{
 /// Between two attempts to join, as with the product.
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where somebody has answered, the other family of addresses is waited for so long.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Searches and stores are over after this.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -35,7 +38,8 @@ type Arrival = (Instant, u64, SocketAddr, Vec<u8>);
 #[derive(Debug)]
 pub struct OfflineClient {
     engine: Driven,
-    address: SocketAddrV4,
+    /// Whether anybody has answered, in IPv4 and in IPv6.
+    heard: [bool; 2],
     under_way: BinaryHeap<Reverse<Arrival>>,
     replies: u64,
     sent_in_second: Vec<u32>,
@@ -64,16 +68,20 @@ enum Active {
 }
 
 impl OfflineClient {
-    /// Joins through the first node, and is then about to get to know the network. Of the settings, those about sockets,
+    /// Joins through the first nodes, and is then about to get to know the network. Of the settings, those about sockets,
     /// bootstrap nodes and files are not used. Fails where nobody answers for 15 s.
     pub fn join(network: &mut Offline, settings: &DhtSettings) -> Result<Self, NetworkError> {
         let mut client = Self::new(network, settings);
-        let limit = network.now() + LIMIT;
-        while client.known() == 0 {
-            if network.now() >= limit {
+        let (start, first) = (network.now(), network.first_nodes());
+        let is_joined = |client: &Self, now: Duration| {
+            let heard = client.heard.iter().filter(|heard| **heard).count();
+            client.known() > 0 && (heard >= first.len() || now >= start + JOIN_PATIENCE)
+        };
+        while !is_joined(&client, network.now()) {
+            if network.now() >= start + LIMIT {
                 return Err(NetworkError::Unreachable);
             }
-            client.engine.join(vec![network.first_node()], network.now);
+            client.engine.join(first.clone(), network.now);
             client.deliver(network);
             client.run(network, network.now() + JOIN_PAUSE);
         }
@@ -82,10 +90,9 @@ impl OfflineClient {
 
     /// Has not joined yet: see [`OfflineClient::remember`].
     pub fn new(network: &Offline, settings: &DhtSettings) -> Self {
-        let address = SocketAddrV4::new(network.client, 4000);
         Self {
-            engine: Driven::new(address.into(), settings, network.now),
-            address,
+            engine: Driven::new(network.clients(), settings, network.now),
+            heard: [false; 2],
             under_way: BinaryHeap::new(),
             replies: 0,
             sent_in_second: Vec::new(),
@@ -235,6 +242,7 @@ impl OfflineClient {
     fn turn(&mut self, network: &mut Offline) {
         while self.under_way.peek().is_some_and(|Reverse((at, ..))| *at <= network.now) {
             let Some(Reverse((_, _, from, datagram))) = self.under_way.pop() else { break };
+            self.heard.get_mut(usize::from(from.is_ipv6())).into_iter().for_each(|heard| *heard = true);
             self.engine.receive(&datagram, from, network.now);
         }
         self.engine.tick(network.now);
@@ -302,7 +310,7 @@ impl OfflineClient {
                     *requests += 1;
                 }
             }
-            if let Some((at, reply)) = network.answer(datagram, self.address, to) {
+            if let Some((at, reply)) = network.answer(datagram, to) {
                 self.replies += 1;
                 self.under_way.push(Reverse((at, self.replies, to, reply)));
             }

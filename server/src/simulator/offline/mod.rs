@@ -15,7 +15,8 @@ mod week;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::SocketAddr,
+    ops::Add,
     time::{Duration, Instant},
 };
 
@@ -26,7 +27,7 @@ pub use client::OfflineClient;
 pub(crate) use joined::Joined;
 pub use report::{Acknowledged, First, Publication, Search};
 
-use super::{MAX_NODES, MAX_NODES_OFFLINE, Responder, Statistics, World, addresses::Addresses};
+use super::{Family, MAX_NODES_OFFLINE, Responder, Statistics, World, addresses::Addresses};
 use crate::{
     dht::{rtt::Rtt, table::Contact},
     signed_packet::{Keypair, PublicKey, SignedPacket, target},
@@ -35,8 +36,8 @@ use crate::{
 /// All nodes listen there.
 const PORT: u16 = 6881;
 
-/// A client of the internet is there, where no node is.
-const CLIENT: Ipv4Addr = Ipv4Addr::new(100, 20, 0, 1);
+/// And clients there.
+const CLIENT_PORT: u16 = 4000;
 
 /// All nodes, and what time it is. For clients of it see [`OfflineClient`].
 ///
@@ -56,10 +57,10 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(100, 20, 0, 1);
 /// ```
 #[derive(Debug)]
 pub struct Offline {
-    nodes: Responder,
+    /// One for each family of addresses.
+    networks: Vec<Responder>,
     start: Instant,
     now: Instant,
-    client: Ipv4Addr,
 }
 
 /// A node that lives, as a client may know it from an earlier run.
@@ -86,21 +87,33 @@ impl Offline {
     /// Nodes have addresses of the whole internet, so that rules about subnets hold for them; nothing is sent there.
     /// Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]).
     pub fn new(world: World) -> io::Result<Self> {
-        world.check(MAX_NODES_OFFLINE)?;
-        let addresses = Addresses::of_internet(world.seed);
-        Ok(Self::with(Responder::with_addresses(world, PORT, addresses), CLIENT))
+        Ok(Self::with(vec![Self::on_the_internet(world)?]))
     }
 
-    /// Nodes have loopback addresses, for which no rules about subnets hold.
+    /// The DHT of IPv4 and that of IPv6, which do not know each other (BEP 32), and clients in both. What is done to
+    /// nodes is done in both.
+    pub fn of_both_families(ipv4: World, ipv6: World) -> io::Result<Self> {
+        let ipv4 = Self::on_the_internet(World { family: Family::V4, ..ipv4 })?;
+        let ipv6 = Self::on_the_internet(World { family: Family::V6, ..ipv6 })?;
+        Ok(Self::with(vec![ipv4, ipv6]))
+    }
+
+    /// Nodes have loopback addresses, for which no rules about subnets hold. There are none of IPv6.
     pub fn on_loopback(world: World) -> io::Result<Self> {
-        world.check(MAX_NODES)?;
-        Ok(Self::with(Responder::new(world, PORT), Ipv4Addr::LOCALHOST))
+        world.check_on_loopback()?;
+        Ok(Self::with(vec![Responder::new(world, PORT)]))
     }
 
-    fn with(nodes: Responder, client: Ipv4Addr) -> Self {
+    fn on_the_internet(world: World) -> io::Result<Responder> {
+        world.check(MAX_NODES_OFFLINE)?;
+        let addresses = Addresses::of_internet(&world);
+        Ok(Responder::with_addresses(world, PORT, addresses))
+    }
+
+    fn with(networks: Vec<Responder>) -> Self {
         // In a test with paused time, that time.
         let now = tokio::time::Instant::now().into_std();
-        Self { nodes, start: now, now, client }
+        Self { networks, start: now, now }
     }
 
     /// How much time has passed since the network began.
@@ -108,78 +121,98 @@ impl Offline {
         self.now.saturating_duration_since(self.start)
     }
 
-    /// The node to join through.
-    pub fn first_node(&self) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(self.nodes.population.first_address()), PORT)
+    /// The nodes to join through, one of each family of addresses.
+    pub fn first_nodes(&self) -> Vec<SocketAddr> {
+        let first = self.networks.iter().map(|network| network.population.first_address());
+        first.map(|address| SocketAddr::new(address, PORT)).collect()
     }
 
     /// As [`Simulator::store`](super::Simulator::store).
     pub fn store(&mut self, packet: &SignedPacket) {
-        self.nodes.store(packet);
+        self.networks.iter_mut().for_each(|network| network.store(packet));
+    }
+
+    /// As [`Offline::store`], in one family of addresses alone.
+    pub fn store_in(&mut self, family: Family, packet: &SignedPacket) {
+        let networks = self.networks.iter_mut().filter(|network| network.world.family == family);
+        networks.for_each(|network| network.store(packet));
     }
 
     /// As [`Simulator::store_stale`](super::Simulator::store_stale).
     pub fn store_stale(&mut self, newer: &SignedPacket, older: &SignedPacket) {
-        self.nodes.store_stale(newer, older);
+        self.networks.iter_mut().for_each(|network| network.store_stale(newer, older));
     }
 
     /// As [`Simulator::holders`](super::Simulator::holders).
     pub fn holders(&self, key: &PublicKey) -> Vec<u64> {
-        self.nodes.holders(key).into_iter().map(|seq| u64::try_from(seq).unwrap_or(0)).collect()
+        let held = self.networks.iter().flat_map(|network| network.holders(key));
+        held.map(|seq| u64::try_from(seq).unwrap_or(0)).collect()
     }
 
     /// As [`Simulator::churn`](super::Simulator::churn).
     pub fn churn(&mut self, share: f64) {
-        self.nodes.churn(share);
+        self.networks.iter_mut().for_each(|network| network.churn(share));
     }
 
     /// As [`Simulator::silence`](super::Simulator::silence).
     pub fn silence(&mut self, silent: bool) {
-        self.nodes.silent = silent;
+        self.networks.iter_mut().for_each(|network| network.silent = silent);
     }
 
     /// As [`Simulator::attack`](super::Simulator::attack).
     pub fn attack(&mut self, key: &PublicKey) {
-        self.nodes.attack(target(key));
+        self.networks.iter_mut().for_each(|network| network.attack(target(key)));
     }
 
     /// As [`Simulator::end_attacks`](super::Simulator::end_attacks).
     pub fn end_attacks(&mut self) {
-        self.nodes.attacks.end();
+        self.networks.iter_mut().for_each(|network| network.attacks.end());
     }
 
     /// As [`Simulator::lend_key`](super::Simulator::lend_key).
     pub fn lend_key(&mut self, keypair: &Keypair) {
-        self.nodes.lend_key(keypair);
+        self.networks.iter_mut().for_each(|network| network.lend_key(keypair));
     }
 
     /// What went over the line since the start.
     pub fn statistics(&self) -> Statistics {
-        self.nodes.statistics
+        self.networks.iter().map(|network| network.statistics).fold(Statistics::default(), Add::add)
     }
 
     /// Bytes of memory for the ids of all nodes; and nodes that take some hundred bytes more, because something is stored
     /// on them or they came later than the start.
     pub fn size(&self) -> (usize, usize) {
-        self.nodes.size()
+        let sizes = self.networks.iter().map(Responder::size);
+        sizes.fold((0, 0), |(bytes, others), size| (bytes + size.0, others + size.1))
     }
 
-    /// Some nodes that live, up to `count`, evenly spread over the key space.
+    /// Some nodes that live, up to `count` of each family of addresses, evenly spread over the key space.
     pub fn living(&self, count: usize) -> impl Iterator<Item = KnownNode> + '_ {
-        self.nodes.living(count)
+        self.networks.iter().flat_map(move |network| network.living(count))
+    }
+
+    /// Where a client is, in each family of addresses.
+    fn clients(&self) -> Vec<SocketAddr> {
+        self.networks.iter().map(client_of).collect()
     }
 
     /// Lets time pass until then, in which nodes come and go and forget.
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        self.nodes.pass(self.now());
+        let passed = self.now();
+        self.networks.iter_mut().for_each(|network| network.pass(passed));
     }
 
-    /// What the node sends back, and when that arrives.
-    fn answer(&mut self, datagram: &[u8], from: SocketAddrV4, to: SocketAddr) -> Option<(Instant, Vec<u8>)> {
-        let SocketAddr::V4(to) = to else { return None };
+    /// What the node sends back to a client, and when that arrives.
+    fn answer(&mut self, datagram: &[u8], to: SocketAddr) -> Option<(Instant, Vec<u8>)> {
+        let mut networks = self.networks.iter_mut().map(|network| (client_of(network), network));
+        let (client, network) = networks.find(|(client, _)| client.is_ipv4() == to.is_ipv4())?;
         let mut reply = Vec::new();
-        let delay = self.nodes.answer(datagram, from, *to.ip(), &mut reply)?;
+        let delay = network.answer(datagram, client, to.ip(), &mut reply)?;
         Some((self.now + delay, reply))
     }
+}
+
+fn client_of(network: &Responder) -> SocketAddr {
+    SocketAddr::new(network.population.addresses().of_client(), CLIENT_PORT)
 }

@@ -1,6 +1,6 @@
 //! Whom each node knows.
 
-use std::{net::Ipv4Addr, ops::Range};
+use std::{net::IpAddr, ops::Range};
 
 use mainline::Id;
 
@@ -20,7 +20,7 @@ struct Known {
 
 impl Population {
     /// The nodes nearest to the target that the node knows, nearest first.
-    pub(in crate::simulator) fn known_to(&self, number: u32, target: &Id) -> Vec<(Id, Ipv4Addr)> {
+    pub(in crate::simulator) fn known_to(&self, number: u32, target: &Id) -> Vec<(Id, IpAddr)> {
         let (Some(own), target) = (self.ids.get(number), prefix(target)) else { return Vec::new() };
         let mut known: Vec<Known> = Vec::with_capacity(2 * BUCKET);
         let mut add = |buckets: Range<u32>| {
@@ -42,13 +42,13 @@ impl Population {
     }
 
     /// The hostile nodes nearest to the target, without the one that names them.
-    pub(in crate::simulator) fn hostile_near(&self, target: &Id, without: u32) -> Vec<(Id, Ipv4Addr)> {
+    pub(in crate::simulator) fn hostile_near(&self, target: &Id, without: u32) -> Vec<(Id, IpAddr)> {
         let is_hostile = |number| number != without && matches!(self.role(number), Role::Hostile(_));
         let nearest = self.ids.nearest(prefix(target), BUCKET, is_hostile);
         nearest.into_iter().filter_map(|number| self.contact(number)).collect()
     }
 
-    fn named(&self, known: Known) -> Option<(Id, Ipv4Addr)> {
+    fn named(&self, known: Known) -> Option<(Id, IpAddr)> {
         if !known.has_gone {
             return self.contact(known.number);
         }

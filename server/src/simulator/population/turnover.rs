@@ -43,14 +43,15 @@ impl Population {
         if let Some(Newcomer { address, .. }) = before {
             self.moved_in.remove(&address);
         }
-        if let (None, Some((_, left))) = (&self.binding, self.contact(number)) {
+        let are_bound = self.bound_ids > 0.0;
+        if let (false, Some((_, left))) = (are_bound, self.contact(number)) {
             self.moved_out.push_back(left);
         }
         self.moved_in.insert(address, number);
         let generation = before.map_or(0, |before| before.generation).wrapping_add(1);
         self.newcomers.insert(number, Newcomer { generation, address });
         // Where ids are bound, what is bound has to stay, or others at like addresses would have to move.
-        let kept = if self.binding.is_some() { CLASS_BITS } else { 0 };
+        let kept = if are_bound { CLASS_BITS } else { 0 };
         self.ids.redraw(number, kept, &mut self.random);
         self.held.remove(&number);
     }

@@ -1,11 +1,12 @@
 //! Where each node is, and who is where.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use mainline::Id;
 
 use super::{Draw, Population, id};
 use crate::simulator::{
+    addresses::Addresses,
     binding::{Binding, CLASS_BITS},
     random::Random,
 };
@@ -18,31 +19,35 @@ const ATTEMPTS: usize = 20;
 
 impl Population {
     /// The node at an address.
-    pub(in crate::simulator) fn at(&self, address: Ipv4Addr) -> Option<u32> {
+    pub(in crate::simulator) fn at(&self, address: IpAddr) -> Option<u32> {
         if let Some(number) = self.moved_in.get(&address) {
             return Some(*number);
         }
         let number = if address == self.first_address() {
             self.first()
-        } else if let Some((binding, _)) = &self.binding {
+        } else if let (Some(binding), IpAddr::V4(address)) = (&self.binding, address) {
             let (group, place) = self.addresses.group(address)?;
             self.members(binding, group).nth(place as usize).filter(|number| *number != self.first())?
         } else {
             let index = self.addresses.index(address).filter(|index| *index < self.len())?;
-            self.order.invert(index)
+            let number = self.order.invert(index);
+            // An address of IPv6 says no more than who would be there.
+            (address.is_ipv4() || self.contact(number)?.1 == address).then_some(number)?
         };
         (!self.newcomers.contains_key(&number)).then_some(number)
     }
 
-    pub(in crate::simulator) fn contact(&self, number: u32) -> Option<(Id, Ipv4Addr)> {
+    pub(in crate::simulator) fn contact(&self, number: u32) -> Option<(Id, IpAddr)> {
         let mut id = *id(self.ids.get(number)?, &mut self.draws(Draw::Id, number)).as_bytes();
         let newcomer = self.newcomers.get(&number).map(|newcomer| newcomer.address);
-        let Some((binding, _)) = &self.binding else {
-            let address = newcomer.unwrap_or_else(|| self.addresses.at(self.order.apply(number)));
+        let [.., end] = &mut id;
+        let Some(binding) = &self.binding else {
+            let index = newcomer.and_then(|address| self.addresses.index(address));
+            let (address, last) = self.address_at(index.unwrap_or_else(|| self.order.apply(number)), number);
+            *end = last.map_or(*end, |last| (*end & !7) | last);
             return Some((Id::from(id), address));
         };
         if self.is_bound(number) {
-            let [.., end] = &mut id;
             *end = (*end & !7) | binding.place(self.class(number)?).last;
         }
         let address = newcomer.or_else(|| {
@@ -51,9 +56,22 @@ impl Population {
             }
             let group = self.group(binding, number)?;
             let place = self.members(binding, group).position(|it| it == number)?;
-            self.addresses.in_group(group, place as u32).filter(|it| *it != self.first_address())
+            let address = self.addresses.in_group(group, place as u32).map(IpAddr::V4);
+            address.filter(|it| *it != self.first_address())
         });
         Some((Id::from(id), address.unwrap_or_else(|| self.addresses.nowhere())))
+    }
+
+    /// The address with this index where it is that of the node, and the last three bits of an id that is bound to it.
+    fn address_at(&self, index: u32, number: u32) -> (IpAddr, Option<u8>) {
+        let class = self.class(number).filter(|_| number != self.first() && self.is_bound(number));
+        match (&self.addresses, class) {
+            (Addresses::Ipv6(internet), Some(class)) => {
+                let (address, last) = internet.bound(index, class);
+                (address.into(), Some(last))
+            }
+            (addresses, _) => (addresses.at(index), None),
+        }
     }
 
     /// The nodes whose addresses are in the group.
@@ -78,28 +96,28 @@ impl Population {
     }
 
     fn is_bound(&self, number: u32) -> bool {
-        let share = self.binding.as_ref().map_or(0.0, |(_, share)| *share);
-        self.draws_for_ever(Draw::Bound, number).happens(share)
+        self.draws_for_ever(Draw::Bound, number).happens(self.bound_ids)
     }
 
     /// One that has never been anybody's, if there is any.
-    pub(super) fn free_address(&mut self, number: u32) -> Option<Ipv4Addr> {
-        if let Some((binding, _)) = &self.binding {
+    pub(super) fn free_address(&mut self, number: u32) -> Option<IpAddr> {
+        if let Some(binding) = &self.binding {
             let group = self.group(binding, number)?;
             let mut places = Random::of(&[self.random.next()]);
             let mut draw =
                 || self.addresses.in_group(group, places.below(self.addresses.group_size() as usize) as u32);
-            return (0..ATTEMPTS).filter_map(|_| draw()).find(|address| self.at(*address).is_none());
+            let mut drawn = (0..ATTEMPTS).filter_map(|_| draw()).map(IpAddr::V4);
+            return drawn.find(|address| self.at(*address).is_none());
         }
         if self.next_address < self.addresses.count() {
             self.next_address += 1;
-            return Some(self.addresses.at(self.next_address - 1));
+            return Some(self.address_at(self.next_address - 1, number).0);
         }
         self.moved_out.pop_front()
     }
 
     /// Somewhere where nobody is for now.
-    pub(super) fn address_of_nobody(&self, random: &mut Random) -> Ipv4Addr {
+    pub(super) fn address_of_nobody(&self, random: &mut Random) -> IpAddr {
         let mut draw = || self.addresses.at(random.below(self.addresses.count() as usize) as u32);
         let drawn = (0..ATTEMPTS).map(|_| draw()).find(|address| self.at(*address).is_none());
         drawn.unwrap_or_else(|| self.addresses.nowhere())

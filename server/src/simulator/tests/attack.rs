@@ -1,21 +1,13 @@
 //! Nodes that gather around a key.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    net::SocketAddr,
-};
+use std::collections::{HashSet, VecDeque};
 
 use super::*;
-use crate::simulator::{Hostile, addresses::Addresses};
+use crate::simulator::{Family, Hostile, addresses::Addresses};
 
-fn named(network: &mut Responder, asked: Ipv4Addr, target: Id) -> Vec<(Id, Ipv4Addr)> {
+fn named(network: &mut Responder, asked: IpAddr, target: Id) -> Vec<(Id, IpAddr)> {
     let reply = ask(network, asked, get(target));
-    let nodes = response(&reply).nodes.iter();
-    let v4 = |(id, address)| match address {
-        SocketAddr::V4(address) => (id, *address.ip()),
-        SocketAddr::V6(_) => panic!(),
-    };
-    nodes.map(v4).collect()
+    response(&reply).nodes.iter().map(|(id, address)| (id, address.ip())).collect()
 }
 
 fn distance(id: &Id, target: &Id) -> [u8; 20] {
@@ -23,7 +15,7 @@ fn distance(id: &Id, target: &Id) -> [u8; 20] {
 }
 
 /// All whom following the answers leads to from these on.
-fn all_around(network: &mut Responder, target: Id, seeds: Vec<(Id, Ipv4Addr)>) -> HashSet<(Id, Ipv4Addr)> {
+fn all_around(network: &mut Responder, target: Id, seeds: Vec<(Id, IpAddr)>) -> HashSet<(Id, IpAddr)> {
     let (mut seen, mut waiting) = (HashSet::new(), VecDeque::from(seeds));
     while let Some(next) = waiting.pop_front() {
         if seen.insert(next) {
@@ -35,9 +27,9 @@ fn all_around(network: &mut Responder, target: Id, seeds: Vec<(Id, Ipv4Addr)>) -
 
 #[test]
 fn attackers_are_forty_in_twenty_subnets_nearer_than_all_others_and_name_only_each_other() {
-    for internet in [false, true] {
-        let addresses = if internet { Addresses::of_internet(1) } else { Addresses::Loopback };
-        let world = World { nodes: 5000, ..World::default() };
+    for (family, internet) in [(Family::V4, false), (Family::V4, true), (Family::V6, true)] {
+        let world = World { family, nodes: 5000, ..World::default() };
+        let addresses = if internet { Addresses::of_internet(&world) } else { Addresses::Loopback };
         let mut network = Responder::with_addresses(world, PORT, addresses);
         let packets = (1..=30).map(|number| packet(&keypair(number), 5));
         let packets: Vec<_> = packets.collect();
@@ -55,7 +47,7 @@ fn attackers_are_forty_in_twenty_subnets_nearer_than_all_others_and_name_only_ea
             // Eight are named by each of a fifth of the nodes.
             assert!((5000 * 8 * 18 / 100..5000 * 8 * 22 / 100).contains(&seeds.len()), "{}", seeds.len());
             let attackers = all_around(&mut network, target, seeds);
-            let subnets: HashSet<_> = attackers.iter().map(|(_, address)| address.to_bits() >> 8).collect();
+            let subnets: HashSet<_> = attackers.iter().map(|(_, address)| subnet(*address)).collect();
             assert_eq!((attackers.len(), subnets.len()), (40, 20));
             for (id, address) in attackers {
                 let reply = ask(&mut network, address, get(target));

@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::simulator::{
-    RoundTrips,
+    Family, RoundTrips,
     addresses::Addresses,
     binding::Binding,
     ids::{Prefixes, prefix},
@@ -15,14 +15,18 @@ use crate::simulator::{
 };
 
 fn internet(world: World) -> Responder {
-    let addresses = Addresses::of_internet(world.seed);
+    let addresses = Addresses::of_internet(&world);
     Responder::with_addresses(world, PORT, addresses)
 }
 
-/// On loopback and on the internet, with and without ids bound to addresses.
-fn everywhere(world: &World) -> [Responder; 4] {
+/// On loopback and on the internet of either family, with and without ids bound to addresses.
+fn everywhere(world: &World) -> [Responder; 6] {
     let [free, bound] = [0.0, 0.7].map(|bound_ids| World { bound_ids, ..world.clone() });
-    [network(free.clone()), network(bound.clone()), internet(free), internet(bound)]
+    let [free_v6, bound_v6] = [&free, &bound].map(|world| World { family: Family::V6, ..world.clone() });
+    let [on_loopback, bound_on_loopback] = [&free, &bound].map(|world| network(world.clone()));
+    let on_the_internet = [free, bound, free_v6, bound_v6].map(internet);
+    let [one, two, three, four] = on_the_internet;
+    [on_loopback, bound_on_loopback, one, two, three, four]
 }
 
 fn ids(network: &Responder, number: u32, target: &Id) -> Vec<Id> {
@@ -238,12 +242,12 @@ fn what_was_given_long_ago_is_forgotten_unless_it_is_given_again() {
     network.store(&packet);
     network.pass(hour);
     let item = StoredItem::signed(&keypair(1), 5, b"records".to_vec());
-    assert_eq!(put(&mut network, Ipv4Addr::LOCALHOST, &item, None), 0);
+    assert_eq!(put(&mut network, LOCALHOST, &item, None), 0);
     network.pass(hour * 3 / 2);
     assert_eq!(network.holders(packet.key()).len(), 20);
     network.pass(hour * 5 / 2);
     assert_eq!(network.holders(packet.key()).len(), 1);
-    let reply = ask(&mut network, Ipv4Addr::LOCALHOST, get(target_of(packet.key())));
+    let reply = ask(&mut network, LOCALHOST, get(target_of(packet.key())));
     assert!(response(&reply).item.is_some());
     network.pass(hour * 4);
     assert!(network.holders(packet.key()).is_empty());
@@ -252,18 +256,19 @@ fn what_was_given_long_ago_is_forgotten_unless_it_is_given_again() {
 #[test]
 fn some_answers_are_late() {
     let mut network = network(World { late: (0.25, Duration::from_secs(1)), ..World::default() });
-    let mut delay =
-        || network.answer(&query(Method::Ping), CLIENT, Ipv4Addr::LOCALHOST, &mut Vec::new()).unwrap();
+    let mut delay = || network.answer(&query(Method::Ping), CLIENT, LOCALHOST, &mut Vec::new()).unwrap();
     let late = (0..1000).filter(|_| !delay().is_zero()).count();
     assert!((200..300).contains(&late), "{late} of 1000");
 }
 
 #[test]
 fn ids_are_bound_to_addresses_in_the_share_that_was_asked_for() {
-    let network = internet(World { nodes: 20_000, bound_ids: 0.7, ..World::default() });
-    let is_bound = |id: &Id, address: Ipv4Addr| crate::dht::node_id::is_valid(id, address.into());
-    let bound = network.population.nodes().filter(|node| is_bound(&node.id, node.address)).count();
-    assert!((13_700..14_300).contains(&bound), "{bound} of 20000");
+    for family in [Family::V4, Family::V6] {
+        let network = internet(World { family, nodes: 20_000, bound_ids: 0.7, ..World::default() });
+        let is_bound = |id: &Id, address: IpAddr| crate::dht::node_id::is_valid(id, address);
+        let bound = network.population.nodes().filter(|node| is_bound(&node.id, node.address)).count();
+        assert!((13_700..14_300).contains(&bound), "{bound} of 20000 in {family:?}");
+    }
 }
 
 #[test]
@@ -291,7 +296,7 @@ fn most_nodes_of_the_internet_have_a_subnet_of_their_own_and_some_hosters_have_m
     let mut subnets = HashMap::new();
     for number in (0..1_000_000).step_by(10) {
         let (_, address) = network.population.contact(number).unwrap();
-        *subnets.entry(address.to_bits() >> 8).or_insert(0) += 1;
+        *subnets.entry(subnet(address)).or_insert(0) += 1;
     }
     let alone: usize = subnets.values().filter(|nodes| **nodes <= 2).sum();
     let crowded: usize = subnets.values().filter(|nodes| **nodes > 8).sum();

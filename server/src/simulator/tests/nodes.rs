@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    net::IpAddr,
     time::Duration,
 };
 
@@ -27,15 +26,15 @@ fn neighbours(network: &Responder, own: &Id) -> Vec<Id> {
 #[test]
 fn a_table_holds_at_most_a_bucket_for_each_length_of_prefix_and_all_neighbours() {
     let mut network = network(World { nodes: 2000, ..World::default() });
-    let own = network.population.node(network.population.at(Ipv4Addr::LOCALHOST).unwrap()).unwrap().id;
+    let own = network.population.node(network.population.at(LOCALHOST).unwrap()).unwrap().id;
     let mut known = HashSet::new();
     let mut random = Random::of(&[5]);
     // Answers about many targets show the whole table.
     for _ in 0..4000 {
-        let reply = ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(random.id()));
+        let reply = ask(&mut network, LOCALHOST, Method::FindNode(random.id()));
         known.extend(response(&reply).nodes.iter().map(|(id, _)| id));
     }
-    let reply = ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(own));
+    let reply = ask(&mut network, LOCALHOST, Method::FindNode(own));
     let expected = neighbours(&network, &own);
     let named: Vec<_> = response(&reply).nodes.iter().map(|(id, _)| id).collect();
     assert!(expected.len() >= 4 && named.starts_with(&expected), "{named:?}, not {expected:?}");
@@ -49,19 +48,18 @@ fn a_table_holds_at_most_a_bucket_for_each_length_of_prefix_and_all_neighbours()
 #[test]
 fn following_answers_from_the_first_node_leads_to_the_nearest() {
     let mut network = network(World { nodes: 3000, ..World::default() });
-    let first = network.population.node(network.population.at(Ipv4Addr::LOCALHOST).unwrap()).unwrap().id;
+    let first = network.population.node(network.population.at(LOCALHOST).unwrap()).unwrap().id;
     let (mut found, mut asked) = (0, 0);
     for number in 0..20 {
         let target = Random::of(&[99, number]).id();
         // By distance: where the node is, and whether it has been asked.
-        let mut seen = BTreeMap::from([(*first.xor(&target).as_bytes(), (Ipv4Addr::LOCALHOST, false))]);
+        let mut seen = BTreeMap::from([(*first.xor(&target).as_bytes(), (LOCALHOST, false))]);
         while let Some((next, is_asked)) = seen.values_mut().take(20).find(|(_, is_asked)| !*is_asked) {
             *is_asked = true;
             asked += 1;
             let reply = ask(&mut network, *next, get(target));
             for (id, address) in response(&reply).nodes.iter() {
-                let IpAddr::V4(address) = address.ip() else { panic!() };
-                seen.entry(*id.xor(&target).as_bytes()).or_insert((address, false));
+                seen.entry(*id.xor(&target).as_bytes()).or_insert((address.ip(), false));
             }
         }
         let nearest = nearest(&network, &target);
@@ -87,7 +85,7 @@ fn roles_have_the_shares_that_were_asked_for() {
     ] {
         assert_eq!(addresses(&network, role).len(), count, "{role:?}");
     }
-    assert!(addresses(&network, Role::Honest).contains(&Ipv4Addr::LOCALHOST));
+    assert!(addresses(&network, Role::Honest).contains(&LOCALHOST));
     let all: HashSet<_> = network.population.nodes().map(|node| node.address).collect();
     assert_eq!(all.len(), 1000);
 }
@@ -117,7 +115,7 @@ fn dead_nodes_are_named_and_hold_packets_but_do_not_answer() {
     for address in dead {
         assert!(ask(&mut network, address, Method::Ping).is_empty());
     }
-    assert!(ask(&mut network, Ipv4Addr::new(127, 255, 250, 1), Method::Ping).is_empty());
+    assert!(ask(&mut network, IpAddr::from([127, 255, 250, 1]), Method::Ping).is_empty());
     assert_eq!(network.statistics.unanswered, 11);
 }
 
@@ -148,7 +146,7 @@ fn a_node_keeps_its_round_trip_and_jitter_is_added() {
 #[test]
 fn loss_takes_queries_and_answers() {
     let mut network = network(World { loss: 0.5, ..World::default() });
-    let answered = (0..4000).filter(|_| !ask(&mut network, Ipv4Addr::LOCALHOST, Method::Ping).is_empty());
+    let answered = (0..4000).filter(|_| !ask(&mut network, LOCALHOST, Method::Ping).is_empty());
     let answered = answered.count();
     assert!((800..1200).contains(&answered), "{answered} of 4000");
     assert_eq!(network.statistics.lost as usize, 4000 - answered);
@@ -178,7 +176,7 @@ fn churn_replaces_nodes_but_the_first() {
         network.population.nodes().map(|node| (node.id, node.address)).collect()
     };
     let before = all(&network);
-    let first = network.population.node(network.population.at(Ipv4Addr::LOCALHOST).unwrap()).unwrap().id;
+    let first = network.population.node(network.population.at(LOCALHOST).unwrap()).unwrap().id;
     // So that every node has a table.
     for (_, address) in &before {
         ask(&mut network, *address, Method::FindNode(first));
@@ -187,11 +185,11 @@ fn churn_replaces_nodes_but_the_first() {
     assert_eq!(before.intersection(&all(&network)).count(), 150);
     network.population.churn(1.0);
     let survivors: Vec<_> = before.intersection(&all(&network)).map(|(_, address)| *address).collect();
-    assert_eq!(survivors, [Ipv4Addr::LOCALHOST]);
+    assert_eq!(survivors, [LOCALHOST]);
     assert!(network.holders(packet.key()).len() <= 1);
     assert_eq!((all(&network).len(), addresses(&network, Role::Dead).len()), (200, 20));
     // Who stayed knows the newcomers.
-    let reply = ask(&mut network, Ipv4Addr::LOCALHOST, Method::FindNode(first));
+    let reply = ask(&mut network, LOCALHOST, Method::FindNode(first));
     let expected = neighbours(&network, &first);
     let named: Vec<_> = response(&reply).nodes.iter().map(|(id, _)| id).collect();
     assert!(expected.len() >= 4 && named.starts_with(&expected), "{named:?}, not {expected:?}");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     dht::table::Contact,
-    simulator::{Offline, OfflineClient, World},
+    simulator::{Family, Offline, OfflineClient, World},
 };
 
 fn settings(max_nodes: usize) -> DhtSettings {
@@ -21,14 +21,16 @@ fn most(client: &OfflineClient, seconds: std::ops::Range<usize>) -> u32 {
 
 #[test]
 fn thousands_are_known_ten_seconds_after_the_start_and_no_more_is_sent_than_was_promised() {
-    let mut network = Offline::new(World::realistic(1_000_000)).unwrap();
-    let mut client = OfflineClient::join(&mut network, &settings(65_536)).unwrap();
-    run(&mut client, &mut network, 10);
-    assert!(client.known() >= 5700, "{}", client.known());
-    assert!(most(&client, 0..10) <= 1200, "{}", most(&client, 0..10));
-    run(&mut client, &mut network, 60);
-    assert!(client.known() >= 10_000, "{}", client.known());
-    assert!(most(&client, 13..60) <= 200, "{}", most(&client, 13..60));
+    for family in [Family::V4, Family::V6] {
+        let mut network = Offline::new(World { family, ..World::realistic(1_000_000) }).unwrap();
+        let mut client = OfflineClient::join(&mut network, &settings(65_536)).unwrap();
+        run(&mut client, &mut network, 10);
+        assert!(client.known() >= 5700, "{} of {family:?}", client.known());
+        assert!(most(&client, 0..10) <= 1200, "{}", most(&client, 0..10));
+        run(&mut client, &mut network, 60);
+        assert!(client.known() >= 10_000, "{} of {family:?}", client.known());
+        assert!(most(&client, 13..60) <= 200, "{}", most(&client, 13..60));
+    }
 }
 
 #[test]
