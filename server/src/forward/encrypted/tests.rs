@@ -414,6 +414,26 @@ async fn an_upstream_that_never_says_anything_ends_in_time() {
 }
 
 #[tokio::test]
+async fn handshakes_that_fail_are_not_repeated_with_each_question() {
+    for kind in [Tls, Https] {
+        let server = Secure::answering(kind).await;
+        let channel = Channel::new(&server.named("other.test"), &server.client()).expect("it is encrypted");
+        for _ in 0..20 {
+            let reason = ask(&channel, "example.com.").await.expect_err("a stranger").to_string();
+            assert!(reason.contains("TLS handshake failed"), "{kind:?}: {reason}");
+        }
+        // Three, and after each pause one, the first of which is a second.
+        let before = server.connections();
+        assert!((3..=5).contains(&before), "{kind:?}: {before}");
+        tokio::time::pause();
+        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::resume();
+        ask(&channel, "example.com.").await.expect_err("a stranger");
+        assert_eq!(server.connections(), before + 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_to_another_question_or_that_is_cut_is_not_taken() {
     for kind in [Tls, Https] {
         for (what, forge) in [
