@@ -322,7 +322,8 @@ async fn what_icmp_says_of_one_socket_does_not_end_the_waiting_for_a_server_with
     let address = closed.local_addr().expect("it is bound");
     drop(closed);
     let refused = Exchange { server: address, ..exchange }.send(Form::Bare).await.expect("sent");
-    let answer = exchange.settle(refused, Form::Bare).await.expect("an answer");
+    let answer = tokio::time::timeout(LONG, exchange.settle(refused, Form::Bare)).await;
+    let answer = answer.expect("an end").expect("an answer");
     assert_eq!((last_byte(&answer), server.asked()), (1, 1));
 }
 
