@@ -33,7 +33,7 @@ use super::{
     capabilities::LIFETIME,
     exchange::Flags,
     places::{Line, Place, Places},
-    request::{Edns, Request, Spelling, is_refusal_of_form},
+    request::{Edns, Request, Spelling, has_lost_its_code, is_refusal_of_form},
 };
 use crate::{
     config::UpstreamAddress,
@@ -125,6 +125,9 @@ impl Channel {
                 return Ok(message);
             }
             let bare = self.ask(question, flags, Edns::LeftOut).await?;
+            if has_lost_its_code(&message, &bare) {
+                return Ok(message);
+            }
             if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
                 *lock(&self.without_edns_until) = Some(Instant::now() + LIFETIME);
             }

@@ -18,7 +18,7 @@ use super::{
     ExchangeError,
     capabilities::{Capabilities, Capability, ServerCapabilities},
     cookies::ServerCookies,
-    request::{Edns, Match, Request, Returned, Spelling, is_refusal_of_form},
+    request::{Edns, Match, Request, Returned, Spelling, has_lost_its_code, is_refusal_of_form},
 };
 use crate::message::{Cookie, Message, Question};
 use datagram::Doubt;
@@ -168,6 +168,9 @@ impl Exchange<'_> {
             return Ok(message);
         }
         let bare = self.ask_as(Form::Bare).await?;
+        if has_lost_its_code(&message, &bare) {
+            return Ok(message);
+        }
         // What is refused in this form too was not refused for EDNS.
         if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
             self.capabilities.lacks(self.server, Capability::Edns, Instant::now());

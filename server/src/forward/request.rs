@@ -195,6 +195,12 @@ pub(super) fn is_refusal_of_form(code: ResponseCode) -> bool {
     matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) || u16::from(code) == BAD_VERSION
 }
 
+/// Whether `bare` is `refused` once more: without EDNS a code above 15 loses its upper bits, and looks like no records.
+pub(super) fn has_lost_its_code(refused: &Message, bare: &Message) -> bool {
+    let is_empty = bare.answers.is_empty() && bare.authorities.is_empty();
+    refused.code.high() > 0 && bare.code == ResponseCode::NoError && is_empty
+}
+
 /// Appends the data of an OPT record, with its length, so that the message fills its last block.
 fn pad(bytes: &mut Vec<u8>) {
     let size = bytes.len() + 2 + OPTION_HEAD_SIZE;
