@@ -6,7 +6,7 @@ use hickory_proto::{
 };
 use pkdns::{
     config::UpstreamAddress,
-    forward::{Asker, Forwarder, TlsClient},
+    forward::{Asker, ForwardError, Forwarder, TlsClient},
     message::Question,
 };
 
@@ -47,7 +47,10 @@ pub(super) async fn observe(upstream: &UpstreamAddress, tls: &TlsClient) -> Obse
     };
     let answer = forwarder.ask(Asker::Own, &question, false, false).await;
     let answer = answer.map(|message| (message.code, message.answers.len()));
-    Observed::Encrypted(answer.map_err(|_| "there is no answer".to_string()))
+    Observed::Encrypted(answer.map_err(|error| match error {
+        ForwardError::Unusable(what) => what.to_string(),
+        _ => "there is no answer".to_string(),
+    }))
 }
 
 /// Where one of several answers, the others are not missed.
@@ -81,8 +84,10 @@ pub(super) fn judge(upstream: &UpstreamAddress, observed: &Observed) -> Finding 
         }
         Observed::Encrypted(Err(why)) => Finding::failed(
             CHECK,
-            format!("{upstream}: {why}, or its certificate is not for it"),
-            format!("check its address, the name before the @ and the network: {OTHER}"),
+            format!("{upstream}: {why}"),
+            format!(
+                "check its address, the name before the @, which its certificate has to be for, and the network: {OTHER}"
+            ),
         ),
         Observed::Plain { udp: Reply::Said(udp), tcp: Reply::Said(tcp) } => {
             let refused = refusal(udp.code, udp.records).or_else(|| refusal(tcp.code, tcp.records));
@@ -144,6 +149,11 @@ mod tests {
             (Ok((ResponseCode::NoError, 2)), Verdict::Ok, "answers"),
             (Ok((ResponseCode::ServFail, 0)), Verdict::Failed, "SERVFAIL"),
             (Err("there is no answer".to_string()), Verdict::Failed, "certificate"),
+            (
+                Err("it answers with text/html".to_string()),
+                Verdict::Failed,
+                "53: it answers with text/html check",
+            ),
         ] {
             let (judged, text) = judged(&Observed::Encrypted(answer));
             assert!(judged == verdict && text.contains(part), "{part}: {text}");

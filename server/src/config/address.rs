@@ -8,6 +8,7 @@ use std::{
 
 use http::HeaderName;
 use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
@@ -29,12 +30,22 @@ pub enum AddressError {
     /// The port is not a number that fits.
     #[error("`{0}`: the port must be a number from 0 to 65535")]
     Port(String),
+    /// It is one of many machines, each on its own link.
+    #[error(
+        "`{0}` is the same on every link: add the interface, as in `fe80::1%eth0` or `[fe80::1%eth0]:53`; \
+         `ip -6 route` shows which"
+    )]
+    InterfaceMissing(String),
+    /// It names an interface that is not there.
+    #[error("`{0}`: this machine has no interface `{1}`; `ip link` shows those it has")]
+    NoSuchInterface(String, String),
     /// Anything else, such as a host name.
     #[error("`{0}` is not an IP address: write `127.0.0.1`, `127.0.0.1:53`, `::1` or `[::1]:53`")]
     NotAnAddress(String),
 }
 
-/// Reads `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`. Without a port it gets `default_port`.
+/// Reads `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`. Without a port it gets `default_port`. A link-local address has its
+/// interface behind it, as `fe80::1%eth0` or with its number (RFC 4007 section 11).
 ///
 /// # Errors
 ///
@@ -45,19 +56,59 @@ pub fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, Addres
     if text.contains("://") {
         return Err(AddressError::Scheme(quoted()));
     }
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    let Some((without, interface)) = split_interface(text) else {
+        return Err(AddressError::NotAnAddress(quoted()));
+    };
+    let mut address = parse_without_interface(text, &without, default_port)?;
+    if let (SocketAddr::V6(address), Some(interface)) = (&mut address, interface) {
+        let index = match interface.parse() {
+            Ok(number) => Some(number),
+            Err(_) => if_nametoindex(interface).ok(),
+        };
+        let Some(index) = index.filter(|index| *index > 0) else {
+            return Err(AddressError::NoSuchInterface(quoted(), interface.to_owned()));
+        };
+        address.set_scope_id(index);
+    }
+    match address {
+        SocketAddr::V4(_) if interface.is_some() => Err(AddressError::NotAnAddress(quoted())),
+        SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0 => {
+            Err(AddressError::InterfaceMissing(quoted()))
+        }
+        address => Ok(address),
+    }
+}
+
+/// `without` is `text` without the interface.
+fn parse_without_interface(text: &str, without: &str, default_port: u16) -> Result<SocketAddr, AddressError> {
+    let quoted = || text.to_owned();
+    if let Ok(address) = without.parse::<SocketAddr>() {
         return Ok(address);
     }
-    if let Some(address) = parse_host(text) {
+    if let Some(address) = parse_host(without) {
         return match default_port {
             NO_PORT => Err(AddressError::PortMissing(quoted())),
             port => Ok((address, port).into()),
         };
     }
-    match text.rsplit_once(':') {
+    match without.rsplit_once(':') {
         Some((host, _)) if parse_host(host).is_some() => Err(AddressError::Port(quoted())),
         _ => Err(AddressError::NotAnAddress(quoted())),
     }
+}
+
+/// Takes `%INTERFACE` out of an address. `None` where nothing follows the `%`, or nothing ends it.
+fn split_interface(text: &str) -> Option<(String, Option<&str>)> {
+    let Some((address, rest)) = text.split_once('%') else {
+        return Some((text.to_owned(), None));
+    };
+    let (interface, rest) = if address.starts_with('[') {
+        let end = rest.find(']')?;
+        rest.split_at_checked(end)?
+    } else {
+        (rest, "")
+    };
+    (!interface.is_empty()).then(|| (format!("{address}{rest}"), Some(interface)))
 }
 
 fn parse_host(text: &str) -> Option<IpAddr> {
@@ -226,5 +277,38 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert_eq!(parse_address("::1", NO_PORT), Err(AddressError::PortMissing("::1".into())));
+    }
+
+    #[test]
+    fn a_link_local_address_has_its_interface_by_name_or_number() {
+        let loopback = if_nametoindex("lo").expect("every machine has one");
+        for (text, expected) in [
+            ("fe80::1%lo", format!("[fe80::1%{loopback}]:53")),
+            ("[fe80::1%lo]", format!("[fe80::1%{loopback}]:53")),
+            ("[fe80::1%lo]:5300", format!("[fe80::1%{loopback}]:5300")),
+            ("fe80::1%7", "[fe80::1%7]:53".to_owned()),
+            ("[fe80::1%7]:53", "[fe80::1%7]:53".to_owned()),
+            ("2001:db8::1%7", "[2001:db8::1%7]:53".to_owned()),
+        ] {
+            let address = parse_address(text, 53).expect(text);
+            assert_eq!(address.to_string(), expected, "{text}");
+            assert_eq!(parse_address(&expected, 53), Ok(address), "what is written can be read again");
+        }
+        for (text, part) in [
+            ("fe80::1", "add the interface"),
+            ("[fe80::1]:53", "add the interface"),
+            ("febf::1", "add the interface"),
+            ("fe80::1%absent", "has no interface `absent`"),
+            ("fe80::1%0", "has no interface `0`"),
+            ("[fe80::1%absent]:53", "has no interface `absent`"),
+            ("fe80::1%", "is not an IP address"),
+            ("[fe80::1%lo:53", "is not an IP address"),
+            ("192.0.2.1%lo", "is not an IP address"),
+            ("[fe80::1%lo]:dns", "the port must be"),
+        ] {
+            let error = parse_address(text, 53).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(parse_address("fec0::1", 53).is_ok(), "that is another range");
     }
 }

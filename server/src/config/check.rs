@@ -361,6 +361,13 @@ pub(super) fn is_key_label(label: &str) -> bool {
     label.len() == KEY_LENGTH && label.bytes().all(|byte| KEY_ALPHABET.contains(&byte))
 }
 
+fn scope_of(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    }
+}
+
 /// Whether a query sent to `upstream` arrives at the listener `own`. Addresses of other interfaces are not known
 /// here; the server recognises its own questions when they come back.
 fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
@@ -369,7 +376,9 @@ fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
         IpAddr::V4(ip) => ip.is_unspecified() && upstream_ip.is_ipv4(),
         IpAddr::V6(ip) => ip.is_unspecified(),
     };
-    own.port() == upstream.port() && (own_ip == upstream_ip || (everywhere && upstream_ip.is_loopback()))
+    // The same link-local address may be another machine's on another link.
+    let is_same = own_ip == upstream_ip && scope_of(own) == scope_of(upstream);
+    own.port() == upstream.port() && (is_same || (everywhere && upstream_ip.is_loopback()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Upstreams over TLS (RFC 7858) and HTTPS (RFC 8484): one connection to each, which many questions share, and which
 //! is dialled anew when it has died.
 
+mod endpoint;
+mod http1;
 mod https;
 mod stream;
 #[cfg(test)]
@@ -9,7 +11,6 @@ mod tls;
 
 use std::{
     io,
-    net::SocketAddr,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,27 +21,23 @@ use std::{
 
 use hickory_proto::op::ResponseCode;
 use http::uri::PathAndQuery;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout, timeout_at},
-};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, pki_types::ServerName},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use endpoint::Endpoint;
 pub use tls::{TlsClient, TlsError};
 
 use super::{
     ExchangeError,
+    capabilities::LIFETIME,
     exchange::Flags,
     places::{Line, Place, Places},
-    request::{Edns, Request, Spelling},
+    request::{Edns, Request, Spelling, has_lost_its_code, is_refusal_of_form},
 };
 use crate::{
     config::UpstreamAddress,
+    health::Health,
     message::{Message, Question},
     single_flight::SingleFlight,
 };
@@ -56,6 +53,13 @@ const DIAL_TIME: Duration = Duration::from_secs(3);
 /// the same upstream may be asked again.
 const STALL: Duration = Duration::from_secs(1);
 
+/// An upstream with which no connection can be made is tried again after so long at most. A handshake costs both sides
+/// more than a question.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What is said of a server whose connections end before they bring anything.
+const CLOSES: &str = "it closes connections instead of answering";
+
 /// Without a question for this long a connection is not used again: a NAT on the way may have forgotten it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
@@ -67,30 +71,35 @@ pub(super) struct Channel {
     places: Places,
     /// For how many streams of a connection they are made.
     streams: AtomicUsize,
+    /// The upstream has refused EDNS, and answered without.
+    without_edns_until: Mutex<Option<Instant>>,
 }
 
 impl Channel {
     /// `None` for an upstream that is asked over UDP and TCP. Does not touch the network.
     pub(super) fn new(upstream: &UpstreamAddress, tls: &TlsClient) -> Option<Self> {
-        let (name, address, path, tls) = match upstream {
+        let (endpoint, path) = match upstream {
             UpstreamAddress::Plain(_) => return None,
-            UpstreamAddress::Tls { name, address } => (name, address, None, tls.for_tls()),
-            UpstreamAddress::Https { name, address, path } => (name, address, Some(path), tls.for_https()),
+            UpstreamAddress::Tls { name, address } => {
+                (Endpoint::new(name.clone(), *address, tls.for_dot(), Some(tls.for_tls())), None)
+            }
+            UpstreamAddress::Https { name, address, path } => {
+                (Endpoint::new(name.clone(), *address, tls.for_https(), None), Some(path.clone()))
+            }
         };
         let dialler = Dialler {
             upstream: upstream.to_string(),
-            name: name.clone(),
-            address: *address,
-            path: path.cloned(),
-            tls,
+            endpoint: Arc::new(endpoint),
+            path,
             connection: Mutex::new(None),
-            complaint: Mutex::new(None),
+            attempts: Mutex::new(Attempts { health: Health::new(LONGEST_PAUSE), failure: None }),
         };
         Some(Self {
             dialler: Arc::new(dialler),
             dialling: SingleFlight::new(1),
             places: Places::new(MAX_IN_FLIGHT, MAX_QUEUED),
             streams: AtomicUsize::new(MAX_IN_FLIGHT),
+            without_edns_until: Mutex::new(None),
         })
     }
 
@@ -108,12 +117,21 @@ impl Channel {
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
         let answer = async {
-            let message = self.ask(question, flags, Edns::Padded).await?;
-            // RFC 6891 section 7: a server from before EDNS says so in one of these ways.
-            if matches!(message.code, ResponseCode::FormErr | ResponseCode::NotImp) {
+            if lock(&self.without_edns_until).is_some_and(|until| Instant::now() < until) {
                 return self.ask(question, flags, Edns::LeftOut).await;
             }
-            Ok(message)
+            let message = self.ask(question, flags, Edns::Padded).await?;
+            if !is_refusal_of_form(message.code) {
+                return Ok(message);
+            }
+            let bare = self.ask(question, flags, Edns::LeftOut).await?;
+            if has_lost_its_code(&message, &bare) {
+                return Ok(message);
+            }
+            if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+                *lock(&self.without_edns_until) = Some(Instant::now() + LIFETIME);
+            }
+            Ok(bare)
         };
         timeout_at(deadline, answer).await.unwrap_or(Err(ExchangeError::Silent))
     }
@@ -125,7 +143,12 @@ impl Channel {
             // A server closes a connection when it likes, also while a question is on its way.
             Err(ExchangeError::Unreachable(_)) => {
                 let second = self.connection().await?;
-                self.ask_over(&second, &request.bytes).await?
+                let result = self.ask_over(&second, &request.bytes).await;
+                let is_closed = matches!(result, Err(ExchangeError::Unreachable(_)));
+                if is_closed && second.answers.load(Ordering::Relaxed) == 0 {
+                    return Err(ExchangeError::unusable(CLOSES));
+                }
+                result?
             }
             result => result?,
         };
@@ -137,6 +160,10 @@ impl Channel {
         if let Some(connection) = self.dialler.current() {
             return Ok(connection);
         }
+        // Nobody waits for what has just failed several times, for the same reason.
+        if let Some(failure) = self.dialler.pausing() {
+            return Err(failure);
+        }
         let dialler = self.dialler.clone();
         let dialled = self.dialling.run((), || Some(async move { dialler.dial().await })).await;
         dialled.unwrap_or(Err(ExchangeError::Unreachable(io::ErrorKind::Other)))
@@ -144,8 +171,11 @@ impl Channel {
 
     /// Keeps to what the server allows, so that nobody waits in the connection, where there are no turns.
     fn fit(&self, connection: &Connection) {
-        let Carrier::Https(carrier) = &connection.carrier else { return };
-        let streams = carrier.max_streams().min(MAX_IN_FLIGHT);
+        let streams = match &connection.carrier {
+            Carrier::Stream(_) => return,
+            Carrier::Http1(_) => http1::MAX_CONNECTIONS,
+            Carrier::Https(carrier) => carrier.max_streams().min(MAX_IN_FLIGHT),
+        };
         if self.streams.swap(streams, Ordering::Relaxed) != streams {
             self.places.resize(streams);
         }
@@ -165,8 +195,15 @@ impl Channel {
                 answer.await
             }
         };
-        if let Err(ExchangeError::Unreachable(_)) = result {
-            self.dialler.retire(connection);
+        match result {
+            Ok(_) => self.dialler.succeeded(),
+            Err(ExchangeError::Unreachable(_)) => {
+                let is_first = self.dialler.retire(connection);
+                if is_first && connection.answers.load(Ordering::Relaxed) == 0 {
+                    self.dialler.failed(connection.made, &ExchangeError::unusable(CLOSES));
+                }
+            }
+            Err(_) => {}
         }
         result
     }
@@ -177,14 +214,19 @@ impl Channel {
 struct Dialler {
     /// For the log.
     upstream: String,
-    name: ServerName<'static>,
-    address: SocketAddr,
+    endpoint: Arc<Endpoint>,
     /// Over HTTPS.
     path: Option<PathAndQuery>,
-    tls: Arc<ClientConfig>,
     connection: Mutex<Option<Arc<Connection>>>,
-    /// Why the last connection could not be made, so that the log says it once.
-    complaint: Mutex<Option<String>>,
+    attempts: Mutex<Attempts>,
+}
+
+/// How it went with the last connections.
+#[derive(Debug)]
+struct Attempts {
+    health: Health,
+    /// Why there is none, until there is an answer.
+    failure: Option<ExchangeError>,
 }
 
 impl Dialler {
@@ -196,50 +238,79 @@ impl Dialler {
     }
 
     /// Takes `connection` out of use. Questions that wait for it go on waiting.
-    fn retire(&self, connection: &Arc<Connection>) {
-        lock(&self.connection).take_if(|kept| Arc::ptr_eq(kept, connection));
+    /// Returns whether it was in use.
+    fn retire(&self, connection: &Arc<Connection>) -> bool {
+        lock(&self.connection).take_if(|kept| Arc::ptr_eq(kept, connection)).is_some()
+    }
+
+    /// Why no connection is made just now, if so.
+    fn pausing(&self) -> Option<ExchangeError> {
+        let attempts = lock(&self.attempts);
+        attempts.failure.clone().filter(|_| attempts.health.is_paused(Instant::now()))
+    }
+
+    fn succeeded(&self) {
+        let mut attempts = lock(&self.attempts);
+        attempts.health.succeeded();
+        attempts.failure = None;
+    }
+
+    /// Takes note of a connection that began at `started` and came to nothing.
+    fn failed(&self, started: Instant, failure: &ExchangeError) {
+        // What this machine lacks is no reason, and a server that cannot be reached costs nothing to try.
+        if failure.is_ours() || matches!(failure, ExchangeError::Unreachable(_)) {
+            return;
+        }
+        let mut attempts = lock(&self.attempts);
+        attempts.failure = Some(failure.clone());
+        if let Some(pause) = attempts.health.failed(started, Instant::now()) {
+            debug!("upstream {} is left alone for {:?}: {failure}", self.upstream, pause.length);
+        }
     }
 
     async fn dial(&self) -> Result<Arc<Connection>, ExchangeError> {
+        let started = Instant::now();
         let dialled = timeout(DIAL_TIME, self.connect()).await;
-        let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let dialled = dialled
+            .unwrap_or_else(|_| Err(ExchangeError::unusable("no TLS connection to it can be made in time")));
         match dialled {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *lock(&self.connection) = Some(connection.clone());
-                *lock(&self.complaint) = None;
                 debug!("connected to upstream {}", self.upstream);
                 Ok(connection)
             }
             Err(error) => {
-                let complaint = error.to_string();
-                let before = lock(&self.complaint).replace(complaint.clone());
-                if before.as_ref() != Some(&complaint) {
-                    warn!("cannot connect to upstream {}: {complaint}", self.upstream);
-                }
-                Err(error.into())
+                self.failed(started, &error);
+                Err(error)
             }
         }
     }
 
-    async fn connect(&self) -> io::Result<Connection> {
-        let tcp = TcpStream::connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        let tls = TlsConnector::from(self.tls.clone()).connect(self.name.clone(), tcp).await?;
+    async fn connect(&self) -> Result<Connection, ExchangeError> {
+        let made = Instant::now();
+        let tls = self.endpoint.connect().await?;
         let (carrier, task) = match &self.path {
             None => {
                 let (carrier, work) = stream::start(tls);
-                (Carrier::Stream(carrier), tokio::spawn(work))
+                (Carrier::Stream(carrier), Some(tokio::spawn(work)))
             }
             Some(path) => {
-                let uri = https::uri(&self.name, self.address.port(), path).map_err(io::Error::other)?;
-                let (carrier, work) = https::start(tls, uri).await?;
-                (Carrier::Https(carrier), tokio::spawn(work))
+                let uri = https::uri(&self.endpoint.name, self.endpoint.address.port(), path);
+                let uri = uri.map_err(|_| ExchangeError::Malformed)?;
+                if https::is_http2(&tls) {
+                    let (carrier, work) = https::start(tls, uri).await?;
+                    (Carrier::Https(carrier), Some(tokio::spawn(work)))
+                } else {
+                    let carrier = http1::Carrier::start(self.endpoint.clone(), tls, uri).await?;
+                    (Carrier::Http1(carrier), None)
+                }
             }
         };
         Ok(Connection {
             carrier,
-            task: AbortOnDropHandle::new(task),
+            task: task.map(AbortOnDropHandle::new),
+            made,
             answers: AtomicU64::new(0),
             last_question: Mutex::new(Instant::now()),
         })
@@ -250,7 +321,9 @@ impl Dialler {
 #[derive(Debug)]
 struct Connection {
     carrier: Carrier,
-    task: AbortOnDropHandle<()>,
+    /// Serves it; the connections of HTTP/1.1 have tasks of their own.
+    task: Option<AbortOnDropHandle<()>>,
+    made: Instant,
     /// Answers that it brought so far.
     answers: AtomicU64,
     last_question: Mutex<Instant>,
@@ -260,12 +333,13 @@ struct Connection {
 enum Carrier {
     Stream(stream::Carrier),
     Https(https::Carrier),
+    Http1(http1::Carrier),
 }
 
 impl Connection {
     fn is_usable(&self, now: Instant) -> bool {
         let is_idle = now.duration_since(*lock(&self.last_question)) > MAX_IDLE;
-        !is_idle && !self.task.is_finished()
+        !is_idle && self.task.as_ref().is_none_or(|task| !task.is_finished())
     }
 
     /// Waits for the answer without a limit; [`ExchangeError::Unreachable`] when the connection has died.
@@ -274,6 +348,7 @@ impl Connection {
         let mut response = match &self.carrier {
             Carrier::Stream(carrier) => carrier.exchange(message).await?,
             Carrier::Https(carrier) => carrier.exchange(message).await?,
+            Carrier::Http1(carrier) => carrier.exchange(message).await?,
         };
         self.answers.fetch_add(1, Ordering::Relaxed);
         // On the way it had an id that the carrier chose.

@@ -1,49 +1,43 @@
 //! One question to one server, in a way that is hard to forge (RFC 5452 section 9): over UDP from a fresh socket with
-//! a random port, id and spelling, and with a DNS cookie; over TCP where that does not do.
+//! a random port, id and spelling, and with a DNS cookie; over TCP where that does not do, and with less where the server
+//! has shown that it takes no more.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::pin,
-    time::Duration,
-};
+mod datagram;
 
-use futures_util::{FutureExt, future::Fuse};
+use std::{future::pending, io, net::SocketAddr, time::Duration};
+
 use hickory_proto::op::ResponseCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::TcpStream,
     sync::Semaphore,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
     ExchangeError,
+    capabilities::{Capabilities, Capability, ServerCapabilities},
     cookies::ServerCookies,
-    request::{Edns, Match, Request, Returned, Spelling, random_u16},
+    request::{Edns, Match, Request, Returned, Spelling, has_lost_its_code, is_refusal_of_form},
 };
 use crate::message::{Cookie, Message, Question};
-
-/// Random ports that are tried before the system picks one.
-const PORT_TRIES: usize = 8;
-
-/// Ports below are for privileged services.
-const FIRST_PORT: u16 = 1024;
-
-/// Room for a datagram in bytes: a server that ignores the size we announce usually keeps to this one.
-const DATAGRAM_ROOM: usize = 4096;
+use datagram::Doubt;
 
 /// A question with a cookie is sent so often over UDP before it goes over TCP (RFC 7873 section 5.3).
 const COOKIE_TRIES: usize = 2;
 
-/// Between reads after an error of the socket, so that an error that stays does not keep a core busy.
-const ERROR_PAUSE: Duration = Duration::from_millis(10);
+/// For a connection to a server that has been asked over TCP alone: it may have that no longer.
+const CONNECT_TIME: Duration = Duration::from_millis(1500);
+
+/// Between the ways in which a silent server is asked, to find out which one works.
+const NEXT_WAY: Duration = Duration::from_millis(200);
 
 /// Asks servers, a bounded number of questions at once.
 #[derive(Debug)]
 pub struct Exchanger {
     questions: Semaphore,
     cookies: ServerCookies,
+    capabilities: ServerCapabilities,
     /// Answers in place of all servers.
     #[cfg(test)]
     pub(super) script: Option<super::testing::Script>,
@@ -61,21 +55,22 @@ pub struct Flags {
 }
 
 impl Exchanger {
-    /// At most `capacity` questions are under way at once; each holds one socket, two while it moves to TCP. One more is
-    /// [`ExchangeError::Busy`] at once: to wait for a turn is up to the caller, so that no time of `deadline` is spent
-    /// on it.
+    /// At most `capacity` questions are under way at once; each holds one socket, and up to three while an answer is in
+    /// doubt. One more is [`ExchangeError::Busy`] at once: to wait for a turn is up to the caller, so that no time of
+    /// `deadline` is spent on it.
     pub fn new(capacity: usize) -> Self {
         Self {
             questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
             cookies: ServerCookies::new(),
+            capabilities: ServerCapabilities::new(),
             #[cfg(test)]
             script: None,
         }
     }
 
-    /// Asks `server` until it answers or `deadline` passes. The datagram is sent once: to ask again is up to the
-    /// caller. Any answer to the question counts, whatever its code; names that came from our random spelling are in
-    /// lower case.
+    /// Asks `server` until it answers or `deadline` passes. The datagram is sent once, unless there is something to be
+    /// settled: to ask again is up to the caller. Any answer to the question counts, whatever its code; names that came
+    /// from our random spelling are in lower case.
     pub async fn exchange(
         &self,
         server: SocketAddr,
@@ -83,14 +78,46 @@ impl Exchanger {
         flags: Flags,
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
+        self.within(server, question, flags, deadline, Exchange::ask).await
+    }
+
+    /// As [`Self::exchange`], of a server that has been silent: if it answers in another way than the usual one, that way
+    /// is remembered, and whoever waits for its answers asks again in that way.
+    pub(super) async fn find_out(
+        &self,
+        server: SocketAddr,
+        question: &Question,
+        flags: Flags,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        self.within(server, question, flags, deadline, Exchange::find_out).await
+    }
+
+    /// What is known of `server`.
+    pub(super) fn capabilities(&self, server: SocketAddr) -> Capabilities {
+        self.capabilities.of(server, Instant::now())
+    }
+
+    async fn within<'a, W>(
+        &'a self,
+        server: SocketAddr,
+        question: &'a Question,
+        flags: Flags,
+        deadline: Instant,
+        way: impl FnOnce(Exchange<'a>) -> W,
+    ) -> Result<Message, ExchangeError>
+    where
+        W: Future<Output = Result<Message, ExchangeError>>,
+    {
         let _permit = self.questions.try_acquire().map_err(|_| ExchangeError::Busy)?;
         #[cfg(test)]
         if let Some(script) = &self.script {
             let answer = timeout_at(deadline, script.play(question)).await;
             return answer.unwrap_or(Err(ExchangeError::Silent));
         }
-        let exchange = Exchange { server, question, flags, cookies: &self.cookies };
-        timeout_at(deadline, exchange.ask()).await.unwrap_or(Err(ExchangeError::Silent))
+        let (cookies, capabilities) = (&self.cookies, &self.capabilities);
+        let exchange = Exchange { server, question, flags, cookies, capabilities };
+        timeout_at(deadline, way(exchange)).await.unwrap_or(Err(ExchangeError::Silent))
     }
 }
 
@@ -110,22 +137,45 @@ struct Exchange<'a> {
     question: &'a Question,
     flags: Flags,
     cookies: &'a ServerCookies,
+    capabilities: &'a ServerCapabilities,
 }
 
 impl Exchange<'_> {
-    /// In the form that the server understands. RFC 6891 section 7: one from before EDNS says so in one of two ways, and
-    /// some say so of a cookie alone.
+    /// What the server does not understand it may leave unanswered, and be found out meanwhile.
     async fn ask(self) -> Result<Message, ExchangeError> {
-        let is_refused =
-            |message: &Message| matches!(message.code, ResponseCode::FormErr | ResponseCode::NotImp);
+        loop {
+            let known = self.capabilities.of(self.server, Instant::now());
+            tokio::select! {
+                biased;
+                answer = self.ask_knowing(known) => return answer,
+                () = self.capabilities.explained(self.server, known) => {}
+            }
+        }
+    }
+
+    /// In the form that the server understands. RFC 6891 section 7: one from before EDNS says so in one of two ways, some
+    /// say so of a cookie alone, and some find the version wrong.
+    async fn ask_knowing(self, known: Capabilities) -> Result<Message, ExchangeError> {
+        if !known.edns {
+            return self.ask_as(Form::Bare).await;
+        }
         let mut message = self.ask_with_cookie().await?;
-        if is_refused(&message) && self.cookies.leave_out_if_new(self.server, Instant::now()) {
+        if is_refusal_of_form(message.code) && self.cookies.leave_out_if_new(self.server, Instant::now()) {
             message = self.ask_as(Form::Edns).await?;
         }
-        if is_refused(&message) {
-            message = self.ask_as(Form::Bare).await?;
+        if !is_refusal_of_form(message.code) {
+            self.capabilities.has_edns(self.server, Instant::now());
+            return Ok(message);
         }
-        Ok(message)
+        let bare = self.ask_as(Form::Bare).await?;
+        if has_lost_its_code(&message, &bare) {
+            return Ok(message);
+        }
+        // What is refused in this form too was not refused for EDNS.
+        if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
+            self.capabilities.lacks(self.server, Capability::Edns, Instant::now());
+        }
+        Ok(bare)
     }
 
     /// Until the server likes the cookie. Each BADCOOKIE brings another one.
@@ -136,7 +186,7 @@ impl Exchange<'_> {
                 return Ok(message);
             }
         }
-        let message = self.ask_over_tcp(Form::Cookie, false).await?;
+        let message = self.ask_over_tcp(Form::Cookie, None).await?;
         if message.code != ResponseCode::BADCOOKIE {
             return Ok(message);
         }
@@ -144,64 +194,98 @@ impl Exchange<'_> {
         self.ask_as(Form::Edns).await
     }
 
-    /// Over UDP, and over TCP where the answer was cut or where a datagram was almost right.
-    ///
-    /// Almost right is what a server sends that does not keep the spelling or has stopped giving cookies, but also what
-    /// someone sends who guessed all but those. TCP tells them apart. Meanwhile the true answer may still come as a
-    /// datagram.
+    /// Over UDP, unless the server has to be asked over TCP.
     async fn ask_as(self, form: Form) -> Result<Message, ExchangeError> {
-        let socket = random_socket(self.server).await?;
-        let request = self.request(form, socket.local_addr()?, Spelling::Random)?;
-        socket.send(&request.bytes).await?;
-        let mut over_tcp = pin!(Fuse::terminated());
-        let mut tried_tcp = false;
-        loop {
-            tokio::select! {
-                heard = listen(&socket, self.server, &request) => match heard {
-                    Heard::Truncated => return self.ask_over_tcp(form, false).await,
-                    Heard::Answer(message, cookie) => {
-                        self.learn(&request, cookie, true);
-                        return Ok(message);
-                    }
-                    Heard::AlmostRight { lacks_cookie } => {
-                        if lacks_cookie {
-                            self.cookies.doubt(self.server);
-                        }
-                        if !tried_tcp {
-                            tried_tcp = true;
-                            over_tcp.set(self.ask_over_tcp(form, lacks_cookie).fuse());
-                        }
-                    }
-                },
-                Ok(message) = &mut over_tcp => return Ok(message),
+        if !self.capabilities.of(self.server, Instant::now()).udp {
+            match self.connect_within(CONNECT_TIME, form).await {
+                Ok(message) => return Ok(message),
+                Err(_) => self.capabilities.forget(self.server, Capability::Udp),
             }
         }
+        self.ask_over_udp(form).await
     }
 
-    /// Nobody off the path can answer on a connection, so that neither the spelling need be random here nor a cookie
-    /// come back. `lacked_cookie`: why it is asked here.
-    async fn ask_over_tcp(self, form: Form, lacked_cookie: bool) -> Result<Message, ExchangeError> {
-        let mut stream = TcpStream::connect(self.server).await?;
-        let request = self.request(form, stream.local_addr()?, Spelling::LowerCase)?;
+    /// In each way in which a server may be silent, one after the other. A firewall before it may drop EDNS or UDP.
+    async fn find_out(self) -> Result<Message, ExchangeError> {
+        let known = self.capabilities.of(self.server, Instant::now());
+        let without_edns = async {
+            sleep(NEXT_WAY).await;
+            let is_worth_it = known.edns && !self.capabilities.is_sure_of_edns(self.server, Instant::now());
+            // An error of this way is none of the usual one, which goes on.
+            if is_worth_it && let Ok(message) = self.ask_over_udp(Form::Bare).await {
+                message
+            } else {
+                pending().await
+            }
+        };
+        let over_tcp = async {
+            sleep(2 * NEXT_WAY).await;
+            if known.udp
+                && let Ok(message) = self.ask_over_tcp(Form::Edns, None).await
+            {
+                message
+            } else {
+                pending().await
+            }
+        };
+        let (message, lacking) = tokio::select! {
+            biased;
+            answer = self.ask() => return answer,
+            message = without_edns => (message, Capability::Edns),
+            message = over_tcp => (message, Capability::Udp),
+        };
+        self.capabilities.was_silent_for_want_of(self.server, lacking, Instant::now());
+        Ok(message)
+    }
+
+    async fn connect_within(self, time: Duration, form: Form) -> Result<Message, ExchangeError> {
+        let connected = timeout(time, TcpStream::connect(self.server)).await;
+        self.ask_on(connected.map_err(|_| ExchangeError::Silent)??, form, None).await
+    }
+
+    async fn ask_over_tcp(self, form: Form, doubt: Option<Doubt>) -> Result<Message, ExchangeError> {
+        self.ask_on(TcpStream::connect(self.server).await?, form, doubt).await
+    }
+
+    /// Nobody off the path can answer on a connection, so that no cookie need come back, and whatever spelling comes is
+    /// the server's. `doubt`: why it is asked here.
+    async fn ask_on(
+        self,
+        mut stream: TcpStream,
+        form: Form,
+        doubt: Option<Doubt>,
+    ) -> Result<Message, ExchangeError> {
+        let request = self.request(form, stream.local_addr()?)?;
         let mut response = transfer(&mut stream, &request.bytes).await?;
+        let is_misspelt = matches!(request.compare(&response), Match::OtherSpelling);
         let message = request.read_whole(&mut response)?;
+        let now = Instant::now();
+        if is_misspelt {
+            self.capabilities.lacks(self.server, Capability::Spelling, now);
+        } else if doubt == Some(Doubt::Misspelt) {
+            self.capabilities.misspelt(self.server, now);
+        }
+        let lacked_cookie = doubt == Some(Doubt::NoCookie);
         match request.returned_cookie(&response) {
             Returned::Ours(cookie) => self.learn(&request, Some(cookie), lacked_cookie),
             // It costs TCP no more.
             Returned::Missing | Returned::Nothing if lacked_cookie => {
-                self.cookies.leave_out(self.server, Instant::now());
+                self.cookies.leave_out(self.server, now);
             }
             Returned::Missing | Returned::Nothing | Returned::Foreign => {}
         }
         Ok(message)
     }
 
-    fn request(&self, form: Form, local: SocketAddr, spelling: Spelling) -> Result<Request, ExchangeError> {
+    fn request(&self, form: Form, local: SocketAddr) -> Result<Request, ExchangeError> {
+        let now = Instant::now();
         let edns = match form {
-            Form::Cookie => Edns::Sent(self.cookies.cookie_for(self.server, local.ip(), Instant::now())?),
+            Form::Cookie => Edns::Sent(self.cookies.cookie_for(self.server, local.ip(), now)?),
             Form::Edns => Edns::Sent(None),
             Form::Bare => Edns::LeftOut,
         };
+        let keeps_spelling = self.capabilities.of(self.server, now).spelling;
+        let spelling = if keeps_spelling { Spelling::Random } else { Spelling::LowerCase };
         Request::new(self.question, self.flags, edns, spelling)
     }
 
@@ -212,55 +296,6 @@ impl Exchange<'_> {
     }
 }
 
-enum Heard {
-    /// With the cookie that was ours.
-    Answer(Message, Option<Cookie>),
-    Truncated,
-    AlmostRight {
-        lacks_cookie: bool,
-    },
-}
-
-/// Waits for a datagram that says something. Garbage, strangers and ICMP errors can be made by anyone, so none of
-/// them ends the waiting (the TuDoor attack).
-async fn listen(socket: &UdpSocket, server: SocketAddr, request: &Request) -> Heard {
-    loop {
-        // Thousands may wait here, each without a buffer.
-        let heard = socket.readable().await.and_then(|()| hear(socket, server, request));
-        match heard {
-            Ok(Some(heard)) => return heard,
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => sleep(ERROR_PAUSE).await,
-        }
-    }
-}
-
-/// Takes one datagram that has arrived.
-fn hear(socket: &UdpSocket, server: SocketAddr, request: &Request) -> io::Result<Option<Heard>> {
-    let mut buffer = [0; DATAGRAM_ROOM];
-    let (length, from) = socket.try_recv_from(&mut buffer)?;
-    // A datagram that came between bind and connect may be from anyone.
-    if (from.ip(), from.port()) != (server.ip(), server.port()) {
-        return Ok(None);
-    }
-    let Some(response) = buffer.get_mut(..length) else { return Ok(None) };
-    let compared = request.compare(response);
-    let returned = request.returned_cookie(response);
-    Ok(match compared {
-        Match::None => None,
-        _ if matches!(returned, Returned::Foreign) => None,
-        // Some servers cut in the middle of a record.
-        Match::Exact if response.get(2).is_some_and(|flags| flags & 0x02 != 0) => Some(Heard::Truncated),
-        Match::Exact => request.read(response).map(|message| match returned {
-            Returned::Ours(cookie) => Heard::Answer(message, Some(cookie)),
-            Returned::Missing => Heard::AlmostRight { lacks_cookie: true },
-            Returned::Nothing | Returned::Foreign => Heard::Answer(message, None),
-        }),
-        Match::OtherSpelling | Match::BareRefusal => Some(Heard::AlmostRight { lacks_cookie: false }),
-    })
-}
-
 async fn transfer(stream: &mut TcpStream, request: &[u8]) -> io::Result<Vec<u8>> {
     // RFC 7766 section 8: length and message in one segment.
     let length = u16::try_from(request.len()).map_err(io::Error::other)?;
@@ -268,29 +303,6 @@ async fn transfer(stream: &mut TcpStream, request: &[u8]) -> io::Result<Vec<u8>>
     let mut response = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut response).await?;
     Ok(response)
-}
-
-async fn random_socket(server: SocketAddr) -> Result<UdpSocket, ExchangeError> {
-    let local: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = bind_random(local).await?;
-    socket.connect(server).await?;
-    Ok(socket)
-}
-
-/// Systems hand out ports from a smaller range, and some of them in order.
-async fn bind_random(local: IpAddr) -> Result<UdpSocket, ExchangeError> {
-    for _ in 0..PORT_TRIES {
-        let port = random_u16()?;
-        if port >= FIRST_PORT
-            && let Ok(socket) = UdpSocket::bind((local, port)).await
-        {
-            return Ok(socket);
-        }
-    }
-    Ok(UdpSocket::bind((local, 0)).await?)
 }
 
 #[cfg(test)]

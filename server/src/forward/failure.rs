@@ -1,21 +1,27 @@
 //! Why a server gave no usable answer, and whether that says something about the server.
 
-use std::io;
+use std::{fmt::Display, io, sync::Arc};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
+/// Longest text about a server, in characters.
+const LONGEST_TEXT: usize = 120;
+
 /// Why a server gave no usable answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExchangeError {
     /// The question left, and nothing valid came before the deadline.
     #[error("no valid answer in time")]
     Silent,
+    /// The server says something, but not as one that can be used: what it says, as [`ExchangeError::unusable`] has it.
+    #[error("{0}")]
+    Unusable(Arc<str>),
     /// The network or the server said no, or the connection failed.
-    #[error("cannot be reached: {0}")]
+    #[error("it cannot be reached: {0}")]
     Unreachable(io::ErrorKind),
     /// What came over a connection is not an answer to the question.
-    #[error("the answer does not belong to the question or is malformed")]
+    #[error("its answer does not belong to the question or is malformed")]
     Malformed,
     /// As many questions are under way as may be, so that this one did not leave.
     #[error("too many questions are under way")]
@@ -30,17 +36,36 @@ pub enum ExchangeError {
 
 impl ExchangeError {
     /// Whether this is our own trouble, which says nothing about the server: it must not be held against it.
-    pub fn is_ours(self) -> bool {
+    pub fn is_ours(&self) -> bool {
         match self {
             Self::Busy | Self::Local(_) | Self::Predictable => true,
-            Self::Silent | Self::Unreachable(_) | Self::Malformed => false,
+            Self::Silent | Self::Unusable(_) | Self::Unreachable(_) | Self::Malformed => false,
         }
+    }
+
+    /// [`ExchangeError::Unusable`] in words that may be the server's own, of which no more is kept than a client should
+    /// see: one line of printable ASCII.
+    pub(super) fn unusable(what: impl Display) -> Self {
+        let printable = |letter: char| if matches!(letter, ' '..='~') { letter } else { '?' };
+        let text: String = what.to_string().chars().take(LONGEST_TEXT).map(printable).collect();
+        Self::Unusable(text.into())
+    }
+
+    /// Whether to ask the same server again may help: a datagram gets lost, and what is ours may pass.
+    pub(super) fn may_pass(&self) -> bool {
+        *self == Self::Silent || self.is_ours()
     }
 }
 
-/// What a call to the system or a connection failed with, by whose trouble it is.
 impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
+        Self::from_io(&error)
+    }
+}
+
+impl ExchangeError {
+    /// What a call to the system or a connection failed with, by whose trouble it is.
+    pub(super) fn from_io(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(number) if !tells_of_the_server(Errno::from_raw_os_error(number)) => {
                 Self::Local(error.kind())
@@ -112,6 +137,15 @@ mod tests {
             assert_eq!(ExchangeError::from(io::Error::from(kind)), ExchangeError::Unreachable(kind));
         }
         assert!(!ExchangeError::Silent.is_ours() && !ExchangeError::Malformed.is_ours());
+    }
+
+    #[test]
+    fn what_a_server_says_is_kept_in_a_line_of_printable_letters() {
+        let error = ExchangeError::unusable(format!("answers with \u{1b}[31m\n\u{e9}{}", "x".repeat(1000)));
+        assert!(!error.is_ours() && !error.may_pass());
+        let text = error.to_string();
+        assert!(text.starts_with("answers with ?[31m??xxx"), "{text}");
+        assert_eq!(text.len(), LONGEST_TEXT);
     }
 
     #[tokio::test]

@@ -79,7 +79,14 @@ pub fn is_own_address(upstream: SocketAddr, listening: &[SocketAddr]) -> bool {
     let is_this_machine = ip.is_loopback() || ip.is_unspecified();
     listening.iter().any(|listener| {
         let own = listener.ip().to_canonical();
-        let is_same = own == ip
+        // The same link-local address may be another machine's on another link.
+        let is_on_same_link = match (listener, upstream) {
+            (SocketAddr::V6(listener), SocketAddr::V6(upstream)) => {
+                listener.scope_id() == upstream.scope_id()
+            }
+            _ => true,
+        };
+        let is_same = own == ip && is_on_same_link
             || own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() && is_this_machine
             || ip.is_unspecified() && own.is_loopback() && own.is_ipv4() == ip.is_ipv4();
         listener.port() == upstream.port() && is_same
@@ -178,6 +185,8 @@ mod tests {
             ("0.0.0.0:53", "127.0.0.1:53", true),
             ("0.0.0.0:53", "0.0.0.0:53", true),
             ("8.8.8.8:53", "0.0.0.0:53", false),
+            ("[fe80::1%2]:53", "[fe80::1%2]:53", true),
+            ("[fe80::1%2]:53", "[fe80::1%3]:53", false),
         ] {
             let (upstream, listening) = (upstream.parse().expect("one"), listening.parse().expect("two"));
             assert_eq!(is_own_address(upstream, &[listening]), own, "{upstream} {listening}");

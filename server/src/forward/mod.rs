@@ -1,6 +1,7 @@
 //! Every name that is not a key: asked of the upstream resolvers, in their order, each question once at a time. Zones that the
 //! operator names, such as those of a LAN, have resolvers of their own.
 
+mod capabilities;
 mod cookies;
 mod encrypted;
 mod exchange;
@@ -66,11 +67,14 @@ pub struct Forwarder {
 }
 
 /// Why there is no answer from any upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ForwardError {
-    /// All are silent or unreachable.
+    /// All are silent.
     #[error("no upstream resolver answered: check the network and fallback_dns")]
     NoAnswer,
+    /// None gave an answer that can be used, and this is what is known of why.
+    #[error("no upstream resolver gave a usable answer: {0}")]
+    Unusable(Arc<str>),
     /// All of them send our questions back to us.
     #[error("every upstream resolver forwards to this server: set fallback_dns to one that does not")]
     Loop,

@@ -1,6 +1,6 @@
 //! Whom to ask when: one upstream after the other, without giving up on those before.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hickory_proto::op::ResponseCode;
@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 
 /// The same for an upstream that has not answered of late: then a quick failure is better than a slow one.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(400);
+
+/// Reasons that a client is told why there is no answer.
+const MAX_REASONS: usize = 3;
 
 /// Datagrams sent for one question where there are fewer upstreams than this.
 pub(super) const MIN_TRIES: usize = 3;
@@ -51,15 +54,20 @@ pub(super) async fn ask_in_turn<A: Ask>(
 ) -> Result<Message, ForwardError> {
     let end = Instant::now() + DEADLINE;
     let all_held = turns.iter().all(|turn| turn.standing == Standing::Held);
-    let mut tries = plan(turns).into_iter().enumerate();
-    let patience = DEADLINE / u32::try_from(tries.len()).unwrap_or(u32::MAX).max(1);
+    let (tries, count) = plan(turns);
+    let mut tries = tries.into_iter().enumerate();
+    let mut left = count;
+    let patience = DEADLINE / u32::try_from(count).unwrap_or(u32::MAX).max(1);
     let mut pending = FuturesUnordered::new();
-    let mut outcome = Outcome { failed: vec![false; upstreams.len()], refusal: None, trouble: None };
+    let mut outcome = Outcome { failed: vec![None; upstreams.len()], refusal: None, trouble: None };
     let mut first = Some(first);
 
     loop {
-        // Once one has refused, silence is not worth a second try.
-        let next = tries.find(|(_, next)| outcome.refusal.is_none() || !next.is_repeat);
+        // Once one has refused, silence is not worth a second try. Nor is an upstream that has said why it cannot answer.
+        let is_worth_it =
+            |next: &Try| !next.is_repeat || (outcome.refusal.is_none() && outcome.may_pass(next.turn.index));
+        let next = if left > 0 { tries.find(|(_, next)| is_worth_it(next)) } else { None };
+        left = left.saturating_sub(1);
         let next = next.and_then(|(number, next)| Some((number, next.turn, upstreams.get(next.turn.index)?)));
         let (until, sent) = match next {
             Some((number, turn, upstream)) => {
@@ -118,7 +126,7 @@ pub(super) async fn ask_in_turn<A: Ask>(
                         }
                     }
                     (None, Some((_, turn, upstream))) => {
-                        outcome.note_failure(turn, upstream, sent);
+                        outcome.note_failure(turn, upstream, sent, ExchangeError::Silent);
                         break;
                     }
                     (None, None) => return outcome.finish(),
@@ -142,19 +150,21 @@ struct Try {
     is_repeat: bool,
 }
 
-/// Everyone once; then again, because datagrams get lost, those that can be expected to answer.
-fn plan(turns: Vec<Turn>) -> Vec<Try> {
+/// Everyone once; then again, because datagrams get lost, those that can be expected to answer. Returns as well how many
+/// of these tries are made at most: there are enough that one takes the turn of another that is not worth it.
+fn plan(turns: Vec<Turn>) -> (Vec<Try>, usize) {
     let again: Vec<_> = turns.iter().copied().filter(|turn| turn.standing != Standing::Held).collect();
-    let repeats = MIN_TRIES.saturating_sub(turns.len());
+    let repeats = if again.is_empty() { 0 } else { MIN_TRIES.saturating_sub(turns.len()) };
+    let (count, spare) = (turns.len() + repeats, repeats * again.len());
     let first = turns.into_iter().map(|turn| Try { turn, is_repeat: false });
-    let again = again.into_iter().cycle().take(repeats).map(|turn| Try { turn, is_repeat: true });
-    first.chain(again).collect()
+    let again = again.into_iter().cycle().take(spare).map(|turn| Try { turn, is_repeat: true });
+    (first.chain(again).collect(), count)
 }
 
 /// What is known when nobody has given a good answer yet.
 struct Outcome {
-    /// By upstream: a question counts as one failure, however often it was sent.
-    failed: Vec<bool>,
+    /// By upstream, the last word of each: a question counts as one failure, however often it was sent.
+    failed: Vec<Option<ExchangeError>>,
     refusal: Option<Message>,
     /// Of our own, so that silence may be no answer.
     trouble: Option<ExchangeError>,
@@ -179,25 +189,47 @@ impl Outcome {
                 self.refusal = Some(message);
             }
             Err(error) if error.is_ours() => self.trouble = Some(error),
-            Err(_) => self.note_failure(turn, upstream, sent),
+            Err(error) => self.note_failure(turn, upstream, sent, error),
         }
         None
     }
 
-    fn note_failure(&mut self, turn: Turn, upstream: &Upstream, sent: Instant) {
-        if let Some(failed) = self.failed.get_mut(turn.index)
-            && !std::mem::replace(failed, true)
-        {
+    fn note_failure(&mut self, turn: Turn, upstream: &Upstream, sent: Instant, error: ExchangeError) {
+        let Some(failed) = self.failed.get_mut(turn.index) else { return };
+        if failed.is_none() {
             upstream.failed(turn.standing, sent, Instant::now());
+        }
+        if error != ExchangeError::Silent {
+            upstream.complain(&error, Instant::now());
+        }
+        // Silence after a reason is for the same reason.
+        if failed.is_none() || error != ExchangeError::Silent {
+            *failed = Some(error);
         }
     }
 
-    fn finish(self) -> Result<Message, ForwardError> {
-        match (self.refusal, self.trouble) {
+    fn may_pass(&self, index: usize) -> bool {
+        self.failed.get(index).and_then(Option::as_ref).is_none_or(ExchangeError::may_pass)
+    }
+
+    /// What the upstreams said, each reason once. Which of them said it is in the log, and no matter of clients.
+    fn reasons(&self) -> Option<Arc<str>> {
+        let mut reasons: Vec<String> = Vec::new();
+        for error in self.failed.iter().flatten().filter(|error| **error != ExchangeError::Silent) {
+            let reason = error.to_string();
+            if reasons.len() < MAX_REASONS && !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        (!reasons.is_empty()).then(|| reasons.join("; ").into())
+    }
+
+    fn finish(mut self) -> Result<Message, ForwardError> {
+        match (self.refusal.take(), self.trouble.take()) {
             (Some(refusal), _) => Ok(refusal),
             (None, Some(ExchangeError::Busy)) => Err(ForwardError::Busy),
             (None, Some(_)) => Err(ForwardError::Local),
-            (None, None) => Err(ForwardError::NoAnswer),
+            (None, None) => Err(self.reasons().map_or(ForwardError::NoAnswer, ForwardError::Unusable)),
         }
     }
 }

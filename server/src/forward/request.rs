@@ -11,6 +11,9 @@ use crate::message::{
 /// Of queries that nobody else can read, so that their length says little (RFC 8467 section 4.1), in bytes.
 const PADDING_BLOCK: usize = 128;
 
+/// BADVERS. It shares its number with BADSIG, which hickory-proto reads it as.
+const BAD_VERSION: u16 = 16;
+
 /// The options that go along.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edns {
@@ -24,6 +27,8 @@ pub(super) struct Request {
     id: u16,
     pub(super) bytes: Vec<u8>,
     name_size: usize,
+    /// The spelling says nothing of whoever answers.
+    is_plain: bool,
     pub(super) cookie: Option<SentCookie>,
 }
 
@@ -37,7 +42,7 @@ pub(super) enum Match {
     Exact,
     /// An answer to this message, but for the case of letters in the name.
     OtherSpelling,
-    /// A header without a question that refuses the form of the message, as servers from before EDNS send it.
+    /// A header without a question that refuses or fails, as old servers and those that are overloaded send it.
     BareRefusal,
     None,
 }
@@ -97,7 +102,8 @@ impl Request {
                 sent.cookie.write(&mut bytes);
             }
         }
-        Ok(Self { id, bytes, name_size, cookie })
+        let is_plain = matches!(spelling, Spelling::LowerCase);
+        Ok(Self { id, bytes, name_size, is_plain, cookie })
     }
 
     /// Reads what came over a connection, whose other end nobody else can speak for.
@@ -126,7 +132,10 @@ impl Request {
             (0, _)
                 if matches!(
                     ResponseCode::from(0, code & 0x0f),
-                    ResponseCode::FormErr | ResponseCode::NotImp
+                    ResponseCode::FormErr
+                        | ResponseCode::ServFail
+                        | ResponseCode::NotImp
+                        | ResponseCode::Refused
                 ) =>
             {
                 Match::BareRefusal
@@ -139,7 +148,7 @@ impl Request {
                 let (echoed_name, echoed_tail) = echoed.split_at(self.name_size);
                 if asked_tail != echoed_tail || !asked_name.eq_ignore_ascii_case(echoed_name) {
                     Match::None
-                } else if asked_name == echoed_name {
+                } else if asked_name == echoed_name || self.is_plain {
                     Match::Exact
                 } else {
                     Match::OtherSpelling
@@ -178,6 +187,18 @@ impl Request {
             Ok(None) => Returned::Nothing,
         }
     }
+}
+
+/// Whether a server says by `code` that it does not understand EDNS, or what is in it: it does not know the question's
+/// form, what is asked for or the version (16), of which there is only one.
+pub(super) fn is_refusal_of_form(code: ResponseCode) -> bool {
+    matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) || u16::from(code) == BAD_VERSION
+}
+
+/// Whether `bare` is `refused` once more: without EDNS a code above 15 loses its upper bits, and looks like no records.
+pub(super) fn has_lost_its_code(refused: &Message, bare: &Message) -> bool {
+    let is_empty = bare.answers.is_empty() && bare.authorities.is_empty();
+    refused.code.high() > 0 && bare.code == ResponseCode::NoError && is_empty
 }
 
 /// Appends the data of an OPT record, with its length, so that the message fills its last block.

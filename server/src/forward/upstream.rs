@@ -9,10 +9,11 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     ExchangeError,
+    capabilities::Capabilities,
     encrypted::{Channel, TlsClient},
     places::{Line, Place},
 };
@@ -23,6 +24,10 @@ const FAILURES_BEFORE_HOLD: u32 = 3;
 
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
+/// Reasons why an upstream is of no use are logged no more often than this, and the same one again after so long.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+const SAME_COMPLAINT_EVERY: Duration = Duration::from_secs(3600);
 
 /// While one question finds out whether an upstream is back, the others do not wait for it.
 const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -38,6 +43,14 @@ pub(super) struct Upstream {
     /// It is being asked whether it is there.
     pub(super) is_checked: AtomicBool,
     health: Mutex<Health>,
+    logged: Mutex<Logged>,
+}
+
+/// What the log has been told of an upstream.
+#[derive(Debug)]
+struct Logged {
+    complaint: Option<(String, Instant)>,
+    capabilities: Capabilities,
 }
 
 /// The place of one upstream in the order in which one question is asked.
@@ -75,7 +88,8 @@ impl Upstream {
     pub(super) fn new(address: UpstreamAddress, tls: &TlsClient) -> Self {
         let channel = Channel::new(&address, tls);
         let (is_looping, is_checked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { address, channel, is_looping, is_checked, health: Mutex::new(Health::default()) }
+        let logged = Mutex::new(Logged { complaint: None, capabilities: Capabilities::ALL });
+        Self { address, channel, is_looping, is_checked, health: Mutex::new(Health::default()), logged }
     }
 
     /// Whether nobody can change an answer on its way to us.
@@ -110,8 +124,43 @@ impl Upstream {
         }
     }
 
+    /// Logs why it gave no usable answer, unless that has been said.
+    pub(super) fn complain(&self, error: &ExchangeError, now: Instant) {
+        let complaint = error.to_string();
+        if self.logged().is_news(&complaint, now) {
+            warn!("upstream {}: {complaint}", self.address);
+        } else {
+            debug!("upstream {}: {complaint}", self.address);
+        }
+    }
+
+    /// Logs what is known of it, once for each change.
+    pub(super) fn note_capabilities(&self, capabilities: Capabilities) {
+        let before = std::mem::replace(&mut self.logged().capabilities, capabilities);
+        if before != capabilities && capabilities != Capabilities::ALL {
+            info!("upstream {} {capabilities}; that is tried anew after a while", self.address);
+        }
+    }
+
+    fn logged(&self) -> MutexGuard<'_, Logged> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Logged {
+    /// Whoever chooses names may choose those that an upstream has no usable answer to. The log shall not be filled by it.
+    fn is_news(&mut self, complaint: &str, now: Instant) -> bool {
+        let is_old = self.complaint.as_ref().is_some_and(|(before, at)| {
+            now < *at + if before == complaint { SAME_COMPLAINT_EVERY } else { COMPLAINT_EVERY }
+        });
+        if !is_old {
+            self.complaint = Some((complaint.to_owned(), now));
+        }
+        !is_old
     }
 }
 
@@ -267,6 +316,19 @@ mod tests {
         fail(&upstreams[0], 100, now);
         (0..100).for_each(|_| upstreams[0].failed(Held, now, now));
         assert_eq!(order(&upstreams, now + SHORTEST_HOLD), [(0, Probe)]);
+    }
+
+    #[test]
+    fn a_reason_is_logged_once_an_hour_and_another_one_after_a_minute() {
+        let (mut logged, now) = (Logged { complaint: None, capabilities: Capabilities::ALL }, Instant::now());
+        let minute = COMPLAINT_EVERY;
+        assert!(logged.is_news("answers with text/html", now));
+        assert!(!logged.is_news("answers with text/html", now + minute));
+        assert!(!logged.is_news("is malformed", now + minute / 2));
+        assert!(logged.is_news("is malformed", now + minute));
+        assert!(!logged.is_news("answers with text/html", now + minute + minute / 2));
+        assert!(!logged.is_news("is malformed", now + 60 * minute));
+        assert!(logged.is_news("is malformed", now + 61 * minute));
     }
 
     #[test]

@@ -116,7 +116,9 @@ impl Upstreams {
             Some(channel) => channel.exchange(question, flags, deadline).await,
             None => {
                 let address = upstream.address.socket_address();
-                self.exchanger.exchange(address, question, flags, deadline).await
+                let answer = self.exchanger.exchange(address, question, flags, deadline).await;
+                upstream.note_capabilities(self.exchanger.capabilities(address));
+                answer
             }
         }
     }
@@ -124,12 +126,23 @@ impl Upstreams {
     /// Asks an upstream that has been silent what every resolver knows, once at a time.
     async fn check(&self, upstream: &Upstream) {
         let Some(_check) = Check::begin(&upstream.is_checked) else { return };
-        if let Some(question) = Question::new(&Name::root(), RecordType::NS, DNSClass::IN) {
-            let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
-            if self.exchange_for_ourselves(upstream, &question, flags, CHECK_TIME).await.is_ok() {
-                upstream.answered(Instant::now());
-            }
+        if let Some(question) = Question::new(&Name::root(), RecordType::NS, DNSClass::IN)
+            && self.find_out(upstream, &question).await.is_ok()
+        {
+            upstream.answered(Instant::now());
         }
+    }
+
+    /// In each way in which it may answer.
+    async fn find_out(&self, upstream: &Upstream, question: &Question) -> Result<Message, ExchangeError> {
+        let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
+        if upstream.channel.is_some() {
+            return self.exchange_for_ourselves(upstream, question, flags, CHECK_TIME).await;
+        }
+        let turn = timeout(LONGEST_QUEUEING, self.places.acquire(Line::Own)).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(ExchangeError::Busy)?;
+        let (address, deadline) = (upstream.address.socket_address(), Instant::now() + CHECK_TIME);
+        self.exchanger.find_out(address, question, flags, deadline).await
     }
 
     /// `time` begins when it is our turn.
@@ -162,7 +175,7 @@ impl Upstreams {
         let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
         let result = self.exchange_for_ourselves(upstream, &probe, flags, LOOP_PROBE_TIME).await;
         let is_looping = self.loop_probes.came_back(index);
-        if !is_looping && result.is_err_and(ExchangeError::is_ours) {
+        if !is_looping && result.is_err_and(|error| error.is_ours()) {
             // Nothing was sent, so that nothing is known.
             return;
         }

@@ -108,7 +108,9 @@ impl ResolveError {
     pub fn extended_code(&self) -> u16 {
         match self {
             Self::Network(_) | Self::Delegation(_) | Self::Deadline => extended::NO_REACHABLE_AUTHORITY,
-            Self::Forward(ForwardError::NoAnswer) => extended::NO_REACHABLE_AUTHORITY,
+            Self::Forward(ForwardError::NoAnswer | ForwardError::Unusable(_)) => {
+                extended::NO_REACHABLE_AUTHORITY
+            }
             Self::Forward(ForwardError::Loop | ForwardError::Busy | ForwardError::Local)
             | Self::DelegationBusy
             | Self::Chain
@@ -175,6 +177,19 @@ impl ResolveError {
     }
 }
 
+/// Who it was that failed or refused, where an upstream resolver does so without a reason: a client would else take it
+/// for us.
+pub(super) fn refusal_of_upstream(code: ResponseCode) -> Option<ExtendedError> {
+    let code = match code {
+        ResponseCode::FormErr => "FORMERR",
+        ResponseCode::ServFail => "SERVFAIL",
+        ResponseCode::NotImp => "NOTIMP",
+        ResponseCode::Refused => "REFUSED",
+        _ => return None,
+    };
+    Some(ExtendedError::new(extended::OTHER, format!("the upstream resolver answered {code}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,10 +224,11 @@ mod tests {
     #[test]
     fn what_one_client_or_one_moment_lacks_is_not_remembered_for_others() {
         for error in [ForwardError::Busy, ForwardError::Local] {
-            assert!(!ResolveError::Forward(error).is_shared(), "{error}");
+            assert!(!ResolveError::Forward(error.clone()).is_shared(), "{error}");
         }
         assert!(!ResolveError::Network(NetworkError::Busy).is_shared());
         assert!(!ResolveError::DelegationBusy.is_shared());
         assert!(ResolveError::Forward(ForwardError::NoAnswer).is_shared());
+        assert!(ResolveError::Forward(ForwardError::Unusable("why".into())).is_shared());
     }
 }

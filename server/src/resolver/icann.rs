@@ -10,7 +10,7 @@ use hickory_proto::{
 use super::{
     Resolver, Step,
     chain::{Chain, follow_aliases, wanted},
-    error::ResolveError,
+    error::{ResolveError, refusal_of_upstream},
     work::WorkBudget,
 };
 use crate::{
@@ -50,8 +50,8 @@ impl Resolver {
         // What came before it was not signed in a way that an upstream could vouch for.
         chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
         // What is known of the chain so far, that it is stale for one, holds on.
-        let reason = message.extended_error.clone();
-        chain.answer.extended_error = reason.or(chain.answer.extended_error.take());
+        let reason = message.extended_error.clone().or(chain.answer.extended_error.take());
+        chain.answer.extended_error = reason.or_else(|| refusal_of_upstream(message.code));
         if let Some(target) = target {
             links.into_iter().for_each(|record| chain.link(record));
             return Ok(Step::Follow(target));

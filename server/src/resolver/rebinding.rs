@@ -15,6 +15,10 @@ use crate::{
     message::{Query, addresses},
 };
 
+/// Has addresses of a special range, and where there is NAT64 those with its prefix: to be seen is what they are for
+/// (RFC 7050, RFC 8880).
+const IPV4_ONLY: &str = "ipv4only.arpa";
+
 /// Which answers are filtered, and which names never.
 #[derive(Debug)]
 pub(super) struct RebindProtection {
@@ -25,7 +29,8 @@ pub(super) struct RebindProtection {
 
 impl RebindProtection {
     pub(super) fn new(settings: &config::RebindProtection) -> Self {
-        let names = settings.exempt.iter().filter_map(|name| Name::from_ascii(name).ok());
+        let names = settings.exempt.iter().map(String::as_str).chain([IPV4_ONLY]);
+        let names = names.filter_map(|name| Name::from_ascii(name).ok());
         let exempt = names.map(|mut name| {
             name.set_fqdn(true);
             name.to_lowercase()
@@ -105,10 +110,12 @@ mod tests {
         // Who asked is ICANN's and exempt, ICANN's, or a key's; who had a say on the way. A name that is answered from
         // the table of special names has neither, and leads nowhere.
         let (exempt, icann, key) = ("nas.corp.example.", "www.example.com.", KEY);
+        let well_known = "ipv4only.arpa.";
         for (asked, by_key, by_upstream, kept) in [
             // With which protection the private address stays: none, `icann`, `keys`, both.
             (exempt, false, true, [true, true, true, true]),
             (exempt, true, true, [true, true, false, false]),
+            (well_known, false, true, [true, true, true, true]),
             (icann, false, true, [true, false, true, false]),
             (icann, true, true, [true, false, false, false]),
             (key, true, false, [true, true, false, false]),

@@ -63,8 +63,6 @@ pub enum SpecialZone {
     Empty(&'static str),
     /// `16.172.in-addr.arpa` to `31.…`, `64.100.in-addr.arpa` to `127.…`: as `Empty`, with a number before it.
     EmptyNumbered(u8, &'static str),
-    /// `ipv4only.arpa`, by which a host behind NAT64 learns its prefix (RFC 8880).
-    Ipv4Only,
 }
 
 impl SpecialZone {
@@ -78,9 +76,6 @@ impl SpecialZone {
         };
         if ends_in("localhost") {
             return Some(Self::Localhost);
-        }
-        if ends_in("ipv4only.arpa") {
-            return Some(Self::Ipv4Only);
         }
         if let Some(zone) = ABSENT.into_iter().find(|zone| ends_in(zone)) {
             return Some(Self::Absent(zone));
@@ -111,13 +106,10 @@ impl SpecialZone {
         let data: Vec<RData> = match (self, record_type) {
             (Self::Localhost, RecordType::A) => vec![RData::A(A(Ipv4Addr::LOCALHOST))],
             (Self::Localhost, RecordType::AAAA) => vec![RData::AAAA(AAAA(Ipv6Addr::LOCALHOST))],
-            (Self::Ipv4Only, RecordType::A) if is_apex => {
-                [170, 171].map(|last| RData::A(A(Ipv4Addr::new(192, 0, 0, last)))).into()
-            }
             (Self::Empty(_), RecordType::PTR) if names_loopback(name) => {
                 Name::from_ascii("localhost.").map(|host| RData::PTR(PTR(host))).into_iter().collect()
             }
-            (Self::Empty(_) | Self::EmptyNumbered(..) | Self::Ipv4Only, RecordType::SOA) if is_apex => {
+            (Self::Empty(_) | Self::EmptyNumbered(..), RecordType::SOA) if is_apex => {
                 vec![soa(&apex, 1, TTL).data]
             }
             _ => Vec::new(),
@@ -125,7 +117,7 @@ impl SpecialZone {
         let exists = match self {
             Self::Localhost => true,
             Self::Absent(_) => false,
-            Self::Empty(_) | Self::EmptyNumbered(..) | Self::Ipv4Only => is_apex || leads_to_loopback(name),
+            Self::Empty(_) | Self::EmptyNumbered(..) => is_apex || leads_to_loopback(name),
         };
         let mut answer = Answer::empty(if exists { ResponseCode::NoError } else { ResponseCode::NXDomain });
         answer.answers = data.into_iter().map(|data| Record::from_rdata(name.clone(), TTL, data)).collect();
@@ -140,7 +132,6 @@ impl SpecialZone {
             Self::Localhost => "localhost.".to_string(),
             Self::Absent(zone) | Self::Empty(zone) => zone.to_string(),
             Self::EmptyNumbered(number, zone) => format!("{number}.{zone}"),
-            Self::Ipv4Only => "ipv4only.arpa.".to_string(),
         };
         // Every text above is a name, as the tests show.
         Name::from_ascii(text).unwrap_or_else(|_| Name::root())
@@ -182,7 +173,6 @@ mod tests {
             ("16.172.in-addr.arpa.", ResponseCode::NoError, 0),
             ("9.9.31.172.in-addr.arpa.", ResponseCode::NXDomain, 0),
             ("9.9.64.100.in-addr.arpa.", ResponseCode::NXDomain, 0),
-            ("ipv4only.arpa.", ResponseCode::NoError, 2),
         ] {
             let answer = ask(name, RecordType::A).unwrap_or_else(|| panic!("{name} is forwarded"));
             assert_eq!((answer.code, answer.answers.len()), (code, answers), "{name}");
@@ -197,6 +187,8 @@ mod tests {
             "1.32.172.in-addr.arpa.",
             "1.128.100.in-addr.arpa.",
             "8.8.8.8.in-addr.arpa.",
+            // By which a host behind NAT64 learns its prefix, from the resolver that makes it (RFC 8880 section 7.1).
+            "ipv4only.arpa.",
             "arpa.",
             ".",
         ] {

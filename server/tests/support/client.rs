@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -173,7 +173,8 @@ fn record(decoder: &mut BinDecoder<'_>) -> Result<Record, DecodeError> {
 }
 
 async fn over_udp(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(request).await?;
     let mut reply = vec![0; 65_535];

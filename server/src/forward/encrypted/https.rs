@@ -5,7 +5,7 @@ use std::{io, net::IpAddr};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{
-    Method, Request, StatusCode, Uri, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
     uri::PathAndQuery,
 };
@@ -15,10 +15,10 @@ use tokio_rustls::{client::TlsStream, rustls::pki_types::ServerName};
 use super::ExchangeError;
 use crate::{config::HTTPS_PORT, message::MAX_STREAM_SIZE};
 
-const MEDIA_TYPE: &str = "application/dns-message";
+pub(super) const MEDIA_TYPE: &str = "application/dns-message";
 
 /// No server needs more for what we ask, in bytes.
-const MAX_HEADER_SIZE: u32 = 16 * 1024;
+pub(super) const MAX_HEADER_SIZE: usize = 16 * 1024;
 
 /// Sends requests on a connection.
 #[derive(Debug)]
@@ -40,17 +40,19 @@ pub(super) fn uri(name: &ServerName<'static>, port: u16, path: &PathAndQuery) ->
     Uri::builder().scheme("https").authority(authority).path_and_query(path.clone()).build()
 }
 
+/// Whether the server has chosen HTTP/2 in the handshake. Where it chose nothing, HTTP/1.1 is what it speaks.
+pub(super) fn is_http2(tls: &TlsStream<TcpStream>) -> bool {
+    tls.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
 /// The future serves the connection until it ends or fails.
 pub(super) async fn start(
     tls: TlsStream<TcpStream>,
     uri: Uri,
-) -> io::Result<(Carrier, impl Future<Output = ()> + Send)> {
-    if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "the server does not speak HTTP/2"));
-    }
+) -> Result<(Carrier, impl Future<Output = ()> + Send), ExchangeError> {
     let mut builder = h2::client::Builder::new();
-    builder.enable_push(false).max_header_list_size(MAX_HEADER_SIZE);
-    let (requests, connection) = builder.handshake(tls).await.map_err(io::Error::other)?;
+    builder.enable_push(false).max_header_list_size(MAX_HEADER_SIZE as u32);
+    let (requests, connection) = builder.handshake(tls).await.map_err(lost)?;
     let serve = async {
         if let Err(error) = connection.await {
             tracing::debug!("connection to an upstream ended: {error}");
@@ -67,8 +69,7 @@ impl Carrier {
 
     /// Chooses the id of `message` itself.
     pub(super) async fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, ExchangeError> {
-        // RFC 8484 section 4.1: the same question is the same request.
-        let message = Bytes::from([&[0, 0], message.get(2..).unwrap_or_default()].concat());
+        let message = without_id(message);
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.uri.clone())
@@ -83,11 +84,7 @@ impl Carrier {
         let (response, mut body) = requests.send_request(request, false).map_err(lost)?;
         body.send_data(message, true).map_err(lost)?;
         let response = response.await.map_err(lost)?;
-        let media_type = response.headers().get(CONTENT_TYPE);
-        if response.status() != StatusCode::OK || media_type.is_none_or(|found| found != MEDIA_TYPE) {
-            tracing::debug!("an upstream answered with status {} and type {media_type:?}", response.status());
-            return Err(ExchangeError::Malformed);
-        }
+        check(&response)?;
         let mut body = response.into_body();
         let mut bytes = Vec::new();
         while let Some(chunk) = body.data().await {
@@ -102,7 +99,83 @@ impl Carrier {
     }
 }
 
+/// RFC 8484 section 4.1: the same question is the same request.
+pub(super) fn without_id(message: &[u8]) -> Bytes {
+    Bytes::from([&[0, 0], message.get(2..).unwrap_or_default()].concat())
+}
+
+/// Whether the body can be a DNS message.
+pub(super) fn check<B>(response: &Response<B>) -> Result<(), ExchangeError> {
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(ExchangeError::unusable(format_args!(
+            "it redirects elsewhere (HTTP status {}), where nobody asked us to go",
+            status.as_u16()
+        )));
+    }
+    if status != StatusCode::OK {
+        return Err(ExchangeError::unusable(format_args!("it answers with HTTP status {}", status.as_u16())));
+    }
+    match response.headers().get(CONTENT_TYPE) {
+        Some(found) if is_dns_message(found) => Ok(()),
+        Some(found) => {
+            let found = String::from_utf8_lossy(found.as_bytes());
+            Err(ExchangeError::unusable(format_args!("it answers with {found}, not with {MEDIA_TYPE}")))
+        }
+        None => Err(ExchangeError::unusable("it answers without a media type")),
+    }
+}
+
+/// RFC 9110 section 8.3.1: the type is the same in any case, and parameters may follow it.
+fn is_dns_message(media_type: &HeaderValue) -> bool {
+    let essence = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(MEDIA_TYPE.as_bytes())
+}
+
 fn lost(error: h2::Error) -> ExchangeError {
     let kind = error.get_io().map_or(io::ErrorKind::ConnectionAborted, io::Error::kind);
     ExchangeError::Unreachable(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_read_in_any_case_and_with_parameters() {
+        for (text, expected) in [
+            ("application/dns-message", true),
+            ("application/dns-message; charset=utf-8", true),
+            ("application/dns-message;charset=utf-8", true),
+            ("application/dns-message ; a=b; c=\"d\"", true),
+            ("Application/DNS-Message", true),
+            ("application/dns-message\t;", true),
+            ("application/dns-messages", false),
+            ("application/dns-json", false),
+            ("text/html; charset=application/dns-message", false),
+            ("", false),
+        ] {
+            let media_type = HeaderValue::from_str(text).expect("it can be sent");
+            assert_eq!(is_dns_message(&media_type), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_dns_message_says_what_it_is_instead() {
+        for (status, media_type, expected) in [
+            (200, Some("application/dns-message"), None),
+            (200, Some("text/html"), Some("it answers with text/html, not with application/dns-message")),
+            (200, None, Some("it answers without a media type")),
+            (404, Some("application/dns-message"), Some("it answers with HTTP status 404")),
+            (503, None, Some("it answers with HTTP status 503")),
+            (308, None, Some("it redirects elsewhere (HTTP status 308), where nobody asked us to go")),
+        ] {
+            let mut response = Response::builder().status(status);
+            if let Some(media_type) = media_type {
+                response = response.header(CONTENT_TYPE, media_type);
+            }
+            let found = check(&response.body(()).expect("a response")).err().map(|error| error.to_string());
+            assert_eq!(found.as_deref(), expected);
+        }
+    }
 }

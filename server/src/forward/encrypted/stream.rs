@@ -45,10 +45,10 @@ where
 impl Carrier {
     /// Chooses the id of `message` itself.
     pub(super) async fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, ExchangeError> {
-        let closed = ExchangeError::Unreachable(io::ErrorKind::ConnectionReset);
+        let closed = || ExchangeError::Unreachable(io::ErrorKind::ConnectionReset);
         let (answer, answered) = oneshot::channel();
-        self.questions.send(Asked { message: message.to_vec(), answer }).await.map_err(|_| closed)?;
-        answered.await.map_err(|_| closed)
+        self.questions.send(Asked { message: message.to_vec(), answer }).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())
     }
 }
 

@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     tls: Arc<ClientConfig>,
+    dot: Arc<ClientConfig>,
     https: Arc<ClientConfig>,
 }
 
@@ -66,14 +67,22 @@ impl TlsClient {
             .map_err(TlsError::Unusable)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut https = tls.clone();
-        https.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { tls: Arc::new(tls), https: Arc::new(https) })
+        let offering = |protocols: &[&[u8]]| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            Arc::new(tls)
+        };
+        // RFC 7858 registers `dot`. Servers that share port 853 or 443 with other protocols need to be told.
+        Ok(Self { dot: offering(&[b"dot"]), https: offering(&[b"h2", b"http/1.1"]), tls: Arc::new(tls) })
     }
 
     /// For any protocol over TLS: names none to agree on (ALPN).
     pub fn for_tls(&self) -> Arc<ClientConfig> {
         self.tls.clone()
+    }
+
+    pub(super) fn for_dot(&self) -> Arc<ClientConfig> {
+        self.dot.clone()
     }
 
     pub(super) fn for_https(&self) -> Arc<ClientConfig> {

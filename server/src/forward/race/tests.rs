@@ -137,13 +137,46 @@ async fn upstreams_are_asked_in_strict_order_and_the_next_only_when_needed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_datagram_is_sent_again_and_an_answer_may_take_its_time() {
-    let silent = Err(ForwardError::NoAnswer);
+    let silent = || Err(ForwardError::NoAnswer);
     let alone = Scene::new(&[Silence]).run().await;
-    assert_eq!(alone, (silent, 4000, vec![(0, 0), (1200, 0), (2400, 0)]));
+    assert_eq!(alone, (silent(), 4000, vec![(0, 0), (1200, 0), (2400, 0)]));
     let two = Scene::new(&[Silence, Silence]).run().await;
-    assert_eq!(two, (silent, 4000, vec![(0, 0), (1200, 1), (2400, 0)]));
+    assert_eq!(two, (silent(), 4000, vec![(0, 0), (1200, 1), (2400, 0)]));
     let late = Scene::new(&[Answer(3900)]).run().await;
     assert_eq!((late.0, late.1), (Ok(0), 3900));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_says_why_it_cannot_answer_is_not_asked_twice() {
+    let why = || Err(ForwardError::Unusable(ExchangeError::Malformed.to_string().into()));
+    assert_eq!(Scene::new(&[Fail(20)]).run().await, (why(), 20, vec![(0, 0)]), "an error at once");
+    assert_eq!(Scene::new(&[Fail(20), Fail(5)]).run().await, (why(), 25, vec![(0, 0), (20, 1)]));
+    // The other one, whose datagram may be lost, is asked in its place.
+    let silent = Scene::new(&[Fail(20), Silence]).run().await;
+    assert_eq!(silent, (why(), 4000, vec![(0, 0), (20, 1), (1220, 1)]));
+    // A reason that comes late is one.
+    assert_eq!(Scene::new(&[Fail(1500)]).run().await.0, why());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_question_waits_longer_than_a_try_where_another_upstream_is_well() {
+    // However ill the first is: what the tenth question costs in milliseconds and tries, and the first.
+    for (ill, first, tenth) in [
+        (Silence, (1210, 2), (10, 1)),
+        (Fail(20), (30, 2), (10, 1)),
+        (Refuse(20), (30, 2), (30, 2)),
+        (CannotSend, (10, 2), (10, 2)),
+    ] {
+        let mut scene = Scene::new(&[ill, Answer(10)]);
+        let mut costs = Vec::new();
+        for _ in 0..10 {
+            let (result, took, log) = scene.run().await;
+            assert_eq!(result, Ok(1));
+            costs.push((took, log.len()));
+        }
+        assert_eq!((costs[0], costs[9]), (first, tenth));
+        assert!(costs.iter().all(|(took, _)| *took < 1500), "{costs:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

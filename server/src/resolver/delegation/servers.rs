@@ -170,7 +170,7 @@ impl<E: Exchange> Inner<E> {
         let left = Instant::now();
         let answered = self.exchanger.exchange(server, question, flags, left + SERVER_TIMEOUT).await;
         let answered = answered.map(Arc::new);
-        self.health.note(server.ip(), left, answered.as_ref().err().copied(), Instant::now());
+        self.health.note(server.ip(), left, answered.as_ref().err(), Instant::now());
         answered
     }
 }
@@ -241,7 +241,7 @@ impl Health {
 
     /// What came of a question that left at `left`. One that got no answer is no evidence against a server that has
     /// answered others since: whoever asks about names of their own choice can ask about those that it says nothing of.
-    fn note(&self, server: IpAddr, left: Instant, error: Option<ExchangeError>, now: Instant) {
+    fn note(&self, server: IpAddr, left: Instant, error: Option<&ExchangeError>, now: Instant) {
         let mut known = self.lock();
         match error {
             None => {

@@ -1,0 +1,238 @@
+//! A matrix of odd upstreams, in process: what a client is answered, and what a question costs the first time and the
+//! tenth, when all that can be learnt of the upstream has been.
+//!
+//! How long a client waits is a matter of paused time, in `forward::race`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+mod encrypted;
+mod link_local;
+mod plain;
+mod plain_rows;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    net::IpAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RData, RecordType},
+};
+use pkdns::{
+    config::{Config, UpstreamAddress},
+    forward::{Asker, ForwardError, Forwarder, TlsClient},
+    message::{self, Message, Question},
+};
+use support::{Published, Running, client};
+use tokio::time::timeout;
+
+/// Long enough for a busy machine; no test that passes waits for it.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Questions after which nothing new is learnt.
+const QUESTIONS: usize = 10;
+
+/// What has reached an upstream: questions, whether datagrams, messages on a stream or requests, and connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cost {
+    pub(crate) questions: usize,
+    pub(crate) connections: usize,
+}
+
+pub(crate) const fn cost(questions: usize, connections: usize) -> Cost {
+    Cost { questions, connections }
+}
+
+/// Counts both, as long as an upstream lives.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    questions: AtomicUsize,
+    connections: AtomicUsize,
+}
+
+impl Counts {
+    /// What is asked to find out how the upstream is doesn't count.
+    pub(crate) fn question(&self, name_starts: Option<&u8>) {
+        if name_starts.is_some_and(|length| *length > 0) {
+            self.questions.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn connection(&self) {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn so_far(&self) -> Cost {
+        cost(self.questions.load(Ordering::SeqCst), self.connections.load(Ordering::SeqCst))
+    }
+}
+
+/// What comes of a question.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected {
+    /// The upstream's address, 192.0.2.1.
+    Address,
+    /// The upstream's code and no records.
+    Code(ResponseCode),
+    /// No answer, for a reason that has these words.
+    Because(&'static str),
+    /// The address of another upstream that is asked second, 192.0.2.2.
+    Second,
+}
+
+/// One upstream that is odd.
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) upstream: UpstreamAddress,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) expected: Expected,
+    pub(crate) first: Cost,
+    /// At most.
+    pub(crate) tenth: Cost,
+}
+
+impl Row {
+    /// Asks ten questions, and then one of a whole server. Returns what is wrong.
+    pub(crate) async fn faults(self, second: UpstreamAddress, authority: &Path) -> Vec<String> {
+        let mut faults = Vec::new();
+        let upstreams = match self.expected {
+            Expected::Second => vec![self.upstream.clone(), second],
+            _ => vec![self.upstream.clone()],
+        };
+        let tls = TlsClient::new(Some(authority)).unwrap();
+        let forwarder = Forwarder::new(upstreams.clone(), &tls);
+        let mut costs = Vec::new();
+        for number in 0..QUESTIONS {
+            let before = self.counts.so_far();
+            let answer = ask(&forwarder, number).await;
+            if let Some(fault) = self.fault(&answer) {
+                faults.push(format!("{}: question {number}: {fault}", self.what));
+            }
+            let after = self.counts.so_far();
+            costs.push(cost(after.questions - before.questions, after.connections - before.connections));
+        }
+        let (mut first, tenth) = (costs[0], costs[QUESTIONS - 1]);
+        // What a silent upstream minds is found out before it is asked again, unless this machine is slow.
+        if self.what.starts_with("silence") && first.questions <= 2 * self.first.questions {
+            first = self.first;
+        }
+        // To find out whether a silent upstream is there takes connections as well.
+        let connections_count = !matches!(self.expected, Expected::Second);
+        if first.questions != self.first.questions
+            || (connections_count && first.connections != self.first.connections)
+            || tenth.questions > self.tenth.questions
+            || (connections_count && tenth.connections > self.tenth.connections)
+        {
+            faults.push(format!("{}: costs {costs:?}", self.what));
+        }
+        let mut config = Config { fallback_dns: upstreams, ..Config::default() };
+        config.fallback_ca_path = Some(authority.to_owned());
+        let server = Running::start(config, Published::default());
+        let name = Name::from_ascii("a-rather-long-name.example.").unwrap();
+        let question = client::Question::new(name, RecordType::A);
+        match question.ask(server.address, client::Transport::Udp).await {
+            Ok(reply) => {
+                let expected = match self.expected {
+                    Expected::Address | Expected::Second => (ResponseCode::NoError, 1, None),
+                    Expected::Code(code @ (ResponseCode::NoError | ResponseCode::NXDomain)) => {
+                        (code, 0, None)
+                    }
+                    Expected::Code(code) => (code, 0, Some(0)),
+                    Expected::Because(_) => (ResponseCode::ServFail, 0, Some(22)),
+                };
+                let reply = (reply.code, reply.answers.len(), reply.extended_error);
+                if reply != expected {
+                    faults.push(format!("{}: a client is answered {reply:?}", self.what));
+                }
+            }
+            Err(error) => faults.push(format!("{}: a client: {error}", self.what)),
+        }
+        faults
+    }
+
+    fn fault(&self, answer: &Result<Arc<Message>, ForwardError>) -> Option<String> {
+        let is_expected = match (self.expected, answer) {
+            (Expected::Address, Ok(answer)) => addresses(answer) == [1],
+            (Expected::Second, Ok(answer)) => addresses(answer) == [2],
+            (Expected::Code(code), Ok(answer)) => answer.code == code && answer.answers.is_empty(),
+            (Expected::Because(words), Err(error)) => error.to_string().contains(words),
+            _ => false,
+        };
+        (!is_expected).then(|| match answer {
+            Ok(answer) => format!("{} {:?}", answer.code, addresses(answer)),
+            Err(error) => error.to_string(),
+        })
+    }
+}
+
+async fn ask(forwarder: &Forwarder, number: usize) -> Result<Arc<Message>, ForwardError> {
+    let name = Name::from_ascii(format!("a-rather-long-name-{number}.example.")).unwrap();
+    let question = Question::new(&name, RecordType::A, DNSClass::IN).unwrap();
+    timeout(LONG, forwarder.ask(Asker::Own, &question, false, false)).await.expect("an end")
+}
+
+fn addresses(answer: &Message) -> Vec<u8> {
+    let last_byte = |data: &RData| match message::address(data) {
+        Some(IpAddr::V4(address)) => address.octets()[3],
+        _ => 0,
+    };
+    answer.answers.iter().map(|record| last_byte(&record.data)).collect()
+}
+
+async fn answered_by(upstream: &plain::Upstream) -> client::Reply {
+    let config = Config { fallback_dns: vec![upstream.address.into()], ..Config::default() };
+    let server = Running::start(config, Published::default());
+    let question = client::Question::new(Name::from_ascii("www.example.").unwrap(), RecordType::A);
+    question.ask(server.address, client::Transport::Udp).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_alias_that_leads_back_ends() {
+    let reply = answered_by(&plain::start(plain::loops(), plain::Tcp::Serves).await).await;
+    assert_eq!((reply.code, reply.answers.len()), (ResponseCode::NoError, 1), "as the upstream has it");
+}
+
+#[tokio::test]
+async fn a_time_to_live_with_the_highest_bit_is_none() {
+    // RFC 2181 section 8.
+    for (given, expected) in [((1 << 31) - 1, (1 << 31) - 1), (1 << 31, 0), (u32::MAX, 0)] {
+        let reply = answered_by(&plain::start(plain::lives(given), plain::Tcp::Serves).await).await;
+        assert_eq!(reply.answers[0].ttl, expected, "{given}");
+    }
+}
+
+/// Every row at once, as some take their time.
+async fn check(rows: Vec<Row>, authority: &Path) {
+    let second = plain::start(plain::answers(2), plain::Tcp::Serves).await;
+    let faults = rows.into_iter().map(|row| row.faults(second.address.into(), authority));
+    let faults: Vec<_> = futures_util::future::join_all(faults).await.into_iter().flatten().collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn plain_upstreams() {
+    let authority = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(authority.path(), encrypted::certificate().cert.pem()).unwrap();
+    let (rows, _servers) = plain_rows::rows().await;
+    assert!(rows.len() >= 30);
+    check(rows, authority.path()).await;
+}
+
+#[tokio::test]
+async fn encrypted_upstreams() {
+    let authority = tempfile::NamedTempFile::new().unwrap();
+    let certificate = encrypted::certificate();
+    std::fs::write(authority.path(), certificate.cert.pem()).unwrap();
+    let (rows, _servers) = encrypted::rows(&certificate).await;
+    assert!(rows.len() >= 15);
+    check(rows, authority.path()).await;
+}
