@@ -24,9 +24,6 @@ pub(crate) const NODES: RangeInclusive<usize> = 256..=1 << 20;
 /// As many stores as fit into an hour, 16 of some seconds each at a time.
 const MAX_KEEP_ALIVE: u32 = 50_000;
 
-/// Each has sockets of its own.
-const MAX_ZONES: usize = 16;
-
 /// All relays are asked at once.
 const MAX_RELAYS: usize = 8;
 
@@ -125,29 +122,15 @@ impl Config {
             "is empty, so only keys would resolve; write an address such as \"8.8.8.8:53\"",
         );
         self.check_upstreams("fallback_dns", &self.fallback_dns, faults);
-        if self.forward.len() > MAX_ZONES {
-            faults.add("forward", format!("names more than {MAX_ZONES} times resolvers of their own"));
-        }
-        for forward in &self.forward {
-            faults.add_if(forward.zone.is_empty(), "forward.zone", "is empty; write \"lan\"");
-            faults.add_if(forward.to.is_empty(), "forward.to", "is empty; write \"192.168.1.1\"");
-            self.check_upstreams("forward.to", &forward.to, faults);
-            for zone in &forward.zone {
-                if let Some(advice) = suffix_fault(zone) {
-                    faults.add("forward.zone", advice);
-                }
-                let count =
-                    self.forward.iter().flat_map(|other| &other.zone).filter(|other| *other == zone).count();
-                faults.add_if(
-                    count > 1,
-                    "forward.zone",
-                    "names a zone twice; list all of its resolvers in one `to`",
-                );
-            }
-        }
+        self.check_forward(faults);
     }
 
-    fn check_upstreams(&self, key: &'static str, upstreams: &[UpstreamAddress], faults: &mut Faults) {
+    pub(super) fn check_upstreams(
+        &self,
+        key: &'static str,
+        upstreams: &[UpstreamAddress],
+        faults: &mut Faults,
+    ) {
         for upstream in upstreams {
             let address = upstream.socket_address();
             let is_own =
@@ -253,14 +236,14 @@ impl Config {
     }
 }
 
-struct Faults(Vec<Fault>);
+pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, key: &'static str, advice: impl Into<String>) {
+    pub(super) fn add(&mut self, key: &'static str, advice: impl Into<String>) {
         self.0.push(Fault { key, advice: advice.into() });
     }
 
-    fn add_if(&mut self, wrong: bool, key: &'static str, advice: &str) {
+    pub(super) fn add_if(&mut self, wrong: bool, key: &'static str, advice: &str) {
         if wrong {
             self.add(key, advice);
         }
@@ -305,7 +288,7 @@ fn check_rate_limit(limit: &RateLimit, faults: &mut Faults) {
     }
 }
 
-fn suffix_fault(suffix: &str) -> Option<String> {
+pub(super) fn suffix_fault(suffix: &str) -> Option<String> {
     if suffix.is_empty() {
         return Some("\"\" is not a name; keys without a suffix resolve anyway, so remove it".into());
     }

@@ -5,6 +5,7 @@ mod address;
 mod check;
 mod doh;
 mod file;
+mod forward;
 mod memory;
 mod redis_url;
 mod relay;
@@ -29,6 +30,7 @@ pub use address::{AddressError, parse_address};
 pub use check::Fault;
 pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
+pub use forward::ForwardZone;
 pub use memory::Memory;
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
@@ -98,18 +100,6 @@ pub struct Config {
     pub memory: Memory,
     /// `[metrics]`
     pub metrics: Metrics,
-}
-
-/// `[[forward]]`: zones that other resolvers are asked about, such as that of a LAN.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ForwardZone {
-    /// Their names, with all below. Lower case, without dots at the ends.
-    #[serde(deserialize_with = "address::suffixes")]
-    pub zone: Vec<String>,
-    /// Resolvers for them, tried in order.
-    #[serde(deserialize_with = "upstream::list")]
-    pub to: Vec<UpstreamAddress>,
 }
 
 /// How public-key names are written.

@@ -16,6 +16,9 @@ const TURNS: usize = LOOKS as usize + 1;
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     used: AtomicBool,
+    /// Whether bytes have come since the last request that are not a request yet, and how often that has begun.
+    head: AtomicBool,
+    heads: AtomicU32,
     under_way: AtomicU32,
     /// Whether its client holds so much that not even a refusal can be held for it.
     spent: AtomicBool,
@@ -48,7 +51,20 @@ impl Activity {
         self.spent.load(Ordering::Relaxed)
     }
 
+    /// Bytes have come. Those of a body come while its request is under way.
+    pub(super) fn has_read(&self) {
+        if self.under_way.load(Ordering::Relaxed) == 0 && !self.head.swap(true, Ordering::Relaxed) {
+            self.heads.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of the head that has begun and not ended, if there is one.
+    pub(super) fn head(&self) -> Option<u32> {
+        self.head.load(Ordering::Relaxed).then(|| self.heads.load(Ordering::Relaxed))
+    }
+
     pub(super) fn under_way(self: &Arc<Self>) -> UnderWay {
+        self.head.store(false, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(self.clone())
     }

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -17,7 +17,6 @@ use axum::http::{Request, Response};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use hyper::{
     body::Incoming,
-    rt::Executor,
     server::conn::{http1, http2},
     service::Service,
 };
@@ -34,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Begun, Refusal, Site, SiteBody,
     activity::{Activity, LOOKS},
+    streams::Streams,
     write_limit::WriteLimit,
 };
 use crate::{
@@ -103,11 +103,11 @@ where
     let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
     let client = origin.peer;
     let (limit, unread) = (site.limits.request, site.limits.unread.clone());
-    let stream = TokioIo::new(WriteLimit::new(stream, limit, client, unread));
+    let stream = WriteLimit::new(stream, limit, client, unread);
     let is_stranger = origin.is_stranger;
     let running = Running {
         streams: streams.clone(),
-        activity,
+        activity: activity.clone(),
         is_stranger,
         is_refused: AtomicBool::new(false),
         site: site.clone(),
@@ -118,10 +118,11 @@ where
         Version::Http1 => {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(site.limits.head)
+                // It begins when the connection has nothing to do. The head itself is watched beside it.
+                .header_read_timeout(site.limits.keep_alive)
                 .keep_alive(!is_stranger)
                 .max_buf_size(HTTP1_HEAD_SIZE)
-                .serve_connection(stream, requests);
+                .serve_connection(TokioIo::new(stream.telling(activity)), requests);
             running.until_the_end(Box::pin(connection), stop).left_future()
         }
         Version::Http2 => {
@@ -133,7 +134,7 @@ where
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buf_size(SEND_BUFFER)
-                .serve_connection(stream, requests);
+                .serve_connection(TokioIo::new(stream), requests);
             running.until_the_end(Box::pin(connection), stop).right_future()
         }
     }
@@ -144,8 +145,17 @@ enum Turn<E> {
     Ended(Result<(), E>),
     /// There is a body that the client has not taken whole.
     Untaken,
+    /// The head of this number has begun and not ended.
+    Head(u32),
     /// It is to end.
     Spent,
+}
+
+/// What there is a time for already.
+#[derive(Clone, Copy)]
+struct Watching {
+    untaken: bool,
+    head: bool,
 }
 
 struct Running<R> {
@@ -175,10 +185,14 @@ impl<R> Running<R> {
         let mut next_look = Instant::now() + first_look;
         // Few connections ever have a body that is not taken at once, so that they are not looked at for it.
         let mut next_look_for_untaken = None::<Instant>;
+        // Nor a head that does not come whole.
+        let mut head = None::<(u32, Instant)>;
         loop {
-            let is_watched = next_look_for_untaken.is_some();
+            let watched = Watching { untaken: next_look_for_untaken.is_some(), head: head.is_some() };
+            let soonest = [next_look_for_untaken, head.map(|(_, at)| at)].into_iter().flatten();
+            let soonest = soonest.fold(next_look, Instant::min);
             tokio::select! {
-                turn = poll_fn(|context| self.poll_turn(connection.as_mut(), is_watched, context)) => match turn {
+                turn = poll_fn(|context| self.poll_turn(connection.as_mut(), watched, context)) => match turn {
                     Turn::Ended(outcome) => {
                         if let Err(error) = outcome {
                             tracing::debug!(%error, "connection ended");
@@ -186,11 +200,21 @@ impl<R> Running<R> {
                         return;
                     }
                     Turn::Untaken => next_look_for_untaken = Some(Instant::now() + limits.request / LOOKS),
+                    Turn::Head(number) => head = Some((number, Instant::now() + limits.head)),
                     Turn::Spent => break,
                 },
                 () = &mut stopped => break,
-                () = sleep_until(next_look_for_untaken.unwrap_or(next_look).min(next_look)) => {
+                () = sleep_until(soonest) => {
                     let now = Instant::now();
+                    if let Some((number, at)) = head
+                        && at <= now
+                    {
+                        if self.activity.head() == Some(number) {
+                            tracing::debug!("connection closed: the head of a request does not come to an end");
+                            return;
+                        }
+                        head = None;
+                    }
                     if next_look_for_untaken.is_some_and(|look| look <= now) {
                         if self.activity.is_overdue() {
                             limits.unread.note_too_slow(self.client);
@@ -221,7 +245,8 @@ impl<R> Running<R> {
             }
         }
         connection.as_mut().graceful_shutdown();
-        let rest = poll_fn(|context| self.poll(connection.as_mut(), true, context));
+        let all = Watching { untaken: true, head: true };
+        let rest = poll_fn(|context| self.poll(connection.as_mut(), all, context));
         let limit = if self.is_stranger { STRANGER_TIME } else { DRAIN };
         if timeout(limit, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
@@ -232,10 +257,10 @@ impl<R> Running<R> {
     fn poll_turn<C: GracefulConnection>(
         &self,
         connection: Pin<&mut C>,
-        is_watched: bool,
+        watched: Watching,
         context: &mut Context<'_>,
     ) -> Poll<Turn<C::Error>> {
-        match self.poll(connection, is_watched, context) {
+        match self.poll(connection, watched, context) {
             Poll::Ready(turn) => Poll::Ready(turn),
             Poll::Pending if self.activity.is_spent() || self.is_stranger && self.activity.was_used() => {
                 Poll::Ready(Turn::Spent)
@@ -248,7 +273,7 @@ impl<R> Running<R> {
     fn poll<C: GracefulConnection>(
         &self,
         mut connection: Pin<&mut C>,
-        is_watched: bool,
+        watched: Watching,
         context: &mut Context<'_>,
     ) -> Poll<Turn<C::Error>> {
         loop {
@@ -257,10 +282,11 @@ impl<R> Running<R> {
             }
             let fresh = self.streams.take();
             if fresh.is_empty() {
-                return match !is_watched && self.activity.has_untaken() {
-                    true => Poll::Ready(Turn::Untaken),
-                    false => Poll::Pending,
-                };
+                if !watched.untaken && self.activity.has_untaken() {
+                    return Poll::Ready(Turn::Untaken);
+                }
+                let head = self.activity.head().filter(|_| !watched.head);
+                return head.map_or(Poll::Pending, |number| Poll::Ready(Turn::Head(number)));
             }
             for mut stream in fresh {
                 if self.is_stranger && self.is_refused.swap(true, Ordering::Relaxed)
@@ -281,22 +307,6 @@ impl<R> Running<R> {
                 }
             }
         }
-    }
-}
-
-/// The requests of an HTTP/2 connection that nobody has looked at yet. There are no more of them than streams.
-#[derive(Clone, Default)]
-struct Streams(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
-
-impl Streams {
-    fn take(&self) -> Vec<BoxFuture<'static, ()>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
     }
 }
 

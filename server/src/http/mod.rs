@@ -14,6 +14,7 @@ mod pages;
 mod refusal;
 mod relay;
 mod request_body;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod write_limit;
@@ -81,9 +82,11 @@ pub struct Limits {
     /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
     /// bytes of HTTP.
     pub opening: Duration,
-    /// How long an HTTP/1.1 connection is kept without a request, and how long the head of one may take: longer than the
-    /// 60 s for which proxies keep their connections to us, or a request crosses our end of it.
+    /// How long the head of an HTTP/1.1 request may take from its first byte.
     pub head: Duration,
+    /// How long an HTTP/1.1 connection is kept without a request: longer than the 60 s for which proxies keep their
+    /// connections to us, or a request crosses our end of it.
+    pub keep_alive: Duration,
     /// How long a connection is kept without a request, whatever it speaks.
     pub idle: Duration,
     /// The same while over three quarters of the connections are taken.
@@ -109,7 +112,8 @@ impl Default for Limits {
             connections: 20_000,
             connections_per_client: 100,
             opening: Duration::from_secs(5),
-            head: Duration::from_secs(75),
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
             idle: Duration::from_secs(120),
             idle_when_crowded: Duration::from_secs(10),
             request: Duration::from_secs(15),
@@ -128,6 +132,7 @@ impl Limits {
         Self {
             connections: 64,
             connections_per_client: 16,
+            keep_alive: Duration::from_secs(10),
             idle: Duration::from_secs(10),
             streams: 16,
             ..Self::default()

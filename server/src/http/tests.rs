@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time enough for none of the time limits to be what ends a connection.
 fn without_hurry() -> Limits {
     let long = PATIENCE * 10;
-    Limits { opening: long, head: long, idle: long, request: long, ..Limits::for_metrics() }
+    Limits { opening: long, head: long, keep_alive: long, idle: long, request: long, ..Limits::for_metrics() }
 }
 
 fn serve_pages(

@@ -1,9 +1,10 @@
-//! A connection whose client takes nothing out is not kept for ever.
+//! A connection whose client takes nothing out is not kept for ever, nor one whose client does not come to the end of a head.
 
 use std::{
     io,
     net::IpAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::activity::Activity;
 use crate::held::Budget;
 
 /// Fails when nothing of what is written leaves within a time. hyper has no such limit, and responses without a body are
@@ -22,6 +24,8 @@ pub(super) struct WriteLimit<S> {
     limit: Duration,
     client: IpAddr,
     unread: Budget,
+    /// Told of what is read, where that matters.
+    activity: Option<Arc<Activity>>,
     /// When it is given up. Kept apart, because few connections ever need it.
     given_up: Option<Pin<Box<Sleep>>>,
 }
@@ -29,7 +33,12 @@ pub(super) struct WriteLimit<S> {
 impl<S> WriteLimit<S> {
     /// `limit`: how long a write may make no progress. `unread` takes note of a client that it did not suffice for.
     pub(super) fn new(stream: S, limit: Duration, client: IpAddr, unread: Budget) -> Self {
-        Self { stream, limit, client, unread, given_up: None }
+        Self { stream, limit, client, unread, activity: None, given_up: None }
+    }
+
+    /// Tells `activity` when something is read.
+    pub(super) fn telling(self, activity: Arc<Activity>) -> Self {
+        Self { activity: Some(activity), ..self }
     }
 
     /// Takes note of how a write went.
@@ -52,7 +61,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteLimit<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before
+            && let Some(activity) = &self.activity
+        {
+            activity.has_read();
+        }
+        outcome
     }
 }
 

@@ -158,7 +158,7 @@ fn rows() -> Vec<Row> {
         get("what drafts called it", &encoded)
             .with(&[("accept", "application/dns-udpwireformat")])
             .keeps("max-age=300"),
-        get("a slash at the end", &encoded.replace("/dns-query?", "/dns-query/?")).keeps("max-age=300"),
+        get("a slash at the end", encoded.replace("/dns-query?", "/dns-query/?")).keeps("max-age=300"),
         get("not ours", &encoded).with(&[("accept", "application/*;q=0")]).fails(406),
         // Methods.
         row("PUT", Method::PUT, "/dns-query")
