@@ -93,7 +93,7 @@ pub struct Hit {
 }
 
 impl AnswerCache {
-    /// Keeps up to [`BYTES_PER_ENTRY`] times `entries` bytes of answers of each authority, of name servers half as much,
+    /// Keeps up to `BYTES_PER_ENTRY` times `entries` bytes of answers of each authority, of name servers half as much,
     /// besides large answers and failures, and serves answers for up to `max_stale` after their time if they have to be.
     pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
         let part = |bytes: u64| Part::new(bytes.saturating_mul(entries as u64), Sizes::USUAL);

@@ -14,7 +14,7 @@ pub enum ExchangeError {
     /// The question left, and nothing valid came before the deadline.
     #[error("no valid answer in time")]
     Silent,
-    /// The server says something, but not as one that can be used: what it says, as [`ExchangeError::unusable`] has it.
+    /// The server says something, but not as one that can be used: what it says, as `ExchangeError::unusable` has it.
     #[error("{0}")]
     Unusable(Arc<str>),
     /// The network or the server said no, or the connection failed.
