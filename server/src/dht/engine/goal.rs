@@ -30,7 +30,7 @@ const LONG: f64 = 2.5;
 /// So many searches may be under way at this pace. Where there are more, each gets fewer requests at once, but not fewer
 /// than this: together they would overflow our line, and the replies the buffers of the system.
 const AT_FULL_PACE: usize = 128;
-const LEAST_SEEKING: usize = 4;
+const LEAST_SEEKING: usize = 6;
 
 /// Requests on their way at once when somebody has an answer and nobody waits any more.
 const COMPLETING: usize = 3;
