@@ -17,11 +17,14 @@ use crate::{
 
 const AT_ONCE: usize = 32;
 
+/// One port of loopback has addresses for so many nodes.
+const MOST_ON_LOOPBACK: usize = 16_500_000;
+
 pub(crate) fn worlds(scale: Scale) {
     print_heads(
         "worlds: 65,536 nodes known, from a file, 32 at once; keys that are there, and keys that are not",
     );
-    for (title, world) in others(scale) {
+    for (title, world) in others(scale).into_iter().filter(|(_, world)| world.nodes <= MOST_ON_LOOPBACK) {
         let stage = Stage::new(world, scale);
         let server = stage.warm_server(BY_DEFAULT, "");
         let outcome =
