@@ -129,6 +129,9 @@ pub struct Response<'a> {
     pub seq: Option<i64>,
 }
 
+/// Longest token that is kept, in bytes. Nodes send 4 to 20.
+pub(super) const MAX_TOKEN: usize = 256;
+
 /// An error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Refusal<'a> {
@@ -268,7 +271,17 @@ impl<'a> Method<'a> {
     }
 }
 
-impl Response<'_> {
+impl<'a> Response<'a> {
+    /// The token, unless it is longer than any that is kept.
+    pub(super) fn short_token(&self) -> Option<&'a [u8]> {
+        self.token.filter(|token| token.len() <= MAX_TOKEN)
+    }
+
+    /// The number of the value that the node holds, whether it shows the value or keeps it back.
+    pub(super) fn held(&self) -> Option<i64> {
+        self.item.map(|item| item.seq).or(self.seq)
+    }
+
     /// An answer that says nothing but who gives it.
     pub fn of(id: Id) -> Self {
         Self { id, nodes: Nodes::default(), token: None, item: None, seq: None }

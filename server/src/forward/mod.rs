@@ -34,7 +34,7 @@ pub use places::Asker;
 use crate::{
     access::is_private,
     config::{ForwardZone, UpstreamAddress},
-    message::{Message, Question, address},
+    message::{Message, Question, absolute_name, address},
     single_flight::{FlightError, SingleFlight},
 };
 use places::Line;
@@ -102,12 +102,9 @@ impl Forwarder {
     pub fn with_zones(mut self, zones: &[ForwardZone], tls: &TlsClient) -> Self {
         for ForwardZone { zone, to } in zones {
             let upstreams = Arc::new(Upstreams::new(to.clone(), tls, MAX_ZONE_SOCKETS));
-            for name in zone {
-                // The configuration has refused what is no name.
-                let Ok(mut name) = Name::from_ascii(name) else { continue };
-                name.set_fqdn(true);
-                self.zones.push((name.to_lowercase(), upstreams.clone()));
-            }
+            // The configuration has refused what is no name.
+            let names = zone.iter().filter_map(|name| absolute_name(name));
+            self.zones.extend(names.map(|name| (name, upstreams.clone())));
         }
         self.zones.sort_by_key(|(name, _)| Reverse(name.num_labels()));
         self
@@ -172,8 +169,9 @@ impl Forwarder {
         self.upstreams.loop_probes.recognise(question)
     }
 
-    /// Looks for loops now and every minute, until `shutdown`; those of zones of their own may well send other questions
-    /// back to us, as a router does that forwards to this server. Logs an upstream once when it begins to loop. Call once the server listens.
+    /// Looks for loops now and every minute, until `shutdown`, and logs an upstream once when it begins to loop. The
+    /// resolvers of zones are not looked at: a router that forwards to this server may well send other questions back. Call
+    /// once the server listens.
     pub async fn watch_for_loops(&self, shutdown: CancellationToken) {
         let watch = async {
             loop {

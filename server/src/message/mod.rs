@@ -12,6 +12,8 @@ mod options;
 mod query;
 mod records;
 
+use hickory_proto::rr::Name;
+
 pub use answer::{Age, Answer, ExtendedError, Reply};
 pub use cookie::{Cookie, ReplyCookie, returned_cookie};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
@@ -40,6 +42,13 @@ pub const MAX_STREAM_SIZE: usize = 65_535;
 pub const MAX_NAME_SIZE: usize = 255;
 
 pub(crate) const TYPE_OPT: u16 = 41;
+
+/// A name as an option has it: absolute, in lower case. `None` where the text is no name.
+pub(crate) fn absolute_name(text: &str) -> Option<Name> {
+    let mut name = Name::from_ascii(text).ok()?;
+    name.set_fqdn(true);
+    Some(name.to_lowercase())
+}
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))

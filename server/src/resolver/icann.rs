@@ -11,6 +11,7 @@ use super::{
     Resolver, Step,
     chain::{Chain, follow_aliases, wanted},
     error::{ResolveError, refusal_of_upstream},
+    special::SpecialZone,
     work::WorkBudget,
 };
 use crate::{
@@ -77,7 +78,17 @@ impl Resolver {
     pub(super) fn keeps_back(&self, name: &Name, record_type: RecordType) -> bool {
         let is_for_hosts =
             matches!(record_type, RecordType::A | RecordType::AAAA | RecordType::HTTPS | RecordType::SVCB);
-        is_for_hosts && name.num_labels() == 1 && self.0.forwarder.asks_public_resolvers_only()
+        let forwarder = &self.0.forwarder;
+        is_for_hosts
+            && name.num_labels() == 1
+            && forwarder.asks_public_resolvers_only()
+            && !forwarder.has_zone_of(name)
+    }
+
+    /// Whether a reserved name is answered here. The own network may have such a zone, and whether one is signed is for its
+    /// parent to say (RFC 8375 section 4).
+    pub(super) fn answers_itself(&self, special: SpecialZone, name: &Name, record_type: RecordType) -> bool {
+        !self.0.forwarder.has_zone_of(name) && !special.leaves_to_parent(name, record_type)
     }
 
     pub(super) async fn ask_upstream(

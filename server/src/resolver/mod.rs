@@ -188,25 +188,20 @@ impl Resolver {
                     chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
                     Step::Done
                 }
-                Route::Special(_) | Route::Icann if self.0.forwarder.has_zone_of(&name) => {
-                    self.step_icann(query, address, &name, &mut budget, chain).await?
-                }
-                // RFC 8375 section 4: whether such a zone is signed is for its parent to say.
-                Route::Special(special) if special.leaves_to_parent(&name, record_type) => {
-                    self.step_icann(query, address, &name, &mut budget, chain).await?
-                }
                 Route::Icann if self.keeps_back(&name, record_type) => {
                     chain.negative(false, negative::soa(&Name::root(), 1, self.0.negative_ttl));
                     let text = "a name of one label is not sent to public resolvers: see [[forward]]";
                     chain.answer.extended_error = Some(ExtendedError::new(extended::OTHER, text));
                     Step::Done
                 }
-                Route::Special(special) => {
+                Route::Special(special) if self.answers_itself(special, &name, record_type) => {
                     let answer = special.answer(&name, record_type);
                     chain.append(answer.code, answer.answers, answer.authorities);
                     Step::Done
                 }
-                Route::Icann => self.step_icann(query, address, &name, &mut budget, chain).await?,
+                Route::Special(_) | Route::Icann => {
+                    self.step_icann(query, address, &name, &mut budget, chain).await?
+                }
             };
             match step {
                 Step::Done => return Ok(self.end(query, chain)),

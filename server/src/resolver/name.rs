@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use hickory_proto::rr::Name;
 
 use super::special::SpecialZone;
-use crate::signed_packet::{PublicKey, is_weak};
+use crate::{
+    message::absolute_name,
+    signed_packet::{PublicKey, is_weak},
+};
 
 /// Characters of a key in z-base-32.
 const KEY_LABEL_LENGTH: usize = 52;
@@ -64,11 +67,7 @@ impl Suffixes {
     pub fn new<'a>(suffixes: impl IntoIterator<Item = &'a str>) -> Self {
         let suffixes: HashSet<Name> = suffixes
             .into_iter()
-            .filter_map(|suffix| Name::from_ascii(suffix.trim_matches('.')).ok())
-            .map(|mut name| {
-                name.set_fqdn(true);
-                name.to_lowercase()
-            })
+            .filter_map(|suffix| absolute_name(suffix.trim_matches('.')))
             .filter(|name| !name.is_root())
             .collect();
         let longest = suffixes.iter().map(|name| name.iter().count()).max().unwrap_or(0);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     access::is_private,
     config,
-    message::{Query, addresses},
+    message::{Query, absolute_name, addresses},
 };
 
 /// Has addresses of a special range, and where there is NAT64 those with its prefix: to be seen is what they are for
@@ -30,12 +30,8 @@ pub(super) struct RebindProtection {
 impl RebindProtection {
     pub(super) fn new(settings: &config::RebindProtection) -> Self {
         let names = settings.exempt.iter().map(String::as_str).chain([IPV4_ONLY]);
-        let names = names.filter_map(|name| Name::from_ascii(name).ok());
-        let exempt = names.map(|mut name| {
-            name.set_fqdn(true);
-            name.to_lowercase()
-        });
-        Self { icann: settings.icann, keys: settings.keys, exempt: exempt.collect() }
+        let exempt = names.filter_map(absolute_name).collect();
+        Self { icann: settings.icann, keys: settings.keys, exempt }
     }
 
     /// Takes private addresses out of an answer to a question for `asked`. All that had a say in it counts, not who came

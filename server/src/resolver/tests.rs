@@ -66,6 +66,19 @@ fn alias(label: &str, number: u8) -> RData {
     RData::CNAME(CNAME(name(label, number)))
 }
 
+fn query(asked: &Name, record_type: RecordType) -> Query {
+    Query {
+        id: 1,
+        recursion_desired: true,
+        authentic_data: false,
+        checking_disabled: false,
+        question: Question::new(asked, record_type, DNSClass::IN).unwrap(),
+        edns: None,
+        is_proven: false,
+        reply_cookie: None,
+    }
+}
+
 /// Asks for the A records of `asked`; returns the answer, how many packets were read and how many keys were checked.
 async fn ask(packets: Vec<SignedPacket>, asked: &Name) -> (Resolved, usize, usize) {
     let config = Config::default();
@@ -73,16 +86,7 @@ async fn ask(packets: Vec<SignedPacket>, asked: &Name) -> (Resolved, usize, usiz
     let held = packets.into_iter().map(|packet| (*packet.key().as_bytes(), packet)).collect();
     let packets = Packets::new(&config.cache, Arc::new(Holds(held)));
     let resolver = Resolver::new(&config, packets, forwarder);
-    let query = Query {
-        id: 1,
-        recursion_desired: true,
-        authentic_data: false,
-        checking_disabled: false,
-        question: Question::new(asked, RecordType::A, DNSClass::IN).unwrap(),
-        edns: None,
-        is_proven: false,
-        reply_cookie: None,
-    };
+    let query = query(asked, RecordType::A);
     let counts = || (PARSED.with(Cell::get), CURVE_CHECKS.with(Cell::get));
     let before = counts();
     let resolved = resolver.resolve(&query, Ipv4Addr::new(192, 0, 2, 1).into()).await;
@@ -167,16 +171,7 @@ async fn names_of_one_label_are_not_sent_to_public_resolvers_and_nothing_below_t
     let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
     let resolver = Resolver::new(&config, packets, forwarder);
     for record_type in [RecordType::A, RecordType::AAAA, RecordType::HTTPS, RecordType::SVCB] {
-        let query = Query {
-            id: 1,
-            recursion_desired: true,
-            authentic_data: false,
-            checking_disabled: false,
-            question: Question::new(&Name::from_ascii("nas.").unwrap(), record_type, DNSClass::IN).unwrap(),
-            edns: None,
-            is_proven: false,
-            reply_cookie: None,
-        };
+        let query = query(&Name::from_ascii("nas.").unwrap(), record_type);
         // Without a network: it would fail.
         let answer = resolver.resolve(&query, Ipv4Addr::LOCALHOST.into()).await.answer;
         assert_eq!((answer.code, answer.answers.len()), (ResponseCode::NoError, 0), "{record_type}");

@@ -27,11 +27,11 @@ const SHORTEST_IPV4_PREFIX: u8 = 16;
 const OF_CONTAINERS: [&str; 9] =
     ["docker", "veth", "virbr", "podman", "cni", "lxc", "lxdbr", "flannel", "cali"];
 
-/// Looks at the interfaces again and again.
+/// Looks at the interfaces again and again. The first look is that of the start, before anybody is answered.
 pub(super) async fn watch() {
     loop {
-        look();
         sleep(LOOK_EVERY).await;
+        look();
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     dht::{
         PutError,
         krpc::{Id, Item, Method, Refusal, Response},
-        lookup::{MAX_TOKEN, Responder},
+        lookup::Responder,
         put::{Put, outcome},
         values::Verdict,
     },
@@ -72,13 +72,13 @@ impl Store {
         if verdict.is_some_and(Verdict::is_of_a_liar) {
             return;
         }
-        let Some(token) = response.token.filter(|token| token.len() <= MAX_TOKEN) else { return };
+        let Some(token) = response.short_token() else { return };
         put.joined(Responder {
             id: response.id,
             address: from,
             rtt: None,
             token: Some(token.into()),
-            seq: response.item.map(|item| item.seq).or(response.seq),
+            seq: response.held(),
         });
     }
 

@@ -31,9 +31,6 @@ use super::{
 /// Nodes believed from one answer. Others send 8 or 20.
 pub(super) const MAX_NAMED: usize = 20;
 
-/// Longest token that is kept, in bytes. Nodes send 4 to 20.
-pub(super) const MAX_TOKEN: usize = 256;
-
 /// Requests in one search. A usual one takes about seventy; one that has to find its way around a crowd, more.
 const MAX_REQUESTS: u32 = 160;
 
@@ -189,8 +186,8 @@ impl Lookup {
         match candidate.state {
             State::Asked { .. } | State::Late { .. } => {
                 let stores = candidate.stores;
-                let seq = response.item.map(|item| item.seq).or(response.seq).filter(|_| stores);
-                let token = response.token.filter(|token| token.len() <= MAX_TOKEN && stores);
+                let seq = response.held().filter(|_| stores);
+                let token = response.short_token().filter(|_| stores);
                 self.candidates.answered(index, token, seq);
                 self.answers += 1;
                 self.crowd_edge = self.crowd_edge();
@@ -362,8 +359,7 @@ pub(super) enum Standing {
 /// How long a node may take to answer for who wants to store something, and to confirm that it has: there is less hurry
 /// than for who reads. Never less than is usual among all nodes: when it is our own side that is slow, they are all late.
 pub(super) fn patience(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
-    let patience = |rtt: &Rtt| rtt.late_by(PATIENCE);
-    let patience = rtt.map_or(patience(typical), |rtt| patience(&rtt).max(typical.smoothed()));
+    let patience = rtt.map_or(typical.late_by(PATIENCE), |rtt| rtt.late_by(PATIENCE).max(typical.smoothed()));
     patience.clamp(SHORTEST_PATIENCE, LONGEST_LATENESS)
 }
 

@@ -3,7 +3,7 @@ mod crowds;
 use std::collections::HashSet;
 
 use super::*;
-use crate::dht::krpc::Nodes;
+use crate::dht::krpc::{MAX_TOKEN, Nodes};
 
 const TARGET: [u8; 20] = [0; 20];
 
