@@ -16,7 +16,7 @@ use crate::dht::{
 
 /// Of nodes that are known, the part that is left to IPv6 where both families are there. Nearly all of the DHT is in
 /// IPv4.
-const IPV6_PART: usize = 8;
+const IPV6_PART: usize = 16;
 
 /// Nodes handed out or taken in at a time: a millisecond's work, so that no datagram waits for longer.
 pub(in crate::dht) const NODES_AT_ONCE: usize = 1024;

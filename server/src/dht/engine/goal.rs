@@ -24,6 +24,9 @@ const SEEKING_LONG: usize = 28;
 /// So many nodes known that probably hold it make it near.
 const NEAR: usize = 8;
 
+/// And once a value is there and others are to agree with it: the next holders are asked at once.
+const CONFIRMING: usize = 24;
+
 /// From then on it takes long, in usual round trips.
 const LONG: f64 = 2.5;
 
@@ -124,7 +127,8 @@ impl Goal {
     }
 
     /// Requests at once, and how urgent they are. `likely_holders`: nodes known that probably hold what is looked for;
-    /// `taken`: how long the search has taken; `usual`: the usual round trip; `under_way`: searches, this one among them.
+    /// `taken`: how long the search has taken; `usual`: the usual round trip; `under_way`: searches that share the line, this
+    /// one among them.
     pub(super) fn pace(
         &self,
         likely_holders: usize,
@@ -136,6 +140,7 @@ impl Goal {
             Self::Find { keep_tokens: true, .. } | Self::Publish(_) => (PREPARING, Urgency::Awaited),
             Self::Find { values, .. } if values.is_released() => (COMPLETING, Urgency::Background),
             Self::Find { .. } if taken > usual.mul_f64(LONG) => (SEEKING_LONG, Urgency::Awaited),
+            Self::Find { values, .. } if values.newest().is_some() => (CONFIRMING, Urgency::Awaited),
             Self::Find { .. } if likely_holders >= NEAR => (SEEKING_NEAR, Urgency::Awaited),
             Self::Find { .. } => (SEEKING_FAR, Urgency::Awaited),
             Self::Refresh => (REFRESHING, Urgency::Background),
