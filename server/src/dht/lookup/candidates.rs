@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use crate::dht::{krpc::Id, rtt::Rtt, subnet::Subnet, table::Contact};
 
 /// Nodes remembered in one search.
-const MAX_CANDIDATES: usize = 160;
+const MAX_CANDIDATES: usize = 240;
 
 /// Nodes in one subnet: whoever has many addresses there must not surround a key.
 const MAX_PER_SUBNET: usize = 3;

@@ -31,8 +31,9 @@ use super::{
 /// Nodes believed from one answer. Others send 8 or 20.
 pub(super) const MAX_NAMED: usize = 20;
 
-/// Requests in one search. A usual one takes about seventy; one that has to find its way around a crowd, more.
-const MAX_REQUESTS: u32 = 160;
+/// Requests in one search. A usual one takes about seventy. One that has to find its way around a crowd takes more, and so
+/// does one in a network where half of those that are named never answer, until enough of the nearest have.
+const MAX_REQUESTS: u32 = 240;
 
 /// A value is stored on 20 nodes, some of which have gone or have missed it. So many of the nearest probably hold it.
 const NEIGHBOURHOOD: usize = 20;
