@@ -148,7 +148,8 @@ impl Server {
             .enabled
             .then(|| http::Relay::new(relay, &places.tcp.forwarders, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
-        let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
+        let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
+        let about = http::About::new(&config, resolver.own_zone().clone(), shown, authority);
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
         let dht = None;
         Ok(Self {
