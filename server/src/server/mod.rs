@@ -1,6 +1,7 @@
 //! Puts the parts together: binds, serves and stops.
 
 mod check;
+mod container;
 mod encrypted;
 mod listeners;
 mod own_networks;
@@ -31,6 +32,7 @@ use crate::{
     transport::{Admission, BindError, tcp, udp},
 };
 pub use check::{FileFaults, check_files};
+pub use container::open_container;
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
 use places::Places;
