@@ -1,6 +1,6 @@
 //! Machines that have one family of addresses only, IPv6 or IPv4, and pkdns on them as it comes: without a configuration.
 //!
-//! Needs `unshare` and `ip`, the right to make network namespaces, `dig`, `dnsmasq` and the `libtorrent` module of Python.
+//! Needs `unshare` and `ip`, the right to make network namespaces, `dig`, `dnsmasq`, `unbound` and the `libtorrent` module of Python.
 //! Without them the tests say so and pass, unless `CI=true`.
 #![allow(
     clippy::unwrap_used,
@@ -26,8 +26,9 @@ mod network_process;
 mod programs;
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr, TcpStream},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -36,6 +37,7 @@ use std::{
 
 use dig::Dig;
 use internet::{Ipv6Internet, Resolver};
+use namespace::Internet;
 use network_process::hex;
 use pkdns::{
     signed_packet::Keypair,
@@ -91,6 +93,69 @@ fn a_machine_without_ipv6_says_nothing_of_it() {
     assert_quiet(&pkdns.stop());
 }
 
+#[test]
+fn a_public_resolver_is_asked_by_its_name_and_has_to_be_the_one() {
+    if !namespace::is_inside("a_public_resolver_is_asked_by_its_name_and_has_to_be_the_one") {
+        return;
+    }
+    let unbound = programs::find("unbound", |_| true, "Debian's unbound");
+    let (Some(dig), Some(unbound)) = (Dig::find(), unbound) else { return };
+    let internet = Internet::connect("198.51.100.2", "198.51.100.1", &["9.9.9.9"]);
+    for (certified, status) in [("dns.quad9.net", "NOERROR"), ("dns.example", "SERVFAIL")] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let made = rcgen::generate_simple_self_signed([certified.to_owned()]).unwrap();
+        fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+        fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let configuration = QUAD9.replace("DIRECTORY", &directory.path().display().to_string());
+        fs::write(path("unbound.conf"), configuration).unwrap();
+        let child = internet.command(&unbound).args(["-d", "-c", &path("unbound.conf")]).spawn().unwrap();
+        let _unbound = Killed(child);
+        let begun = Instant::now();
+        while TcpStream::connect(("9.9.9.9", 443)).is_err() {
+            assert!(begun.elapsed() < LIMIT, "Unbound does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let pkdns = Program::start_with(&format!(
+            "fallback_dns = 'quad9'\nfallback_ca_path = '{}'\n[dht]\nenabled = false\n",
+            path("cert.pem")
+        ));
+        let reply = dig.ask((Ipv4Addr::LOCALHOST, DNS_PORT).into(), "example.com A");
+        assert_eq!(reply.status(), status, "{certified}: {reply:?}\n{:#?}", pkdns.stop());
+    }
+}
+
+/// Over HTTPS, as Quad9 is.
+const QUAD9: &str = "\
+server:
+    interface: 9.9.9.9@443
+    https-port: 443
+    tls-service-pem: DIRECTORY/cert.pem
+    tls-service-key: DIRECTORY/key.pem
+    access-control: 0.0.0.0/0 allow
+    directory: \"DIRECTORY\"
+    chroot: \"\"
+    username: \"\"
+    pidfile: \"\"
+    use-syslog: no
+    logfile: \"\"
+    module-config: \"iterator\"
+    local-zone: \"example.com.\" static
+    local-data: \"example.com. A 192.0.2.9\"
+remote-control:
+    control-enable: no
+";
+
+/// A process that ends with this.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Nothing is said of what this machine lacks.
 #[track_caller]
 fn assert_quiet(log: &[String]) {
@@ -101,7 +166,7 @@ fn assert_quiet(log: &[String]) {
 
 /// pkdns, listening. Ends with this.
 struct Program {
-    child: Child,
+    child: Killed,
     log: Receiver<String>,
     _directory: TempDir,
 }
@@ -109,7 +174,16 @@ struct Program {
 impl Program {
     /// Without a configuration, and with nothing from an earlier run.
     fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_with(configuration: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("pkdns.toml"), configuration).unwrap();
+        Self::start_in(directory)
+    }
+
+    fn start_in(directory: TempDir) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pkdns"));
         command.arg("--pkdns-dir").arg(directory.path()).env_remove("RUST_LOG");
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -125,20 +199,13 @@ impl Program {
             }
         });
         is_listening.recv_timeout(LIMIT).expect("it listens");
-        Self { child, log, _directory: directory }
+        Self { child: Killed(child), log, _directory: directory }
     }
 
     /// Returns what it has said.
     fn stop(mut self) -> Vec<String> {
-        namespace::run("kill", ["-TERM", &self.child.id().to_string()]);
-        self.child.wait().unwrap();
+        namespace::run("kill", ["-TERM", &self.child.0.id().to_string()]);
+        self.child.0.wait().unwrap();
         self.log.iter().collect()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
