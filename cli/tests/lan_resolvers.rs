@@ -170,5 +170,6 @@ async fn doctor_sends_on_to_a_pkdns_that_is_not_there() {
     let daemon = dnsmasq.run_dnsmasq(&recipe);
     let [server, _] = network.doctor(daemon.address);
     assert!(server.starts_with("failed: "), "{server}\n{}", daemon.log());
+    assert!(server.contains(" is dnsmasq-") && server.contains("doctor --server"), "{server}");
     assert!(!server.contains("is pkdns") && !server.contains("dht"), "{server}");
 }

@@ -36,6 +36,9 @@ fn forms(key: &str, suffix: &str) -> [String; 4] {
     [key.to_owned(), format!("www.{key}"), format!("{key}.{suffix}"), format!("www.{key}.{suffix}")]
 }
 
+/// Of pkdns itself: other questions show how it is.
+const NOT_ASKED: (Reply, Option<Reply>) = (Reply::Silent, None);
+
 /// What became of a name of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passage {
@@ -54,7 +57,12 @@ enum Passage {
 /// Nobody must have asked `server` for `key` before: what it has heard of a name, it may say of all its types.
 pub(super) async fn observe(server: SocketAddr, key: &PublicKey, suffix: &str) -> Observed {
     let (key, suffix) = (key.to_z32(), suffix.to_owned());
-    let names = forms(&key, &suffix);
+    let [version, id, authors] = ABOUT_ITSELF.map(|name| dns::ask_about_itself(server, name));
+    let (version, id, authors) = tokio::join!(version, id, authors);
+    let mut observed = Observed { about_itself: [version, id, authors], key, suffix, names: [NOT_ASKED; 4] };
+    if observed.is_pkdns() {
+        return observed;
+    }
     let ask = async |name: String| {
         let name = dns::complete(&name);
         // Of a type that no rule of a resolver spares.
@@ -66,10 +74,10 @@ pub(super) async fn observe(server: SocketAddr, key: &PublicKey, suffix: &str) -
         };
         (reply, unchecked)
     };
-    let about_itself = ABOUT_ITSELF.map(|name| dns::ask_about_itself(server, name));
-    let ([version, id, authors], [a, b, c, d]) = (about_itself, names.map(ask));
-    let (version, id, authors, a, b, c, d) = tokio::join!(version, id, authors, a, b, c, d);
-    Observed { about_itself: [version, id, authors], key, suffix, names: [a, b, c, d] }
+    let [a, b, c, d] = forms(&observed.key, &observed.suffix).map(ask);
+    let (a, b, c, d) = tokio::join!(a, b, c, d);
+    observed.names = [a, b, c, d];
+    observed
 }
 
 impl Observed {
@@ -113,8 +121,12 @@ pub(super) fn judge(address: SocketAddr, observed: &Observed) -> Option<(Finding
     let all =
         observed.names.each_ref().map(|(reply, unchecked)| passage(reply, unchecked.as_ref(), &observed.key));
     let [bare, below, suffixed, below_suffixed] = all;
-    if !all.iter().any(|passage| matches!(passage, Passage::Through | Passage::Distrusted | Passage::Failed))
-    {
+    // A forwarder whose resolver is gone may say nothing but its own name.
+    let is_mute =
+        observed.version().is_some() && observed.names.iter().all(|(reply, _)| *reply == Reply::Silent);
+    let tells =
+        |passage: &Passage| matches!(passage, Passage::Through | Passage::Distrusted | Passage::Failed);
+    if !is_mute && !all.iter().any(tells) {
         return None;
     }
     let program = observed.version().unwrap_or("a resolver that does not say which");
@@ -276,6 +288,11 @@ mod tests {
             assert!(text.contains(part) && !text.contains('\u{1b}'), "{version} {names}: {text}");
             assert!(!text.contains("DHT") && !text.contains("dht"), "{text}");
         }
+        let mute = Observed::of("dnsmasq-2.90", [const { Reply::Silent }; 4]);
+        let (finding, kind) = judge(server, &mute).unwrap();
+        assert_eq!((finding.verdict, kind), (Verdict::Failed, Kind::Other));
+        assert!(finding.advice.unwrap().contains("doctor --server"), "{}", finding.seen);
+        assert!(judge(server, &Observed::of("", [const { Reply::Silent }; 4])).is_none());
         for names in ["dddd", "rrrr", "drdr"] {
             assert!(judge(server, &observed("dnsmasq-2.90", names)).is_none(), "{names}");
         }

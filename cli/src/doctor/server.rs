@@ -84,11 +84,6 @@ pub(super) fn judge(
         let advice = "start pkdns, or name its address with --server; who only publishes needs none";
         return (grave(CHECK, seen, advice.to_string()), Kind::Nobody);
     }
-    if replies().all(|reply| reply.said().is_none()) {
-        let seen = format!("{address}: {}", key_udp.told());
-        let advice = "see whether pkdns runs there and a firewall lets UDP and TCP through to that port";
-        return (Finding::failed(CHECK, seen, advice), Kind::Other);
-    }
     let name = upstream::ORDINARY_NAME;
     let is_well = |reply: &Reply| {
         reply.said().is_some_and(|said| matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain))
@@ -107,6 +102,11 @@ pub(super) fn judge(
             ),
             kind,
         );
+    }
+    if replies().all(|reply| reply.said().is_none()) {
+        let seen = format!("{address}: {}", key_udp.told());
+        let advice = "see whether pkdns runs there and a firewall lets UDP and TCP through to that port";
+        return (Finding::failed(CHECK, seen, advice), Kind::Other);
     }
     let natures = observed.key.each_ref().map(|reply| nature(reply, key));
     if natures.contains(&Nature::Foreign) {
