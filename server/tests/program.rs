@@ -185,6 +185,18 @@ fn sighup_leaves_the_server_running_and_says_what_to_do() {
     assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
 }
 
+#[test]
+fn a_server_whose_log_nobody_reads_any_more_goes_on() {
+    let directory = directory_with(QUIET);
+    let (mut server, lines) = start(directory.path());
+    // Closes the pipe: what is written there is an error from now on.
+    drop(lines);
+    for signal in ["HUP", "HUP", "TERM"] {
+        send(signal, &server);
+    }
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+}
+
 /// An upstream that says of every name that it has no such record.
 fn upstream() -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
