@@ -4,6 +4,7 @@ mod clock;
 mod dht;
 mod dns;
 mod finding;
+mod front;
 mod measured;
 mod relay;
 mod rights;
@@ -22,7 +23,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use http::Uri;
 use pkdns::{
-    config::{Config, DNS_PORT, RelayUrl, UpstreamAddress, parse_address},
+    config::{Config, DNS_PORT, RelayUrl, UpstreamAddress, UpstreamEntry, parse_address},
     forward::TlsClient,
     metrics::RelayOutcomes,
     relay_client::Relays,
@@ -52,9 +53,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDR", value_parser = server_address)]
     server: Option<SocketAddr>,
     /// Resolver for other names to look at, as `pkdns --forward` takes it; give it again for more than one [default: those of
-    /// the configuration, or 8.8.8.8]
+    /// the configuration]
     #[arg(long, value_name = "UPSTREAM")]
-    forward: Vec<UpstreamAddress>,
+    forward: Vec<UpstreamEntry>,
     /// Configuration file of pkdns [default: ~/.pkdns/pkdns.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -136,10 +137,11 @@ impl Patient<'_> {
         };
         // Before anybody is asked there: it takes the port for a moment.
         let attempt = rights::observe(listen);
-        let probe = round_trip::throw_away()?;
+        let (probe, another) = (round_trip::throw_away()?, round_trip::throw_away()?);
+        let suffix = self.config.names.suffixes.first().map_or("key", String::as_str);
         let (dht, server) = tokio::join!(
             timeout_at(end, dht::observe(network.dht(), probe.key())),
-            timeout_at(end, server::observe(subject.address, probe.key()))
+            timeout_at(end, server::observe(subject.address, [probe.key(), another.key()], suffix))
         );
         let (server, kind) = match server {
             Ok(observed) => server::judge(subject, &probe.key().to_z32(), &observed),
@@ -162,8 +164,8 @@ impl Patient<'_> {
             match timeout_at(end, round_trip::observe(network.dht(), &packet)).await {
                 Ok(observed) => {
                     trip.push(round_trip::judge(&observed));
-                    if kind == Kind::Pkdns && observed.is_stored() {
-                        let asked = round_trip::ask_server(subject.address, &packet);
+                    if matches!(kind, Kind::Pkdns | Kind::Front) && observed.is_stored() {
+                        let asked = round_trip::ask_server(subject.address, kind, &packet, suffix);
                         reply = timeout_at(end, asked).await.ok();
                     }
                 }
@@ -177,11 +179,11 @@ impl Patient<'_> {
     }
 
     async fn upstreams(&self, tls: &TlsClient) -> Vec<Finding> {
-        let chosen = &self.arguments.forward;
-        let upstreams = if chosen.is_empty() { &self.config.fallback_dns } else { chosen };
-        let findings =
-            upstreams.iter().map(async |one| upstream::judge(one, &upstream::observe(one, tls).await));
-        upstream::settle(join_all(findings).await)
+        let chosen: Vec<UpstreamAddress> =
+            self.arguments.forward.iter().flat_map(|entry| entry.0.clone()).collect();
+        let upstreams = if chosen.is_empty() { &self.config.fallback_dns } else { &chosen };
+        let observed = upstreams.iter().map(async |one| (one, upstream::observe(one, tls).await));
+        upstream::judge_all(&join_all(observed).await)
     }
 
     async fn measured(&self, tls: &TlsClient) -> Vec<Finding> {

@@ -75,16 +75,25 @@ impl Serialize for Allowed {
 }
 
 /// Networks that this machine's interfaces are part of. A fact about the machine, and so one for the whole process.
-static CONNECTED_NETWORKS: LazyLock<RwLock<Ranges>> = LazyLock::new(|| RwLock::new(Ranges::new(Vec::new())));
+static CONNECTED_NETWORKS: LazyLock<RwLock<ConnectedNetworks>> = LazyLock::new(RwLock::default);
 
-/// Takes the networks of this machine's interfaces, in place of those before.
-pub fn set_connected_networks(networks: Vec<IpNet>) {
-    let networks = Ranges::new(networks);
-    *CONNECTED_NETWORKS.write().unwrap_or_else(PoisonError::into_inner) = networks;
+#[derive(Debug, Default)]
+struct ConnectedNetworks {
+    ranges: Ranges,
+    /// An address in them that is no neighbour's.
+    except: Option<IpAddr>,
+}
+
+/// Takes the networks of this machine's interfaces, in place of those before, without the address of a proxy there that
+/// speaks for strangers.
+pub fn set_connected_networks(networks: Vec<IpNet>, except: Option<IpAddr>) {
+    let connected = ConnectedNetworks { ranges: Ranges::new(networks), except };
+    *CONNECTED_NETWORKS.write().unwrap_or_else(PoisonError::into_inner) = connected;
 }
 
 fn is_connected(address: IpAddr) -> bool {
-    CONNECTED_NETWORKS.read().unwrap_or_else(PoisonError::into_inner).contains(address)
+    let connected = CONNECTED_NETWORKS.read().unwrap_or_else(PoisonError::into_inner);
+    connected.ranges.contains(address) && connected.except != Some(address)
 }
 
 impl AccessList {

@@ -7,9 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use pkdns::config::{
-    AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamAddress, parse_address,
-};
+use pkdns::config::{AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, parse_address};
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
@@ -40,10 +38,10 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "DIR", default_value = "~/.pkdns")]
     pkdns_dir: PathBuf,
 
-    /// Resolver for the names that are not keys, port 53 unless given; also tls://ADDR and https://ADDR; repeat it
-    /// for more, tried in order
+    /// Resolver for the names that are not keys, port 53 unless given; also tls://ADDR, https://ADDR, or a name such as
+    /// quad9; repeat it for more, tried in order
     #[arg(short, long, value_name = "UPSTREAM")]
-    forward: Vec<UpstreamAddress>,
+    forward: Vec<UpstreamEntry>,
 
     /// Address to serve over UDP and TCP, port 53 unless given; repeat it for more
     #[arg(short, long, value_name = "ADDR", value_parser = address)]
@@ -130,7 +128,7 @@ impl Arguments {
             }
         }
         if !self.forward.is_empty() {
-            file.config.fallback_dns = self.forward;
+            file.config.fallback_dns = self.forward.into_iter().flat_map(|entry| entry.0).collect();
             file.overrule("fallback_dns");
         }
         file.config.verbose |= self.verbose;
@@ -185,6 +183,7 @@ mod tests {
     use std::fs;
 
     use clap::CommandFactory;
+    use pkdns::config::UpstreamAddress;
     use tempfile::TempDir;
 
     use super::*;
@@ -311,6 +310,10 @@ mod tests {
             settle(home.path(), "-l [::1]:2 -l 127.0.0.3 -f 9.9.9.9 -f tls://8.8.8.8").unwrap().config;
         assert_eq!(config.listen, addresses(&["[::1]:2", "127.0.0.3:53"]));
         assert_eq!(config.fallback_dns, upstreams(&["9.9.9.9:53", "tls://8.8.8.8:853"]));
+        let config = settle(home.path(), "-f google -f 192.168.1.1").unwrap().config;
+        let google = ["https://dns.google@8.8.8.8", "https://dns.google@2001:4860:4860::8888"];
+        assert_eq!(config.fallback_dns, upstreams(&[google[0], google[1], "192.168.1.1"]));
+        assert!(settle(home.path(), "-f goggle").unwrap_err().contains("did you mean `google`?"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
     dht::internet_of_tests,
-    server::{FileFaults, Server, check_files},
+    server::{FileFaults, Server, check_files, open_container},
     telemetry,
 };
 use tikv_jemallocator::Jemalloc;
@@ -62,7 +62,7 @@ fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     match settings.action {
         Action::Check => {
             let FileFaults { mistakes, warnings } = check_files(&settings.config);
-            for warning in settings.warnings().iter().chain(&warnings) {
+            for warning in warnings_of(&settings).iter().chain(&warnings) {
                 writeln!(io::stderr(), "warning: {warning}")?;
             }
             if !mistakes.is_empty() {
@@ -87,6 +87,11 @@ fn block_on<T>(serving: impl Future<Output = T>) -> io::Result<T> {
     Ok(outcome)
 }
 
+/// Those of the configuration, and of where it is served.
+fn warnings_of(settings: &Settings) -> Vec<String> {
+    settings.warnings().into_iter().chain(open_container(&settings.config)).collect()
+}
+
 /// Writes to stdout. A reader that has seen enough, as in `pkdns --print-config | head`, is not an error.
 fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
     match io::stdout().write_all(text.as_bytes()) {
@@ -100,7 +105,7 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     Signals::new()?.watch(shutdown.clone());
     raise_descriptor_limit();
     info!("pkdns {}, configured by {}", env!("CARGO_PKG_VERSION"), settings.source);
-    for warning in settings.warnings() {
+    for warning in warnings_of(&settings) {
         warn!("{warning}");
     }
     let Settings { mut config, testnet, sample_upstream, .. } = settings;

@@ -65,6 +65,8 @@ where
         .with_target(targets)
         .with_ansi(colours)
         .with_writer(writer)
+        // A log that cannot be written to is no place to say so: that would be a panic, and one in the hook ends the process.
+        .log_internal_errors(false)
         .finish()
 }
 

@@ -61,6 +61,15 @@ fn ci_makes_the_benchmarks_that_there_are() {
     assert!(made.iter().all(|bench| there.contains(bench)), "{there:?} {made:?}");
 }
 
+/// A port without an address is open to all the world, and pkdns sees Docker's proxy in place of it.
+#[test]
+fn the_container_publishes_ports_on_loopback_alone() {
+    let compose = read("docker-compose.yml");
+    let published: Vec<_> = compose.lines().filter_map(|line| line.trim().strip_prefix("- \"")).collect();
+    assert_eq!(published.len(), 2);
+    assert!(published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     let in_docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());

@@ -40,7 +40,10 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn check_exits_0_for_a_sound_configuration() {
-    let output = run("[relay]\nenabled = true\n[doh]\nplain_listen = '127.0.0.1:0'\n", &["--check"]);
+    // In a container there is a warning of what listens elsewhere.
+    let text_of_file =
+        "listen = '127.0.0.1:0'\n[relay]\nenabled = true\n[doh]\nplain_listen = '127.0.0.1:0'\n";
+    let output = run(text_of_file, &["--check"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("the configuration is valid"));
     assert_eq!(text(&output.stderr), "");
@@ -180,6 +183,18 @@ fn sighup_leaves_the_server_running_and_says_what_to_do() {
     send("TERM", &server);
     let log: Vec<_> = lines.collect();
     assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_any_more_goes_on() {
+    let directory = directory_with(QUIET);
+    let (mut server, lines) = start(directory.path());
+    // Closes the pipe: what is written there is an error from now on.
+    drop(lines);
+    for signal in ["HUP", "HUP", "TERM"] {
+        send(signal, &server);
+    }
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
 
 /// An upstream that says of every name that it has no such record.

@@ -4,8 +4,9 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{Name, RData, RecordType},
+    rr::{DNSClass, Name, RData, RecordType},
 };
+use pkdns::message::{ExtendedError, read_message};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -52,15 +53,33 @@ pub(super) struct Said {
     pub(super) texts: Vec<String>,
     /// Whose zone it is, if the answer says no: the owner of the SOA record, without a dot at the end.
     pub(super) zone: Option<String>,
+    /// The reason that the server gives.
+    pub(super) extended_error: Option<ExtendedError>,
 }
 
 /// Asks `server` once, or twice over UDP.
 pub(super) async fn ask(server: SocketAddr, name: &Name, record_type: RecordType, over: Over) -> Reply {
+    send(server, Query::query(name.clone(), record_type), false, over).await
+}
+
+/// The same over UDP, without a validation that would make a failure of the answer (CD).
+pub(super) async fn ask_unchecked(server: SocketAddr, name: &Name, record_type: RecordType) -> Reply {
+    send(server, Query::query(name.clone(), record_type), true, Over::Udp).await
+}
+
+/// What `server` says of itself, as in `version.bind` (RFC 4892).
+pub(super) async fn ask_about_itself(server: SocketAddr, name: &str) -> Reply {
+    let mut query = Query::query(complete(name), RecordType::TXT);
+    query.set_query_class(DNSClass::CH);
+    send(server, query, false, Over::Udp).await
+}
+
+async fn send(server: SocketAddr, query: Query, checking_disabled: bool, over: Over) -> Reply {
     let exchange = async {
         let mut id = [0; 2];
         getrandom::fill(&mut id).map_err(io::Error::other)?;
         let id = u16::from_be_bytes(id);
-        let question = question(id, name, record_type)?;
+        let question = question(id, query, checking_disabled)?;
         let bytes = match over {
             Over::Udp => over_udp(server, &question).await?,
             Over::Tcp => over_tcp(server, &question).await?,
@@ -127,10 +146,11 @@ fn failure(error: &io::Error) -> Reply {
     }
 }
 
-fn question(id: u16, name: &Name, record_type: RecordType) -> io::Result<Vec<u8>> {
+fn question(id: u16, query: Query, checking_disabled: bool) -> io::Result<Vec<u8>> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
-    message.queries.push(Query::query(name.clone(), record_type));
+    message.metadata.checking_disabled = checking_disabled;
+    message.queries.push(query);
     let mut edns = Edns::new();
     edns.set_max_payload(MAX_UDP_SIZE);
     message.edns = Some(edns);
@@ -185,6 +205,7 @@ fn read(bytes: &[u8], id: u16) -> Option<Said> {
         records: message.answers.len(),
         texts: texts.collect(),
         zone: zone.map(|record| record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
+        extended_error: read_message(bytes).ok().and_then(|message| message.extended_error),
     })
 }
 
@@ -192,6 +213,7 @@ fn read(bytes: &[u8], id: u16) -> Option<Said> {
 impl Reply {
     /// An answer for the tests of verdicts.
     pub(super) fn of(code: ResponseCode, records: usize, zone: Option<&str>) -> Self {
-        Self::Said(Said { code, records, texts: Vec::new(), zone: zone.map(String::from) })
+        let zone = zone.map(String::from);
+        Self::Said(Said { code, records, texts: Vec::new(), zone, extended_error: None })
     }
 }

@@ -12,7 +12,7 @@ use pkdns::{
 };
 
 use super::{
-    dns::{self, Over, Reply},
+    dns::{self, Over, Reply, Said},
     finding::Finding,
     server::{Kind, name_of},
 };
@@ -29,6 +29,9 @@ const SERVED: &str = "answer";
 
 /// What the packet says, for whoever finds it.
 const TEXT: &str = "pkdns-cli doctor";
+
+/// And an address of a private network, as those of many keys are: some resolvers take it out.
+const ADDRESS: &str = "192.168.1.9";
 
 /// What became of it.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ struct Found {
 pub(super) fn throw_away() -> Result<SignedPacket, Failure> {
     let keypair = seed::random()?;
     let key = keypair.public_key();
-    let zone = ZoneFile::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n").as_bytes())?;
+    let zone = ZoneFile::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n@ 60 A {ADDRESS}\n").as_bytes())?;
     let dns = packet::compose(&zone.records(&key, &ExternalAddresses::default())?, &key)?;
     SignedPacket::sign(&keypair, now(), &dns)
         .map_err(|error| Failure::Failed(format!("cannot sign a packet: {error}")))
@@ -121,18 +124,38 @@ pub(super) fn judge(observed: &Observed) -> Finding {
     }
 }
 
-/// Asks the server for the packet that was just stored.
-pub(super) async fn ask_server(server: SocketAddr, packet: &SignedPacket) -> (Reply, Duration) {
-    let begun = Instant::now();
-    let reply = dns::ask(server, &name_of(packet.key()), RecordType::TXT, Over::Udp).await;
-    (reply, begun.elapsed())
+/// What a server said of the packet that was just stored.
+pub(super) struct Served {
+    /// To the question for its text, after how long.
+    text: Reply,
+    time: Duration,
+    /// To that for its address.
+    address: Reply,
 }
 
-/// `reply` is `None` where the server was not asked.
-pub(super) fn judge_served(server: SocketAddr, kind: Kind, reply: Option<&(Reply, Duration)>) -> Finding {
-    let Some((reply, time)) = reply else {
+/// Asks the server for the packet, whose key is written with `suffix` behind another resolver.
+pub(super) async fn ask_server(
+    server: SocketAddr,
+    kind: Kind,
+    packet: &SignedPacket,
+    suffix: &str,
+) -> Served {
+    let bare = name_of(packet.key());
+    let name = match kind {
+        Kind::Front => dns::complete(&format!("{bare}{suffix}.")),
+        Kind::Pkdns | Kind::Other | Kind::Nobody => bare,
+    };
+    let begun = Instant::now();
+    let text = dns::ask(server, &name, RecordType::TXT, Over::Udp).await;
+    let time = begun.elapsed();
+    Served { text, time, address: dns::ask(server, &name, RecordType::A, Over::Udp).await }
+}
+
+/// `served` is `None` where the server was not asked.
+pub(super) fn judge_served(server: SocketAddr, kind: Kind, served: Option<&Served>) -> Finding {
+    let Some(Served { text: reply, time, address }) = served else {
         return match kind {
-            Kind::Pkdns => {
+            Kind::Pkdns | Kind::Front => {
                 Finding::skipped(SERVED, "nothing was published", "mend what the line round trip says")
             }
             Kind::Other | Kind::Nobody => Finding::skipped(
@@ -142,8 +165,20 @@ pub(super) fn judge_served(server: SocketAddr, kind: Kind, reply: Option<&(Reply
             ),
         };
     };
+    let is_emptied =
+        |said: &Said| kind == Kind::Front && said.code == ResponseCode::NoError && said.records == 0;
     match reply {
         Reply::Said(said) if said.texts.iter().any(|text| text == TEXT) => {
+            if address.said().is_some_and(is_emptied) {
+                return Finding::warning(
+                    SERVED,
+                    format!(
+                        "{server} finds the new key, and takes its private address {ADDRESS} out of the answer"
+                    ),
+                    "many keys have such addresses: let them pass there (dnsmasq, Pi-hole: rebind-domain-ok=/key/; Unbound: \
+                     private-domain: \"key\")",
+                );
+            }
             Finding::ok(SERVED, format!("{server} found the new key in {} ms", time.as_millis()))
         }
         Reply::Said(said) if matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
@@ -164,7 +199,7 @@ pub(super) fn judge_served(server: SocketAddr, kind: Kind, reply: Option<&(Reply
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{dns::Said, finding::Verdict};
+    use crate::doctor::finding::Verdict;
 
     fn text(finding: &Finding) -> String {
         format!("{} {}", finding.seen, finding.advice.clone().unwrap_or_default())
@@ -206,11 +241,22 @@ mod tests {
     #[test]
     fn what_the_server_says_has_its_verdict() {
         let server = "127.0.0.1:53".parse().unwrap();
-        let held =
-            Said { code: ResponseCode::NoError, records: 1, texts: vec![TEXT.to_string()], zone: None };
-        let after = |reply| Some((reply, Duration::from_millis(40)));
+        let held = || {
+            let mut reply = Reply::of(ResponseCode::NoError, 1, None);
+            let Reply::Said(said) = &mut reply else { unreachable!("it has said something") };
+            said.texts = vec![TEXT.to_string()];
+            reply
+        };
+        let answered = |text, records| {
+            let address = Reply::of(ResponseCode::NoError, records, None);
+            Some(Served { text, time: Duration::from_millis(40), address })
+        };
+        let after = |reply| answered(reply, 1);
         for (kind, reply, verdict, part) in [
-            (Kind::Pkdns, after(Reply::Said(held)), Verdict::Ok, "found the new key in 40 ms"),
+            (Kind::Pkdns, after(held()), Verdict::Ok, "found the new key in 40 ms"),
+            (Kind::Front, after(held()), Verdict::Ok, "found the new key in 40 ms"),
+            (Kind::Front, answered(held(), 0), Verdict::Warning, "rebind-domain-ok=/key/"),
+            (Kind::Pkdns, answered(held(), 0), Verdict::Ok, "found the new key in 40 ms"),
             (
                 Kind::Pkdns,
                 after(Reply::of(ResponseCode::NXDomain, 0, None)),

@@ -9,12 +9,12 @@ use hickory_proto::{
 use pkdns::signed_packet::PublicKey;
 
 use super::{
-    dns::{self, Reply},
+    dns::{self, Reply, Said},
     finding::Finding,
-    upstream,
+    front, upstream,
 };
 
-const CHECK: &str = "server";
+pub(super) const CHECK: &str = "server";
 
 /// Which server is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,19 +24,22 @@ pub(super) struct Subject {
     pub(super) is_named: bool,
 }
 
-/// What it said to two questions, each over UDP and TCP.
+/// What it said to two questions, each over UDP and TCP, and to those by which resolvers in front of pkdns are known.
 #[derive(Debug)]
 pub(super) struct Observed {
     /// To that about a key that nobody has published.
     key: [Reply; 2],
     /// To an ordinary one.
     ordinary: [Reply; 2],
+    front: front::Observed,
 }
 
 /// What listens there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Pkdns,
+    /// Another resolver, which sends names of keys to pkdns, those with a suffix at least.
+    Front,
     /// Another resolver, or something that does not let itself be asked.
     Other,
     Nobody,
@@ -52,14 +55,15 @@ pub(super) fn reached_at(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// `key` is one that nobody has published.
-pub(super) async fn observe(address: SocketAddr, key: &PublicKey) -> Observed {
-    let (key, ordinary) = (name_of(key), upstream::ordinary_name());
-    let (key, ordinary) = tokio::join!(
-        dns::ask_both(address, &key, RecordType::TXT),
-        dns::ask_both(address, &ordinary, RecordType::A)
+/// Both keys are such as nobody has published.
+pub(super) async fn observe(address: SocketAddr, [key, another]: [&PublicKey; 2], suffix: &str) -> Observed {
+    let (name, ordinary) = (name_of(key), upstream::ordinary_name());
+    let (key, ordinary, front) = tokio::join!(
+        dns::ask_both(address, &name, RecordType::TXT),
+        dns::ask_both(address, &ordinary, RecordType::A),
+        front::observe(address, another, suffix)
     );
-    Observed { key, ordinary }
+    Observed { key, ordinary, front }
 }
 
 /// The name of a key.
@@ -80,6 +84,25 @@ pub(super) fn judge(
         let advice = "start pkdns, or name its address with --server; who only publishes needs none";
         return (grave(CHECK, seen, advice.to_string()), Kind::Nobody);
     }
+    let name = upstream::ORDINARY_NAME;
+    let is_well = |reply: &Reply| {
+        reply.said().is_some_and(|said| matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain))
+    };
+    let ill = observed.ordinary.iter().find(|reply| !is_well(reply));
+    if !observed.front.is_pkdns()
+        && let Some((finding, kind)) = front::judge(address, &observed.front)
+    {
+        let Some(reply) = ill.filter(|_| kind == Kind::Front) else { return (finding, kind) };
+        let seen = format!("{address} sends names of keys to pkdns, but asked for {name} {}", reply.told());
+        return (
+            Finding::failed(
+                CHECK,
+                seen,
+                "mend what it asks about other names, which may be pkdns: pkdns-cli doctor --server with the address of pkdns",
+            ),
+            kind,
+        );
+    }
     if replies().all(|reply| reply.said().is_none()) {
         let seen = format!("{address}: {}", key_udp.told());
         let advice = "see whether pkdns runs there and a firewall lets UDP and TCP through to that port";
@@ -89,8 +112,8 @@ pub(super) fn judge(
     if natures.contains(&Nature::Foreign) {
         let seen = format!("{address} is another resolver, which does not know public keys");
         let advice = format!(
-            "stop it and start pkdns there (sudo ss -lpn 'sport = :{}' shows what it is; systemd-resolved: set \
-             DNSStubListener=no), or let pkdns --listen elsewhere",
+            "let it send names of keys to pkdns as docs/lan-resolvers.md says, or stop it and start pkdns there \
+             (sudo ss -lpn 'sport = :{}' shows what it is; systemd-resolved: set DNSStubListener=no)",
             address.port()
         );
         return (grave(CHECK, seen, advice), Kind::Other);
@@ -113,11 +136,7 @@ pub(super) fn judge(
             return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
         }
     }
-    let is_well = |reply: &Reply| {
-        reply.said().is_some_and(|said| matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain))
-    };
-    if let Some(reply) = observed.ordinary.iter().find(|reply| !is_well(reply)) {
-        let name = upstream::ORDINARY_NAME;
+    if let Some(reply) = ill {
         let seen = format!("{address} is pkdns and knows keys, but asked for {name} {}", reply.told());
         let advice =
             "mend what the line upstream says: set fallback_dns in pkdns.toml to a resolver that answers";
@@ -139,14 +158,19 @@ enum Nature {
 
 fn nature(reply: &Reply, key: &str) -> Nature {
     let Some(said) = reply.said() else { return Nature::Unknown };
-    let speaks_for_key = said.records > 0 || said.zone.as_deref().is_some_and(|zone| zone.ends_with(key));
     match said.code {
         ResponseCode::Refused => Nature::Refuses,
         ResponseCode::ServFail => Nature::CannotLookUp,
         // Others ask the root, which says that there is no such top-level domain.
-        ResponseCode::NoError | ResponseCode::NXDomain if speaks_for_key => Nature::Pkdns,
+        ResponseCode::NoError | ResponseCode::NXDomain if speaks_for(said, key) => Nature::Pkdns,
         _ => Nature::Foreign,
     }
+}
+
+/// Whether an answer about a key comes from its zone.
+pub(super) fn speaks_for(said: &Said, key: &str) -> bool {
+    let is_of_key = |zone: &str| zone.split('.').any(|label| label == key);
+    said.records > 0 || said.zone.as_deref().is_some_and(is_of_key)
 }
 
 #[cfg(test)]
@@ -158,7 +182,8 @@ mod tests {
 
     fn judged(is_named: bool, key: [Reply; 2], ordinary: [Reply; 2]) -> (Verdict, String, Kind) {
         let subject = Subject { address: ([127, 0, 0, 1], 53).into(), is_named };
-        let (finding, kind) = judge(subject, KEY, &Observed { key, ordinary });
+        let (finding, kind) =
+            judge(subject, KEY, &Observed { key, ordinary, front: front::Observed::of_pkdns() });
         (finding.verdict, format!("{} {}", finding.seen, finding.advice.unwrap_or_default()), kind)
     }
 

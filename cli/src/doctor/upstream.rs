@@ -5,8 +5,8 @@ use hickory_proto::{
     rr::{DNSClass, Name, RecordType},
 };
 use pkdns::{
-    config::UpstreamAddress,
-    forward::{Asker, ForwardError, Forwarder, TlsClient},
+    config::{Preset, UpstreamAddress},
+    forward::{Asker, ForwardError, Forwarder, TlsClient, has_route},
     message::Question,
 };
 
@@ -23,6 +23,8 @@ pub(super) const ORDINARY_NAME: &str = "example.com";
 /// What a resolver said when it was asked for it.
 #[derive(Debug)]
 pub(super) enum Observed {
+    /// It was not asked: this machine has no route to it, as to IPv6 where it has IPv4 alone.
+    NoRoute,
     Plain {
         udp: Reply,
         tcp: Reply,
@@ -36,6 +38,9 @@ pub(super) fn ordinary_name() -> Name {
 }
 
 pub(super) async fn observe(upstream: &UpstreamAddress, tls: &TlsClient) -> Observed {
+    if !has_route(upstream.socket_address()) {
+        return Observed::NoRoute;
+    }
     let name = ordinary_name();
     if let Some(address) = upstream.plain() {
         let [udp, tcp] = dns::ask_both(address, &name, RecordType::A).await;
@@ -53,17 +58,35 @@ pub(super) async fn observe(upstream: &UpstreamAddress, tls: &TlsClient) -> Obse
     }))
 }
 
-/// Where one of several answers, the others are not missed.
-pub(super) fn settle(findings: Vec<Finding>) -> Vec<Finding> {
-    if findings.iter().any(|finding| finding.verdict != Verdict::Failed) {
-        findings.into_iter().map(Finding::softened).collect()
-    } else {
-        findings
+/// What is to be said of several. Where one answers, the others are not missed.
+pub(super) fn judge_all(observed: &[(&UpstreamAddress, Observed)]) -> Vec<Finding> {
+    let findings: Vec<_> = observed.iter().map(|(upstream, observed)| judge(upstream, observed)).collect();
+    if findings.iter().all(|finding| finding.verdict == Verdict::Failed) {
+        return findings;
+    }
+    let without_harm =
+        |((upstream, observed), finding): (&(&UpstreamAddress, Observed), Finding)| match observed {
+            Observed::NoRoute => Finding::skipped(
+                CHECK,
+                &format!("this machine has no route to {}", told(upstream)),
+                "nothing, while another answers: pkdns does without it",
+            ),
+            _ => finding.softened(),
+        };
+    observed.iter().zip(findings).map(without_harm).collect()
+}
+
+/// As it is asked, with the name that it goes by.
+fn told(upstream: &UpstreamAddress) -> String {
+    match Preset::of(upstream) {
+        Some(preset) => format!("{upstream} ({})", preset.name),
+        None => upstream.to_string(),
     }
 }
 
-pub(super) fn judge(upstream: &UpstreamAddress, observed: &Observed) -> Finding {
+fn judge(asked: &UpstreamAddress, observed: &Observed) -> Finding {
     const OTHER: &str = "name a resolver that does in fallback_dns, or with --forward";
+    let upstream = told(asked);
     let refusal = |response: ResponseCode, records: usize| match response {
         ResponseCode::NoError if records > 0 => None,
         ResponseCode::NoError | ResponseCode::NXDomain => Some(Finding::warning(
@@ -79,6 +102,11 @@ pub(super) fn judge(upstream: &UpstreamAddress, observed: &Observed) -> Finding 
     };
     let well = |how: &str| Finding::ok(CHECK, format!("{upstream} answers{how}"));
     match observed {
+        Observed::NoRoute => Finding::failed(
+            CHECK,
+            format!("this machine has no route to {upstream}"),
+            format!("connect it to a network (ip route and ip -6 route show what it has), or {OTHER}"),
+        ),
         Observed::Encrypted(Ok((response, records))) => {
             refusal(*response, *records).unwrap_or_else(|| well(""))
         }
@@ -103,7 +131,7 @@ pub(super) fn judge(upstream: &UpstreamAddress, observed: &Observed) -> Finding 
             format!("{upstream} answers over TCP, but over UDP {}", udp.told()),
             format!(
                 "let UDP port 53 out through the firewall, or forward over TLS, which needs none: --forward tls://{}",
-                upstream.socket_address().ip()
+                asked.socket_address().ip()
             ),
         ),
         Observed::Plain { udp, .. } => Finding::failed(
@@ -161,10 +189,28 @@ mod tests {
     }
 
     #[test]
-    fn one_resolver_of_several_that_fails_is_a_warning() {
-        let (well, bad) = (Finding::ok("a", "b"), Finding::failed("a", "b", "c"));
-        let verdicts = |findings| settle(findings).iter().map(|finding| finding.verdict).collect::<Vec<_>>();
-        assert_eq!(verdicts(vec![well, bad.clone()]), [Verdict::Ok, Verdict::Warning]);
-        assert_eq!(verdicts(vec![bad.clone(), bad]), [Verdict::Failed, Verdict::Failed]);
+    fn a_resolver_that_goes_by_a_name_is_told_with_it() {
+        let quad9 = pkdns::config::PRESETS[0].upstreams().next().unwrap();
+        let finding = judge(&quad9, &Observed::Encrypted(Ok((ResponseCode::NoError, 1))));
+        assert_eq!(finding.seen, "https://dns.quad9.net@9.9.9.9:443/dns-query (quad9) answers");
+    }
+
+    #[test]
+    fn one_resolver_of_several_that_fails_is_a_warning_and_one_without_a_route_is_not_missed() {
+        let upstream = "192.0.2.53".parse().unwrap();
+        let well = || Observed::Plain { udp: found(), tcp: found() };
+        let bad = || Observed::Plain { udp: Reply::Silent, tcp: Reply::Silent };
+        use Verdict::{Failed, Ok, Skipped, Warning};
+        for (observed, expected) in [
+            (vec![well(), bad(), Observed::NoRoute], vec![Ok, Warning, Skipped]),
+            (vec![Observed::NoRoute, well()], vec![Skipped, Ok]),
+            (vec![bad(), Observed::NoRoute], vec![Failed, Failed]),
+            (vec![Observed::NoRoute], vec![Failed]),
+        ] {
+            let observed: Vec<_> = observed.into_iter().map(|one| (&upstream, one)).collect();
+            let findings = judge_all(&observed);
+            assert_eq!(findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>(), expected);
+            assert!(findings.iter().all(|finding| (finding.verdict == Ok) == finding.advice.is_none()));
+        }
     }
 }

@@ -69,14 +69,19 @@ fn machines_beside_this_one_are_served_whatever_their_addresses() {
     let deny = vec!["2001:db8:7::66/128".parse().unwrap()];
     let list = AccessList::new(crate::config::Access::default().allow, deny);
     assert!(!allows(&list, "2001:db8:7::5"));
-    set_connected_networks(vec!["2001:db8:7::1/64".parse().unwrap(), "203.0.113.9/28".parse().unwrap()]);
+    // In a container, the gateway is a proxy of the host that speaks for strangers.
+    let gateway = "203.0.113.1".parse().unwrap();
+    set_connected_networks(
+        vec!["2001:db8:7::1/64".parse().unwrap(), "203.0.113.9/28".parse().unwrap()],
+        Some(gateway),
+    );
     assert!(allows(&list, "2001:db8:7::5") && allows(&list, "203.0.113.14"));
-    for outside in ["2001:db8:7:1::5", "203.0.113.16", "2001:db8:7::66"] {
+    for outside in ["2001:db8:7:1::5", "203.0.113.16", "2001:db8:7::66", "203.0.113.1"] {
         assert!(!allows(&list, outside), "{outside}");
     }
     let private = AccessList::new(vec![Allowed::Range("10.0.0.0/8".parse().unwrap())], Vec::new());
     assert!(!allows(&private, "2001:db8:7::5"), "where the list does not say so");
-    set_connected_networks(Vec::new());
+    set_connected_networks(Vec::new(), None);
     assert!(!allows(&list, "2001:db8:7::5"), "the interface is gone");
 }
 

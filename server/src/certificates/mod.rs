@@ -4,6 +4,7 @@ mod acme;
 mod authority;
 mod files;
 mod shown;
+mod trust;
 
 use std::{
     io,

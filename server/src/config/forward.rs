@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Config, UpstreamAddress, address,
     check::{Faults, suffix_fault},
-    upstream,
+    presets,
 };
 
 /// Each has sockets of its own.
@@ -19,7 +19,7 @@ pub struct ForwardZone {
     #[serde(deserialize_with = "address::suffixes")]
     pub zone: Vec<String>,
     /// Resolvers for them, tried in order.
-    #[serde(deserialize_with = "upstream::list")]
+    #[serde(deserialize_with = "presets::list")]
     pub to: Vec<UpstreamAddress>,
 }
 

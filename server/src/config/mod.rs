@@ -7,6 +7,7 @@ mod doh;
 mod file;
 mod forward;
 mod memory;
+mod presets;
 mod redis_url;
 mod relay;
 mod relay_url;
@@ -16,7 +17,7 @@ mod toml_text;
 mod upstream;
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,7 @@ pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
 pub use forward::ForwardZone;
 pub use memory::Memory;
+pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay::Relay;
@@ -47,6 +49,11 @@ pub const DNS_PORT: u16 = 53;
 
 pub(crate) const HTTPS_PORT: u16 = 443;
 const TLS_PORT: u16 = 853;
+/// Google's resolver over IPv4 and IPv6: a machine that has one of the two only works as it comes.
+const PUBLIC_RESOLVER: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
+];
 /// For listeners without a well-known port: the address has to name one.
 const NO_PORT: u16 = 0;
 
@@ -58,7 +65,7 @@ pub struct Config {
     #[serde(deserialize_with = "address::list::<DNS_PORT, _>")]
     pub listen: Vec<SocketAddr>,
     /// Resolvers for every name that is not a key, tried in order.
-    #[serde(deserialize_with = "upstream::list")]
+    #[serde(deserialize_with = "presets::list")]
     pub fallback_dns: Vec<UpstreamAddress>,
     /// Zones with resolvers of their own.
     pub forward: Vec<ForwardZone>,
@@ -268,7 +275,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
-            fallback_dns: vec![SocketAddr::from(([8, 8, 8, 8], DNS_PORT)).into()],
+            fallback_dns: PUBLIC_RESOLVER.map(|ip| SocketAddr::new(ip, DNS_PORT).into()).into(),
             forward: Vec::new(),
             fallback_ca_path: None,
             verbose: false,

@@ -196,6 +196,19 @@ fn fallback_dns_is_one_address_or_a_list() {
 }
 
 #[test]
+fn a_resolver_may_go_by_its_name_and_an_unknown_name_is_an_error_with_its_line() {
+    let mixed = config("fallback_dns = ['192.168.1.1', 'quad9']").fallback_dns;
+    let shown: Vec<_> = mixed.iter().map(ToString::to_string).collect();
+    assert_eq!(shown[0], "192.168.1.1:53");
+    assert!(shown[1..].iter().all(|upstream| upstream.starts_with("https://dns.quad9.net@")), "{shown:?}");
+    let message = mistake("verbose = true\nfallback_dns = 'quad8'");
+    assert!(
+        message.starts_with("pkdns.toml:2: fallback_dns: ") && message.contains("cloudflare"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_encrypted_upstream_without_an_address_is_an_error_with_its_line() {
     for upstream in ["tls://dns.example", "https://dns.example/dns-query"] {
         let message = mistake(&format!("verbose = true\nfallback_dns = ['9.9.9.9', '{upstream}']"));

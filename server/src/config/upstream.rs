@@ -11,10 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::{
-    AddressError, DNS_PORT, HTTPS_PORT, TLS_PORT,
-    address::{parse_address, parse_list},
-};
+use super::{AddressError, DNS_PORT, HTTPS_PORT, TLS_PORT, address::parse_address, presets::UnknownPreset};
 
 const DEFAULT_PATH: &str = "/dns-query";
 
@@ -56,6 +53,9 @@ pub enum UpstreamError {
     /// What stands before `@` cannot be in a certificate.
     #[error("`{0}`: what stands before @ is not the name of a server")]
     Name(String),
+    /// A word that no public resolver goes by.
+    #[error("{0}")]
+    Preset(UnknownPreset),
     /// The path cannot be asked for.
     #[error("`{0}`: the path is not one; write it as in `https://9.9.9.9/dns-query`")]
     Path(String),
@@ -133,11 +133,6 @@ impl Serialize for UpstreamAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// Reads one resolver or a list of them.
-pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UpstreamAddress>, D::Error> {
-    parse_list(deserializer, "an address or a list of addresses", str::parse)
 }
 
 /// `NAME@`, unless the certificate is for the address itself.

@@ -10,6 +10,7 @@ mod loops;
 mod places;
 mod race;
 mod request;
+mod route;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use exchange::{Exchanger, Flags};
 pub use failure::ExchangeError;
 pub use loops::is_own_address;
 pub use places::Asker;
+pub use route::has_route;
 
 use crate::{
     access::is_private,

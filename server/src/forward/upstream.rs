@@ -16,6 +16,7 @@ use super::{
     capabilities::Capabilities,
     encrypted::{Channel, TlsClient},
     places::{Line, Place},
+    route::Route,
 };
 use crate::config::UpstreamAddress;
 
@@ -42,6 +43,7 @@ pub(super) struct Upstream {
     pub(super) is_looping: AtomicBool,
     /// It is being asked whether it is there.
     pub(super) is_checked: AtomicBool,
+    route: Route,
     health: Mutex<Health>,
     logged: Mutex<Logged>,
 }
@@ -72,12 +74,18 @@ pub(super) enum Standing {
     Held,
 }
 
-/// Upstreams that do not loop, in the order to ask them; those on hold come last.
+/// Upstreams that do not loop, in the order to ask them; those on hold come last. Those to which this machine has no
+/// route, such as all of IPv6 where there is none, are left out while it has one to another: they cost no question a try.
 pub(super) fn in_order(upstreams: &[Upstream], now: Instant) -> Vec<Turn> {
-    let mut turns: Vec<_> = upstreams
-        .iter()
-        .enumerate()
-        .filter(|(_, upstream)| !upstream.is_looping.load(Ordering::Relaxed))
+    let usable = upstreams.iter().enumerate();
+    let mut usable: Vec<_> =
+        usable.filter(|(_, upstream)| !upstream.is_looping.load(Ordering::Relaxed)).collect();
+    let has_route = |(_, upstream): &(usize, &Upstream)| upstream.route.is_there(now);
+    if usable.len() > 1 && usable.iter().any(has_route) {
+        usable.retain(has_route);
+    }
+    let mut turns: Vec<_> = usable
+        .into_iter()
         .map(|(index, upstream)| Turn { index, standing: upstream.health().standing(now) })
         .collect();
     turns.sort_by_key(|turn| turn.standing == Standing::Held);
@@ -88,8 +96,9 @@ impl Upstream {
     pub(super) fn new(address: UpstreamAddress, tls: &TlsClient) -> Self {
         let channel = Channel::new(&address, tls);
         let (is_looping, is_checked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (route, health) = (Route::new(address.socket_address()), Mutex::default());
         let logged = Mutex::new(Logged { complaint: None, capabilities: Capabilities::ALL });
-        Self { address, channel, is_looping, is_checked, health: Mutex::new(Health::default()), logged }
+        Self { address, channel, is_looping, is_checked, route, health, logged }
     }
 
     /// Whether nobody can change an answer on its way to us.
@@ -117,9 +126,9 @@ impl Upstream {
     }
 
     /// Takes note of a question that left at `sent` and got no answer. That says something about the upstream only if
-    /// it has answered nothing else since: others decide whether a name gets an answer.
+    /// it has answered nothing else since: others decide whether a name gets an answer. And only if there is a way to it.
     pub(super) fn failed(&self, standing: Standing, sent: Instant, now: Instant) {
-        if self.health().failed(standing, sent, now) {
+        if self.route.is_there(now) && self.health().failed(standing, sent, now) {
             warn!("upstream {} does not answer; others are asked first until it does", self.address);
         }
     }
@@ -336,6 +345,18 @@ mod tests {
         let upstreams = upstreams(2);
         upstreams[0].is_looping.store(true, Ordering::Relaxed);
         assert_eq!(order(&upstreams, Instant::now()), [(1, Usual)]);
+    }
+
+    #[test]
+    fn an_upstream_without_a_route_is_left_out_where_another_has_one() {
+        let (upstreams, now) = (upstreams(3), Instant::now());
+        for (without, expected) in [(1, vec![0, 2]), (0, vec![2]), (2, vec![0, 1, 2])] {
+            upstreams[without].route.pretend_to_have_none(now);
+            let indices: Vec<_> = order(&upstreams, now).into_iter().map(|(index, _)| index).collect();
+            assert_eq!(indices, expected, "without a route to {without}");
+        }
+        fail(&upstreams[0], 100, now);
+        assert_eq!(order(&upstreams, now)[0], (0, Usual), "no fault of its own");
     }
 
     #[test]

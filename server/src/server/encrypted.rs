@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct EncryptedListeners {
     pub(super) https: Option<TlsAcceptor>,
     pub(super) dot: Option<TlsAcceptor>,
+    /// What DNS over TLS shows.
+    pub(super) dot_certificates: Option<Certificates>,
     /// What clients have to import, if it is ours.
     pub(super) authority: Option<AuthorityCertificate>,
     /// What an ACME authority may want to see over HTTP.
@@ -45,6 +47,7 @@ impl EncryptedListeners {
         Ok(Self {
             https: https.map(|shown| shown.acceptor(&http::PROTOCOLS)).transpose()?,
             dot: tls.map(|shown| shown.acceptor(&tcp::PROTOCOLS)).transpose()?,
+            dot_certificates: tls.cloned(),
             authority: common.as_ref().and_then(Certificates::authority),
             challenges: common.as_ref().map(|shown| shown.challenges().clone()),
             certificates: [common, own].into_iter().flatten().collect(),

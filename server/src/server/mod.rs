@@ -1,6 +1,7 @@
 //! Puts the parts together: binds, serves and stops.
 
 mod check;
+mod container;
 mod encrypted;
 mod listeners;
 mod own_networks;
@@ -31,6 +32,7 @@ use crate::{
     transport::{Admission, BindError, tcp, udp},
 };
 pub use check::{FileFaults, check_files};
+pub use container::open_container;
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
 use places::Places;
@@ -148,7 +150,8 @@ impl Server {
             .enabled
             .then(|| http::Relay::new(relay, &places.tcp.forwarders, packets.clone(), metrics.relay.clone()));
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
-        let about = http::About::new(&config, resolver.own_zone().clone(), encryption.authority.clone());
+        let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
+        let about = http::About::new(&config, resolver.own_zone().clone(), shown, authority);
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
         let dht = None;
         Ok(Self {

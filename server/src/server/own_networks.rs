@@ -13,6 +13,7 @@ use nix::{
 };
 use tokio::time::sleep;
 
+use super::container;
 use crate::{access::set_connected_networks, client::set_own_networks};
 
 /// Addresses come and go with the network.
@@ -40,7 +41,8 @@ pub(super) fn look() {
     let Ok(interfaces) = getifaddrs() else { return };
     let interfaces: Vec<InterfaceAddress> = interfaces.collect();
     set_own_networks(interfaces.iter().filter_map(network));
-    set_connected_networks(interfaces.iter().filter_map(connected).collect());
+    // In a container, its own network is that of a proxy as well.
+    set_connected_networks(interfaces.iter().filter_map(connected).collect(), container::gateway());
 }
 
 /// The network of an interface, if whoever is there is a neighbour.
@@ -57,7 +59,7 @@ fn connected(interface: &InterfaceAddress) -> Option<IpNet> {
     (network.prefix_len() >= SHORTEST_IPV4_PREFIX).then_some(network)
 }
 
-fn is_of_containers(name: &str) -> bool {
+pub(super) fn is_of_containers(name: &str) -> bool {
     // A network of Docker's own has a bridge with twelve digits of its id, while `br-lan` is the LAN of a router.
     let id = name.strip_prefix("br-").filter(|id| id.len() == 12);
     let is_docker_bridge = id.is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));

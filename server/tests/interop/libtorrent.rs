@@ -14,6 +14,11 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/inter
 /// Starts `nodes` nodes on `address` that know `others` too, `HOST:PORT`. `None`: there is no libtorrent, and that is
 /// to be accepted.
 pub(crate) fn start(address: IpAddr, nodes: usize, others: &[String]) -> Option<NetworkProcess> {
+    command(&address.to_string(), nodes, others).map(NetworkProcess::start)
+}
+
+/// The command that does so, on one address or on several with commas between them.
+pub(crate) fn command(addresses: &str, nodes: usize, others: &[String]) -> Option<Command> {
     let has_libtorrent = |python: &Path| {
         let mut import = Command::new(python);
         import.args(["-c", "import libtorrent"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -22,6 +27,6 @@ pub(crate) fn start(address: IpAddr, nodes: usize, others: &[String]) -> Option<
     let package = "the libtorrent module, Debian's python3-libtorrent or PyPI's libtorrent";
     let python = env::var("PYTHON").unwrap_or("python3".into());
     let mut command = Command::new(programs::find(&python, has_libtorrent, package)?);
-    command.args([SCRIPT, &address.to_string(), &nodes.to_string()]).args(others);
-    Some(NetworkProcess::start(command))
+    command.args([SCRIPT, addresses, &nodes.to_string()]).args(others);
+    Some(command)
 }

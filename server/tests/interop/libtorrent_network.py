@@ -1,4 +1,4 @@
-"""A DHT of libtorrent nodes on one loopback address.
+"""A DHT of libtorrent nodes on one address of this machine, or on several.
 
 Prints a line `HOST:PORT` for each node once they know each other, then an empty line. Then obeys, one line each:
 
@@ -7,12 +7,14 @@ Prints a line `HOST:PORT` for each node once they know each other, then an empty
 
 with bytes in hexadecimal. Ends when its standard input is closed, so that it cannot outlive the test.
 
-usage: libtorrent_network.py ADDRESS NODES [HOST:PORT...]
+usage: libtorrent_network.py ADDRESS[,ADDRESS...] NODES [HOST:PORT...]
 
-The nodes get to know those at the addresses at the end, too, which have to answer.
+There are so many nodes at each address. They get to know those at the addresses at the end, too, which have to answer.
+FIRST_PORT in the environment is the port of the first node at each address; the others have any.
 """
 
 import hashlib
+import os
 import sys
 import time
 
@@ -67,22 +69,26 @@ def known_nodes(session):
     return alert_of(session, libtorrent.session_stats_alert).values["dht.dht_nodes"]
 
 
-def start(host, count, others):
-    settings = SETTINGS | {"listen_interfaces": f"{host}:0"}
-    sessions = [libtorrent.session(settings) for _ in range(count)]
-    ports = [wait_for(lambda: session.listen_port() or None) for session in sessions]
-    for session, own in zip(sessions, ports):
-        for port in ports:
-            if port != own:
+def start(hosts, count, others):
+    ports = [os.environ.get("FIRST_PORT", "0")] + ["0"] * (count - 1)
+    wanted = [(host, port) for host in hosts for port in ports]
+    sessions = [libtorrent.session(SETTINGS | {"listen_interfaces": f"{host}:{port}"}) for host, port in wanted]
+    nodes = [
+        (host, wait_for(lambda: session.listen_port() or None)) for session, (host, _) in zip(sessions, wanted)
+    ]
+    for session, own in zip(sessions, nodes):
+        for host, port in nodes:
+            if (host, port) != own:
                 session.add_dht_node((host.strip("[]"), port))
         for other in others:
             other_host, other_port = other.rsplit(":", 1)
             session.add_dht_node((other_host, int(other_port)))
-    # Further nodes may not find a place in the table.
-    expected = min(count - 1 + len(others), 8)
+    # Further nodes may not find a place in the table. Nodes that learn of a public address of their own take a new id that
+    # follows from it (BEP 42), and are forgotten for a while.
+    expected = 1 if len(hosts) > 1 else min(count - 1 + len(others), 8)
     for session in sessions:
         wait_for(lambda: True if known_nodes(session) >= expected else None)
-    return sessions, [f"{host}:{port}" for port in ports]
+    return sessions, [f"{host}:{port}" for host, port in nodes]
 
 
 def get(session, key):
@@ -108,9 +114,9 @@ def put(session, seed, key, value):
 
 
 def main():
-    address, count, *others = sys.argv[1:]
-    host = f"[{address}]" if ":" in address else address
-    sessions, nodes = start(host, int(count), others)
+    addresses, count, *others = sys.argv[1:]
+    hosts = [f"[{address}]" if ":" in address else address for address in addresses.split(",")]
+    sessions, nodes = start(hosts, int(count), others)
     print(*nodes, "", sep="\n", flush=True)
     for line in sys.stdin:
         command, *arguments = line.split()

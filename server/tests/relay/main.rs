@@ -225,8 +225,12 @@ async fn the_pages_and_dns_stay_where_they_are() {
         assert_eq!(reply.status, 200, "{path}");
         assert!(reply.text().contains(text), "{path}");
     }
-    assert_eq!(server.get("/no/such/page").await.status, 404);
-    assert_eq!(server.get("/favicon.ico").await.status, 400, "no key");
+    let missing = server.get("/no/such/page").await;
+    for path in ["/favicon.ico", "/robots.txt", "/metrics", "/nothing"] {
+        let reply = server.get(path).await;
+        assert_eq!((reply.status, reply.text()), (404, missing.text()), "{path}");
+        assert_eq!(reply.header("content-security-policy"), missing.header("content-security-policy"));
+    }
 }
 
 #[tokio::test]
@@ -249,7 +253,7 @@ async fn every_outcome_is_counted() {
     server.send(Version::HTTP_2, Method::PUT, &path, &[], b"nothing").await;
     server.get(&path).await;
     server.send(Version::HTTP_2, Method::GET, &path, &since, b"").await;
-    server.get("/nothing").await;
+    server.get(&path[..path.len() - 1]).await;
     *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
     server.get(&path_of(2)).await;
     server.get(&format!("{path}?policy=CacheOnly")).await;

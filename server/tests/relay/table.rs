@@ -180,12 +180,14 @@ fn rows() -> Vec<Row> {
         .says("access-control-allow-credentials", "true"),
         // Keys
         row("the head of nothing", Method::HEAD, "{key}", 404),
-        get("what is no text", "%ff", 400),
-        get("no key", "nothing", 400),
+        get("what is no text", "%ff", 404),
+        get("no key", "nothing", 404),
+        get("what browsers look for", "favicon.ico", 404),
+        get("a key that was cut short", "ybndrfg8ejkmcpqxot1uwisza345h769ybndrfg8ejkmcpqxot1", 400),
         get("no point of the curve", "c1bkg8tfsyy8wcedtmw4fwhdmm7bbzhgg3z58tf43m5ow8w9mbus", 400),
         get("upper case", "{KEY}", 400),
         get("a scheme before it", "pk:{key}", 400),
-        Row { path: "nothing".into(), ..put("no key", payload(&signed), 400) },
+        Row { path: "nothing".into(), ..put("no key", payload(&signed), 404) },
         // PUT
         put("a packet", payload(&signed), 204).says("pkarr-dht-stored-nodes", "20"),
         put("an update", payload(&signed), 204)

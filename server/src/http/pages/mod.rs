@@ -1,5 +1,6 @@
 //! What people see who open the address of the server: what it is, how to use it, and whether they do already.
 
+mod private_dns;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,11 @@ use axum::{
 };
 
 use super::{DNS_PATH, Visitor};
-use crate::{certificates::AuthorityCertificate, config::Config, resolver::OwnZone};
+use crate::{
+    certificates::{AuthorityCertificate, Certificates},
+    config::Config,
+    resolver::OwnZone,
+};
 
 const LANDING: &str = include_str!("landing.html");
 const STYLE: &str = include_str!("pkdns.css");
@@ -41,19 +46,30 @@ pub struct About {
     pub tls_port: Option<u16>,
     /// An address of this server, if its configuration names one.
     pub address: Option<IpAddr>,
+    /// Names and addresses of this server, as its configuration has them.
+    pub names: Vec<String>,
+    /// What DNS over TLS shows, if it is served.
+    pub tls_certificates: Option<Certificates>,
     /// The certificate that clients have to import, if it is one of ours.
     pub authority: Option<AuthorityCertificate>,
 }
 
 impl About {
     /// As configured; `config` has the ports that are bound in fact.
-    pub fn new(config: &Config, own_zone: Arc<OwnZone>, authority: Option<AuthorityCertificate>) -> Self {
+    pub fn new(
+        config: &Config,
+        own_zone: Arc<OwnZone>,
+        tls_certificates: Option<Certificates>,
+        authority: Option<AuthorityCertificate>,
+    ) -> Self {
         let tls = config.dot.listen.first().filter(|_| config.dot.enabled);
         Self {
             own_zone,
             suffix: config.names.suffixes.first().cloned().unwrap_or_default(),
             tls_port: tls.map(|address| address.port()),
             address: config.certificate.names.iter().find_map(|name| name.parse().ok()),
+            names: config.certificate.names.clone(),
+            tls_certificates,
             authority,
         }
     }
@@ -71,14 +87,23 @@ pub fn pages(about: About) -> Router {
         .route("/pkdns.mobileconfig", routing::get(profile))
         .route("/ca.pem", routing::get(authority))
         .route("/check/{token}", routing::get(check))
-        .fallback((StatusCode::NOT_FOUND, "There is nothing here. / says what this server is for.\n"))
+        .fallback(async || nothing())
         .layer(middleware::from_fn(harden))
         .with_state(Arc::new(about))
 }
 
-/// The headers of every page.
+/// What is said where there is no page.
+pub(super) fn nothing() -> Response {
+    let text = "There is nothing here. / says what this server is for.\n";
+    with_headers((StatusCode::NOT_FOUND, text).into_response())
+}
+
 async fn harden(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    with_headers(next.run(request).await)
+}
+
+/// The headers of every page.
+fn with_headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -116,14 +141,9 @@ async fn landing(
              <a href=\"ca.pem\">download its certificate</a> and import it as a trusted authority first.</p>"
         }
     };
-    let android = match about.tls_port {
-        Some(853) => format!(
-            "Settings, Network &amp; internet, <em>Private DNS</em>: choose <em>Private DNS provider hostname</em> and \
-             enter <code>{host}</code>."
-        ),
-        _ => "Private DNS in the settings of Android takes DNS over TLS on port 853, which this server does not serve."
-            .to_owned(),
-    };
+    let convinces =
+        |name: &str| about.tls_certificates.as_ref().is_some_and(|shown| shown.convinces_everybody(name));
+    let android = private_dns::advice(about.tls_port, &host, &about.names, convinces);
     let address =
         about.address.map_or_else(|| "&lt;address of this server&gt;".to_owned(), |ip| ip.to_string());
     let bracketed = if address.contains(':') { format!("[{address}]") } else { address.clone() };

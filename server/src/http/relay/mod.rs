@@ -15,10 +15,12 @@ use axum::{
     Extension, Router,
     extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::HeaderMap,
-    middleware, routing,
+    middleware::{self, Next},
+    response::Response,
+    routing,
 };
 
-use super::Visitor;
+use super::{Visitor, pages};
 use crate::{
     access::Forwarders,
     config,
@@ -68,6 +70,14 @@ fn segment(key: &Result<Path<String>, PathRejection>) -> &str {
     key.as_ref().map_or("", |Path(key)| key)
 }
 
+/// Browsers look for icons and robots for rules where keys are. They find what they find without a relay.
+async fn leave_out_others(request: Request, next: Next) -> Response {
+    match request::is_meant_as_key(request.uri().path()) {
+        true => next.run(request).await,
+        false => pages::nothing(),
+    }
+}
+
 impl Relay {
     /// Reads from `packets`, and stores through them.
     pub fn new(
@@ -112,6 +122,7 @@ impl Relay {
         Router::new()
             .route("/{key}", methods(Form::Pkarr))
             .route("/pkarr/{key}", methods(Form::Iroh))
+            .route_layer(middleware::from_fn(leave_out_others))
             .route_layer(middleware::from_fn(cors::share))
             .with_state(self)
     }

@@ -9,6 +9,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, header},
 };
+use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
 use super::{
@@ -32,6 +33,9 @@ const BODY_DEADLINE: Duration = Duration::from_secs(4);
 /// Characters of a key in z-base-32.
 const KEY_LENGTH: usize = 52;
 
+/// So many letters and digits in a row are an attempt at a key: one that was cut short, in hexadecimal, or behind a scheme.
+const LIKE_A_KEY: usize = 40;
+
 /// Where a client wants its packet from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Policy {
@@ -52,6 +56,12 @@ impl Policy {
             Some(_) => Err(Answer::BadRequest("policy= is CacheOnly, CacheFirst or NetworkOnly.")),
         }
     }
+}
+
+/// Whether a path may be meant as that of a key, sound or not.
+pub(super) fn is_meant_as_key(path: &str) -> bool {
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    bytes.split(|byte| !byte.is_ascii_alphanumeric()).any(|run| run.len() >= LIKE_A_KEY)
 }
 
 pub(super) fn read_key(text: &str) -> Result<PublicKey, Answer> {
@@ -136,10 +146,31 @@ mod tests {
         assert_eq!(cas(&HeaderMap::new()), None);
     }
 
+    #[test]
+    fn what_browsers_and_robots_look_for_is_not_meant_as_a_key() {
+        let key = Keypair::from_secret_key(&[1; 32]).to_z32();
+        let escaped = format!("/%{:x}{}", key.as_bytes()[0], &key[1..]);
+        let (cut, hexadecimal) = (key[..51].to_owned(), "8a".repeat(32));
+        for like_a_key in [&key, &cut, &hexadecimal, &format!("pk:{key}"), &format!("{key}.key"), &escaped] {
+            assert!(is_meant_as_key(&format!("/{like_a_key}")), "{like_a_key}");
+        }
+        for other in [
+            "/favicon.ico",
+            "/robots.txt",
+            "/metrics",
+            "/nothing",
+            "/",
+            "/%ff",
+            "/apple-touch-icon-precomposed.png",
+        ] {
+            assert!(!is_meant_as_key(other), "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_path_query_and_message_is_read_or_refused(text in ".{0,80}", dns in prop::collection::vec(any::<u8>(), 0..1000)) {
-            let _ = (read_key(&text), Policy::read(&text));
+            let _ = (is_meant_as_key(&text), read_key(&text), Policy::read(&text));
             let _ = SignedPacket::sign(&Keypair::from_secret_key(&[1; 32]), 1, &dns).unwrap().is_readable();
         }
     }
