@@ -87,9 +87,8 @@ pub(crate) const EXPLAINED: &[Explained] = &[
         between: &[Unbound],
         is_this: |case, difference| match difference {
             Difference::Authorities(only) => {
-                only.theirs.is_empty()
-                    && only.ours.iter().all(is_about_servers)
-                    && case.source_has(&only.ours)
+                let is_extra = only.theirs.is_empty() && only.ours.iter().all(is_about_servers);
+                is_extra && case.ours.code == NOERROR && case.source_has(&only.ours)
             }
             _ => false,
         },
@@ -100,8 +99,8 @@ pub(crate) const EXPLAINED: &[Explained] = &[
         between: &[Source],
         is_this: |case, difference| match difference {
             Difference::Authorities(only) => {
-                let is_udp = case.question.transport == Transport::Udp;
-                is_udp && only.ours.is_empty() && only.theirs.iter().all(is_about_servers)
+                let is_left_out = only.ours.is_empty() && only.theirs.iter().all(is_about_servers);
+                is_left_out && case.ours.code == NOERROR && case.question.transport == Transport::Udp
             }
             _ => false,
         },
@@ -158,7 +157,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         what: "Unbound tells no time of more than a day, or of absence of more than an hour",
-        why: "RFC 2181 section 8 has 2^31-1 for the longest; what RFC 8767 section 4 wants to be bounded is how long it is kept",
+        why: "RFC 2181 section 8: up to 2^31-1 is a TTL, and handed on; whatever it is, pkdns keeps an answer for no longer than these",
         between: &[Unbound],
         is_this: |case, difference| match difference {
             Difference::Ttl(_, ours, theirs) => {

@@ -14,7 +14,7 @@ use crate::{
 /// The odd names, which stand in each of [`ODD`].
 const NAMES: &str = include_str!("zone.txt");
 
-/// The zones with odd names: signed with NSEC, signed with NSEC3, and not signed.
+/// The zones with odd names: signed with NSEC, with NSEC3 and opt-out (RFC 5155 section 6), and not signed.
 pub(crate) const ODD: [&str; 3] = ["odd", "hashed", "plain"];
 
 /// The zones delegated from each of them, with the greatest time that absence may be believed, in seconds, which is the TTL
@@ -78,7 +78,8 @@ impl World {
         let (named, unbound, signer) = (Program::named()?, Program::unbound()?, Signer::find()?);
         let zones = tempfile::tempdir().unwrap();
         let directory = zones.path();
-        let mut served = String::new();
+        // Nothing is sent there, whatever listens on this machine.
+        let mut served = String::from("server 127.9.9.9 { bogus yes; };\n");
         let mut serve = |name: &str, file: &Path| {
             served += &format!("zone \"{name}\" {{ type primary; file \"{}\"; }};\n", file.display());
         };
@@ -208,7 +209,7 @@ impl Signer {
         let mut command = Command::new(&self.signzone);
         command.args(["-q", "-g", "-z", "-S", "-K"]).arg(directory).arg("-d").arg(directory);
         match signing {
-            Signing::Nsec3 => command.args(["-3", "ab", "-H", "1"]),
+            Signing::Nsec3 => command.args(["-3", "ab", "-H", "1", "-A"]),
             // It would refuse to write what does not verify.
             Signing::Expired => command.args(["-P", "-s", "20190101000000", "-e", "20200101000000"]),
             Signing::None | Signing::Nsec => &mut command,
