@@ -167,6 +167,24 @@ async fn only_a_denial_with_proof_says_what_is_below_a_name_or_in_its_other_type
 }
 
 #[tokio::test]
+async fn what_follows_from_a_validated_denial_is_as_authentic_as_that() {
+    let upstream = Upstream::start(|_, response| {
+        response.metadata.response_code = ResponseCode::NXDomain;
+        response.metadata.authentic_data = true;
+        response.add_authority(soa("example.com", 300));
+    })
+    .await;
+    let server = Running::start_with(upstream, |_| ()).await;
+    for name in ["no.example.com", "below.no.example.com"] {
+        let mut asked = query(name, RecordType::A);
+        asked[3] |= 0x20;
+        let reply = parse(&server.send(&asked).await.unwrap());
+        assert_eq!((code(&reply), reply.metadata.authentic_data), (ResponseCode::NXDomain, true), "{name}");
+    }
+    assert_eq!(server.upstream.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn an_extended_code_is_a_failure_to_those_without_edns() {
     // BADVERS is 16: its lower four bits say NOERROR.
     let upstream = Upstream::start(|query, response| {

@@ -123,6 +123,24 @@ impl Answer {
         })
     }
 
+    /// The records, with their sections and whether a client has to have them. A datagram holds as many as fit from the first
+    /// on, so that name servers, which nobody has to have, come after the proofs that stand in the same section.
+    fn in_order<'a>(
+        &'a self,
+        additionals: &'a [Record],
+    ) -> impl Iterator<Item = (Section, bool, &'a Record)> {
+        let with = |section, required| move |record| (section, required, record);
+        let is_required = |record: &&Record| self.answers.is_empty() || !is_about_servers(record);
+        let required = self.authorities.iter().filter(is_required);
+        let about_servers = self.authorities.iter().filter(move |record| !is_required(record));
+        self.answers
+            .iter()
+            .map(with(Section::Answer, true))
+            .chain(required.map(with(Section::Authority, true)))
+            .chain(about_servers.map(with(Section::Authority, false)))
+            .chain(additionals.iter().map(with(Section::Additional, false)))
+    }
+
     fn try_encode(
         &self,
         question: &Question,
@@ -140,32 +158,23 @@ impl Answer {
         encoder.emit_u16(question.record_type().into()).ok()?;
         encoder.emit_u16(question.class().into()).ok()?;
         let mut owners = Owners { asked: &asked, alias: None };
-        for (section, records) in [
-            (Section::Answer, &self.answers[..]),
-            (Section::Authority, &self.authorities[..]),
-            (Section::Additional, additionals),
-        ] {
-            let mut before: Option<(&Record, Option<u16>)> = None;
-            for record in records {
-                let start = encoder.offset();
-                let owner = owners.place(&record.name);
-                owners.alias = emit_record(record, owner, &mut names, &mut encoder).ok()?.or(owners.alias);
-                marks.push(Mark {
-                    start: u16::try_from(start).ok()?,
-                    ttl: 0,
-                    section,
-                    required: match section {
-                        Section::Answer => true,
-                        Section::Authority => self.answers.is_empty() || !is_about_servers(record),
-                        Section::Additional => false,
-                    },
-                    continues: before.is_some_and(|(before, place)| {
-                        is_same_kind(before, record)
-                            && (owner.is_some() && owner == place || before.name == record.name)
-                    }),
-                });
-                before = Some((record, owner));
-            }
+        let mut before: Option<(Section, &Record, Option<u16>)> = None;
+        for (section, required, record) in self.in_order(additionals) {
+            let start = encoder.offset();
+            let owner = owners.place(&record.name);
+            owners.alias = emit_record(record, owner, &mut names, &mut encoder).ok()?.or(owners.alias);
+            marks.push(Mark {
+                start: u16::try_from(start).ok()?,
+                ttl: 0,
+                section,
+                required,
+                continues: before.is_some_and(|(in_section, before, place)| {
+                    in_section == section
+                        && is_same_kind(before, record)
+                        && (owner.is_some() && owner == place || before.name == record.name)
+                }),
+            });
+            before = Some((section, record, owner));
         }
         if encoder.offset() > MAX_STREAM_SIZE - LARGEST_OPT_SIZE - MAX_ERROR_TEXT {
             return None;

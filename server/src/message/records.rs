@@ -267,16 +267,13 @@ impl Frame<'_> {
 
     fn data(&self, bytes: &[u8], odd: OddRecord) -> Result<Option<RData>, MalformedMessage> {
         let record_type = RecordType::from(self.record_type);
-        if odd == OddRecord::KeepBytes && !may_hold_compressed_names(record_type) {
-            return Ok(Some(self.raw(record_type)));
-        }
-        let length = Restrict::new(u16::try_from(self.data.len()).map_err(|_| MalformedMessage)?);
-        let parsed = bytes.get(..self.end).and_then(|bytes| decoder_at(bytes, self.data_start)).and_then(
-            |mut decoder| {
-                let data = RData::read(&mut decoder, record_type, length).ok()?;
-                (decoder.index() == self.end).then_some(data)
-            },
-        );
+        let parsed = match (names_in(self.record_type), odd) {
+            (Some(names), _) => self.expanded(bytes, record_type, names),
+            (None, OddRecord::KeepBytes) if !may_hold_compressed_names(record_type) => {
+                return Ok(Some(raw(record_type, self.data)));
+            }
+            (None, _) => self.parsed(bytes, record_type),
+        };
         match (parsed, odd) {
             (Some(data), _) => Ok(Some(data)),
             (None, OddRecord::Skip) => Ok(None),
@@ -284,15 +281,63 @@ impl Frame<'_> {
         }
     }
 
-    fn raw(&self, code: RecordType) -> RData {
-        // `NULL::with` asserts that there is data.
-        let rdata = if self.data.is_empty() { NULL::new() } else { NULL::with(self.data.to_vec()) };
-        RData::Unknown { code, rdata }
+    fn parsed(&self, bytes: &[u8], record_type: RecordType) -> Option<RData> {
+        let length = Restrict::new(u16::try_from(self.data.len()).ok()?);
+        let mut decoder = decoder_at(bytes.get(..self.end)?, self.data_start)?;
+        let data = RData::read(&mut decoder, record_type, length).ok()?;
+        (decoder.index() == self.end).then_some(data)
+    }
+
+    /// The bytes of the data, with the names in it written out.
+    fn expanded(&self, bytes: &[u8], code: RecordType, names: NamesIn) -> Option<RData> {
+        let mut decoder = decoder_at(bytes.get(..self.end)?, self.data_start + names.before)?;
+        let mut data = self.data.get(..names.before)?.to_vec();
+        for _ in 0..names.count {
+            for label in Name::read(&mut decoder).ok()?.iter() {
+                // At most 63 bytes, as in every name.
+                data.push(label.len() as u8);
+                data.extend_from_slice(label);
+            }
+            data.push(0);
+        }
+        let rest = bytes.get(decoder.index()..self.end)?;
+        data.extend_from_slice(rest);
+        (names.may_be_followed || rest.is_empty()).then(|| raw(code, &data))
     }
 }
 
+fn raw(code: RecordType, data: &[u8]) -> RData {
+    // `NULL::with` asserts that there is data.
+    let rdata = if data.is_empty() { NULL::new() } else { NULL::with(data.to_vec()) };
+    RData::Unknown { code, rdata }
+}
+
+/// Where the names lie in the data of a type.
+struct NamesIn {
+    /// Bytes before the first.
+    before: usize,
+    count: usize,
+    may_be_followed: bool,
+}
+
+/// The types of [`may_hold_compressed_names`] that hickory-proto keeps as bytes, or reads without their names.
+fn names_in(record_type: u16) -> Option<NamesIn> {
+    let (before, count, may_be_followed) = match record_type {
+        // MD, MF, MB, MG and MR; MINFO and RP; AFSDB and RT; PX.
+        3 | 4 | 7 | 8 | 9 => (0, 1, false),
+        14 | 17 => (0, 2, false),
+        18 | 21 => (2, 1, false),
+        26 => (2, 2, false),
+        // SIG, a signature after the signer, and NXT, types after the next name.
+        24 => (18, 1, true),
+        30 => (0, 1, true),
+        _ => return None,
+    };
+    Some(NamesIn { before, count, may_be_followed })
+}
+
 /// Types whose names RFC 1035 lets a sender compress, or that RFC 3597 section 4 tells a receiver to expect
-/// compressed. Their bytes mean nothing outside of the message they came in.
+/// compressed, besides those of [`names_in`]. Their bytes mean nothing outside of the message they came in.
 fn may_hold_compressed_names(record_type: RecordType) -> bool {
     matches!(
         record_type,

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use hickory_proto::{
     op::{Message as Parsed, ResponseCode},
-    rr::{DNSClass, Name, RData, Record, RecordType, rdata::A, rdata::NULL, rdata::TXT},
+    rr::{
+        DNSClass, Name, RData, Record, RecordType,
+        rdata::{A, NS, NULL, TXT},
+    },
 };
 use proptest::prelude::*;
 
@@ -247,6 +250,26 @@ fn additional_records_are_left_out_without_saying_so() {
     let parsed = parse(&write(&full, &plain(), Reply::Datagram, 0));
     assert!(!parsed.metadata.truncation);
     assert_eq!((parsed.answers.len(), parsed.additionals.len()), (2, 0));
+}
+
+#[test]
+fn a_proof_that_came_behind_the_name_servers_goes_before_them() {
+    let raw = |code, text: &[u8]| record(RData::Unknown { code, rdata: NULL::with(text.to_vec()) });
+    let mut full = answer(addresses(1));
+    let signature = [0, 2, 13, 1].iter().chain(&[7; 250]).copied().collect::<Vec<u8>>();
+    full.authorities = vec![
+        record(RData::NS(NS(owner()))),
+        raw(RecordType::RRSIG, &signature),
+        raw(RecordType::NSEC, &[9; 200]),
+    ];
+    let proof = full.authorities[2].clone();
+    let message = read_message(&write(&full, &plain(), Reply::Datagram, 0)).unwrap();
+    assert!(!message.truncated);
+    assert_eq!(message.authorities[0], proof);
+    assert_eq!(read_message(&write(&full, &plain(), STREAM, 0)).unwrap().authorities.len(), 3);
+    // Without room for it, nobody is told that this is all.
+    full.authorities[2] = raw(RecordType::NSEC, &[9; 480]);
+    assert!(read_message(&write(&full, &plain(), Reply::Datagram, 0)).unwrap().truncated);
 }
 
 #[test]

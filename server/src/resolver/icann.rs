@@ -38,6 +38,8 @@ impl Resolver {
             && let Some((soa, left)) = self.0.nxdomains.covers(name)
         {
             chain.fresh_for = chain.fresh_for.min(left);
+            // The denial was validated, and so is what follows from it, unless an alias that was not signed leads here.
+            chain.answer.authentic = chain.links == 0;
             chain.negative(true, soa);
             return Ok(Step::Done);
         }

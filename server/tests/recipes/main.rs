@@ -9,6 +9,8 @@
     reason = "the helpers of tests may fail them"
 )]
 
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../interop/daemon.rs"]
 mod daemon;
 #[path = "../interop/dig.rs"]
 mod dig;

@@ -66,15 +66,7 @@ impl Question {
 
     /// Asks `server`. An error says what is wrong with a reply that nobody should send, whatever it answers.
     pub(crate) async fn ask(&self, server: SocketAddr, transport: Transport) -> Result<Reply, String> {
-        let request = self.request();
-        let exchange = async {
-            match transport {
-                Transport::Udp => over_udp(server, &request).await,
-                Transport::Tcp => over_tcp(server, &request).await,
-            }
-        };
-        let reply = timeout(PATIENCE, exchange).await.map_err(|_| "there is no reply")?;
-        let reply = reply.map_err(|error| format!("there is no reply: {error}"))?;
+        let reply = exchange(server, &self.request(), transport).await?;
         self.check(&reply, transport)?;
         let reply = read(&reply).map_err(|error| format!("unreadable: {error}"))?;
         match reply.dnssec_ok == self.edns.map(|_| self.dnssec_ok) {
@@ -170,6 +162,22 @@ fn record(decoder: &mut BinDecoder<'_>) -> Result<Record, DecodeError> {
     let mut record = Record::from_rdata(name, ttl, data);
     record.dns_class = if record_type == RecordType::OPT { DNSClass::OPT(class) } else { class.into() };
     Ok(record)
+}
+
+/// Sends a message to `server` and returns what comes back, or says why nothing did.
+pub(crate) async fn exchange(
+    server: SocketAddr,
+    request: &[u8],
+    transport: Transport,
+) -> Result<Vec<u8>, String> {
+    let exchange = async {
+        match transport {
+            Transport::Udp => over_udp(server, request).await,
+            Transport::Tcp => over_tcp(server, request).await,
+        }
+    };
+    let reply = timeout(PATIENCE, exchange).await.map_err(|_| "there is no reply")?;
+    reply.map_err(|error| format!("there is no reply: {error}"))
 }
 
 async fn over_udp(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {

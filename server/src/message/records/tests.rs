@@ -57,3 +57,46 @@ fn an_alias_that_leads_to_no_name_is_not_read_to_find_out() {
         assert_eq!(read() - before, usize::from(is_good), "{end:?} {data:?}");
     }
 }
+
+/// RFC 3597 section 4: a pointer in the data means another name in any message but its own.
+#[test]
+fn names_in_old_types_are_written_out() {
+    let (long, short) = (b"\x04Mail\x07example\0", [0xc0, 12]);
+    let question = [&long[..], &[0, 1, 0, 1]].concat();
+    for (record_type, before, count, after) in [
+        (3, 0, 1, 0),
+        (4, 0, 1, 0),
+        (7, 0, 1, 0),
+        (8, 0, 1, 0),
+        (9, 0, 1, 0),
+        (14, 0, 2, 0),
+        (17, 0, 2, 0),
+        (18, 2, 1, 0),
+        (21, 2, 1, 0),
+        (24, 18, 1, 64),
+        (26, 2, 2, 0),
+        (30, 0, 1, 16),
+    ] {
+        let data = |name: &[u8]| [vec![7; before], name.repeat(count), vec![0xc0; after]].concat();
+        let message = |data: &[u8]| {
+            let mut bytes = vec![0, 1, 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+            bytes.extend_from_slice(&question);
+            bytes.extend_from_slice(&[0xc0, 12, 0, record_type, 0, 1, 0, 0, 0, 60]);
+            bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(data);
+            bytes
+        };
+        let bytes = message(&data(&short));
+        let whole = raw(RecordType::from(u16::from(record_type)), &data(long));
+        assert_eq!(read_message(&bytes).unwrap().answers[0].data, whole, "type {record_type}");
+        assert_eq!(read_records(&bytes)[0].data, whole, "type {record_type}");
+        assert_eq!(find_records(&bytes).next().unwrap().data(&bytes), Some(whole));
+
+        let is_last = after == 0;
+        for odd in [&data(&short)[..before + 1], &[&data(&short)[..], &[0]].concat()[..], &[]] {
+            let is_good = !is_last && odd.len() > before + 2 * count;
+            assert_eq!(read_message(&message(odd)).is_ok(), is_good, "type {record_type}: {odd:?}");
+            assert_eq!(read_records(&message(odd)).len(), usize::from(is_good), "type {record_type}");
+        }
+    }
+}

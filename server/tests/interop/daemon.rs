@@ -1,4 +1,4 @@
-//! dnsmasq and Unbound on a free port of 127.0.0.1.
+//! dnsmasq, Unbound and BIND's named on a free port of 127.0.0.1.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How often a port that somebody else took meanwhile is replaced by another.
 const ATTEMPTS: usize = 3;
 
-/// What stands around a recipe so that it runs without rights and out of the way. `PORT` and `DIRECTORY` are replaced.
+/// What stands around a recipe so that it runs without rights and out of the way. `PORT`, `DIRECTORY` and `OPTIONS` are
+/// replaced.
 const UNBOUND: &str = "\
 server:
     interface: 127.0.0.1
@@ -33,6 +34,17 @@ server:
     val-log-level: 2
 remote-control:
     control-enable: no
+";
+const NAMED: &str = "\
+options {
+    directory \"DIRECTORY\";
+    managed-keys-directory \"DIRECTORY\";
+    listen-on port PORT { 127.0.0.1; };
+    listen-on-v6 { none; };
+    pid-file none;
+    session-keyfile none;
+OPTIONS};
+controls {};
 ";
 
 /// A running daemon, which ends with this.
@@ -56,6 +68,11 @@ impl Program {
         programs::find("unbound", |_| true, "Debian's unbound").map(Self)
     }
 
+    /// `None`: it is not installed, and that is to be accepted.
+    pub(crate) fn named() -> Option<Self> {
+        programs::find("named", |_| true, "Debian's bind9").map(Self)
+    }
+
     /// Runs dnsmasq with `configuration`.
     pub(crate) fn run_dnsmasq(&self, configuration: &str) -> Daemon {
         self.run("", configuration, |command, file, port| {
@@ -77,6 +94,20 @@ impl Program {
         self.run(UNBOUND, configuration, |command, file, _| {
             command.arg("-d").arg("-c").arg(file);
         })
+    }
+
+    /// Runs named with `options` and `zones`, and waits until these are loaded.
+    pub(crate) fn run_named(&self, options: &str, zones: &str) -> Daemon {
+        let daemon = self.run(&NAMED.replace("OPTIONS", options), zones, |command, file, _| {
+            // In the foreground, with what it says on the terminal.
+            command.arg("-g").arg("-c").arg(file);
+        });
+        let start = Instant::now();
+        while !daemon.log().contains("all zones loaded") {
+            assert!(start.elapsed() < LIMIT, "{}", daemon.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        daemon
     }
 
     fn run(&self, frame: &str, configuration: &str, arguments: impl Fn(&mut Command, &Path, u16)) -> Daemon {
