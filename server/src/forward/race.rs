@@ -234,12 +234,10 @@ impl Outcome {
     }
 }
 
-/// Codes by which another resolver may know better.
+/// Whether another resolver may know better: all codes say so but those that a name itself may have (RFC 6672 section 2.2
+/// for the last).
 fn is_refusal(code: ResponseCode) -> bool {
-    matches!(
-        code,
-        ResponseCode::ServFail | ResponseCode::Refused | ResponseCode::FormErr | ResponseCode::NotImp
-    )
+    !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain)
 }
 
 #[cfg(test)]
