@@ -150,6 +150,25 @@ async fn whatever_code_is_no_answer_the_next_upstream_may_have_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_slow_about_a_name_alone_may_still_win_over_a_refusal() {
+    for (acts, winner, took) in [
+        ([Answer(1300), Refuse(10)], 0, 1300),
+        ([Answer(2400), Refuse(10)], 0, 2400),
+        // It is not waited for any longer than it was before.
+        ([Answer(3500), Refuse(10)], 1, 2410),
+    ] {
+        let scene = Scene::new(&acts);
+        let answers = async {
+            sleep(Duration::from_millis(700)).await;
+            scene.upstreams[0].answered(Instant::now());
+        };
+        let asking = ask_in_turn(&scene.upstreams, in_order(&scene.upstreams, Instant::now()), &scene, ());
+        let (answer, ()) = tokio::join!(asking, answers);
+        assert_eq!((answer.unwrap().id, scene.since_start()), (winner, took));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_datagram_is_sent_again_and_an_answer_may_take_its_time() {
     let silent = || Err(ForwardError::NoAnswer);
     let alone = Scene::new(&[Silence]).run().await;
