@@ -23,8 +23,9 @@ const MAX_SERVERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// So long is what was learnt believed. It is tried anew after that, which costs a question or two.
 pub(super) const LIFETIME: Duration = Duration::from_secs(900);
 
-/// Answers in a row that were cut, after which a server is asked over TCP at once: large answers alone are not as many.
-const CUT_BEFORE_TCP: u8 = 8;
+/// Answers in a row that were cut though any datagram would have held them, after which a server is asked over TCP at once.
+/// Those that are too large say nothing: whoever asks chooses how many they are.
+const CUT_BEFORE_TCP: u8 = 3;
 
 /// Questions in a row to which an answer came in another spelling while TCP kept it, as a box on the way may do it. Whoever
 /// would forge that has to guess a port and an id each time.
@@ -93,14 +94,6 @@ impl ServerCapabilities {
         self.explained.notify_waiters();
     }
 
-    /// The server may have `capability` after all.
-    pub(super) fn forget(&self, server: SocketAddr, capability: Capability) {
-        if let Some(known) = self.lock().get_mut(&server) {
-            *known.lacking(capability) = None;
-            known.cut = 0;
-        }
-    }
-
     /// Waits until less is known to be of use than `known` when a question left that got no answer.
     pub(super) async fn explained(&self, server: SocketAddr, known: Capabilities) {
         loop {
@@ -133,7 +126,7 @@ impl ServerCapabilities {
     /// A whole answer came over UDP in the spelling of its question.
     pub(super) fn answered_over_udp(&self, server: SocketAddr) {
         if let Some(known) = self.lock().get_mut(&server) {
-            (known.misspelt, known.cut) = (0, 0);
+            (known.misspelt, known.cut, known.no_udp) = (0, 0, None);
         }
     }
 
@@ -147,7 +140,7 @@ impl ServerCapabilities {
         });
     }
 
-    /// An answer over UDP was cut.
+    /// Over UDP nothing came but that an answer is cut which would have fit, or that nothing listens. Over TCP it came.
     pub(super) fn cut(&self, server: SocketAddr, now: Instant) {
         self.change(server, |known| {
             known.cut = known.cut.saturating_add(1);
@@ -219,8 +212,7 @@ mod tests {
             assert_eq!(servers.of(server(1), now + LIFETIME - SECOND), expected);
             assert_eq!(servers.of(server(2), now), Capabilities::ALL, "another server");
             assert_eq!(servers.of(server(1), now + LIFETIME), Capabilities::ALL);
-            servers.forget(server(1), capability);
-            assert_eq!(servers.of(server(1), now), Capabilities::ALL);
+            servers.lock().clear();
         }
     }
 

@@ -4,8 +4,9 @@
 
 mod datagram;
 
-use std::{future::pending, io, net::SocketAddr, time::Duration};
+use std::{future::pending, io, net::SocketAddr, pin::pin, time::Duration};
 
+use futures_util::FutureExt;
 use hickory_proto::op::ResponseCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,14 +21,11 @@ use super::{
     cookies::ServerCookies,
     request::{Edns, Match, Request, Returned, Spelling, has_lost_its_code, is_refusal_of_form},
 };
-use crate::message::{Cookie, Message, Question};
-use datagram::Doubt;
+use crate::message::{Cookie, MIN_UDP_SIZE, Message, Question};
+use datagram::{Doubt, TCP_HEAD_START};
 
 /// A question with a cookie is sent so often over UDP before it goes over TCP (RFC 7873 section 5.3).
 const COOKIE_TRIES: usize = 2;
-
-/// For a connection to a server that has been asked over TCP alone: it may have that no longer.
-const CONNECT_TIME: Duration = Duration::from_millis(1500);
 
 /// Between the ways in which a silent server is asked, to find out which one works.
 const NEXT_WAY: Duration = Duration::from_millis(200);
@@ -194,15 +192,21 @@ impl Exchange<'_> {
         self.ask_as(Form::Edns).await
     }
 
-    /// Over UDP, unless the server has to be asked over TCP.
+    /// Over UDP, unless the server has to be asked over TCP. It may have that no longer, or take questions there and leave
+    /// them unanswered: then it is asked over UDP as well.
     async fn ask_as(self, form: Form) -> Result<Message, ExchangeError> {
-        if !self.capabilities.of(self.server, Instant::now()).udp {
-            match self.connect_within(CONNECT_TIME, form).await {
-                Ok(message) => return Ok(message),
-                Err(_) => self.capabilities.forget(self.server, Capability::Udp),
-            }
+        if self.capabilities.of(self.server, Instant::now()).udp {
+            return self.ask_over_udp(form).await;
         }
-        self.ask_over_udp(form).await
+        let mut over_tcp = pin!(self.ask_over_tcp(form, None).fuse());
+        if let Ok(Ok(message)) = timeout(TCP_HEAD_START, &mut over_tcp).await {
+            return Ok(message);
+        }
+        tokio::select! {
+            biased;
+            Ok(message) = over_tcp => Ok(message),
+            answer = self.ask_over_udp(form) => answer,
+        }
     }
 
     /// In each way in which a server may be silent, one after the other. A firewall before it may drop EDNS or UDP.
@@ -238,11 +242,6 @@ impl Exchange<'_> {
         Ok(message)
     }
 
-    async fn connect_within(self, time: Duration, form: Form) -> Result<Message, ExchangeError> {
-        let connected = timeout(time, TcpStream::connect(self.server)).await;
-        self.ask_on(connected.map_err(|_| ExchangeError::Silent)??, form, None).await
-    }
-
     async fn ask_over_tcp(self, form: Form, doubt: Option<Doubt>) -> Result<Message, ExchangeError> {
         self.ask_on(TcpStream::connect(self.server).await?, form, doubt).await
     }
@@ -262,8 +261,12 @@ impl Exchange<'_> {
         let now = Instant::now();
         if is_misspelt {
             self.capabilities.lacks(self.server, Capability::Spelling, now);
-        } else if doubt == Some(Doubt::Misspelt) {
-            self.capabilities.misspelt(self.server, now);
+        }
+        match doubt {
+            Some(Doubt::Misspelt) if !is_misspelt => self.capabilities.misspelt(self.server, now),
+            Some(Doubt::NobodyThere) => self.capabilities.cut(self.server, now),
+            Some(Doubt::Cut) if response.len() <= MIN_UDP_SIZE => self.capabilities.cut(self.server, now),
+            _ => {}
         }
         let lacked_cookie = doubt == Some(Doubt::NoCookie);
         match request.returned_cookie(&response) {

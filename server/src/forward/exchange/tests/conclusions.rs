@@ -1,0 +1,89 @@
+//! What must not be concluded of a server, from datagrams that got lost, from questions that a client has chosen, or from one
+//! way that no longer works.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{
+    odd_servers::{answer, ask, has_edns},
+    *,
+};
+use crate::forward::testing::bind;
+
+/// Whether the name that is asked for begins with this label.
+fn is_for(received: &Received, label: &str) -> bool {
+    let question = received.question();
+    question
+        .wire_name()
+        .get(1..=label.len())
+        .is_some_and(|first| first.eq_ignore_ascii_case(label.as_bytes()))
+}
+
+async fn answer_for(exchanger: &Exchanger, server: SocketAddr, name: &str) -> Message {
+    let asked = question(name, RecordType::A);
+    exchanger.exchange(server, &asked, RESOLVER, Instant::now() + LONG).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn answers_that_are_too_large_do_not_lead_to_tcp_however_many_are_asked_for() {
+    let server = Scripted::start(|received| {
+        let response = received.response();
+        vec![match (is_for(received, "large"), received.is_tcp) {
+            (false, _) => response.address(1).0,
+            (true, false) => response.truncated().0,
+            (true, true) => response.record(16, &[255; 256]).record(16, &[255; 256]).0,
+        }]
+    })
+    .await;
+    let exchanger = Exchanger::new(4);
+    for _ in 0..20 {
+        answer_for(&exchanger, server.address, "large.example.").await;
+    }
+    assert!(exchanger.capabilities(server.address).udp);
+}
+
+#[tokio::test]
+async fn cut_answers_that_tcp_does_not_give_do_not_lead_there() {
+    // Over TCP, questions are taken and left unanswered.
+    let server = over_udp(|received| {
+        let response = received.response();
+        vec![if is_for(received, "large") { response.truncated() } else { response.address(1) }]
+    })
+    .await;
+    let exchanger = Exchanger::new(20);
+    let large = question("large.example.", RecordType::TXT);
+    for _ in 0..10 {
+        let deadline = Instant::now() + SHORT;
+        exchanger.exchange(server.address, &large, RESOLVER, deadline).await.expect_err("nothing comes");
+    }
+    assert!(exchanger.capabilities(server.address).udp);
+    assert_eq!(last_byte(&answer(&exchanger, server.address).await), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_no_longer_answers_over_tcp_is_asked_over_udp_again() {
+    let server = over_udp(|received| vec![received.response().address(1)]).await;
+    let exchanger = Exchanger::new(4);
+    exchanger.capabilities.lacks(server.address, Capability::Udp, Instant::now());
+    assert_eq!(last_byte(&answer(&exchanger, server.address).await), 1);
+    assert!(exchanger.capabilities(server.address).udp, "it has answered there");
+}
+
+#[tokio::test]
+async fn a_server_that_is_slow_over_tcp_is_waited_for() {
+    let (_silent, tcp, address) = bind().await;
+    let serving = tokio::spawn(async move {
+        let (mut stream, from) = tcp.accept().await.expect("a connection");
+        let mut bytes = vec![0; usize::from(stream.read_u16().await.expect("a length"))];
+        stream.read_exact(&mut bytes).await.expect("a question");
+        // Longer than it is asked over TCP alone.
+        sleep(2 * TCP_HEAD_START).await;
+        let response = Received { bytes, from, is_tcp: true }.response().address(1).0;
+        stream.write_u16(response.len() as u16).await.expect("written");
+        stream.write_all(&response).await.expect("written");
+    });
+    let exchanger = Exchanger::new(4);
+    exchanger.capabilities.lacks(address, Capability::Udp, Instant::now());
+    assert_eq!(last_byte(&answer(&exchanger, address).await), 1);
+    assert!(!exchanger.capabilities(address).udp);
+    serving.await.expect("no panic");
+}
