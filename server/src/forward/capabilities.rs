@@ -58,8 +58,9 @@ pub(super) struct ServerCapabilities {
     explained: Notify,
 }
 
+/// What is known of one server.
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+pub(super) struct Known {
     /// Until when it is believed to do without.
     no_spelling: Option<Instant>,
     no_edns: Option<Instant>,
@@ -78,9 +79,7 @@ impl ServerCapabilities {
     }
 
     pub(super) fn of(&self, server: SocketAddr, now: Instant) -> Capabilities {
-        let known = self.lock().get(&server).copied().unwrap_or_default();
-        let can = |lacking: Option<Instant>| lacking.is_none_or(|until| now >= until);
-        Capabilities { spelling: can(known.no_spelling), edns: can(known.no_edns), udp: can(known.no_udp) }
+        self.lock().get(&server).copied().unwrap_or_default().capabilities(now)
     }
 
     /// The server does without `capability`.
@@ -110,17 +109,17 @@ impl ServerCapabilities {
 
     /// The server has answered a question with EDNS.
     pub(super) fn has_edns(&self, server: SocketAddr, now: Instant) {
-        let mut servers = self.lock();
-        let known = servers.get(&server).copied().unwrap_or_default();
-        // Not written with each answer.
-        if known.edns.is_none_or(|until| until < now + LIFETIME / 2) {
-            servers.put(server, Known { edns: Some(now + LIFETIME), ..known });
-        }
+        self.change(server, |known| known.has_edns(now));
+    }
+
+    /// The server refused a question with EDNS, and answered it without.
+    pub(super) fn refused_edns(&self, server: SocketAddr, now: Instant) {
+        self.change(server, |known| known.refused_edns(now));
     }
 
     /// Whether the server has answered a question with EDNS lately, so that its silence has other reasons.
     pub(super) fn is_sure_of_edns(&self, server: SocketAddr, now: Instant) -> bool {
-        self.lock().get(&server).and_then(|known| known.edns).is_some_and(|until| now < until)
+        self.lock().get(&server).is_some_and(|known| known.is_sure_of_edns(now))
     }
 
     /// A whole answer came over UDP in the spelling of its question.
@@ -161,6 +160,27 @@ impl ServerCapabilities {
 }
 
 impl Known {
+    pub(super) fn capabilities(&self, now: Instant) -> Capabilities {
+        let can = |lacking: Option<Instant>| lacking.is_none_or(|until| now >= until);
+        Capabilities { spelling: can(self.no_spelling), edns: can(self.no_edns), udp: can(self.no_udp) }
+    }
+
+    pub(super) fn has_edns(&mut self, now: Instant) {
+        self.edns = Some(now + LIFETIME);
+    }
+
+    /// Where other questions with EDNS have been answered, it is this name that is refused, by the server or by one behind
+    /// it: whoever chooses names is not to switch EDNS off for everybody.
+    pub(super) fn refused_edns(&mut self, now: Instant) {
+        if !self.is_sure_of_edns(now) {
+            self.no_edns = Some(now + LIFETIME);
+        }
+    }
+
+    fn is_sure_of_edns(&self, now: Instant) -> bool {
+        self.edns.is_some_and(|until| now < until)
+    }
+
     fn lacking(&mut self, capability: Capability) -> &mut Option<Instant> {
         match capability {
             Capability::Spelling => &mut self.no_spelling,
@@ -214,6 +234,24 @@ mod tests {
             assert_eq!(servers.of(server(1), now + LIFETIME), Capabilities::ALL);
             servers.lock().clear();
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_over_udp_is_asked_there_again() {
+        let (servers, now) = (ServerCapabilities::new(), Instant::now());
+        servers.lacks(server(1), Capability::Udp, now);
+        servers.answered_over_udp(server(1));
+        assert_eq!(servers.of(server(1), now), Capabilities::ALL);
+    }
+
+    #[tokio::test]
+    async fn one_name_that_is_refused_with_edns_does_not_switch_it_off() {
+        let (servers, now) = (ServerCapabilities::new(), Instant::now());
+        servers.has_edns(server(1), now);
+        servers.refused_edns(server(1), now + LIFETIME - SECOND);
+        assert!(servers.of(server(1), now + LIFETIME - SECOND).edns);
+        servers.refused_edns(server(1), now + LIFETIME);
+        assert!(!servers.of(server(1), now + LIFETIME).edns, "nothing else has been answered for a while");
     }
 
     #[tokio::test]

@@ -171,7 +171,7 @@ impl Exchange<'_> {
         }
         // What is refused in this form too was not refused for EDNS.
         if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
-            self.capabilities.lacks(self.server, Capability::Edns, Instant::now());
+            self.capabilities.refused_edns(self.server, Instant::now());
         }
         Ok(bare)
     }

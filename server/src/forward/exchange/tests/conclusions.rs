@@ -87,3 +87,17 @@ async fn a_server_that_is_slow_over_tcp_is_waited_for() {
     assert!(!exchanger.capabilities(address).udp);
     serving.await.expect("no panic");
 }
+
+#[tokio::test]
+async fn a_name_that_is_refused_with_edns_does_not_switch_it_off_for_others() {
+    let server = Scripted::start(|received| {
+        let response = received.response();
+        let is_refused = is_for(received, "odd") && has_edns(received);
+        vec![if is_refused { response.code(1).0 } else { response.address(1).0 }]
+    })
+    .await;
+    let exchanger = Exchanger::new(4);
+    answer(&exchanger, server.address).await;
+    assert_eq!(last_byte(&answer_for(&exchanger, server.address, "odd.example.").await), 1);
+    assert!(exchanger.capabilities(server.address).edns);
+}
