@@ -209,35 +209,43 @@ impl Exchange<'_> {
         }
     }
 
-    /// In each way in which a server may be silent, one after the other. A firewall before it may drop EDNS or UDP.
+    /// In each way in which a server may be silent, one after the other. A firewall before it may drop EDNS or UDP. What
+    /// works is what the server wants only if the usual way does not work then: datagrams get lost, and networks come back.
     async fn find_out(self) -> Result<Message, ExchangeError> {
         let known = self.capabilities.of(self.server, Instant::now());
         let without_edns = async {
             sleep(NEXT_WAY).await;
+            let sent = Instant::now();
             let is_worth_it = known.edns && !self.capabilities.is_sure_of_edns(self.server, Instant::now());
             // An error of this way is none of the usual one, which goes on.
             if is_worth_it && let Ok(message) = self.ask_over_udp(Form::Bare).await {
-                message
+                (message, Capability::Edns, sent.elapsed())
             } else {
                 pending().await
             }
         };
         let over_tcp = async {
             sleep(2 * NEXT_WAY).await;
+            let sent = Instant::now();
             if known.udp
                 && let Ok(message) = self.ask_over_tcp(Form::Edns, None).await
             {
-                message
+                (message, Capability::Udp, sent.elapsed())
             } else {
                 pending().await
             }
         };
-        let (message, lacking) = tokio::select! {
+        let (message, lacking, took) = tokio::select! {
             biased;
             answer = self.ask() => return answer,
-            message = without_edns => (message, Capability::Edns),
-            message = over_tcp => (message, Capability::Udp),
+            found = without_edns => found,
+            found = over_tcp => found,
         };
+        let usual = if known.edns { Form::Edns } else { Form::Bare };
+        let patience = (2 * took).max(NEXT_WAY);
+        if let Ok(Ok(message)) = timeout(patience, self.ask_over_udp(usual)).await {
+            return Ok(message);
+        }
         self.capabilities.was_silent_for_want_of(self.server, lacking, Instant::now());
         Ok(message)
     }

@@ -34,7 +34,7 @@ pub(super) const MAX_SOCKETS: usize = 3072;
 pub(super) const MAX_QUEUED: usize = 4096;
 
 /// For the question by which an upstream that is in doubt shows that it is there.
-const CHECK_TIME: Duration = Duration::from_millis(1200);
+const CHECK_TIME: Duration = Duration::from_millis(1600);
 
 const LOOP_PROBE_TIME: Duration = Duration::from_secs(3);
 

@@ -89,6 +89,25 @@ async fn a_server_that_is_slow_over_tcp_is_waited_for() {
 }
 
 #[tokio::test]
+async fn datagrams_that_got_lost_say_nothing_of_a_server() {
+    // The first is lost, which had EDNS; then the first two, so that TCP is what works.
+    for lost in [1, 2] {
+        let datagrams = AtomicUsize::new(0);
+        let server = Scripted::start(move |received| {
+            let is_lost = !received.is_tcp && datagrams.fetch_add(1, Ordering::SeqCst) < lost;
+            if is_lost { Vec::new() } else { vec![received.response().address(1).0] }
+        })
+        .await;
+        let exchanger = Exchanger::new(4);
+        let root = question(".", RecordType::NS);
+        let found = exchanger.find_out(server.address, &root, RESOLVER, Instant::now() + LONG).await;
+        assert!(found.is_ok());
+        let known = exchanger.capabilities(server.address);
+        assert_eq!(known, Capabilities::ALL, "{lost} lost");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_is_refused_with_edns_does_not_switch_it_off_for_others() {
     let server = Scripted::start(|received| {
         let response = received.response();
