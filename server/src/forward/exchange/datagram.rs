@@ -225,8 +225,8 @@ fn hear(socket: &UdpSocket, server: SocketAddr, request: &Request) -> io::Result
     let Some(response) = buffer.get_mut(..length) else { return Ok(None) };
     let compared = request.compare(response);
     let returned = request.returned_cookie(response);
-    // Some servers cut in the middle of a record.
-    let is_cut = response.get(2).is_some_and(|flags| flags & 0x02 != 0);
+    // Some servers cut in the middle of a record, and what fills all the room there is was cut here.
+    let is_cut = length == DATAGRAM_ROOM || response.get(2).is_some_and(|flags| flags & 0x02 != 0);
     let mut whole = || request.read(response).filter(|_| !is_cut);
     Ok(match compared {
         Match::None => None,

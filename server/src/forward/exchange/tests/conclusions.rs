@@ -120,3 +120,16 @@ async fn a_name_that_is_refused_with_edns_does_not_switch_it_off_for_others() {
     assert_eq!(last_byte(&answer_for(&exchanger, server.address, "odd.example.").await), 1);
     assert!(exchanger.capabilities(server.address).edns);
 }
+
+#[tokio::test]
+async fn a_datagram_larger_than_there_is_room_for_is_one_that_was_cut() {
+    let server = Scripted::start(|received| {
+        let response = received.response();
+        vec![match received.is_tcp {
+            true => response.address(2).0,
+            false => (0..5).fold(response, |response, _| response.record(16, &[255; 1024])).0,
+        }]
+    })
+    .await;
+    assert_eq!(last_byte(&ask(&Exchanger::new(4), server.address, LONG).await.expect("an answer")), 2);
+}
