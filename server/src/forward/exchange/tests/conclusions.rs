@@ -133,3 +133,31 @@ async fn a_datagram_larger_than_there_is_room_for_is_one_that_was_cut() {
     .await;
     assert_eq!(last_byte(&ask(&Exchanger::new(4), server.address, LONG).await.expect("an answer")), 2);
 }
+
+#[tokio::test]
+async fn a_referral_is_no_answer_of_a_resolver() {
+    const RECURSION_AVAILABLE: u8 = 0x80;
+    for (desired, available, expected) in [
+        (true, 0, ResponseCode::ServFail),
+        (true, RECURSION_AVAILABLE, ResponseCode::NoError),
+        (false, 0, ResponseCode::NoError),
+    ] {
+        let server = over_udp(move |received| {
+            // The name servers of the name that was asked for.
+            vec![received.response().record(2, &[1, b'a', 0]).with(|bytes| {
+                bytes[3] = available;
+                (bytes[7], bytes[9]) = (0, 1);
+            })]
+        })
+        .await;
+        let asked = question("www.example.", RecordType::A);
+        let flags = Flags { recursion_desired: desired, ..RESOLVER };
+        let deadline = Instant::now() + LONG;
+        let answer = Exchanger::new(1).exchange(server.address, &asked, flags, deadline).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.code, expected);
+        let says_why = answer.extended_error.is_some_and(|error| error.text.contains("no resolver"));
+        assert_eq!(says_why, expected == ResponseCode::ServFail);
+        assert_eq!(answer.authorities.is_empty(), says_why);
+    }
+}
