@@ -30,10 +30,17 @@ const COOKIE_TRIES: usize = 2;
 /// Between the ways in which a silent server is asked, to find out which one works.
 const NEXT_WAY: Duration = Duration::from_millis(200);
 
+/// After this much silence it is found out. A name server has little more than a second in all.
+const FIND_OUT_AFTER: Duration = Duration::from_millis(300);
+
+/// Servers that are found out at once: each takes up to four sockets. The others are asked in the usual way alone.
+const MAX_FINDING_OUT: usize = 64;
+
 /// Asks servers, a bounded number of questions at once.
 #[derive(Debug)]
 pub struct Exchanger {
     questions: Semaphore,
+    finding_out: Semaphore,
     cookies: ServerCookies,
     capabilities: ServerCapabilities,
     /// Answers in place of all servers.
@@ -59,6 +66,7 @@ impl Exchanger {
     pub fn new(capacity: usize) -> Self {
         Self {
             questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
+            finding_out: Semaphore::new(MAX_FINDING_OUT),
             cookies: ServerCookies::new(),
             capabilities: ServerCapabilities::new(),
             #[cfg(test)]
@@ -89,6 +97,17 @@ impl Exchanger {
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
         self.within(server, question, flags, deadline, Exchange::find_out).await
+    }
+
+    /// As [`Self::exchange`], and where `server` is silent for a while, as [`Self::find_out`] beside it.
+    pub async fn exchange_or_find_out(
+        &self,
+        server: SocketAddr,
+        question: &Question,
+        flags: Flags,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        self.within(server, question, flags, deadline, |one| one.ask_or_find_out(&self.finding_out)).await
     }
 
     /// What is known of `server`.
@@ -148,6 +167,20 @@ impl Exchange<'_> {
                 answer = self.ask_knowing(known) => return answer,
                 () = self.capabilities.explained(self.server, known) => {}
             }
+        }
+    }
+
+    /// The same, and where the server is silent for a while, as [`Self::find_out`] beside it, if there is a place for that.
+    async fn ask_or_find_out(self, places: &Semaphore) -> Result<Message, ExchangeError> {
+        let mut usual = pin!(self.ask());
+        if let Ok(result) = timeout(FIND_OUT_AFTER, &mut usual).await {
+            return result;
+        }
+        let Ok(_place) = places.try_acquire() else { return usual.await };
+        tokio::select! {
+            biased;
+            result = &mut usual => result,
+            Ok(message) = self.find_out() => Ok(message),
         }
     }
 

@@ -108,6 +108,28 @@ async fn datagrams_that_got_lost_say_nothing_of_a_server() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_silent_to_edns_or_over_udp_is_found_out_by_one_question() {
+    for over_tcp_alone in [false, true] {
+        let server = Scripted::start(move |received| {
+            let is_heard = if over_tcp_alone { received.is_tcp } else { !has_edns(received) };
+            if is_heard { vec![received.response().address(1).0] } else { Vec::new() }
+        })
+        .await;
+        let exchanger = Exchanger::new(4);
+        let asked = question("a-rather-long-name.example.com.", RecordType::A);
+        for _ in 0..2 {
+            let before = server.received().len();
+            let answer =
+                exchanger.exchange_or_find_out(server.address, &asked, RESOLVER, Instant::now() + LONG).await;
+            assert_eq!(last_byte(&answer.expect("an answer")), 1, "{over_tcp_alone}");
+            assert!(before == 0 || server.received().len() == before + 1, "once it is known, once");
+        }
+        let known = exchanger.capabilities(server.address);
+        assert_eq!((known.edns, known.udp), (over_tcp_alone, !over_tcp_alone));
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_is_refused_with_edns_does_not_switch_it_off_for_others() {
     let server = Scripted::start(|received| {
         let response = received.response();
