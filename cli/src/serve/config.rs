@@ -1,7 +1,7 @@
 //! What `serve` is told: which zones, how often, and from whom addresses are taken.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -87,6 +87,8 @@ pub(super) struct Identity {
     pub(super) user: Option<String>,
     /// The hash of that user's password, as `pkdns-cli password` prints it.
     pub(super) password: Option<String>,
+    /// What the address of a host is behind the prefix of its network, where a router tells that prefix alone.
+    pub(super) ipv6_host: Option<Ipv6Addr>,
     /// Whether the packet of another machine is replaced.
     #[serde(default)]
     pub(super) force: bool,
@@ -218,6 +220,10 @@ impl Identity {
                 Err("address = \"dyndns\" needs the section [dyndns] with listen")
             }
             _ if is_told && !is_dyndns => Err("user and password need address = \"dyndns\""),
+            Self { ipv6_host: Some(_), .. } if !is_dyndns => Err("ipv6_host needs address = \"dyndns\""),
+            Self { ipv6_host: Some(host), .. } if host.is_unspecified() => {
+                Err("ipv6_host is what stands behind the prefix in the address of the host, such as \"::20\"")
+            }
             Self { password: Some(hash), .. } if !super::password::is_hash(hash) => {
                 Err("password is not a hash; make one with pkdns-cli password")
             }
@@ -244,7 +250,8 @@ mod tests {
              trusted_proxies = ['127.0.0.0/8', '::1']\nallow_private = true\n\
              [detection]\nservices = ['stun:stun.example:3478']\nipv6_from_interface = true\nallow_private = true\n\
              [[identity]]\nseed = 'a.seed'\npassphrase_file = 'p'\nzone_file = 'a.zone'\ninterval = '30m'\n\
-             relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nforce = true\n\
+             relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nipv6_host = '::20'\n\
+             force = true\n\
              [[identity]]\nseed = 'b.seed'\nrecords = '@ A 192.0.2.1'\naddress = 'detect'\n"
         );
         let config = Config::parse(&text).unwrap();
@@ -309,6 +316,8 @@ mod tests {
             ("[[identity]]\nseed = 'a'\nzone_file = 'z'\ninterval = '1s'", "from 1m to 24h"),
             ("[[identity]]\nseed = 'a'\nzone_file = 'z'\naddress = 'dyndns'", "needs a user and a password"),
             ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nuser = 'u'", "need address"),
+            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nipv6_host = '::20'", "needs address = \"dyndns\""),
+            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nipv6_host = '20'", "line 4"),
             ("[dyndns]\nlisten = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'", "dyndns.listen is empty"),
             (
                 "[dyndns]\nlisten = ['[::1]:1']\ncert_path = 'c'\n[[identity]]\nseed = 'a'\nzone_file = 'z'",

@@ -1,10 +1,16 @@
 //! `/nic/update`: where routers tell their addresses.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Extension, Router,
-    extract::State,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -41,6 +47,9 @@ const TURNS: Limits = Limits { in_flight: 1, queued: 512, queued_per_client: 4 }
 /// The longest wait for a turn. Below what a request may take, so that the router is told.
 const LONGEST_WAIT: Duration = Duration::from_secs(6);
 
+/// A form in the body of a request, in bytes: as long as a query with all the names that there may be.
+const MAX_FORM_SIZE: usize = 4096;
+
 /// What connections may take. Routers come one by one and leave; a place is held by whoever does not.
 pub(super) fn limits() -> http::Limits {
     http::Limits {
@@ -60,6 +69,8 @@ pub(super) struct Account {
     pub(super) user: String,
     /// The hash of the password.
     pub(super) password: String,
+    /// What the address of its host is behind the prefix of the network, if a router may tell that alone.
+    pub(super) ipv6_host: Option<Ipv6Addr>,
     pub(super) file: AddressFile,
     /// The same for as long as the key is told about, so that what is being written reaches whoever keeps it then.
     pub(super) addresses: watch::Sender<ExternalAddresses>,
@@ -133,7 +144,8 @@ impl Updates {
     /// The routes.
     pub(super) fn routes(self) -> Router {
         Router::new()
-            .route("/nic/update", get(update))
+            .route("/nic/update", get(update).post(update))
+            .layer(DefaultBodyLimit::max(MAX_FORM_SIZE))
             .fallback((
                 StatusCode::NOT_FOUND,
                 "There is nothing here. Routers tell their addresses at /nic/update\n",
@@ -141,9 +153,10 @@ impl Updates {
             .with_state(self)
     }
 
-    async fn tell(&self, uri: &Uri, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
+    /// `form`: what stands in the body, which has the form of a query.
+    async fn tell(&self, uri: &Uri, form: &str, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
         let mut push = Push::default();
-        let words = self.try_to_tell(uri, headers, client, &mut push).await;
+        let words = self.try_to_tell(uri, form, headers, client, &mut push).await;
         let words = words.unwrap_or_else(|word| vec![word]);
         // Web pages are no routers, and are counted apart.
         if words != [Word::BadAgent] {
@@ -155,6 +168,7 @@ impl Updates {
     async fn try_to_tell(
         &self,
         uri: &Uri,
+        form: &str,
         headers: &HeaderMap,
         client: IpAddr,
         push: &mut Push,
@@ -174,7 +188,7 @@ impl Updates {
         let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
         let given = header.and_then(credentials).ok_or(Word::BadAuthentication)?;
         // What is wrong with it is not told to those who do not know the password.
-        let update = Update::read(uri.query().unwrap_or_default());
+        let update = Update::read(&[uri.query().unwrap_or_default(), form].join("&"));
         let keys = update.iter().flat_map(|update| &update.names).filter_map(|name| key(name).ok());
         let keys: Vec<String> = keys.map(|key| key.to_z32()).collect();
         let user = given.user.clone();
@@ -189,6 +203,12 @@ impl Updates {
         push.names.clone_from(&names);
         let (change, left_out): (_, Vec<LeftOut>) = meant(addresses, client, self.0.allow_private);
         push.left_out = left_out;
+        if let Some(prefix) = change.ok().and_then(Change::prefix) {
+            let accounts = self.0.accounts.read().await;
+            let named = names.iter().filter_map(|name| accounts.get(&key(name).ok()?.to_z32()));
+            push.left_out
+                .extend(named.into_iter().any(|account| account.ipv6_host.is_none()).then_some(prefix));
+        }
         self.keep(names, change, &user, &right, client).await
     }
 
@@ -232,7 +252,10 @@ impl Updates {
         let this = self.clone();
         let writing = spawn_blocking(move || {
             let _turn = turn;
-            let tell = |account: Result<Account, Word>| this.tell_one(&account?, change?);
+            let tell = |account: Result<Account, Word>| {
+                let account = account?;
+                this.tell_one(&account, change?.for_host(account.ipv6_host)?)
+            };
             told.into_iter().map(|account| tell(account).unwrap_or_else(|word| word)).collect()
         });
         writing.await.map_err(|_| Word::Failure)
@@ -298,8 +321,9 @@ async fn update(
     Extension(visitor): Extension<Visitor>,
     uri: Uri,
     headers: HeaderMap,
+    form: Bytes,
 ) -> Response {
-    let words = updates.tell(&uri, &headers, visitor.address).await;
+    let words = updates.tell(&uri, &String::from_utf8_lossy(&form), &headers, visitor.address).await;
     let text: String = words.iter().map(|word| word.line() + "\n").collect();
     let plain = [(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")];
     match words.first() {

@@ -254,7 +254,8 @@ impl Identities {
         sources: Arc<Sources>,
         detected: Option<watch::Receiver<ExternalAddresses>>,
     ) -> Result<Prepared, Failure> {
-        let Identity { interval, force, ref user, ref password, address, .. } = definition.identity;
+        let Identity { interval, force, ref user, ref password, address, ipv6_host, .. } =
+            definition.identity;
         let timestamp = self.state.timestamp(&secret_key.public_key())?;
         let file = self.state.addresses(&secret_key.public_key());
         let (account, addresses) = match (address, user, password) {
@@ -267,7 +268,8 @@ impl Identities {
                     None => watch::Sender::new(file.load()?),
                 };
                 let receiver = addresses.subscribe();
-                let account = Account { user: user.clone(), password: password.clone(), file, addresses };
+                let (user, password) = (user.clone(), password.clone());
+                let account = Account { user, password, ipv6_host, file, addresses };
                 (Some(account), receiver)
             }
             (AddressSource::Detect, ..) => (None, detected.unwrap_or_else(no_addresses)),

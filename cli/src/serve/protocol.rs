@@ -1,15 +1,19 @@
 //! The dyndns2 protocol: what a router says about its addresses, and the words that it is answered with. Pure.
 
+mod word;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use percent_encoding::percent_decode_str;
 use pkdns::{access::is_private, signed_packet::PublicKey};
 use zeroize::Zeroizing;
+
+pub(super) use word::Word;
 
 use crate::{name, terminal::printable, zone_file::ExternalAddresses};
 
@@ -52,6 +56,8 @@ pub(super) enum Told {
     Families(Families),
     /// Nothing: the address that the request came from is meant.
     Nothing,
+    /// Nothing, where IPv6 alone is spoken of: an address of IPv4 that the request came from is not meant.
+    NothingOfIpv6,
     /// The names are to be taken off the network, which nobody can do.
     Offline,
 }
@@ -61,6 +67,8 @@ pub(super) enum Told {
 pub(super) struct Families {
     ipv4: Said<Ipv4Addr>,
     ipv6: Said<Ipv6Addr>,
+    /// The network that hosts are in.
+    prefix: Option<Ipv6Net>,
     rest: Vec<LeftOut>,
 }
 
@@ -80,6 +88,7 @@ enum Said<T> {
 pub(super) struct Change {
     ipv4: Said<Ipv4Addr>,
     ipv6: Said<Ipv6Addr>,
+    prefix: Option<Ipv6Net>,
 }
 
 /// A part of an update that says no address to publish, and why.
@@ -103,37 +112,46 @@ impl LeftOut {
 }
 
 impl Update {
-    /// Reads the query of the address.
+    /// Reads the query of the address. A parameter that is there twice is a list.
     pub(super) fn read(query: &str) -> Result<Self, Word> {
-        let parameters = || query.split('&').filter_map(|pair| pair.split_once('='));
-        let value = |wanted: &str| {
-            let (_, value) = parameters().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-            percent_decode_str(value).decode_utf8().ok()
-        };
-        let list = value("hostname").ok_or(Word::NotAName)?;
         let names: Vec<String> =
-            list.split(',').take(MAX_NAMES + 1).map(|name| name.trim().to_string()).collect();
+            values(query, "hostname").take(MAX_NAMES + 1).map(|name| name.trim().to_string()).collect();
         if names.len() > MAX_NAMES {
             return Err(Word::TooManyNames);
         }
-        if names.iter().any(String::is_empty) {
+        if names.is_empty() || names.iter().any(String::is_empty) {
             return Err(Word::NotAName);
         }
-        if value("offline").is_some_and(|offline| offline.eq_ignore_ascii_case("yes")) {
+        if values(query, "offline").any(|offline| offline.eq_ignore_ascii_case("yes")) {
             return Ok(Self { names, addresses: Told::Offline });
         }
         let mut families = Families::default();
         // Some routers tell the other family apart.
         for parameter in ["myip", "myipv6"] {
-            let texts = value(parameter).unwrap_or_default();
-            for text in texts.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-                families.read(parameter, text);
+            for text in values(query, parameter).filter(|text| !text.trim().is_empty()) {
+                families.read(parameter, text.trim());
             }
         }
-        let is_nothing = families == Families::default();
-        let addresses = if is_nothing { Told::Nothing } else { Told::Families(families) };
+        let is_named = |parameter| values(query, parameter).next().is_some();
+        let addresses = if families != Families::default() {
+            Told::Families(families)
+        } else if is_named("myipv6") && !is_named("myip") {
+            Told::NothingOfIpv6
+        } else {
+            Told::Nothing
+        };
         Ok(Self { names, addresses })
     }
+}
+
+/// The values of a parameter, each element of a list by itself.
+fn values(query: &str, parameter: &'static str) -> impl Iterator<Item = String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let texts = pairs.filter(move |(name, _)| name.eq_ignore_ascii_case(parameter)).map(|(_, text)| {
+        // As forms write a space. What is no UTF-8 is neither a name nor an address.
+        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+    });
+    texts.flat_map(|text| text.split(',').map(str::to_string).collect::<Vec<_>>())
 }
 
 impl Families {
@@ -149,34 +167,47 @@ impl Families {
     fn read(&mut self, parameter: &str, text: &str) {
         if text.eq_ignore_ascii_case("no") {
             match parameter {
-                "myipv6" => self.ipv6 = Said::TakenBack,
-                _ => self.ipv4 = Said::TakenBack,
+                "myipv6" => self.ipv6.take_back(),
+                _ => self.ipv4.take_back(),
             }
             return;
         }
         match address(text) {
+            Err(NoAddress::Prefix(prefix)) => self.prefix = Some(prefix),
             // Of several, the last one that the Internet can reach.
             Ok(address) if is_private(address) && self.has(address) => {}
             Ok(IpAddr::V4(address)) => self.ipv4 = Said::Address(address),
             Ok(IpAddr::V6(address)) => self.ipv6 = Said::Address(address),
-            Err(why) => self.rest.push(LeftOut::new(text, why)),
+            Err(NoAddress::Nonsense(why)) => self.rest.push(LeftOut::new(text, why)),
         }
     }
 }
 
+/// What is told in place of an address.
+enum NoAddress {
+    /// A network of IPv6, in which an address can be made of it.
+    Prefix(Ipv6Net),
+    Nonsense(&'static str),
+}
+
 /// Reads an address, of which MikroTik and others also tell how long its prefix is.
-fn address(text: &str) -> Result<IpAddr, &'static str> {
-    const NO_ADDRESS: &str = "is no address";
-    let Some((address, length)) = text.split_once('/') else {
+fn address(text: &str) -> Result<IpAddr, NoAddress> {
+    const NO_ADDRESS: NoAddress = NoAddress::Nonsense("is no address");
+    if !text.contains('/') {
         return text.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| NO_ADDRESS);
-    };
-    let net: IpNet = format!("{address}/{length}").parse().map_err(|_| NO_ADDRESS)?;
+    }
+    let net: IpNet = text.parse().map_err(|_| NO_ADDRESS)?;
     // The first address of a network belongs to nobody.
-    match net.addr() == net.network() && net.prefix_len() < net.max_prefix_len() {
-        true => Err("is the prefix of a network, and not the address of a host in it"),
-        false => Ok(net.addr().to_canonical()),
+    match net {
+        net if net.addr() != net.network() || net.prefix_len() == net.max_prefix_len() => {
+            Ok(net.addr().to_canonical())
+        }
+        IpNet::V4(_) => Err(NoAddress::Nonsense(PREFIX)),
+        IpNet::V6(prefix) => Err(NoAddress::Prefix(prefix)),
     }
 }
+
+const PREFIX: &str = "is the prefix of a network, and not the address of a host in it";
 
 /// What is to change for a client that was seen at `client`, and what is left out because nobody on the Internet could use
 /// it.
@@ -188,7 +219,8 @@ pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<
     let mut families = match told {
         Told::Offline => return (Err(Word::NotOffered), Vec::new()),
         Told::Families(families) => families,
-        Told::Nothing => match client.to_canonical() {
+        Told::NothingOfIpv6 if client.to_canonical().is_ipv4() => return (Err(Word::NoIpv6), Vec::new()),
+        Told::Nothing | Told::NothingOfIpv6 => match client.to_canonical() {
             IpAddr::V4(address) => Families { ipv4: Said::Address(address), ..Families::default() },
             IpAddr::V6(address) => Families { ipv6: Said::Address(address), ..Families::default() },
         },
@@ -206,7 +238,14 @@ pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<
         families.ipv6 = Said::Nothing;
         private.push((IpAddr::from(address), why));
     }
-    let change = Change { ipv4: families.ipv4, ipv6: families.ipv6 };
+    let mut prefix = families.prefix;
+    if let Some(net) = prefix
+        && let Some(why) = useless(net.network().into(), allow_private)
+    {
+        prefix = None;
+        families.rest.push(LeftOut::new(&net.to_string(), why));
+    }
+    let change = Change { ipv4: families.ipv4, ipv6: families.ipv6, prefix };
     if change == Change::default() {
         // The answer names the first; what is left out is for the log of an update that did something.
         let word = private.first().map_or(Word::NoAddress, |(address, _)| Word::Private(*address));
@@ -226,6 +265,30 @@ fn useless(address: IpAddr, allow_private: bool) -> Option<&'static str> {
 }
 
 impl Change {
+    /// The network in which there is a host whose address is to be published. Where none is configured, that is left out.
+    pub(super) fn prefix(self) -> Option<LeftOut> {
+        let why = "is the prefix of a network, and not the address of a host in it: set ipv6_host";
+        self.prefix.map(|prefix| LeftOut::new(&prefix.to_string(), why))
+    }
+
+    /// The same for a key whose host has the address `host` behind the prefix of its network.
+    ///
+    /// # Errors
+    ///
+    /// Where a prefix is all that was told, and there is no such host.
+    pub(super) fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, Word> {
+        let Some(prefix) = self.prefix else { return Ok(self) };
+        let others = Self { prefix: None, ..self };
+        match host {
+            Some(host) => {
+                let bits = prefix.network().to_bits() | host.to_bits() & prefix.hostmask().to_bits();
+                Ok(Self { ipv6: Said::Address(bits.into()), ..others })
+            }
+            None if others == Self::default() => Err(Word::Prefix(prefix)),
+            None => Ok(others),
+        }
+    }
+
     /// What is known after it, where `known` was before.
     pub(super) fn of(self, known: ExternalAddresses) -> ExternalAddresses {
         ExternalAddresses { ipv4: self.ipv4.or(known.ipv4), ipv6: self.ipv6.or(known.ipv6) }
@@ -238,6 +301,13 @@ impl Change {
 }
 
 impl<T> Said<T> {
+    /// An address that stands beside it is meant, whatever their order.
+    fn take_back(&mut self) {
+        if let Self::Nothing = self {
+            *self = Self::TakenBack;
+        }
+    }
+
     fn or(self, known: Option<T>) -> Option<T> {
         match self {
             Self::Nothing => known,
@@ -250,82 +320,6 @@ impl<T> Said<T> {
 /// Whose zone a name is in.
 pub(super) fn key(name: &str) -> Result<PublicKey, Word> {
     name::parse(name).map(|name| name.key).map_err(|_| Word::NotAName)
-}
-
-/// What is answered for a name. Clients read the first word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
-    /// The address is new.
-    Good(ExternalAddresses),
-    /// It is known already.
-    Unchanged(ExternalAddresses),
-    /// Wrong user or password.
-    BadAuthentication,
-    /// This user has no such name here.
-    NoHost,
-    /// It is no name of a public key.
-    NotAName,
-    /// More names than one request may have.
-    TooManyNames,
-    /// An option that only some services have: to take a name off the network.
-    NotOffered,
-    /// What was told is no address.
-    NoAddress,
-    /// The address is of a private network.
-    Private(IpAddr),
-    /// Too many requests.
-    Abuse,
-    /// It is no router that asks.
-    BadAgent,
-    /// The address could not be kept, or too many others are to be.
-    Failure,
-}
-
-impl Word {
-    /// One line.
-    pub(super) fn line(self) -> String {
-        let list = |addresses: ExternalAddresses| {
-            let v4 = addresses.ipv4.map(|address| address.to_string());
-            v4.into_iter()
-                .chain(addresses.ipv6.map(|address| address.to_string()))
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        match self {
-            // A family that was taken back is no address to repeat.
-            Self::Good(addresses) => format!("good {}", list(addresses)).trim_end().to_string(),
-            Self::Unchanged(addresses) => format!("nochg {}", list(addresses)).trim_end().to_string(),
-            Self::BadAuthentication => "badauth".to_string(),
-            Self::NoHost => "nohost".to_string(),
-            Self::NotAName => "notfqdn".to_string(),
-            Self::TooManyNames => "numhost".to_string(),
-            Self::NotOffered => "!donator".to_string(),
-            Self::NoAddress => "dnserr myip is not an address".to_string(),
-            Self::Private(address) => {
-                format!(
-                    "dnserr {address} is of a private network: have the router send myip, or set allow_private"
-                )
-            }
-            Self::Abuse => "abuse".to_string(),
-            Self::BadAgent => "badagent".to_string(),
-            Self::Failure => "911".to_string(),
-        }
-    }
-
-    /// What it means for whoever reads the log, where the line does not say so.
-    pub(super) fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Good(_) | Self::Unchanged(_) | Self::NoAddress | Self::Private(_) => None,
-            Self::BadAuthentication => Some("the user or the password is wrong, or none was sent"),
-            Self::NoHost => Some("this user has no such key here"),
-            Self::NotAName => Some("hostname is missing, or is no name of a key"),
-            Self::TooManyNames => Some("more names than one request may have"),
-            Self::NotOffered => Some("a packet cannot be taken back"),
-            Self::Abuse => Some("too many requests of this address in a minute"),
-            Self::BadAgent => Some("a web page or a link had a browser send it"),
-            Self::Failure => Some("too many others wait, or it could not be written down"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::records;
 
 /// A label that stands for all that a wildcard covers.
-const ANY_LABEL: &[u8] = b"any-other-name";
+pub(super) const ANY_LABEL: &[u8] = b"any-other-name";
 
 /// One line of the resolver's view.
 #[derive(Debug, PartialEq, Eq, Serialize)]

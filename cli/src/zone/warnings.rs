@@ -6,9 +6,13 @@ use hickory_proto::rr::{
     Name, RData, Record, RecordType,
     rdata::{HTTPS, svcb::SvcParamKey},
 };
-use pkdns::{config, resolver::zone::Zone, signed_packet::PublicKey};
+use pkdns::{
+    config,
+    resolver::zone::{Lookup, Zone},
+    signed_packet::PublicKey,
+};
 
-use super::answers::{End, text_name, too_long, type_name, walk};
+use super::answers::{ANY_LABEL, End, text_name, too_long, type_name, walk};
 
 /// What looks wrong.
 pub(super) enum Warning {
@@ -39,6 +43,10 @@ pub(super) fn warnings(zone: &Zone, key: &PublicKey) -> Vec<Warning> {
                 "{name}: nobody asks for this type any more (RFC 7208); write it as TXT"
             )));
         }
+        if record_type == RecordType::DNAME {
+            let renaming = renaming_warning(zone, key, &owner);
+            warnings.extend(renaming.map(|warning| Warning::Mistake(format!("{name}: {warning}"))));
+        }
         if owner == *zone.apex() {
             let copied = copied_warning(zone, key, record_type, &set);
             warnings.extend(copied.map(|warning| Warning::Mistake(format!("{name}: {warning}"))));
@@ -67,6 +75,33 @@ fn copied_warning(zone: &Zone, key: &PublicKey, record_type: RecordType, set: &[
                 text_name(outside, key)
             ))
         }
+        _ => None,
+    }
+}
+
+/// What is wrong with a DNAME record, which speaks of the names below its own and not of that one.
+fn renaming_warning(zone: &Zone, key: &PublicKey, owner: &Name) -> Option<String> {
+    let below = |name: &Name| name.prepend_label(ANY_LABEL).ok();
+    let any = below(owner)?;
+    let Lookup::Renamed(_, Some((_, target))) = zone.lookup(&any, RecordType::A) else { return None };
+    let target = target.base_name();
+    let has_names_below = |name: &Name| {
+        zone.records().map(|record| record.name).find(|other| name.zone_of(other) && other != name)
+    };
+    if let Some(hidden) = has_names_below(owner) {
+        return Some(format!(
+            "{} stands below it, where other programs see nothing but this DNAME (RFC 6672 section 2.4): take one of them out",
+            text_name(&hidden, key)
+        ));
+    }
+    let is_there = missing_dot(&target, zone).is_empty() || zone.exists(&target);
+    match walk(zone, &any, RecordType::ANY).end {
+        End::Endless | End::TooLong(_) => Some("the names below it lead back to themselves".to_string()),
+        End::NoName if is_there && has_names_below(&target).is_none() => Some(format!(
+            "there are no names below {}, and a DNAME is about those alone: for {} itself, write a CNAME",
+            text_name(&target, key),
+            text_name(owner, key)
+        )),
         _ => None,
     }
 }

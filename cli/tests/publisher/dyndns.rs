@@ -124,6 +124,25 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn forms_old_http_and_programs_without_a_name_are_understood() {
+    let Some(_) = programs::find("curl", |_| true, "curl") else { return };
+    let world = world().await;
+    let (publisher, url) = serve(&world);
+    let host = format!("hostname={KEY}.key");
+    assert_eq!(answer(&url, &format!("{host}&myip=198.51.100.7")), "good 198.51.100.7");
+    let (right, form) = (format!("router:{PASSWORD}"), format!("{host}&myip=198.51.100.7"));
+    for (query, options) in
+        [("", ["-d", &form]), (&form, ["-X", "POST"]), (&form, ["-0", "-i"]), (&form, ["-A", ""])]
+    {
+        let (status, told) = curl_with(&url, query, &right, &options);
+        assert!(status == "200" && told.ends_with("nochg 198.51.100.7"), "{options:?}: {status} {told}");
+    }
+    let long = format!("{form}&x={}", "x".repeat(5000));
+    assert_eq!(curl_with(&url, "", &right, &["-d", &long]).0, "413");
+    assert_eq!(publisher.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_names_and_both_families_are_told_at_once() {
     let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;

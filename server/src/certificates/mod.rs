@@ -57,7 +57,7 @@ enum Source {
     /// Until the first one is there, one of our own is shown, if that is wanted.
     Acme {
         acme: Box<Acme>,
-        stand_in: Option<Authority>,
+        stand_in: Option<(Authority, Issued)>,
     },
 }
 
@@ -185,10 +185,15 @@ impl Certificates {
     ) -> Result<Self, CertificateError> {
         let shown = Shown::default();
         let acme = Box::new(Acme::new(settings, acme, connections));
-        let stand_in = settings.self_signed.then(|| open_authority(settings)).transpose()?;
-        match (acme.stored()?, &stand_in) {
+        let authority = settings.self_signed.then(|| open_authority(settings)).transpose()?;
+        let mut stand_in = None;
+        match (acme.stored()?, authority) {
             (Some(stored), _) => shown.show(stored),
-            (None, Some(authority)) => shown.show(authority.issue(SystemTime::now())?.certificate),
+            (None, Some(authority)) => {
+                let first = authority.issue(SystemTime::now())?;
+                shown.show(first.certificate.clone());
+                stand_in = Some((authority, first));
+            }
             (None, None) => {}
         }
         Ok(Self { shown: Arc::new(shown), source: Arc::new(Source::Acme { acme, stand_in }) })
@@ -240,17 +245,20 @@ impl Certificates {
                         "the certificate is signed by an authority of our own: import {}",
                         authority.certificate_path().display()
                     );
-                    self.renew_own(authority, first.clone()).await;
+                    self.renew_own(authority, first.clone(), || true).await;
                 }
                 Source::Acme { acme, stand_in } => {
                     if self.shown.current().is_none() {
                         tracing::warn!(
                             "there is no certificate yet: encrypted connections fail until {acme} gives one"
                         );
-                    } else if acme.stored().is_ok_and(|stored| stored.is_none()) && stand_in.is_some() {
-                        tracing::warn!("a certificate of our own stands in until {acme} gives one");
                     }
-                    acme.run(&self.shown).await;
+                    let obtaining = acme.run(&self.shown);
+                    let Some((authority, first)) = stand_in else { return obtaining.await };
+                    tracing::warn!("a certificate of our own stands in until {acme} gives one");
+                    let is_wanted = || acme.stored().is_ok_and(|stored| stored.is_none());
+                    // One after the other in this task, so that what has been obtained is not covered again.
+                    tokio::join!(obtaining, self.renew_own(authority, first.clone(), is_wanted));
                 }
             }
         })
@@ -301,9 +309,12 @@ impl Certificates {
         }
     }
 
-    async fn renew_own(&self, authority: &Authority, mut issued: Issued) {
+    async fn renew_own(&self, authority: &Authority, mut issued: Issued, is_wanted: impl Fn() -> bool) {
         loop {
             sleep(OWN_INTERVAL).await;
+            if !is_wanted() {
+                return;
+            }
             let now = SystemTime::now();
             // The clock may have been set since.
             if let Err(error) = authority.renew(now) {
@@ -330,4 +341,46 @@ fn open_authority(settings: &config::Certificate) -> Result<Authority, Certifica
 /// Where keys and certificates are kept.
 fn directory(settings: &config::Certificate) -> PathBuf {
     settings.path.clone().unwrap_or_else(|| PathBuf::from("certificates"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::TlsClient;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stands_in_is_made_anew_after_the_clock_was_set_until_there_is_another() {
+        for is_obtained in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let (self_signed, path) = (true, Some(directory.path().to_owned()));
+            let names = vec!["dns.example".to_string()];
+            let settings = config::Certificate { self_signed, path, names: names.clone() };
+            let connections = Connections {
+                tls: (*TlsClient::new(None).unwrap().for_tls()).clone(),
+                resolve_host: Arc::new(|_| Box::pin(async { Vec::new() })),
+            };
+            let acme = config::Acme { enabled: true, ..Default::default() };
+            let mut certificates = Certificates::from_acme(&settings, &acme, connections).unwrap();
+            let Some(Source::Acme { stand_in: Some((authority, first)), .. }) =
+                Arc::get_mut(&mut certificates.source)
+            else {
+                panic!("one of our own stands in")
+            };
+            // It was made before the clock was set.
+            *first = authority.issue(SystemTime::UNIX_EPOCH).unwrap();
+            let before = first.certificate.clone();
+            let shown = certificates.shown.clone();
+            shown.show(before.clone());
+            if is_obtained {
+                let other = rcgen::generate_simple_self_signed(names).unwrap();
+                let pem = other.signing_key.serialize_pem() + &other.cert.pem();
+                std::fs::write(directory.path().join("acme.pem"), pem).unwrap();
+            }
+            let watching = tokio::spawn(certificates.watch(CancellationToken::new()));
+            sleep(2 * OWN_INTERVAL).await;
+            let now = shown.current().unwrap();
+            assert_eq!(now.cert == before.cert, is_obtained, "what has been obtained is not covered");
+            watching.abort();
+        }
+    }
 }

@@ -23,8 +23,9 @@ const MAX_SERVERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// So long is what was learnt believed. It is tried anew after that, which costs a question or two.
 pub(super) const LIFETIME: Duration = Duration::from_secs(900);
 
-/// Answers in a row that were cut, after which a server is asked over TCP at once: large answers alone are not as many.
-const CUT_BEFORE_TCP: u8 = 8;
+/// Answers in a row that were cut though any datagram would have held them, after which a server is asked over TCP at once.
+/// Those that are too large say nothing: whoever asks chooses how many they are.
+const CUT_BEFORE_TCP: u8 = 3;
 
 /// Questions in a row to which an answer came in another spelling while TCP kept it, as a box on the way may do it. Whoever
 /// would forge that has to guess a port and an id each time.
@@ -57,8 +58,9 @@ pub(super) struct ServerCapabilities {
     explained: Notify,
 }
 
+/// What is known of one server.
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+pub(super) struct Known {
     /// Until when it is believed to do without.
     no_spelling: Option<Instant>,
     no_edns: Option<Instant>,
@@ -77,9 +79,7 @@ impl ServerCapabilities {
     }
 
     pub(super) fn of(&self, server: SocketAddr, now: Instant) -> Capabilities {
-        let known = self.lock().get(&server).copied().unwrap_or_default();
-        let can = |lacking: Option<Instant>| lacking.is_none_or(|until| now >= until);
-        Capabilities { spelling: can(known.no_spelling), edns: can(known.no_edns), udp: can(known.no_udp) }
+        self.lock().get(&server).copied().unwrap_or_default().capabilities(now)
     }
 
     /// The server does without `capability`.
@@ -91,14 +91,6 @@ impl ServerCapabilities {
     pub(super) fn was_silent_for_want_of(&self, server: SocketAddr, capability: Capability, now: Instant) {
         self.lacks(server, capability, now);
         self.explained.notify_waiters();
-    }
-
-    /// The server may have `capability` after all.
-    pub(super) fn forget(&self, server: SocketAddr, capability: Capability) {
-        if let Some(known) = self.lock().get_mut(&server) {
-            *known.lacking(capability) = None;
-            known.cut = 0;
-        }
     }
 
     /// Waits until less is known to be of use than `known` when a question left that got no answer.
@@ -117,23 +109,23 @@ impl ServerCapabilities {
 
     /// The server has answered a question with EDNS.
     pub(super) fn has_edns(&self, server: SocketAddr, now: Instant) {
-        let mut servers = self.lock();
-        let known = servers.get(&server).copied().unwrap_or_default();
-        // Not written with each answer.
-        if known.edns.is_none_or(|until| until < now + LIFETIME / 2) {
-            servers.put(server, Known { edns: Some(now + LIFETIME), ..known });
-        }
+        self.change(server, |known| known.has_edns(now));
+    }
+
+    /// The server refused a question with EDNS, and answered it without.
+    pub(super) fn refused_edns(&self, server: SocketAddr, now: Instant) {
+        self.change(server, |known| known.refused_edns(now));
     }
 
     /// Whether the server has answered a question with EDNS lately, so that its silence has other reasons.
     pub(super) fn is_sure_of_edns(&self, server: SocketAddr, now: Instant) -> bool {
-        self.lock().get(&server).and_then(|known| known.edns).is_some_and(|until| now < until)
+        self.lock().get(&server).is_some_and(|known| known.is_sure_of_edns(now))
     }
 
     /// A whole answer came over UDP in the spelling of its question.
     pub(super) fn answered_over_udp(&self, server: SocketAddr) {
         if let Some(known) = self.lock().get_mut(&server) {
-            (known.misspelt, known.cut) = (0, 0);
+            (known.misspelt, known.cut, known.no_udp) = (0, 0, None);
         }
     }
 
@@ -147,7 +139,7 @@ impl ServerCapabilities {
         });
     }
 
-    /// An answer over UDP was cut.
+    /// Over UDP nothing came but that an answer is cut which would have fit, or that nothing listens. Over TCP it came.
     pub(super) fn cut(&self, server: SocketAddr, now: Instant) {
         self.change(server, |known| {
             known.cut = known.cut.saturating_add(1);
@@ -168,6 +160,27 @@ impl ServerCapabilities {
 }
 
 impl Known {
+    pub(super) fn capabilities(&self, now: Instant) -> Capabilities {
+        let can = |lacking: Option<Instant>| lacking.is_none_or(|until| now >= until);
+        Capabilities { spelling: can(self.no_spelling), edns: can(self.no_edns), udp: can(self.no_udp) }
+    }
+
+    pub(super) fn has_edns(&mut self, now: Instant) {
+        self.edns = Some(now + LIFETIME);
+    }
+
+    /// Where other questions with EDNS have been answered, it is this name that is refused, by the server or by one behind
+    /// it: whoever chooses names is not to switch EDNS off for everybody.
+    pub(super) fn refused_edns(&mut self, now: Instant) {
+        if !self.is_sure_of_edns(now) {
+            self.no_edns = Some(now + LIFETIME);
+        }
+    }
+
+    fn is_sure_of_edns(&self, now: Instant) -> bool {
+        self.edns.is_some_and(|until| now < until)
+    }
+
     fn lacking(&mut self, capability: Capability) -> &mut Option<Instant> {
         match capability {
             Capability::Spelling => &mut self.no_spelling,
@@ -219,9 +232,26 @@ mod tests {
             assert_eq!(servers.of(server(1), now + LIFETIME - SECOND), expected);
             assert_eq!(servers.of(server(2), now), Capabilities::ALL, "another server");
             assert_eq!(servers.of(server(1), now + LIFETIME), Capabilities::ALL);
-            servers.forget(server(1), capability);
-            assert_eq!(servers.of(server(1), now), Capabilities::ALL);
+            servers.lock().clear();
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_over_udp_is_asked_there_again() {
+        let (servers, now) = (ServerCapabilities::new(), Instant::now());
+        servers.lacks(server(1), Capability::Udp, now);
+        servers.answered_over_udp(server(1));
+        assert_eq!(servers.of(server(1), now), Capabilities::ALL);
+    }
+
+    #[tokio::test]
+    async fn one_name_that_is_refused_with_edns_does_not_switch_it_off() {
+        let (servers, now) = (ServerCapabilities::new(), Instant::now());
+        servers.has_edns(server(1), now);
+        servers.refused_edns(server(1), now + LIFETIME - SECOND);
+        assert!(servers.of(server(1), now + LIFETIME - SECOND).edns);
+        servers.refused_edns(server(1), now + LIFETIME);
+        assert!(!servers.of(server(1), now + LIFETIME).edns, "nothing else has been answered for a while");
     }
 
     #[tokio::test]

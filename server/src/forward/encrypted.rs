@@ -30,7 +30,7 @@ pub use tls::{TlsClient, TlsError};
 
 use super::{
     ExchangeError,
-    capabilities::LIFETIME,
+    capabilities::Known,
     exchange::Flags,
     places::{Line, Place, Places},
     request::{Edns, Request, Spelling, has_lost_its_code, is_refusal_of_form},
@@ -71,8 +71,7 @@ pub(super) struct Channel {
     places: Places,
     /// For how many streams of a connection they are made.
     streams: AtomicUsize,
-    /// The upstream has refused EDNS, and answered without.
-    without_edns_until: Mutex<Option<Instant>>,
+    known: Mutex<Known>,
 }
 
 impl Channel {
@@ -99,7 +98,7 @@ impl Channel {
             dialling: SingleFlight::new(1),
             places: Places::new(MAX_IN_FLIGHT, MAX_QUEUED),
             streams: AtomicUsize::new(MAX_IN_FLIGHT),
-            without_edns_until: Mutex::new(None),
+            known: Mutex::default(),
         })
     }
 
@@ -117,11 +116,12 @@ impl Channel {
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
         let answer = async {
-            if lock(&self.without_edns_until).is_some_and(|until| Instant::now() < until) {
+            if !lock(&self.known).capabilities(Instant::now()).edns {
                 return self.ask(question, flags, Edns::LeftOut).await;
             }
             let message = self.ask(question, flags, Edns::Padded).await?;
             if !is_refusal_of_form(message.code) {
+                lock(&self.known).has_edns(Instant::now());
                 return Ok(message);
             }
             let bare = self.ask(question, flags, Edns::LeftOut).await?;
@@ -129,7 +129,7 @@ impl Channel {
                 return Ok(message);
             }
             if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
-                *lock(&self.without_edns_until) = Some(Instant::now() + LIFETIME);
+                lock(&self.known).refused_edns(Instant::now());
             }
             Ok(bare)
         };

@@ -4,8 +4,9 @@
 
 mod datagram;
 
-use std::{future::pending, io, net::SocketAddr, time::Duration};
+use std::{future::pending, io, net::SocketAddr, pin::pin, time::Duration};
 
+use futures_util::FutureExt;
 use hickory_proto::op::ResponseCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,22 +21,26 @@ use super::{
     cookies::ServerCookies,
     request::{Edns, Match, Request, Returned, Spelling, has_lost_its_code, is_refusal_of_form},
 };
-use crate::message::{Cookie, Message, Question};
-use datagram::Doubt;
+use crate::message::{Cookie, MIN_UDP_SIZE, Message, Question};
+use datagram::{Doubt, TCP_HEAD_START};
 
 /// A question with a cookie is sent so often over UDP before it goes over TCP (RFC 7873 section 5.3).
 const COOKIE_TRIES: usize = 2;
 
-/// For a connection to a server that has been asked over TCP alone: it may have that no longer.
-const CONNECT_TIME: Duration = Duration::from_millis(1500);
-
 /// Between the ways in which a silent server is asked, to find out which one works.
 const NEXT_WAY: Duration = Duration::from_millis(200);
+
+/// After this much silence it is found out. A name server has little more than a second in all.
+const FIND_OUT_AFTER: Duration = Duration::from_millis(300);
+
+/// Servers that are found out at once: each takes up to four sockets. The others are asked in the usual way alone.
+const MAX_FINDING_OUT: usize = 64;
 
 /// Asks servers, a bounded number of questions at once.
 #[derive(Debug)]
 pub struct Exchanger {
     questions: Semaphore,
+    finding_out: Semaphore,
     cookies: ServerCookies,
     capabilities: ServerCapabilities,
     /// Answers in place of all servers.
@@ -61,6 +66,7 @@ impl Exchanger {
     pub fn new(capacity: usize) -> Self {
         Self {
             questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
+            finding_out: Semaphore::new(MAX_FINDING_OUT),
             cookies: ServerCookies::new(),
             capabilities: ServerCapabilities::new(),
             #[cfg(test)]
@@ -91,6 +97,17 @@ impl Exchanger {
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
         self.within(server, question, flags, deadline, Exchange::find_out).await
+    }
+
+    /// As [`Self::exchange`], and where `server` is silent for a while, as [`Self::find_out`] beside it.
+    pub async fn exchange_or_find_out(
+        &self,
+        server: SocketAddr,
+        question: &Question,
+        flags: Flags,
+        deadline: Instant,
+    ) -> Result<Message, ExchangeError> {
+        self.within(server, question, flags, deadline, |one| one.ask_or_find_out(&self.finding_out)).await
     }
 
     /// What is known of `server`.
@@ -153,6 +170,20 @@ impl Exchange<'_> {
         }
     }
 
+    /// The same, and where the server is silent for a while, as [`Self::find_out`] beside it, if there is a place for that.
+    async fn ask_or_find_out(self, places: &Semaphore) -> Result<Message, ExchangeError> {
+        let mut usual = pin!(self.ask());
+        if let Ok(result) = timeout(FIND_OUT_AFTER, &mut usual).await {
+            return result;
+        }
+        let Ok(_place) = places.try_acquire() else { return usual.await };
+        tokio::select! {
+            biased;
+            result = &mut usual => result,
+            Ok(message) = self.find_out() => Ok(message),
+        }
+    }
+
     /// In the form that the server understands. RFC 6891 section 7: one from before EDNS says so in one of two ways, some
     /// say so of a cookie alone, and some find the version wrong.
     async fn ask_knowing(self, known: Capabilities) -> Result<Message, ExchangeError> {
@@ -173,7 +204,7 @@ impl Exchange<'_> {
         }
         // What is refused in this form too was not refused for EDNS.
         if matches!(bare.code, ResponseCode::NoError | ResponseCode::NXDomain) {
-            self.capabilities.lacks(self.server, Capability::Edns, Instant::now());
+            self.capabilities.refused_edns(self.server, Instant::now());
         }
         Ok(bare)
     }
@@ -194,53 +225,62 @@ impl Exchange<'_> {
         self.ask_as(Form::Edns).await
     }
 
-    /// Over UDP, unless the server has to be asked over TCP.
+    /// Over UDP, unless the server has to be asked over TCP. It may have that no longer, or take questions there and leave
+    /// them unanswered: then it is asked over UDP as well.
     async fn ask_as(self, form: Form) -> Result<Message, ExchangeError> {
-        if !self.capabilities.of(self.server, Instant::now()).udp {
-            match self.connect_within(CONNECT_TIME, form).await {
-                Ok(message) => return Ok(message),
-                Err(_) => self.capabilities.forget(self.server, Capability::Udp),
-            }
+        if self.capabilities.of(self.server, Instant::now()).udp {
+            return self.ask_over_udp(form).await;
         }
-        self.ask_over_udp(form).await
+        let mut over_tcp = pin!(self.ask_over_tcp(form, None).fuse());
+        if let Ok(Ok(message)) = timeout(TCP_HEAD_START, &mut over_tcp).await {
+            return Ok(message);
+        }
+        tokio::select! {
+            biased;
+            Ok(message) = over_tcp => Ok(message),
+            answer = self.ask_over_udp(form) => answer,
+        }
     }
 
-    /// In each way in which a server may be silent, one after the other. A firewall before it may drop EDNS or UDP.
+    /// In each way in which a server may be silent, one after the other. A firewall before it may drop EDNS or UDP. What
+    /// works is what the server wants only if the usual way does not work then: datagrams get lost, and networks come back.
     async fn find_out(self) -> Result<Message, ExchangeError> {
         let known = self.capabilities.of(self.server, Instant::now());
         let without_edns = async {
             sleep(NEXT_WAY).await;
+            let sent = Instant::now();
             let is_worth_it = known.edns && !self.capabilities.is_sure_of_edns(self.server, Instant::now());
             // An error of this way is none of the usual one, which goes on.
             if is_worth_it && let Ok(message) = self.ask_over_udp(Form::Bare).await {
-                message
+                (message, Capability::Edns, sent.elapsed())
             } else {
                 pending().await
             }
         };
         let over_tcp = async {
             sleep(2 * NEXT_WAY).await;
+            let sent = Instant::now();
             if known.udp
                 && let Ok(message) = self.ask_over_tcp(Form::Edns, None).await
             {
-                message
+                (message, Capability::Udp, sent.elapsed())
             } else {
                 pending().await
             }
         };
-        let (message, lacking) = tokio::select! {
+        let (message, lacking, took) = tokio::select! {
             biased;
             answer = self.ask() => return answer,
-            message = without_edns => (message, Capability::Edns),
-            message = over_tcp => (message, Capability::Udp),
+            found = without_edns => found,
+            found = over_tcp => found,
         };
+        let usual = if known.edns { Form::Edns } else { Form::Bare };
+        let patience = (2 * took).max(NEXT_WAY);
+        if let Ok(Ok(message)) = timeout(patience, self.ask_over_udp(usual)).await {
+            return Ok(message);
+        }
         self.capabilities.was_silent_for_want_of(self.server, lacking, Instant::now());
         Ok(message)
-    }
-
-    async fn connect_within(self, time: Duration, form: Form) -> Result<Message, ExchangeError> {
-        let connected = timeout(time, TcpStream::connect(self.server)).await;
-        self.ask_on(connected.map_err(|_| ExchangeError::Silent)??, form, None).await
     }
 
     async fn ask_over_tcp(self, form: Form, doubt: Option<Doubt>) -> Result<Message, ExchangeError> {
@@ -262,8 +302,12 @@ impl Exchange<'_> {
         let now = Instant::now();
         if is_misspelt {
             self.capabilities.lacks(self.server, Capability::Spelling, now);
-        } else if doubt == Some(Doubt::Misspelt) {
-            self.capabilities.misspelt(self.server, now);
+        }
+        match doubt {
+            Some(Doubt::Misspelt) if !is_misspelt => self.capabilities.misspelt(self.server, now),
+            Some(Doubt::NobodyThere) => self.capabilities.cut(self.server, now),
+            Some(Doubt::Cut) if response.len() <= MIN_UDP_SIZE => self.capabilities.cut(self.server, now),
+            _ => {}
         }
         let lacked_cookie = doubt == Some(Doubt::NoCookie);
         match request.returned_cookie(&response) {

@@ -59,6 +59,7 @@ pub(super) async fn ask_in_turn<A: Ask>(
     let mut left = count;
     let patience = DEADLINE / u32::try_from(count).unwrap_or(u32::MAX).max(1);
     let mut pending = FuturesUnordered::new();
+    let mut awaited: Vec<(&Upstream, Instant)> = Vec::new();
     let mut outcome = Outcome { failed: vec![None; upstreams.len()], refusal: None, trouble: None };
     let mut first = Some(first);
 
@@ -82,6 +83,7 @@ pub(super) async fn ask_in_turn<A: Ask>(
                         biased;
                         place = &mut place => break place,
                         Some(Ended { turn, upstream, sent, result, .. }) = pending.next() => {
+                            awaited.retain(|(other, _)| !std::ptr::eq(*other, upstream));
                             if let Some(answer) = outcome.note(turn, upstream, sent, result) {
                                 return Ok(answer);
                             }
@@ -97,11 +99,19 @@ pub(super) async fn ask_in_turn<A: Ask>(
                     }
                 };
                 pending.push(async move { Ended { number, turn, upstream, sent, result: exchange.await } });
+                awaited.push((upstream, sent));
                 let standing_patience =
                     if turn.standing == Standing::Held { LITTLE_PATIENCE } else { PATIENCE };
                 (sent + standing_patience.min(patience), sent)
             }
-            None if pending.is_empty() || outcome.refusal.is_some() => return outcome.finish(),
+            None if pending.is_empty() => return outcome.finish(),
+            // One that answers others takes its time for this name alone, and may know better.
+            None if outcome.refusal.is_some() => {
+                if !awaited.iter().any(|(upstream, sent)| upstream.has_answered_since(*sent)) {
+                    return outcome.finish();
+                }
+                (Instant::now() + PATIENCE, end)
+            }
             None if all_held => (Instant::now() + PATIENCE, end),
             None => (end, end),
         };
@@ -111,6 +121,7 @@ pub(super) async fn ask_in_turn<A: Ask>(
             let wake = doubt.map_or(until, |(at, ..)| at);
             match timeout_at(wake.min(end), pending.next()).await {
                 Ok(Some(Ended { number, turn, upstream, sent, result })) => {
+                    awaited.retain(|(other, _)| !std::ptr::eq(*other, upstream));
                     if let Some(answer) = outcome.note(turn, upstream, sent, result) {
                         return Ok(answer);
                     }
@@ -234,12 +245,10 @@ impl Outcome {
     }
 }
 
-/// Codes by which another resolver may know better.
+/// Whether another resolver may know better: all codes say so but those that a name itself may have (RFC 6672 section 2.2
+/// for the last).
 fn is_refusal(code: ResponseCode) -> bool {
-    matches!(
-        code,
-        ResponseCode::ServFail | ResponseCode::Refused | ResponseCode::FormErr | ResponseCode::NotImp
-    )
+    !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain)
 }
 
 #[cfg(test)]

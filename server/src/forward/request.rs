@@ -1,11 +1,14 @@
 //! A question as a message to send, and what an answer to it must look like.
 
-use hickory_proto::{op::ResponseCode, rr::RData};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{RData, RecordType},
+};
 
 use super::{ExchangeError, cookies::SentCookie, exchange::Flags};
 use crate::message::{
-    Cookie, HEADER_SIZE, MAX_UDP_SIZE, Message, OPTION_HEAD_SIZE, OPTION_PADDING, Question, TYPE_OPT,
-    read_message, read_question, returned_cookie,
+    Cookie, ExtendedError, HEADER_SIZE, MAX_UDP_SIZE, Message, OPTION_HEAD_SIZE, OPTION_PADDING, Question,
+    TYPE_OPT, read_message, read_question, returned_cookie,
 };
 
 /// Of queries that nobody else can read, so that their length says little (RFC 8467 section 4.1), in bytes.
@@ -13,6 +16,14 @@ const PADDING_BLOCK: usize = 128;
 
 /// BADVERS. It shares its number with BADSIG, which hickory-proto reads it as.
 const BAD_VERSION: u16 = 16;
+
+/// In the third and the fourth byte of a header.
+const RECURSION_DESIRED: u8 = 0x01;
+const RECURSION_AVAILABLE: u8 = 0x80;
+
+/// INFO-CODE of what has none of its own (RFC 8914 section 4.1).
+const OTHER_ERROR: u16 = 0;
+const NO_RESOLVER: &str = "the upstream names other servers that are to be asked: it is no resolver";
 
 /// The options that go along.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,7 +186,17 @@ impl Request {
         if message.code == ResponseCode::BADCOOKIE && self.cookie.is_none() {
             message.code = ResponseCode::ServFail;
         }
+        if self.asks_a_resolver() && is_referral_of_no_resolver(response, &message) {
+            message.code = ResponseCode::ServFail;
+            message.authorities.clear();
+            message.additionals.clear();
+            message.extended_error = Some(ExtendedError::new(OTHER_ERROR, NO_RESOLVER));
+        }
         Some(message)
+    }
+
+    fn asks_a_resolver(&self) -> bool {
+        self.bytes.get(2).is_some_and(|flags| flags & RECURSION_DESIRED != 0)
     }
 
     pub(super) fn returned_cookie(&self, response: &[u8]) -> Returned {
@@ -187,6 +208,15 @@ impl Request {
             Ok(None) => Returned::Nothing,
         }
     }
+}
+
+/// Whether a server names others that are to be asked in its place, and says that it asks nobody itself. Taken for an answer,
+/// that would deny the name.
+fn is_referral_of_no_resolver(response: &[u8], message: &Message) -> bool {
+    let has = |wanted| message.authorities.iter().any(|record| record.record_type() == wanted);
+    let resolves = response.get(3).is_some_and(|flags| flags & RECURSION_AVAILABLE != 0);
+    let is_empty = message.code == ResponseCode::NoError && message.answers.is_empty();
+    !resolves && is_empty && has(RecordType::NS) && !has(RecordType::SOA)
 }
 
 /// Whether a server says by `code` that it does not understand EDNS, or what is in it: it does not know the question's

@@ -255,7 +255,8 @@ pub(crate) fn question(name: &str, record_type: RecordType) -> Question {
     Question::new(&name, record_type, DNSClass::IN).expect("a short name")
 }
 
-async fn bind() -> (UdpSocket, TcpListener, SocketAddr) {
+/// A port for both.
+pub(super) async fn bind() -> (UdpSocket, TcpListener, SocketAddr) {
     loop {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = tcp.local_addr().expect("it is bound");

@@ -215,6 +215,8 @@ struct Relay {
     /// The forwarder that gets the questions, while it is set.
     back_to: Arc<Mutex<Option<Arc<Forwarder>>>>,
     questions_back: Arc<Mutex<usize>>,
+    /// Whether what it is asked gets lost.
+    is_silent: Arc<Mutex<bool>>,
 }
 
 impl Relay {
@@ -223,11 +225,16 @@ impl Relay {
         let address = socket.local_addr().expect("it is bound");
         let back_to = Arc::new(Mutex::new(None::<Arc<Forwarder>>));
         let questions_back = Arc::new(Mutex::new(0));
+        let is_silent = Arc::new(Mutex::new(false));
+        let loses = is_silent.clone();
         let (forwarder, count) = (back_to.clone(), questions_back.clone());
         tokio::spawn(async move {
             let socket = Arc::new(socket);
             let mut buffer = [0; 1500];
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                if *loses.lock().expect("no panic while held") {
+                    continue;
+                }
                 let received = testing::Received { bytes: buffer[..length].to_vec(), from, is_tcp: false };
                 let forwarder = forwarder.lock().expect("no panic while held").clone();
                 let (socket, count) = (socket.clone(), count.clone());
@@ -252,7 +259,7 @@ impl Relay {
                 });
             }
         });
-        Self { address, back_to, questions_back }
+        Self { address, back_to, questions_back, is_silent }
     }
 
     fn relay_to(&self, forwarder: Option<&Arc<Forwarder>>) {
@@ -287,6 +294,18 @@ async fn with_nothing_but_loops_questions_fail_at_once_and_are_asked_again_when_
     relay.relay_to(None);
     forwarder.upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn a_probe_that_got_lost_does_not_say_that_a_loop_is_gone() {
+    let relay = Relay::start().await;
+    let forwarder = Arc::new(forwarder_to(vec![relay.address]));
+    relay.relay_to(Some(&forwarder));
+    forwarder.upstreams.look_for_loops().await;
+    *relay.is_silent.lock().expect("no panic while held") = true;
+    tokio::time::pause();
+    forwarder.upstreams.look_for_loops().await;
+    assert_eq!(ask(&forwarder, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
 }
 
 #[tokio::test]

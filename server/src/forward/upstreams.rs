@@ -34,7 +34,7 @@ pub(super) const MAX_SOCKETS: usize = 3072;
 pub(super) const MAX_QUEUED: usize = 4096;
 
 /// For the question by which an upstream that is in doubt shows that it is there.
-const CHECK_TIME: Duration = Duration::from_millis(1200);
+const CHECK_TIME: Duration = Duration::from_millis(1600);
 
 const LOOP_PROBE_TIME: Duration = Duration::from_secs(3);
 
@@ -175,8 +175,8 @@ impl Upstreams {
         let flags = Flags { recursion_desired: true, dnssec_ok: false, checking_disabled: false };
         let result = self.exchange_for_ourselves(upstream, &probe, flags, LOOP_PROBE_TIME).await;
         let is_looping = self.loop_probes.came_back(index);
-        if !is_looping && result.is_err_and(|error| error.is_ours()) {
-            // Nothing was sent, so that nothing is known.
+        if !is_looping && result.is_err() {
+            // Nothing was sent, or it got lost, so that nothing is known.
             return;
         }
         match (upstream.is_looping.swap(is_looping, Ordering::Relaxed), is_looping) {

@@ -185,7 +185,9 @@ pub(super) fn refusal_of_upstream(code: ResponseCode) -> Option<ExtendedError> {
         ResponseCode::ServFail => "SERVFAIL",
         ResponseCode::NotImp => "NOTIMP",
         ResponseCode::Refused => "REFUSED",
-        _ => return None,
+        ResponseCode::NotAuth => "NOTAUTH",
+        ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain => return None,
+        other => &format!("code {}", u16::from(other)),
     };
     Some(ExtendedError::new(extended::OTHER, format!("the upstream resolver answered {code}")))
 }

@@ -30,7 +30,7 @@ async fn ask(
     let query = query.replace("HOST", "KEY.key").replace("KEY", &key);
     let uri: Uri = format!("/nic/update?{query}").parse().unwrap();
     let visitor = Extension(Visitor { address: from, is_encrypted: false });
-    let response = update(State(updates), visitor, uri, headers).await;
+    let response = update(State(updates), visitor, uri, headers, Bytes::new()).await;
     let status = response.status();
     let body = to_bytes(response.into_body(), 4096).await.unwrap();
     let after = *accounts.read().await[&key].addresses.borrow();
@@ -61,6 +61,48 @@ async fn every_router_is_understood_and_every_push_is_a_line() {
         assert!(
             said.starts_with("router at 198.51.100.1, user \"router\": ") && said.contains(line),
             "{from}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_form_says_counts_as_what_the_address_says() {
+    let (_directory, accounts) = accounts(1..2);
+    let key = public_key(1).to_z32();
+    let updates = Updates::working(accounts.clone(), false, quick());
+    for (address, form) in [
+        ("/nic/update".to_string(), format!("hostname={key}.key&myip=198.51.100.7")),
+        (format!("/nic/update?hostname={key}"), "myip=198.51.100.8".to_string()),
+    ] {
+        let words = updates.tell(&address.parse().unwrap(), &form, &headers(), client(1)).await;
+        assert!(matches!(words[..], [Word::Good(_)]), "{address}");
+    }
+    let known = *accounts.read().await[&key].addresses.borrow();
+    assert_eq!(known.ipv4, Some([198, 51, 100, 8].into()));
+}
+
+#[tokio::test]
+async fn a_prefix_is_left_out_where_no_host_is_configured_alone() {
+    let (_directory, accounts) = accounts(1..3);
+    let [one, two] = [1, 2].map(|seed| public_key(seed).to_z32());
+    accounts.write().await.get_mut(&one).unwrap().ipv6_host = "::20".parse().ok();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let noted = lines.clone();
+    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
+    let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
+    for (names, expected, is_left_out) in [
+        (one.clone(), "good 2001:db8:1::20", false),
+        (format!("{one},{two}"), "nochg 2001:db8:1::20, dnserr 2001:db8:1::/64", true),
+    ] {
+        let uri = format!("/nic/update?hostname={names}&myipv6=2001:db8:1::/64").parse().unwrap();
+        let words = updates.tell(&uri, "", &headers(), client(1)).await;
+        let said = words.iter().map(|word| word.line()).collect::<Vec<_>>().join(", ");
+        assert!(said.starts_with(expected), "{said}");
+        let line = lines.lock().unwrap().pop().unwrap();
+        assert_eq!(
+            line.contains("left out: 2001:db8:1::/64 is the prefix of a network"),
+            is_left_out,
+            "{line}"
         );
     }
 }
@@ -105,7 +147,7 @@ async fn what_is_over_the_limit_is_a_line() {
     let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
     let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
     for _ in 0..=BURST {
-        updates.tell(&"/nic/update?hostname=x".parse().unwrap(), &headers(), client(1)).await;
+        updates.tell(&"/nic/update?hostname=x".parse().unwrap(), "", &headers(), client(1)).await;
     }
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), BURST as usize + 1);

@@ -32,6 +32,7 @@ fn account(state: &StateDirectory, key: &PublicKey, password: &str) -> Account {
     Account {
         user: "router".to_string(),
         password: password.to_string(),
+        ipv6_host: None,
         file: state.addresses(key),
         addresses: watch::channel(ExternalAddresses::default()).0,
     }
@@ -90,7 +91,7 @@ fn begin(
 ) -> tokio::task::JoinHandle<Vec<Word>> {
     let (updates, uri) = (updates.clone(), query(1..2, &format!("&myip={address}")));
     let headers = headers_of("router", password);
-    tokio::spawn(async move { updates.tell(&uri, &headers, client).await })
+    tokio::spawn(async move { updates.tell(&uri, "", &headers, client).await })
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -111,7 +112,7 @@ async fn a_password_that_was_hashed_for_each_key_is_that_of_each() {
     let accounts = keys.each_ref().map(|key| (key.to_z32(), account(&state, key, &hashed())));
     assert_ne!(accounts[0].1.password, accounts[1].1.password, "each hash has its own salt");
     let updates = Updates::new(Arc::new(RwLock::new(HashMap::from(accounts))), false);
-    let words = updates.tell(&query(1..3, "&myip=198.51.100.7"), &headers(), client(1)).await;
+    let words = updates.tell(&query(1..3, "&myip=198.51.100.7"), "", &headers(), client(1)).await;
     assert_eq!(told(&words), ["good 198.51.100.7", "good 198.51.100.7"]);
     assert_eq!(state.addresses(&keys[1]).load().unwrap().ipv4, Some([198, 51, 100, 7].into()));
 }
@@ -126,7 +127,7 @@ async fn an_address_reaches_whoever_keeps_the_key_since_the_configuration_was_re
     // The configuration is read while the password is compared.
     let reading = async { accounts.write().await.insert(key, since.clone()) };
     let (uri, headers) = (query(1..2, "&myip=198.51.100.7"), headers());
-    let (words, _) = tokio::join!(updates.tell(&uri, &headers, client(1)), reading);
+    let (words, _) = tokio::join!(updates.tell(&uri, "", &headers, client(1)), reading);
     assert_eq!(told(&words), ["good 198.51.100.7"]);
     assert_eq!(since.addresses.borrow().ipv4, Some([198, 51, 100, 7].into()));
 }
@@ -160,7 +161,7 @@ async fn a_wrong_password_costs_one_comparison_whoever_the_user_is_and_whatever_
     .enumerate()
     {
         comparisons.store(0, Ordering::SeqCst);
-        let words = updates.tell(&uri, &headers_of(user, password), client(number as u8)).await;
+        let words = updates.tell(&uri, "", &headers_of(user, password), client(number as u8)).await;
         assert_eq!(told(&words)[..expected.len()], *expected, "{number}");
         assert_eq!(comparisons.load(Ordering::SeqCst), cost, "{number}");
     }
@@ -285,7 +286,7 @@ async fn a_web_page_moves_no_address_and_a_browser_is_asked_for_no_password() {
         headers.extend(lines.iter().map(|(name, value)| (name.parse().ok(), value.parse().unwrap())));
         let visitor = Extension(Visitor { address: client(1), is_encrypted: false });
         let uri = query(1..2, "&myip=198.51.100.66");
-        update(State(updates.clone()), visitor, uri, headers).await
+        update(State(updates.clone()), visitor, uri, headers, Bytes::new()).await
     };
     // As often as uses up the quota of whoever is behind that address, if it did.
     for _ in 0..BURST {

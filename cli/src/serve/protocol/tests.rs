@@ -14,7 +14,7 @@ fn families(ipv4: Option<&str>, ipv6: Option<&str>) -> Told {
     Told::Families(Families {
         ipv4: ipv4.map_or(Said::Nothing, Said::Address),
         ipv6: ipv6.map_or(Said::Nothing, Said::Address),
-        rest: Vec::new(),
+        ..Families::default()
     })
 }
 
@@ -40,6 +40,8 @@ fn names_and_addresses_are_read_as_routers_send_them() {
         ("hostname=a.b&myip=1.2.3", nonsense("1.2.3")),
         ("hostname=a.b&myip=198.51.100.7&offline=YES", Told::Offline),
         ("hostname=a.b&offline=NOCHG", Told::Nothing),
+        ("hostname=a.b&myipv6=", Told::NothingOfIpv6),
+        ("hostname=a.b&myip=&myipv6=", Told::Nothing),
     ] {
         assert_eq!(Update::read(query), Ok(Update { names: vec!["a.b".into()], addresses: told }), "{query}");
     }
@@ -64,10 +66,39 @@ fn without_an_address_that_of_the_client_is_meant() {
 }
 
 #[test]
+fn who_speaks_of_ipv6_alone_does_not_mean_an_address_of_ipv4() {
+    let (ipv4, ipv6) = ("198.51.100.9".parse().unwrap(), "2001:db8::9".parse().unwrap());
+    assert_eq!(found(Told::NothingOfIpv6, ipv4, false), Err(Word::NoIpv6));
+    assert_eq!(found(Told::NothingOfIpv6, ipv6, false), Ok(addresses(None, Some("2001:db8::9"))));
+}
+
+#[test]
+fn an_address_is_made_of_a_prefix_and_what_stands_behind_it() {
+    let client = "198.51.100.9".parse().unwrap();
+    for (myipv6, host, expected) in [
+        ("2001:db8:1::/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::20")))),
+        ("2001:db8:1:ff00::/56", Some("0:0:0:3::20"), Ok(addresses(None, Some("2001:db8:1:ff03::20")))),
+        // Of a whole address, what is behind the prefix.
+        ("2001:db8:1::/64", Some("2001:db8:9:9::20"), Ok(addresses(None, Some("2001:db8:1::20")))),
+        ("2001:db8::7,2001:db8:1::/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::20")))),
+        ("2001:db8::7,2001:db8:1::/64", None, Ok(addresses(None, Some("2001:db8::7")))),
+        ("2001:db8:1::7/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::7")))),
+        ("2001:db8:1::/64", None, Err(Word::Prefix("2001:db8:1::/64".parse().unwrap()))),
+        ("fd00::/64", Some("::20"), Err(Word::NoAddress)),
+        ("no,2001:db8:1::/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::20")))),
+    ] {
+        let Update { addresses: told, .. } = Update::read(&format!("hostname=a&myipv6={myipv6}")).unwrap();
+        let host = host.map(|host| host.parse().unwrap());
+        let change = meant(told, client, false).0.and_then(|change| change.for_host(host));
+        assert_eq!(change.map(Change::addresses), expected, "{myipv6} {host:?}");
+    }
+}
+
+#[test]
 fn a_family_that_is_not_told_stays_as_it_was() {
     let known = addresses(Some("198.51.100.1"), Some("2001:db8::1"));
     let Told::Families(Families { ipv4, ipv6, .. }) = families(None, Some("2001:db8::2")) else { panic!() };
-    let merged = Change { ipv4, ipv6 }.of(known);
+    let merged = Change { ipv4, ipv6, prefix: None }.of(known);
     assert_eq!(merged, addresses(Some("198.51.100.1"), Some("2001:db8::2")));
 }
 

@@ -480,6 +480,24 @@ async fn every_query_has_one_of_few_lengths_and_a_server_without_edns_is_asked_a
 }
 
 #[tokio::test]
+async fn a_name_that_is_refused_with_edns_does_not_switch_it_off_for_others() {
+    for kind in [Tls, Https] {
+        let server = Secure::start(kind, |received| {
+            let (has_edns, is_odd) = (received.bytes[11] == 1, received.bytes[13] == b'o');
+            let response = received.response();
+            Some((0, if has_edns && is_odd { response.code(1) } else { response.address(1) }))
+        })
+        .await;
+        let channel = server.channel();
+        for name in ["example.com.", "odd.example.", "example.com."] {
+            assert_eq!(ask(&channel, name).await.expect("an answer").answers.len(), 1);
+        }
+        let edns: Vec<u8> = server.received().iter().map(|received| received.bytes[11]).collect();
+        assert_eq!(edns, [1, 1, 0, 1], "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_loop_over_tls_is_found() {
     let forwarder = Arc::new(Mutex::new(None::<Arc<Forwarder>>));
     let us = forwarder.clone();

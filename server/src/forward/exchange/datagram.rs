@@ -40,9 +40,9 @@ const DATAGRAM_ROOM: usize = 4096;
 /// Between reads after an error of the socket, so that an error that stays does not keep a core busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// A datagram that is almost right is settled over TCP alone for so long. Then, or once TCP has failed, the question goes
-/// out a second time over UDP as well.
-const TCP_HEAD_START: Duration = Duration::from_millis(400);
+/// A datagram that is almost right is settled over TCP alone for so long, and a server that has to be asked over TCP is asked
+/// there alone. Then, or once TCP has failed, the question goes out over UDP as well.
+pub(super) const TCP_HEAD_START: Duration = Duration::from_millis(400);
 
 impl Exchange<'_> {
     /// Over UDP, and over TCP where the answer was cut or where a datagram was almost right.
@@ -70,12 +70,7 @@ impl Exchange<'_> {
                 heard = listen_to(second.as_ref(), self.server) => (heard, true),
                 answer = &mut over_tcp => {
                     match answer {
-                        Ok(message) => {
-                            if doubt == Some(Doubt::NobodyThere) {
-                                self.capabilities.cut(self.server, Instant::now());
-                            }
-                            return Ok(message);
-                        }
+                        Ok(message) => return Ok(message),
                         Err(ExchangeError::Unreachable(kind)) => tcp_failure = Some(kind),
                         Err(_) => {}
                     }
@@ -99,10 +94,7 @@ impl Exchange<'_> {
                     self.capabilities.answered_over_udp(self.server);
                     return Ok(message);
                 }
-                Heard::Truncated => {
-                    self.capabilities.cut(self.server, Instant::now());
-                    return self.ask_over_tcp(form, None).await;
-                }
+                Heard::Truncated => return self.ask_over_tcp(form, Some(Doubt::Cut)).await,
                 Heard::AlmostRight(Doubt::NobodyThere, _) if doubt.is_some() => {
                     if let Some(kind) = tcp_failure
                         && is_second
@@ -182,6 +174,8 @@ pub(super) enum Doubt {
     BareRefusal,
     /// It is ICMP's, and says that nothing listens.
     NobodyThere,
+    /// The answer goes on.
+    Cut,
 }
 
 /// Waits for a datagram that says something. Garbage and strangers can be made by anyone, so neither ends the waiting
@@ -231,8 +225,8 @@ fn hear(socket: &UdpSocket, server: SocketAddr, request: &Request) -> io::Result
     let Some(response) = buffer.get_mut(..length) else { return Ok(None) };
     let compared = request.compare(response);
     let returned = request.returned_cookie(response);
-    // Some servers cut in the middle of a record.
-    let is_cut = response.get(2).is_some_and(|flags| flags & 0x02 != 0);
+    // Some servers cut in the middle of a record, and what fills all the room there is was cut here.
+    let is_cut = length == DATAGRAM_ROOM || response.get(2).is_some_and(|flags| flags & 0x02 != 0);
     let mut whole = || request.read(response).filter(|_| !is_cut);
     Ok(match compared {
         Match::None => None,

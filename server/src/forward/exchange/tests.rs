@@ -1,3 +1,4 @@
+mod conclusions;
 mod cookies;
 mod odd_servers;
 

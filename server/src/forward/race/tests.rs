@@ -10,12 +10,14 @@ use crate::forward::{encrypted::TlsClient, upstream::in_order};
 enum Act {
     Answer(u64),
     Refuse(u64),
+    /// Answers with this code.
+    Say(ResponseCode),
     Fail(u64),
     /// Does not get as far as to be asked.
     CannotSend,
     Silence,
 }
-use Act::{Answer, CannotSend, Fail, Refuse, Silence};
+use Act::{Answer, CannotSend, Fail, Refuse, Say, Silence};
 
 struct Scene {
     upstreams: Vec<Upstream>,
@@ -99,6 +101,7 @@ impl Ask for Scene {
                 after(millis).await;
                 return Ok(message(ResponseCode::Refused));
             }
+            Say(code) => return Ok(message(code)),
             Fail(millis) => {
                 after(millis).await;
                 return Err(ExchangeError::Malformed);
@@ -132,6 +135,36 @@ async fn upstreams_are_asked_in_strict_order_and_the_next_only_when_needed() {
         (&[Refuse(10), Refuse(10)], Ok(1), 20, &[(0, 0), (10, 1)]),
     ] {
         assert_eq!(Scene::new(acts).run().await, (winner, took, log.to_vec()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_code_is_no_answer_the_next_upstream_may_have_one() {
+    for number in 1..=4000 {
+        let code = ResponseCode::from((number >> 4) as u8, (number & 0x0f) as u8);
+        let is_answer = matches!(number, 3 | 6);
+        let (winner, _, _) = Scene::new(&[Say(code), Answer(10)]).run().await;
+        assert_eq!(winner, Ok(usize::from(!is_answer)), "{number}");
+        assert_eq!(Scene::new(&[Say(code)]).run().await.0, Ok(0), "{number}, and there is no other");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_slow_about_a_name_alone_may_still_win_over_a_refusal() {
+    for (acts, winner, took) in [
+        ([Answer(1300), Refuse(10)], 0, 1300),
+        ([Answer(2400), Refuse(10)], 0, 2400),
+        // It is not waited for any longer than it was before.
+        ([Answer(3500), Refuse(10)], 1, 2410),
+    ] {
+        let scene = Scene::new(&acts);
+        let answers = async {
+            sleep(Duration::from_millis(700)).await;
+            scene.upstreams[0].answered(Instant::now());
+        };
+        let asking = ask_in_turn(&scene.upstreams, in_order(&scene.upstreams, Instant::now()), &scene, ());
+        let (answer, ()) = tokio::join!(asking, answers);
+        assert_eq!((answer.unwrap().id, scene.since_start()), (winner, took));
     }
 }
 

@@ -54,24 +54,31 @@ type Answered = Result<Arc<Message>, ExchangeError>;
 
 /// How one question is asked of one server.
 pub(super) trait Exchange: Send + Sync + 'static {
+    /// Until `deadline`. `finds_out`: in all the ways in which a server may answer that is silent, as firewalls before some
+    /// drop EDNS or UDP.
     fn exchange(
         &self,
         server: SocketAddr,
         question: &Question,
         flags: Flags,
+        finds_out: bool,
         deadline: Instant,
     ) -> impl Future<Output = Result<Message, ExchangeError>> + Send;
 }
 
 impl Exchange for Exchanger {
-    fn exchange(
+    async fn exchange(
         &self,
         server: SocketAddr,
         question: &Question,
         flags: Flags,
+        finds_out: bool,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Message, ExchangeError>> + Send {
-        Exchanger::exchange(self, server, question, flags, deadline)
+    ) -> Result<Message, ExchangeError> {
+        match finds_out {
+            true => self.exchange_or_find_out(server, question, flags, deadline).await,
+            false => Exchanger::exchange(self, server, question, flags, deadline).await,
+        }
     }
 }
 
@@ -168,7 +175,10 @@ impl<E: Exchange> Inner<E> {
     async fn exchange(&self, server: SocketAddr, question: &Question, flags: Flags) -> Answered {
         // Only now, so that no time in our own queue is held against the server.
         let left = Instant::now();
-        let answered = self.exchanger.exchange(server, question, flags, left + SERVER_TIMEOUT).await;
+        // Once it has been in vain, a server that is asked all the same costs one datagram.
+        let finds_out = !self.health.is_dead(server.ip(), left);
+        let deadline = left + SERVER_TIMEOUT;
+        let answered = self.exchanger.exchange(server, question, flags, finds_out, deadline).await;
         let answered = answered.map(Arc::new);
         self.health.note(server.ip(), left, answered.as_ref().err(), Instant::now());
         answered

@@ -51,12 +51,16 @@ impl Drop for WithoutTcp {
     }
 }
 
-async fn ask(exchanger: &Exchanger, server: SocketAddr, time: Duration) -> Result<Message, ExchangeError> {
+pub(super) async fn ask(
+    exchanger: &Exchanger,
+    server: SocketAddr,
+    time: Duration,
+) -> Result<Message, ExchangeError> {
     let asked = question("a-rather-long-name.example.com.", RecordType::A);
     exchanger.exchange(server, &asked, RESOLVER, Instant::now() + time).await
 }
 
-async fn answer(exchanger: &Exchanger, server: SocketAddr) -> Message {
+pub(super) async fn answer(exchanger: &Exchanger, server: SocketAddr) -> Message {
     ask(exchanger, server, LONG).await.expect("an answer")
 }
 
@@ -70,7 +74,7 @@ fn is_plain(received: &Received) -> bool {
     question.wire_name().to_ascii_lowercase() == question.wire_name()
 }
 
-fn has_edns(received: &Received) -> bool {
+pub(super) fn has_edns(received: &Received) -> bool {
     received.bytes[11] == 1
 }
 
@@ -235,8 +239,8 @@ async fn a_server_that_cuts_every_answer_is_asked_over_tcp_at_once() {
     for _ in 0..10 {
         assert_eq!(last_byte(&answer(&exchanger, server.address).await), 1);
     }
-    assert_eq!(got(&server, 0)[..2], [UDP, TCP]);
-    assert_eq!(got(&server, 16), [TCP, TCP], "the ninth and the tenth question");
+    assert_eq!(got(&server, 0)[..6], [UDP, TCP, UDP, TCP, UDP, TCP]);
+    assert_eq!(got(&server, 6), [TCP; 7], "from the fourth question on");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ const FLAGS: Flags = Flags { recursion_desired: false, dnssec_ok: false, checkin
 struct World {
     /// What was asked, and for how long at most.
     asked: Mutex<Vec<(SocketAddr, Name, Duration)>>,
+    finds_out: Mutex<Vec<bool>>,
     under_way: AtomicUsize,
 }
 
@@ -32,8 +33,10 @@ impl Exchange for Arc<World> {
         server: SocketAddr,
         question: &Question,
         _: Flags,
+        finds_out: bool,
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
+        self.finds_out.lock().unwrap().push(finds_out);
         let patience = deadline.saturating_duration_since(Instant::now());
         self.asked.lock().unwrap().push((server, question.name(), patience));
         let IpAddr::V4(address) = server.ip() else { return Err(ExchangeError::Malformed) };
@@ -240,6 +243,17 @@ async fn silence_about_one_name_is_no_evidence_while_others_are_answered() {
     assert!(stage.servers.is_dead(server.into()));
     assert!(stage.ask(MODEST, 1, server, "known").await.unwrap().is_ok());
     assert!(!stage.servers.is_dead(server.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_silent_is_found_out_once_while_it_is_left_alone() {
+    let stage = Stage::set();
+    for number in 0..3 {
+        stage.ask(MODEST, 0, [10, 0, 0, 1], &format!("x{number}")).await.unwrap().unwrap_err();
+    }
+    advance(DEAD_FOR).await;
+    stage.ask(MODEST, 0, [10, 0, 0, 1], "y").await.unwrap().unwrap_err();
+    assert_eq!(*stage.world.finds_out.lock().unwrap(), [true, false, false, true]);
 }
 
 #[tokio::test(start_paused = true)]
