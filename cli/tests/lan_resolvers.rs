@@ -9,7 +9,7 @@
 )]
 
 #[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/recipes/daemon.rs"]
+#[path = "../../server/tests/interop/daemon.rs"]
 mod daemon;
 #[allow(dead_code, reason = "other tests look at more of it")]
 mod program;
