@@ -6,6 +6,7 @@ mod check;
 mod doh;
 mod file;
 mod forward;
+mod local;
 mod memory;
 mod redis_url;
 mod relay;
@@ -31,6 +32,7 @@ pub use check::Fault;
 pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
 pub use forward::ForwardZone;
+pub use local::{LOCAL_TTL, Local, read_local_record};
 pub use memory::Memory;
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
@@ -72,6 +74,8 @@ pub struct Config {
     pub proxy_protocol: Option<bool>,
     /// `[names]`
     pub names: Names,
+    /// `[local]`
+    pub local: Local,
     /// `[dht]`
     pub dht: Dht,
     /// `[cache]`
@@ -275,6 +279,7 @@ impl Default for Config {
             connections_per_client: 100,
             proxy_protocol: None,
             names: Names::default(),
+            local: Local::default(),
             dht: Dht::default(),
             cache: Cache::default(),
             rate_limit: RateLimit::default(),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Resolver {
-    /// Answers from the upstream resolvers; a key at the end of their CNAME chain is ours again. Those of a zone of its own
+    /// Answers from the upstream resolvers; a key or a local name at the end of their CNAME chain is ours again. Those of a zone of its own
     /// are the operator's: what they say of inner addresses is meant, and none of their denials holds for other names.
     pub(super) async fn step_icann(
         &self,
@@ -46,8 +46,9 @@ impl Resolver {
         }
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
-        let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
-        let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
+        let is_own = |target: &Name| self.is_key_name(target) || self.is_local_name(target);
+        let leads_here = |target: &Name| record_type != RecordType::CNAME && is_own(target);
+        let (links, target) = follow_aliases(&message.answers, name, leads_here);
         // What came before it was not signed in a way that an upstream could vouch for.
         chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
         // What is known of the chain so far, that it is stale for one, holds on.

@@ -7,6 +7,7 @@ mod discovery;
 pub mod error;
 mod icann;
 mod identity;
+mod local;
 pub mod name;
 mod negative;
 mod nxdomain;
@@ -31,6 +32,8 @@ use hickory_proto::{
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
 use identity::Identity;
+use local::LocalNames;
+pub use local::check_hosts_files;
 use name::{KeyName, Route, Suffixes};
 use nxdomain::NxDomains;
 pub use own_zone::OwnZone;
@@ -79,6 +82,7 @@ struct Inner {
     discovery: Discovery,
     own_zone: Arc<OwnZone>,
     negative_ttl: u32,
+    local: Option<Arc<LocalNames>>,
 }
 
 /// What one step of a chain leads to.
@@ -93,8 +97,10 @@ impl Resolver {
         let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
         let quota = &config.rate_limit;
         let forwarders = Forwarders::new(quota.forwarders.clone());
+        let suffixes = Suffixes::new(config.names.suffixes.iter().map(String::as_str));
         Self(Arc::new(Inner {
-            suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)),
+            local: LocalNames::open(&config.local, &suffixes, packets.revisions()),
+            suffixes,
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
@@ -170,6 +176,14 @@ impl Resolver {
             if !chain.visit(&name) {
                 return Err(ResolveError::Chain);
             }
+            match self.step_local(&name, record_type, chain) {
+                Some(Step::Done) => return Ok(self.end(query, chain)),
+                Some(Step::Follow(target)) => {
+                    name = target;
+                    continue;
+                }
+                None => {}
+            }
             if let Some(own) = self.0.discovery.answer(&name, record_type) {
                 chain.append(own.code, own.answers, own.authorities);
                 return Ok(self.end(query, chain));
@@ -204,7 +218,10 @@ impl Resolver {
                 }
             };
             match step {
-                Step::Done => return Ok(self.end(query, chain)),
+                Step::Done => {
+                    self.keep_above_local(&name, query, chain);
+                    return Ok(self.end(query, chain));
+                }
                 Step::Follow(target) => name = target,
             }
         }
