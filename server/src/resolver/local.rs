@@ -17,7 +17,7 @@ use hickory_proto::{
 };
 use tracing::{info, warn};
 
-use super::{Resolver, Step, chain::Chain, name::Suffixes, negative::soa};
+use super::{Resolver, Step, chain::Chain, name::Suffixes, negative::soa, special::SpecialZone};
 use crate::{
     config::{self, LOCAL_TTL, read_local_record},
     message::{Query, absolute_name},
@@ -156,6 +156,9 @@ impl Resolver {
     /// them of it; what is not known is, unless its zone is ours alone.
     pub(super) fn step_local(&self, name: &Name, record_type: RecordType, chain: &mut Chain) -> Option<Step> {
         let local = self.0.local.as_ref().filter(|_| !self.is_key_name(name))?;
+        if SpecialZone::of(name).is_some_and(|special| special.leaves_to_parent(name, record_type)) {
+            return None;
+        }
         chain.revisions.extend(local.revision(name));
         let known = local.current();
         match known.look_up(name, record_type) {
@@ -180,6 +183,11 @@ impl Resolver {
         Some(Step::Done)
     }
 
+    /// Whether a name has names below it that are known here.
+    pub(super) fn is_above_local(&self, name: &Name) -> bool {
+        self.0.local.as_ref().is_some_and(|local| local.current().is_above(name))
+    }
+
     /// Whether an alias of an upstream leads to a name that is known here.
     pub(super) fn is_local_name(&self, name: &Name) -> bool {
         self.0.local.as_ref().is_some_and(|local| local.current().has(name))
@@ -188,11 +196,8 @@ impl Resolver {
     /// A name that local ones are below exists, whoever denied it: else all below were denied for whoever asks us (RFC
     /// 8020). A denial with signatures stays as it is, which would not go with another answer.
     pub(super) fn keep_above_local(&self, name: &Name, query: &Query, chain: &mut Chain) {
-        let is_denied = chain.answer.code == ResponseCode::NXDomain;
-        if let Some(local) = self.0.local.as_ref().filter(|_| is_denied)
-            && !(chain.by_upstream && query.dnssec_ok())
-            && local.current().is_above(name)
-        {
+        let is_signed = chain.by_upstream && query.dnssec_ok();
+        if chain.answer.code == ResponseCode::NXDomain && !is_signed && self.is_above_local(name) {
             chain.answer.code = ResponseCode::NoError;
             chain.answer.authentic = false;
         }

@@ -12,6 +12,7 @@ pub mod name;
 mod negative;
 mod nxdomain;
 mod own_zone;
+mod proofs;
 mod rebinding;
 pub mod special;
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub use chain::Resolved;
 use chain::{Chain, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
 use discovery::Discovery;
-use error::{ResolveError, extended};
+use error::ResolveError;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
@@ -37,6 +38,7 @@ pub use local::check_hosts_files;
 use name::{KeyName, Route, Suffixes};
 use nxdomain::NxDomains;
 pub use own_zone::OwnZone;
+use proofs::Proofs;
 use rebinding::RebindProtection;
 use tokio::time::timeout;
 use work::{KeyZone, WorkBudget};
@@ -47,7 +49,7 @@ use crate::{
     client::Line,
     config::Config,
     forward::Forwarder,
-    message::{ExtendedError, Query},
+    message::Query,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -77,6 +79,7 @@ struct Inner {
     delegations: Delegations,
     lookup_quota: SplitLimiter,
     nxdomains: NxDomains,
+    proofs: Proofs,
     rebind_protection: RebindProtection,
     identity: Identity,
     discovery: Discovery,
@@ -106,6 +109,7 @@ impl Resolver {
             forwarder,
             lookup_quota: SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, &forwarders),
             nxdomains: NxDomains::new(config.cache.max_entries),
+            proofs: Proofs::new(),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
@@ -202,16 +206,14 @@ impl Resolver {
                     chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
                     Step::Done
                 }
-                Route::Icann if self.keeps_back(&name, record_type) => {
-                    chain.negative(false, negative::soa(&Name::root(), 1, self.0.negative_ttl));
-                    let text = "a name of one label is not sent to public resolvers: see [[forward]]";
-                    chain.answer.extended_error = Some(ExtendedError::new(extended::OTHER, text));
-                    Step::Done
+                Route::Icann
+                    if self.keeps_back(&name, record_type)
+                        && let Some(step) = self.step_kept_back(&name, query, chain) =>
+                {
+                    step
                 }
                 Route::Special(special) if self.answers_itself(special, &name, record_type) => {
-                    let answer = special.answer(&name, record_type);
-                    chain.append(answer.code, answer.answers, answer.authorities);
-                    Step::Done
+                    self.step_special(special, query, address, &name, &mut budget, chain).await
                 }
                 Route::Special(_) | Route::Icann => {
                     self.step_icann(query, address, &name, &mut budget, chain).await?
