@@ -33,3 +33,4 @@ pub mod single_flight;
 pub mod telemetry;
 pub mod testnet;
 pub mod transport;
+pub mod watched_files;

@@ -157,7 +157,7 @@ impl Signals {
                     _ = self.terminate.recv() => "SIGTERM",
                     _ = self.interrupt.recv() => "SIGINT",
                     _ = self.hangup.recv() => {
-                        warn!("SIGHUP: certificates are read again when they change; for the rest, restart the server");
+                        warn!("SIGHUP: certificates and hosts files are read again when they change; for the rest, restart the server");
                         continue;
                     }
                 };

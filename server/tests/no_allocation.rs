@@ -68,9 +68,13 @@ fn allocations(server: SocketAddr, request: &[u8]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hit_over_udp_allocates_nothing() {
     let _alone = ALONE.lock().await;
-    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), "192.168.1.9 nas.lan\n").unwrap();
+    // Without and with names of the own network, which may change.
+    for (listen, hosts_file) in [("127.0.0.1:0", None), ("0.0.0.0:0", Some(hosts.path()))] {
         let change = |config: &mut pkdns::config::Config| {
             config.listen = vec![listen.parse().unwrap()];
+            config.local.hosts_file = hosts_file.into_iter().map(Into::into).collect();
             // A quota that counts this client but never refuses it.
             config.rate_limit.requests_per_minute = 1_000_000_000;
             config.rate_limit.burst_size = 1_000_000_000;
@@ -80,7 +84,7 @@ async fn a_hit_over_udp_allocates_nothing() {
         let data = RData::A(A::new(192, 0, 2, 1));
         server.network.publish(&alice, 1, &[record(&alice, "", 3600, data)]);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address.port()));
-        for name in [alice.to_z32().as_str(), "www.example.com", "nothing.invalid"] {
+        for name in [alice.to_z32().as_str(), "www.example.com", "nothing.invalid", "nas.lan"] {
             let request = with_edns(query(name, RecordType::A), false);
             let count = tokio::task::spawn_blocking(move || allocations(address, &request)).await.unwrap();
             assert!(count < BACKGROUND, "{count} allocations for {HITS} hits of {name} on {listen}");

@@ -1,7 +1,7 @@
 //! A certificate and its key in PEM files that somebody else renews.
 
 use std::{
-    fmt, fs, io,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,9 +13,13 @@ use tokio_rustls::rustls::{
 };
 
 use super::CertificateError;
+use crate::watched_files;
+
+/// Bytes of a certificate chain, or of a key. Longer ones fit no handshake.
+const MAX_SIZE: u64 = 1 << 20;
 
 /// Where a certificate chain and its key are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Files {
     certificate: PathBuf,
     key: PathBuf,
@@ -40,13 +44,8 @@ impl Files {
     /// Reads both. Blocks.
     pub(super) fn read(&self) -> Result<Contents, CertificateError> {
         let read = |path: &Path| {
-            // Opening a named pipe would wait for somebody to write to it.
-            let is_file = fs::metadata(path).map(|metadata| metadata.is_file());
-            let bytes = match is_file {
-                Ok(false) => Err(io::Error::other("it is not a file")),
-                Ok(true) | Err(_) => fs::read(path),
-            };
-            bytes.map_err(|source| CertificateError::Unreadable { path: path.into(), source })
+            watched_files::read(path, MAX_SIZE)
+                .map_err(|source| CertificateError::Unreadable { path: path.into(), source })
         };
         Ok(Contents { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{self, ClientConfig, ServerConfig, crypto::ring},
@@ -24,14 +24,11 @@ use tokio_util::sync::CancellationToken;
 pub use authority::AuthorityCertificate;
 pub use shown::Challenges;
 
-use crate::{config, dht::HostResolver, private_file};
+use crate::{config, dht::HostResolver, private_file, watched_files};
 use acme::Acme;
 use authority::{Authority, Issued};
 use files::{Contents, Files};
 use shown::{ACME_PROTOCOL, Shown};
-
-/// How often files are looked at. Who renews a certificate wants to see it shown.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often a certificate of our own is looked at: it is renewed by the day, and with the addresses of the machine.
 const OWN_INTERVAL: Duration = Duration::from_secs(60);
@@ -239,7 +236,7 @@ impl Certificates {
     pub async fn watch(self, stop: CancellationToken) {
         stop.run_until_cancelled(async {
             match &*self.source {
-                Source::Files { first, .. } => self.watch_files(first.clone()).await,
+                Source::Files { files, first } => self.watch_files(files, first.clone()).await,
                 Source::Own { authority, first } => {
                     tracing::info!(
                         "the certificate is signed by an authority of our own: import {}",
@@ -265,48 +262,17 @@ impl Certificates {
         .await;
     }
 
-    async fn watch_files(&self, first: Contents) {
-        let mut seen = Ok(first);
-        let mut complained = false;
-        loop {
-            sleep(LOOK_INTERVAL).await;
-            let source = self.source.clone();
-            let looked = spawn_blocking(move || match &*source {
-                Source::Files { files, .. } => Some(files.read()),
-                Source::Own { .. } | Source::Acme { .. } => None,
-            });
-            let (Ok(Some(looked)), Source::Files { files, .. }) = (looked.await, &*self.source) else {
-                return;
-            };
-            let looked = looked.map_err(|error| error.to_string());
-            let is_new = looked != seen;
-            if is_new {
-                complained = false;
-            }
-            let parsed = match &looked {
-                Ok(contents) if is_new => files.parse(contents).map_err(|error| error.to_string()),
-                Ok(contents) if !complained && seen.is_ok() => match files.parse(contents) {
-                    Ok(_) => continue,
-                    Err(error) => Err(error.to_string()),
-                },
-                Ok(_) => continue,
-                Err(error) => Err(error.clone()),
-            };
-            match parsed {
-                Ok(certificate) => {
-                    tracing::info!("new certificate from {}", files.certificate_path().display());
-                    self.shown.show(certificate);
-                }
-                // One of the two may be on its way: that is not worth a word before the next look.
-                Err(_) if is_new => {}
-                Err(error) if !complained => {
-                    tracing::warn!("the certificate stays as it is: {error}");
-                    complained = true;
-                }
-                Err(_) => {}
-            }
-            seen = looked;
-        }
+    async fn watch_files(&self, files: &Files, first: Contents) {
+        let (read_files, files, shown) = (files.clone(), files.clone(), self.shown.clone());
+        let read = move || read_files.read().map_err(|error| error.to_string());
+        let take = move |contents: &Contents| {
+            let certificate = files.parse(contents).map_err(|error| error.to_string())?;
+            tracing::info!("new certificate from {}", files.certificate_path().display());
+            shown.show(certificate);
+            Ok(())
+        };
+        let complain = |error: &str| tracing::warn!("the certificate stays as it is: {error}");
+        watched_files::watch(Ok(first), read, take, complain).await;
     }
 
     async fn renew_own(&self, authority: &Authority, mut issued: Issued, is_wanted: impl Fn() -> bool) {

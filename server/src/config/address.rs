@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Display},
     marker::PhantomData,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
 };
 
 use http::HeaderName;
@@ -179,6 +180,19 @@ pub(super) fn suffixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
         let name = text.trim().to_ascii_lowercase();
         Ok::<_, String>(name.strip_suffix('.').unwrap_or(&name).to_owned())
     }))
+}
+
+/// Reads one text or a list of them, as they are.
+pub(super) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    parse_list(deserializer, "a text or a list of texts", |text| Ok::<_, String>(text.to_owned()))
+}
+
+/// Reads the path of one file, or of several.
+pub(super) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    parse_list(deserializer, "a path or a list of paths", |text| match text {
+        "" => Err("\"\" is not the path of a file: leave the option out"),
+        path => Ok(PathBuf::from(path)),
+    })
 }
 
 /// Reads one host name or address or a list of them; in lower case, without a dot at the end.

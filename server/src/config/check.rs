@@ -59,6 +59,7 @@ impl Config {
                 faults.add("names.suffixes", advice);
             }
         }
+        self.check_local(&mut faults);
         self.check_dht(&mut faults);
         check_cache(&self.cache, &mut faults);
         check_rate_limit(&self.rate_limit, &mut faults);

@@ -6,6 +6,7 @@ mod check;
 mod doh;
 mod file;
 mod forward;
+mod local;
 mod memory;
 mod presets;
 mod redis_url;
@@ -32,6 +33,7 @@ pub use check::Fault;
 pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
 pub use forward::ForwardZone;
+pub use local::{LOCAL_TTL, Local, read_local_record};
 pub use memory::Memory;
 pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
@@ -79,6 +81,8 @@ pub struct Config {
     pub proxy_protocol: Option<bool>,
     /// `[names]`
     pub names: Names,
+    /// `[local]`
+    pub local: Local,
     /// `[dht]`
     pub dht: Dht,
     /// `[cache]`
@@ -282,6 +286,7 @@ impl Default for Config {
             connections_per_client: 100,
             proxy_protocol: None,
             names: Names::default(),
+            local: Local::default(),
             dht: Dht::default(),
             cache: Cache::default(),
             rate_limit: RateLimit::default(),

@@ -44,6 +44,10 @@ fn everything_set() -> Config {
         [names]
         suffixes = ["pk.example.net", "lan"]
         keep_browsers = true
+        [local]
+        records = "nas.lan A 192.168.1.9"
+        hosts_file = "/etc/hosts"
+        zone = ["lan", "home.arpa"]
         [dht]
         bootstrap = ["127.0.0.1:6881", "[::1]:6881"]
         relays = ["https://relay.example/pkarr", "http://127.0.0.1:6881"]

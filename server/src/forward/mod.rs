@@ -139,10 +139,32 @@ impl Forwarder {
         dnssec_ok: bool,
         checking_disabled: bool,
     ) -> Result<Arc<Message>, ForwardError> {
-        let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
-        let (line, key) = (Line::from(asker), Key::new(question, flags));
         let own = if self.zones.is_empty() { None } else { self.zone_of(&question.name()) };
-        let asked = own.unwrap_or(&self.upstreams);
+        let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
+        self.ask_of(own.unwrap_or(&self.upstreams), asker, question, flags).await
+    }
+
+    /// As [`Forwarder::ask`], of those who are asked about other names, also where the name begins a zone that has resolvers
+    /// of its own: what the zone above knows. Not for questions that are asked the other way as well.
+    pub async fn ask_outside(
+        &self,
+        asker: Asker,
+        question: &Question,
+        dnssec_ok: bool,
+        checking_disabled: bool,
+    ) -> Result<Arc<Message>, ForwardError> {
+        let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
+        self.ask_of(&self.upstreams, asker, question, flags).await
+    }
+
+    async fn ask_of(
+        &self,
+        asked: &Arc<Upstreams>,
+        asker: Asker,
+        question: &Question,
+        flags: Flags,
+    ) -> Result<Arc<Message>, ForwardError> {
+        let (line, key) = (Line::from(asker), Key::new(question, flags));
         let answer = async {
             loop {
                 let mut is_starter = false;

@@ -32,7 +32,7 @@ const LEAST_REFRESH_WAIT: Duration = Duration::from_secs(1);
 pub struct Resolved {
     /// The answer.
     pub answer: Answer,
-    /// The state of the packets that it was made from, when it was.
+    /// The state of the packets and hosts files that it was made from, when it was.
     pub revisions: Vec<Revision>,
     /// When it is time to ask again without anyone waiting for it.
     pub refresh_in: Option<Duration>,
@@ -139,8 +139,7 @@ impl Chain {
         self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
         let lifetime = self.answer.lifetime;
         let is_failure = is_failure(self.answer.code);
-        let by_packet = !self.revisions.is_empty();
-        let is_refreshed = by_packet || lifetime >= LEAST_REFRESHED;
+        let is_refreshed = self.by_key || lifetime >= LEAST_REFRESHED;
         // Who is too early finds the packet as it was, and is followed by another one soon.
         let refresh_in = (lifetime * 9 / 10).min(self.refresh_in).max(LEAST_REFRESH_WAIT);
         Resolved {

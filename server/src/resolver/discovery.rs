@@ -83,8 +83,11 @@ impl Discovery {
     }
 
     /// The answer for a name, in lower case, that is this server's own. The zone is full of names without records
-    /// (RFC 9462 section 6.4).
+    /// (RFC 9462 section 6.4). Whether it is signed is for its parent to say.
     pub(super) fn answer(&self, name: &Name, record_type: RecordType) -> Option<Answer> {
+        if record_type == RecordType::DS && (*name == self.zone || self.canary.as_ref() == Some(name)) {
+            return None;
+        }
         if let Some(canary) = self.canary.as_ref().filter(|canary| canary.zone_of(name)) {
             let mut answer = Answer::empty(ResponseCode::NXDomain);
             answer.authorities = vec![soa(canary, 1, TTL)];

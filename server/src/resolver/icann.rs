@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Resolver {
-    /// Answers from the upstream resolvers; a key at the end of their CNAME chain is ours again. Those of a zone of its own
+    /// Answers from the upstream resolvers; a key or a local name at the end of their CNAME chain is ours again. Those of a zone of its own
     /// are the operator's: what they say of inner addresses is meant, and none of their denials holds for other names.
     pub(super) async fn step_icann(
         &self,
@@ -30,9 +30,9 @@ impl Resolver {
         budget: &mut WorkBudget,
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
-        let is_own_zone = self.0.forwarder.has_zone_of(name);
-        chain.by_upstream |= !is_own_zone;
         let record_type = query.question.record_type();
+        let is_own_zone = self.0.forwarder.has_zone_of(name) && !self.is_above_own_zone(name, record_type);
+        chain.by_upstream |= !is_own_zone;
         if !is_own_zone
             && !query.dnssec_ok()
             && let Some((soa, left)) = self.0.nxdomains.covers(name)
@@ -47,9 +47,13 @@ impl Resolver {
             return Err(ResolveError::NotHeld);
         }
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
+        if query.dnssec_ok() && name.num_labels() == 1 && !is_own_zone {
+            self.0.proofs.learn(name, Some(&message));
+        }
         // Who asks for the CNAME itself is not led on (RFC 1034 section 3.6.2).
-        let leads_to_key = |target: &Name| record_type != RecordType::CNAME && self.is_key_name(target);
-        let (links, target) = follow_aliases(&message.answers, name, leads_to_key);
+        let is_own = |target: &Name| self.is_key_name(target) || self.is_local_name(target);
+        let leads_here = |target: &Name| record_type != RecordType::CNAME && is_own(target);
+        let (links, target) = follow_aliases(&message.answers, name, leads_here);
         // What came before it was not signed in a way that an upstream could vouch for.
         chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
         // What is known of the chain so far, that it is stale for one, holds on.
@@ -76,7 +80,7 @@ impl Resolver {
     }
 
     /// Names such as `nas` or `wpad` mean something in the own network, and public resolvers need not hear of them. What
-    /// a validator behind us asks about top-level domains is sent. NODATA, because a denial of `com` would deny all below.
+    /// a validator behind us asks about top-level domains is sent.
     pub(super) fn keeps_back(&self, name: &Name, record_type: RecordType) -> bool {
         let is_for_hosts =
             matches!(record_type, RecordType::A | RecordType::AAAA | RecordType::HTTPS | RecordType::SVCB);
@@ -105,10 +109,19 @@ impl Resolver {
         // The name came out of a message, so that it fits a question.
         let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
         let asker = Asker::Client { address, is_proven: query.is_proven };
-        self.0
-            .forwarder
-            .ask(asker, &question, query.dnssec_ok(), query.checking_disabled)
-            .await
-            .map_err(ResolveError::Forward)
+        let (forwarder, flags) = (&self.0.forwarder, (query.dnssec_ok(), query.checking_disabled));
+        let answer = match self.is_above_own_zone(name, record_type) {
+            true => forwarder.ask_outside(asker, &question, flags.0, flags.1).await,
+            false => forwarder.ask(asker, &question, flags.0, flags.1).await,
+        };
+        answer.map_err(ResolveError::Forward)
+    }
+
+    /// Whether a question is about the beginning of a reserved zone that the public delegates, and one that the zone above
+    /// answers: those who resolve the zone in the own network do not know it, and could not sign it.
+    fn is_above_own_zone(&self, name: &Name, record_type: RecordType) -> bool {
+        record_type == RecordType::DS
+            && SpecialZone::of(name).is_some_and(|special| special.leaves_to_parent(name, record_type))
+            && !self.0.forwarder.has_zone_of(&name.base_name())
     }
 }

@@ -7,10 +7,12 @@ mod discovery;
 pub mod error;
 mod icann;
 mod identity;
+mod local;
 pub mod name;
 mod negative;
 mod nxdomain;
 mod own_zone;
+mod proofs;
 mod rebinding;
 pub mod special;
 #[cfg(test)]
@@ -25,15 +27,18 @@ pub use chain::Resolved;
 use chain::{Chain, lent_ttl, stale_error, ttl};
 use delegation::Delegations;
 use discovery::Discovery;
-use error::{ResolveError, extended};
+use error::ResolveError;
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
 use identity::Identity;
+use local::LocalNames;
+pub use local::check_hosts_files;
 use name::{KeyName, Route, Suffixes};
 use nxdomain::NxDomains;
 pub use own_zone::OwnZone;
+use proofs::Proofs;
 use rebinding::RebindProtection;
 use tokio::time::timeout;
 use work::{KeyZone, WorkBudget};
@@ -44,7 +49,7 @@ use crate::{
     client::Line,
     config::Config,
     forward::Forwarder,
-    message::{ExtendedError, Query},
+    message::Query,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -74,11 +79,13 @@ struct Inner {
     delegations: Delegations,
     lookup_quota: SplitLimiter,
     nxdomains: NxDomains,
+    proofs: Proofs,
     rebind_protection: RebindProtection,
     identity: Identity,
     discovery: Discovery,
     own_zone: Arc<OwnZone>,
     negative_ttl: u32,
+    local: Option<Arc<LocalNames>>,
 }
 
 /// What one step of a chain leads to.
@@ -93,13 +100,16 @@ impl Resolver {
         let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
         let quota = &config.rate_limit;
         let forwarders = Forwarders::new(quota.forwarders.clone());
+        let suffixes = Suffixes::new(config.names.suffixes.iter().map(String::as_str));
         Self(Arc::new(Inner {
-            suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)),
+            local: LocalNames::open(&config.local, &suffixes, packets.revisions()),
+            suffixes,
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
             lookup_quota: SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, &forwarders),
             nxdomains: NxDomains::new(config.cache.max_entries),
+            proofs: Proofs::new(),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
@@ -170,6 +180,14 @@ impl Resolver {
             if !chain.visit(&name) {
                 return Err(ResolveError::Chain);
             }
+            match self.step_local(&name, record_type, chain) {
+                Some(Step::Done) => return Ok(self.end(query, chain)),
+                Some(Step::Follow(target)) => {
+                    name = target;
+                    continue;
+                }
+                None => {}
+            }
             if let Some(own) = self.0.discovery.answer(&name, record_type) {
                 chain.append(own.code, own.answers, own.authorities);
                 return Ok(self.end(query, chain));
@@ -188,23 +206,24 @@ impl Resolver {
                     chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
                     Step::Done
                 }
-                Route::Icann if self.keeps_back(&name, record_type) => {
-                    chain.negative(false, negative::soa(&Name::root(), 1, self.0.negative_ttl));
-                    let text = "a name of one label is not sent to public resolvers: see [[forward]]";
-                    chain.answer.extended_error = Some(ExtendedError::new(extended::OTHER, text));
-                    Step::Done
+                Route::Icann
+                    if self.keeps_back(&name, record_type)
+                        && let Some(step) = self.step_kept_back(&name, query, chain) =>
+                {
+                    step
                 }
                 Route::Special(special) if self.answers_itself(special, &name, record_type) => {
-                    let answer = special.answer(&name, record_type);
-                    chain.append(answer.code, answer.answers, answer.authorities);
-                    Step::Done
+                    self.step_special(special, query, address, &name, &mut budget, chain).await
                 }
                 Route::Special(_) | Route::Icann => {
                     self.step_icann(query, address, &name, &mut budget, chain).await?
                 }
             };
             match step {
-                Step::Done => return Ok(self.end(query, chain)),
+                Step::Done => {
+                    self.keep_above_local(&name, query, chain);
+                    return Ok(self.end(query, chain));
+                }
                 Step::Follow(target) => name = target,
             }
         }

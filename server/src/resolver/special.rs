@@ -99,6 +99,12 @@ impl SpecialZone {
         is_delegated && record_type == RecordType::DS && *name == self.apex()
     }
 
+    /// Whether a denial of the whole zone by those above it may stand for `answer`, which is what we say of `name`: it holds
+    /// no records, and takes no name from the loopback address.
+    pub fn may_be_denied(self, name: &Name, answer: &Answer) -> bool {
+        self != Self::Localhost && answer.answers.is_empty() && !leads_to_loopback(name)
+    }
+
     /// The answer for `name`, which is in this zone.
     pub fn answer(self, name: &Name, record_type: RecordType) -> Answer {
         let apex = self.apex();
@@ -127,7 +133,8 @@ impl SpecialZone {
         answer
     }
 
-    fn apex(self) -> Name {
+    /// Its name.
+    pub fn apex(self) -> Name {
         let text = match self {
             Self::Localhost => "localhost.".to_string(),
             Self::Absent(zone) | Self::Empty(zone) => zone.to_string(),

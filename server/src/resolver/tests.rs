@@ -1,12 +1,12 @@
 //! What one query costs, in packets that are read and keys that are checked.
 
-use std::{cell::Cell, collections::HashMap, net::Ipv4Addr};
+use std::{cell::Cell, collections::HashMap, iter, mem, net::Ipv4Addr, sync::Mutex};
 
 use async_trait::async_trait;
 use hickory_proto::{
     rr::{
         RData,
-        rdata::{A, CNAME, NS},
+        rdata::{A, CNAME, NS, NULL},
     },
     serialize::binary::{BinEncodable, BinEncoder},
 };
@@ -21,8 +21,8 @@ use super::{
 use crate::{
     config::UpstreamAddress,
     dht::{Evidence, Network, NetworkError},
-    forward::TlsClient,
-    message::Question,
+    forward::{TlsClient, testing::Script},
+    message::{Edns, Message, Question},
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 
@@ -180,4 +180,147 @@ async fn names_of_one_label_are_not_sent_to_public_resolvers_and_nothing_below_t
     let asks = |name: &str, record_type| resolver.keeps_back(&Name::from_ascii(name).unwrap(), record_type);
     assert!(!asks("com.", RecordType::DS) && !asks("com.", RecordType::NS) && !asks(".", RecordType::A));
     assert!(!asks("example.com.", RecordType::A));
+}
+
+/// An upstream as the public root is: it has `com` alone. What it was asked is counted.
+fn root(asked: Arc<Mutex<Vec<String>>>, signs: bool) -> Script {
+    Script::new(move |question| {
+        asked.lock().unwrap().push(format!("{} {}", question.name(), question.record_type()));
+        let exists = Name::from_ascii("com.").unwrap().zone_of(&question.name());
+        let soa = negative::soa(&Name::root(), 1, 300);
+        let signature = RData::Unknown { code: RecordType::RRSIG, rdata: NULL::with(vec![0; 20]) };
+        let signature = signs.then(|| Record::from_rdata(Name::root(), 300, signature));
+        let message = Message {
+            id: 0,
+            truncated: false,
+            authentic_data: true,
+            code: if exists { ResponseCode::NoError } else { ResponseCode::NXDomain },
+            answers: Vec::new(),
+            authorities: iter::once(soa).chain(signature).collect(),
+            additionals: Vec::new(),
+            extended_error: None,
+        };
+        Box::pin(async move { Ok(message) })
+    })
+}
+
+/// A resolver in front of that, and what was asked.
+fn behind_root(signs: bool) -> (Resolver, impl Fn() -> Vec<String>) {
+    let asked = Arc::default();
+    let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
+    let forwarder = Arc::new(Forwarder::scripted(vec![public], root(Arc::clone(&asked), signs)));
+    let config = Config::default();
+    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let taken = move || mem::take(&mut *asked.lock().unwrap());
+    (Resolver::new(&config, packets, forwarder), taken)
+}
+
+async fn answer(resolver: &Resolver, asked: &str, record_type: RecordType, dnssec_ok: bool) -> Resolved {
+    let edns = Some(Edns {
+        udp_size: 1232,
+        version: 0,
+        dnssec_ok,
+        tcp_keepalive: false,
+        padding: false,
+        cookie: None,
+    });
+    let query = Query { edns, ..query(&Name::from_ascii(asked).unwrap(), record_type) };
+    resolver.resolve(&query, Ipv4Addr::LOCALHOST.into()).await
+}
+
+/// What is denied, and whether by what the root has signed.
+async fn denied(resolver: &Resolver, asked: &str, dnssec_ok: bool) -> (ResponseCode, bool) {
+    let Resolved { answer, .. } = answer(resolver, asked, RecordType::A, dnssec_ok).await;
+    assert!(answer.answers.is_empty(), "{asked}");
+    let is_signed = answer.authorities.iter().any(|record| record.record_type() == RecordType::RRSIG);
+    (answer.code, is_signed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_signatures_gets_the_denial_of_a_reserved_name_by_those_above() {
+    let no_name = ResponseCode::NXDomain;
+    let (resolver, asked) = behind_root(true);
+    assert_eq!(denied(&resolver, "printer.local.", false).await, (no_name, false));
+    assert_eq!(asked(), [""; 0]);
+    for name in ["printer.local.", "other.local.", "local."] {
+        assert_eq!(denied(&resolver, name, true).await, (no_name, true), "{name}");
+    }
+    assert_eq!(asked(), ["local. DS"], "once, and nothing of what is in it");
+    // Its time has been counted down.
+    tokio::time::advance(Duration::from_secs(100)).await;
+    let again = answer(&resolver, "printer.local.", RecordType::A, true).await.answer;
+    assert!(again.authorities.iter().all(|record| record.ttl == 200), "{again:?}");
+    tokio::time::advance(Duration::from_secs(201)).await;
+    denied(&resolver, "printer.local.", true).await;
+    assert_eq!(asked(), ["local. DS"]);
+    // What has records, or names of the loopback address below it, is answered as ever.
+    let localhost = answer(&resolver, "localhost.", RecordType::A, true).await.answer;
+    let name = answer(&resolver, "1.0.0.127.in-addr.arpa.", RecordType::PTR, true).await.answer;
+    assert_eq!((localhost.answers.len(), name.answers.len()), (1, 1));
+    let above = answer(&resolver, "0.127.in-addr.arpa.", RecordType::A, true).await.answer;
+    assert_eq!(above.code, ResponseCode::NoError);
+    assert_eq!(asked(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_that_nobody_signed_or_nobody_gave_is_ours() {
+    let (resolver, asked) = behind_root(false);
+    for _ in 0..2 {
+        assert_eq!(denied(&resolver, "printer.local.", true).await, (ResponseCode::NXDomain, false));
+    }
+    assert_eq!(asked().len(), 1, "that is remembered for a moment");
+    tokio::time::advance(FAILURE_LIFETIME).await;
+    denied(&resolver, "printer.local.", true).await;
+    assert_eq!(asked().len(), 1);
+    let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
+    let silent = Script::new(|_| Box::pin(std::future::pending()));
+    let config = Config::default();
+    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let resolver = Resolver::new(&config, packets, Arc::new(Forwarder::scripted(vec![public], silent)));
+    let start = tokio::time::Instant::now();
+    assert_eq!(denied(&resolver, "printer.local.", true).await, (ResponseCode::NXDomain, false));
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_kept_back_is_denied_by_the_root_once_somebody_has_asked_whether_it_is_signed() {
+    let (no_name, no_data) = (ResponseCode::NXDomain, ResponseCode::NoError);
+    let (resolver, asked) = behind_root(true);
+    for dnssec_ok in [false, true] {
+        assert_eq!(denied(&resolver, "nas.", dnssec_ok).await, (no_data, false));
+    }
+    // Whoever validates comes back soon.
+    let lifetime = answer(&resolver, "nas.", RecordType::A, true).await.answer.lifetime;
+    assert_eq!((lifetime, asked()), (Duration::ZERO, Vec::new()));
+    answer(&resolver, "nas.", RecordType::DS, true).await;
+    answer(&resolver, "com.", RecordType::DS, true).await;
+    assert_eq!(asked(), ["nas. DS", "com. DS"]);
+    assert_eq!(denied(&resolver, "nas.", true).await, (no_name, true));
+    assert_eq!(denied(&resolver, "nas.", false).await, (no_data, false));
+    assert_eq!(denied(&resolver, "wpad.", true).await, (no_data, false));
+    assert_eq!(asked(), [""; 0]);
+    // A public name is no secret.
+    denied(&resolver, "com.", false).await;
+    assert_eq!(asked(), [""; 0]);
+    denied(&resolver, "com.", true).await;
+    assert_eq!(asked(), ["com. A"]);
+}
+
+#[tokio::test]
+async fn names_of_the_own_network_are_not_denied_by_those_above() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
+    let forwarder = Arc::new(Forwarder::scripted(vec![public], root(asked.clone(), true)));
+    let mut config = Config::default();
+    config.local.records =
+        ["printer.local A 192.168.1.3", "home.arpa A 192.168.1.4"].map(String::from).into();
+    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let resolver = Resolver::new(&config, packets, forwarder);
+    let (no_name, no_data) = (ResponseCode::NXDomain, ResponseCode::NoError);
+    assert_eq!(denied(&resolver, "other.local.", true).await, (no_name, false));
+    assert_eq!(denied(&resolver, "local.", true).await, (no_data, false));
+    assert_eq!(denied(&resolver, "other.internal.", true).await, (no_name, true));
+    // Whether it is signed only its parent knows, also where it has a record here.
+    answer(&resolver, "home.arpa.", RecordType::DS, true).await;
+    assert_eq!(*asked.lock().unwrap(), ["internal. DS", "home.arpa. DS"]);
 }

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     forward::TlsClient,
     private_file,
+    resolver::check_hosts_files,
 };
 
 /// What was found.
@@ -53,6 +54,7 @@ pub fn check_files(config: &Config) -> FileFaults {
     if let Some(directory) = nodes.and_then(Path::parent).filter(|path| !path.as_os_str().is_empty()) {
         faults.directory("dht.nodes_path", directory, "DHT nodes are forgotten at a restart");
     }
+    faults.warnings.extend(check_hosts_files(config));
     faults
 }
 

@@ -47,6 +47,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Server {
     listeners: Listeners,
     service: Service,
+    resolver: Resolver,
     forwarder: Arc<Forwarder>,
     metrics: Metrics,
     access: AccessList,
@@ -152,11 +153,12 @@ impl Server {
         let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
         let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
         let about = http::About::new(&config, resolver.own_zone().clone(), shown, authority);
-        let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
+        let service = Service::new(&config, resolver.clone(), forwarder.clone(), &metrics);
         let dht = None;
         Ok(Self {
             listeners,
             service,
+            resolver,
             forwarder,
             metrics,
             access,
@@ -251,6 +253,7 @@ impl Server {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
         tasks.spawn(stop.clone().run_until_cancelled_owned(own_networks::watch()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(self.resolver.watch_hosts_files()));
         let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);

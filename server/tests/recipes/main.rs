@@ -16,6 +16,7 @@ mod daemon;
 mod dig;
 #[path = "../interop/programs.rs"]
 mod programs;
+mod reserved;
 mod signed_root;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -30,6 +31,7 @@ use pkdns::{
     signed_packet::{PublicKey, SignedPacket},
     testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
+use signed_root::SignedRoot;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -243,6 +245,7 @@ async fn unbound_that_does_not_validate_resolves_bare_keys() {
 /// A server with the sample zone, set up as the document says.
 struct Pkdns {
     address: SocketAddr,
+    root: SignedRoot,
     _stop: DropGuard,
 }
 
@@ -255,9 +258,10 @@ impl Pkdns {
     async fn start_with(more: &str) -> Self {
         let config: Config = toml::from_str(&(block("toml", "pkdns.toml") + more)).unwrap();
         assert_eq!(config.listen, ["127.0.0.1:5300".parse().unwrap()]);
+        let root = signed_root::start().await;
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
-            fallback_dns: vec![signed_root::start().await.into()],
+            fallback_dns: vec![root.address.into()],
             ..config
         };
         let keypair = sample_keypair();
@@ -267,7 +271,7 @@ impl Pkdns {
         let address = server.addresses()[0];
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
-        Self { address, _stop: stop.drop_guard() }
+        Self { address, root, _stop: stop.drop_guard() }
     }
 
     /// The recipe of this title, with the port of this server.

@@ -2,9 +2,11 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use hickory_proto::rr::RecordType;
 use pkdns::signed_packet::Keypair;
 use tokio::net::UdpSocket;
 
@@ -30,46 +32,82 @@ const TTL: u32 = 60;
 const DAY: Duration = Duration::from_secs(86_400);
 
 const ROOT: &[u8] = b"\0";
-const COM: &[u8] = b"\x03com\0";
 
-/// Answers until the runtime of the test ends. `com` is the only name in its root, and not signed itself;
-/// `example.com` has the address 192.0.2.1.
-pub(crate) async fn start() -> SocketAddr {
+/// What the root delegates, none of it signed: in the order of RFC 4034 section 6.1, and in one zone what the public has in
+/// a chain of signed zones. Of the reverse zones of RFC 6303 the public delegates some and denies the others.
+const DELEGATIONS: [&str; 6] =
+    ["home.arpa", "10.in-addr.arpa", "20.172.in-addr.arpa", "168.192.in-addr.arpa", "resolver.arpa", "com"];
+
+/// Types of the record by which a name is proven to be, or not to be: as bits of RFC 4034 section 4.1.2.
+const OF_ROOT: &[u8] = &[0, 7, 0x22, 0, 0, 0, 0, 0x03, 0x80];
+const OF_DELEGATION: &[u8] = &[0, 6, 0x20, 0, 0, 0, 0, 0x03];
+
+/// An upstream that runs until the runtime of the test ends.
+pub(crate) struct SignedRoot {
+    pub(crate) address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl SignedRoot {
+    /// What it was asked, as `name type`, each question once, except about the root itself.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let mut asked = self.asked.lock().unwrap().clone();
+        asked.sort();
+        asked.dedup();
+        asked
+    }
+}
+
+/// Its root has the names above, and `example.com` has the address 192.0.2.1.
+pub(crate) async fn start() -> SignedRoot {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let said = asked.clone();
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
         while let Ok((size, peer)) = socket.recv_from(&mut buffer).await {
-            let _ = socket.send_to(&respond(&buffer[..size]), peer).await;
+            let (question, response) = respond(&buffer[..size]);
+            said.lock().unwrap().extend(question);
+            let _ = socket.send_to(&response, peer).await;
         }
     });
-    address
+    SignedRoot { address, asked }
 }
 
-fn respond(query: &[u8]) -> Vec<u8> {
+fn respond(query: &[u8]) -> (Option<String>, Vec<u8>) {
     let mut labels = Vec::new();
     let mut at = 12;
     while query[at] > 0 {
         let end = at + 1 + usize::from(query[at]);
-        labels.push(query[at + 1..end].to_ascii_lowercase());
+        labels.push(String::from_utf8_lossy(&query[at + 1..end]).to_ascii_lowercase());
         at = end;
     }
     let question = &query[12..at + 5];
     let record_type = u16::from_be_bytes([query[at + 1], query[at + 2]]);
-    let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
+    let name = labels.join(".");
 
     let (mut code, mut answers, mut authority) = (0, Vec::new(), Vec::new());
-    match (labels.as_slice(), record_type) {
-        ([], DNSKEY) => answers = signed(ROOT, DNSKEY, &root_key()),
-        ([], NS) => answers = signed(ROOT, NS, b"\x01a\0"),
-        ([], SOA) => answers = soa(),
-        ([b"example", b"com"], A) => answers = vec![record(b"\xc0\x0c", A, &[192, 0, 2, 1])],
-        ([.., b"com"], record_type) if labels.len() > 1 || record_type != DS => {}
-        ([], _) => authority = [soa(), nothing_between_the_root_and_com()].concat(),
-        ([b"com"], _) => authority = [soa(), nothing_after_com()].concat(),
+    let delegation = DELEGATIONS.iter().find(|zone| is_in(&name, zone));
+    match (name.as_str(), record_type, delegation) {
+        ("", DNSKEY, _) => answers = signed("", DNSKEY, &root_key()),
+        ("", NS, _) => answers = signed("", NS, b"\x01a\0"),
+        ("", SOA, _) => answers = soa(),
+        ("example.com", A, _) => answers = vec![record(b"\xc0\x0c", A, &[192, 0, 2, 1])],
+        // What is in a zone that is not signed itself.
+        (name, record_type, Some(zone)) if name != *zone || record_type != DS => {}
         _ => {
-            code = NXDOMAIN;
-            authority = [soa(), nothing_between_the_root_and_com(), nothing_after_com()].concat();
+            let exists = name.is_empty() || DELEGATIONS.iter().any(|zone| is_in(zone, &name));
+            let encloser = (1..=labels.len()).map(|at| labels[at..].join("."));
+            let mut encloser = encloser.filter(|above| DELEGATIONS.iter().any(|zone| is_in(zone, above)));
+            let wildcard = format!("*.{}", encloser.next().unwrap_or_default());
+            let mut proofs = vec![proof(&name)];
+            if !exists {
+                code = NXDOMAIN;
+                proofs.push(proof(wildcard.trim_end_matches('.')));
+                proofs.dedup();
+            }
+            authority = [soa(), proofs.concat()].concat();
         }
     }
     let counts = [1, answers.len(), authority.len(), 1].map(|count| u8::try_from(count).unwrap());
@@ -81,27 +119,36 @@ fn respond(query: &[u8]) -> Vec<u8> {
     response.extend(authority.concat());
     // An OPT record with DO.
     response.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]);
-    response
+    let asked = (!name.is_empty()).then(|| format!("{name} {}", RecordType::from(record_type)));
+    (asked, response)
+}
+
+/// Whether a name is another one or below it.
+fn is_in(name: &str, above: &str) -> bool {
+    above.is_empty() || name.strip_suffix(above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn soa() -> Vec<Vec<u8>> {
-    signed(
-        ROOT,
-        SOA,
-        &[ROOT, ROOT, [1, 1800, 900, 604_800, TTL].map(u32::to_be_bytes).as_flattened()].concat(),
-    )
+    signed("", SOA, &[ROOT, ROOT, [1, 1800, 900, 604_800, TTL].map(u32::to_be_bytes).as_flattened()].concat())
 }
 
-/// Also that there is no wildcard.
-fn nothing_between_the_root_and_com() -> Vec<Vec<u8>> {
-    // NS, SOA, RRSIG, NSEC and DNSKEY (RFC 4034 section 4.1.2).
-    signed(ROOT, NSEC, &[COM, &[0, 7, 0x22, 0, 0, 0, 0, 0x03, 0x80]].concat())
+/// The record at a name, or before it, that says what comes next.
+fn proof(name: &str) -> Vec<Vec<u8>> {
+    let key = |name: &str| name.rsplit('.').map(str::to_owned).collect::<Vec<_>>();
+    let before = DELEGATIONS.iter().rposition(|zone| key(zone) <= key(name));
+    let (owner, next, types) = match before {
+        None => ("", DELEGATIONS[0], OF_ROOT),
+        Some(at) => (DELEGATIONS[at], DELEGATIONS.get(at + 1).copied().unwrap_or(""), OF_DELEGATION),
+    };
+    signed(owner, NSEC, &[&wire(next), types].concat())
 }
 
-/// Also that `com` has no DS record, so that what is below is not signed.
-fn nothing_after_com() -> Vec<Vec<u8>> {
-    // NS, RRSIG and NSEC.
-    signed(COM, NSEC, &[ROOT, &[0, 6, 0x20, 0, 0, 0, 0, 0x03]].concat())
+fn wire(name: &str) -> Vec<u8> {
+    let labels = name.split('.').filter(|label| !label.is_empty());
+    let mut wire: Vec<u8> =
+        labels.flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat()).collect();
+    wire.push(0);
+    wire
 }
 
 fn root_key() -> Vec<u8> {
@@ -112,10 +159,11 @@ fn root_key() -> Vec<u8> {
 }
 
 /// A set of one record, and its signature (RFC 4034 section 3.1).
-fn signed(owner: &[u8], record_type: u16, data: &[u8]) -> Vec<Vec<u8>> {
+fn signed(owner: &str, record_type: u16, data: &[u8]) -> Vec<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let times = [now + DAY, now - DAY].map(|time| u32::try_from(time.as_secs()).unwrap().to_be_bytes());
-    let labels = u8::from(owner != ROOT);
+    let labels = u8::try_from(owner.split('.').filter(|label| !label.is_empty()).count()).unwrap();
+    let owner = &wire(owner);
     let mut signature = record_type.to_be_bytes().to_vec();
     signature.extend_from_slice(&[ED25519, labels]);
     signature.extend_from_slice(&TTL.to_be_bytes());

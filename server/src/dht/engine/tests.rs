@@ -298,7 +298,7 @@ fn no_more_nodes_are_known_than_was_said_of_both_families_together() {
         world.remember((0..60_000).map(|index| place(index, is_ipv4)));
     }
     let known = |index| world.engine.families.get(index).unwrap().table.len();
-    assert_eq!((known(0), known(1)), (896, 128));
+    assert_eq!((known(0), known(1)), (960, 64));
 }
 
 #[test]

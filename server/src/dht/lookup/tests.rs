@@ -193,7 +193,7 @@ fn a_network_that_is_silent_ends_the_search() {
 
 #[test]
 fn the_requests_of_one_search_are_bounded() {
-    let mut fixture = Fixture::new(200, None, vec![contact(255, None)]);
+    let mut fixture = Fixture::new(1000, None, vec![contact(255, None)]);
     let mut next = vec![255];
     // Every node names another that is nearer.
     while let Some(first) = next.pop() {
