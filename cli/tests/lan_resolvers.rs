@@ -15,6 +15,7 @@ mod daemon;
 mod program;
 #[path = "../../server/tests/interop/programs.rs"]
 mod programs;
+#[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../../server/tests/recipes/signed_root.rs"]
 mod signed_root;
 
@@ -43,7 +44,7 @@ struct Network {
 
 impl Network {
     async fn start() -> Self {
-        let (world, upstream) = (World::new().await, signed_root::start().await);
+        let (world, upstream) = (World::new().await, signed_root::start().await.address);
         let config = Config {
             listen: vec![([127, 0, 0, 1], 0).into()],
             fallback_dns: vec![upstream.into()],
