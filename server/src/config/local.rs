@@ -20,8 +20,8 @@ use super::{
 /// TTL in seconds of local records that name none, and of those from hosts files. Short, so that a change shows soon.
 pub const LOCAL_TTL: u32 = 60;
 
-/// Each may have as many names as it likes.
-const MAX_FILES: usize = 16;
+/// Each may have names for 130 MB of memory.
+const MAX_FILES: usize = 4;
 
 /// Each question that nothing else answers is compared with all of them.
 const MAX_ZONES: usize = 64;

@@ -71,7 +71,7 @@ pub(super) fn read(bytes: &[u8], is_key: impl Fn(&Name) -> bool) -> Result<Hosts
                 continue;
             }
         };
-        let mut names = Vec::new();
+        let mut names = Vec::with_capacity(1);
         for word in words {
             match host_name(word) {
                 Some(name) if is_key(&name) => {

@@ -130,7 +130,7 @@ impl LocalRecords {
     }
 
     fn add(&mut self, record: Record) {
-        let records = self.names.entry(record.name.clone()).or_default();
+        let records = self.names.entry(record.name.clone()).or_insert_with(one);
         if !records.iter().any(|other| other.data == record.data) {
             records.push(record);
         }
@@ -142,13 +142,18 @@ impl LocalRecords {
         }
         // Of both kinds hickory makes complete names.
         let Some(owner) = absolute_name(&Name::from(address).to_ascii()) else { return };
-        let records = self.names.entry(owner.clone()).or_default();
+        let records = self.names.entry(owner.clone()).or_insert_with(one);
         let is_settled =
             |record: &Record| matches!(record.record_type(), RecordType::PTR | RecordType::CNAME);
         if !records.iter().any(is_settled) {
             records.push(Record::from_rdata(owner, ttl, RData::PTR(PTR(name.clone()))));
         }
     }
+}
+
+/// Room for as many records as most names have: there may be thousands of names.
+fn one() -> Vec<Record> {
+    Vec::with_capacity(1)
 }
 
 fn is_alias(record: &Record) -> bool {
