@@ -18,7 +18,7 @@ mod toml_text;
 mod upstream;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -51,11 +51,6 @@ pub const DNS_PORT: u16 = 53;
 
 pub(crate) const HTTPS_PORT: u16 = 443;
 const TLS_PORT: u16 = 853;
-/// Google's resolver over IPv4 and IPv6: a machine that has one of the two only works as it comes.
-const PUBLIC_RESOLVER: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
-];
 /// For listeners without a well-known port: the address has to name one.
 const NO_PORT: u16 = 0;
 
@@ -279,7 +274,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
-            fallback_dns: PUBLIC_RESOLVER.map(|ip| SocketAddr::new(ip, DNS_PORT).into()).into(),
+            fallback_dns: presets::BY_DEFAULT.map(|ip| SocketAddr::new(ip, DNS_PORT).into()).into(),
             forward: Vec::new(),
             fallback_ca_path: None,
             verbose: false,

@@ -1,6 +1,10 @@
 //! Public resolvers that go by a name of their own, so that nobody has to look up addresses and certificates.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use http::uri::PathAndQuery;
 use serde::Deserializer;
@@ -9,6 +13,13 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::{HTTPS_PORT, UpstreamAddress, UpstreamError, address::parse_list, toml_text::nearest};
 
 const PATH: &str = "/dns-query";
+
+/// Who is asked by default: Google's resolver over IPv4 and IPv6, so that a machine that has one of the two only works as it
+/// comes.
+pub(super) const BY_DEFAULT: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
+];
 
 /// A public resolver, asked over HTTPS: port 443 is open where 853 is not. At an address of each family, so that a machine
 /// with one of them has one to ask.
