@@ -75,7 +75,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         what: "a datagram of more than 1232 bytes is cut, whatever the client offers",
-        why: "RFC 9715 section 3.1: larger ones are fragmented, and fragments are lost and forged",
+        why: "RFC 9715 section 3.1: larger ones may be fragmented, and fragments get lost and forged; 1232 fits the least MTU of IPv6",
         between: &[Unbound, BehindValidator],
         is_this: |case, difference| {
             *difference == Difference::Cut && case.ours.truncated && case.theirs.size > MAX_UDP_SIZE
@@ -83,7 +83,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         what: "an answer comes with the name servers of its zone, as BIND sends it",
-        why: "RFC 1034 section 4.3.2 step 6: they may stand there; Unbound leaves them out (minimal-responses)",
+        why: "RFC 1034 section 4.3.2 step 4 puts them there; Unbound leaves them out (minimal-responses)",
         between: &[Unbound],
         is_this: |case, difference| match difference {
             Difference::Authorities(only) => {

@@ -67,8 +67,7 @@ async fn pkdns_and_unbound_agree_about_odd_zones() {
     let mut findings = Findings { explained: vec![0; EXPLAINED.len()], ..Findings::default() };
     for number in numbers(count) {
         let question = questions.number(number);
-        let oldest = u32::try_from(start.elapsed().as_secs()).unwrap() + 1;
-        if let Err(failure) = findings.ask(&world, &question, oldest).await {
+        if let Err(failure) = findings.ask(&world, &question, start).await {
             findings.unexplained.push(format!("question {number}: {question}\n    {failure}"));
         }
     }
@@ -85,8 +84,9 @@ async fn pkdns_and_unbound_agree_about_odd_zones() {
 }
 
 impl Findings {
-    /// Asks everyone and compares. An error says what disagrees, and how to ask the same.
-    async fn ask(&mut self, world: &World, question: &Question, oldest: u32) -> Result<(), String> {
+    /// Asks everyone and compares; nobody has an answer from before `start`. An error says what disagrees, and how to ask the
+    /// same.
+    async fn ask(&mut self, world: &World, question: &Question, start: Instant) -> Result<(), String> {
         let over_tcp = Question { transport: Transport::Tcp, ..question.clone() };
         let (source, pkdns, unbound, validator, validator_behind_pkdns, pkdns_behind_validator) = join!(
             ask(&over_tcp, world.named.address),
@@ -96,6 +96,7 @@ impl Findings {
             ask(question, world.validator_behind_pkdns.address),
             ask(question, world.pkdns_behind_validator.address),
         );
+        let oldest = u32::try_from(start.elapsed().as_secs()).unwrap() + 1;
         let source = source?;
         let (pkdns, unbound, validator) = (pkdns?, unbound?, validator?);
         let (validator_behind_pkdns, pkdns_behind_validator) =
