@@ -1,6 +1,6 @@
 //! Keys that nobody asked for yet: how long they take, and whether any is lost, on a simulated DHT of ten million nodes.
 //! Run it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the tables. Names of tables after `--`
-//! run these only; `worlds` and `soak` are run only by name.
+//! run these only; `worlds`, `worlds-offline` and `soak` are run only by name.
 //!
 //! The server is a process of its own on one core; client and DHT share another. The `mainline` client and libtorrent do
 //! the same work in the same run. Nothing is asserted about time. Without `--bench`, as under `cargo test --all-targets`,
@@ -103,7 +103,8 @@ const TABLES: [Table; 9] = [
 ];
 
 /// Those that take long.
-const BY_NAME: [Table; 2] = [("worlds", worlds::worlds), ("soak", soak::soak)];
+const BY_NAME: [Table; 3] =
+    [("worlds", worlds::worlds), ("worlds-offline", worlds::without_sockets), ("soak", soak::soak)];
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -34,11 +34,14 @@ pub(crate) fn worlds(scale: Scale) {
             stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
         outcome.print(&format!("{title}: not there"), None);
     }
+}
+
+/// The same without sockets, and those for which one machine has no addresses. It takes two minutes.
+pub(crate) fn without_sockets(scale: Scale) {
     offline::print_heads("worlds, offline: the same without sockets, one after the other");
     for (title, world) in others(scale) {
         offline::search(world, BY_DEFAULT, title, scale);
     }
-    // One machine has no addresses for these.
     let realistic = || World::realistic(scale.nodes);
     offline::search(World { family: Family::V6, ..realistic() }, BY_DEFAULT, "IPv6", scale);
     for (family, title) in

@@ -1,7 +1,8 @@
 //! A matrix of odd upstreams, in process: what a client is answered, and what a question costs the first time and the
 //! tenth, when all that can be learnt of the upstream has been.
 //!
-//! How long a client waits is a matter of paused time, in `forward::race`.
+//! The longest that a client waits is a matter of paused time, in `forward::race`; what it comes to here is printed:
+//! `cargo test -p pkdns --test upstreams another -- --nocapture`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
@@ -20,7 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::{
@@ -159,6 +160,26 @@ impl Row {
         faults
     }
 
+    /// Asks ten questions where `second` can be asked as well. Returns how long the first took and the longest of the others,
+    /// or what is wrong.
+    async fn times(self, second: UpstreamAddress, authority: &Path) -> Result<[Duration; 2], String> {
+        let tls = TlsClient::new(Some(authority)).unwrap();
+        let forwarder = Forwarder::new(vec![self.upstream.clone(), second], &tls);
+        let mut times = [Duration::ZERO; 2];
+        for number in 0..QUESTIONS {
+            let asked = Instant::now();
+            let answer = ask(&forwarder, number).await;
+            let time = &mut times[number.min(1)];
+            *time = asked.elapsed().max(*time);
+            let is_of_second = matches!(&answer, Ok(answer) if addresses(answer) == [2]);
+            if let Some(fault) = self.fault(&answer).filter(|_| !is_of_second) {
+                return Err(format!("{}: question {number}: {fault}", self.what));
+            }
+        }
+        println!("| {} | {:.0} ms | {:.0} ms |", self.what, millis(times[0]), millis(times[1]));
+        Ok(times)
+    }
+
     fn fault(&self, answer: &Result<Arc<Message>, ForwardError>) -> Option<String> {
         let is_expected = match (self.expected, answer) {
             (Expected::Address, Ok(answer)) => addresses(answer) == [1],
@@ -186,6 +207,10 @@ fn addresses(answer: &Message) -> Vec<u8> {
         _ => 0,
     };
     answer.answers.iter().map(|record| last_byte(&record.data)).collect()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 async fn answered_by(upstream: &plain::Upstream) -> client::Reply {
@@ -235,4 +260,28 @@ async fn encrypted_upstreams() {
     let (rows, _servers) = encrypted::rows(&certificate).await;
     assert!(rows.len() >= 15);
     check(rows, authority.path()).await;
+}
+
+/// How long that takes is printed and not judged.
+#[tokio::test]
+async fn another_upstream_that_is_fine_answers_for_every_odd_one() {
+    let authority = tempfile::NamedTempFile::new().unwrap();
+    let certificate = encrypted::certificate();
+    std::fs::write(authority.path(), certificate.cert.pem()).unwrap();
+    let (mut rows, _plain) = plain_rows::rows().await;
+    let (encrypted, _encrypted) = encrypted::rows(&certificate).await;
+    rows.extend(encrypted);
+    let second = plain::start(plain::answers(2), plain::Tcp::Serves).await;
+    println!("\n| an upstream that | first question | longest of nine more |\n|---|---:|---:|");
+    let times = rows.into_iter().map(|row| row.times(second.address.into(), authority.path()));
+    let times = futures_util::future::join_all(times).await;
+    let faults: Vec<_> = times.iter().filter_map(|times| times.as_ref().err().cloned()).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let longest = |index: usize| times.iter().flatten().map(|times| times[index]).max().unwrap_or_default();
+    println!(
+        "| **the longest of {}** | {:.0} ms | {:.0} ms |",
+        times.len(),
+        millis(longest(0)),
+        millis(longest(1))
+    );
 }
