@@ -99,7 +99,7 @@ impl Exchanger {
         self.within(server, question, flags, deadline, Exchange::find_out).await
     }
 
-    /// As [`Self::exchange`], and where `server` is silent for a while, as [`Self::find_out`] beside it.
+    /// As [`Self::exchange`], and where `server` is silent for a while, it is found out beside that in which way it answers.
     pub async fn exchange_or_find_out(
         &self,
         server: SocketAddr,
