@@ -1,7 +1,7 @@
 //! The commands on a machine that has IPv6 alone, whose resolver is a pkdns as it comes.
 //!
-//! Needs `unshare` and `ip`, the right to make network namespaces, `dnsmasq` and the `libtorrent` module of Python. Without
-//! them the test says so and passes, unless `CI=true`.
+//! Needs `unshare` and `ip`, `dnsmasq` and the `libtorrent` module of Python. Without them the test says so and passes, unless
+//! `CI=true`; without the right to make network namespaces it always does.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
 //! Machines that have one family of addresses only, IPv6 or IPv4, and pkdns on them as it comes: without a configuration.
 //!
-//! Needs `unshare` and `ip`, the right to make network namespaces, `dig`, `dnsmasq`, `unbound` and the `libtorrent` module of Python.
-//! Without them the tests say so and pass, unless `CI=true`.
+//! Needs `unshare` and `ip`, `dig`, `dnsmasq`, `unbound` and the `libtorrent` module of Python. Without them the tests say so and
+//! pass, unless `CI=true`; without the right to make network namespaces they always do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,7 +29,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, Ipv6Addr, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
@@ -37,7 +37,7 @@ use std::{
 
 use dig::Dig;
 use internet::{Ipv6Internet, Resolver};
-use namespace::Internet;
+use namespace::{Internet, Killed};
 use network_process::hex;
 use pkdns::{
     signed_packet::Keypair,
@@ -144,16 +144,6 @@ server:
 remote-control:
     control-enable: no
 ";
-
-/// A process that ends with this.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Nothing is said of what this machine lacks.
 #[track_caller]

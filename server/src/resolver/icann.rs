@@ -20,8 +20,9 @@ use crate::{
 };
 
 impl Resolver {
-    /// Answers from the upstream resolvers; a key or a local name at the end of their CNAME chain is ours again. Those of a zone of its own
-    /// are the operator's: what they say of inner addresses is meant, and none of their denials holds for other names.
+    /// Answers from the upstream resolvers; a key or a local name at the end of their CNAME chain is ours again. Those of a
+    /// zone of its own are the operator's: what they say of inner addresses is meant, and none of their denials holds for
+    /// other names.
     pub(super) async fn step_icann(
         &self,
         query: &Query,
@@ -109,10 +110,11 @@ impl Resolver {
         // The name came out of a message, so that it fits a question.
         let question = Question::new(name, record_type, DNSClass::IN).ok_or(ResolveError::Chain)?;
         let asker = Asker::Client { address, is_proven: query.is_proven };
-        let (forwarder, flags) = (&self.0.forwarder, (query.dnssec_ok(), query.checking_disabled));
+        let forwarder = &self.0.forwarder;
+        let (dnssec_ok, checking_disabled) = (query.dnssec_ok(), query.checking_disabled);
         let answer = match self.is_above_own_zone(name, record_type) {
-            true => forwarder.ask_outside(asker, &question, flags.0, flags.1).await,
-            false => forwarder.ask(asker, &question, flags.0, flags.1).await,
+            true => forwarder.ask_outside(asker, &question, dnssec_ok, checking_disabled).await,
+            false => forwarder.ask(asker, &question, dnssec_ok, checking_disabled).await,
         };
         answer.map_err(ResolveError::Forward)
     }
@@ -120,8 +122,6 @@ impl Resolver {
     /// Whether a question is about the beginning of a reserved zone that the public delegates, and one that the zone above
     /// answers: those who resolve the zone in the own network do not know it, and could not sign it.
     fn is_above_own_zone(&self, name: &Name, record_type: RecordType) -> bool {
-        record_type == RecordType::DS
-            && SpecialZone::of(name).is_some_and(|special| special.leaves_to_parent(name, record_type))
-            && !self.0.forwarder.has_zone_of(&name.base_name())
+        SpecialZone::is_for_parent(name, record_type) && !self.0.forwarder.has_zone_of(&name.base_name())
     }
 }

@@ -156,7 +156,7 @@ impl Resolver {
     /// them of it; what is not known is, unless its zone is ours alone.
     pub(super) fn step_local(&self, name: &Name, record_type: RecordType, chain: &mut Chain) -> Option<Step> {
         let local = self.0.local.as_ref().filter(|_| !self.is_key_name(name))?;
-        if SpecialZone::of(name).is_some_and(|special| special.leaves_to_parent(name, record_type)) {
+        if SpecialZone::is_for_parent(name, record_type) {
             return None;
         }
         chain.revisions.extend(local.revision(name));

@@ -93,6 +93,12 @@ impl SpecialZone {
         )
     }
 
+    /// Whether the question is one about a zone of these that the parent of the zone answers.
+    pub fn is_for_parent(name: &Name, record_type: RecordType) -> bool {
+        let leaves = |special: Self| special.leaves_to_parent(name, record_type);
+        record_type == RecordType::DS && Self::of(name).is_some_and(leaves)
+    }
+
     /// Whether a question for `name` is one that the parent of this zone answers.
     pub fn leaves_to_parent(self, name: &Name, record_type: RecordType) -> bool {
         let is_delegated = matches!(self, Self::Empty(_) | Self::EmptyNumbered(..));

@@ -3,14 +3,18 @@
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
-    process::Child,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::{libtorrent, namespace::Internet, network_process::NetworkProcess, programs};
+use crate::{
+    libtorrent,
+    namespace::{Internet, Killed},
+    network_process::NetworkProcess,
+    programs,
+};
 
 /// The default resolver, which has an address in each family.
 const RESOLVER_V4: &str = "8.8.8.8";
@@ -54,7 +58,7 @@ impl Ipv6Internet {
 
 /// dnsmasq on port 53 of the internet, which ends with this.
 pub(crate) struct Resolver {
-    child: Child,
+    _dnsmasq: Killed,
     _directory: TempDir,
     _internet: Internet,
 }
@@ -77,20 +81,13 @@ impl Resolver {
         command.args(["--keep-in-foreground", "--log-facility=-", "--pid-file=", "--user=root"]);
         command.args(["--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
         command.arg(format!("--listen-address={address}")).arg(format!("--addn-hosts={}", path.display()));
-        let child = command.spawn().unwrap();
-        let resolver = Self { child, _directory: directory, _internet: internet };
+        let dnsmasq = Killed(command.spawn().unwrap());
+        let resolver = Self { _dnsmasq: dnsmasq, _directory: directory, _internet: internet };
         let (address, start) = (SocketAddr::new(address.parse().unwrap(), 53), Instant::now());
         while TcpStream::connect(address).is_err() {
             assert!(start.elapsed() < LIMIT, "dnsmasq does not start");
             thread::sleep(Duration::from_millis(20));
         }
         Some(resolver)
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

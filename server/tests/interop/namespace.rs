@@ -63,10 +63,20 @@ fn succeed(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
+/// A process that ends with this.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What is at the other end of the cable. Ends with this.
 pub(crate) struct Internet {
-    /// Holds the namespace.
-    holder: Child,
+    /// Has the namespace.
+    holder: Killed,
 }
 
 impl Internet {
@@ -74,9 +84,9 @@ impl Internet {
     /// one family.
     pub(crate) fn connect(own: &str, router: &str, others: &[&str]) -> Self {
         let holder = Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn().unwrap();
-        let internet = Self { holder };
+        let internet = Self { holder: Killed(holder) };
         let network_of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
-        let (pid, start) = (internet.holder.id().to_string(), Instant::now());
+        let (pid, start) = (internet.holder.0.id().to_string(), Instant::now());
         while network_of(&pid) == network_of("self") {
             assert!(start.elapsed() < LIMIT, "it has no network of its own");
             thread::sleep(Duration::from_millis(5));
@@ -102,14 +112,7 @@ impl Internet {
     /// A program to run there.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.holder.id())).arg("--").arg(program);
+        command.arg(format!("--net=/proc/{}/ns/net", self.holder.0.id())).arg("--").arg(program);
         command
-    }
-}
-
-impl Drop for Internet {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }
