@@ -11,16 +11,13 @@ use crate::{
 };
 
 fn start_node() -> Option<RedisServer> {
-    // The port that nodes talk on is 10000 higher otherwise, which may be none.
-    let bus = free_port().to_string();
-    RedisServer::start(&[
-        "--cluster-enabled",
-        "yes",
-        "--cluster-port",
-        &bus,
-        "--cluster-node-timeout",
-        "2000",
-    ])
+    RedisServer::start_with(|| {
+        // The port that nodes talk on is 10000 higher otherwise, which may be none.
+        let bus = free_port().to_string();
+        ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"]
+            .map(String::from)
+            .into()
+    })
 }
 
 /// Three nodes with a third of the slots each.

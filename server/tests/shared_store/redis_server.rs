@@ -15,6 +15,13 @@ use crate::programs;
 /// Longest that a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often one is started on other ports when somebody else took them meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// A redis-server ended by itself.
+#[derive(Debug)]
+struct Ended;
+
 /// A `redis-server` on loopback, with nothing in it.
 pub(crate) struct RedisServer {
     child: Child,
@@ -27,18 +34,28 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts one with `arguments` besides. `None` where the program is missing.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
-        Self::start_on(free_port(), arguments)
+        Self::start_with(|| owned(arguments))
+    }
+
+    /// As [`RedisServer::start`], with arguments that are made anew for each attempt, as they may name a free port: somebody
+    /// else may have taken it meanwhile.
+    pub(crate) fn start_with(arguments: impl Fn() -> Vec<String>) -> Option<Self> {
+        let program = find()?;
+        let mut attempts = (0..ATTEMPTS).map(|_| Self::attempt(&program, free_port(), arguments()));
+        Some(attempts.find_map(Result::ok).expect("a redis-server that does not end"))
     }
 
     /// As [`RedisServer::start`], on `port`.
     pub(crate) fn start_on(port: u16, arguments: &[&str]) -> Option<Self> {
-        let program = programs::find("redis-server", |_| true, "redis-server")?;
+        Some(Self::attempt(&find()?, port, owned(arguments)).unwrap())
+    }
+
+    fn attempt(program: &Path, port: u16, arguments: Vec<String>) -> Result<Self, Ended> {
         let directory = tempfile::tempdir().unwrap();
-        let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let child = spawn(&program, port, directory.path(), &arguments);
-        let mut server = Self { child, program, port, directory, arguments };
-        server.wait();
-        Some(server)
+        let child = spawn(program, port, directory.path(), &arguments);
+        let mut server = Self { child, program: program.to_owned(), port, directory, arguments };
+        server.wait()?;
+        Ok(server)
     }
 
     /// Where it is found without a password.
@@ -54,7 +71,7 @@ impl RedisServer {
     /// After [`RedisServer::kill`], on the same port, empty.
     pub(crate) fn restart(&mut self) {
         self.child = spawn(&self.program, self.port, self.directory.path(), &self.arguments);
-        self.wait();
+        self.wait().unwrap();
     }
 
     /// Stops it from answering, without closing anything.
@@ -85,14 +102,17 @@ impl RedisServer {
         command.query(&mut self.connection()).unwrap()
     }
 
-    fn wait(&mut self) {
+    fn wait(&mut self) -> Result<(), Ended> {
         let end = Instant::now() + PATIENCE;
         let is_up = || std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
         while !is_up() {
-            assert!(self.child.try_wait().unwrap().is_none(), "redis-server has ended");
+            if self.child.try_wait().unwrap().is_some() {
+                return Err(Ended);
+            }
             assert!(Instant::now() < end, "redis-server does not listen");
             sleep(Duration::from_millis(20));
         }
+        Ok(())
     }
 }
 
@@ -101,6 +121,14 @@ impl Drop for RedisServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn find() -> Option<PathBuf> {
+    programs::find("redis-server", |_| true, "redis-server")
+}
+
+fn owned(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }
 
 fn spawn(program: &Path, port: u16, directory: &Path, arguments: &[String]) -> Child {
