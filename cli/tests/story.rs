@@ -17,6 +17,8 @@ mod libtorrent;
 mod network_process;
 #[path = "../../server/tests/interop/programs.rs"]
 mod programs;
+#[path = "../../server/tests/interop/silence.rs"]
+mod silence;
 
 use std::{
     fs,
@@ -34,6 +36,7 @@ use pkdns::{
     testnet::{LocalNetwork, SampleUpstream},
 };
 use serde_json::Value;
+use silence::silence;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -77,7 +80,7 @@ async fn the_story_is_true_on_a_dht_of_mainline_nodes() {
     story.publish_the_second_zone();
     story.the_second_zone_is_answered();
     drop(network);
-    let _silence = silence(&bootstrap);
+    let _silence = silence(&bootstrap).await;
     story.the_last_answer_is_served_stale();
     story.nobody_says_that_another_key_is_absent();
 }
@@ -96,7 +99,7 @@ async fn the_story_is_true_on_a_dht_of_libtorrent_nodes() {
     story.publish_the_second_zone();
     story.the_second_zone_is_answered();
     drop(network);
-    let _silence = silence(&bootstrap);
+    let _silence = silence(&bootstrap).await;
     story.the_last_answer_is_served_stale();
     story.nobody_says_that_another_key_is_absent();
 }
@@ -341,18 +344,4 @@ fn eventually(condition: impl Fn() -> bool) {
         assert!(start.elapsed() < LIMIT, "waited too long");
         thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Waits until the nodes at these addresses have gone, and holds their ports: the nodes of another test would answer
-/// in their place.
-fn silence(addresses: &[String]) -> Vec<UdpSocket> {
-    let start = Instant::now();
-    let bind = |address: &String| loop {
-        match UdpSocket::bind(address) {
-            Ok(socket) => return socket,
-            Err(error) => assert!(start.elapsed() < LIMIT, "{address}: {error}"),
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
-    addresses.iter().map(bind).collect()
 }

@@ -6,6 +6,9 @@
     reason = "the helpers of tests may fail them"
 )]
 
+#[path = "interop/silence.rs"]
+mod silence;
+
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, UdpSocket},
@@ -22,6 +25,7 @@ use pkdns::{
     signed_packet::{Keypair, SignedPacket},
     testnet::{LocalNetwork, sample_packet},
 };
+use silence::silence;
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -118,8 +122,9 @@ async fn a_dht_that_has_gone_is_unreachable_and_no_key_is_absent() {
     dht.ready(LIMIT).await.unwrap();
     let packet = sample_packet(&Keypair::random(), 1).unwrap();
     dht.put(&packet, None).await.unwrap();
+    let addresses = network.bootstrap();
     drop(network);
-    sleep(Duration::from_millis(200)).await;
+    let _silence = silence(&addresses).await;
     for key in [packet.key().clone(), Keypair::random().public_key()] {
         assert_eq!(within(dht.most_recent(&key)).await, Err(NetworkError::Unreachable));
     }

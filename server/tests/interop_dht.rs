@@ -20,6 +20,8 @@ mod mainline_network;
 mod network_process;
 #[path = "interop/programs.rs"]
 mod programs;
+#[path = "interop/silence.rs"]
+mod silence;
 #[path = "interop/world.rs"]
 mod world;
 

@@ -1,17 +1,12 @@
 //! Networks of one kind of nodes or of several, each kind with the client of its own implementation.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, UdpSocket},
-    time::{Duration, Instant},
-};
-
-use tokio::time::sleep;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use crate::{
     bittorrent_dht, libtorrent,
     mainline_network::MainlineNetwork,
     network_process::{NetworkProcess, hex},
-    programs,
+    programs, silence,
 };
 
 /// Nodes of libtorrent name 8 others in an answer, among them whoever has stored something. With so few nodes everybody
@@ -26,9 +21,6 @@ const NODES_EACH: usize = 6;
 
 /// More than two of the kinds are.
 const ENOUGH_OF_ALL: u32 = 13;
-
-/// How long nodes may take to let go of their ports.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// A network.
 pub(crate) struct World {
@@ -111,18 +103,7 @@ impl World {
     pub(crate) async fn silence(self) -> Vec<UdpSocket> {
         let addresses = self.nodes();
         drop(self);
-        let start = Instant::now();
-        let mut sockets = Vec::new();
-        for address in &addresses {
-            sockets.push(loop {
-                match UdpSocket::bind(address) {
-                    Ok(socket) => break socket,
-                    Err(error) => assert!(start.elapsed() < LIMIT, "{address}: {error}"),
-                }
-                sleep(Duration::from_millis(20)).await;
-            });
-        }
-        sockets
+        silence::silence(&addresses).await
     }
 
     fn nodes(&self) -> Vec<String> {
