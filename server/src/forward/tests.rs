@@ -96,9 +96,9 @@ async fn a_question_goes_on_when_its_client_leaves() {
         _ = ask(&forwarder, "example.com.") => panic!("the upstream is not that quick"),
         () = tokio::task::yield_now() => {}
     }
-    assert_eq!(forwarder.flights.under_way(), 1);
+    assert_eq!(forwarder.asked.load().flights.under_way(), 1);
     let ended = async {
-        while forwarder.flights.under_way() > 0 {
+        while forwarder.asked.load().flights.under_way() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -156,7 +156,7 @@ async fn no_upstream_that_answers_is_an_error_within_the_deadline() {
     assert_eq!(result.expect_err("silence"), ForwardError::NoAnswer);
     let took = start.elapsed();
     assert!(took >= DEADLINE && took < DEADLINE + Duration::from_secs(3), "{took:?}");
-    assert_eq!(forwarder.flights.under_way(), 0, "no task is left behind");
+    assert_eq!(forwarder.asked.load().flights.under_way(), 0, "no task is left behind");
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn an_upstream_that_forwards_to_us_is_found_and_skipped() {
     let (relay, honest) = (Relay::start().await, Honest::start(vec![record("example.com.", a(1))]).await);
     let forwarder = Arc::new(forwarder_to(vec![relay.address, honest.address]));
     relay.relay_to(Some(&forwarder));
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(relay.questions_back(), 1, "the probe");
     assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").answers.len(), 1);
     assert_eq!(relay.questions_back(), 1, "nothing but the probe goes round");
@@ -287,12 +287,12 @@ async fn with_nothing_but_loops_questions_fail_at_once_and_are_asked_again_when_
     let relay = Relay::start().await;
     let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
     assert_eq!(relay.questions_back(), 1);
 
     relay.relay_to(None);
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").code, ResponseCode::NXDomain);
 }
 
@@ -301,10 +301,10 @@ async fn a_probe_that_got_lost_does_not_say_that_a_loop_is_gone() {
     let relay = Relay::start().await;
     let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     *relay.is_silent.lock().expect("no panic while held") = true;
     tokio::time::pause();
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
 }
 
