@@ -35,7 +35,7 @@ impl Rehearsal {
     pub(crate) fn point_to_itself(&self, config: &mut Config) {
         config.dht.bootstrap = self.network.bootstrap();
         // Where HTTP is served, which it is on loopback unless the file says otherwise.
-        config.relay.enabled = true;
+        config.relay.enabled |= config.doh.enabled || !config.doh.plain_listen.is_empty();
         if let Some(upstream) = &self.upstream {
             config.fallback_dns = vec![upstream.address().into()];
         }

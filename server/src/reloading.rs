@@ -127,7 +127,9 @@ impl Reloading {
             let _ = changed.try_send(());
             Ok(())
         };
-        let complain = move |_: &str| drop(broken.try_send(()));
+        let complain = move |_: &str| {
+            let _ = broken.try_send(());
+        };
         let seen = read();
         self.watch =
             Some(AbortOnDropHandle::new(tokio::spawn(watched_files::watch(seen, read, take, complain))));

@@ -8,7 +8,7 @@ use hickory_proto::{
 };
 use tokio::{
     net::UdpSocket,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -52,6 +52,43 @@ async fn a_name_is_answered_by_the_first_upstream() {
     assert_eq!(addresses_in(&answer.answers, &Name::from_ascii("example.com.").expect("a name")).len(), 1);
     assert_eq!(ask(&forwarder, "absent.example.").await.expect("an answer").code, ResponseCode::NXDomain);
     assert_eq!(second.received().len(), 0);
+}
+
+#[tokio::test]
+async fn after_a_reload_others_are_asked_also_what_is_under_way_and_those_that_stay_are_known_as_before() {
+    let (silent, second) =
+        (Scripted::silent().await, Honest::start(vec![record("example.com.", a(2))]).await);
+    let encrypted: UpstreamAddress = "tls://127.0.0.1".parse().expect("an address");
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = directory.path().join("authority.pem");
+    let made = rcgen::generate_simple_self_signed(["dns.example".to_string()]).expect("a certificate");
+    std::fs::write(&authority, made.cert.pem()).expect("written");
+    let tls = TlsClient::new(None).expect("nothing to read");
+    let forwarder = Arc::new(Forwarder::new(vec![silent.address.into(), encrypted.clone()], &tls));
+    let asking = tokio::spawn({
+        let forwarder = forwarder.clone();
+        async move { ask(&forwarder, "example.com.").await }
+    });
+    while silent.received().is_empty() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let reload = |tls: &TlsClient| {
+        let upstreams = vec![second.address.into(), silent.address.into(), encrypted.clone()];
+        forwarder.reload(upstreams, &[], tls);
+        forwarder.asked.load_full()
+    };
+    let (before, after) = (forwarder.asked.load_full(), reload(&tls));
+    assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").answers.len(), 1);
+    assert_eq!(second.asked(), 1);
+    asking.abort();
+    for (old, new) in [(0, 1), (1, 2)] {
+        assert!(Arc::ptr_eq(&before.upstreams.list[old], &after.upstreams.list[new]));
+    }
+    assert!(Arc::ptr_eq(&after.upstreams, &reload(&tls).upstreams), "nothing differs");
+    // A connection shows nobody else than whom it was made for.
+    let others = reload(&TlsClient::new(Some(&authority)).expect("an authority"));
+    let stay = |index: usize| Arc::ptr_eq(&after.upstreams.list[index], &others.upstreams.list[index]);
+    assert_eq!([0, 1, 2].map(stay), [true, true, false]);
 }
 
 #[tokio::test]

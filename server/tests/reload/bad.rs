@@ -21,11 +21,14 @@ async fn a_bad_configuration_leaves_the_one_before_whole_and_says_why() {
     let own = stage.address("udp");
     for (change, why) in [
         (format!("rate_limit.burst_size = 0\n{too}"), "rate_limit.burst_size"),
-        (format!("names.suffixes = ['-']\n{too}"), "names.suffixes"),
-        (format!("doh.plain_listen = ['127.0.0.1:0', '{taken_address}']\n{too}"), "in use"),
+        (format!("names.suffixes = ['a..b']\n{too}"), "names.suffixes"),
+        (
+            format!("doh.plain_listen = ['127.0.0.1:0', '{taken_address}']\n{too}"),
+            "another socket holds this port",
+        ),
         (
             format!("listen = ['127.0.0.1:0', '127.0.0.2:0']\nmetrics.listen = ['{taken_address}']\n{too}"),
-            "in use",
+            "another socket holds this port",
         ),
         (format!("dot.cert_path = '{{dir}}/nothing.pem'\n{too}"), "nothing.pem"),
         (format!("dot.cert_path = '{{dir}}/nonsense.pem'\n{too}"), "holds no certificate"),

@@ -177,7 +177,7 @@ fn flags_and_the_testnet_win_after_a_reload_as_before() {
         assert!(start.elapsed() < PATIENCE, "the sample zone is not found");
     }
     let from = program.lines();
-    program.write("listen = '127.0.0.1:1'\nfallback_dns = '127.0.0.1:9'\nverbose = false\nidentity.id = 'one'\ndht.bootstrap = []\n");
+    program.write("listen = '127.0.0.1:1'\nfallback_dns = '127.0.0.1:9'\nverbose = false\nidentity.id = 'one'\ndht.bootstrap = ['127.0.0.1:9']\n");
     program.hang_up();
     let line = program.line(from, "reloaded: ");
     assert!(line.ends_with("reloaded: identity.id"), "{line}");

@@ -33,3 +33,35 @@ impl Memory {
         lock(&self.absences).resize(capacity);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        revisions::Revisions,
+        signed_packet::{Keypair, SignedPacket},
+    };
+
+    fn packet(owner: u8, timestamp: u64) -> SignedPacket {
+        let keypair = Keypair::from_secret_key(&[owner; 32]);
+        SignedPacket::sign(&keypair, timestamp, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap()
+    }
+
+    #[test]
+    fn less_room_drops_packets_and_none_that_is_older_is_believed_after_it() {
+        let minute = Duration::from_secs(60);
+        let freshness = Freshness { least: minute, greatest: minute, absent: minute, stale: minute };
+        let (memory, now) = (Memory::new(10, freshness, Arc::new(Revisions::default())), Instant::now());
+        assert!((1..=5).all(|owner| memory.store(&packet(owner, 7), now)));
+        memory.set_capacity(20);
+        assert_eq!(memory.len(), 5);
+        memory.set_capacity(4);
+        let dropped = (1..=5).find(|owner| !memory.holds(packet(*owner, 7).key()));
+        assert!(!memory.store(&packet(dropped.unwrap(), 6), now), "older");
+        assert!(memory.store(&packet(dropped.unwrap(), 7), now));
+    }
+}
