@@ -1,6 +1,7 @@
 //! `serve`: keeps the zones of many keys on the DHT, as a service, and takes addresses from routers.
 
 mod browser;
+mod changes;
 mod config;
 mod dyndns;
 mod identities;
@@ -176,14 +177,14 @@ async fn serve(
     Ok(())
 }
 
+/// Takes what of `config` acts without a restart, and says what does not. On failure nothing has changed.
 async fn take(identities: &mut Identities, running: &mut Config, config: Config) -> Result<(), Failure> {
-    if (&config.dyndns, &config.state, &config.bootstrap)
-        != (&running.dyndns, &running.state, &running.bootstrap)
-    {
-        terminal::note("warning: changes of [dyndns], state and bootstrap take effect after a restart");
+    let (effective, after_restart) = running.followed_by(config);
+    identities.take(&effective).await?;
+    for option in after_restart {
+        terminal::note(&format!("warning: {option} needs a restart: until then it is as it was"));
     }
-    identities.take(&config).await?;
-    *running = config;
+    *running = effective;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, LazyLock, PoisonError, RwLock},
 };
 
+use arc_swap::ArcSwap;
 use http::HeaderName;
 use ipnet::{AddrParseError, IpNet, Ipv4Net, Ipv6Net};
 use serde::{Serialize, Serializer};
@@ -190,19 +191,25 @@ impl TrustedProxies {
 pub const FORWARDER_SHARE: usize = 32;
 
 /// Addresses that many clients share: a Pi-hole, the NAT of an office. They get more than one client does. Cheap to
-/// clone.
+/// clone; clones change together.
 #[derive(Debug, Clone, Default)]
-pub struct Forwarders(Arc<Ranges>);
+pub struct Forwarders(Arc<ArcSwap<Ranges>>);
 
 impl Forwarders {
     /// Nobody when `ranges` is empty.
     pub fn new(ranges: Vec<IpNet>) -> Self {
-        Self(Arc::new(Ranges::new(ranges)))
+        Self(Arc::new(ArcSwap::from_pointee(Ranges::new(ranges))))
+    }
+
+    /// Takes others in place of these, for all clones.
+    pub fn replace(&self, ranges: Vec<IpNet>) {
+        self.0.store(Arc::new(Ranges::new(ranges)));
     }
 
     /// Whether this is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
-        !self.0.is_empty() && self.0.contains(address.to_canonical())
+        let ranges = self.0.load();
+        !ranges.is_empty() && ranges.contains(address.to_canonical())
     }
 }
 

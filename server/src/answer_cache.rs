@@ -51,19 +51,19 @@ pub enum Authority {
     Upstream,
 }
 
-/// The answers of the recent past.
-#[derive(Debug)]
+/// The answers of the recent past. Cheap to clone; clones hold the same answers.
+#[derive(Debug, Clone)]
 pub struct AnswerCache {
     /// Times are counted from here.
     start: Instant,
-    keys: Part,
-    name_servers: Part,
-    upstream: Part,
+    keys: Arc<Part>,
+    name_servers: Arc<Part>,
+    upstream: Arc<Part>,
     /// Large answers that were wanted more than once.
-    large: Part,
+    large: Arc<Part>,
     /// Why there was no answer. Looked at last, so that a failure shadows nothing (RFC 9520 section 3.2 asks for failures
     /// to be kept, not for them to win).
-    failures: Part,
+    failures: Arc<Part>,
     revisions: Arc<Revisions>,
     max_stale: Duration,
 }
@@ -96,14 +96,14 @@ impl AnswerCache {
     /// Keeps up to `BYTES_PER_ENTRY` times `entries` bytes of answers of each authority, of name servers half as much,
     /// besides large answers and failures, and serves answers for up to `max_stale` after their time if they have to be.
     pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
-        let part = |bytes: u64| Part::new(bytes.saturating_mul(entries as u64), Sizes::USUAL);
+        let part = |bytes: u64| Arc::new(Part::new(bytes.saturating_mul(entries as u64), Sizes::USUAL));
         let large = LARGE_BYTES_PER_ENTRY.saturating_mul(entries as u64);
         Self {
             start: Instant::now(),
             keys: part(BYTES_PER_ENTRY),
             name_servers: part(NAME_SERVER_BYTES_PER_ENTRY),
             upstream: part(BYTES_PER_ENTRY),
-            large: Part::new(large, Sizes::LARGE),
+            large: Arc::new(Part::new(large, Sizes::LARGE)),
             failures: part(FAILURE_BYTES_PER_ENTRY),
             revisions,
             max_stale,
@@ -296,7 +296,7 @@ impl AnswerCache {
     /// Bytes that the answers take.
     pub fn size(&self) -> u64 {
         let Self { keys, name_servers, upstream, large, failures, .. } = self;
-        [keys, name_servers, upstream, large, failures].map(Part::size).iter().sum()
+        [keys, name_servers, upstream, large, failures].map(|part| part.size()).iter().sum()
     }
 
     /// What keys say is not served here past its time: their packets are, and know better why.

@@ -27,7 +27,7 @@ const PACKETS_NAME: &str = "packets";
 const CERTIFICATES_NAME: &str = "certificates";
 
 /// DNS resolver for public-key domains: answers keys from the Mainline DHT and forwards every other name.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "pkdns", version)]
 pub(crate) struct Arguments {
     /// Configuration file, instead of pkdns.toml in the directory of pkdns
@@ -86,7 +86,7 @@ pub(crate) enum Action {
     Print,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     File(PathBuf),
     /// There is no file at this path.

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod rehearsal;
+mod reloading;
 
 use std::{
     env,
@@ -19,15 +20,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
     dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
-    telemetry,
+    telemetry::{self, Verbosity},
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings};
 use rehearsal::Rehearsal;
+use reloading::{CommandLine, Reloading};
 
 /// What a flood took is given back to the system when it is over.
 #[global_allocator]
@@ -49,7 +51,9 @@ fn main() -> ExitCode {
         internet_of_tests::switch_on();
     }
     let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    match arguments.settle(home.as_deref()).map_err(Into::into).and_then(act) {
+    let command_line = CommandLine { arguments, home };
+    let settled = command_line.clone().settle().map_err(Into::into);
+    match settled.and_then(|settings| act(settings, command_line)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+fn act(settings: Settings, command_line: CommandLine) -> Result<(), Box<dyn std::error::Error>> {
     match settings.action {
         Action::Check => {
             let FileFaults { mistakes, warnings } = check_files(&settings.config);
@@ -72,8 +76,8 @@ fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
         }
         Action::Print => print(&toml::to_string_pretty(&settings.config)?),
         Action::Serve => {
-            telemetry::start(settings.config.verbose);
-            block_on(serve(settings))?
+            let verbosity = telemetry::start(settings.config.verbose);
+            block_on(serve(settings, command_line, verbosity))?
         }
     }
 }
@@ -100,17 +104,23 @@ fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(
+    settings: Settings,
+    command_line: CommandLine,
+    verbosity: Verbosity,
+) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = CancellationToken::new();
     Signals::new()?.watch(shutdown.clone());
+    // One that comes before the server runs is heard when it does.
+    let hangup = signal(SignalKind::hangup())?;
     raise_descriptor_limit();
     info!("pkdns {}, configured by {}", env!("CARGO_PKG_VERSION"), settings.source);
     for warning in warnings_of(&settings) {
         warn!("{warning}");
     }
-    let Settings { mut config, testnet, sample_upstream, .. } = settings;
-    let rehearsal = match testnet {
-        true => Some(Rehearsal::start(&mut config, sample_upstream).await?),
+    let mut config = settings.config.clone();
+    let rehearsal = match settings.testnet {
+        true => Some(Rehearsal::start(&mut config, settings.sample_upstream).await?),
         false => None,
     };
     let server = Server::bind(config)?;
@@ -118,7 +128,10 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
         let stored = rehearsal.publish().await?;
         print(&rehearsal.introduction(&server.addresses(), &server.http_addresses(), stored))?;
     }
+    let reloading = Reloading::new(command_line, &settings, server.reload_handle(), verbosity, rehearsal);
+    let reloading = AbortOnDropHandle::new(tokio::spawn(reloading.run(hangup)));
     server.run(shutdown).await;
+    drop(reloading);
     info!("stopped");
     Ok(())
 }
@@ -133,20 +146,15 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// The signals that this program answers to.
+/// The signals that end this program.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Stops the server at the first SIGTERM or SIGINT, and the process at the second.
@@ -156,10 +164,6 @@ impl Signals {
                 let name = tokio::select! {
                     _ = self.terminate.recv() => "SIGTERM",
                     _ = self.interrupt.recv() => "SIGINT",
-                    _ = self.hangup.recv() => {
-                        warn!("SIGHUP: certificates and hosts files are read again when they change; for the rest, restart the server");
-                        continue;
-                    }
                 };
                 if shutdown.is_cancelled() {
                     warn!("{name} again: exiting without waiting for answers");

@@ -6,6 +6,7 @@
 mod dht;
 mod refusals;
 mod relay;
+mod reload;
 mod service;
 mod shared;
 mod striped;
@@ -28,6 +29,7 @@ pub use dht::{
 };
 pub use refusals::{Reason, Refusals};
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
+pub use reload::{ReloadMetrics, Reloads};
 pub use service::{AnswerCacheLookups, Answered, Cookies, Queries, ServiceMetrics, Unanswered};
 pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
 pub use striped::{Striped, StripedCounter};
@@ -49,22 +51,25 @@ pub struct Metrics {
     pub relay: RelayMetrics,
     /// Who was refused or cut off, and why.
     pub refusals: Refusals,
+    /// Reloads of the configuration.
+    pub reload: ReloadMetrics,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
         let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
-        let refusals = Refusals::default();
+        let (refusals, reload) = (Refusals::default(), ReloadMetrics::default());
         let mut registry = Registry::with_prefix("pkdns");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
         service.register(&mut registry);
         refusals.register(&mut registry);
+        reload.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
         relay.register(registry.sub_registry_with_prefix("relay"));
         dht.register(registry.sub_registry_with_prefix("dht"));
-        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay, refusals }
+        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay, refusals, reload }
     }
 }
 

@@ -25,16 +25,20 @@ impl Rehearsal {
     pub(crate) async fn start(config: &mut Config, sample_upstream: bool) -> Result<Self, Box<dyn Error>> {
         info!("starting a DHT of {NODES} nodes in this process");
         let network = LocalNetwork::start(NODES).await?;
-        config.dht.bootstrap = network.bootstrap();
+        let upstream = if sample_upstream { Some(SampleUpstream::start().await?) } else { None };
+        let rehearsal = Self { network, upstream };
+        rehearsal.point_to_itself(config);
+        Ok(rehearsal)
+    }
+
+    /// Has `config` use what runs here, whatever it says.
+    pub(crate) fn point_to_itself(&self, config: &mut Config) {
+        config.dht.bootstrap = self.network.bootstrap();
         // Where HTTP is served, which it is on loopback unless the file says otherwise.
-        config.relay.enabled = true;
-        let mut upstream = None;
-        if sample_upstream {
-            let sample = SampleUpstream::start().await?;
-            config.fallback_dns = vec![sample.address().into()];
-            upstream = Some(sample);
+        config.relay.enabled |= config.doh.enabled || !config.doh.plain_listen.is_empty();
+        if let Some(upstream) = &self.upstream {
+            config.fallback_dns = vec![upstream.address().into()];
         }
-        Ok(Self { network, upstream })
     }
 
     /// Publishes the sample zone, and returns on how many nodes.

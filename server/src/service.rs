@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -40,15 +41,17 @@ const UNATTENDED: Limits =
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 const REFRESH_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Everything between the bytes of a request and the bytes of its reply. Cheap to clone.
+/// Everything between the bytes of a request and the bytes of its reply. Cheap to clone; clones are reloaded together.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<ArcSwap<Inner>>);
 
+/// The service under one configuration.
 struct Inner {
     access: AccessList,
-    quota: SplitLimiter,
+    quota: Arc<SplitLimiter>,
+    forwarders: Forwarders,
     /// None of them on a system without randomness.
-    cookies: Option<Cookies>,
+    cookies: Option<Arc<Cookies>>,
     /// Datagrams over quota, for one in [`datagrams::SLIP`].
     slips: AtomicU32,
     answers: AnswerCache,
@@ -63,72 +66,128 @@ struct Inner {
 impl Service {
     /// The service as configured.
     pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>, metrics: &Metrics) -> Self {
-        let limit = &config.rate_limit;
-        let forwarders = Forwarders::new(limit.forwarders.clone());
-        Self(Arc::new(Inner {
-            access: AccessList::new(config.access.allow.clone(), config.access.deny.clone()),
-            quota: SplitLimiter::new(limit.requests_per_minute, limit.burst_size, &forwarders),
-            cookies: Cookies::new(Instant::now()),
+        let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
+        Self(Arc::new(ArcSwap::from_pointee(Inner {
+            access: access(config),
+            quota: quota(config, &forwarders),
+            cookies: Cookies::new(Instant::now()).map(Arc::new),
             slips: AtomicU32::new(0),
-            answers: AnswerCache::new(
-                config.cache.max_entries,
-                Duration::from_secs(config.cache.max_stale_seconds),
-                resolver.revisions().clone(),
-            ),
+            answers: answers(config, &resolver),
             resolver,
             forwarder,
-            unattended: FairShare::with_forwarders(UNATTENDED, forwarders),
+            unattended: FairShare::with_forwarders(UNATTENDED, forwarders.clone()),
+            forwarders,
             metrics: metrics.service.clone(),
             refusals: metrics.refusals.clone(),
-        }))
+        })))
     }
 
+    /// Goes by `config` in place of `old` from now on, and asks `resolver`. Questions that are under way end as they began;
+    /// where the rules for answers are others, nothing of what they bring is kept, nor of what is held. Quotas whose numbers
+    /// are the same go on.
+    pub fn reload(&self, old: &Config, config: &Config, resolver: Resolver) {
+        let before = self.0.load_full();
+        let (numbers, others) = (&old.rate_limit, &config.rate_limit);
+        let is_same_quota = numbers.requests_per_minute == others.requests_per_minute
+            && numbers.burst_size == others.burst_size;
+        before.forwarders.replace(others.forwarders.clone());
+        self.0.store(Arc::new(Inner {
+            access: access(config),
+            quota: if is_same_quota { before.quota.clone() } else { quota(config, &before.forwarders) },
+            forwarders: before.forwarders.clone(),
+            cookies: before.cookies.clone(),
+            slips: AtomicU32::new(0),
+            answers: if keeps_answers(old, config) {
+                before.answers.clone()
+            } else {
+                answers(config, &resolver)
+            },
+            resolver: resolver.clone(),
+            forwarder: before.forwarder.clone(),
+            unattended: before.unattended.clone(),
+            metrics: before.metrics.clone(),
+            refusals: before.refusals.clone(),
+        }));
+        resolver.has_replaced(&before.resolver, others.forwarders.clone());
+    }
+
+    /// What the questions of now are answered by.
+    pub fn resolver(&self) -> Resolver {
+        self.0.load().resolver.clone()
+    }
+}
+
+fn access(config: &Config) -> AccessList {
+    AccessList::new(config.access.allow.clone(), config.access.deny.clone())
+}
+
+fn quota(config: &Config, forwarders: &Forwarders) -> Arc<SplitLimiter> {
+    let quota = &config.rate_limit;
+    Arc::new(SplitLimiter::new(quota.requests_per_minute, quota.burst_size, forwarders))
+}
+
+fn answers(config: &Config, resolver: &Resolver) -> AnswerCache {
+    let max_stale = Duration::from_secs(config.cache.max_stale_seconds);
+    AnswerCache::new(config.cache.max_entries, max_stale, resolver.revisions().clone())
+}
+
+/// Whether answers that were kept under `old` may be given under `config`, and there is room for as many.
+fn keeps_answers(old: &Config, config: &Config) -> bool {
+    config.answers_as(old)
+        && config.cache.max_entries == old.cache.max_entries
+        && config.cache.max_stale_seconds == old.cache.max_stale_seconds
+}
+
+impl Inner {
     fn queries(&self, client: Client) -> &Queries {
         match client.transport {
-            Transport::Udp => &self.0.metrics.udp,
-            Transport::Tcp => &self.0.metrics.tcp,
-            Transport::Tls => &self.0.metrics.tls,
-            Transport::Http => &self.0.metrics.http,
+            Transport::Udp => &self.metrics.udp,
+            Transport::Tcp => &self.metrics.tcp,
+            Transport::Tls => &self.metrics.tls,
+            Transport::Http => &self.metrics.http,
         }
     }
 
     /// Finds the answer, keeps it for others, and returns it in wire form.
     async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, Option<Failure>) {
-        let inner = &*self.0;
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
-        if inner.forwarder.is_loop_probe(&query.question) {
+        if self.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             return (refusal.encode(&query.question), None);
         }
         let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
-            inner.resolver.resolve(query, client).await;
+            self.resolver.resolve(query, client).await;
         if is_busy {
-            inner.refusals.note(Reason::Turn, client);
+            self.refusals.note(Reason::Turn, client);
         }
         if is_over_quota {
-            inner.refusals.note(Reason::LookupQuota, client);
+            self.refusals.note(Reason::LookupQuota, client);
         }
         let encoded = answer.encode(&query.question);
-        let authority = match inner.resolver.is_key_name(&query.question.name()) {
+        let authority = match self.resolver.is_key_name(&query.question.name()) {
             true if by_others => Authority::NameServer,
             true => Authority::Key,
             false => Authority::Upstream,
         };
         let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
         let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
-        inner.answers.insert(query, &new, Instant::now());
+        self.answers.insert(query, &new, Instant::now());
         (encoded, failure)
     }
 
     /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
     /// goes on, if the client has few that do.
-    async fn news(&self, query: &Query, client: Client) -> Option<(EncodedAnswer, Option<Failure>)> {
-        match self.0.unattended.take(client.address, query.is_proven) {
+    async fn news(
+        self: &Arc<Self>,
+        query: &Query,
+        client: Client,
+    ) -> Option<(EncodedAnswer, Option<Failure>)> {
+        match self.unattended.take(client.address, query.is_proven) {
             Some(share) => {
-                let (service, asked) = (self.clone(), query.clone());
+                let (inner, asked) = (self.clone(), query.clone());
                 let news = tokio::spawn(async move {
                     let _share = share;
-                    service.answer(&asked, client.address).await
+                    inner.answer(&asked, client.address).await
                 });
                 timeout(PATIENCE_WITH_STALE, news).await.ok().and_then(Result::ok)
             }
@@ -139,8 +198,8 @@ impl Service {
 
     /// Asks. Where that fails, the client gets the best answer that is held, and the failure only if there is none
     /// (RFC 8767 section 4).
-    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
-        let answers = &self.0.answers;
+    async fn ask(self: &Arc<Self>, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
+        let answers = &self.answers;
         let asked = match answers.has_last_resort(query, Instant::now()) {
             true => self.news(query, client).await,
             false => Some(self.answer(query, client.address).await),
@@ -164,20 +223,19 @@ impl Service {
 
     /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
     /// or there is no answer, that is left to whoever asks next.
-    fn refresh(&self, query: &Query, client: Client) {
-        let inner = &*self.0;
-        let Some(share) = inner.unattended.take(client.address, query.is_proven) else {
-            inner.refusals.note(Reason::Refresh, client.address);
-            inner.answers.refresh_later(query, client.now, REFRESH_PAUSE);
+    fn refresh(self: &Arc<Self>, query: &Query, client: Client) {
+        let Some(share) = self.unattended.take(client.address, query.is_proven) else {
+            self.refusals.note(Reason::Refresh, client.address);
+            self.answers.refresh_later(query, client.now, REFRESH_PAUSE);
             return;
         };
-        let (service, mut query) = (self.clone(), query.clone());
+        let (inner, mut query) = (self.clone(), query.clone());
         query.recursion_desired = true;
         tokio::spawn(async move {
             let _share = share;
-            let (answer, _) = service.answer(&query, client.address).await;
+            let (answer, _) = inner.answer(&query, client.address).await;
             if !matches!(answer.code(), ResponseCode::NoError | ResponseCode::NXDomain) {
-                service.0.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
+                inner.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
             }
         });
     }
@@ -185,11 +243,12 @@ impl Service {
 
 impl Respond for Service {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-        self.respond(request, client, false, out)
+        self.0.load().respond(request, client, false, out)
     }
 
     fn admit(&self, client: Client) -> Result<(), Refused> {
-        let Inner { quota, access, refusals, .. } = &*self.0;
+        let inner = self.0.load();
+        let Inner { quota, access, refusals, .. } = &**inner;
         let (refused, reason) = if !quota.admit(client.address, client.has_shaken_hands()) {
             (Refused::Quota, Reason::QueryQuota)
         } else if !access.allows(client.address) {
@@ -198,52 +257,59 @@ impl Respond for Service {
             return Ok(());
         };
         refusals.note(reason, client.address);
-        self.queries(client).answered.refused.inc();
+        inner.queries(client).answered.refused.inc();
         Err(refused)
     }
 
     fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-        self.respond(request, client, true, out)
+        self.0.load().respond(request, client, true, out)
     }
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
-        let started = Instant::now();
-        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+        let (inner, started) = (self.0.load_full(), Instant::now());
+        let code = if let Some(hit) = inner.answers.get(query, client.reply, started, out) {
             // It has come since this one was left for later: of many that ask at once, some are slow to begin.
             if hit.refresh {
-                self.refresh(query, client);
+                inner.refresh(query, client);
             }
             hit.code
         } else {
-            self.ask(query, client, out).await
+            inner.ask(query, client, out).await
         };
-        self.queries(client).answered.with(code).inc();
+        inner.queries(client).answered.with(code).inc();
         let took = started.elapsed();
         debug!(client = %client.address, question = ?query.question, %code, ?took);
     }
 
     fn admit_handshake(&self, address: IpAddr) -> bool {
         // Who begins one has answered by TCP.
-        let is_admitted = self.0.quota.admit(address, true);
+        let inner = self.0.load();
+        let is_admitted = inner.quota.admit(address, true);
         if !is_admitted {
-            self.0.refusals.note(Reason::HandshakeQuota, address);
+            inner.refusals.note(Reason::HandshakeQuota, address);
         }
         is_admitted
     }
 
     fn turned_away(&self, client: Client) {
-        self.queries(client).unanswered.busy.inc();
-        self.0.refusals.note(Reason::Waiting, client.address);
+        let inner = self.0.load();
+        inner.queries(client).unanswered.busy.inc();
+        inner.refusals.note(Reason::Waiting, client.address);
     }
 
     fn too_late(&self, client: Client) {
-        self.0.refusals.note(Reason::LateReply, client.address);
+        self.0.load().refusals.note(Reason::LateReply, client.address);
     }
 }
 
-impl Service {
-    fn respond(&self, request: &[u8], client: Client, is_admitted: bool, out: &mut Vec<u8>) -> AtOnce {
-        let inner = &*self.0;
+impl Inner {
+    fn respond(
+        self: &Arc<Self>,
+        request: &[u8],
+        client: Client,
+        is_admitted: bool,
+        out: &mut Vec<u8>,
+    ) -> AtOnce {
         let Queries { answered, unanswered } = self.queries(client);
         let decoded = Query::decode(request);
         if decoded.as_ref().is_err_and(|rejection| *rejection == Rejection::Silence) {
@@ -253,15 +319,15 @@ impl Service {
         let cookie = self.check_cookie(&decoded, client);
         let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
         let is_proven = has_cookie || client.has_shaken_hands();
-        let is_over_quota = !is_admitted && !inner.quota.admit(client.address, is_proven);
+        let is_over_quota = !is_admitted && !self.quota.admit(client.address, is_proven);
         if is_over_quota && !is_proven {
             return self.slip(decoded, cookie, client, out);
         }
         let refusal = if is_over_quota {
-            inner.refusals.note(Reason::QueryQuota, client.address);
+            self.refusals.note(Reason::QueryQuota, client.address);
             Some(ResolveError::QueryQuota)
-        } else if !is_admitted && !inner.access.allows(client.address) {
-            inner.refusals.note(Reason::Access, client.address);
+        } else if !is_admitted && !self.access.allows(client.address) {
+            self.refusals.note(Reason::Access, client.address);
             Some(ResolveError::Access)
         } else {
             None
@@ -293,11 +359,11 @@ impl Service {
             let is_on_stream = client.has_shaken_hands();
             return if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
         }
-        let Some(hit) = inner.answers.get(&query, client.reply, client.now, out) else {
-            inner.metrics.answer_cache.miss.inc();
+        let Some(hit) = self.answers.get(&query, client.reply, client.now, out) else {
+            self.metrics.answer_cache.miss.inc();
             return AtOnce::Later(Box::new(query));
         };
-        inner.metrics.answer_cache.hit.inc();
+        self.metrics.answer_cache.hit.inc();
         answered.with(hit.code).inc();
         debug!(client = %client.address, question = ?query.question, code = %hit.code, "cached");
         if hit.refresh {

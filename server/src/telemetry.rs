@@ -4,6 +4,7 @@ use std::{
     env, fmt,
     io::{self, IsTerminal},
     panic,
+    sync::Arc,
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter};
@@ -28,17 +29,37 @@ const VERBOSE: &str = "warn,pkdns=debug,mainline=info";
 /// only, and `NO_COLOR` switches them off.
 ///
 /// Panics are logged as errors on one line: a task that panics is a defect to report, and the server goes on.
-pub fn start(verbose: bool) {
+pub fn start(verbose: bool) -> Verbosity {
     let wanted = env::var("RUST_LOG").ok();
     let (filter, mistake) = filter(verbose, wanted.as_deref());
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // Logs that were set up by whoever embeds this library stay as they are.
-    let _ = tracing::subscriber::set_global_default(subscriber(filter, verbose, colours, io::stderr));
+    let (subscriber, verbosity) = subscriber(filter, verbose, colours, io::stderr);
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    let is_overruled = mistake.is_none() && wanted.is_some_and(|text| !text.trim().is_empty());
     panic::set_hook(Box::new(|panic| {
         tracing::error!("a task {}", panic.to_string().replace('\n', " "));
     }));
     if let Some(mistake) = mistake {
         tracing::warn!("RUST_LOG has no effect: {mistake}");
+    }
+    if is_overruled { Verbosity(Arc::new(|_| ())) } else { verbosity }
+}
+
+/// What is logged, while it is logged. Cheap to clone.
+#[derive(Clone)]
+pub struct Verbosity(Arc<dyn Fn(bool) + Send + Sync>);
+
+impl Verbosity {
+    /// As [`start`] takes it, from now on. Has no effect where `RUST_LOG` says what is logged.
+    pub fn set(&self, verbose: bool) {
+        (self.0)(verbose);
+    }
+}
+
+impl fmt::Debug for Verbosity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verbosity")
     }
 }
 
@@ -55,11 +76,16 @@ fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>
     }
 }
 
-fn subscriber<W>(filter: EnvFilter, targets: bool, colours: bool, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(
+    filter: EnvFilter,
+    targets: bool,
+    colours: bool,
+    writer: W,
+) -> (impl Subscriber + Send + Sync, Verbosity)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Milliseconds)
         .with_target(targets)
@@ -67,7 +93,11 @@ where
         .with_writer(writer)
         // A log that cannot be written to is no place to say so: that would be a panic, and one in the hook ends the process.
         .log_internal_errors(false)
-        .finish()
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    // The subscriber lives as long as the process.
+    let set = move |verbose| drop(handle.reload(EnvFilter::new(if verbose { VERBOSE } else { USUAL })));
+    (builder.finish(), Verbosity(Arc::new(set)))
 }
 
 /// UTC to the millisecond, as in RFC 3339.
@@ -106,7 +136,8 @@ mod tests {
     fn log(verbose: bool, wanted: Option<&str>, colours: bool) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        let subscriber = subscriber(filter(verbose, wanted).0, verbose, colours, move || writer.clone());
+        let filter = filter(verbose, wanted).0;
+        let (subscriber, _) = subscriber(filter, verbose, colours, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "pkdns::server", "listening udp 127.0.0.1:5300");
             tracing::debug!(target: "pkdns::service", "a query");

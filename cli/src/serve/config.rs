@@ -43,7 +43,7 @@ pub(super) struct Config {
 }
 
 /// Where routers tell their addresses.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dyndns {
     pub(super) listen: Vec<SocketAddr>,

@@ -2,6 +2,8 @@
 
 mod acme;
 mod address;
+mod cache;
+mod changes;
 mod check;
 mod doh;
 mod file;
@@ -19,7 +21,7 @@ mod upstream;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use ipnet::IpNet;
@@ -29,6 +31,8 @@ use crate::access::Allowed;
 
 pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
+pub use cache::Cache;
+pub use changes::Changes;
 pub use check::Fault;
 pub use doh::Doh;
 pub use file::{ConfigError, ConfigFile};
@@ -70,6 +74,8 @@ pub struct Config {
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
     pub verbose: bool,
+    /// Take a new configuration when its file changes, and not only when asked to.
+    pub reload_on_change: bool,
     /// Most connections of one client over TCP, over TLS, and over HTTP, where `[dot]` or `[doh]` say nothing else.
     pub connections_per_client: usize,
     /// Whether connections of `doh.trusted_proxies` over TCP begin with the header of the PROXY protocol.
@@ -139,29 +145,6 @@ pub struct Dht {
     pub keep_alive_per_hour: u32,
     /// Where known nodes are kept, so that a restart finds the DHT without the bootstrap nodes.
     pub nodes_path: Option<PathBuf>,
-}
-
-/// What is kept, and for how long.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// Most packets in memory, and most answers of each kind.
-    pub max_entries: usize,
-    /// Least age in seconds before a packet is asked for again.
-    pub ttl_seconds: u64,
-    /// Greatest age in seconds before a packet is asked for again.
-    pub max_ttl_seconds: u64,
-    /// How long in seconds an absent key stays absent without asking again.
-    pub negative_ttl_seconds: u64,
-    /// How long in seconds after its time a packet may still be served when the network fails.
-    pub max_stale_seconds: u64,
-    /// Directory in which packets survive a restart. An empty one stands for none.
-    pub path: Option<PathBuf>,
-    /// Most that packets take on disk, in megabytes.
-    pub disk_megabytes: u64,
-    /// A Redis that several servers share. An empty text stands for none.
-    #[serde(deserialize_with = "redis_url::optional")]
-    pub redis: Option<RedisUrl>,
 }
 
 /// Quotas per client: an IPv4 address or an IPv6 /64. Zero switches a quota off.
@@ -278,6 +261,7 @@ impl Default for Config {
             forward: Vec::new(),
             fallback_ca_path: None,
             verbose: false,
+            reload_on_change: false,
             connections_per_client: 100,
             proxy_protocol: None,
             names: Names::default(),
@@ -322,28 +306,6 @@ impl Default for Dht {
             max_nodes: 65_536,
             keep_alive_per_hour: 0,
             nodes_path: None,
-        }
-    }
-}
-
-impl Cache {
-    /// The directory in which packets survive a restart, if they do.
-    pub fn directory(&self) -> Option<&Path> {
-        self.path.as_deref().filter(|path| !path.as_os_str().is_empty())
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            max_entries: 50_000,
-            ttl_seconds: 300,
-            max_ttl_seconds: 86_400,
-            negative_ttl_seconds: 60,
-            max_stale_seconds: 86_400,
-            path: None,
-            disk_megabytes: 1024,
-            redis: None,
         }
     }
 }

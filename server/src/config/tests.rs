@@ -39,6 +39,7 @@ fn everything_set() -> Config {
         fallback_dns = ["9.9.9.9", "[2620:fe::fe]:5353", "tls://dns.quad9.net@9.9.9.9", "https://1.1.1.1"]
         fallback_ca_path = "/authority"
         verbose = true
+        reload_on_change = true
         connections_per_client = 16
         proxy_protocol = true
         [names]

@@ -4,7 +4,7 @@
 
 mod datagram;
 
-use std::{future::pending, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{future::pending, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use hickory_proto::op::ResponseCode;
@@ -41,8 +41,8 @@ const MAX_FINDING_OUT: usize = 64;
 pub struct Exchanger {
     questions: Semaphore,
     finding_out: Semaphore,
-    cookies: ServerCookies,
-    capabilities: ServerCapabilities,
+    cookies: Arc<ServerCookies>,
+    capabilities: Arc<ServerCapabilities>,
     /// Answers in place of all servers.
     #[cfg(test)]
     pub(super) script: Option<super::testing::Script>,
@@ -67,11 +67,17 @@ impl Exchanger {
         Self {
             questions: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
             finding_out: Semaphore::new(MAX_FINDING_OUT),
-            cookies: ServerCookies::new(),
-            capabilities: ServerCapabilities::new(),
+            cookies: Arc::new(ServerCookies::new()),
+            capabilities: Arc::new(ServerCapabilities::new()),
             #[cfg(test)]
             script: None,
         }
+    }
+
+    /// As [`Self::new`], and knows of servers what `other` knows, and learns.
+    pub(super) fn knowing(capacity: usize, other: &Self) -> Self {
+        let (cookies, capabilities) = (other.cookies.clone(), other.capabilities.clone());
+        Self { cookies, capabilities, ..Self::new(capacity) }
     }
 
     /// Asks `server` until it answers or `deadline` passes. The datagram is sent once, unless there is something to be

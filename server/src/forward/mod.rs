@@ -1,6 +1,7 @@
 //! Every name that is not a key: asked of the upstream resolvers, in their order, each question once at a time. Zones that the
 //! operator names, such as those of a LAN, have resolvers of their own.
 
+mod asked;
 mod capabilities;
 mod cookies;
 mod encrypted;
@@ -18,12 +19,13 @@ mod tests;
 mod upstream;
 mod upstreams;
 
-use std::{cmp::Reverse, collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use encrypted::{TlsClient, TlsError};
@@ -36,11 +38,12 @@ pub use route::has_route;
 use crate::{
     access::is_private,
     config::{ForwardZone, UpstreamAddress},
-    message::{Message, Question, absolute_name, address},
-    single_flight::{FlightError, SingleFlight},
+    message::{Message, Question, address},
+    single_flight::FlightError,
 };
+use asked::Asked;
 use places::Line;
-use upstreams::{MAX_SOCKETS, Start, Upstreams};
+use upstreams::{Start, Upstreams};
 
 /// A question is answered or given up within this time: the resolver has 4.5 s in all.
 pub const DEADLINE: Duration = Duration::from_secs(4);
@@ -62,10 +65,9 @@ const MAX_ZONE_SOCKETS: usize = 192;
 /// Asks the upstream resolvers.
 #[derive(Debug)]
 pub struct Forwarder {
-    upstreams: Arc<Upstreams>,
-    /// The zones that have resolvers of their own, in lower case, longest first.
-    zones: Vec<(Name, Arc<Upstreams>)>,
-    flights: SingleFlight<Key, Result<Arc<Message>, ForwardError>>,
+    asked: ArcSwap<Asked>,
+    /// Told when there are others to be asked.
+    changed: Notify,
 }
 
 /// Why there is no answer from any upstream.
@@ -91,39 +93,37 @@ pub enum ForwardError {
 impl Forwarder {
     /// `upstreams` are asked in this order; the encrypted ones have to convince `tls`. Does not touch the network.
     pub fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient) -> Self {
-        Self {
-            upstreams: Arc::new(Upstreams::new(upstreams, tls, MAX_SOCKETS)),
-            zones: Vec::new(),
-            // The places bound it, before.
-            flights: SingleFlight::new(MAX_SOCKETS),
-        }
+        Self::asking(Asked::new(&upstreams, &[], tls, None))
+    }
+
+    fn asking(asked: Asked) -> Self {
+        Self { asked: ArcSwap::from_pointee(asked), changed: Notify::new() }
     }
 
     /// Asks others about names in these zones, which have to be sound ([`crate::config::Config::faults`]).
     #[must_use]
-    pub fn with_zones(mut self, zones: &[ForwardZone], tls: &TlsClient) -> Self {
-        for ForwardZone { zone, to } in zones {
-            let upstreams = Arc::new(Upstreams::new(to.clone(), tls, MAX_ZONE_SOCKETS));
-            // The configuration has refused what is no name.
-            let names = zone.iter().filter_map(|name| absolute_name(name));
-            self.zones.extend(names.map(|name| (name, upstreams.clone())));
-        }
-        self.zones.sort_by_key(|(name, _)| Reverse(name.num_labels()));
+    pub fn with_zones(self, zones: &[ForwardZone], tls: &TlsClient) -> Self {
+        let upstreams = self.asked.load().upstreams.list.iter().map(|known| known.address.clone()).collect();
+        self.reload(upstreams, zones, tls);
         self
+    }
+
+    /// Asks these from now on. Questions that are under way end as they began. Those that are asked before and after keep
+    /// their connections, and what is known of them.
+    pub fn reload(&self, upstreams: Vec<UpstreamAddress>, zones: &[ForwardZone], tls: &TlsClient) {
+        let asked = Asked::new(&upstreams, zones, tls, Some(&self.asked.load()));
+        self.asked.store(Arc::new(asked));
+        self.changed.notify_one();
     }
 
     /// Whether `name` is in a zone that has resolvers of its own.
     pub fn has_zone_of(&self, name: &Name) -> bool {
-        self.zone_of(name).is_some()
-    }
-
-    fn zone_of(&self, name: &Name) -> Option<&Arc<Upstreams>> {
-        self.zones.iter().find(|(zone, _)| zone.zone_of(name)).map(|(_, upstreams)| upstreams)
+        self.asked.load().zone_of(name).is_some()
     }
 
     /// Whether all that are asked about other names are outside of the own network.
     pub fn asks_public_resolvers_only(&self) -> bool {
-        self.upstreams.addresses().all(|address| !is_private(address.ip()))
+        self.asked.load().upstreams.addresses().all(|address| !is_private(address.ip()))
     }
 
     /// Asks until an upstream answers, at most [`DEADLINE`]. Those who ask the same at once share one question to the
@@ -139,9 +139,10 @@ impl Forwarder {
         dnssec_ok: bool,
         checking_disabled: bool,
     ) -> Result<Arc<Message>, ForwardError> {
-        let own = if self.zones.is_empty() { None } else { self.zone_of(&question.name()) };
+        let all = self.asked.load_full();
+        let own = if all.zones.is_empty() { None } else { all.zone_of(&question.name()) };
         let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
-        self.ask_of(own.unwrap_or(&self.upstreams), asker, question, flags).await
+        ask_of(&all, own.unwrap_or(&all.upstreams), asker, question, flags).await
     }
 
     /// As [`Forwarder::ask`], of those who are asked about other names, also where the name begins a zone that has resolvers
@@ -154,43 +155,14 @@ impl Forwarder {
         checking_disabled: bool,
     ) -> Result<Arc<Message>, ForwardError> {
         let flags = Flags { recursion_desired: true, dnssec_ok, checking_disabled };
-        self.ask_of(&self.upstreams, asker, question, flags).await
-    }
-
-    async fn ask_of(
-        &self,
-        asked: &Arc<Upstreams>,
-        asker: Asker,
-        question: &Question,
-        flags: Flags,
-    ) -> Result<Arc<Message>, ForwardError> {
-        let (line, key) = (Line::from(asker), Key::new(question, flags));
-        let answer = async {
-            loop {
-                let mut is_starter = false;
-                let turn = async { timeout(LONGEST_QUEUEING, asked.turn(line)).await.ok().flatten() };
-                let start = |start: Start| {
-                    is_starter = true;
-                    let (upstreams, question) = (asked.clone(), question.clone());
-                    async move { upstreams.ask(&question, flags, line, start).await.map(Arc::new) }
-                };
-                match self.flights.run_in_turn(key.clone(), turn, start).await {
-                    // Its starter has lost its place. That is no reason to refuse this one its own.
-                    Ok(Err(ForwardError::Busy)) if !is_starter => {}
-                    Ok(result) => return result,
-                    Err(FlightError::Busy) => return Err(ForwardError::Busy),
-                    Err(FlightError::Lost | FlightError::Refused) => return Err(ForwardError::NoAnswer),
-                }
-            }
-        };
-        // A question that is under way ends in time. What is late has waited, which was not the upstream's time.
-        timeout(DEADLINE + GRACE, answer).await.unwrap_or(Err(ForwardError::Busy))
+        let all = self.asked.load_full();
+        ask_of(&all, &all.upstreams, asker, question, flags).await
     }
 
     /// Whether an upstream sends back the question by which we look for loops. Such a question is not to be
     /// forwarded; what it is answered does not matter.
     pub fn is_loop_probe(&self, question: &Question) -> bool {
-        self.upstreams.loop_probes.recognise(question)
+        self.asked.load().upstreams.loop_probes.recognise(question)
     }
 
     /// Looks for loops now and every minute, until `shutdown`, and logs an upstream once when it begins to loop. The
@@ -199,8 +171,10 @@ impl Forwarder {
     pub async fn watch_for_loops(&self, shutdown: CancellationToken) {
         let watch = async {
             loop {
-                self.upstreams.look_for_loops().await;
-                sleep(LOOP_PROBE_EVERY).await;
+                let asked = self.asked.load_full();
+                asked.upstreams.look_for_loops().await;
+                // Others are looked at when they come.
+                let _ = timeout(LOOP_PROBE_EVERY, self.changed.notified()).await;
             }
         };
         shutdown.run_until_cancelled(watch).await;
@@ -229,6 +203,36 @@ impl Forwarder {
             Err(_) => Vec::new(),
         }
     }
+}
+
+async fn ask_of(
+    all: &Asked,
+    asked: &Arc<Upstreams>,
+    asker: Asker,
+    question: &Question,
+    flags: Flags,
+) -> Result<Arc<Message>, ForwardError> {
+    let (line, key) = (Line::from(asker), Key::new(question, flags));
+    let answer = async {
+        loop {
+            let mut is_starter = false;
+            let turn = async { timeout(LONGEST_QUEUEING, asked.turn(line)).await.ok().flatten() };
+            let start = |start: Start| {
+                is_starter = true;
+                let (upstreams, question) = (asked.clone(), question.clone());
+                async move { upstreams.ask(&question, flags, line, start).await.map(Arc::new) }
+            };
+            match all.flights.run_in_turn(key.clone(), turn, start).await {
+                // Its starter has lost its place. That is no reason to refuse this one its own.
+                Ok(Err(ForwardError::Busy)) if !is_starter => {}
+                Ok(result) => return result,
+                Err(FlightError::Busy) => return Err(ForwardError::Busy),
+                Err(FlightError::Lost | FlightError::Refused) => return Err(ForwardError::NoAnswer),
+            }
+        }
+    };
+    // A question that is under way ends in time. What is late has waited, which was not the upstream's time.
+    timeout(DEADLINE + GRACE, answer).await.unwrap_or(Err(ForwardError::Busy))
 }
 
 /// What makes two questions the same: neither spelling nor who asks.

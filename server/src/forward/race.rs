@@ -47,7 +47,7 @@ pub(super) trait Ask {
 /// Asks the upstreams in the order of `turns`, the first of them with the right `first`. One that was silent may still
 /// win while the next one is asked: a cold name takes a resolver long, and asking again would take it as long again.
 pub(super) async fn ask_in_turn<A: Ask>(
-    upstreams: &[Upstream],
+    upstreams: &[Arc<Upstream>],
     turns: Vec<Turn>,
     ask: &A,
     first: A::Place,

@@ -27,14 +27,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
-    ExchangeError, Forwarder, TlsClient,
-    upstreams::{MAX_SOCKETS, Upstreams},
-};
+use super::{ExchangeError, Forwarder, TlsClient, asked::Asked};
 use crate::{
     config::UpstreamAddress,
     message::{Cookie, HEADER_SIZE, Message, Question, read_cookie, read_question},
-    single_flight::SingleFlight,
 };
 
 /// What becomes of a question, in place of a server and the way to it: for tests in paused time.
@@ -57,9 +53,9 @@ impl Forwarder {
     /// One whose upstreams are played by `script`.
     pub(crate) fn scripted(upstreams: Vec<UpstreamAddress>, script: Script) -> Self {
         let tls = TlsClient::new(None).expect("nothing to read");
-        let mut upstreams = Upstreams::new(upstreams, &tls, MAX_SOCKETS);
-        upstreams.exchanger.script = Some(script);
-        Self { upstreams: Arc::new(upstreams), zones: Vec::new(), flights: SingleFlight::new(MAX_SOCKETS) }
+        let mut asked = Asked::new(&upstreams, &[], &tls, None);
+        Arc::get_mut(&mut asked.upstreams).expect("nobody else has it").exchanger.script = Some(script);
+        Self::asking(asked)
     }
 }
 

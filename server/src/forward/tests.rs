@@ -8,7 +8,7 @@ use hickory_proto::{
 };
 use tokio::{
     net::UdpSocket,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -55,6 +55,43 @@ async fn a_name_is_answered_by_the_first_upstream() {
 }
 
 #[tokio::test]
+async fn after_a_reload_others_are_asked_also_what_is_under_way_and_those_that_stay_are_known_as_before() {
+    let (silent, second) =
+        (Scripted::silent().await, Honest::start(vec![record("example.com.", a(2))]).await);
+    let encrypted: UpstreamAddress = "tls://127.0.0.1".parse().expect("an address");
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = directory.path().join("authority.pem");
+    let made = rcgen::generate_simple_self_signed(["dns.example".to_string()]).expect("a certificate");
+    std::fs::write(&authority, made.cert.pem()).expect("written");
+    let tls = TlsClient::new(None).expect("nothing to read");
+    let forwarder = Arc::new(Forwarder::new(vec![silent.address.into(), encrypted.clone()], &tls));
+    let asking = tokio::spawn({
+        let forwarder = forwarder.clone();
+        async move { ask(&forwarder, "example.com.").await }
+    });
+    while silent.received().is_empty() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let reload = |tls: &TlsClient| {
+        let upstreams = vec![second.address.into(), silent.address.into(), encrypted.clone()];
+        forwarder.reload(upstreams, &[], tls);
+        forwarder.asked.load_full()
+    };
+    let (before, after) = (forwarder.asked.load_full(), reload(&tls));
+    assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").answers.len(), 1);
+    assert_eq!(second.asked(), 1);
+    asking.abort();
+    for (old, new) in [(0, 1), (1, 2)] {
+        assert!(Arc::ptr_eq(&before.upstreams.list[old], &after.upstreams.list[new]));
+    }
+    assert!(Arc::ptr_eq(&after.upstreams, &reload(&tls).upstreams), "nothing differs");
+    // A connection shows nobody else than whom it was made for.
+    let others = reload(&TlsClient::new(Some(&authority)).expect("an authority"));
+    let stay = |index: usize| Arc::ptr_eq(&after.upstreams.list[index], &others.upstreams.list[index]);
+    assert_eq!([0, 1, 2].map(stay), [true, true, false]);
+}
+
+#[tokio::test]
 async fn a_hundred_identical_questions_are_one_to_the_upstream() {
     let upstream = Honest::start(vec![record("example.com.", a(1))]).await;
     let forwarder = forwarder_to(vec![upstream.address]);
@@ -96,9 +133,9 @@ async fn a_question_goes_on_when_its_client_leaves() {
         _ = ask(&forwarder, "example.com.") => panic!("the upstream is not that quick"),
         () = tokio::task::yield_now() => {}
     }
-    assert_eq!(forwarder.flights.under_way(), 1);
+    assert_eq!(forwarder.asked.load().flights.under_way(), 1);
     let ended = async {
-        while forwarder.flights.under_way() > 0 {
+        while forwarder.asked.load().flights.under_way() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -156,7 +193,7 @@ async fn no_upstream_that_answers_is_an_error_within_the_deadline() {
     assert_eq!(result.expect_err("silence"), ForwardError::NoAnswer);
     let took = start.elapsed();
     assert!(took >= DEADLINE && took < DEADLINE + Duration::from_secs(3), "{took:?}");
-    assert_eq!(forwarder.flights.under_way(), 0, "no task is left behind");
+    assert_eq!(forwarder.asked.load().flights.under_way(), 0, "no task is left behind");
 }
 
 #[tokio::test]
@@ -276,7 +313,7 @@ async fn an_upstream_that_forwards_to_us_is_found_and_skipped() {
     let (relay, honest) = (Relay::start().await, Honest::start(vec![record("example.com.", a(1))]).await);
     let forwarder = Arc::new(forwarder_to(vec![relay.address, honest.address]));
     relay.relay_to(Some(&forwarder));
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(relay.questions_back(), 1, "the probe");
     assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").answers.len(), 1);
     assert_eq!(relay.questions_back(), 1, "nothing but the probe goes round");
@@ -287,12 +324,12 @@ async fn with_nothing_but_loops_questions_fail_at_once_and_are_asked_again_when_
     let relay = Relay::start().await;
     let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
     assert_eq!(relay.questions_back(), 1);
 
     relay.relay_to(None);
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect("an answer").code, ResponseCode::NXDomain);
 }
 
@@ -301,10 +338,10 @@ async fn a_probe_that_got_lost_does_not_say_that_a_loop_is_gone() {
     let relay = Relay::start().await;
     let forwarder = Arc::new(forwarder_to(vec![relay.address]));
     relay.relay_to(Some(&forwarder));
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     *relay.is_silent.lock().expect("no panic while held") = true;
     tokio::time::pause();
-    forwarder.upstreams.look_for_loops().await;
+    forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(ask(&forwarder, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
 }
 

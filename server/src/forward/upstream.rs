@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -76,11 +76,11 @@ pub(super) enum Standing {
 
 /// Upstreams that do not loop, in the order to ask them; those on hold come last. Those to which this machine has no
 /// route, such as all of IPv6 where there is none, are left out while it has one to another: they cost no question a try.
-pub(super) fn in_order(upstreams: &[Upstream], now: Instant) -> Vec<Turn> {
+pub(super) fn in_order(upstreams: &[Arc<Upstream>], now: Instant) -> Vec<Turn> {
     let usable = upstreams.iter().enumerate();
     let mut usable: Vec<_> =
         usable.filter(|(_, upstream)| !upstream.is_looping.load(Ordering::Relaxed)).collect();
-    let has_route = |(_, upstream): &(usize, &Upstream)| upstream.route.is_there(now);
+    let has_route = |(_, upstream): &(usize, &Arc<Upstream>)| upstream.route.is_there(now);
     if usable.len() > 1 && usable.iter().any(has_route) {
         usable.retain(has_route);
     }
@@ -236,14 +236,15 @@ mod tests {
 
     use super::*;
 
-    fn upstreams(count: u16) -> Vec<Upstream> {
+    fn upstreams(count: u16) -> Vec<Arc<Upstream>> {
         let tls = TlsClient::new(None).expect("nothing to read");
         (0..count)
-            .map(|index| Upstream::new(SocketAddr::from(([127, 0, 0, 1], 5300 + index)).into(), &tls))
+            .map(|index| SocketAddr::from(([127, 0, 0, 1], 5300 + index)))
+            .map(|address| Arc::new(Upstream::new(address.into(), &tls)))
             .collect()
     }
 
-    fn order(upstreams: &[Upstream], now: Instant) -> Vec<(usize, Standing)> {
+    fn order(upstreams: &[Arc<Upstream>], now: Instant) -> Vec<(usize, Standing)> {
         in_order(upstreams, now).into_iter().map(|turn| (turn.index, turn.standing)).collect()
     }
 

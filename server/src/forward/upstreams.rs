@@ -41,10 +41,11 @@ const LOOP_PROBE_TIME: Duration = Duration::from_secs(3);
 /// What a question that is under way needs, whoever waits for it.
 #[derive(Debug)]
 pub(super) struct Upstreams {
-    pub(super) list: Vec<Upstream>,
+    pub(super) list: Vec<Arc<Upstream>>,
     pub(super) places: Places,
     pub(super) exchanger: Exchanger,
     pub(super) loop_probes: LoopProbes,
+    tls: TlsClient,
 }
 
 /// The right to begin with a question: its place, whom it asks, and its place at the first of them.
@@ -55,16 +56,41 @@ pub(super) struct Start {
 }
 
 impl Upstreams {
-    /// With `sockets` for questions of clients.
-    pub(super) fn new(upstreams: Vec<UpstreamAddress>, tls: &TlsClient, sockets: usize) -> Self {
-        let tries = upstreams.len().max(MIN_TRIES);
-        Self {
-            loop_probes: LoopProbes::new(upstreams.len()),
-            list: upstreams.into_iter().map(|address| Upstream::new(address, tls)).collect(),
-            places: Places::new(sockets / tries, MAX_QUEUED),
-            // Whoever has a place has a socket for each try. What is asked for ourselves has few.
-            exchanger: Exchanger::new(sockets + places::OWN.in_flight * tries),
+    /// With `sockets` for questions of clients. Those that `old` has as well keep their connections, and what is known of
+    /// them; where nothing differs, these are the old ones.
+    pub(super) fn renew(
+        upstreams: &[UpstreamAddress],
+        tls: &TlsClient,
+        sockets: usize,
+        old: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let trusted_as_before = old.is_some_and(|old| old.tls.trusts_as(tls));
+        let is_same = |old: &&Arc<Self>| {
+            trusted_as_before && old.list.iter().map(|upstream| &upstream.address).eq(upstreams)
+        };
+        if let Some(old) = old.filter(is_same) {
+            return old.clone();
         }
+        let known = |address: &UpstreamAddress| {
+            let mut known = old?.list.iter();
+            known.find(|known| known.address == *address && (trusted_as_before || known.channel.is_none()))
+        };
+        let upstream = |address: &UpstreamAddress| {
+            known(address).cloned().unwrap_or_else(|| Arc::new(Upstream::new(address.clone(), tls)))
+        };
+        let tries = upstreams.len().max(MIN_TRIES);
+        // Whoever has a place has a socket for each try. What is asked for ourselves has few.
+        let questions = sockets + places::OWN.in_flight * tries;
+        Arc::new(Self {
+            loop_probes: LoopProbes::new(upstreams.len()),
+            list: upstreams.iter().map(upstream).collect(),
+            places: Places::new(sockets / tries, MAX_QUEUED),
+            exchanger: match old {
+                Some(old) => Exchanger::knowing(questions, &old.exchanger),
+                None => Exchanger::new(questions),
+            },
+            tls: tls.clone(),
+        })
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {

@@ -56,18 +56,15 @@ pub(super) struct Dns<R> {
     responder: Arc<R>,
     lookups: Arc<Slots>,
     unread: Budget,
-    any_origin: bool,
     tasks: TaskTracker,
 }
 
 impl<R: Respond> Dns<R> {
-    /// At most `limits.lookups` run at once, `limits.lookups_per_client` for one client. `any_origin`: whether a page from
-    /// anywhere may read the answers (CORS). Where only some clients are served, their browsers would tell it what only
-    /// they may know.
-    pub(super) fn new(responder: Arc<R>, limits: &Limits, any_origin: bool, tasks: TaskTracker) -> Self {
+    /// At most `limits.lookups` run at once, `limits.lookups_per_client` for one client.
+    pub(super) fn new(responder: Arc<R>, limits: &Limits, tasks: TaskTracker) -> Self {
         let lookups =
             Slots::new(limits.lookups, limits.lookups_per_client).with_forwarders(limits.forwarders.clone());
-        Self { responder, lookups, unread: limits.unread.clone(), any_origin, tasks }
+        Self { responder, lookups, unread: limits.unread.clone(), tasks }
     }
 
     pub(super) fn responder(&self) -> &R {
@@ -75,17 +72,23 @@ impl<R: Respond> Dns<R> {
     }
 
     /// The response to a request for a path of DNS, if everything for it is at hand. This is the way of cached answers:
-    /// it waits for nothing and keeps no state.
-    pub(super) fn begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Begun {
+    /// it waits for nothing and keeps no state. `any_origin`: whether a page from anywhere may read the answers (CORS).
+    /// Where only some clients are served, their browsers would tell it what only they may know.
+    pub(super) fn begin<B>(&self, request: &Request<B>, visitor: Visitor, any_origin: bool) -> Begun {
         let is_head = request.method() == Method::HEAD;
-        match self.try_begin(request, visitor) {
-            Ok(Begun::Answered(response)) => Begun::Answered(self.shared(response, is_head)),
+        match self.try_begin(request, visitor, any_origin) {
+            Ok(Begun::Answered(response)) => Begun::Answered(shared(response, is_head, any_origin)),
             Ok(begun) => begun,
-            Err(refusal) => Begun::Answered(self.shared(refusal.response(), is_head)),
+            Err(refusal) => Begun::Answered(shared(refusal.response(), is_head, any_origin)),
         }
     }
 
-    fn try_begin<B>(&self, request: &Request<B>, visitor: Visitor) -> Result<Begun, Refusal> {
+    fn try_begin<B>(
+        &self,
+        request: &Request<B>,
+        visitor: Visitor,
+        any_origin: bool,
+    ) -> Result<Begun, Refusal> {
         let is_head = request.method() == Method::HEAD;
         if request.method() == Method::POST {
             let admitted = read_post_head(request).and_then(|format| {
@@ -101,7 +104,7 @@ impl<R: Respond> Dns<R> {
             }));
         }
         if request.method() == Method::OPTIONS {
-            return Ok(Begun::Answered(preflight(self.any_origin)));
+            return Ok(Begun::Answered(preflight(any_origin)));
         }
         if !is_head && request.method() != Method::GET {
             return Err(Refusal::Method);
@@ -120,6 +123,7 @@ impl<R: Respond> Dns<R> {
         &self,
         waiting: Waiting,
         body: B,
+        any_origin: bool,
     ) -> Response<SiteBody> {
         let (outcome, is_head) = match waiting {
             Waiting::Body { format, visitor } => (self.answer_to_body(body, format, visitor).await, false),
@@ -135,7 +139,7 @@ impl<R: Respond> Dns<R> {
                 (reply.and_then(|reply| self.response(reply, format)), is_head)
             }
         };
-        self.shared(outcome.unwrap_or_else(Refusal::response), is_head)
+        shared(outcome.unwrap_or_else(Refusal::response), is_head, any_origin)
     }
 
     async fn answer_to_body<B: Body<Data = Bytes>>(
@@ -228,18 +232,18 @@ impl<R: Respond> Dns<R> {
         *response.headers_mut() = headers;
         Ok(response)
     }
+}
 
-    /// What every response has in common.
-    fn shared(&self, mut response: Response<SiteBody>, is_head: bool) -> Response<SiteBody> {
-        if self.any_origin {
-            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
-        }
-        if is_head {
-            let length = std::mem::take(response.body_mut()).len();
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        response
+/// What every response has in common.
+fn shared(mut response: Response<SiteBody>, is_head: bool, any_origin: bool) -> Response<SiteBody> {
+    if any_origin {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
     }
+    if is_head {
+        let length = std::mem::take(response.body_mut()).len();
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
 }
 
 /// How far a request has come.

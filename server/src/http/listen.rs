@@ -6,7 +6,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     service::Respond,
-    transport::{Guest, TLS_BUFFER, accept},
+    transport::{Guest, SharedTls, TLS_BUFFER, accept},
 };
 
 /// What every HTTP/2 connection starts with, as far as it takes to tell it from a method (RFC 9113 section 3.4).
@@ -28,7 +27,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(5);
 /// Starts answering on `listener`, over TLS if that is given.
 pub fn serve<R: Respond>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SharedTls>,
     site: Arc<Site<R>>,
     stop: CancellationToken,
     tasks: &TaskTracker,
@@ -51,7 +50,7 @@ pub fn serve<R: Respond>(
 async fn open<R: Respond>(
     mut stream: TcpStream,
     peer: IpAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SharedTls>,
     guest: Guest,
     site: Arc<Site<R>>,
     stop: CancellationToken,
@@ -79,7 +78,7 @@ async fn open<R: Respond>(
         if !site.entrance.admits_handshake(&guest, site.dns.as_ref().map(Dns::responder)) {
             return Ok(None);
         }
-        let stream = tls.accept(stream).await?;
+        let stream = tls.acceptor().accept(stream).await?;
         io::Result::Ok(Some((guest, stream)))
     }));
     let Some(opened) = leave.run_until_cancelled(opening).await else { return Ok(()) };

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     BoxError, Router,
     body::{Body, HttpBody},
@@ -143,18 +144,46 @@ impl Limits {
 /// What is served on a set of listeners.
 pub struct Site<R> {
     dns: Option<Dns<R>>,
-    /// What an ACME authority wants to see, wherever it is.
-    challenges: Arc<Challenges>,
-    /// Everything else.
-    pages: Router,
-    access: AccessList,
-    trusted: TrustedProxies,
-    /// The names that it goes by, where they matter: not where everybody is served anyway.
-    hosts: Option<Hosts>,
+    content: ArcSwap<Content>,
     refusals: Refusals,
     entrance: Entrance,
     limits: Limits,
     has_noted_silent_proxy: AtomicBool,
+}
+
+/// What a site says, and to whom. May change while it is served.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// What is there besides answers to questions.
+    pub pages: Router,
+    /// Who is served.
+    pub access: AccessList,
+    /// Whose word about clients is taken.
+    pub trusted: TrustedProxies,
+    /// The names that the site goes by. They matter only where not everybody is served: what everybody may ask, a page of
+    /// anybody may.
+    pub hosts: Hosts,
+    /// What an ACME authority wants to see, wherever it is.
+    pub challenges: Arc<Challenges>,
+}
+
+impl Content {
+    fn admission(&self, refusals: &Refusals) -> Admission {
+        Admission { access: self.access.clone(), trusted: self.trusted.clone(), refusals: refusals.clone() }
+    }
+
+    /// Whether a page from anywhere may read what is here.
+    fn is_for_everybody(&self) -> bool {
+        self.access.is_public()
+    }
+
+    /// Whether the request may be for the host that it names. Over TLS our certificate has said so. A trusted proxy
+    /// decides itself which hosts it serves, and need not pass on their names.
+    fn is_meant<B>(&self, visitor: Visitor, request: &Request<B>) -> bool {
+        visitor.is_encrypted
+            || self.is_for_everybody()
+            || self.hosts.are_meant(request.uri(), request.headers())
+    }
 }
 
 /// Who asks. Pages find it in the extensions of a request.
@@ -169,50 +198,33 @@ pub struct Visitor {
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
-        let refusals = Refusals::default();
-        let entrance = entrance(&access, &trusted, &refusals, &limits);
-        // What everybody may ask, a page of anybody may.
-        let hosts = (!access.is_public()).then(Hosts::default);
-        let challenges = Arc::default();
-        let has_noted_silent_proxy = AtomicBool::new(false);
-        Self {
-            dns: None,
-            challenges,
-            pages,
-            access,
-            trusted,
-            hosts,
-            refusals,
-            entrance,
-            limits,
-            has_noted_silent_proxy,
-        }
-    }
-
-    /// Goes by these names as well.
-    #[must_use]
-    pub fn with_hosts(self, hosts: Hosts) -> Self {
-        Self { hosts: self.hosts.and(Some(hosts)), ..self }
+        let (hosts, challenges) = (Hosts::default(), Arc::default());
+        Self::with_content(Content { pages, access, trusted, hosts, challenges }, limits, Refusals::default())
     }
 
     /// Counts in `refusals` who is turned away.
-    #[must_use]
-    pub fn with_refusals(self, refusals: Refusals) -> Self {
-        let entrance = entrance(&self.access, &self.trusted, &refusals, &self.limits);
-        Self { refusals, entrance, ..self }
+    pub fn with_content(content: Content, limits: Limits, refusals: Refusals) -> Self {
+        let entrance =
+            Entrance::new(limits.connections, limits.connections_per_client, content.admission(&refusals))
+                .with_forwarders(&limits.forwarders);
+        let has_noted_silent_proxy = AtomicBool::new(false);
+        let content = ArcSwap::from_pointee(content);
+        Self { dns: None, content, refusals, entrance, limits, has_noted_silent_proxy }
+    }
+
+    /// Says something else from now on, also on connections that are open, and takes other numbers of connections.
+    pub fn reload(&self, content: Content, connections: usize, connections_per_client: usize) {
+        self.entrance.reload(connections, connections_per_client, content.admission(&self.refusals));
+        self.content.store(Arc::new(content));
+        // What was said of a proxy may hold no more.
+        self.has_noted_silent_proxy.store(false, Ordering::Relaxed);
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
     #[must_use]
     pub fn with_dns(self, responder: Arc<R>, tasks: &TaskTracker) -> Self {
-        let dns = Dns::new(responder, &self.limits, self.hosts.is_none(), tasks.clone());
+        let dns = Dns::new(responder, &self.limits, tasks.clone());
         Self { dns: Some(dns), ..self }
-    }
-
-    /// Shows an ACME authority what it wants to see, which may be outside of the access list.
-    #[must_use]
-    pub fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
-        Self { challenges, ..self }
     }
 
     /// The response to a request that came from `peer`, over TLS or not. Takes as long as the request's body and its
@@ -233,21 +245,22 @@ impl<R: Respond> Site<R> {
     /// answer.
     fn begin<B>(&self, origin: Origin, request: &Request<B>) -> Begun {
         let Origin { peer, is_tls, .. } = origin;
-        let Ok(named) = client_address(peer, request.headers(), &self.trusted) else {
+        let content = self.content.load();
+        let Ok(named) = client_address(peer, request.headers(), &content.trusted) else {
             return Begun::Answered(Refusal::Forwarded.response());
         };
         let address = named.unwrap_or(peer);
-        let visitor = Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) };
+        let visitor = Visitor { address, is_encrypted: is_tls || content.trusted.contains(peer) };
         let path = request.uri().path();
-        if !self.is_meant(visitor, request) && !path.starts_with(CHALLENGE_PATH) {
+        if !content.is_meant(visitor, request) && !path.starts_with(CHALLENGE_PATH) {
             return Begun::Answered(Refusal::ForeignHost.response());
         }
         match &self.dns {
             Some(dns) if is_dns_path(path) => {
                 if named.is_none() {
-                    self.note_silent_proxy(peer, request.headers());
+                    self.note_silent_proxy(peer, request.headers(), &content.trusted);
                 }
-                match dns.begin(request, visitor) {
+                match dns.begin(request, visitor, content.is_for_everybody()) {
                     dns::Begun::Answered(response) => Begun::Answered(response),
                     dns::Begun::Waiting(waiting) => Begun::Dns(waiting),
                 }
@@ -258,13 +271,13 @@ impl<R: Respond> Site<R> {
 
     /// Says once that a trusted proxy does not say for whom it asks: quotas and `[access]` hold for the proxy then, and
     /// whom the access list denies is served.
-    fn note_silent_proxy(&self, proxy: IpAddr, headers: &HeaderMap) {
+    fn note_silent_proxy(&self, proxy: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) {
         if self.has_noted_silent_proxy.swap(true, Ordering::Relaxed) {
             return;
         }
         let others = ["x-real-ip", "cf-connecting-ip", "true-client-ip"];
         let other = others.into_iter().find(|name| headers.contains_key(*name));
-        match (self.trusted.header(), other) {
+        match (trusted.header(), other) {
             (Some(wanted), _) => warn!(
                 "the trusted proxy {proxy} sends no {wanted} with an address, which doh.client_address_header asks for, so \
                  that its clients count as one: let it send that header"
@@ -280,13 +293,6 @@ impl<R: Respond> Site<R> {
         }
     }
 
-    /// Whether the request may be for the host that it names. Over TLS our certificate has said so. A trusted proxy
-    /// decides itself which hosts it serves, and need not pass on their names.
-    fn is_meant<B>(&self, visitor: Visitor, request: &Request<B>) -> bool {
-        let is_meant = |hosts: &Hosts| hosts.are_meant(request.uri(), request.headers());
-        visitor.is_encrypted || self.hosts.as_ref().is_none_or(is_meant)
-    }
-
     /// Leave for a request to wait, or for a response that has none of its own.
     fn leave(&self, client: IpAddr) -> Option<Permit> {
         self.limits.unread.take(client, RESPONSE_COST, Reason::Unread)
@@ -295,7 +301,10 @@ impl<R: Respond> Site<R> {
     /// The response to a question that has to wait.
     async fn answer<B: HttpBody<Data = Bytes>>(&self, waiting: Waiting, body: B) -> Response<SiteBody> {
         match &self.dns {
-            Some(dns) => dns.finish(waiting, body).await,
+            Some(dns) => {
+                let any_origin = self.content.load().is_for_everybody();
+                dns.finish(waiting, body, any_origin).await
+            }
             None => Refusal::Busy.response(),
         }
     }
@@ -306,19 +315,20 @@ impl<R: Respond> Site<R> {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let content = self.content.load_full();
         if let Some(token) = request.uri().path().strip_prefix(CHALLENGE_PATH)
-            && let Some(file) = self.challenges.file(token)
+            && let Some(file) = content.challenges.file(token)
         {
             let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
             return self.whole(visitor, (kind, file).into_response()).await;
         }
-        if !self.access.allows(visitor.address) {
+        if !content.access.allows(visitor.address) {
             self.refusals.note(Reason::Access, visitor.address);
             return Refusal::Denied.response();
         }
         request.extensions_mut().insert(visitor);
         request.extensions_mut().insert(self.limits.unread.clone());
-        let page = self.pages.clone().call(request.map(Body::new)).await;
+        let page = content.pages.clone().call(request.map(Body::new)).await;
         self.whole(visitor, page.unwrap_or_else(|never| match never {})).await
     }
 
@@ -350,13 +360,6 @@ fn empty(status: StatusCode) -> Response<SiteBody> {
     let mut response = Response::new(SiteBody::default());
     *response.status_mut() = status;
     response
-}
-
-fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, limits: &Limits) -> Entrance {
-    let admission =
-        Admission { access: access.clone(), trusted: trusted.clone(), refusals: refusals.clone() };
-    Entrance::new(limits.connections, limits.connections_per_client, admission)
-        .with_forwarders(&limits.forwarders)
 }
 
 /// How far a request has come.

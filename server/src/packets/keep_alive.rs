@@ -59,6 +59,22 @@ impl KeepAlive {
         Some(Self { pause: INTERVAL / per_hour, schedule: Mutex::new(schedule) })
     }
 
+    /// At most `per_hour` from now on, of the same keys as far as there is room for them.
+    pub(super) fn renewed(old: Option<&Self>, per_hour: u32) -> Option<Self> {
+        let new = Self::new(per_hour)?;
+        if let Some(old) = old {
+            let (mut old, mut kept) = (old.schedule(), new.schedule());
+            while let Some((key, times)) = old.kept.pop_lru() {
+                if let Some((other, evicted)) = kept.kept.push(key, times) {
+                    kept.turns.remove(&(evicted.due, other));
+                }
+                kept.turns.insert((times.due, key));
+            }
+            old.turns.clear();
+        }
+        Some(new)
+    }
+
     /// A client has asked for this key, and there is a packet.
     pub(super) fn note(&self, key: &[u8; 32], now: Instant) {
         let mut schedule = self.schedule();
@@ -117,9 +133,9 @@ impl Schedule {
 }
 
 impl Packets {
-    /// Stores packets again, for ever and within `dht.keep_alive_per_hour`; returns at once where that is zero.
+    /// Stores packets again, for ever and within what `dht.keep_alive_per_hour` is now; returns at once where that is zero.
     pub async fn keep_alive(self, outcomes: KeepAliveOutcomes) {
-        let Some(keep_alive) = &self.0.keep_alive else { return };
+        let Some(keep_alive) = self.0.keep_alive.load_full() else { return };
         let mut pace = interval(keep_alive.pause);
         // What was missed is not made up for: that would be faster than the budget.
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,7 +180,7 @@ impl Packets {
 
     fn stored_in_vain(&self, key: [u8; 32], outcomes: &KeepAliveOutcomes) {
         outcomes.failed.inc();
-        if let Some(keep_alive) = &self.0.keep_alive {
+        if let Some(keep_alive) = &*self.0.keep_alive.load() {
             keep_alive.retry(key, Instant::now());
         }
     }

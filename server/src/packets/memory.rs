@@ -1,6 +1,7 @@
 //! Packets in memory, and the memory of what was looked for in vain. Pure: time is an argument.
 
 mod entry;
+mod settings;
 
 use std::{
     num::NonZeroUsize,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use ahash::RandomState;
+use arc_swap::ArcSwap;
 use entry::{Entry, Time, milliseconds};
 use lru::LruCache;
 use quick_cache::{Lifecycle, UnitWeighter, unsync};
@@ -91,7 +93,7 @@ pub enum Staleness {
 /// once do not push out those that are asked for again (S3-FIFO, as `quick_cache` has it).
 #[derive(Debug)]
 pub struct Memory {
-    freshness: Freshness,
+    freshness: ArcSwap<Freshness>,
     /// Times are counted from here.
     start: Instant,
     packets: Mutex<PacketCache>,
@@ -128,17 +130,10 @@ impl Memory {
     /// packet is noted in `revisions`.
     pub fn new(capacity: usize, freshness: Freshness, revisions: Arc<Revisions>) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
-        let packets = PacketCache::with(
-            capacity.get(),
-            capacity.get() as u64,
-            UnitWeighter,
-            RandomState::new(),
-            Eviction,
-        );
         Self {
-            freshness,
+            freshness: ArcSwap::from_pointee(freshness),
             start: Instant::now(),
-            packets: Mutex::new(packets),
+            packets: Mutex::new(settings::cache_of(capacity)),
             absences: Mutex::new(LruCache::with_hasher(capacity, RandomState::new())),
             dropped: Mutex::new(LruCache::with_hasher(capacity, RandomState::new())),
             revisions,
@@ -241,7 +236,8 @@ impl Memory {
     pub fn restore(&self, packet: &SignedPacket, age: Duration, fresh_for: Duration, now: Instant) -> bool {
         let now = self.time(now);
         let received = now.saturating_sub(milliseconds(age));
-        let fresh_until = received.saturating_add(milliseconds(fresh_for.min(self.freshness.greatest)));
+        let fresh_until =
+            received.saturating_add(milliseconds(fresh_for.min(self.freshness.load().greatest)));
         let entry = Entry::new(packet, received, fresh_until);
         if !self.is_servable(&entry, now) {
             // It is of no use but for its timestamp.
@@ -295,7 +291,7 @@ impl Memory {
         if self.keep_stale(key, at, |entry| entry.end_in_vain(Staleness::Forgotten, STALE_RECHECK, at)) {
             return;
         }
-        let absence = Absence { recheck: now + self.freshness.absent, failure: None, failures: 0 };
+        let absence = Absence { recheck: now + self.freshness.load().absent, failure: None, failures: 0 };
         lock(&self.absences).put(*key.as_bytes(), absence);
     }
 
@@ -352,14 +348,15 @@ impl Memory {
     }
 
     fn is_servable(&self, entry: &Entry, now: Time) -> bool {
-        now < entry.fresh_until().saturating_add(milliseconds(self.freshness.stale))
+        now < entry.fresh_until().saturating_add(milliseconds(self.freshness.load().stale))
     }
 
     /// How long a packet is fresh: its smallest TTL, within the configured bounds.
     fn lifetime(&self, packet: &SignedPacket) -> Duration {
         let smallest = find_records(packet.dns()).map(|record| record.ttl).min().unwrap_or(0);
         let lifetime = Duration::from_secs(smallest.into());
-        lifetime.min(self.freshness.greatest).max(self.freshness.least)
+        let freshness = self.freshness.load();
+        lifetime.min(freshness.greatest).max(freshness.least)
     }
 
     fn time(&self, now: Instant) -> Time {

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 pub use disk::{DiskError, DiskStore};
 use keep_alive::KeepAlive;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
@@ -111,7 +112,7 @@ struct Inner {
     /// Packets on their way to the network.
     publications: SingleFlight<[u8; 32], Published>,
     /// Those that clients ask for, if they are to be stored again.
-    keep_alive: Option<KeepAlive>,
+    keep_alive: ArcSwapOption<KeepAlive>,
     lookups: FairQueue<Starter>,
     revisions: Arc<Revisions>,
 }
@@ -130,28 +131,36 @@ impl Packets {
         stores: Stores,
         keep_alive_per_hour: u32,
     ) -> Self {
-        let freshness = Freshness {
-            least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
-            greatest: Duration::from_secs(settings.max_ttl_seconds),
-            absent: Duration::from_secs(settings.negative_ttl_seconds).max(LEAST_MEMORY),
-            stale: Duration::from_secs(settings.max_stale_seconds),
-        };
         let limits =
             Limits { in_flight: MAX_IN_FLIGHT, queued: MAX_QUEUED, queued_per_client: MAX_QUEUED_PER_CLIENT };
         let lookups = FairQueue::new(limits);
         let revisions = Arc::new(Revisions::default());
         Self(Arc::new(Inner {
-            memory: Memory::new(settings.max_entries, freshness, revisions.clone()),
+            memory: Memory::new(settings.max_entries, freshness(settings), revisions.clone()),
             stores,
             loads: SingleFlight::new(MAX_SEARCHES),
             network,
             searches: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
             updates: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
             publications: SingleFlight::new(MAX_PUBLICATIONS),
-            keep_alive: KeepAlive::new(keep_alive_per_hour),
+            keep_alive: ArcSwapOption::from_pointee(KeepAlive::new(keep_alive_per_hour)),
             lookups,
             revisions,
         }))
+    }
+
+    /// Goes by these settings from now on, as far as memory is concerned. What is held stays, if there is room for it.
+    pub fn reload(&self, old: &config::Cache, settings: &config::Cache) {
+        self.0.memory.set_freshness(freshness(settings));
+        if settings.max_entries != old.max_entries {
+            self.0.memory.set_capacity(settings.max_entries);
+        }
+    }
+
+    /// Another number of packets to be stored again. [`Packets::keep_alive`] has to be called anew.
+    pub fn set_keep_alive(&self, per_hour: u32) {
+        let old = self.0.keep_alive.load_full();
+        self.0.keep_alive.store(KeepAlive::renewed(old.as_deref(), per_hour).map(Arc::new));
     }
 
     /// Counts the packets that took the place of older ones.
@@ -182,7 +191,7 @@ impl Packets {
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
         let answer = self.find(key, client.into(), admit).await;
-        if let Some(keep_alive) = &self.0.keep_alive
+        if let Some(keep_alive) = &*self.0.keep_alive.load()
             && matches!(answer, Ok(PacketAnswer::Found(_)))
         {
             keep_alive.note(key.as_bytes(), Instant::now());
@@ -322,6 +331,15 @@ impl Packets {
     /// Searches that wait for their turn.
     pub fn queued(&self) -> usize {
         self.0.lookups.queued()
+    }
+}
+
+fn freshness(settings: &config::Cache) -> Freshness {
+    Freshness {
+        least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
+        greatest: Duration::from_secs(settings.max_ttl_seconds),
+        absent: Duration::from_secs(settings.negative_ttl_seconds).max(LEAST_MEMORY),
+        stale: Duration::from_secs(settings.max_stale_seconds),
     }
 }
 

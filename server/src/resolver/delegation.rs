@@ -77,6 +77,16 @@ impl Delegations {
         }
     }
 
+    /// Other settings. What is known of servers, and what is under way, stays.
+    pub(super) fn with(&self, settings: &config::Delegation) -> Self {
+        Self {
+            enabled: settings.enabled,
+            port: settings.port,
+            allow_private: settings.allow_private,
+            servers: self.servers.clone(),
+        }
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled
     }

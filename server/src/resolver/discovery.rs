@@ -36,13 +36,18 @@ const TLS_PORT: u16 = 853;
 const DOH_PATH: SvcParamKey = SvcParamKey::Unknown(7);
 const DOH_PATH_TEMPLATE: &[u8] = b"/dns-query{?dns}";
 
+/// What stands for these names where a key stands for its packet.
+pub(super) const MARK: [u8; 32] = *b"names of this server in .arpa et";
+
 /// What is said of the encrypted addresses.
+#[derive(PartialEq)]
 pub(super) struct Discovery {
     zone: Name,
     owner: Name,
     designated: Vec<Record>,
     /// The name that browsers must not find, if they are to stay.
-    canary: Option<Name>,
+    canary: Name,
+    keeps_browsers: bool,
 }
 
 impl Discovery {
@@ -78,19 +83,24 @@ impl Discovery {
             };
             (1..).zip(services).map(record).collect::<Vec<_>>()
         });
-        let canary = config.names.keep_browsers.then(|| name(CANARY));
-        Self { designated: designated.collect(), zone, owner, canary }
+        let (canary, keeps_browsers) = (name(CANARY), config.names.keep_browsers);
+        Self { designated: designated.collect(), zone, owner, canary, keeps_browsers }
+    }
+
+    /// Whether what is said of a name, in lower case, may be another thing under another configuration.
+    pub(super) fn concerns(&self, name: &Name) -> bool {
+        self.zone.zone_of(name) || self.canary.zone_of(name)
     }
 
     /// The answer for a name, in lower case, that is this server's own. The zone is full of names without records
     /// (RFC 9462 section 6.4). Whether it is signed is for its parent to say.
     pub(super) fn answer(&self, name: &Name, record_type: RecordType) -> Option<Answer> {
-        if record_type == RecordType::DS && (*name == self.zone || self.canary.as_ref() == Some(name)) {
+        if record_type == RecordType::DS && (*name == self.zone || *name == self.canary) {
             return None;
         }
-        if let Some(canary) = self.canary.as_ref().filter(|canary| canary.zone_of(name)) {
+        if self.keeps_browsers && self.canary.zone_of(name) {
             let mut answer = Answer::empty(ResponseCode::NXDomain);
-            answer.authorities = vec![soa(canary, 1, TTL)];
+            answer.authorities = vec![soa(&self.canary, 1, TTL)];
             return Some(answer);
         }
         if !self.zone.zone_of(name) {

@@ -147,8 +147,11 @@ impl LocalNames {
 impl Resolver {
     /// Reads hosts files again when they change, for ever. Ends at once where there are none.
     pub async fn watch_hosts_files(self) {
-        if let Some(local) = &self.0.local {
-            local.clone().watch().await;
+        let local = self.0.local.clone();
+        // The rest of this resolver may be replaced meanwhile.
+        drop(self);
+        if let Some(local) = local {
+            local.watch().await;
         }
     }
 

@@ -14,7 +14,9 @@ mod nxdomain;
 mod own_zone;
 mod proofs;
 mod rebinding;
+mod renewal;
 pub mod special;
+
 #[cfg(test)]
 mod tests;
 mod work;
@@ -40,6 +42,7 @@ use nxdomain::NxDomains;
 pub use own_zone::OwnZone;
 use proofs::Proofs;
 use rebinding::RebindProtection;
+use renewal::{lookup_quota, negative_ttl, suffixes};
 use tokio::time::timeout;
 use work::{KeyZone, WorkBudget};
 use zone::{Lookup, present, present_data};
@@ -77,9 +80,10 @@ struct Inner {
     packets: Packets,
     forwarder: Arc<Forwarder>,
     delegations: Delegations,
-    lookup_quota: SplitLimiter,
-    nxdomains: NxDomains,
-    proofs: Proofs,
+    lookup_quota: Arc<SplitLimiter>,
+    forwarders: Forwarders,
+    nxdomains: Arc<NxDomains>,
+    proofs: Arc<Proofs>,
     rebind_protection: RebindProtection,
     identity: Identity,
     discovery: Discovery,
@@ -97,24 +101,23 @@ enum Step {
 impl Resolver {
     /// A resolver as configured.
     pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
-        let negative_ttl = u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX);
-        let quota = &config.rate_limit;
-        let forwarders = Forwarders::new(quota.forwarders.clone());
-        let suffixes = Suffixes::new(config.names.suffixes.iter().map(String::as_str));
+        let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
+        let suffixes = suffixes(config);
         Self(Arc::new(Inner {
             local: LocalNames::open(&config.local, &suffixes, packets.revisions()),
             suffixes,
             packets,
             delegations: Delegations::new(&config.delegation),
             forwarder,
-            lookup_quota: SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, &forwarders),
-            nxdomains: NxDomains::new(config.cache.max_entries),
-            proofs: Proofs::new(),
+            lookup_quota: lookup_quota(config, &forwarders),
+            forwarders,
+            nxdomains: Arc::new(NxDomains::new(config.cache.max_entries)),
+            proofs: Arc::new(Proofs::new()),
             rebind_protection: RebindProtection::new(&config.rebind_protection),
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
             own_zone: Arc::new(OwnZone::new()),
-            negative_ttl,
+            negative_ttl: negative_ttl(config),
         }))
     }
 
@@ -187,6 +190,9 @@ impl Resolver {
                     continue;
                 }
                 None => {}
+            }
+            if self.0.discovery.concerns(&name) {
+                chain.revisions.push(self.revisions().current(&discovery::MARK));
             }
             if let Some(own) = self.0.discovery.answer(&name, record_type) {
                 chain.append(own.code, own.answers, own.authorities);

@@ -28,6 +28,16 @@ pub(super) struct EncryptedListeners {
 }
 
 impl EncryptedListeners {
+    /// Whether they would be others under `new`. What their files hold is watched in any case.
+    pub(super) fn differ(old: &Config, new: &Config) -> bool {
+        let settings = |config: &Config| {
+            let (doh, dot) = (config.doh.clone(), config.dot.clone());
+            let files = [doh.cert_path, doh.key_path, dot.cert_path, dot.key_path];
+            (doh.enabled, dot.enabled, files, config.certificate.clone(), config.acme.clone())
+        };
+        settings(old) != settings(new)
+    }
+
     /// DNS over TLS shows the certificate of HTTPS unless it has files of its own.
     pub(super) fn new(config: &Config, forwarder: &Arc<Forwarder>) -> Result<Self, StartError> {
         let (doh, dot) = (&config.doh, &config.dot);
@@ -55,9 +65,9 @@ impl EncryptedListeners {
     }
 
     /// Starts to look for new certificates.
-    pub(super) fn watch(self, stop: &CancellationToken, tasks: &TaskTracker) {
-        for certificates in self.certificates {
-            tasks.spawn(certificates.watch(stop.clone()));
+    pub(super) fn watch(&self, stop: &CancellationToken, tasks: &TaskTracker) {
+        for certificates in &self.certificates {
+            tasks.spawn(certificates.clone().watch(stop.clone()));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, thread::available_parallelism};
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -10,105 +11,120 @@ use crate::{
     transport::{self, BindError, UdpSockets},
 };
 
-/// What is bound, by what is spoken there.
-pub(super) struct Listeners {
-    pub(super) dns: Vec<DnsListener>,
-    pub(super) tls: StreamListeners,
-    pub(super) https: StreamListeners,
-    pub(super) http: StreamListeners,
-    pub(super) metrics: StreamListeners,
+/// What is spoken on an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// DNS over UDP and TCP.
+    Dns,
+    Tls,
+    Https,
+    Http,
+    Metrics,
 }
 
-/// UDP and TCP on one address.
-pub(super) struct DnsListener {
-    address: SocketAddr,
-    pub(super) udp: UdpSockets,
-    pub(super) tcp: TcpListener,
+/// An address as the configuration has it, and what is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) kind: Kind,
+    pub(super) address: SocketAddr,
 }
 
-/// Listeners for connections of one kind, with the addresses that they have in fact.
-pub(super) struct StreamListeners(Vec<(SocketAddr, TcpListener)>);
-
-impl Listeners {
-    pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
-        let (doh, dot) = (&config.doh, &config.dot);
-        let if_enabled = |enabled: bool, addresses| {
-            if enabled { StreamListeners::bind(addresses) } else { StreamListeners::bind(&[]) }
-        };
-        Ok(Self {
-            dns: bind_dns(&config.listen)?,
-            tls: if_enabled(dot.enabled, &dot.listen)?,
-            https: if_enabled(doh.enabled, &doh.listen)?,
-            http: StreamListeners::bind(&doh.plain_listen)?,
-            metrics: StreamListeners::bind(&config.metrics.listen)?,
-        })
-    }
-
-    pub(super) fn dns_addresses(&self) -> Vec<SocketAddr> {
-        self.dns.iter().map(|listener| listener.address).collect()
-    }
-
-    /// Says where the server can be reached.
-    pub(super) fn log(&self) {
-        for address in self.dns_addresses() {
-            for protocol in ["udp", "tcp"] {
-                info!("listening {protocol} {address}");
-            }
-        }
-        for (protocol, listeners) in
-            [("tls", &self.tls), ("https", &self.https), ("http", &self.http), ("metrics", &self.metrics)]
-        {
-            for address in listeners.addresses() {
-                info!("listening {protocol} {address}");
-            }
-        }
-    }
+/// An address that is bound.
+pub(super) struct Listener {
+    pub(super) wanted: Wanted,
+    /// The address in fact, with the real port.
+    pub(super) address: SocketAddr,
+    pub(super) sockets: Sockets,
 }
 
-impl StreamListeners {
-    /// As for questions: a family that the machine lacks is no reason not to start.
-    fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
-        let mut listeners = Vec::new();
-        for address in addresses {
-            match transport::bind_tcp(*address) {
-                Ok(listener) => listeners.push((listener.local_addr().unwrap_or(*address), listener)),
-                Err(error @ BindError::FamilyUnavailable { .. }) => warn!("{error}"),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Self(listeners))
-    }
-
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(address, _)| *address).collect()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn into_listeners(self) -> impl Iterator<Item = TcpListener> {
-        self.0.into_iter().map(|(_, listener)| listener)
-    }
+pub(super) enum Sockets {
+    Dns(UdpSockets, TcpListener),
+    Stream(TcpListener),
 }
 
-/// Binds all addresses. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are enough.
-fn bind_dns(addresses: &[SocketAddr]) -> Result<Vec<DnsListener>, BindError> {
-    let sockets = available_parallelism().map_or(1, usize::from);
-    let mut listeners = Vec::new();
+/// An address that is served.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    pub(super) wanted: Wanted,
+    pub(super) address: SocketAddr,
+    /// Ends what is served there.
+    pub(super) stop: CancellationToken,
+}
+
+/// Every address that a configuration asks for.
+pub(super) fn wanted(config: &Config) -> Vec<Wanted> {
+    let (doh, dot) = (&config.doh, &config.dot);
+    [
+        (Kind::Dns, true, &config.listen),
+        (Kind::Tls, dot.enabled, &dot.listen),
+        (Kind::Https, doh.enabled, &doh.listen),
+        (Kind::Http, true, &doh.plain_listen),
+        (Kind::Metrics, true, &config.metrics.listen),
+    ]
+    .into_iter()
+    .filter(|(_, enabled, _)| *enabled)
+    .flat_map(|(kind, _, listen)| listen.iter().map(move |address| Wanted { kind, address: *address }))
+    .collect()
+}
+
+/// Binds all of them. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are enough; for questions
+/// there has to be one, unless `has_dns` says that there is one already.
+pub(super) fn bind(wanted: &[Wanted], has_dns: bool) -> Result<Vec<Listener>, BindError> {
+    let mut listeners: Vec<Listener> = Vec::new();
     let mut missing = None;
-    for address in addresses {
-        match transport::bind(*address, sockets) {
-            Ok((udp, tcp)) => listeners.push(DnsListener { address: udp.local_address(), udp, tcp }),
+    for wanted in wanted.iter().copied() {
+        match Listener::bind(wanted) {
+            Ok(listener) => listeners.push(listener),
             Err(error @ BindError::FamilyUnavailable { .. }) => {
                 warn!("{error}");
-                missing = Some(error);
+                if wanted.kind == Kind::Dns {
+                    missing = Some(error);
+                }
             }
             Err(error) => return Err(error),
         }
     }
+    let has_dns = has_dns || listeners.iter().any(|listener| listener.wanted.kind == Kind::Dns);
     match missing {
-        Some(error) if listeners.is_empty() => Err(error),
+        Some(error) if !has_dns => Err(error),
         _ => Ok(listeners),
     }
+}
+
+impl Listener {
+    fn bind(wanted: Wanted) -> Result<Self, BindError> {
+        if wanted.kind == Kind::Dns {
+            let sockets = available_parallelism().map_or(1, usize::from);
+            let (udp, tcp) = transport::bind(wanted.address, sockets)?;
+            return Ok(Self { wanted, address: udp.local_address(), sockets: Sockets::Dns(udp, tcp) });
+        }
+        let listener = transport::bind_tcp(wanted.address)?;
+        let address = listener.local_addr().unwrap_or(wanted.address);
+        Ok(Self { wanted, address, sockets: Sockets::Stream(listener) })
+    }
+
+    /// Says where the server can be reached.
+    pub(super) fn log(&self) {
+        for protocol in self.wanted.kind.protocols() {
+            info!("listening {protocol} {}", self.address);
+        }
+    }
+}
+
+impl Kind {
+    /// As the log has it.
+    pub(super) fn protocols(self) -> &'static [&'static str] {
+        match self {
+            Self::Dns => &["udp", "tcp"],
+            Self::Tls => &["tls"],
+            Self::Https => &["https"],
+            Self::Http => &["http"],
+            Self::Metrics => &["metrics"],
+        }
+    }
+}
+
+/// The addresses of one kind.
+pub(super) fn addresses_of(kind: Kind, all: impl IntoIterator<Item = (Kind, SocketAddr)>) -> Vec<SocketAddr> {
+    all.into_iter().filter(|(other, _)| *other == kind).map(|(_, address)| address).collect()
 }

@@ -2,40 +2,43 @@
 
 mod check;
 mod container;
+mod derived;
 mod encrypted;
 mod listeners;
 mod own_networks;
+mod parts;
 mod places;
+mod reload;
+mod running;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::{
-    access::{AccessList, TrustedProxies},
     certificates::CertificateError,
-    config::{self, Config, UpstreamAddress},
-    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
+    config::{Config, UpstreamAddress},
+    dht::{Dht, Network},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
-    held::{Budget, MachineMemory},
-    http::{self, Site},
+    http,
     metrics::Metrics,
-    packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
-    relay_client::{DhtAndRelays, Relays},
+    packets::{DiskError, DiskStore, Packets, Stores},
     resolver::Resolver,
     service::Service,
-    signed_packet::{PublicKey, SignedPacket},
-    transport::{Admission, BindError, tcp, udp},
+    transport::BindError,
 };
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
 use encrypted::EncryptedListeners;
-use listeners::Listeners;
+use listeners::{Kind, Listener};
+use parts::{SwitchedOff, open_disk, resolve_host, share_packets, start_dht, start_forwarder, unread};
 use places::Places;
+use reload::Reloads;
+pub use reload::{ReloadError, ReloadHandle, Reloaded};
+use running::Running;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -45,21 +48,16 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A server whose addresses are bound, and which does not answer yet.
 pub struct Server {
-    listeners: Listeners,
+    config: Config,
+    listeners: Vec<Listener>,
     service: Service,
-    resolver: Resolver,
     forwarder: Arc<Forwarder>,
     metrics: Metrics,
-    access: AccessList,
-    trusted: TrustedProxies,
-    /// Whether proxies send headers of that protocol: over TCP, TLS, and HTTP with or without TLS.
-    proxy_protocol: [Option<bool>; 3],
-    hosts: http::Hosts,
     places: Places,
-    about: http::About,
     relay: Option<http::Relay>,
     packets: Packets,
     encryption: EncryptedListeners,
+    reloads: Reloads,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
     /// Where packets survive a restart, if they do.
@@ -115,30 +113,20 @@ impl Server {
     }
 
     fn bind_with(
-        mut config: Config,
+        config: Config,
         forwarder: Arc<Forwarder>,
         tls: &TlsClient,
         network: Arc<dyn Network>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         let encryption = EncryptedListeners::new(&config, &forwarder)?;
-        let listeners = Listeners::bind(&config)?;
-        let addresses = listeners.dns_addresses();
-        // What clients are told are the ports that there are.
-        config.doh.listen = listeners.https.addresses();
-        config.dot.listen = listeners.tls.addresses();
-        // Encrypted upstreams have ports of their own; if one of them is this server, the forwarder finds the loop.
-        let mut plain = config.fallback_dns.iter().filter_map(UpstreamAddress::plain);
-        if let Some(own) = plain.find(|upstream| is_own_address(*upstream, &addresses)) {
-            return Err(StartError::ForwardsToItself(own));
-        }
+        let listeners = listeners::bind(&listeners::wanted(&config), false)?;
+        let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.kind, one.address)).collect();
+        refuse_own_address(&config, &addresses)?;
         own_networks::look();
-        let access = AccessList::new(config.access.allow.clone(), config.access.deny.clone());
-        let header = config.doh.client_address_header.as_ref().and_then(|name| name.parse().ok());
-        let trusted = TrustedProxies::new(config.doh.trusted_proxies.clone()).with_header(header);
-        let proxy_protocol = [config.proxy_protocol, config.dot.proxy_protocol, config.doh.proxy_protocol];
         let unread = unread(&config, &metrics);
-        let places = Places::new(&config, &listeners).with_unread(&unread);
+        let speaks = |kind| addresses.iter().any(|(spoken, _)| *spoken == kind);
+        let places = Places::new(&config, speaks).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
         let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
@@ -146,58 +134,58 @@ impl Server {
             let packets = packets.clone();
             move || packets.len()
         });
-        let relay = &config.relay;
-        let relay = relay
-            .enabled
-            .then(|| http::Relay::new(relay, &places.tcp.forwarders, packets.clone(), metrics.relay.clone()));
-        let resolver = Resolver::new(&config, packets.clone(), forwarder.clone());
-        let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
-        let about = http::About::new(&config, resolver.own_zone().clone(), shown, authority);
-        let service = Service::new(&config, resolver.clone(), forwarder.clone(), &metrics);
-        let dht = None;
+        let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &metrics);
+        let bound = derived::with_ports(&config, &addresses);
+        let resolver = Resolver::new(&bound, packets.clone(), forwarder.clone());
+        let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
         Ok(Self {
+            config,
             listeners,
             service,
-            resolver,
             forwarder,
             metrics,
-            access,
-            trusted,
-            proxy_protocol,
-            hosts: http::Hosts::new(&config),
             places,
-            about,
             relay,
             packets,
             encryption,
-            dht,
+            reloads: Reloads::new(),
+            dht: None,
             disk,
         })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.dns_addresses()
+        self.addresses_of(Kind::Dns)
     }
 
     /// The addresses of DNS over TLS, with the real ports.
     pub fn tls_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.tls.addresses()
+        self.addresses_of(Kind::Tls)
     }
 
     /// The addresses of HTTPS, with the real ports.
     pub fn https_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.https.addresses()
+        self.addresses_of(Kind::Https)
     }
 
     /// The addresses of plain HTTP, with the real ports.
     pub fn http_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.http.addresses()
+        self.addresses_of(Kind::Http)
     }
 
     /// The addresses of `/metrics`, with the real ports.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.metrics.addresses()
+        self.addresses_of(Kind::Metrics)
+    }
+
+    fn addresses_of(&self, kind: Kind) -> Vec<SocketAddr> {
+        listeners::addresses_of(kind, self.listeners.iter().map(|one| (one.wanted.kind, one.address)))
+    }
+
+    /// By which the server takes another configuration while it runs.
+    pub fn reload_handle(&self) -> ReloadHandle {
+        self.reloads.handle(&self.metrics)
     }
 
     /// What is counted, whether or not it is served.
@@ -212,71 +200,19 @@ impl Server {
 
     /// Answers until `stop` is cancelled, then answers what is in flight.
     pub async fn run(self, stop: CancellationToken) {
-        let tasks = TaskTracker::new();
-        let responder = Arc::new(self.service);
-        self.listeners.log();
-        let Listeners { dns, tls, https, http, metrics } = self.listeners;
-        let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
-        let [over_tcp, over_tls, over_http] = self.proxy_protocol;
-        let admission = |proxy_protocol| Admission {
-            access: self.access.clone(),
-            trusted: self.trusted.clone().with_proxy_protocol(proxy_protocol),
-            refusals: self.metrics.refusals.clone(),
-        };
-        let connections = tcp::Connections::new(self.places.tcp, admission(over_tcp));
-        for listener in dns {
-            udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
-            tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
-        }
-        let connections = tcp::Connections::new(self.places.tls, admission(over_tls));
-        for listener in tls.into_listeners() {
-            let Some(acceptor) = self.encryption.dot.clone() else { break };
-            let (responder, connections) = (responder.clone(), connections.clone());
-            tcp::serve_tls(listener, acceptor, responder, connections, stop.clone(), &tasks);
-        }
-        let mut pages = http::pages(self.about);
-        if let Some(relay) = self.relay {
-            pages = pages.merge(relay.routes());
-        }
-        let refusals = self.metrics.refusals.clone();
-        let challenges = self.encryption.challenges.clone().unwrap_or_default();
-        let trusted = self.trusted.clone().with_proxy_protocol(over_http);
-        let site = Site::new(pages, self.access.clone(), trusted, self.places.web);
-        let site = site.with_hosts(self.hosts.clone()).with_refusals(refusals.clone());
-        let site = site.with_dns(responder, &tasks);
-        let site = Arc::new(site.with_challenges(challenges));
-        for listener in https.into_listeners() {
-            let Some(acceptor) = self.encryption.https.clone() else { break };
-            http::serve(listener, Some(acceptor), site.clone(), stop.clone(), &tasks);
-        }
-        for listener in http.into_listeners() {
-            http::serve(listener, None, site.clone(), stop.clone(), &tasks);
-        }
-        tasks.spawn(stop.clone().run_until_cancelled_owned(own_networks::watch()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(self.resolver.watch_hosts_files()));
-        let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
-        tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
-        let routes = http::metrics_routes(self.metrics);
-        let site = Site::<Service>::new(routes, self.access, self.trusted, self.places.metrics);
-        let site = Arc::new(site.with_hosts(self.hosts).with_refusals(refusals));
-        for listener in metrics.into_listeners() {
-            http::serve(listener, None, site.clone(), stop.clone(), &tasks);
-        }
-        self.encryption.watch(&stop, &tasks);
-        let forwarder = self.forwarder;
-        let probing = tokio::spawn({
-            let stop = stop.clone();
-            async move { forwarder.watch_for_loops(stop).await }
-        });
+        let (tasks, dht, disk) = (TaskTracker::new(), self.dht.clone(), self.disk.clone());
+        let (running, mut reloads) = Running::start(self, &stop, &tasks);
+        let probing = running.watch_for_loops();
+        stop.run_until_cancelled(reloads.serve(running)).await;
         stop.cancelled().await;
         tasks.close();
         if timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
             warn!("{} questions were not answered in time before the stop", tasks.len());
         }
-        if let Some(dht) = self.dht {
+        if let Some(dht) = dht {
             dht.save_nodes().await;
         }
-        if let Some(disk) = self.disk
+        if let Some(disk) = disk
             && timeout(CLOSE_DEADLINE, disk.close()).await.is_err()
         {
             warn!("the disk took over {CLOSE_DEADLINE:?} to write the last packets before the stop");
@@ -285,86 +221,12 @@ impl Server {
     }
 }
 
-/// What may be held for clients, as configured or as suits the machine.
-fn unread(config: &Config, metrics: &Metrics) -> Budget {
-    let machine = MachineMemory::read();
-    let bytes = match config.memory.unread_megabytes {
-        Some(megabytes) => usize::try_from(megabytes << 20).unwrap_or(usize::MAX),
-        None => machine.budget(),
-    };
-    debug!(?machine, "up to {bytes} bytes are held for clients that are slow");
-    let budget = Budget::new(bytes, metrics.refusals.clone());
-    metrics.add_gauge("held_bytes", "Bytes of replies and bodies of requests that are held for clients", {
-        let budget = budget.clone();
-        move || budget.held()
-    });
-    budget
-}
-
-fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {
-    let Some(directory) = settings.directory() else { return Ok(None) };
-    let disk = DiskStore::open(directory, settings.disk_megabytes.saturating_mul(1_000_000))?;
-    metrics.add_gauge("packets_on_disk", "Packets on disk", {
-        let disk = disk.clone();
-        move || disk.len()
-    });
-    Ok(Some(disk))
-}
-
-fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_zones(&config.forward, tls))
-}
-
-/// The certificate of a Redis is checked like those of encrypted upstreams.
-fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
-    let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
-    let url = config.cache.redis.as_ref()?;
-    Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
-}
-
-/// Names of servers that we need ourselves are resolved through our own upstreams: the system's resolver may well be
-/// this server.
-fn resolve_host(forwarder: &Arc<Forwarder>) -> HostResolver {
-    let forwarder = forwarder.clone();
-    Arc::new(move |host| {
-        let forwarder = forwarder.clone();
-        Box::pin(async move { forwarder.lookup_host(&host).await })
-    })
-}
-
-fn start_dht(
-    config: &Config,
-    forwarder: &Arc<Forwarder>,
-    tls: &TlsClient,
-    metrics: &Metrics,
-) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
-    let resolve_host = resolve_host(forwarder);
-    let settings = DhtSettings {
-        bootstrap: config.dht.bootstrap.clone(),
-        max_datagrams_per_second: config.dht.max_datagrams_per_second,
-        max_nodes: config.dht.max_nodes,
-        nodes_path: config.dht.nodes_path.clone(),
-        metrics: metrics.dht.clone(),
-        ..DhtSettings::default()
-    };
-    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
-    if config.dht.relays.is_empty() {
-        return Ok((dht.clone(), dht));
-    }
-    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
-    Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))))
-}
-
-/// The network of a server whose configuration says `dht.enabled = false`.
-struct SwitchedOff;
-
-#[async_trait]
-impl Network for SwitchedOff {
-    async fn lookup(
-        &self,
-        _: &PublicKey,
-        _: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        Err(NetworkError::Disabled)
+/// Encrypted upstreams have ports of their own; if one of them is this server, the forwarder finds the loop.
+fn refuse_own_address(config: &Config, addresses: &[(Kind, SocketAddr)]) -> Result<(), StartError> {
+    let own = listeners::addresses_of(Kind::Dns, addresses.iter().copied());
+    let mut plain = config.fallback_dns.iter().filter_map(UpstreamAddress::plain);
+    match plain.find(|upstream| is_own_address(*upstream, &own)) {
+        Some(upstream) => Err(StartError::ForwardsToItself(upstream)),
+        None => Ok(()),
     }
 }

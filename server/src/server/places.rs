@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::Listeners;
+use super::listeners::Kind;
 use crate::{
     access::Forwarders,
     config::Config,
@@ -20,12 +20,12 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Says in the log when there are fewer than wished for.
-    pub(super) fn new(config: &Config, listeners: &Listeners) -> Self {
+    /// `speaks` says what is listened for. Says in the log when there are fewer than wished for.
+    pub(super) fn new(config: &Config, speaks: impl Fn(Kind) -> bool) -> Self {
         let mut places = Self::wished(config);
         let limit = descriptors::limit();
-        let has_web = !listeners.https.is_empty() || !listeners.http.is_empty();
-        let is_spoken = [true, !listeners.tls.is_empty(), has_web, !listeners.metrics.is_empty()];
+        let has_web = speaks(Kind::Https) || speaks(Kind::Http);
+        let is_spoken = [true, speaks(Kind::Tls), has_web, speaks(Kind::Metrics)];
         if places.fit(limit, is_spoken) {
             warn!(
                 "there may be {limit} open files, so that at most {} connections are taken over TCP, {} over TLS and {} \

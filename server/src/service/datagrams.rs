@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use hickory_proto::op::ResponseCode;
 
-use super::{AtOnce, Client, Service, Transport};
+use super::{AtOnce, Client, Inner, Transport};
 use crate::{
     cookies::{Checked, Standing},
     message::{Query, Rejected, Rejection},
@@ -16,7 +16,7 @@ use crate::{
 /// of what was sent. Servers of zones use 1 to 3 for the same purpose (response rate limiting).
 pub(super) const SLIP: u32 = 3;
 
-impl Service {
+impl Inner {
     /// What the client's cookie is worth. Over HTTP there are none: RFC 7873 is about the address that datagrams bear.
     pub(super) fn check_cookie(&self, decoded: &Result<Query, Rejection>, client: Client) -> Option<Checked> {
         let edns = match decoded {
@@ -24,12 +24,12 @@ impl Service {
             Err(Rejection::Reply(rejected)) => rejected.edns,
             Err(Rejection::Silence) => None,
         };
-        let cookies = self.0.cookies.as_ref().filter(|_| client.transport != Transport::Http);
+        let cookies = self.cookies.as_ref().filter(|_| client.transport != Transport::Http);
         let checked = cookies
             .zip(edns.and_then(|edns| edns.cookie))
             .map(|(cookies, cookie)| cookies.check(&cookie, client.address, client.now));
         if client.transport == Transport::Udp {
-            let counted = &self.0.metrics.cookies;
+            let counted = &self.metrics.cookies;
             match checked.map(|checked| checked.standing) {
                 None => &counted.none,
                 Some(Standing::New) => &counted.new,
@@ -50,20 +50,18 @@ impl Service {
         client: Client,
         out: &mut Vec<u8>,
     ) -> AtOnce {
-        let inner = &*self.0;
         let Queries { answered, unanswered } = self.queries(client);
-        if inner.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1
-            && inner.access.allows(client.address)
+        if self.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1 && self.access.allows(client.address)
         {
             match (decoded, cookie) {
                 (Ok(query), Some(checked)) => {
-                    inner.refusals.note(Reason::BadCookie, client.address);
+                    self.refusals.note(Reason::BadCookie, client.address);
                     answered.bad_cookie.inc();
                     query.write_bad_cookie(checked.reply, out);
                     return AtOnce::Replied;
                 }
                 (Ok(query), None) => {
-                    inner.refusals.note(Reason::Truncated, client.address);
+                    self.refusals.note(Reason::Truncated, client.address);
                     answered.no_error.inc();
                     query.write_truncated(out);
                     return AtOnce::Replied;
@@ -76,7 +74,7 @@ impl Service {
                 (Err(_), _) => {}
             }
         }
-        inner.refusals.note(Reason::QueryQuota, client.address);
+        self.refusals.note(Reason::QueryQuota, client.address);
         unanswered.quota.inc();
         AtOnce::OverQuota
     }

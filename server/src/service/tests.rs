@@ -66,7 +66,7 @@ fn keep(service: &Service, number: usize) {
     let lifetime = Duration::from_secs(60);
     let refresh_in = Some(lifetime * 9 / 10);
     let new = NewAnswer { encoded, authority: Authority::Upstream, lifetime, refresh_in, revisions: &[] };
-    service.0.answers.insert(&query, &new, Instant::now());
+    service.0.load().answers.insert(&query, &new, Instant::now());
 }
 
 /// Asks for an answer that is kept.
@@ -77,7 +77,7 @@ fn hit(service: &Service, address: IpAddr, number: usize) {
 }
 
 fn refreshing(service: &Service) -> usize {
-    service.0.unattended.in_use()
+    service.0.load().unattended.in_use()
 }
 
 #[tokio::test(start_paused = true)]

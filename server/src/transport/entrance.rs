@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -47,7 +48,7 @@ pub struct Admission {
 
 /// Gives places to connections. All listeners of a kind share one.
 pub struct Entrance {
-    admission: Admission,
+    admission: ArcSwap<Admission>,
     places: Arc<Slots>,
     /// For those that had to make room and are not gone yet.
     leaving: Arc<Slots>,
@@ -92,10 +93,11 @@ enum Place {
 impl Entrance {
     /// At most `cap` connections, `cap_per_client` for each client that is no trusted proxy.
     pub fn new(cap: usize, cap_per_client: usize, admission: Admission) -> Self {
+        let (leaving, leaving_per_client) = leaving(cap, cap_per_client);
         Self {
-            admission,
+            admission: ArcSwap::from_pointee(admission),
             places: Slots::new(cap, cap_per_client),
-            leaving: Slots::new((cap / LEAVING).max(1), (cap_per_client / 4).max(1)),
+            leaving: Slots::new(leaving, leaving_per_client),
             turnover: Arc::default(),
             strangers: Strangers::new(cap),
             has_noted_proxy: AtomicBool::new(false),
@@ -110,13 +112,23 @@ impl Entrance {
         Self { places, leaving, ..self }
     }
 
+    /// Other caps, and others whom it lets in, from now on. Whoever is in stays, and counts.
+    pub fn reload(&self, cap: usize, cap_per_client: usize, admission: Admission) {
+        self.admission.store(Arc::new(admission));
+        self.places.set_caps(cap, cap_per_client);
+        let (leaving, leaving_per_client) = leaving(cap, cap_per_client);
+        self.leaving.set_caps(leaving, leaving_per_client);
+        self.strangers.set_beside(cap);
+    }
+
     /// A place for a connection from `peer`, or `None` when it has to be closed. The connection ends with `stop`.
     pub fn admit(&self, peer: IpAddr, stop: &CancellationToken) -> Option<Guest> {
         let leave = stop.child_token();
         let fixed = |slot| Place::Fixed { _slot: slot };
-        let (standing, place) = if self.admission.trusted.contains(peer) {
+        let admission = self.admission.load();
+        let (standing, place) = if admission.trusted.contains(peer) {
             (Standing::Proxy, self.places.take_for_many().map(fixed).ok_or(Reason::AllConnections))
-        } else if !self.admission.access.allows(peer) {
+        } else if !admission.access.allows(peer) {
             let slot = self.strangers.take(peer).map_err(|_| Reason::StrangersConnections);
             (Standing::Stranger, slot.map(fixed))
         } else {
@@ -125,7 +137,7 @@ impl Entrance {
         match place {
             Ok(place) => Some(Guest { address: peer, standing, leave, place }),
             Err(reason) => {
-                self.admission.refusals.note(reason, peer);
+                admission.refusals.note(reason, peer);
                 None
             }
         }
@@ -140,7 +152,7 @@ impl Entrance {
             Err(Full::Client) => {
                 let leaving = self.leaving.take(address).ok_or(Reason::ClientConnections)?;
                 let slot = self.turnover.displace(client, leaving).ok_or(Reason::ClientConnections)?;
-                self.admission.refusals.note(Reason::ConnectionDisplaced, address);
+                self.admission.load().refusals.note(Reason::ConnectionDisplaced, address);
                 slot
             }
         };
@@ -159,7 +171,7 @@ impl Entrance {
         stream: &mut TcpStream,
         stop: &CancellationToken,
     ) -> io::Result<Guest> {
-        let expected = self.admission.trusted.proxy_header();
+        let expected = self.admission.load().trusted.proxy_header();
         if guest.standing != Standing::Proxy || expected == ProxyHeader::Absent {
             return Ok(guest);
         }
@@ -209,7 +221,7 @@ impl Entrance {
             Standing::Stranger => {
                 let is_admitted = self.strangers.admit_handshake(guest.address);
                 if !is_admitted {
-                    self.admission.refusals.note(Reason::StrangersHandshakes, guest.address);
+                    self.admission.load().refusals.note(Reason::StrangersHandshakes, guest.address);
                 }
                 is_admitted
             }
@@ -220,6 +232,11 @@ impl Entrance {
     pub fn is_crowded(&self) -> bool {
         self.places.are_scarce()
     }
+}
+
+/// How many may be leaving, in all and of one client.
+fn leaving(cap: usize, cap_per_client: usize) -> (usize, usize) {
+    ((cap / LEAVING).max(1), (cap_per_client / 4).max(1))
 }
 
 impl Guest {

@@ -9,6 +9,7 @@ mod bind;
 pub mod descriptors;
 mod entrance;
 mod proxy_protocol;
+mod shared_tls;
 mod slots;
 mod strangers;
 pub mod tcp;
@@ -23,6 +24,7 @@ use std::{
 pub use accept::accept;
 pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
 pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
+pub use shared_tls::SharedTls;
 pub use slots::{Full, Slot, Slots};
 pub use strangers::STRANGER_TIME;
 pub use turnover::Watched;

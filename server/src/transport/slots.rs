@@ -17,12 +17,17 @@ use crate::{
 /// Counts what is held, in all, per client and per network of IPv6 clients. Its memory is bounded by the cap.
 #[derive(Debug)]
 pub struct Slots {
-    cap: usize,
-    cap_per_client: usize,
     forwarders: Forwarders,
+    held: Mutex<Held>,
+}
+
+/// How many there may be.
+#[derive(Debug, Clone, Copy)]
+struct Caps {
+    in_all: usize,
+    per_client: usize,
     /// Most that one client may take while places are scarce.
     few: usize,
-    held: Mutex<Held>,
 }
 
 /// Which cap left no place.
@@ -36,8 +41,9 @@ pub enum Full {
     All,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
+    caps: Caps,
     in_all: usize,
     // Who chooses addresses must not choose collisions.
     per_client: HashMap<ClientKey, usize, RandomState>,
@@ -58,16 +64,24 @@ impl Slots {
     /// At most `cap` at once, of which one client holds at most `cap_per_client`. The last quarter is for those who
     /// hold few, so that some who take all that they may leave something to the others.
     pub fn new(cap: usize, cap_per_client: usize) -> Arc<Self> {
-        let few = (cap_per_client / 8).min(cap / 64).max(1).min(cap_per_client);
-        Arc::new(Self { cap, cap_per_client, few, forwarders: Forwarders::default(), held: Mutex::default() })
+        Self::with(Caps::new(cap, cap_per_client), Forwarders::default())
+    }
+
+    fn with(caps: Caps, forwarders: Forwarders) -> Arc<Self> {
+        let held = Held { caps, in_all: 0, per_client: HashMap::default(), per_network: HashMap::default() };
+        Arc::new(Self { forwarders, held: Mutex::new(held) })
     }
 
     /// As many places with nobody on them, of which each forwarder may hold many clients' worth: half of all at most,
     /// if that is more than one client's, so that others find some.
     #[must_use]
     pub fn with_forwarders(self: Arc<Self>, forwarders: Forwarders) -> Arc<Self> {
-        let Self { cap, cap_per_client, few, .. } = *self;
-        Arc::new(Self { cap, cap_per_client, few, forwarders, held: Mutex::default() })
+        Self::with(self.held().caps, forwarders)
+    }
+
+    /// Other caps, as [`Slots::new`] takes them, from now on. Whoever holds more than that keeps it.
+    pub fn set_caps(&self, cap: usize, cap_per_client: usize) {
+        self.held().caps = Caps::new(cap, cap_per_client);
     }
 
     /// `None` when all places, or all that one client or its network may hold, are taken.
@@ -88,12 +102,13 @@ impl Slots {
             false => (1, client.network()),
         };
         let mut held = self.held();
+        let Caps { in_all: cap, per_client, few } = held.caps;
         let of_client = held.per_client.get(&client).copied().unwrap_or(0);
-        let cap_per_client = if held.are_scarce(self.cap) { self.few } else { self.cap_per_client };
-        if of_client >= cap_per_client.saturating_mul(share).min(self.cap / 2).max(cap_per_client) {
+        let cap_per_client = if held.are_scarce() { few } else { per_client };
+        if of_client >= cap_per_client.saturating_mul(share).min(cap / 2).max(cap_per_client) {
             return Err(Full::Client);
         }
-        if held.in_all >= self.cap {
+        if held.in_all >= cap {
             return Err(Full::All);
         }
         if let Some(network) = network {
@@ -111,7 +126,7 @@ impl Slots {
     /// A place that counts for no client, for one that stands for many; `None` when all are taken.
     pub fn take_for_many(self: &Arc<Self>) -> Option<Slot> {
         let mut held = self.held();
-        if held.in_all >= self.cap {
+        if held.in_all >= held.caps.in_all {
             return None;
         }
         held.in_all += 1;
@@ -120,7 +135,7 @@ impl Slots {
 
     /// Whether more than three quarters are taken.
     pub fn are_scarce(&self) -> bool {
-        self.held().are_scarce(self.cap)
+        self.held().are_scarce()
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -128,9 +143,15 @@ impl Slots {
     }
 }
 
+impl Caps {
+    fn new(in_all: usize, per_client: usize) -> Self {
+        Self { in_all, per_client, few: (per_client / 8).min(in_all / 64).max(1).min(per_client) }
+    }
+}
+
 impl Held {
-    fn are_scarce(&self, cap: usize) -> bool {
-        self.in_all.saturating_mul(4) > cap.saturating_mul(3)
+    fn are_scarce(&self) -> bool {
+        self.in_all.saturating_mul(4) > self.caps.in_all.saturating_mul(3)
     }
 }
 
@@ -171,6 +192,18 @@ mod tests {
         assert!(slots.take(v4(3)).is_none(), "cap in all");
         drop(first);
         assert!(slots.take(v4(1)).is_some());
+    }
+
+    #[test]
+    fn other_caps_hold_from_now_on_and_what_is_held_counts() {
+        let slots = Slots::new(10, 4);
+        let held: Vec<_> = (0..4).filter_map(|_| slots.take(v4(1))).collect();
+        slots.set_caps(4, 2);
+        assert_eq!(held.len(), slots.held().in_all, "nobody loses a place");
+        assert_eq!(slots.try_take(v4(2)).unwrap_err(), Full::All);
+        slots.set_caps(10, 5);
+        let _fifth = slots.take(v4(1)).unwrap();
+        assert_eq!(slots.try_take(v4(1)).unwrap_err(), Full::Client);
     }
 
     #[test]

@@ -37,10 +37,15 @@ impl Strangers {
     pub(super) fn new(connections: usize) -> Self {
         let per_second = NonZeroU32::new(HANDSHAKES_PER_SECOND).unwrap_or(NonZeroU32::MIN);
         Self {
-            places: Slots::new((connections / 16).clamp(1, PLACES), PLACES_PER_CLIENT),
+            places: Slots::new(places_beside(connections), PLACES_PER_CLIENT),
             handshakes: DefaultDirectRateLimiter::direct(Quota::per_second(per_second)),
             handshakes_of_one: RateLimiter::new(HANDSHAKES_PER_MINUTE_OF_ONE, HANDSHAKES_AT_ONCE_OF_ONE),
         }
+    }
+
+    /// Beside as many as there are now.
+    pub(super) fn set_beside(&self, connections: usize) {
+        self.places.set_caps(places_beside(connections), PLACES_PER_CLIENT);
     }
 
     pub(super) fn take(&self, address: IpAddr) -> Result<Slot, Full> {
@@ -51,6 +56,10 @@ impl Strangers {
     pub(super) fn admit_handshake(&self, address: IpAddr) -> bool {
         self.handshakes_of_one.admit(address) && self.handshakes.check().is_ok()
     }
+}
+
+fn places_beside(connections: usize) -> usize {
+    (connections / 16).clamp(1, PLACES)
 }
 
 #[cfg(test)]

@@ -509,7 +509,7 @@ async fn a_loop_over_tls_is_found() {
     .await;
     let looping = Arc::new(Forwarder::new(vec![server.named(NAME)], &server.client()));
     *lock(&forwarder) = Some(looping.clone());
-    looping.upstreams.look_for_loops().await;
+    looping.asked.load_full().upstreams.look_for_loops().await;
     assert_eq!(forward(&looping, "example.com.").await.expect_err("a loop"), ForwardError::Loop);
 }
 

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::{
 /// Checks the certificates of encrypted upstreams.
 #[derive(Debug, Clone)]
 pub struct TlsClient {
+    roots: Arc<RootCertStore>,
     tls: Arc<ClientConfig>,
     dot: Arc<ClientConfig>,
     https: Arc<ClientConfig>,
@@ -61,11 +62,12 @@ impl TlsClient {
         if let Some(path) = more {
             add(&mut roots, path)?;
         }
+        let roots = Arc::new(roots);
         // Named, because rustls panics when it has to choose between two providers.
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Unusable)?
-            .with_root_certificates(roots)
+            .with_root_certificates(roots.clone())
             .with_no_client_auth();
         let offering = |protocols: &[&[u8]]| {
             let mut tls = tls.clone();
@@ -73,7 +75,13 @@ impl TlsClient {
             Arc::new(tls)
         };
         // RFC 7858 registers `dot`. Servers that share port 853 or 443 with other protocols need to be told.
-        Ok(Self { dot: offering(&[b"dot"]), https: offering(&[b"h2", b"http/1.1"]), tls: Arc::new(tls) })
+        let (dot, https) = (offering(&[b"dot"]), offering(&[b"h2", b"http/1.1"]));
+        Ok(Self { roots, dot, https, tls: Arc::new(tls) })
+    }
+
+    /// Whether both trust the same authorities.
+    pub(in crate::forward) fn trusts_as(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
     }
 
     /// For any protocol over TLS: names none to agree on (ALPN).

@@ -20,7 +20,7 @@ enum Act {
 use Act::{Answer, CannotSend, Fail, Refuse, Say, Silence};
 
 struct Scene {
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     acts: Vec<Act>,
     start: Instant,
     /// Milliseconds since the start and index of each exchange.
@@ -35,7 +35,8 @@ impl Scene {
     fn new(acts: &[Act]) -> Self {
         let address = |index: usize| SocketAddr::from(([192, 0, 2, index as u8], 53));
         let tls = TlsClient::new(None).expect("nothing to read");
-        let upstreams = (0..acts.len()).map(|index| Upstream::new(address(index).into(), &tls)).collect();
+        let upstreams =
+            (0..acts.len()).map(|index| Arc::new(Upstream::new(address(index).into(), &tls))).collect();
         Self {
             upstreams,
             acts: acts.to_vec(),
@@ -51,7 +52,7 @@ impl Scene {
     }
 
     fn index(&self, upstream: &Upstream) -> usize {
-        self.upstreams.iter().position(|one| std::ptr::eq(one, upstream)).expect("one of them")
+        self.upstreams.iter().position(|one| std::ptr::eq(&**one, upstream)).expect("one of them")
     }
 
     /// Returns who answered, the milliseconds that it took, and the log.

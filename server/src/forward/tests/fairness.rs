@@ -87,9 +87,8 @@ impl World {
                 .boxed()
             })
         };
-        let mut forwarder = forwarder_to(vec![SocketAddr::from(([192, 0, 2, 53], 53))]);
-        Arc::get_mut(&mut forwarder.upstreams).expect("nobody else has it").exchanger.script = Some(script);
-        Self { forwarder: Arc::new(forwarder), seen }
+        let upstream = SocketAddr::from(([192, 0, 2, 53], 53)).into();
+        Self { forwarder: Arc::new(Forwarder::scripted(vec![upstream], script)), seen }
     }
 
     fn ask(&self, asker: Asker, name: &str) -> JoinHandle<(Result<Arc<Message>, ForwardError>, Duration)> {
@@ -118,7 +117,7 @@ impl World {
     }
 
     fn standing(&self) -> Standing {
-        upstream::in_order(&self.forwarder.upstreams.list, Instant::now())[0].standing
+        upstream::in_order(&self.forwarder.asked.load().upstreams.list, Instant::now())[0].standing
     }
 }
 
@@ -177,7 +176,8 @@ async fn when_everything_is_full_the_longest_line_gives_way() {
         world.flood(client(greedy), 200).await;
     }
     world.flood(GREEDY, 200).await;
-    let places = &world.forwarder.upstreams.places;
+    let asked = world.forwarder.asked.load_full();
+    let places = &asked.upstreams.places;
     assert_eq!((places.in_flight(), places.queued()), (MAX_SOCKETS / 3, MAX_QUEUED));
     let (answer, took) = world.ask(MODEST, "fast.example.").await.unwrap();
     assert!(answer.is_ok() && took <= ROUND_TRIP, "{answer:?} after {took:?}");
@@ -192,9 +192,10 @@ async fn what_is_under_way_is_bounded_whoever_asks() {
         }
     }
     sleep(DEADLINE * 3).await;
-    let (most, places) = (world.seen.most.load(Ordering::Relaxed), &world.forwarder.upstreams.places);
+    let asked = world.forwarder.asked.load_full();
+    let (most, places) = (world.seen.most.load(Ordering::Relaxed), &asked.upstreams.places);
     assert!((MAX_SOCKETS / 2..=MAX_SOCKETS + places::OWN.in_flight).contains(&most), "{most}");
-    assert_eq!((places.in_flight(), places.queued(), world.forwarder.flights.under_way()), (0, 0, 0));
+    assert_eq!((places.in_flight(), places.queued(), asked.flights.under_way()), (0, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,16 +212,16 @@ async fn who_gets_no_turn_hears_of_it_within_the_time_of_a_question() {
 async fn who_joins_a_question_waits_no_longer_than_for_its_own_turn() {
     let world = World::new();
     world.flood(GREEDY, 2000).await;
-    let queued = world.forwarder.upstreams.places.queued();
+    let queued = world.forwarder.asked.load().upstreams.places.queued();
     let greedy = world.ask(GREEDY, "fast.example.");
-    while world.forwarder.upstreams.places.queued() == queued {
+    while world.forwarder.asked.load().upstreams.places.queued() == queued {
         yield_now().await;
     }
     let (answer, took) = world.ask(MODEST, "fast.example.").await.unwrap();
     assert!(answer.is_ok() && took <= ROUND_TRIP, "{answer:?} after {took:?}");
     assert!(greedy.await.unwrap().0.is_ok(), "whoever asked first gets the answer too");
     assert_eq!(world.asked("fast.example."), 1);
-    assert_eq!(world.forwarder.upstreams.places.queued(), queued, "and leaves its line");
+    assert_eq!(world.forwarder.asked.load().upstreams.places.queued(), queued, "and leaves its line");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +254,7 @@ async fn questions_of_our_own_pass_a_full_queue() {
         "one for each type that is asked for"
     );
     assert!(asked.elapsed() <= ROUND_TRIP);
-    world.forwarder.upstreams.look_for_loops().await;
+    world.forwarder.asked.load_full().upstreams.look_for_loops().await;
     assert!(asked.elapsed() <= 2 * ROUND_TRIP);
 }
 

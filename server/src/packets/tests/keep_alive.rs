@@ -123,6 +123,21 @@ async fn what_is_asked_for_stays_for_two_days_and_what_is_not_fades() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_budget_holds_for_the_keys_that_were_asked_for_before() {
+    let world = World::start(100);
+    let [asked] = &owners(1)[..] else { panic!() };
+    world.publish(asked, 1);
+    assert!(world.ask(asked).await);
+    for (per_hour, expected) in [(50, true), (7, true), (0, false)] {
+        world.packets.set_keep_alive(per_hour);
+        let keeping = tokio::spawn(world.packets.clone().keep_alive(world.outcomes.clone()));
+        sleep(4 * HOUR).await;
+        keeping.abort();
+        assert_eq!(world.network.find(&asked.public_key()).is_some(), expected, "{per_hour}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_than_the_budget_is_stored_and_each_in_its_hour() {
     let world = World::start(60);
     let owners = owners(90);

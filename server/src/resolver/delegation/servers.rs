@@ -106,6 +106,12 @@ struct Asked {
     checking_disabled: bool,
 }
 
+impl<E> Clone for NameServers<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl NameServers {
     pub(super) fn new() -> Self {
         Self::asked_by(Exchanger::new(MAX_QUESTIONS))

@@ -11,12 +11,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use connection::Connection;
 
-use super::{Admission, Entrance, Guest, STRANGER_TIME, Slots, Standing, TLS_BUFFER, accept};
+use super::{Admission, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept};
 use crate::{
     access::Forwarders,
     held::Budget,
@@ -105,6 +104,11 @@ impl Connections {
         })
     }
 
+    /// Other caps on connections, and others who may connect, from now on. Those that are open stay, and count.
+    pub fn reload(&self, connections: usize, connections_per_client: usize, admission: Admission) {
+        self.entrance.reload(connections, connections_per_client, admission);
+    }
+
     /// A place for one more connection until `stop` is cancelled, or `None` when it has to be closed.
     pub fn admit(&self, address: IpAddr, stop: &CancellationToken) -> Option<Guest> {
         self.entrance.admit(address, stop)
@@ -129,18 +133,18 @@ pub fn serve<R: Respond>(
 /// Starts accepting connections over TLS.
 pub fn serve_tls<R: Respond>(
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: impl Into<SharedTls>,
     responder: Arc<R>,
     connections: Arc<Connections>,
     stop: CancellationToken,
     tasks: &TaskTracker,
 ) {
-    start(listener, Some(tls), responder, connections, stop, tasks);
+    start(listener, Some(tls.into()), responder, connections, stop, tasks);
 }
 
 fn start<R: Respond>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SharedTls>,
     responder: Arc<R>,
     connections: Arc<Connections>,
     stop: CancellationToken,
@@ -176,7 +180,7 @@ struct Serving<R> {
 }
 
 impl<R: Respond> Serving<R> {
-    async fn run(self, mut stream: TcpStream, tls: Option<TlsAcceptor>, guest: Guest) -> io::Result<()> {
+    async fn run(self, mut stream: TcpStream, tls: Option<SharedTls>, guest: Guest) -> io::Result<()> {
         // Only delays replies when it fails.
         let _ = stream.set_nodelay(true);
         let limit = guest.time_limit(self.connections.limits.opening);
@@ -195,7 +199,7 @@ impl<R: Respond> Serving<R> {
             return Ok(());
         }
         // Boxed, because a handshake is large and soon over.
-        let handshake = Box::pin(tokio::time::timeout_at(deadline, tls.accept(stream)));
+        let handshake = Box::pin(tokio::time::timeout_at(deadline, tls.acceptor().accept(stream)));
         let Some(accepted) = guest.leave.run_until_cancelled(handshake).await else { return Ok(()) };
         let mut stream = accepted??;
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));

@@ -1,0 +1,137 @@
+//! The configuration taken anew while the server runs: at SIGHUP, and where the file says so when it changes.
+
+use std::path::PathBuf;
+
+use pkdns::{
+    config::{Config, ConfigError},
+    server::ReloadHandle,
+    telemetry::Verbosity,
+    watched_files,
+};
+use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use crate::{
+    arguments::{Arguments, Settings, Source},
+    rehearsal::Rehearsal,
+    warnings_of,
+};
+
+/// Larger files are refused by whoever reads them as a configuration.
+const MAX_FILE_SIZE: u64 = 1 << 20;
+
+/// The command line, which wins over the file each time that it is read.
+#[derive(Debug, Clone)]
+pub(crate) struct CommandLine {
+    pub(crate) arguments: Arguments,
+    pub(crate) home: Option<PathBuf>,
+}
+
+/// What takes the configuration anew.
+pub(crate) struct Reloading {
+    command_line: CommandLine,
+    handle: ReloadHandle,
+    verbosity: Verbosity,
+    rehearsal: Option<Rehearsal>,
+    /// As it was taken last, also where it was refused.
+    last: Config,
+    file: PathBuf,
+    /// Told when the file is to be looked at.
+    changes: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    /// Looks for changes of the file, where that is wanted.
+    watch: Option<AbortOnDropHandle<()>>,
+}
+
+impl CommandLine {
+    /// What the flags and the file ask for now. Blocks on the file.
+    pub(crate) fn settle(self) -> Result<Settings, ConfigError> {
+        self.arguments.settle(self.home.as_deref())
+    }
+}
+
+impl Reloading {
+    /// `settings` are those that the server was started with, before the rehearsal changed them.
+    pub(crate) fn new(
+        command_line: CommandLine,
+        settings: &Settings,
+        handle: ReloadHandle,
+        verbosity: Verbosity,
+        rehearsal: Option<Rehearsal>,
+    ) -> Self {
+        let (Source::File(file) | Source::Defaults(file)) = settings.source.clone();
+        let changes = mpsc::channel(1);
+        let last = settings.config.clone();
+        let mut new = Self { command_line, handle, verbosity, rehearsal, last, file, changes, watch: None };
+        new.watch_file();
+        new
+    }
+
+    /// For ever.
+    pub(crate) async fn run(mut self, mut hangup: Signal) {
+        loop {
+            let is_asked_for = tokio::select! {
+                _ = hangup.recv() => {
+                    info!("SIGHUP: taking the configuration anew");
+                    true
+                }
+                _ = self.changes.1.recv() => false,
+            };
+            self.reload(is_asked_for).await;
+        }
+    }
+
+    /// All of one reload: a service manager is told that it begins before this, and that it has ended after it.
+    async fn reload(&mut self, is_asked_for: bool) {
+        let command_line = self.command_line.clone();
+        let Ok(settled) = spawn_blocking(|| command_line.settle()).await else { return };
+        // A change that SIGHUP came with is seen once more.
+        if !is_asked_for && settled.as_ref().is_ok_and(|settings| settings.config == self.last) {
+            return;
+        }
+        let read = settled.map(|settings| {
+            for warning in warnings_of(&settings) {
+                warn!("{warning}");
+            }
+            self.last = settings.config.clone();
+            let mut config = settings.config;
+            if let Some(rehearsal) = &self.rehearsal {
+                rehearsal.point_to_itself(&mut config);
+            }
+            config
+        });
+        if self.handle.reload(read).await.is_ok() {
+            self.verbosity.set(self.last.verbose);
+            self.watch_file();
+        }
+    }
+
+    /// As the configuration in effect wants it.
+    fn watch_file(&mut self) {
+        if !self.last.reload_on_change {
+            self.watch = None;
+            return;
+        }
+        if self.watch.is_some() {
+            return;
+        }
+        let (file, command_line) = (self.file.clone(), self.command_line.clone());
+        let read = move || {
+            let named = |error| format!("{}: {error}", file.display());
+            watched_files::read(&file, MAX_FILE_SIZE).map_err(named)
+        };
+        let (changed, broken) = (self.changes.0.clone(), self.changes.0.clone());
+        // One that waits to be heard is enough: whoever hears it reads the file.
+        let take = move |_: &Vec<u8>| {
+            command_line.clone().settle().map_err(|error| error.to_string())?;
+            let _ = changed.try_send(());
+            Ok(())
+        };
+        let complain = move |_: &str| {
+            let _ = broken.try_send(());
+        };
+        let seen = read();
+        self.watch =
+            Some(AbortOnDropHandle::new(tokio::spawn(watched_files::watch(seen, read, take, complain))));
+    }
+}

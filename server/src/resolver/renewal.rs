@@ -1,0 +1,81 @@
+//! Another configuration, while questions are answered: what was learnt stays as far as it holds.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{
+    Inner, Resolver,
+    discovery::{self, Discovery},
+    identity::Identity,
+    local::LocalNames,
+    name::Suffixes,
+    nxdomain::NxDomains,
+    proofs::Proofs,
+    rebinding::RebindProtection,
+};
+use crate::{access::Forwarders, config::Config, rate_limit::SplitLimiter};
+
+impl Resolver {
+    /// A resolver as `config` says, after one as `old` said. What was learnt stays as far as it holds under other rules, and
+    /// so do quotas whose numbers are the same. Reads the hosts files if [`Resolver::reads_hosts_files_anew`] says so.
+    pub fn renewed(&self, old: &Config, config: &Config) -> Self {
+        let inner = &*self.0;
+        let (before, after) = (&old.rate_limit, &config.rate_limit);
+        let is_same_quota = before.dht_requests_per_minute == after.dht_requests_per_minute
+            && before.dht_burst_size == after.dht_burst_size;
+        let holds = config.answers_as(old) && config.cache.max_entries == old.cache.max_entries;
+        let suffixes = suffixes(config);
+        Self(Arc::new(Inner {
+            local: match Self::reads_hosts_files_anew(old, config) {
+                true => LocalNames::open(&config.local, &suffixes, inner.packets.revisions()),
+                false => inner.local.clone(),
+            },
+            suffixes,
+            packets: inner.packets.clone(),
+            delegations: inner.delegations.with(&config.delegation),
+            forwarder: inner.forwarder.clone(),
+            lookup_quota: match is_same_quota {
+                true => inner.lookup_quota.clone(),
+                false => lookup_quota(config, &inner.forwarders),
+            },
+            forwarders: inner.forwarders.clone(),
+            nxdomains: match holds {
+                true => inner.nxdomains.clone(),
+                false => Arc::new(NxDomains::new(config.cache.max_entries)),
+            },
+            proofs: if holds { inner.proofs.clone() } else { Arc::new(Proofs::new()) },
+            rebind_protection: RebindProtection::new(&config.rebind_protection),
+            identity: Identity::new(&config.identity),
+            discovery: Discovery::new(config),
+            own_zone: inner.own_zone.clone(),
+            negative_ttl: negative_ttl(config),
+        }))
+    }
+
+    /// Whether [`Resolver::watch_hosts_files`] has to be called anew for a renewed resolver.
+    pub fn reads_hosts_files_anew(old: &Config, config: &Config) -> bool {
+        old.local != config.local || old.names.suffixes != config.names.suffixes
+    }
+
+    /// This resolver has taken the place of `old`: what that said of this server itself is out of date.
+    pub fn has_replaced(&self, old: &Self, forwarders: Vec<IpNet>) {
+        self.0.forwarders.replace(forwarders);
+        if self.0.discovery != old.0.discovery {
+            self.revisions().advance(&discovery::MARK);
+        }
+    }
+}
+
+pub(super) fn suffixes(config: &Config) -> Suffixes {
+    Suffixes::new(config.names.suffixes.iter().map(String::as_str))
+}
+
+pub(super) fn lookup_quota(config: &Config, forwarders: &Forwarders) -> Arc<SplitLimiter> {
+    let quota = &config.rate_limit;
+    Arc::new(SplitLimiter::new(quota.dht_requests_per_minute, quota.dht_burst_size, forwarders))
+}
+
+pub(super) fn negative_ttl(config: &Config) -> u32 {
+    u32::try_from(config.cache.negative_ttl_seconds).unwrap_or(u32::MAX)
+}

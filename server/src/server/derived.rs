@@ -1,0 +1,89 @@
+//! What follows from a configuration: who may connect, what is served over HTTP. Made at the start, and at each reload.
+
+use std::net::SocketAddr;
+
+use super::{
+    encrypted::EncryptedListeners,
+    listeners::{Kind, addresses_of},
+};
+use crate::{
+    access::{AccessList, Forwarders, TrustedProxies},
+    config::Config,
+    http::{self, Content},
+    metrics::Metrics,
+    packets::Packets,
+    resolver::Resolver,
+    transport::Admission,
+};
+
+/// With the ports that there are: what clients are told.
+pub(super) fn with_ports(config: &Config, addresses: &[(Kind, SocketAddr)]) -> Config {
+    let mut bound = config.clone();
+    bound.doh.listen = addresses_of(Kind::Https, addresses.iter().copied());
+    bound.dot.listen = addresses_of(Kind::Tls, addresses.iter().copied());
+    bound
+}
+
+pub(super) fn access(config: &Config) -> AccessList {
+    AccessList::new(config.access.allow.clone(), config.access.deny.clone())
+}
+
+/// `proxy_protocol`: whether their connections begin with its header.
+fn trusted(config: &Config, proxy_protocol: Option<bool>) -> TrustedProxies {
+    let header = config.doh.client_address_header.as_ref().and_then(|name| name.parse().ok());
+    TrustedProxies::new(config.doh.trusted_proxies.clone())
+        .with_header(header)
+        .with_proxy_protocol(proxy_protocol)
+}
+
+/// Who may connect over TCP, and over TLS.
+pub(super) fn admissions(config: &Config, metrics: &Metrics) -> [Admission; 2] {
+    [config.proxy_protocol, config.dot.proxy_protocol].map(|proxy_protocol| Admission {
+        access: access(config),
+        trusted: trusted(config, proxy_protocol),
+        refusals: metrics.refusals.clone(),
+    })
+}
+
+/// Where one is wanted.
+pub(super) fn relay(
+    config: &Config,
+    forwarders: &Forwarders,
+    packets: &Packets,
+    metrics: &Metrics,
+) -> Option<http::Relay> {
+    let settings = &config.relay;
+    settings.enabled.then(|| http::Relay::new(settings, forwarders, packets.clone(), metrics.relay.clone()))
+}
+
+/// What is served over HTTPS and HTTP besides answers. `bound` has the ports that there are.
+pub(super) fn site(
+    bound: &Config,
+    resolver: &Resolver,
+    encryption: &EncryptedListeners,
+    relay: Option<http::Relay>,
+) -> Content {
+    let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
+    let mut pages = http::pages(http::About::new(bound, resolver.own_zone().clone(), shown, authority));
+    if let Some(relay) = relay {
+        pages = pages.merge(relay.routes());
+    }
+    Content {
+        pages,
+        access: access(bound),
+        trusted: trusted(bound, bound.doh.proxy_protocol),
+        hosts: http::Hosts::new(bound),
+        challenges: encryption.challenges.clone().unwrap_or_default(),
+    }
+}
+
+/// What is served to those who look at the metrics.
+pub(super) fn metrics_site(config: &Config, metrics: &Metrics) -> Content {
+    Content {
+        pages: http::metrics_routes(metrics.clone()),
+        access: access(config),
+        trusted: trusted(config, None),
+        hosts: http::Hosts::new(config),
+        challenges: std::sync::Arc::default(),
+    }
+}

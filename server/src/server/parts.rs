@@ -1,0 +1,103 @@
+//! What a server is made of and keeps for as long as it runs.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::StartError;
+use crate::{
+    config::{self, Config},
+    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
+    forward::{Forwarder, TlsClient},
+    held::{Budget, MachineMemory},
+    metrics::Metrics,
+    packets::{DiskError, DiskStore, SharedStore},
+    relay_client::{DhtAndRelays, Relays},
+    signed_packet::{PublicKey, SignedPacket},
+};
+
+/// What may be held for clients, as configured or as suits the machine.
+pub(super) fn unread(config: &Config, metrics: &Metrics) -> Budget {
+    let machine = MachineMemory::read();
+    let bytes = match config.memory.unread_megabytes {
+        Some(megabytes) => usize::try_from(megabytes << 20).unwrap_or(usize::MAX),
+        None => machine.budget(),
+    };
+    debug!(?machine, "up to {bytes} bytes are held for clients that are slow");
+    let budget = Budget::new(bytes, metrics.refusals.clone());
+    metrics.add_gauge("held_bytes", "Bytes of replies and bodies of requests that are held for clients", {
+        let budget = budget.clone();
+        move || budget.held()
+    });
+    budget
+}
+
+pub(super) fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {
+    let Some(directory) = settings.directory() else { return Ok(None) };
+    let disk = DiskStore::open(directory, settings.disk_megabytes.saturating_mul(1_000_000))?;
+    metrics.add_gauge("packets_on_disk", "Packets on disk", {
+        let disk = disk.clone();
+        move || disk.len()
+    });
+    Ok(Some(disk))
+}
+
+pub(super) fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
+    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_zones(&config.forward, tls))
+}
+
+/// The certificate of a Redis is checked like those of encrypted upstreams.
+pub(super) fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
+    let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
+    let url = config.cache.redis.as_ref()?;
+    Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
+}
+
+/// Names of servers that we need ourselves are resolved through our own upstreams: the system's resolver may well be
+/// this server.
+pub(super) fn resolve_host(forwarder: &Arc<Forwarder>) -> HostResolver {
+    let forwarder = forwarder.clone();
+    Arc::new(move |host| {
+        let forwarder = forwarder.clone();
+        Box::pin(async move { forwarder.lookup_host(&host).await })
+    })
+}
+
+pub(super) fn start_dht(
+    config: &Config,
+    forwarder: &Arc<Forwarder>,
+    tls: &TlsClient,
+    metrics: &Metrics,
+) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
+    let resolve_host = resolve_host(forwarder);
+    let settings = DhtSettings {
+        bootstrap: config.dht.bootstrap.clone(),
+        max_datagrams_per_second: config.dht.max_datagrams_per_second,
+        max_nodes: config.dht.max_nodes,
+        nodes_path: config.dht.nodes_path.clone(),
+        metrics: metrics.dht.clone(),
+        ..DhtSettings::default()
+    };
+    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
+    if config.dht.relays.is_empty() {
+        return Ok((dht.clone(), dht));
+    }
+    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
+    Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))))
+}
+
+/// The network of a server whose configuration says `dht.enabled = false`.
+pub(super) struct SwitchedOff;
+
+#[async_trait]
+impl Network for SwitchedOff {
+    async fn lookup(
+        &self,
+        _: &PublicKey,
+        _: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        Err(NetworkError::Disabled)
+    }
+}

@@ -1,0 +1,254 @@
+//! A server that answers, and goes on to when its configuration changes.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
+
+use super::{
+    EncryptedListeners, ReloadError, Reloaded, Server, derived,
+    listeners::{self, Kind, Listener, Open, Sockets},
+    own_networks,
+    places::Places,
+    reload::{Prepared, Present, Reloads},
+};
+use crate::{
+    access::Forwarders,
+    config::Config,
+    forward::Forwarder,
+    http::{self, Site},
+    metrics::Metrics,
+    packets::Packets,
+    resolver::Resolver,
+    service::Service,
+    transport::{SharedTls, tcp, udp},
+};
+
+pub(super) struct Running {
+    /// In effect.
+    config: Config,
+    /// The same, with the ports that there are.
+    bound: Config,
+    service: Arc<Service>,
+    forwarder: Arc<Forwarder>,
+    packets: Packets,
+    metrics: Metrics,
+    /// Of all transports.
+    forwarders: Forwarders,
+    waiting: Arc<udp::Waiting>,
+    tcp: Arc<tcp::Connections>,
+    tls: Arc<tcp::Connections>,
+    site: Arc<Site<Service>>,
+    metrics_site: Arc<Site<Service>>,
+    relay: Option<http::Relay>,
+    encryption: EncryptedListeners,
+    https_tls: Option<SharedTls>,
+    dot_tls: Option<SharedTls>,
+    open: Vec<Open>,
+    watches: Watches,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What goes on beside, and ends when something else takes its place.
+struct Watches {
+    certificates: CancellationToken,
+    hosts_files: CancellationToken,
+    keep_alive: CancellationToken,
+}
+
+impl Running {
+    /// Begins to answer. All ends with `stop`.
+    pub(super) fn start(server: Server, stop: &CancellationToken, tasks: &TaskTracker) -> (Self, Reloads) {
+        let Server { config, listeners, service, forwarder, metrics, places, .. } = server;
+        let Server { relay, packets, encryption, reloads, .. } = server;
+        let (stop, tasks, service) = (stop.clone(), tasks.clone(), Arc::new(service));
+        let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.kind, one.address)).collect();
+        let bound = derived::with_ports(&config, &addresses);
+        let forwarders = places.tcp.forwarders.clone();
+        let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
+        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone());
+        let site = Site::with_content(content, places.web, metrics.refusals.clone());
+        let metrics_content = derived::metrics_site(&config, &metrics);
+        let watches = Watches {
+            certificates: stop.child_token(),
+            hosts_files: stop.child_token(),
+            keep_alive: stop.child_token(),
+        };
+        let mut running = Self {
+            waiting: udp::Waiting::new(forwarders.clone()),
+            tcp: tcp::Connections::new(places.tcp, over_tcp),
+            tls: tcp::Connections::new(places.tls, over_tls),
+            site: Arc::new(site.with_dns(service.clone(), &tasks)),
+            metrics_site: Arc::new(Site::with_content(
+                metrics_content,
+                places.metrics,
+                metrics.refusals.clone(),
+            )),
+            https_tls: encryption.https.clone().map(SharedTls::from),
+            dot_tls: encryption.dot.clone().map(SharedTls::from),
+            open: Vec::new(),
+            config,
+            bound,
+            service,
+            forwarder,
+            packets,
+            metrics,
+            forwarders,
+            relay,
+            encryption,
+            watches,
+            stop,
+            tasks,
+        };
+        running.serve(listeners);
+        running.spawn(&running.stop, own_networks::watch());
+        running.encryption.watch(&running.watches.certificates, &running.tasks);
+        running.watch_hosts_files();
+        running.keep_alive();
+        (running, reloads)
+    }
+
+    /// Looks for upstreams that send our questions back to us. What it asks is not waited for at the stop.
+    pub(super) fn watch_for_loops(&self) -> JoinHandle<()> {
+        let (forwarder, stop) = (self.forwarder.clone(), self.stop.clone());
+        tokio::spawn(async move { forwarder.watch_for_loops(stop).await })
+    }
+
+    /// Puts `new` in effect, as far as it does not need a restart, or changes nothing.
+    pub(super) async fn reload(&mut self, new: Config) -> Result<Reloaded, ReloadError> {
+        let present = Present {
+            config: self.config.clone(),
+            bound: self.bound.clone(),
+            forwarder: self.forwarder.clone(),
+            resolver: self.service.resolver(),
+            open: self.open.clone(),
+        };
+        let prepared = present.prepare(new).await?;
+        let changes = prepared.changes.clone();
+        self.swap(prepared);
+        let listening = self
+            .open
+            .iter()
+            .flat_map(|open| open.wanted.kind.protocols().iter().map(|protocol| (*protocol, open.address)));
+        Ok(Reloaded { changes, listening: listening.collect() })
+    }
+
+    /// Cannot fail, so that nothing is half done.
+    fn swap(&mut self, prepared: Prepared) {
+        let Prepared { config, bound, tls, resolver, encryption, added, removed, .. } = prepared;
+        let old = std::mem::replace(&mut self.config, config);
+        let old_bound = std::mem::replace(&mut self.bound, bound);
+        self.forwarders.replace(self.config.rate_limit.forwarders.clone());
+        self.forwarder.reload(self.config.fallback_dns.clone(), &self.config.forward, &tls);
+        self.packets.reload(&old.cache, &self.config.cache);
+        self.service.reload(&old_bound, &self.bound, resolver);
+        if old.relay != self.config.relay {
+            self.relay = derived::relay(&self.config, &self.forwarders, &self.packets, &self.metrics);
+        }
+        if let Some(encryption) = encryption {
+            self.encrypt(encryption);
+        }
+        self.admit();
+        for open in self.open.extract_if(.., |open| removed.contains(&open.wanted)) {
+            info!("no longer listening {} {}", open.wanted.kind.protocols().join(" and "), open.address);
+            open.stop.cancel();
+        }
+        self.serve(added);
+        if Resolver::reads_hosts_files_anew(&old, &self.config) {
+            renew(&mut self.watches.hosts_files, &self.stop);
+            self.watch_hosts_files();
+        }
+        let per_hour = self.config.dht.keep_alive_per_hour;
+        if old.dht.keep_alive_per_hour != per_hour {
+            self.packets.set_keep_alive(per_hour);
+            renew(&mut self.watches.keep_alive, &self.stop);
+            self.keep_alive();
+        }
+    }
+
+    /// Connections that are open stay with what they began with.
+    fn encrypt(&mut self, encryption: EncryptedListeners) {
+        renew(&mut self.watches.certificates, &self.stop);
+        encryption.watch(&self.watches.certificates, &self.tasks);
+        for (shared, acceptor) in
+            [(&mut self.https_tls, &encryption.https), (&mut self.dot_tls, &encryption.dot)]
+        {
+            match (&shared, acceptor) {
+                (Some(shared), Some(acceptor)) => shared.replace(acceptor.clone()),
+                (_, acceptor) => *shared = acceptor.clone().map(SharedTls::from),
+            }
+        }
+        self.encryption = encryption;
+    }
+
+    /// Who may connect, how often, and what there is over HTTP.
+    fn admit(&self) {
+        let (config, metrics) = (&self.config, &self.metrics);
+        let wanted = listeners::wanted(config);
+        let places = Places::new(config, |kind| wanted.iter().any(|wanted| wanted.kind == kind));
+        let [over_tcp, over_tls] = derived::admissions(config, metrics);
+        for (connections, limits, admission) in
+            [(&self.tcp, places.tcp, over_tcp), (&self.tls, places.tls, over_tls)]
+        {
+            connections.reload(limits.connections, limits.connections_per_client, admission);
+        }
+        let content =
+            derived::site(&self.bound, &self.service.resolver(), &self.encryption, self.relay.clone());
+        let metrics_content = derived::metrics_site(config, metrics);
+        for (site, limits, content) in
+            [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]
+        {
+            site.reload(content, limits.connections, limits.connections_per_client);
+        }
+    }
+
+    fn serve(&mut self, listeners: Vec<Listener>) {
+        for listener in listeners {
+            listener.log();
+            let Listener { wanted, address, sockets } = listener;
+            let (stop, tasks) = (self.stop.child_token(), &self.tasks);
+            self.open.push(Open { wanted, address, stop: stop.clone() });
+            let service = self.service.clone();
+            let listener = match sockets {
+                Sockets::Dns(over_udp, over_tcp) => {
+                    udp::serve(over_udp, service.clone(), self.waiting.clone(), stop.clone(), tasks);
+                    tcp::serve(over_tcp, service, self.tcp.clone(), stop, tasks);
+                    continue;
+                }
+                Sockets::Stream(listener) => listener,
+            };
+            match (wanted.kind, &self.dot_tls, &self.https_tls) {
+                (Kind::Tls, Some(tls), _) => {
+                    tcp::serve_tls(listener, tls.clone(), service, self.tls.clone(), stop, tasks);
+                }
+                (Kind::Https, _, Some(tls)) => {
+                    http::serve(listener, Some(tls.clone()), self.site.clone(), stop, tasks);
+                }
+                (Kind::Http, ..) => http::serve(listener, None, self.site.clone(), stop, tasks),
+                (Kind::Metrics, ..) => http::serve(listener, None, self.metrics_site.clone(), stop, tasks),
+                // Of the kinds that are encrypted, none is listened for without a certificate.
+                (Kind::Dns | Kind::Tls | Kind::Https, ..) => {}
+            }
+        }
+    }
+
+    fn watch_hosts_files(&self) {
+        self.spawn(&self.watches.hosts_files, self.service.resolver().watch_hosts_files());
+    }
+
+    fn keep_alive(&self) {
+        let keeping_alive = self.packets.clone().keep_alive(self.metrics.dht.keep_alive.clone());
+        self.spawn(&self.watches.keep_alive, keeping_alive);
+    }
+
+    fn spawn(&self, stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(stop.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// Ends what watches, for another one.
+fn renew(watch: &mut CancellationToken, stop: &CancellationToken) {
+    std::mem::replace(watch, stop.child_token()).cancel();
+}

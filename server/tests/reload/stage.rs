@@ -1,0 +1,267 @@
+//! A server whose configuration changes, and those whom it may ask.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use hickory_proto::rr::{
+    Name, RData, Record, RecordType,
+    rdata::{A, NS},
+};
+use pkdns::{
+    config::{Config, ConfigError, ConfigFile},
+    metrics::Metrics,
+    server::{ReloadError, ReloadHandle, Reloaded, Server},
+    signed_packet::Keypair,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::common::{HeldNetwork, Upstream, keypair, record};
+
+/// Served by every stage unless it says otherwise.
+const BASE: &str = "listen = '127.0.0.1:0'\nfallback_dns = '{upstream}'\nnames.suffixes = ['key']";
+
+/// Those whom servers may ask, and files that configurations may name. `{name}` in a configuration stands for one.
+pub(crate) struct World {
+    upstream: Upstream,
+    other: Upstream,
+    private: Upstream,
+    name_server: Upstream,
+    /// An upstream over TLS, certified by an authority of the test.
+    secure: SocketAddr,
+    pub(crate) directory: TempDir,
+    stop: CancellationToken,
+}
+
+/// A server in this world.
+pub(crate) struct Stage {
+    pub(crate) world: Arc<World>,
+    pub(crate) network: Arc<HeldNetwork>,
+    pub(crate) metrics: Metrics,
+    handle: ReloadHandle,
+    listening: Mutex<Vec<(&'static str, SocketAddr)>>,
+    /// What the configuration is made of.
+    table: Mutex<toml::Table>,
+    stop: CancellationToken,
+}
+
+/// The key that is published: an address, a private one at `in`, and name servers at `sub`.
+pub(crate) fn key() -> Keypair {
+    keypair(1)
+}
+
+async fn saying(address: Ipv4Addr) -> Upstream {
+    Upstream::start(move |query, response| {
+        let name = query.queries[0].name().clone();
+        response.metadata.authoritative = true;
+        if query.queries[0].query_type() == RecordType::A {
+            response.add_answer(Record::from_rdata(name, 300, RData::A(A(address))));
+        }
+    })
+    .await
+}
+
+impl World {
+    pub(crate) async fn new() -> Arc<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        write("authority.pem", &authority.pem);
+        for name in ["a", "b"] {
+            let (certificate, key) = authority.issue();
+            write(&format!("{name}.pem"), &certificate);
+            write(&format!("{name}.key"), &key);
+        }
+        write("hosts", "192.168.1.10 www.example\n");
+        let stop = CancellationToken::new();
+        let mut config = Config::default();
+        config.dot.enabled = true;
+        config.dot.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+        config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+        config.local.records = vec!["www.example A 192.0.2.88".into()];
+        config.dot.cert_path = Some(directory.path().join("a.pem"));
+        config.dot.key_path = Some(directory.path().join("a.key"));
+        let server = Server::bind_to_network(config, Arc::new(HeldNetwork::default())).unwrap();
+        let secure = server.tls_addresses()[0];
+        tokio::spawn(server.run(stop.clone()));
+        Arc::new(Self {
+            upstream: saying(Ipv4Addr::new(192, 0, 2, 53)).await,
+            other: saying(Ipv4Addr::new(192, 0, 2, 99)).await,
+            private: saying(Ipv4Addr::new(10, 0, 0, 5)).await,
+            name_server: saying(Ipv4Addr::new(192, 0, 2, 77)).await,
+            secure,
+            directory,
+            stop,
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// How often somebody asked the usual upstream.
+    pub(crate) fn asked(&self) -> usize {
+        self.upstream.asked().len()
+    }
+
+    fn fill(&self, text: &str) -> String {
+        [
+            ("upstream", self.upstream.address.to_string()),
+            ("other", self.other.address.to_string()),
+            ("private", self.private.address.to_string()),
+            ("ns_port", self.name_server.address.port().to_string()),
+            ("secure", self.secure.to_string()),
+            ("dir", self.directory.path().display().to_string()),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Stage {
+    /// `text` is added to what every stage serves.
+    pub(crate) async fn set(world: &Arc<World>, text: &str) -> Self {
+        let mut table = parse(&world.fill(BASE));
+        merge(&mut table, parse(&world.fill(text)));
+        let network = Arc::new(HeldNetwork::default());
+        publish(&network);
+        let server = Server::bind_to_network(config_of(&table).unwrap(), network.clone()).unwrap();
+        let (handle, metrics) = (server.reload_handle(), server.metrics().clone());
+        let dns = server.addresses();
+        let listening = [
+            ("udp", dns.clone()),
+            ("tcp", dns),
+            ("tls", server.tls_addresses()),
+            ("https", server.https_addresses()),
+            ("http", server.http_addresses()),
+            ("metrics", server.metrics_addresses()),
+        ];
+        let listening =
+            listening.into_iter().flat_map(|(kind, all)| all.into_iter().map(move |one| (kind, one)));
+        let stop = CancellationToken::new();
+        let listening = Mutex::new(listening.collect());
+        tokio::spawn(server.run(stop.clone()));
+        Self { world: world.clone(), network, metrics, handle, listening, table: Mutex::new(table), stop }
+    }
+
+    /// Adds `text` to the configuration; `-` in place of a value takes an option out.
+    pub(crate) async fn reload(&self, text: &str) -> Result<Reloaded, ReloadError> {
+        let mut table = self.table.lock().unwrap().clone();
+        merge(&mut table, parse(&self.world.fill(text)));
+        let reloaded = self.handle.reload(config_of(&table)).await?;
+        *self.table.lock().unwrap() = table;
+        self.listening.lock().unwrap().clone_from(&reloaded.listening);
+        Ok(reloaded)
+    }
+
+    /// Has the server read this text as its configuration.
+    pub(crate) async fn reload_text(&self, text: &str) -> Result<Reloaded, ReloadError> {
+        let read = ConfigFile::parse(Path::new("pkdns.toml"), text).and_then(ConfigFile::check);
+        self.handle.reload(read).await
+    }
+
+    /// What is listened for with this protocol.
+    pub(crate) fn all(&self, protocol: &str) -> Vec<SocketAddr> {
+        let listening = self.listening.lock().unwrap();
+        listening.iter().filter(|(other, _)| *other == protocol).map(|(_, address)| *address).collect()
+    }
+
+    pub(crate) fn address(&self, protocol: &str) -> SocketAddr {
+        self.all(protocol).first().copied().unwrap_or_else(|| panic!("no {protocol}"))
+    }
+
+    pub(crate) fn lookups(&self) -> usize {
+        self.network.lookups.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn publish(network: &HeldNetwork) {
+    let key = key();
+    let server = Name::from_ascii(format!("ns.{}.", key.to_z32())).unwrap();
+    let a = |a, b, c, d| RData::A(A::new(a, b, c, d));
+    let records = [
+        record(&key, "", 300, a(192, 0, 2, 1)),
+        record(&key, "in", 300, a(10, 0, 0, 1)),
+        record(&key, "sub", 300, RData::NS(NS(server))),
+        record(&key, "ns", 300, a(127, 0, 0, 1)),
+    ];
+    network.publish(&key, 1, &records);
+    for (seed, ttl) in [(2, 300), (102, 300), (3, 1), (103, 1)] {
+        let key = keypair(seed);
+        network.publish(&key, 1, &[record(&key, "", ttl, a(192, 0, 2, seed))]);
+    }
+}
+
+fn parse(text: &str) -> toml::Table {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn config_of(table: &toml::Table) -> Result<Config, ConfigError> {
+    ConfigFile::parse(Path::new("pkdns.toml"), &toml::to_string(table).unwrap())?.check()
+}
+
+fn merge(table: &mut toml::Table, more: toml::Table) {
+    for (name, value) in more {
+        match (table.get_mut(&name), value) {
+            (_, toml::Value::String(text)) if text == "-" => drop(table.remove(&name)),
+            (Some(toml::Value::Table(section)), toml::Value::Table(more)) => merge(section, more),
+            (_, value) => drop(table.insert(name, value)),
+        }
+    }
+}
+
+/// The names of all options that a configuration sets.
+pub(crate) fn names_of(config: &Config) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (name, value) in toml::Table::try_from(config).unwrap() {
+        match value {
+            toml::Value::Table(section) => {
+                names.extend(section.keys().map(|option| format!("{name}.{option}")))
+            }
+            _ => drop(names.insert(name)),
+        }
+    }
+    names
+}
+
+/// An authority of the test.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = parameters.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(parameters, key) }
+    }
+
+    /// A certificate for loopback and its key, PEM.
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let names = ["localhost".to_owned(), IpAddr::from(Ipv4Addr::LOCALHOST).to_string()];
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
