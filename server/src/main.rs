@@ -75,8 +75,9 @@ fn act(settings: Settings, command_line: CommandLine) -> Result<(), Box<dyn std:
             print(&format!("{}: the configuration is valid\n", settings.source))
         }
         Action::Print => print(&toml::to_string_pretty(&settings.config)?),
+        Action::PrintCommented => print(&settings.config.commented()),
         Action::Serve => {
-            let verbosity = telemetry::start(settings.config.verbose);
+            let verbosity = telemetry::start(&settings.config.log, settings.config.verbose);
             block_on(serve(settings, command_line, verbosity))?
         }
     }

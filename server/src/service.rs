@@ -1,7 +1,9 @@
 //! The one door: every transport hands the bytes of a request to this.
 
 mod datagrams;
+mod note;
 mod respond;
+pub mod source;
 
 use std::{
     net::IpAddr,
@@ -12,9 +14,9 @@ use std::{
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
 use tokio::time::{Instant, timeout};
-use tracing::debug;
 
 pub use respond::{AtOnce, Client, Refused, Respond, Transport};
+pub use source::Source;
 
 use crate::{
     access::{AccessList, Forwarders},
@@ -25,6 +27,7 @@ use crate::{
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
+    query_log::QueryLog,
     rate_limit::SplitLimiter,
     resolver::{
         PATIENCE_WITH_STALE, Resolved, Resolver,
@@ -61,6 +64,14 @@ struct Inner {
     unattended: Arc<FairShare>,
     metrics: ServiceMetrics,
     refusals: Refusals,
+    query_log: QueryLog,
+}
+
+/// An answer for everyone who asks the same, and how it was found.
+struct Answered {
+    encoded: EncodedAnswer,
+    failure: Option<Failure>,
+    source: Source,
 }
 
 impl Service {
@@ -79,13 +90,14 @@ impl Service {
             forwarders,
             metrics: metrics.service.clone(),
             refusals: metrics.refusals.clone(),
+            query_log: QueryLog::start(&config.query_log, &config.dnstap, &metrics.logs),
         })))
     }
 
     /// Goes by `config` in place of `old` from now on, and asks `resolver`. Questions that are under way end as they began;
     /// where the rules for answers are others, nothing of what they bring is kept, nor of what is held. Quotas whose numbers
-    /// are the same go on.
-    pub fn reload(&self, old: &Config, config: &Config, resolver: Resolver) {
+    /// are the same go on. Queries are recorded in `query_log` from now on.
+    pub fn reload(&self, old: &Config, config: &Config, resolver: Resolver, query_log: QueryLog) {
         let before = self.0.load_full();
         let (numbers, others) = (&old.rate_limit, &config.rate_limit);
         let is_same_quota = numbers.requests_per_minute == others.requests_per_minute
@@ -107,6 +119,7 @@ impl Service {
             unattended: before.unattended.clone(),
             metrics: before.metrics.clone(),
             refusals: before.refusals.clone(),
+            query_log,
         }));
         resolver.has_replaced(&before.resolver, others.forwarders.clone());
     }
@@ -114,6 +127,11 @@ impl Service {
     /// What the questions of now are answered by.
     pub fn resolver(&self) -> Resolver {
         self.0.load().resolver.clone()
+    }
+
+    /// The record of its queries, to be closed when no more are recorded there.
+    pub fn query_log(&self) -> QueryLog {
+        self.0.load().query_log.clone()
     }
 }
 
@@ -149,13 +167,14 @@ impl Inner {
     }
 
     /// Finds the answer, keeps it for others, and returns it in wire form.
-    async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, Option<Failure>) {
+    async fn answer(&self, query: &Query, client: IpAddr) -> Answered {
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
         if self.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
-            return (refusal.encode(&query.question), None);
+            let encoded = refusal.encode(&query.question);
+            return Answered { encoded, failure: None, source: Source::Failed };
         }
-        let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
+        let Resolved { answer, source, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
             self.resolver.resolve(query, client).await;
         if is_busy {
             self.refusals.note(Reason::Turn, client);
@@ -172,16 +191,12 @@ impl Inner {
         let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
         let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
         self.answers.insert(query, &new, Instant::now());
-        (encoded, failure)
+        Answered { encoded, failure, source }
     }
 
     /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
     /// goes on, if the client has few that do.
-    async fn news(
-        self: &Arc<Self>,
-        query: &Query,
-        client: Client,
-    ) -> Option<(EncodedAnswer, Option<Failure>)> {
+    async fn news(self: &Arc<Self>, query: &Query, client: Client) -> Option<Answered> {
         match self.unattended.take(client.address, query.is_proven) {
             Some(share) => {
                 let (inner, asked) = (self.clone(), query.clone());
@@ -198,27 +213,32 @@ impl Inner {
 
     /// Asks. Where that fails, the client gets the best answer that is held, and the failure only if there is none
     /// (RFC 8767 section 4).
-    async fn ask(self: &Arc<Self>, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
+    async fn ask(
+        self: &Arc<Self>,
+        query: &Query,
+        client: Client,
+        out: &mut Vec<u8>,
+    ) -> (ResponseCode, Source) {
         let answers = &self.answers;
         let asked = match answers.has_last_resort(query, Instant::now()) {
             true => self.news(query, client).await,
             false => Some(self.answer(query, client.address).await),
         };
-        let (answer, failure) = match asked {
-            Some((answer, failure)) => (Some(answer), failure),
-            None => (None, Some(Failure::Shared)),
-        };
+        let failure = asked.as_ref().map_or(Some(Failure::Shared), |asked| asked.failure);
         if let Some(failure) = failure {
             let is_shared = failure == Failure::Shared;
             let held = answers.last_resort(query, client.reply, Instant::now(), is_shared, out);
-            if let Some(code) = held {
-                return code;
+            if let Some(hit) = held {
+                return (hit.code, Source::of(hit));
             }
         }
-        // What was at hand may have left the cache meanwhile.
-        let answer = answer.unwrap_or_else(|| ResolveError::Deadline.answer().encode(&query.question));
+        let (answer, source) = match asked {
+            Some(asked) => (asked.encoded, asked.source),
+            // What was at hand may have left the cache meanwhile.
+            None => (ResolveError::Deadline.answer().encode(&query.question), Source::Failed),
+        };
         answer.write(query, client.reply, Age::Seconds(0), out);
-        answer.code()
+        (answer.code(), source)
     }
 
     /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
@@ -233,7 +253,7 @@ impl Inner {
         query.recursion_desired = true;
         tokio::spawn(async move {
             let _share = share;
-            let (answer, _) = inner.answer(&query, client.address).await;
+            let answer = inner.answer(&query, client.address).await.encoded;
             if !matches!(answer.code(), ResponseCode::NoError | ResponseCode::NXDomain) {
                 inner.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
             }
@@ -243,7 +263,7 @@ impl Inner {
 
 impl Respond for Service {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-        self.0.load().respond(request, client, false, out)
+        self.0.load().respond_and_note(request, client, false, out)
     }
 
     fn admit(&self, client: Client) -> Result<(), Refused> {
@@ -258,27 +278,34 @@ impl Respond for Service {
         };
         refusals.note(reason, client.address);
         inner.queries(client).answered.refused.inc();
+        inner.note_unanswered(client, Some(ResponseCode::Refused));
         Err(refused)
     }
 
     fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-        self.0.load().respond(request, client, true, out)
+        self.0.load().respond_and_note(request, client, true, out)
     }
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
-        let (inner, started) = (self.0.load_full(), Instant::now());
-        let code = if let Some(hit) = inner.answers.get(query, client.reply, started, out) {
+        let (inner, started, start) = (self.0.load_full(), Instant::now(), out.len());
+        let (code, source) = if let Some(hit) = inner.answers.get(query, client.reply, started, out) {
             // It has come since this one was left for later: of many that ask at once, some are slow to begin.
             if hit.refresh {
                 inner.refresh(query, client);
             }
-            hit.code
+            (hit.code, Source::of(hit))
         } else {
             inner.ask(query, client, out).await
         };
         inner.queries(client).answered.with(code).inc();
-        let took = started.elapsed();
-        debug!(client = %client.address, question = ?query.question, %code, ?took);
+        inner.note_later(
+            query,
+            client,
+            code,
+            source,
+            started.elapsed(),
+            out.get(start..).unwrap_or_default(),
+        );
     }
 
     fn admit_handshake(&self, address: IpAddr) -> bool {
@@ -294,6 +321,7 @@ impl Respond for Service {
     fn turned_away(&self, client: Client) {
         let inner = self.0.load();
         inner.queries(client).unanswered.busy.inc();
+        inner.note_unanswered(client, None);
         inner.refusals.note(Reason::Waiting, client.address);
     }
 
@@ -303,25 +331,26 @@ impl Respond for Service {
 }
 
 impl Inner {
+    /// Replies from what is at hand, and says where that came from.
     fn respond(
         self: &Arc<Self>,
         request: &[u8],
         client: Client,
         is_admitted: bool,
         out: &mut Vec<u8>,
-    ) -> AtOnce {
+    ) -> (AtOnce, Source) {
         let Queries { answered, unanswered } = self.queries(client);
         let decoded = Query::decode(request);
         if decoded.as_ref().is_err_and(|rejection| *rejection == Rejection::Silence) {
             unanswered.malformed.inc();
-            return AtOnce::Silence;
+            return (AtOnce::Silence, Source::Refused);
         }
         let cookie = self.check_cookie(&decoded, client);
         let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
         let is_proven = has_cookie || client.has_shaken_hands();
         let is_over_quota = !is_admitted && !self.quota.admit(client.address, is_proven);
         if is_over_quota && !is_proven {
-            return self.slip(decoded, cookie, client, out);
+            return (self.slip(decoded, cookie, client, out), Source::Refused);
         }
         let refusal = if is_over_quota {
             self.refusals.note(Reason::QueryQuota, client.address);
@@ -335,11 +364,12 @@ impl Inner {
         let mut query = match (decoded, &refusal) {
             (Ok(query), _) => query,
             (Err(Rejection::Reply(rejected)), None) => {
-                return self.answer_rejected(rejected, cookie, client, out);
+                return (self.answer_rejected(rejected, cookie, client, out), Source::Refused);
             }
             (Err(_), _) => {
                 unanswered.malformed.inc();
-                return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
+                let silence = if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
+                return (silence, Source::Refused);
             }
         };
         query.is_proven = is_proven;
@@ -357,19 +387,20 @@ impl Inner {
             answered.with(answer.code).inc();
             answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
             let is_on_stream = client.has_shaken_hands();
-            return if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
+            let replied = if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
+            return (replied, Source::Refused);
         }
         let Some(hit) = self.answers.get(&query, client.reply, client.now, out) else {
             self.metrics.answer_cache.miss.inc();
-            return AtOnce::Later(Box::new(query));
+            return (AtOnce::Later(Box::new(query)), Source::Failed);
         };
         self.metrics.answer_cache.hit.inc();
         answered.with(hit.code).inc();
-        debug!(client = %client.address, question = ?query.question, code = %hit.code, "cached");
+        note::say_cached(&query, client, hit.code);
         if hit.refresh {
             self.refresh(&query, client);
         }
-        AtOnce::Replied
+        (AtOnce::Replied, Source::of(hit))
     }
 }
 

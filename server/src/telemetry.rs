@@ -1,5 +1,7 @@
 //! Logs: what is written, where and how.
 
+mod priority;
+
 use std::{
     env, fmt,
     io::{self, IsTerminal},
@@ -7,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
     filter::ParseError,
@@ -16,7 +18,12 @@ use tracing_subscriber::{
         format::Writer,
         time::{FormatTime, SystemTime},
     },
+    reload,
 };
+
+use crate::config::{Log, LogFormat};
+use priority::WithPriorities;
+pub use priority::{Priority, leads_to_journal, mark};
 
 /// What is logged unless `RUST_LOG` says otherwise. `mainline` reports every period without a network as an error;
 /// the server says so itself, once.
@@ -29,13 +36,14 @@ const VERBOSE: &str = "warn,pkdns=debug,mainline=info";
 /// only, and `NO_COLOR` switches them off.
 ///
 /// Panics are logged as errors on one line: a task that panics is a defect to report, and the server goes on.
-pub fn start(verbose: bool) -> Verbosity {
+pub fn start(settings: &Log, verbose: bool) -> Verbosity {
     let wanted = env::var("RUST_LOG").ok();
     let (filter, mistake) = filter(verbose, wanted.as_deref());
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let form = Form { format: settings.format, is_journal: leads_to_journal(), targets: verbose, colours };
     // Logs that were set up by whoever embeds this library stay as they are.
-    let (subscriber, verbosity) = subscriber(filter, verbose, colours, io::stderr);
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let (subscriber, verbosity) = dispatch(filter, form, io::stderr);
+    let _ = dispatcher::set_global_default(subscriber);
     let is_overruled = mistake.is_none() && wanted.is_some_and(|text| !text.trim().is_empty());
     panic::set_hook(Box::new(|panic| {
         tracing::error!("a task {}", panic.to_string().replace('\n', " "));
@@ -63,6 +71,16 @@ impl fmt::Debug for Verbosity {
     }
 }
 
+/// What lines look like.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    format: LogFormat,
+    is_journal: bool,
+    /// Whether each line says which part of the program wrote it.
+    targets: bool,
+    colours: bool,
+}
+
 fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>) {
     let usual = || EnvFilter::new(if verbose { VERBOSE } else { USUAL });
     match wanted.filter(|text| !text.trim().is_empty()) {
@@ -76,28 +94,44 @@ fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>
     }
 }
 
-fn subscriber<W>(
-    filter: EnvFilter,
-    targets: bool,
-    colours: bool,
-    writer: W,
-) -> (impl Subscriber + Send + Sync, Verbosity)
+fn dispatch<W>(filter: EnvFilter, form: Form, writer: W) -> (Dispatch, Verbosity)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
+    let has_priorities = form.is_journal && form.format != LogFormat::Text;
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Milliseconds)
-        .with_target(targets)
-        .with_ansi(colours)
-        .with_writer(writer)
+        .with_target(form.targets)
+        .with_ansi(form.colours && !has_priorities)
+        .with_writer(WithPriorities { writer, has_priorities })
         // A log that cannot be written to is no place to say so: that would be a panic, and one in the hook ends the process.
-        .log_internal_errors(false)
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
+        .log_internal_errors(false);
+    match form.format {
+        LogFormat::Json => {
+            let builder =
+                subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            let builder = builder.with_filter_reloading();
+            let verbosity = verbosity(builder.reload_handle());
+            (Dispatch::new(builder.finish()), verbosity)
+        }
+        LogFormat::Auto if form.is_journal => {
+            let builder = subscriber.without_time().with_level(false).with_filter_reloading();
+            let verbosity = verbosity(builder.reload_handle());
+            (Dispatch::new(builder.finish()), verbosity)
+        }
+        LogFormat::Auto | LogFormat::Text => {
+            let builder = subscriber.with_filter_reloading();
+            let verbosity = verbosity(builder.reload_handle());
+            (Dispatch::new(builder.finish()), verbosity)
+        }
+    }
+}
+
+fn verbosity<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Verbosity {
     // The subscriber lives as long as the process.
     let set = move |verbose| drop(handle.reload(EnvFilter::new(if verbose { VERBOSE } else { USUAL })));
-    (builder.finish(), Verbosity(Arc::new(set)))
+    Verbosity(Arc::new(set))
 }
 
 /// UTC to the millisecond, as in RFC 3339.
@@ -134,11 +168,14 @@ mod tests {
 
     /// What is written when a little of everything happens.
     fn log(verbose: bool, wanted: Option<&str>, colours: bool) -> String {
+        let form = Form { format: LogFormat::Auto, is_journal: false, targets: verbose, colours };
+        log_as(form, filter(verbose, wanted).0)
+    }
+
+    fn log_as(form: Form, filter: EnvFilter) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        let filter = filter(verbose, wanted).0;
-        let (subscriber, _) = subscriber(filter, verbose, colours, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, || {
+        dispatcher::with_default(&dispatch(filter, form, move || writer.clone()).0, || {
             tracing::info!(target: "pkdns::server", "listening udp 127.0.0.1:5300");
             tracing::debug!(target: "pkdns::service", "a query");
             tracing::error!(target: "mainline::rpc", "could not bootstrap");
@@ -185,5 +222,45 @@ mod tests {
         assert!(time.ends_with('Z') && time.get(10..11) == Some("T"), "{line}");
         assert_eq!(rest, "  INFO listening udp 127.0.0.1:5300");
         assert!(log(false, None, true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_journal_gets_priorities_in_place_of_times_levels_and_colours() {
+        let form = Form { format: LogFormat::Auto, is_journal: true, targets: false, colours: true };
+        let text = log_as(form, EnvFilter::new("trace"));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "<6>listening udp 127.0.0.1:5300",
+                "<7>a query",
+                "<3>could not bootstrap",
+                "<6>chatter",
+                "<4>trouble"
+            ]
+        );
+        let text = log_as(Form { format: LogFormat::Text, ..form }, EnvFilter::new("warn"));
+        assert!(text.contains("trouble") && !text.contains("<4>"), "{text}");
+    }
+
+    #[test]
+    fn json_is_an_object_on_each_line_with_a_priority_where_the_journal_reads_it() {
+        for (is_journal, before) in [(false, ""), (true, "<4>")] {
+            let form = Form { format: LogFormat::Json, is_journal, targets: true, colours: true };
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let (dispatch, _) = dispatch(EnvFilter::new("info"), form, move || writer.clone());
+            dispatcher::with_default(&dispatch, || {
+                tracing::warn!(target: "pkdns::service", code = %"NOERROR", text = "two\nlines", "a \"query\"");
+            });
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            let line = text.strip_prefix(before).unwrap().strip_suffix('\n').unwrap();
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let field = |name| value[name].as_str().unwrap();
+            assert_eq!((field("level"), field("message")), ("WARN", "a \"query\""));
+            assert_eq!((field("target"), field("code")), ("pkdns::service", "NOERROR"));
+            assert_eq!(field("text"), "two\nlines");
+            assert!(field("timestamp").ends_with('Z'), "{line}");
+        }
     }
 }

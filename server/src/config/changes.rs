@@ -17,7 +17,8 @@ impl Config {
     /// What is in effect when `new` follows this configuration without a restart, and what that changes.
     ///
     /// What needs a restart is what the parts that live as long as the process are made of: the client of the DHT, the
-    /// stores of packets, the account with an ACME authority, the budget of memory.
+    /// stores of packets, the account with an ACME authority, the budget of memory, the form of the
+    /// log.
     pub fn followed_by(&self, new: &Self) -> (Self, Changes) {
         let effective = Self {
             dht: Dht { keep_alive_per_hour: new.dht.keep_alive_per_hour, ..self.dht.clone() },
@@ -28,6 +29,7 @@ impl Config {
                 ..new.cache.clone()
             },
             acme: self.acme.clone(),
+            log: self.log.clone(),
             memory: self.memory.clone(),
             ..new.clone()
         };

@@ -5,10 +5,13 @@ mod address;
 mod cache;
 mod changes;
 mod check;
+mod commented;
 mod doh;
+mod dot;
 mod file;
 mod forward;
 mod local;
+mod logs;
 mod memory;
 mod presets;
 mod redis_url;
@@ -35,9 +38,13 @@ pub use cache::Cache;
 pub use changes::Changes;
 pub use check::Fault;
 pub use doh::Doh;
+pub use dot::Dot;
 pub use file::{ConfigError, ConfigFile};
 pub use forward::ForwardZone;
 pub use local::{LOCAL_TTL, Local, read_local_record};
+pub use logs::{
+    Dnstap, DnstapClients, DnstapTarget, Log, LogFormat, QueryLog, QueryLogFormat, QueryLogLevel,
+};
 pub use memory::Memory;
 pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
@@ -112,6 +119,12 @@ pub struct Config {
     pub memory: Memory,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[log]`
+    pub log: Log,
+    /// `[query_log]`
+    pub query_log: QueryLog,
+    /// `[dnstap]`
+    pub dnstap: Dnstap,
 }
 
 /// How public-key names are written.
@@ -212,25 +225,6 @@ pub struct Identity {
     pub id: String,
 }
 
-/// DNS over TLS.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Dot {
-    /// Whether it is served.
-    pub enabled: bool,
-    /// Its addresses.
-    #[serde(deserialize_with = "address::list::<TLS_PORT, _>")]
-    pub listen: Vec<SocketAddr>,
-    /// Certificate chain, PEM. That of `[doh]` when absent.
-    pub cert_path: Option<PathBuf>,
-    /// Private key of the certificate, PEM. That of `[doh]` when absent.
-    pub key_path: Option<PathBuf>,
-    /// Most connections of one client, where that is not as elsewhere.
-    pub connections_per_client: Option<usize>,
-    /// Whether connections of `doh.trusted_proxies` begin with the header of the PROXY protocol.
-    pub proxy_protocol: Option<bool>,
-}
-
 /// The certificate of HTTPS and DNS over TLS, where no files are named for it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -280,6 +274,9 @@ impl Default for Config {
             relay: Relay::default(),
             memory: Memory::default(),
             metrics: Metrics::default(),
+            log: Log::default(),
+            query_log: QueryLog::default(),
+            dnstap: Dnstap::default(),
         }
     }
 }
@@ -343,18 +340,5 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
-    }
-}
-
-impl Default for Dot {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            listen: vec![(Ipv4Addr::UNSPECIFIED, TLS_PORT).into()],
-            cert_path: None,
-            key_path: None,
-            connections_per_client: None,
-            proxy_protocol: None,
-        }
     }
 }

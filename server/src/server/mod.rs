@@ -201,6 +201,7 @@ impl Server {
     /// Answers until `stop` is cancelled, then answers what is in flight.
     pub async fn run(self, stop: CancellationToken) {
         let (tasks, dht, disk) = (TaskTracker::new(), self.dht.clone(), self.disk.clone());
+        let service = self.service.clone();
         let (running, mut reloads) = Running::start(self, &stop, &tasks);
         let probing = running.watch_for_loops();
         stop.run_until_cancelled(reloads.serve(running)).await;
@@ -217,6 +218,7 @@ impl Server {
         {
             warn!("the disk took over {CLOSE_DEADLINE:?} to write the last packets before the stop");
         }
+        service.query_log().close().await;
         probing.abort();
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     http::{self, Site},
     metrics::Metrics,
     packets::Packets,
+    query_log::QueryLog,
     resolver::Resolver,
     service::Service,
     transport::{SharedTls, tcp, udp},
@@ -143,7 +144,8 @@ impl Running {
         self.forwarders.replace(self.config.rate_limit.forwarders.clone());
         self.forwarder.reload(self.config.fallback_dns.clone(), &self.config.forward, &tls);
         self.packets.reload(&old.cache, &self.config.cache);
-        self.service.reload(&old_bound, &self.bound, resolver);
+        let query_log = self.query_log(&old);
+        self.service.reload(&old_bound, &self.bound, resolver, query_log);
         if old.relay != self.config.relay {
             self.relay = derived::relay(&self.config, &self.forwarders, &self.packets, &self.metrics);
         }
@@ -166,6 +168,16 @@ impl Running {
             renew(&mut self.watches.keep_alive, &self.stop);
             self.keep_alive();
         }
+    }
+
+    /// The record of queries from now on. One that is replaced writes what it has and ends.
+    fn query_log(&self, old: &Config) -> QueryLog {
+        let before = self.service.query_log();
+        if (&old.query_log, &old.dnstap) == (&self.config.query_log, &self.config.dnstap) {
+            return before;
+        }
+        self.tasks.spawn(async move { before.close().await });
+        QueryLog::start(&self.config.query_log, &self.config.dnstap, &self.metrics.logs)
     }
 
     /// Connections that are open stay with what they began with.
