@@ -18,7 +18,7 @@ type Line = (&'static str, Box<Script>, Tcp, Expected, (usize, usize), (usize, u
 /// The matrix, and what has to be held while it is worked through.
 pub(crate) async fn rows() -> (Vec<Row>, Vec<Box<dyn Send>>) {
     use Expected::{Address, Because, Code, Second};
-    use Tcp::{Closes, Hangs, Refuses, Serves};
+    use Tcp::{Closes, Drips, Hangs, Refuses, Serves};
     let udp_only = |udp: fn(&Asked) -> Vec<u8>| {
         says(move |asked| if asked.is_tcp { asked.answer(1) } else { udp(asked) })
     };
@@ -98,6 +98,14 @@ pub(crate) async fn rows() -> (Vec<Row>, Vec<Box<dyn Send>>) {
         // TCP.
         ("silence over UDP", silent_if(|asked| !asked.is_tcp), Serves, Address, (2, 2), (1, 1)),
         ("cuts every answer", udp_only(|asked| truncated(asked.reply())), Serves, Address, (2, 1), (1, 1)),
+        (
+            "cuts every answer, in pieces over TCP",
+            udp_only(|asked| truncated(asked.reply())),
+            Drips,
+            Address,
+            (2, 1),
+            (1, 1),
+        ),
         (
             "cuts in a record",
             udp_only(|asked| changed(truncated(asked.answer(1)), |bytes| bytes.truncate(bytes.len() - 2))),
