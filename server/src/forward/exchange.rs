@@ -306,7 +306,9 @@ impl Exchange<'_> {
         match doubt {
             Some(Doubt::Misspelt) if !is_misspelt => self.capabilities.misspelt(self.server, now),
             Some(Doubt::NobodyThere) => self.capabilities.cut(self.server, now),
-            Some(Doubt::Cut) if response.len() <= MIN_UDP_SIZE => self.capabilities.cut(self.server, now),
+            Some(Doubt::Cut | Doubt::Unreadable) if response.len() <= MIN_UDP_SIZE => {
+                self.capabilities.cut(self.server, now);
+            }
             _ => {}
         }
         let lacked_cookie = doubt == Some(Doubt::NoCookie);
