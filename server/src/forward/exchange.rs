@@ -191,8 +191,12 @@ impl Exchange<'_> {
             return self.ask_as(Form::Bare).await;
         }
         let mut message = self.ask_with_cookie().await?;
-        if is_refusal_of_form(message.code) && self.cookies.leave_out_if_new(self.server, Instant::now()) {
+        if is_refusal_of_form(message.code) && self.cookies.is_new(self.server, Instant::now()) {
             message = self.ask_as(Form::Edns).await?;
+            // A name that is refused without a cookie as well says nothing about cookies.
+            if !is_refusal_of_form(message.code) {
+                self.cookies.leave_out(self.server, Instant::now());
+            }
         }
         if !is_refusal_of_form(message.code) {
             self.capabilities.has_edns(self.server, Instant::now());

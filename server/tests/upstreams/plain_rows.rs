@@ -174,7 +174,7 @@ pub(crate) async fn rows() -> (Vec<Row>, Vec<Box<dyn Send>>) {
             Serves,
             Code(ResponseCode::NotImp),
             (3, 0),
-            (2, 0),
+            (3, 0),
         ),
         // Oddities within an answer.
         ("no records and no SOA", says(Asked::reply), Serves, Code(ResponseCode::NoError), (1, 0), (1, 0)),
