@@ -229,9 +229,12 @@ async fn an_alias_that_leads_back_ends() {
 }
 
 #[tokio::test]
-async fn a_time_to_live_with_the_highest_bit_is_none() {
+async fn a_time_to_live_is_a_day_at_most_and_none_with_the_highest_bit() {
     // RFC 2181 section 8.
-    for (given, expected) in [((1 << 31) - 1, (1 << 31) - 1), (1 << 31, 0), (u32::MAX, 0)] {
+    let day = 86_400;
+    for (given, expected) in
+        [(day - 1, day - 1), (day, day), (day + 1, day), ((1 << 31) - 1, day), (1 << 31, 0), (u32::MAX, 0)]
+    {
         let reply = answered_by(&plain::start(plain::lives(given), plain::Tcp::Serves).await).await;
         assert_eq!(reply.answers[0].ttl, expected, "{given}");
     }
