@@ -208,7 +208,8 @@ impl Resolver {
                 }
                 Route::Icann
                     if self.keeps_back(&name, record_type)
-                        && let Some(step) = self.step_kept_back(&name, query, chain) =>
+                        && let Some(step) =
+                            self.step_kept_back(&name, query, address, &mut budget, chain).await =>
                 {
                     step
                 }
