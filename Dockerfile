@@ -14,7 +14,11 @@ COPY --from=build /pkdns/target/release/pkdns /pkdns/target/release/pkdns-cli /u
 USER pkdns
 # pkdns.toml is read from here, if it is mounted, and what outlives a restart is kept here.
 VOLUME /pkdns
-EXPOSE 5300/udp 5300/tcp
+# DNS; HTTPS and DNS over TLS, where pkdns.toml switches them on.
+EXPOSE 5300/udp 5300/tcp 443/tcp 853/tcp
 # localhost is answered by the server itself: this says that it serves, whatever the network does.
 HEALTHCHECK CMD dig @127.0.0.1 -p 5300 +time=2 +tries=1 localhost A | grep -q 'status: NOERROR'
-ENTRYPOINT ["pkdns", "--pkdns-dir", "/pkdns", "--listen", "0.0.0.0:5300"]
+ENTRYPOINT ["pkdns", "--pkdns-dir", "/pkdns"]
+# Wins over `listen` in pkdns.toml, which the log says. Give flags of your own, or none, and the file decides: loopback, which it
+# has by default, is reached from nowhere else.
+CMD ["--listen", "0.0.0.0:5300"]

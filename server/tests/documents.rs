@@ -65,9 +65,28 @@ fn ci_makes_the_benchmarks_that_there_are() {
 #[test]
 fn the_container_publishes_ports_on_loopback_alone() {
     let compose = read("docker-compose.yml");
-    let published: Vec<_> = compose.lines().filter_map(|line| line.trim().strip_prefix("- \"")).collect();
-    assert_eq!(published.len(), 2);
+    // Those that are to be had by taking the mark of a comment away as well.
+    let lines = compose.lines().map(|line| line.trim().trim_start_matches("# "));
+    let published: Vec<_> = lines.filter_map(|line| line.strip_prefix("- \"")).collect();
+    assert_eq!(published.len(), 4);
     assert!(published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
+}
+
+/// What stands in ENTRYPOINT nobody's configuration can change.
+#[test]
+fn the_container_lets_a_configuration_say_where_it_listens() {
+    let dockerfile = read("Dockerfile");
+    let line = |start: &str| dockerfile.lines().find(|line| line.starts_with(start)).expect(start).to_owned();
+    assert!(!line("ENTRYPOINT").contains("--listen"));
+    assert!(line("CMD").contains("--listen"));
+    // And the check of its health asks there.
+    assert!(line("CMD").contains(":5300") && line("HEALTHCHECK").contains("-p 5300"));
+    let exposed = line("EXPOSE");
+    let compose = read("docker-compose.yml");
+    let published = compose.lines().filter_map(|line| Some(line.split_once("- \"127.0.0.1:")?.1));
+    for port in published.map(|port| port.trim_end_matches('"').split(':').next_back().unwrap()) {
+        assert!(exposed.contains(port), "{port}");
+    }
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! What `serve` is told: which zones, how often, and from whom addresses are taken.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
-use pkdns::config::{RelayUrl, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
+use pkdns::config::{Parsed, RelayUrl, TakenOut, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{external_address::Service, failure::Failure, input, keeper::Interval, seed::FileName};
@@ -18,6 +21,9 @@ const NO_IDENTITY: &str = "there is no [[identity]], so there is nothing to publ
 
 /// As [`pkdns::config`] says it.
 const LIST: &str = "a list in brackets";
+
+/// Mistakes that are told at once.
+const MOST_MISTAKES: usize = 32;
 
 /// Most identities of one publisher.
 const MAX_IDENTITIES: usize = 10_000;
@@ -38,7 +44,7 @@ pub(super) struct Config {
     pub(super) dyndns: Option<Dyndns>,
     #[serde(default)]
     pub(super) detection: Detection,
-    #[serde(rename = "identity")]
+    #[serde(default, rename = "identity")]
     pub(super) identities: Vec<Identity>,
 }
 
@@ -141,37 +147,56 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = parse_toml(text).value.map_err(|mistakes| {
-            let mistakes = mistakes.into_iter().map(told);
-            // One line, as a service manager takes no more.
-            mistakes.collect::<Vec<_>>().join("; ")
-        })?;
-        config.check()?;
-        Ok(config)
+        let Parsed { value, mistakes, taken_out, .. } = parse_toml::<Self>(text);
+        let mut mistakes: Vec<String> = mistakes.into_iter().map(told).collect();
+        if let Some(config) = &value {
+            mistakes.extend(config.faults(&taken_out));
+        }
+        match value {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => {
+                let more = mistakes.len().saturating_sub(MOST_MISTAKES);
+                mistakes.truncate(MOST_MISTAKES);
+                if more > 0 {
+                    mistakes.push(format!("and {more} more"));
+                }
+                // One line, as a service manager takes no more.
+                Err(mistakes.join("; "))
+            }
+        }
     }
 
-    fn check(&self) -> Result<(), String> {
-        if self.identities.is_empty() {
-            return Err(NO_IDENTITY.to_string());
+    /// What does not go together, apart from what is only so because something else was wrong and `taken_out`.
+    fn faults(&self, taken_out: &TakenOut) -> Vec<String> {
+        let is_known = |keys: &[&str]| !keys.iter().any(|key| taken_out.holds(key));
+        let mut faults = Vec::new();
+        if self.identities.is_empty() && is_known(&["identity.*"]) {
+            faults.push(NO_IDENTITY.to_string());
         }
         if self.identities.len() > MAX_IDENTITIES {
-            return Err(format!("there are more than {MAX_IDENTITIES} identities; run a second publisher"));
+            faults.push(format!("there are more than {MAX_IDENTITIES} identities; run a second publisher"));
         }
         if let Some(dyndns) = &self.dyndns {
             if dyndns.listen.is_empty() {
-                return Err("dyndns.listen is empty; write [\"127.0.0.1:8245\"]".to_string());
+                faults.push("dyndns.listen is empty; write [\"127.0.0.1:8245\"]".to_string());
             }
-            if dyndns.cert_path.is_some() != dyndns.key_path.is_some() {
-                return Err(
-                    "dyndns.cert_path and dyndns.key_path go together; write both or neither".to_string()
-                );
+            if dyndns.cert_path.is_some() != dyndns.key_path.is_some()
+                && is_known(&["dyndns.cert_path", "dyndns.key_path", "dyndns.?"])
+            {
+                let advice = "dyndns.cert_path and dyndns.key_path go together; write both or neither";
+                faults.push(advice.to_string());
             }
         }
-        self.identities.iter().try_for_each(|identity| {
-            identity
-                .check(self.dyndns.is_some())
-                .map_err(|why| format!("identity {}: {why}", FileName::of(&identity.seed)))
-        })
+        let has_dyndns = self.dyndns.is_some() || taken_out.holds("dyndns");
+        for (index, identity) in self.identities.iter().enumerate() {
+            let is_known =
+                |keys: &[&str]| !keys.iter().any(|key| taken_out.holds(&format!("identity.{index}.{key}")));
+            let of = FileName::of(&identity.seed);
+            faults.extend(
+                identity.faults(has_dyndns, is_known).into_iter().map(|why| format!("identity {of}: {why}")),
+            );
+        }
+        faults
     }
 }
 
@@ -184,7 +209,6 @@ fn told(TomlMistake { line, kind }: TomlMistake) -> String {
             let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
             format!("unknown field `{name}`, expected one of {}{near}", known.join(", "))
         }
-        TomlMistakeKind::Missing(name) if name == "identity" => NO_IDENTITY.to_string(),
         TomlMistakeKind::Missing(name) => format!("`{name}` is missing here"),
         TomlMistakeKind::Value { expected, found } if expected == LIST && found == "a section" => {
             "each identity has a section of its own: write [[identity]], with two brackets".to_string()
@@ -196,156 +220,49 @@ fn told(TomlMistake { line, kind }: TomlMistake) -> String {
         },
     };
     match line {
-        // Of what is missing in the whole file there is no line.
-        Some(line) if message != NO_IDENTITY => format!("line {line}: {message}"),
-        _ => message,
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
     }
 }
 
 impl Identity {
-    fn check(&self, has_dyndns: bool) -> Result<(), &'static str> {
+    /// `is_known` says whether these options have the values that somebody meant; `?` is one that nobody can guess.
+    fn faults(&self, has_dyndns: bool, is_known: impl Fn(&[&str]) -> bool) -> Vec<&'static str> {
         let is_dyndns = self.address == AddressSource::Dyndns;
         let is_told = self.user.is_some() || self.password.is_some();
-        match self {
-            Self { zone_file: None, records: None, .. } => {
-                Err("write a zone_file, or the records themselves")
-            }
-            Self { zone_file: Some(_), records: Some(_), .. } => {
-                Err("zone_file and records exclude each other")
-            }
-            Self { user: None, .. } | Self { password: None, .. } if is_dyndns => {
-                Err("address = \"dyndns\" needs a user and a password; pkdns-cli password makes its hash")
-            }
-            _ if is_dyndns && !has_dyndns => {
-                Err("address = \"dyndns\" needs the section [dyndns] with listen")
-            }
-            _ if is_told && !is_dyndns => Err("user and password need address = \"dyndns\""),
-            Self { ipv6_host: Some(_), .. } if !is_dyndns => Err("ipv6_host needs address = \"dyndns\""),
-            Self { ipv6_host: Some(host), .. } if host.is_unspecified() => {
-                Err("ipv6_host is what stands behind the prefix in the address of the host, such as \"::20\"")
-            }
-            Self { password: Some(hash), .. } if !super::password::is_hash(hash) => {
-                Err("password is not a hash; make one with pkdns-cli password")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$2tYwmKKLQkwcU1TkIZwD8Q";
-
-    fn mistake(text: &str) -> String {
-        Config::parse(text).unwrap_err()
-    }
-
-    #[test]
-    fn everything_that_can_be_said_is_understood() {
-        let text = format!(
-            "state = 'state'\nbootstrap = ['127.0.0.1:6881']\nrelays = ['https://relay.example']\n\
-             [dyndns]\nlisten = ['127.0.0.1:8245']\ncert_path = 'c'\nkey_path = 'k'\n\
-             trusted_proxies = ['127.0.0.0/8', '::1']\nallow_private = true\n\
-             [detection]\nservices = ['stun:stun.example:3478']\nipv6_from_interface = true\nallow_private = true\n\
-             [[identity]]\nseed = 'a.seed'\npassphrase_file = 'p'\nzone_file = 'a.zone'\ninterval = '30m'\n\
-             relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nipv6_host = '::20'\n\
-             force = true\n\
-             [[identity]]\nseed = 'b.seed'\nrecords = '@ A 192.0.2.1'\naddress = 'detect'\n"
-        );
-        let config = Config::parse(&text).unwrap();
-        assert_eq!(config.identities.len(), 2);
-        assert_eq!(config.identities[1].interval, Interval::default());
-    }
-
-    /// Blocks of the documents that are configurations.
-    fn documented() -> Vec<&'static str> {
-        let documents = [include_str!("../../../docs/publish.md"), include_str!("../../../docs/dyn-dns.md")];
-        let blocks =
-            documents.iter().flat_map(|document| document.split("```toml\n# publisher.toml").skip(1));
-        blocks.map(|rest| rest.split_once("```").unwrap().0.split_once('\n').unwrap().1).collect()
-    }
-
-    #[test]
-    fn configurations_in_the_documents_are_understood() {
-        assert_eq!(documented().len(), 3);
-        for text in documented() {
-            assert!(Config::parse(text).is_ok(), "{text}: {:?}", Config::parse(text));
-        }
-    }
-
-    #[test]
-    fn every_option_is_in_the_document() {
-        let (_, reference) = include_str!("../../../docs/publish.md").split_once("### Every option").unwrap();
-        for section in ["", "[dyndns]\n", "[detection]\n", "[[identity]]\n"] {
-            let message = mistake(&format!("{section}nonsense = 1\n"));
-            let (_, expected) = message.split_once("expected one of ").unwrap();
-            for option in expected.split(", ") {
-                let known = [
-                    option.to_string(),
-                    format!("`[{}]`", option.trim_matches('`')),
-                    format!("`[[{}]]`", option.trim_matches('`')),
-                ];
-                assert!(known.iter().any(|option| reference.contains(option)), "{option} of {section}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_mistake_names_its_line_or_identity_and_what_to_write() {
-        for (text, part) in [
-            ("", "identity"),
-            ("identity = []", "nothing to publish"),
-            ("state = 'a'", "there is no [[identity]], so there is nothing to publish"),
+        let no_host = self.ipv6_host.is_some_and(|host| host.is_unspecified());
+        let no_hash = self.password.as_deref().is_some_and(|hash| !super::password::is_hash(hash));
+        let rules: [(bool, &[&str], &'static str); 8] = [
             (
-                "[identity]\nseed = 'a'\nzone_file = 'z'",
-                "line 1: each identity has a section of its own: write [[identity]]",
+                self.zone_file.is_none() && self.records.is_none(),
+                &["zone_file", "records", "?"],
+                "write a zone_file, or the records themselves",
             ),
-            ("[[identity]]\nsed = 'a'\nzone_file = 'z'", "did you mean `seed`?"),
-            ("[[identity]]\nzone_file = 'z'", "`seed` is missing here"),
             (
-                "state = 1\nrelay = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'\nforce = 'no'",
-                "line 1: expected a text in quotes; line 2: unknown field `relay`",
+                self.zone_file.is_some() && self.records.is_some(),
+                &[],
+                "zone_file and records exclude each other",
             ),
-            ("[dyndns]\nlisten = ['[::1]:1']\n[dyndns]\n", "`dyndns` is there already, in line 1"),
-            ("state = 1\nstate2 = 2", "line 1"),
-            ("[[identity]]\nseed = 'a'\nzone = 'z'", "line 3: unknown field `zone`"),
-            ("[[identity]]\nseed = 'a'", "identity \"a\": write a zone_file"),
-            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nrecords = ''", "exclude each other"),
-            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\ninterval = '1s'", "from 1m to 24h"),
-            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\naddress = 'dyndns'", "needs a user and a password"),
-            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nuser = 'u'", "need address"),
-            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nipv6_host = '::20'", "needs address = \"dyndns\""),
-            ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nipv6_host = '20'", "line 4"),
-            ("[dyndns]\nlisten = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'", "dyndns.listen is empty"),
             (
-                "[dyndns]\nlisten = ['[::1]:1']\ncert_path = 'c'\n[[identity]]\nseed = 'a'\nzone_file = 'z'",
-                "go together",
+                is_dyndns && (self.user.is_none() || self.password.is_none()),
+                &["user", "password", "?"],
+                "address = \"dyndns\" needs a user and a password; pkdns-cli password makes its hash",
             ),
-        ] {
-            let message = mistake(text);
-            assert!(message.contains(part), "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_password_that_is_no_hash_is_refused_and_not_repeated() {
-        let message = mistake(
-            "[dyndns]\nlisten = ['[::1]:1']\n[[identity]]\nseed = 'a'\nzone_file = 'z'\naddress = 'dyndns'\nuser = 'u'\n\
-             password = 'hunter2'",
-        );
-        assert!(message.contains("pkdns-cli password") && !message.contains("hunter2"), "{message}");
-        let message = mistake("[[identity]]\nseed = 'a'\nzone_file = 'z'\npassword = hunter2\n");
-        assert!(message.contains("line 4") && !message.contains("hunter2"), "{message}");
-        for line in
-            ["password = 4711", "user = 4711", "force = '4711'", "address = '4711'", "interval = '4711'"]
-        {
-            let message = mistake(&format!("[[identity]]\nseed = 'a'\nzone_file = 'z'\n{line}\n"));
-            assert!(
-                message.starts_with("line 4: expected ") && !message.contains("4711"),
-                "{line}: {message}"
-            );
-        }
+            (is_dyndns && !has_dyndns, &[], "address = \"dyndns\" needs the section [dyndns] with listen"),
+            (is_told && !is_dyndns, &["address", "?"], "user and password need address = \"dyndns\""),
+            (
+                self.ipv6_host.is_some() && !is_dyndns && !is_told,
+                &["address", "user", "password", "?"],
+                "ipv6_host needs address = \"dyndns\"",
+            ),
+            (
+                no_host,
+                &[],
+                "ipv6_host is what stands behind the prefix in the address of the host, such as \"::20\"",
+            ),
+            (no_hash, &[], "password is not a hash; make one with pkdns-cli password"),
+        ];
+        let faults = rules.into_iter().filter(|(is_wrong, keys, _)| *is_wrong && is_known(keys));
+        faults.map(|(_, _, advice)| advice).collect()
     }
 }

@@ -31,7 +31,7 @@ use super::{
     browser::{is_browser, page_from_elsewhere},
     password,
     protocol::{Change, Credentials, LeftOut, Update, Word, credentials, key, meant},
-    pushes::{Push, Pushes},
+    pushes::{Push, Pushes, stray},
     refusals::Reason,
 };
 use crate::{failure::Failure, keeper::AddressFile, terminal, zone_file::ExternalAddresses};
@@ -95,6 +95,7 @@ struct Inner {
     pages: Reason,
     crowds: Reason,
     pushes: Pushes,
+    strays: Pushes,
 }
 
 /// What blocks a thread.
@@ -138,6 +139,7 @@ impl Updates {
             pages: Reason::default(),
             crowds: Reason::default(),
             pushes: Pushes::default(),
+            strays: Pushes::default(),
         }))
     }
 
@@ -146,10 +148,7 @@ impl Updates {
         Router::new()
             .route("/nic/update", get(update).post(update))
             .layer(DefaultBodyLimit::max(MAX_FORM_SIZE))
-            .fallback((
-                StatusCode::NOT_FOUND,
-                "There is nothing here. Routers tell their addresses at /nic/update\n",
-            ))
+            .fallback(nothing_here)
             .with_state(self)
     }
 
@@ -341,6 +340,17 @@ async fn update(
         }
         _ => (plain, text).into_response(),
     }
+}
+
+/// A router that was told another path says to its owner that it failed, and not why.
+async fn nothing_here(
+    State(updates): State<Updates>,
+    Extension(visitor): Extension<Visitor>,
+    uri: Uri,
+) -> (StatusCode, &'static str) {
+    let this = &updates.0;
+    this.strays.note(&stray(visitor.address, uri.path()), |line| (this.labour.note)(line));
+    (StatusCode::NOT_FOUND, "There is nothing here. Routers tell their addresses at /nic/update\n")
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use ipnet::{IpNet, Ipv6Net};
 use percent_encoding::percent_decode_str;
 use pkdns::{access::is_private, signed_packet::PublicKey};
@@ -23,6 +26,13 @@ pub(super) const MAX_NAMES: usize = 20;
 /// Characters of what a router sent that are repeated in the log.
 const MAX_SHOWN: usize = 60;
 
+/// Some routers leave the `=` at the end out, which says nothing that the length does not say. Bits that mean nothing have to
+/// be zero with and without, so that what is cut short is not taken.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// A name and a password.
 pub(super) struct Credentials {
     pub(super) user: String,
@@ -35,7 +45,7 @@ pub(super) fn credentials(header: &str) -> Option<Credentials> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
+    let decoded = Zeroizing::new(BASE64.decode(encoded.trim()).ok()?);
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     let user = std::str::from_utf8(decoded.get(..colon)?).ok()?.to_string();
     Some(Credentials { user, password: Zeroizing::new(decoded.get(colon + 1..)?.to_vec()) })

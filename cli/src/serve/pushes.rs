@@ -17,6 +17,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Characters of a name that are repeated.
 const MAX_SHOWN: usize = 80;
 
+/// Parts of a path that are repeated, and characters of each.
+const PATH_PARTS: usize = 2;
+const PATH_PART: usize = 20;
+
 /// One request of a router.
 #[derive(Debug, Default)]
 pub(super) struct Push {
@@ -45,6 +49,30 @@ impl Push {
             left_out => format!("; left out: {}", left_out.join(", ")),
         };
         format!("router at {}{user}: {results}{left_out}", client.to_canonical())
+    }
+}
+
+/// The line about a request for something else than updates. Of the path its beginning is shown: it may go on with a password,
+/// as may the query, which is not.
+pub(super) fn stray(client: IpAddr, path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let shown: String =
+        parts.iter().take(PATH_PARTS).map(|part| format!("/{}", part_shown(part))).collect::<String>();
+    let rest = if parts.len() > PATH_PARTS { "/…" } else { "" };
+    let path = if shown.is_empty() { "/" } else { &shown };
+    let client = client.to_canonical();
+    format!(
+        "{client} asked for \"{path}{rest}\", where nothing is: routers tell their addresses at /nic/update"
+    )
+}
+
+fn part_shown(part: &str) -> String {
+    match part {
+        secret if looks_like_a_secret(secret) => "(this looks like a seed)".to_string(),
+        part if part.chars().count() > PATH_PART => {
+            format!("{}…", printable(&part.chars().take(PATH_PART).collect::<String>()))
+        }
+        part => printable(part),
     }
 }
 
@@ -118,5 +146,23 @@ mod tests {
         let line = push.line([192, 168, 1, 1].into(), &[Word::NotAName, Word::NotAName]);
         assert!(!line.contains("1111") && line.contains("looks like a seed"), "{line}");
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+    }
+
+    #[test]
+    fn of_a_path_its_beginning_is_shown() {
+        for (path, expected) in [
+            ("/", "\"/\""),
+            ("/v3/update", "\"/v3/update\""),
+            ("//nic//update.php", "\"/nic/update.php\""),
+            ("/update/home.example/hunter2", "\"/update/home.example/…\""),
+            ("/%1b%5b2J/a-very-long-name-of-a-page", "\"/%1b%5b2J/a-very-long-name-of-…\""),
+        ] {
+            let line = stray([192, 168, 1, 1].into(), path);
+            assert!(line.starts_with(&format!("192.168.1.1 asked for {expected}, where")), "{line}");
+        }
+        let line = stray([192, 168, 1, 1].into(), &format!("/{}", "11".repeat(32)));
+        assert!(!line.contains("1111") && line.contains("looks like a seed"), "{line}");
+        let line = stray([192, 168, 1, 1].into(), "/\u{1b}[2J");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
     }
 }

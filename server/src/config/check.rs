@@ -27,7 +27,7 @@ const MAX_KEEP_ALIVE: u32 = 50_000;
 /// All relays are asked at once.
 const MAX_RELAYS: usize = 8;
 
-const BURST_OF_ZERO: &str =
+pub(super) const BURST_OF_ZERO: &str =
     "is 0, so every request would be refused; write at least 1, or set the rate to 0 to switch it off";
 
 const MAX_LABEL_LENGTH: usize = 63;
@@ -39,6 +39,8 @@ const KEY_ALPHABET: &[u8] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 pub struct Fault {
     /// The option, as `section.name`.
     pub key: &'static str,
+    /// Other options without whose values it would be none.
+    pub others: &'static [&'static str],
     /// What is wrong and what to write instead.
     pub advice: String,
 }
@@ -46,6 +48,13 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.advice)
+    }
+}
+
+impl Fault {
+    /// All options that have a part in it.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.others.iter().copied().chain([self.key])
     }
 }
 
@@ -140,8 +149,9 @@ impl Config {
             if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
                 faults.add(key, format!("{upstream} cannot be asked; write the resolver's own address"));
             } else if let Some(own) = self.listen.iter().find(is_own) {
-                faults.add(
+                faults.add_with(
                     key,
+                    &["listen"],
                     format!("{upstream} is this server itself (it listens on {own}); write another resolver"),
                 );
             }
@@ -149,14 +159,16 @@ impl Config {
     }
 
     fn check_dht(&self, faults: &mut Faults) {
-        faults.add_if(
+        faults.add_with_if(
             self.dht.enabled && self.dht.bootstrap.is_empty(),
             "dht.bootstrap",
+            &["dht.enabled"],
             "is empty, so the DHT could never be joined; list nodes as HOST:PORT, or write enabled = false",
         );
-        faults.add_if(
+        faults.add_with_if(
             self.dht.enabled && self.dht.max_datagrams_per_second == 0,
             "dht.max_datagrams_per_second",
+            &["dht.enabled"],
             "is 0, so nothing could ever be asked; write enabled = false to switch the DHT off",
         );
         if !NODES.contains(&self.dht.max_nodes) {
@@ -178,76 +190,38 @@ impl Config {
             }
         }
     }
-
-    fn check_certificates(&self, faults: &mut Faults) {
-        let (doh, dot, made) = (&self.doh, &self.dot, self.certificate.self_signed || self.acme.enabled);
-        let advice = "is missing; name the PEM file, or let [certificate] or [acme] make one";
-        // A certificate and its key are named together, or neither is.
-        let has_files =
-            |enabled: bool, cert: bool, key: bool| !enabled || (cert && key) || (!cert && !key && made);
-        for (certificate_key, private_key, sound, has_certificate) in [
-            (
-                "doh.cert_path",
-                "doh.key_path",
-                has_files(doh.enabled, doh.cert_path.is_some(), doh.key_path.is_some()),
-                doh.cert_path.is_some(),
-            ),
-            (
-                "dot.cert_path",
-                "dot.key_path",
-                has_files(
-                    dot.enabled,
-                    dot.cert_path.is_some() || doh.cert_path.is_some(),
-                    dot.key_path.is_some() || doh.key_path.is_some(),
-                ),
-                dot.cert_path.is_some() || doh.cert_path.is_some(),
-            ),
-        ] {
-            faults.add_if(!sound, if has_certificate { private_key } else { certificate_key }, advice);
-        }
-        faults.add_if(
-            self.acme.enabled && self.certificate.names.is_empty(),
-            "acme.enabled",
-            "there is nothing to ask a certificate for; write the host name of this server into certificate.names",
-        );
-        faults.add_if(doh.enabled && doh.listen.is_empty(), "doh.listen", "is empty; write \"0.0.0.0:443\"");
-        for (key, number) in [
-            ("doh.max_connections", Some(doh.max_connections)),
-            ("connections_per_client", Some(self.connections_per_client)),
-            ("dot.connections_per_client", dot.connections_per_client),
-            ("doh.connections_per_client", doh.connections_per_client),
-        ] {
-            faults.add_if(number == Some(0), key, "is 0, so nobody could connect; write a number above it");
-        }
-        faults.add_if(dot.enabled && dot.listen.is_empty(), "dot.listen", "is empty; write \"0.0.0.0:853\"");
-    }
-
-    fn check_relay(&self, faults: &mut Faults) {
-        let relay = &self.relay;
-        faults.add_if(
-            relay.enabled && !self.doh.enabled && self.doh.plain_listen.is_empty(),
-            "relay.enabled",
-            "is true, but nothing speaks HTTP; write [doh] enabled = true, or addresses in doh.plain_listen",
-        );
-        for (key, rate, burst) in [
-            ("relay.read_burst_size", relay.reads_per_minute, relay.read_burst_size),
-            ("relay.write_burst_size", relay.writes_per_minute, relay.write_burst_size),
-        ] {
-            faults.add_if(rate > 0 && burst == 0, key, BURST_OF_ZERO);
-        }
-    }
 }
 
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
     pub(super) fn add(&mut self, key: &'static str, advice: impl Into<String>) {
-        self.0.push(Fault { key, advice: advice.into() });
+        self.add_with(key, &[], advice);
+    }
+
+    /// A fault that `others` have a part in.
+    pub(super) fn add_with(
+        &mut self,
+        key: &'static str,
+        others: &'static [&'static str],
+        advice: impl Into<String>,
+    ) {
+        self.0.push(Fault { key, others, advice: advice.into() });
     }
 
     pub(super) fn add_if(&mut self, wrong: bool, key: &'static str, advice: &str) {
+        self.add_with_if(wrong, key, &[], advice);
+    }
+
+    pub(super) fn add_with_if(
+        &mut self,
+        wrong: bool,
+        key: &'static str,
+        others: &'static [&'static str],
+        advice: &str,
+    ) {
         if wrong {
-            self.add(key, advice);
+            self.add_with(key, others, advice);
         }
     }
 }
@@ -271,8 +245,9 @@ fn check_cache(cache: &Cache, faults: &mut Faults) {
         faults.add("cache.disk_megabytes", fault.to_owned());
     }
     if cache.ttl_seconds > cache.max_ttl_seconds {
-        faults.add(
+        faults.add_with(
             "cache.ttl_seconds",
+            &["cache.max_ttl_seconds"],
             format!(
                 "{} is more than max_ttl_seconds, which is {}; lower the one or raise the other",
                 cache.ttl_seconds, cache.max_ttl_seconds
@@ -282,12 +257,18 @@ fn check_cache(cache: &Cache, faults: &mut Faults) {
 }
 
 fn check_rate_limit(limit: &RateLimit, faults: &mut Faults) {
-    for (key, rate, burst) in [
-        ("rate_limit.burst_size", limit.requests_per_minute, limit.burst_size),
-        ("rate_limit.dht_burst_size", limit.dht_requests_per_minute, limit.dht_burst_size),
-    ] {
-        faults.add_if(rate > 0 && burst == 0, key, BURST_OF_ZERO);
-    }
+    faults.add_with_if(
+        limit.requests_per_minute > 0 && limit.burst_size == 0,
+        "rate_limit.burst_size",
+        &["rate_limit.requests_per_minute"],
+        BURST_OF_ZERO,
+    );
+    faults.add_with_if(
+        limit.dht_requests_per_minute > 0 && limit.dht_burst_size == 0,
+        "rate_limit.dht_burst_size",
+        &["rate_limit.dht_requests_per_minute"],
+        BURST_OF_ZERO,
+    );
 }
 
 pub(super) fn suffix_fault(suffix: &str) -> Option<String> {

@@ -8,7 +8,19 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{HTTPS_PORT, NO_PORT, address};
+use super::{Config, HTTPS_PORT, NO_PORT, address, check::Faults};
+
+/// What decides whether there is a certificate for who speaks TLS.
+const CERTIFICATE_OPTIONS: &[&str] = &[
+    "doh.enabled",
+    "doh.cert_path",
+    "doh.key_path",
+    "dot.enabled",
+    "dot.cert_path",
+    "dot.key_path",
+    "certificate.self_signed",
+    "acme.enabled",
+];
 
 /// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -159,5 +171,54 @@ impl TryFrom<DohTable> for Doh {
             max_connections,
             connections_per_client: connections_per_client.or(max_connections_per_client),
         })
+    }
+}
+
+impl Config {
+    pub(super) fn check_certificates(&self, faults: &mut Faults) {
+        let (doh, dot, made) = (&self.doh, &self.dot, self.certificate.self_signed || self.acme.enabled);
+        let advice = "is missing; name the PEM file, or let [certificate] or [acme] make one";
+        // A certificate and its key are named together, or neither is.
+        let has_files =
+            |enabled: bool, cert: bool, key: bool| !enabled || (cert && key) || (!cert && !key && made);
+        for (certificate_key, private_key, sound, has_certificate) in [
+            (
+                "doh.cert_path",
+                "doh.key_path",
+                has_files(doh.enabled, doh.cert_path.is_some(), doh.key_path.is_some()),
+                doh.cert_path.is_some(),
+            ),
+            (
+                "dot.cert_path",
+                "dot.key_path",
+                has_files(
+                    dot.enabled,
+                    dot.cert_path.is_some() || doh.cert_path.is_some(),
+                    dot.key_path.is_some() || doh.key_path.is_some(),
+                ),
+                dot.cert_path.is_some() || doh.cert_path.is_some(),
+            ),
+        ] {
+            let key = if has_certificate { private_key } else { certificate_key };
+            faults.add_with_if(!sound, key, CERTIFICATE_OPTIONS, advice);
+        }
+        faults.add_with_if(
+            self.acme.enabled && self.certificate.names.is_empty(),
+            "acme.enabled",
+            &["certificate.names"],
+            "there is nothing to ask a certificate for; write the host name of this server into certificate.names",
+        );
+        let advice = "is empty; write \"0.0.0.0:443\"";
+        faults.add_with_if(doh.enabled && doh.listen.is_empty(), "doh.listen", &["doh.enabled"], advice);
+        for (key, number) in [
+            ("doh.max_connections", Some(doh.max_connections)),
+            ("connections_per_client", Some(self.connections_per_client)),
+            ("dot.connections_per_client", dot.connections_per_client),
+            ("doh.connections_per_client", doh.connections_per_client),
+        ] {
+            faults.add_if(number == Some(0), key, "is 0, so nobody could connect; write a number above it");
+        }
+        let advice = "is empty; write \"0.0.0.0:853\"";
+        faults.add_with_if(dot.enabled && dot.listen.is_empty(), "dot.listen", &["dot.enabled"], advice);
     }
 }

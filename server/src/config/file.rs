@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{
     Config, Fault, TEMPLATE,
+    toml_rest::TakenOut,
     toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of},
 };
 
@@ -61,10 +62,13 @@ impl fmt::Display for Mistake {
 /// A configuration, and which lines of which file it came from.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
-    /// The values, with the defaults where the file says nothing. Not checked against each other yet.
+    /// The values, with the defaults where the file says nothing, or something that is not understood. Not checked yet.
     pub config: Config,
     path: PathBuf,
     lines: BTreeMap<String, usize>,
+    /// Unknown keys and values of the wrong type.
+    mistakes: Vec<Mistake>,
+    taken_out: TakenOut,
 }
 
 impl Config {
@@ -81,14 +85,20 @@ impl Config {
 impl ConfigFile {
     /// The defaults, where there is no file at `path`.
     pub fn absent(path: &Path) -> Self {
-        Self { config: Config::default(), path: path.to_owned(), lines: BTreeMap::new() }
+        Self {
+            config: Config::default(),
+            path: path.to_owned(),
+            lines: BTreeMap::new(),
+            mistakes: Vec::new(),
+            taken_out: TakenOut::default(),
+        }
     }
 
-    /// Reads a file. Its values have their types; [`Self::check`] looks at them together.
+    /// Reads a file. [`Self::check`] says what is wrong with it.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is not TOML, has an unknown key or a value of the wrong type.
+    /// When the file cannot be read, is not TOML, or has so many mistakes that nothing else can be said of it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let bytes =
             read_bytes(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
@@ -103,19 +113,23 @@ impl ConfigFile {
     ///
     /// # Errors
     ///
-    /// When the text is not TOML, or has unknown keys or values of the wrong type. All of them are in it.
+    /// When the text is not TOML, or has so many mistakes that nothing else can be said of it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let Parsed { value, lines } = parse_toml::<Config>(text);
-        match value {
-            Ok(config) => Ok(Self { config, path: path.to_owned(), lines }),
-            Err(mistakes) => {
-                let mistakes = mistakes.into_iter().map(|mistake| Mistake {
-                    path: Some(path.to_owned()),
-                    line: mistake.line,
-                    message: explain(mistake, &lines),
-                });
-                Err(ConfigError::Invalid(mistakes.collect()))
+        let Parsed { value, mistakes, mut taken_out, lines } = parse_toml::<Config>(text);
+        for mistake in &mistakes {
+            if let TomlMistakeKind::Unknown { name, .. } = &mistake.kind {
+                homes_of(name).into_iter().for_each(|home| taken_out.add(&in_section(home, name)));
             }
+        }
+        let mistakes = mistakes.into_iter().map(|mistake| Mistake {
+            path: Some(path.to_owned()),
+            line: mistake.line,
+            message: explain(mistake, &lines),
+        });
+        let mistakes = mistakes.collect();
+        match value {
+            Some(config) => Ok(Self { config, path: path.to_owned(), lines, mistakes, taken_out }),
+            None => Err(ConfigError::Invalid(mistakes)),
         }
     }
 
@@ -127,19 +141,25 @@ impl ConfigFile {
     /// Forgets the line of `key`: a flag took its place, and the file is not to blame for the value.
     pub fn overrule(&mut self, key: &str) {
         self.lines.remove(key);
+        self.taken_out.remove(key);
     }
 
     /// The configuration, if nothing is wrong with it.
     ///
     /// # Errors
     ///
-    /// Every [`Fault`] with the line that it came from.
-    pub fn check(self) -> Result<Config, ConfigError> {
+    /// All mistakes, and every [`Fault`] that is not a consequence of one, by the lines that they come from.
+    pub fn check(mut self) -> Result<Config, ConfigError> {
+        let mut mistakes = std::mem::take(&mut self.mistakes);
         let faults = self.config.faults();
-        if faults.is_empty() {
+        // Where a value was not understood, there is a default now, of which nobody said that it goes with the others.
+        let is_certain = |fault: &&Fault| !fault.keys().any(|key| self.taken_out.holds(key));
+        mistakes.extend(faults.iter().filter(is_certain).map(|fault| self.locate(fault)));
+        if mistakes.is_empty() {
             return Ok(self.config);
         }
-        Err(ConfigError::Invalid(faults.iter().map(|fault| self.locate(fault)).collect()))
+        mistakes.sort_by_key(|mistake| (mistake.line.is_none(), mistake.line));
+        Err(ConfigError::Invalid(mistakes))
     }
 
     fn locate(&self, fault: &Fault) -> Mistake {
@@ -207,6 +227,14 @@ const OLDER: [(&str, &str); 5] = [
     ("top_level_domain", "write names.suffixes"),
 ];
 
+/// An option of a section, whose header is empty text for the top of the file.
+fn in_section(header: &str, name: &str) -> String {
+    match header.trim_matches(['[', ']']) {
+        "" => name.to_owned(),
+        section => format!("{section}.{name}"),
+    }
+}
+
 /// The headers of the sections that have an option of this name. Empty text stands for the top of the file.
 fn homes_of(name: &str) -> Vec<&'static str> {
     let mut header = "";
@@ -221,4 +249,81 @@ fn homes_of(name: &str) -> Vec<&'static str> {
         }
     }
     homes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let checked = ConfigFile::parse(Path::new("pkdns.toml"), text).and_then(ConfigFile::check);
+        checked.err().map(|error| error.to_string().lines().map(String::from).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn one_run_tells_what_is_unknown_what_has_no_value_and_what_does_not_go_together() {
+        let text = "listn = '127.0.0.1:53'\n[dht]\nbootstrap = ['node.example']\n[cache]\nmax_entries = 0\nttl_seconds = 'x'\n\
+                    [delegation]\nport = 0\n[[forward]]\nzone = 'a..b'\nto = '192.0.2.1'\n[[forward]]\nzone = 'lan'\ntoo = '192.0.2.1'\n";
+        let told = mistakes(text);
+        let expected = [
+            "pkdns.toml:1: there is no option `listn`; did you mean `listen`?",
+            "pkdns.toml:3: dht.bootstrap: \"node.example\" has no port",
+            "pkdns.toml:5: cache.max_entries: 0 is not from 1",
+            "pkdns.toml:6: cache.ttl_seconds: ",
+            "pkdns.toml:8: delegation.port: must not be 0",
+            "pkdns.toml:9: forward.zone: \"a..b\" has two dots in a row",
+            "pkdns.toml:14: there is no option `too`; did you mean `to`?",
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.starts_with(expected), "{told}\nexpected {expected}");
+        }
+    }
+
+    /// What stands beside an option that is not understood is not judged by the default of that.
+    #[test]
+    fn what_is_misspelt_or_has_no_value_is_one_mistake_and_not_two() {
+        let key = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
+        let of_keys = format!("[names]\nsuffixes = 'pk'\n[local]\nrecords = ['{key}.key A 192.0.2.1']");
+        for text in [
+            "listen = '127.0.0.1:5300'\nfallback_dns = '127.0.0.1'",
+            "listen = '127.0.0.1:5300'\n[[forward]]\nzone = 'lan'\nto = '127.0.0.1'",
+            "[dht]\nenabled = false\nbootstrap = []\nmax_datagrams_per_second = 0",
+            "[cache]\nttl_seconds = 90000\nmax_ttl_seconds = 90000",
+            "[cache]\nttl_seconds = 9\nmax_ttl_seconds = 9",
+            "[rate_limit]\nrequests_per_minute = 0\nburst_size = 0\ndht_requests_per_minute = 0\ndht_burst_size = 0",
+            "[doh]\nenabled = true\ncert_path = 'c'\nkey_path = 'k'",
+            "[doh]\nenabled = true\n[certificate]\nself_signed = true",
+            "[doh]\nenabled = true\n[acme]\nenabled = true\n[certificate]\nnames = 'dns.example'",
+            "[dot]\nenabled = true\n[doh]\ncert_path = 'c'\nkey_path = 'k'",
+            "[dot]\nenabled = true\ncert_path = 'c'\nkey_path = 'k'",
+            "[relay]\nenabled = true\n[doh]\nplain_listen = '127.0.0.1:80'",
+            "[relay]\nenabled = true\n[doh]\nenabled = true\nport = 443\n[certificate]\nself_signed = true",
+            "[relay]\nreads_per_minute = 0\nread_burst_size = 0\nwrites_per_minute = 0\nwrite_burst_size = 0",
+            &of_keys,
+        ] {
+            assert_eq!(mistakes(text), [""; 0], "{text}");
+            for line in text.lines().filter(|line| line.contains(" = ")) {
+                let (name, value) = line.split_once(" = ").unwrap();
+                for wrong in [format!("{name} = {{}}"), format!("{name}x = {value}")] {
+                    let told = mistakes(&text.replacen(line, &wrong, 1));
+                    assert_eq!(told.len(), 1, "{wrong} in\n{text}\n{told:#?}");
+                }
+            }
+        }
+        // In the place of another section, of a whole section, and a section that is misspelt.
+        for text in ["[cache]\nfallback_dns = '192.0.2.1'", "cache = 3", "[chache]\nmax_ttl_seconds = 9"] {
+            assert_eq!(mistakes(text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_flag_says_what_the_file_says_wrongly() {
+        let text = "listen = '127.0.0.1:5300x'\nfallback_dns = '127.0.0.1'";
+        let mut file = ConfigFile::parse(Path::new("pkdns.toml"), text).unwrap();
+        file.config.listen = vec!["127.0.0.1:53".parse().unwrap()];
+        file.overrule("listen");
+        let told = file.check().unwrap_err().to_string();
+        assert_eq!(told.lines().count(), 2, "{told}");
+    }
 }

@@ -157,8 +157,9 @@ impl Config {
         let mut aliases = HashSet::new();
         for text in &local.records {
             match read_local_record(text) {
-                Ok(record) if self.names_key(&record.name) => faults.add(
+                Ok(record) if self.names_key(&record.name) => faults.add_with(
                     "local.records",
+                    &["names.suffixes"],
                     format!("\"{text}\": the name is a key's, whose zone only its packet can change"),
                 ),
                 Ok(record) => {

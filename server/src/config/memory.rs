@@ -25,7 +25,7 @@ impl Memory {
         let megabytes = self.unread_megabytes.filter(|megabytes| !(LEAST..=MOST).contains(megabytes))?;
         let advice =
             format!("{megabytes} is not within {LEAST} and {MOST}; remove it for what suits the machine");
-        Some(Fault { key: "memory.unread_megabytes", advice })
+        Some(Fault { key: "memory.unread_megabytes", others: &[], advice })
     }
 }
 

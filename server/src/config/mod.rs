@@ -19,6 +19,7 @@ mod relay;
 mod relay_url;
 #[cfg(test)]
 mod tests;
+mod toml_rest;
 mod toml_text;
 mod upstream;
 
@@ -51,6 +52,7 @@ pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
+pub use toml_rest::TakenOut;
 pub use toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
 pub use upstream::{UpstreamAddress, UpstreamError};
 

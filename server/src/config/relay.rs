@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    Config,
+    check::{BURST_OF_ZERO, Faults},
+};
+
 /// A PKARR relay. Zero switches a quota off.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +32,30 @@ impl Default for Relay {
             writes_per_minute: 60,
             write_burst_size: 30,
         }
+    }
+}
+
+impl Config {
+    pub(super) fn check_relay(&self, faults: &mut Faults) {
+        let relay = &self.relay;
+        faults.add_with_if(
+            relay.enabled && !self.doh.enabled && self.doh.plain_listen.is_empty(),
+            "relay.enabled",
+            &["doh.enabled", "doh.plain_listen"],
+            "is true, but nothing speaks HTTP; write [doh] enabled = true, or addresses in doh.plain_listen",
+        );
+        faults.add_with_if(
+            relay.reads_per_minute > 0 && relay.read_burst_size == 0,
+            "relay.read_burst_size",
+            &["relay.reads_per_minute"],
+            BURST_OF_ZERO,
+        );
+        faults.add_with_if(
+            relay.writes_per_minute > 0 && relay.write_burst_size == 0,
+            "relay.write_burst_size",
+            &["relay.writes_per_minute"],
+            BURST_OF_ZERO,
+        );
     }
 }
 

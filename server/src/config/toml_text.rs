@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use serde::de::DeserializeOwned;
-use toml::{
-    Spanned,
-    de::{DeArray, DeTable, DeValue, Deserializer},
-};
+use toml::de::DeTable;
+
+use super::toml_rest::{TakenOut, deserialize};
 
 /// Most mistakes that are looked for in one text.
-const MAX_MISTAKES: usize = 32;
+pub(super) const MAX_MISTAKES: usize = 32;
 
 /// Quotation marks of word processors.
 const TYPOGRAPHIC: [char; 7] = ['“', '”', '„', '‘', '’', '«', '»'];
@@ -46,11 +45,15 @@ pub enum TomlMistakeKind {
     Other(String),
 }
 
-/// What a text says, or all its mistakes in the order of their lines; and the line of each key, written `section.name`.
+/// What a text says.
 pub struct Parsed<T> {
-    /// The value.
-    pub value: Result<T, Vec<TomlMistake>>,
-    /// The lines.
+    /// The value: where there are mistakes, that of the rest, if it has one.
+    pub value: Option<T>,
+    /// All that is wrong, in the order of the lines.
+    pub mistakes: Vec<TomlMistake>,
+    /// What the rest is lacking.
+    pub taken_out: TakenOut,
+    /// The line of each key, written `section.name`.
     pub lines: BTreeMap<String, usize>,
 }
 
@@ -60,13 +63,11 @@ pub fn parse_toml<T: DeserializeOwned>(text: &str) -> Parsed<T> {
     let mut lines = BTreeMap::new();
     collect_lines(text, "", table.get_ref(), &mut lines);
     if !errors.is_empty() {
-        return Parsed {
-            value: Err(in_order(errors.iter().map(|error| syntax(text, error)).collect())),
-            lines,
-        };
+        let mistakes = in_order(errors.iter().map(|error| syntax(text, error)).collect());
+        return Parsed { value: None, mistakes, taken_out: TakenOut::default(), lines };
     }
-    let value = deserialize(text, table);
-    Parsed { value, lines }
+    let (value, mistakes, taken_out) = deserialize(text, table);
+    Parsed { value, mistakes: in_order(mistakes), taken_out, lines }
 }
 
 /// The option that was probably meant.
@@ -87,58 +88,6 @@ pub fn text_of(bytes: Vec<u8>) -> Result<String, usize> {
     })
 }
 
-/// What is wrong is taken out, and the rest read again, as the library tells one mistake at a time.
-fn deserialize<T: DeserializeOwned>(
-    text: &str,
-    mut rest: Spanned<DeTable<'_>>,
-) -> Result<T, Vec<TomlMistake>> {
-    let mut mistakes = Vec::new();
-    for _ in 0..MAX_MISTAKES {
-        let error = match T::deserialize(Deserializer::from(rest.clone())) {
-            Ok(value) if mistakes.is_empty() => return Ok(value),
-            Ok(_) => break,
-            Err(error) => error,
-        };
-        let span = error.span();
-        let line = span.as_ref().map(|span| line_of(text, span));
-        let kind = kind(error.message());
-        // Nothing can be taken out to mend what is missing, and it may be missing because it was misspelt and taken out.
-        let is_last = matches!(kind, TomlMistakeKind::Missing(_));
-        if !is_last || mistakes.is_empty() {
-            mistakes.push(TomlMistake { line, kind });
-        }
-        if is_last || !span.is_some_and(|span| take_out(rest.get_mut(), span.start)) {
-            break;
-        }
-    }
-    Err(in_order(mistakes))
-}
-
-/// Takes out what stands at this place of the text. Whether there was something.
-fn take_out(table: &mut DeTable<'_>, at: usize) -> bool {
-    for (_, value) in table.iter_mut() {
-        let was_inside = match value.get_mut() {
-            DeValue::Table(inner) => take_out(inner, at),
-            DeValue::Array(items) => take_item(items, at),
-            _ => false,
-        };
-        if was_inside {
-            return true;
-        }
-    }
-    let here = table.iter().find(|(key, value)| key.span().contains(&at) || value.span().contains(&at));
-    let key = here.map(|(key, _)| key.get_ref().to_string());
-    key.is_some_and(|key| table.remove(key.as_str()).is_some())
-}
-
-/// As [`take_out`], in the sections of a list. A list of anything else goes as a whole.
-fn take_item(items: &mut DeArray<'_>, at: usize) -> bool {
-    items.iter_mut().any(|item| match item.get_mut() {
-        DeValue::Table(inner) => take_out(inner, at),
-        _ => false,
-    })
-}
-
 /// By line, each line once: a second message about one is mostly a consequence of the first.
 fn in_order(mut mistakes: Vec<TomlMistake>) -> Vec<TomlMistake> {
     mistakes.sort_by_key(|mistake| mistake.line);
@@ -147,7 +96,7 @@ fn in_order(mut mistakes: Vec<TomlMistake>) -> Vec<TomlMistake> {
     mistakes
 }
 
-fn kind(message: &str) -> TomlMistakeKind {
+pub(super) fn kind_of(message: &str) -> TomlMistakeKind {
     let message = message.trim();
     if let Some(names) = message.strip_prefix("unknown field ") {
         // serde writes: `unknown`, expected one of `known`, `known`, …
@@ -249,7 +198,7 @@ fn collect_lines(text: &str, prefix: &str, table: &DeTable<'_>, lines: &mut BTre
     }
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     line_of_bytes(text.as_bytes(), span.start)
 }
 
@@ -284,7 +233,7 @@ mod tests {
     }
 
     fn mistakes(text: &str) -> Vec<(usize, String)> {
-        let mistakes = parse_toml::<Example>(text).value.unwrap_err().into_iter();
+        let mistakes = parse_toml::<Example>(text).mistakes.into_iter();
         mistakes
             .map(|TomlMistake { line, kind }| {
                 let text = match kind {

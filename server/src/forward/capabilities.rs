@@ -23,7 +23,8 @@ const MAX_SERVERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// So long is what was learnt believed. It is tried anew after that, which costs a question or two.
 pub(super) const LIFETIME: Duration = Duration::from_secs(900);
 
-/// Answers in a row that were cut though any datagram would have held them, after which a server is asked over TCP at once.
+/// Answers in a row that were cut or unreadable though any datagram would have held them, after which a server is asked over
+/// TCP at once.
 /// Those that are too large say nothing: whoever asks chooses how many they are.
 const CUT_BEFORE_TCP: u8 = 3;
 
@@ -139,7 +140,8 @@ impl ServerCapabilities {
         });
     }
 
-    /// Over UDP nothing came but that an answer is cut which would have fit, or that nothing listens. Over TCP it came.
+    /// Over UDP nothing came but an answer that would have fit and was cut or unreadable, or that nothing listens. Over TCP
+    /// it came.
     pub(super) fn cut(&self, server: SocketAddr, now: Instant) {
         self.change(server, |known| {
             known.cut = known.cut.saturating_add(1);

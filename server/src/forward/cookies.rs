@@ -116,15 +116,10 @@ impl ServerCookies {
         self.lock().put(server, Known { sent: None, until: now + LIFETIME });
     }
 
-    /// The server does not like a form that it got a cookie in. Returns whether the cookie may be why, which then is left
-    /// out; it is not if the server has given one, or got none.
-    pub(super) fn leave_out_if_new(&self, server: SocketAddr, now: Instant) -> bool {
-        let mut servers = self.lock();
-        let is_new = known(&mut servers, server, now).is_none();
-        if is_new {
-            servers.put(server, Known { sent: None, until: now + LIFETIME });
-        }
-        is_new
+    /// Whether the server may never have seen a cookie: it has given none, and is not known to do without. What it minds of a
+    /// question may be the cookie then.
+    pub(super) fn is_new(&self, server: SocketAddr, now: Instant) -> bool {
+        known(&mut self.lock(), server, now).is_none()
     }
 
     fn lock(&self) -> MutexGuard<'_, Servers> {
@@ -200,15 +195,16 @@ mod tests {
     async fn a_server_that_does_without_gets_none_for_an_hour() {
         let (cookies, now) = (ServerCookies::new(), Instant::now());
         let sent = next(&cookies, HERE, now);
-        assert!(cookies.leave_out_if_new(server(1), now));
-        assert!(!cookies.leave_out_if_new(server(1), now), "it got none");
+        assert!(cookies.is_new(server(1), now));
+        cookies.leave_out(server(1), now);
+        assert!(!cookies.is_new(server(1), now), "it got none");
         cookies.learn(server(1), sent, returned(sent), true, now);
         cookies.doubt(server(1));
         let late = now + LIFETIME - Duration::from_secs(1);
         assert_eq!(cookies.cookie_for(server(1), HERE, late), Ok(None));
         let sent = next(&cookies, HERE, now + LIFETIME);
         cookies.learn(server(1), sent, returned(sent), true, now + LIFETIME);
-        assert!(!cookies.leave_out_if_new(server(1), now + LIFETIME), "it gave one");
+        assert!(!cookies.is_new(server(1), now + LIFETIME), "it gave one");
     }
 
     #[tokio::test]

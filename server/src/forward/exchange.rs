@@ -197,8 +197,12 @@ impl Exchange<'_> {
             return self.ask_as(Form::Bare).await;
         }
         let mut message = self.ask_with_cookie().await?;
-        if is_refusal_of_form(message.code) && self.cookies.leave_out_if_new(self.server, Instant::now()) {
+        if is_refusal_of_form(message.code) && self.cookies.is_new(self.server, Instant::now()) {
             message = self.ask_as(Form::Edns).await?;
+            // A name that is refused without a cookie as well says nothing about cookies.
+            if !is_refusal_of_form(message.code) {
+                self.cookies.leave_out(self.server, Instant::now());
+            }
         }
         if !is_refusal_of_form(message.code) {
             self.capabilities.has_edns(self.server, Instant::now());
@@ -312,7 +316,9 @@ impl Exchange<'_> {
         match doubt {
             Some(Doubt::Misspelt) if !is_misspelt => self.capabilities.misspelt(self.server, now),
             Some(Doubt::NobodyThere) => self.capabilities.cut(self.server, now),
-            Some(Doubt::Cut) if response.len() <= MIN_UDP_SIZE => self.capabilities.cut(self.server, now),
+            Some(Doubt::Cut | Doubt::Unreadable) if response.len() <= MIN_UDP_SIZE => {
+                self.capabilities.cut(self.server, now);
+            }
             _ => {}
         }
         let lacked_cookie = doubt == Some(Doubt::NoCookie);

@@ -10,7 +10,7 @@ use hickory_proto::{
 };
 
 use super::{
-    HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
+    HEADER_SIZE, LONGEST_TTL, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
     encoded::{EncodedAnswer, Mark, Section},
     names::{Names, Owners},
     options::LARGEST_OPT_SIZE,
@@ -203,7 +203,7 @@ fn emit_record<'a>(
     }
     encoder.emit_u16(record.record_type().into())?;
     encoder.emit_u16(record.dns_class.into())?;
-    encoder.emit_u32(record.ttl)?;
+    encoder.emit_u32(record.ttl.min(LONGEST_TTL))?;
     let length = encoder.place::<u16>()?;
     let target = emit_data(&record.data, names, encoder)?;
     // More does not fit a message either, which is seen at its end.

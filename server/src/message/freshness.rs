@@ -13,6 +13,10 @@ const NX_DOMAIN: u8 = 3;
 /// The greatest time to live (RFC 2181 section 8), in seconds.
 const MAX_TTL: u32 = 0x7fff_ffff;
 
+/// Longest TTL in an answer, in seconds: a day, as Unbound and other resolvers have it. RFC 2181 section 8 allows 68 years, and
+/// RFC 8767 section 4 a cap; whoever has put such a number into a zone by mistake is not to wait for the end of each cache.
+pub const LONGEST_TTL: u32 = 86_400;
+
 /// In the third byte of the header.
 const TRUNCATED: u8 = 0x02;
 

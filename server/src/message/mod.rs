@@ -18,7 +18,7 @@ use hickory_proto::rr::Name;
 pub use answer::{Age, Answer, ExtendedError, Reply};
 pub use cookie::{Cookie, ReplyCookie, returned_cookie};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
-pub use freshness::freshness;
+pub use freshness::{LONGEST_TTL, freshness};
 pub(crate) use options::{OPTION_HEAD_SIZE, OPTION_PADDING};
 pub use outcome::{Outcome, code_name, read_outcome};
 pub use query::{Edns, Query, Question, Rejected, Rejection, read_cookie};

@@ -50,6 +50,9 @@ impl Resolver {
         if !query.recursion_desired {
             return Err(ResolveError::NotHeld);
         }
+        if query.dnssec_ok() && matches!(record_type, RecordType::DS | RecordType::DNSKEY) {
+            self.0.proofs.validates(address);
+        }
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         if query.dnssec_ok() && name.num_labels() == 1 && !is_own_zone {
             self.0.proofs.learn(name, Some(&message));

@@ -52,7 +52,7 @@ use crate::{
     client::Line,
     config::Config,
     forward::Forwarder,
-    message::Query,
+    message::{LONGEST_TTL, Query},
     metrics::Source,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
@@ -68,8 +68,8 @@ pub const MAX_CHAIN: usize = 11;
 /// Failures are remembered this long, so that those who ask again at once do not add to the trouble (RFC 9520).
 pub const FAILURE_LIFETIME: Duration = Duration::from_secs(5);
 
-/// Answers are not kept longer than a day, absences not longer than an hour (RFC 2308 section 5).
-const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
+/// Answers are not kept longer than their TTLs may be, absences not longer than an hour (RFC 2308 section 5).
+const LONGEST_LIFETIME: Duration = Duration::from_secs(LONGEST_TTL as u64);
 const LONGEST_NEGATIVE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Answers questions. Cheap to clone.
@@ -218,7 +218,8 @@ impl Resolver {
                 }
                 Route::Icann
                     if self.keeps_back(&name, record_type)
-                        && let Some(step) = self.step_kept_back(&name, query, chain) =>
+                        && let Some(step) =
+                            self.step_kept_back(&name, query, address, &mut budget, chain).await =>
                 {
                     step
                 }

@@ -2,8 +2,8 @@
 //! denial: it takes ours for a forgery, and answers SERVFAIL.
 //!
 //! Of reserved names the zone itself is asked about, which tells nobody what is in it: what denies `local` denies
-//! `printer.local` (RFC 8020). Of names that are kept back nobody is asked; but a validator asks for their DS records itself,
-//! and gets the denial with its next question.
+//! `printer.local` (RFC 8020). Of names that are kept back nobody is asked for a client that may not validate. One that does
+//! asks for their DS records itself, and so these are asked for at once.
 
 use std::{
     net::IpAddr,
@@ -33,12 +33,19 @@ use crate::{
 /// Names that are remembered: reserved zones, and single labels that validators asked about.
 const MAX_PROOFS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
+/// Clients of which it is remembered that they validate, and in seconds for how long: the keys of zones are good for a day.
+const MAX_VALIDATORS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const VALIDATES_FOR: Duration = Duration::from_secs(86_400);
+
 /// What the zones above say is waited for this long. Our own denial does without.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What the zones above said of names.
+/// What the zones above said of names, and which clients want to know.
 #[derive(Debug)]
-pub(super) struct Proofs(Mutex<LruCache<Name, Proof, RandomState>>);
+pub(super) struct Proofs {
+    proofs: Mutex<LruCache<Name, Proof, RandomState>>,
+    validators: Mutex<LruCache<IpAddr, Instant, RandomState>>,
+}
 
 #[derive(Debug, Clone)]
 struct Proof {
@@ -66,7 +73,22 @@ pub(super) struct Denial {
 
 impl Proofs {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::with_hasher(MAX_PROOFS, RandomState::new())))
+        Self {
+            proofs: Mutex::new(LruCache::with_hasher(MAX_PROOFS, RandomState::new())),
+            validators: Mutex::new(LruCache::with_hasher(MAX_VALIDATORS, RandomState::new())),
+        }
+    }
+
+    /// A client has asked, with DO, for what nobody needs but a validator. Whoever forges that in its name has names of one
+    /// label told to the upstreams, and nothing else.
+    pub(super) fn validates(&self, client: IpAddr) {
+        let mut validators = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
+        validators.put(client, Instant::now());
+    }
+
+    fn is_validator(&self, client: IpAddr) -> bool {
+        let seen = self.validators.lock().unwrap_or_else(PoisonError::into_inner).get(&client).copied();
+        seen.is_some_and(|seen| seen.elapsed() < VALIDATES_FOR)
     }
 
     /// Takes what was said of `name` to a question with DO; `None` where that is nothing.
@@ -82,11 +104,11 @@ impl Proofs {
             (None, _) => (None, FAILURE_LIFETIME),
         };
         let proof = Proof { denial, made: Instant::now(), lifetime };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(name.clone(), proof);
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).put(name.clone(), proof);
     }
 
     fn get(&self, name: &Name) -> Known {
-        let proof = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let proof = self.proofs.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         let Some(proof) = proof.filter(|proof| proof.made.elapsed() < proof.lifetime) else {
             return Known::Nothing;
         };
@@ -136,15 +158,27 @@ impl Resolver {
     }
 
     /// Answers for a name of one label that is not sent to public resolvers; `None` if it turns out to be a public one.
-    pub(super) fn step_kept_back(&self, name: &Name, query: &Query, chain: &mut Chain) -> Option<Step> {
+    pub(super) async fn step_kept_back(
+        &self,
+        name: &Name,
+        query: &Query,
+        address: IpAddr,
+        budget: &mut WorkBudget,
+        chain: &mut Chain,
+    ) -> Option<Step> {
         if query.dnssec_ok() {
-            match self.0.proofs.get(name) {
+            let is_validator = query.recursion_desired && self.0.proofs.is_validator(address);
+            let known = match self.0.proofs.get(name) {
+                Known::Nothing if is_validator => self.ask_above(name, query, address, budget).await,
+                known => known,
+            };
+            match known {
                 Known::Denied(denial) => {
                     self.deny(denial, chain);
                     return Some(Step::Done);
                 }
                 Known::Exists => return None,
-                // A validator comes back when it has asked whether the name is signed.
+                // One that has just been started comes back when it has asked whether the name is signed.
                 Known::Nothing => chain.fresh_for = Duration::ZERO,
             }
         }
@@ -163,7 +197,7 @@ impl Resolver {
         chain.answer.authentic = chain.links == 0 && denial.authentic;
     }
 
-    /// What the zones above say of a reserved one, which they are asked when it is not known.
+    /// What the zones above say of a name, which they are asked when it is not known.
     async fn ask_above(&self, zone: &Name, query: &Query, address: IpAddr, budget: &mut WorkBudget) -> Known {
         let known = self.0.proofs.get(zone);
         if known != Known::Nothing || budget.spend().is_err() {
@@ -233,6 +267,6 @@ mod tests {
         for number in 0..1000 {
             proofs.learn(&Name::from_ascii(format!("n{number}.")).unwrap(), Some(&denial));
         }
-        assert_eq!(proofs.0.lock().unwrap().len(), MAX_PROOFS.get());
+        assert_eq!(proofs.proofs.lock().unwrap().len(), MAX_PROOFS.get());
     }
 }

@@ -297,13 +297,35 @@ async fn a_name_that_is_kept_back_is_denied_by_the_root_once_somebody_has_asked_
     assert_eq!(asked(), ["nas. DS", "com. DS"]);
     assert_eq!(denied(&resolver, "nas.", true).await, (no_name, true));
     assert_eq!(denied(&resolver, "nas.", false).await, (no_data, false));
-    assert_eq!(denied(&resolver, "wpad.", true).await, (no_data, false));
     assert_eq!(asked(), [""; 0]);
+    // It is known to validate now, and would ask for the same: its first question gets the denial.
+    assert_eq!(denied(&resolver, "wpad.", true).await, (no_name, true));
+    assert_eq!(denied(&resolver, "wpad.", false).await, (no_data, false));
+    assert_eq!(asked(), ["wpad. DS"]);
     // A public name is no secret.
     denied(&resolver, "com.", false).await;
     assert_eq!(asked(), [""; 0]);
     denied(&resolver, "com.", true).await;
     assert_eq!(asked(), ["com. A"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_who_does_not_validate_no_name_of_one_label_is_told_whatever_others_do() {
+    let (resolver, asked) = behind_root(true);
+    let no_data = (ResponseCode::NoError, false);
+    // Without DO, and of another client.
+    answer(&resolver, "com.", RecordType::DS, false).await;
+    resolver.0.proofs.validates([192, 168, 1, 9].into());
+    assert_eq!(asked(), ["com. DS"]);
+    assert_eq!(denied(&resolver, "nas.", true).await, no_data);
+    answer(&resolver, ".", RecordType::DNSKEY, true).await;
+    assert_eq!(asked(), [". DNSKEY"]);
+    assert_eq!(denied(&resolver, "nas.", false).await, no_data);
+    assert_eq!(asked(), [""; 0]);
+    // A day after it has asked last.
+    tokio::time::advance(Duration::from_secs(86_400)).await;
+    assert_eq!(denied(&resolver, "nas.", true).await, no_data);
+    assert_eq!(asked(), [""; 0]);
 }
 
 #[tokio::test]

@@ -23,6 +23,10 @@ const MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 /// Parts of the names of control groups, where those of the host are seen.
 const GROUPS: [&str; 4] = ["docker", "libpod", "kubepods", "containerd"];
 
+/// Kinds of interfaces by which a container is a machine of the host's own network, as the kernel calls them. Nothing is
+/// published there, and the gateway is the router of that network.
+const BESIDE_THE_HOST: [&str; 2] = ["DEVTYPE=macvlan", "DEVTYPE=ipvlan"];
+
 /// The address from which strangers may come, if there is one.
 pub(super) fn gateway() -> Option<IpAddr> {
     let is_marked = MARKS.iter().any(|mark| Path::new(mark).exists());
@@ -32,10 +36,12 @@ pub(super) fn gateway() -> Option<IpAddr> {
     }
     let (interface, gateway) = default_route(&fs::read_to_string("/proc/net/route").ok()?)?;
     // With the network of the host there is no proxy.
-    let is_hardware = Path::new("/sys/class/net").join(&interface).join("device").exists();
+    let device = Path::new("/sys/class/net").join(&interface);
+    let is_hardware = device.join("device").exists();
+    let is_beside_host = fs::read_to_string(device.join("uevent")).is_ok_and(|event| is_beside_host(&event));
     let has_containers =
         || getifaddrs().is_ok_and(|mut all| all.any(|interface| is_of_containers(&interface.interface_name)));
-    (!is_hardware && !has_containers()).then_some(gateway.into())
+    (!is_hardware && !is_beside_host && !has_containers()).then_some(gateway.into())
 }
 
 /// What to say to whoever runs a server in a container that serves strangers whom it takes for neighbours.
@@ -62,6 +68,10 @@ fn warning(config: &Config, gateway: IpAddr) -> Option<String> {
              add it to access.deny"
         )
     })
+}
+
+fn is_beside_host(event: &str) -> bool {
+    event.lines().any(|line| BESIDE_THE_HOST.contains(&line))
 }
 
 fn is_container_group(groups: &str) -> bool {
@@ -116,6 +126,19 @@ eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0
             ("", false),
         ] {
             assert_eq!(is_container_group(groups), expected, "{groups}");
+        }
+    }
+
+    #[test]
+    fn an_interface_of_the_own_network_is_known_by_its_kind() {
+        for (event, expected) in [
+            ("DEVTYPE=macvlan\nINTERFACE=eth0\nIFINDEX=7\n", true),
+            ("DEVTYPE=ipvlan\nINTERFACE=eth0\nIFINDEX=7\n", true),
+            ("INTERFACE=eth0\nIFINDEX=7\n", false),
+            ("DEVTYPE=vlan\nINTERFACE=macvlan\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_beside_host(event), expected, "{event}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use domain::base::{Name, Rtype, name::ToName};
+use pkdns::message::LONGEST_TTL;
 
 use crate::{
     questions::Question,
@@ -133,10 +134,10 @@ pub(crate) fn faults(question: &Question, reply: &Reply, source: &Reply, oldest:
     }
     let known: HashMap<&Record, u32> = source.records().map(|(record, ttl)| (record, *ttl)).collect();
     for (record, ttl) in reply.records() {
-        let Some(most) = known.get(record) else { continue };
+        let Some(most) = known.get(record).map(|ttl| LONGEST_TTL.min(*ttl)) else { continue };
         let least = oldest.map_or(0, |oldest| most.saturating_sub(oldest));
         hold(
-            (least..=*most).contains(ttl),
+            (least..=most).contains(ttl),
             &format!("the TTL of {record} is {ttl}, and {most} at its source"),
         );
     }

@@ -1,6 +1,7 @@
 //! The disagreements that are no faults, and why.
 
 use domain::base::Rtype;
+use pkdns::message::LONGEST_TTL;
 
 use crate::{
     compare::{Case, Difference, MAX_UDP_SIZE, OnlyIn, Pair},
@@ -156,13 +157,23 @@ pub(crate) const EXPLAINED: &[Explained] = &[
         is_this: |case, _| case.source.truncated && case.ours.code == SERVFAIL && is_empty(case),
     },
     Explained {
-        what: "Unbound tells no time of more than a day, or of absence of more than an hour",
-        why: "RFC 2181 section 8: up to 2^31-1 is a TTL, and handed on; whatever it is, pkdns keeps an answer for no longer than these",
+        what: "no time of more than a day is told",
+        why: "RFC 2181 section 8 leaves a cap to resolvers; Unbound has the same one, and BIND one of a week where it resolves",
+        between: &[Source],
+        is_this: |case, difference| match difference {
+            Difference::Ttl(_, ours, theirs) => {
+                (*ours..=ours + case.oldest).contains(&LONGEST_TTL) && *theirs > LONGEST_TTL
+            }
+            _ => false,
+        },
+    },
+    Explained {
+        what: "Unbound tells no time of absence of more than an hour",
+        why: "RFC 2308 section 5: the time of a SOA record is handed on; whatever it is, pkdns keeps an absence for no longer than that",
         between: &[Unbound],
         is_this: |case, difference| match difference {
             Difference::Ttl(_, ours, theirs) => {
-                let is_bound = |most| (*theirs..=theirs + case.oldest).contains(&most);
-                ours > theirs && [3600, 86_400].into_iter().any(is_bound)
+                ours > theirs && (*theirs..=theirs + case.oldest).contains(&3600)
             }
             _ => false,
         },

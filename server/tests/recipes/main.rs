@@ -14,6 +14,10 @@
 mod daemon;
 #[path = "../interop/dig.rs"]
 mod dig;
+mod kept_back;
+#[allow(dead_code, reason = "other tests have an internet")]
+#[path = "../interop/namespace.rs"]
+mod namespace;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod reserved;
@@ -256,9 +260,12 @@ impl Pkdns {
 
     /// With `more` at the end of the document's configuration.
     async fn start_with(more: &str) -> Self {
+        Self::start_behind(signed_root::start().await, more).await
+    }
+
+    async fn start_behind(root: SignedRoot, more: &str) -> Self {
         let config: Config = toml::from_str(&(block("toml", "pkdns.toml") + more)).unwrap();
         assert_eq!(config.listen, ["127.0.0.1:5300".parse().unwrap()]);
-        let root = signed_root::start().await;
         let config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             fallback_dns: vec![root.address.into()],

@@ -157,7 +157,7 @@ async fn a_validator_believes_what_the_own_network_says_in_zones_that_are_delega
 }
 
 /// A recipe, with the key of the root and without Unbound's own zones.
-fn validating(recipe: &str) -> String {
+pub(super) fn validating(recipe: &str) -> String {
     let open = |zone: &&str| format!("    local-zone: \"{zone}.\" nodefault\n");
     let open: String = BUILT_IN.iter().map(open).collect();
     format!("server:\n    trust-anchor: \"{}\"\n{open}{recipe}", signed_root::UNBOUND_ANCHOR)

@@ -60,7 +60,12 @@ impl SignedRoot {
 
 /// Its root has the names above, and `example.com` has the address 192.0.2.1.
 pub(crate) async fn start() -> SignedRoot {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    start_at(Ipv4Addr::LOCALHOST).await
+}
+
+/// The same on an address of this machine.
+pub(crate) async fn start_at(address: Ipv4Addr) -> SignedRoot {
+    let socket = UdpSocket::bind((address, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let said = asked.clone();

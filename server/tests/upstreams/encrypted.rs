@@ -7,8 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use hickory_proto::op::ResponseCode;
-use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Request, Response,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::Incoming,
@@ -16,7 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{CertifiedKey, KeyPair};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -25,30 +27,38 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        ServerConfig, SupportedProtocolVersion,
         crypto::ring,
         pki_types::{PrivateKeyDer, pem::PemObject},
     },
     server::TlsStream,
 };
 
-use super::{Cost, Counts, Expected, Row, cost, plain::Asked};
+use super::{Counts, plain::Asked, raw_http};
 
-const MEDIA_TYPE: &str = "application/dns-message";
+pub(crate) const MEDIA_TYPE: &str = "application/dns-message";
 
 /// What a server does with the connections that are left once they are encrypted.
 #[derive(Debug, Clone, Copy)]
-enum Speaks {
+pub(crate) enum Speaks {
     /// DNS over TLS, and replies to what it is asked.
     Dns(fn(&Asked) -> Vec<u8>),
     /// The same for those who agree on `dot`, and nothing to others.
     DnsForDot,
+    /// Nothing, and not even a handshake: it holds them.
+    Silence,
     /// Nothing: it closes them.
     Nothing,
     /// HTTP, with this status and media type, where there is one.
     Http(u16, Option<&'static str>),
+    /// HTTP with a status that sends elsewhere, and the place, where questions are answered as well.
+    Redirects(u16),
     /// HTTP with a reply that is no DNS message.
     HttpGarbage,
+    /// HTTP with a coding that is in the header.
+    Encoded(&'static str),
+    /// HTTP/1.1 or HTTP/2, as they stand in the bytes.
+    Raw(raw_http::Way),
     /// HTTP that closes its connection after each answer.
     HttpOnce,
     /// Something that is neither.
@@ -60,10 +70,22 @@ pub(crate) fn certificate() -> CertifiedKey<KeyPair> {
     rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap()
 }
 
-fn acceptor(certificate: &CertifiedKey<KeyPair>, protocols: &[&str]) -> TlsAcceptor {
+/// The same, until 2020.
+pub(crate) fn expired() -> CertifiedKey<KeyPair> {
+    let mut parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(2020, 2, 29);
+    let signing_key = KeyPair::generate().unwrap();
+    CertifiedKey { cert: parameters.self_signed(&signing_key).unwrap(), signing_key }
+}
+
+pub(crate) fn acceptor(
+    certificate: &CertifiedKey<KeyPair>,
+    protocols: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsAcceptor {
     let key = PrivateKeyDer::from_pem_slice(certificate.signing_key.serialize_pem().as_bytes()).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.cert.der().clone()], key)
@@ -72,7 +94,7 @@ fn acceptor(certificate: &CertifiedKey<KeyPair>, protocols: &[&str]) -> TlsAccep
     Arc::new(config).into()
 }
 
-async fn start(acceptor: TlsAcceptor, speaks: Speaks) -> (SocketAddr, Arc<Counts>, JoinSet<()>) {
+pub(crate) async fn start(acceptor: TlsAcceptor, speaks: Speaks) -> (SocketAddr, Arc<Counts>, JoinSet<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let (address, counts, mut tasks) =
         (listener.local_addr().unwrap(), Arc::<Counts>::default(), JoinSet::new());
@@ -83,6 +105,10 @@ async fn start(acceptor: TlsAcceptor, speaks: Speaks) -> (SocketAddr, Arc<Counts
             shared.connection();
             let (acceptor, counts) = (acceptor.clone(), shared.clone());
             connections.spawn(async move {
+                if let Speaks::Silence = speaks {
+                    let _held = tcp;
+                    return std::future::pending().await;
+                }
                 // Fails with a client that does not trust us, or agrees on nothing.
                 if let Ok(stream) = acceptor.accept(tcp).await {
                     serve(stream, speaks, counts).await;
@@ -94,19 +120,26 @@ async fn start(acceptor: TlsAcceptor, speaks: Speaks) -> (SocketAddr, Arc<Counts
 }
 
 async fn serve(mut stream: TlsStream<TcpStream>, speaks: Speaks, counts: Arc<Counts>) {
-    let is_dot = stream.get_ref().1.alpn_protocol() == Some(b"dot");
+    let [is_dot, is_http2] = [&b"dot"[..], b"h2"].map(|it| stream.get_ref().1.alpn_protocol() == Some(it));
     match speaks {
         Speaks::Dns(reply) => serve_dns(stream, reply, counts).await,
         Speaks::DnsForDot if is_dot => serve_dns(stream, |asked| asked.answer(1), counts).await,
-        Speaks::DnsForDot | Speaks::Nothing => {
+        Speaks::DnsForDot | Speaks::Nothing | Speaks::Silence => {
             let _ = stream.shutdown().await;
         }
         Speaks::Gibberish => {
             let _ = stream.write_all(&[b'x'; 4096]).await;
             let _ = stream.read_u8().await;
         }
-        Speaks::Http(..) | Speaks::HttpGarbage | Speaks::HttpOnce => {
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        // Ends when the client leaves.
+        Speaks::Raw(way) => {
+            let _ = raw_http::serve(stream, is_http2, way, counts).await;
+        }
+        Speaks::Http(..)
+        | Speaks::Redirects(_)
+        | Speaks::HttpGarbage
+        | Speaks::Encoded(_)
+        | Speaks::HttpOnce => {
             let service = service_fn(|request| answer(request, speaks, counts.clone()));
             let io = TokioIo::new(stream);
             let _ = if is_http2 {
@@ -139,12 +172,14 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/dns-query"));
     assert_eq!(request.headers()[CONTENT_TYPE], MEDIA_TYPE);
+    assert_eq!(request.headers()[ACCEPT_ENCODING], "identity");
     // HTTP/1.1 wants the host, HTTP/2 has it in the address.
     assert!(request.headers().contains_key("host") || request.uri().authority().is_some());
     let bytes = request.into_body().collect().await.unwrap().to_bytes().to_vec();
     counts.question(bytes.get(12));
     let (status, media_type) = match speaks {
         Speaks::Http(status, media_type) => (status, media_type),
+        Speaks::Redirects(status) => (status, Some(MEDIA_TYPE)),
         _ => (200, Some(MEDIA_TYPE)),
     };
     let asked = Asked { bytes, is_tcp: true };
@@ -154,126 +189,11 @@ async fn answer(
     if let Some(media_type) = media_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     }
+    let more = match speaks {
+        Speaks::Redirects(_) => Some((LOCATION, "/elsewhere")),
+        Speaks::Encoded(coding) => Some((CONTENT_ENCODING, coding)),
+        _ => None,
+    };
+    response.headers_mut().extend(more.map(|(name, value)| (name, HeaderValue::from_static(value))));
     Ok(response)
-}
-
-/// Scheme, certificate, protocols to agree on, what is spoken, what comes of it, and what the first and the tenth question
-/// cost.
-type Line<'a> =
-    (&'static str, &'static str, &'a CertifiedKey<KeyPair>, &'a [&'a str], Speaks, Expected, Cost, Cost);
-
-/// The matrix, and what has to be held while it is worked through.
-pub(crate) async fn rows(certificate: &CertifiedKey<KeyPair>) -> (Vec<Row>, Vec<JoinSet<()>>) {
-    use Expected::{Address, Because, Code, Second};
-    use Speaks::{Dns, DnsForDot, Gibberish, Http, HttpGarbage, HttpOnce, Nothing};
-    let stranger = self::certificate();
-    let (ours, both) = (certificate, &["h2", "http/1.1"][..]);
-    let answers = Dns(|asked| asked.answer(1));
-    let well = Http(200, Some(MEDIA_TYPE));
-    let fails = |expected| Because(expected);
-    let table: Vec<Line<'_>> = vec![
-        ("TLS", "tls", ours, &[], answers, Address, cost(1, 1), cost(1, 0)),
-        ("TLS with ALPN dot", "tls", ours, &["dot"], answers, Address, cost(1, 1), cost(1, 0)),
-        ("TLS for ALPN dot alone", "tls", ours, &["dot"], DnsForDot, Address, cost(1, 1), cost(1, 0)),
-        ("TLS with another ALPN", "tls", ours, &["h2"], answers, Address, cost(1, 2), cost(1, 0)),
-        (
-            "TLS that refuses EDNS",
-            "tls",
-            ours,
-            &[],
-            Dns(|asked| if asked.bytes[11] == 1 { asked.code(1) } else { asked.answer(1) }),
-            Address,
-            cost(2, 1),
-            cost(1, 0),
-        ),
-        (
-            "TLS, a header with SERVFAIL",
-            "tls",
-            ours,
-            &[],
-            Dns(|asked| [&asked.code(2)[..5], &[0; 7]].concat()),
-            Code(ResponseCode::ServFail),
-            cost(1, 1),
-            cost(1, 0),
-        ),
-        (
-            "TLS that closes",
-            "tls",
-            ours,
-            &[],
-            Nothing,
-            fails("it closes connections"),
-            cost(0, 2),
-            cost(0, 2),
-        ),
-        ("TLS of a stranger", "tls", &stranger, &[], answers, fails("certificate"), cost(0, 1), cost(0, 1)),
-        ("TLS of a stranger before a second", "tls", &stranger, &[], answers, Second, cost(0, 1), cost(0, 1)),
-        ("HTTP/2", "https", ours, both, well, Address, cost(1, 1), cost(1, 0)),
-        ("HTTP/1.1", "https", ours, &["http/1.1"], well, Address, cost(1, 1), cost(1, 0)),
-        ("HTTP/1.1 without ALPN", "https", ours, &[], well, Address, cost(1, 1), cost(1, 0)),
-        ("HTTP/1.1 that closes", "https", ours, &["http/1.1"], HttpOnce, Address, cost(1, 1), cost(1, 1)),
-        (
-            "a charset",
-            "https",
-            ours,
-            both,
-            Http(200, Some("application/dns-message; charset=utf-8")),
-            Address,
-            cost(1, 1),
-            cost(1, 0),
-        ),
-        (
-            "a media type in capitals",
-            "https",
-            ours,
-            both,
-            Http(200, Some("Application/DNS-Message")),
-            Address,
-            cost(1, 1),
-            cost(1, 0),
-        ),
-        (
-            "text/html",
-            "https",
-            ours,
-            both,
-            Http(200, Some("text/html")),
-            fails("text/html"),
-            cost(1, 1),
-            cost(1, 0),
-        ),
-        ("no media type", "https", ours, both, Http(200, None), fails("media type"), cost(1, 1), cost(1, 0)),
-        (
-            "404",
-            "https",
-            ours,
-            both,
-            Http(404, Some(MEDIA_TYPE)),
-            fails("status 404"),
-            cost(1, 1),
-            cost(1, 0),
-        ),
-        (
-            "503 over HTTP/1.1",
-            "https",
-            ours,
-            &[],
-            Http(503, None),
-            fails("status 503"),
-            cost(1, 1),
-            cost(1, 1),
-        ),
-        ("a redirect", "https", ours, both, Http(302, None), fails("redirects"), cost(1, 1), cost(1, 0)),
-        ("garbage over HTTPS", "https", ours, both, HttpGarbage, fails("malformed"), cost(1, 1), cost(1, 0)),
-        ("404 before a second", "https", ours, both, Http(404, None), Second, cost(1, 1), cost(1, 0)),
-        ("gibberish over HTTPS", "https", ours, &[], Gibberish, fails("not HTTP"), cost(0, 1), cost(0, 1)),
-    ];
-    let (mut rows, mut held) = (Vec::new(), Vec::new());
-    for (what, scheme, certificate, protocols, speaks, expected, first, tenth) in table {
-        let (address, counts, tasks) = start(acceptor(certificate, protocols), speaks).await;
-        let upstream = format!("{scheme}://{address}").parse().unwrap();
-        rows.push(Row { what, upstream, counts, expected, first, tenth });
-        held.push(tasks);
-    }
-    (rows, held)
 }

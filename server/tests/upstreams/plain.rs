@@ -37,6 +37,8 @@ pub(crate) type Script = dyn Fn(&Asked) -> Vec<Act> + Send + Sync;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tcp {
     Serves,
+    /// The same, length and header byte by byte.
+    Drips,
     /// The port is closed.
     Refuses,
     /// Connections end as soon as they are there.
@@ -224,11 +226,16 @@ async fn serve_tcp(listener: TcpListener, tcp: Tcp, script: Arc<Script>, counts:
             }
             let asked = Asked { bytes, is_tcp: true };
             counts.question(asked.bytes.get(HEADER_SIZE));
-            if tcp == Tcp::Serves {
-                for act in script(&asked) {
-                    let Reply(bytes) = act else { continue };
-                    let _ =
-                        stream.write_all(&[&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat()).await;
+            let acts = if let Tcp::Hangs = tcp { Vec::new() } else { script(&asked) };
+            for act in acts {
+                let Reply(bytes) = act else { continue };
+                let bytes = [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat();
+                // Each write is a segment.
+                let _ = stream.set_nodelay(true);
+                let (drops, rest) = bytes.split_at(if let Tcp::Drips = tcp { 2 + HEADER_SIZE } else { 0 });
+                for piece in drops.chunks(1).chain([rest]) {
+                    let _ = stream.write_all(piece).await;
+                    tokio::task::yield_now().await;
                 }
             }
             // Held open until the other end leaves.

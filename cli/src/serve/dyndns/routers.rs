@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use axum::body::to_bytes;
+use tower_service::Service;
 
 use super::{
     tests::{accounts, client, headers, headers_of, public_key, quick},
@@ -154,5 +155,26 @@ async fn what_is_over_the_limit_is_a_line() {
     assert!(
         lines.last().unwrap().starts_with("router at 198.51.100.1: abuse (too many requests"),
         "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_router_that_was_told_another_path_is_a_line() {
+    let (_directory, accounts) = accounts(1..2);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let noted = lines.clone();
+    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
+    let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
+    let visitor = Visitor { address: client(1), is_encrypted: false };
+    let mut routes = updates.routes().layer(Extension(visitor));
+    let uri = "/v3/update?hostname=home.example&password=hunter2";
+    let request = axum::http::Request::get(uri).body(axum::body::Body::empty()).unwrap();
+    let response = routes.call(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    let lines = lines.lock().unwrap();
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(
+        line.starts_with("198.51.100.1 asked for \"/v3/update\", ") && !line.contains("hunter2"),
+        "{line}"
     );
 }

@@ -4,13 +4,17 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{self, AlertDescription, ClientConfig, pki_types::ServerName},
+    rustls::{
+        self, AlertDescription, CertificateError, ClientConfig,
+        pki_types::{ServerName, UnixTime},
+    },
 };
 
 use super::{ExchangeError, lock};
@@ -73,22 +77,76 @@ fn failure(failed: &Failed) -> ExchangeError {
             ours if ours.is_ours() => ours,
             _ => ExchangeError::unusable(format_args!("its TLS handshake failed: {error}")),
         },
-        Failed::Handshake(error) => {
-            ExchangeError::unusable(format_args!("its TLS handshake failed: {error}"))
-        }
+        Failed::Handshake(error) => match cause(error).and_then(about_time) {
+            Some(words) => ExchangeError::unusable(words),
+            None => ExchangeError::unusable(format_args!("its TLS handshake failed: {error}")),
+        },
     }
+}
+
+fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|error| error.downcast_ref())
+}
+
+/// What is wrong with the time of a certificate, or with the clock of this machine. The library counts seconds.
+fn about_time(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    match error {
+        CertificateError::ExpiredContext { time, not_after } => {
+            Some(format!("its certificate expired on {}, and it is {} here", date(*not_after), date(*time)))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => Some(format!(
+            "its certificate is valid from {} on, and it is {} here",
+            date(*not_before),
+            date(*time)
+        )),
+        _ => None,
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    // Later ones have no such form. A certificate may hold any.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs()).min(LAST))
 }
 
 /// Whether the server refuses all the protocols that it was offered, or chose another one (RFC 7301 section 3.2).
 fn is_about_protocols(failed: &Failed) -> bool {
     let Failed::Handshake(error) = failed else { return false };
-    let error: Option<&rustls::Error> = error.get_ref().and_then(|error| error.downcast_ref());
     matches!(
-        error,
+        cause(error),
         Some(
             rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)
                 | rustls::Error::NoApplicationProtocol
                 | rustls::Error::PeerMisbehaved(rustls::PeerMisbehaved::SelectedUnofferedApplicationProtocol)
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_out_of_its_time_says_when_that_is_and_what_time_is_believed() {
+        let [before, now, never] = [1_700_000_000, 1_800_000_000, u64::MAX]
+            .map(|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds)));
+        for (error, expected) in [
+            (
+                CertificateError::ExpiredContext { time: now, not_after: before },
+                "its certificate expired on Tue, 14 Nov 2023 22:13:20 GMT, and it is Fri, 15 Jan 2027 08:00:00 GMT here",
+            ),
+            (
+                CertificateError::NotValidYetContext { time: before, not_before: now },
+                "its certificate is valid from Fri, 15 Jan 2027 08:00:00 GMT on, and it is Tue, 14 Nov 2023 22:13:20 \
+                 GMT here",
+            ),
+        ] {
+            let error = io::Error::other(rustls::Error::InvalidCertificate(error));
+            assert_eq!(failure(&Failed::Handshake(error)).to_string(), expected);
+        }
+        let error = CertificateError::NotValidYetContext { time: before, not_before: never };
+        let error = io::Error::other(rustls::Error::InvalidCertificate(error));
+        assert!(failure(&Failed::Handshake(error)).to_string().contains("31 Dec 9999"));
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     Method, Request, Uri,
-    header::{ACCEPT, CONTENT_TYPE, HOST},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     ExchangeError,
     endpoint::Endpoint,
-    https::{MAX_HEADER_SIZE, MEDIA_TYPE, check, without_id},
+    https::{MAX_HEADER_SIZE, MEDIA_TYPE, NO_CODING, check, without_id},
     lock,
 };
 use crate::message::MAX_STREAM_SIZE;
@@ -71,6 +71,7 @@ impl Carrier {
             .uri(path)
             .header(HOST, authority)
             .header(ACCEPT, MEDIA_TYPE)
+            .header(ACCEPT_ENCODING, NO_CODING)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .body(Full::new(without_id(message)))
             .map_err(|_| ExchangeError::Malformed)?;

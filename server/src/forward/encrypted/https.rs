@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     uri::PathAndQuery,
 };
 use tokio::net::TcpStream;
@@ -16,6 +16,9 @@ use super::ExchangeError;
 use crate::{config::HTTPS_PORT, message::MAX_STREAM_SIZE};
 
 pub(super) const MEDIA_TYPE: &str = "application/dns-message";
+
+/// Answers are short, and who says nothing about codings takes all of them (RFC 9110 section 12.5.3).
+pub(super) const NO_CODING: &str = "identity";
 
 /// No server needs more for what we ask, in bytes.
 pub(super) const MAX_HEADER_SIZE: usize = 16 * 1024;
@@ -75,6 +78,7 @@ impl Carrier {
             .uri(self.uri.clone())
             .version(Version::HTTP_2)
             .header(ACCEPT, MEDIA_TYPE)
+            .header(ACCEPT_ENCODING, NO_CODING)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(CONTENT_LENGTH, message.len())
             .body(())
@@ -115,6 +119,13 @@ pub(super) fn check<B>(response: &Response<B>) -> Result<(), ExchangeError> {
     }
     if status != StatusCode::OK {
         return Err(ExchangeError::unusable(format_args!("it answers with HTTP status {}", status.as_u16())));
+    }
+    let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.as_bytes().trim_ascii());
+    if let Some(coding) = coding.filter(|coding| !coding.eq_ignore_ascii_case(NO_CODING.as_bytes())) {
+        let coding = String::from_utf8_lossy(coding);
+        return Err(ExchangeError::unusable(format_args!(
+            "it answers with Content-Encoding {coding}, which nobody asked for"
+        )));
     }
     match response.headers().get(CONTENT_TYPE) {
         Some(found) if is_dns_message(found) => Ok(()),
@@ -157,6 +168,21 @@ mod tests {
         ] {
             let media_type = HeaderValue::from_str(text).expect("it can be sent");
             assert_eq!(is_dns_message(&media_type), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_in_a_coding_says_so() {
+        for (coding, expected) in [
+            ("identity", None),
+            ("Identity", None),
+            ("gzip", Some("it answers with Content-Encoding gzip, which nobody asked for")),
+            ("br, gzip", Some("it answers with Content-Encoding br, gzip, which nobody asked for")),
+        ] {
+            let response =
+                Response::builder().header(CONTENT_TYPE, MEDIA_TYPE).header(CONTENT_ENCODING, coding);
+            let found = check(&response.body(()).expect("a response")).err().map(|error| error.to_string());
+            assert_eq!(found.as_deref(), expected);
         }
     }
 

@@ -52,6 +52,8 @@ impl Exchange<'_> {
     /// be had, the question is sent a second time, from another port and with another id: what is almost right twice, in
     /// the same way, is the server's own. Meanwhile the true answer may still come as a datagram.
     ///
+    /// So is an answer that cannot be read behind its question. Whoever can forge that could forge an answer.
+    ///
     /// That nothing listens, ICMP says, of which only the port has to be guessed. It ends the waiting only where TCP fails
     /// as well and ICMP says so of both ports.
     pub(super) async fn ask_over_udp(self, form: Form) -> Result<Message, ExchangeError> {
@@ -71,6 +73,10 @@ impl Exchange<'_> {
                 answer = &mut over_tcp => {
                     match answer {
                         Ok(message) => return Ok(message),
+                        // Nobody else can speak there.
+                        Err(ExchangeError::Malformed) if doubt == Some(Doubt::Unreadable) => {
+                            return Err(ExchangeError::Malformed);
+                        }
                         Err(ExchangeError::Unreachable(kind)) => tcp_failure = Some(kind),
                         Err(_) => {}
                     }
@@ -103,6 +109,9 @@ impl Exchange<'_> {
                         return Err(ExchangeError::Unreachable(kind));
                     }
                     sleep(ERROR_PAUSE).await;
+                }
+                Heard::AlmostRight(Doubt::Unreadable, _) if is_second && doubt == Some(Doubt::Unreadable) => {
+                    return Err(ExchangeError::Malformed);
                 }
                 // Whoever has guessed one of the sockets can send there as often as they like.
                 Heard::AlmostRight(same, Some(message)) if is_second && doubt == Some(same) => {
@@ -172,6 +181,8 @@ pub(super) enum Doubt {
     Misspelt,
     /// It is a refusal without a question.
     BareRefusal,
+    /// What stands behind the question cannot be read.
+    Unreadable,
     /// It is ICMP's, and says that nothing listens.
     NobodyThere,
     /// The answer goes on.
@@ -232,10 +243,11 @@ fn hear(socket: &UdpSocket, server: SocketAddr, request: &Request) -> io::Result
         Match::None => None,
         _ if matches!(returned, Returned::Foreign) => None,
         Match::Exact if is_cut => Some(Heard::Truncated),
-        Match::Exact => whole().map(|message| match returned {
-            Returned::Ours(cookie) => Heard::Answer(message, Some(cookie)),
-            Returned::Missing => Heard::AlmostRight(Doubt::NoCookie, Some(message)),
-            Returned::Nothing | Returned::Foreign => Heard::Answer(message, None),
+        Match::Exact => Some(match (returned, whole()) {
+            (Returned::Missing, message) => Heard::AlmostRight(Doubt::NoCookie, message),
+            (_, None) => Heard::AlmostRight(Doubt::Unreadable, None),
+            (Returned::Ours(cookie), Some(message)) => Heard::Answer(message, Some(cookie)),
+            (Returned::Nothing | Returned::Foreign, Some(message)) => Heard::Answer(message, None),
         }),
         Match::OtherSpelling => Some(Heard::AlmostRight(Doubt::Misspelt, whole())),
         Match::BareRefusal => Some(Heard::AlmostRight(Doubt::BareRefusal, whole())),

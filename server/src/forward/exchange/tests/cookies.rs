@@ -310,6 +310,36 @@ async fn a_server_that_refuses_cookies_alone_keeps_edns() {
 }
 
 #[tokio::test]
+async fn one_odd_name_does_not_switch_cookies_off_for_the_others() {
+    // The first question that a server gets, refused without a cookie in whatever form it comes.
+    for code in [1, 4] {
+        let server = over_udp(move |received| {
+            let response = received.response();
+            let is_odd = received.question().wire_name().starts_with(&[3]);
+            vec![match received.cookie() {
+                _ if is_odd => response.code(code),
+                Some(_) => response.address(1).cookie(received, &part(1)),
+                None => response.address(1),
+            }]
+        })
+        .await;
+        let exchanger = Exchanger::new(1);
+        let odd = question("odd.example.com.", RecordType::A);
+        let refused = exchanger.exchange(server.address, &odd, RESOLVER, Instant::now() + LONG).await;
+        assert_eq!(u16::from(refused.expect("a refusal").code), u16::from(code));
+        let before = server.received().len();
+        for _ in 0..2 {
+            let other = question("a-rather-long-name.example.com.", RecordType::A);
+            exchanger
+                .exchange(server.address, &other, RESOLVER, Instant::now() + LONG)
+                .await
+                .expect("an answer");
+        }
+        assert_eq!(parts(&server)[before..], [(UDP, none_yet()), (UDP, given(1))]);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_a_question_keeps_its_cookie() {
     let refuses = Arc::new(AtomicUsize::new(1));
     let code = refuses.clone();

@@ -192,9 +192,9 @@ async fn a_question_that_is_refused_in_every_form_says_nothing_about_edns() {
     for _ in 0..3 {
         assert_eq!(answer(&exchanger, server.address).await.code, ResponseCode::FormErr);
     }
-    // A cookie is no longer sent, EDNS is.
     let forms: Vec<_> = server.received().iter().map(has_edns).collect();
-    assert_eq!(forms, [true, true, false, true, false, true, false]);
+    assert_eq!(forms, [true, true, false].repeat(3));
+    assert_eq!(server.received().iter().filter(|received| received.cookie().is_some()).count(), 3);
 }
 
 #[tokio::test]
@@ -241,6 +241,48 @@ async fn a_server_that_cuts_every_answer_is_asked_over_tcp_at_once() {
     }
     assert_eq!(got(&server, 0)[..6], [UDP, TCP, UDP, TCP, UDP, TCP]);
     assert_eq!(got(&server, 6), [TCP; 7], "from the fourth question on");
+}
+
+fn unreadable(received: &Received) -> Response {
+    received.response().address(66).with(|bytes| bytes.truncate(bytes.len() - 1))
+}
+
+#[tokio::test]
+async fn a_server_whose_datagrams_cannot_be_read_is_asked_over_tcp_at_once() {
+    let server = Scripted::start(|received| {
+        vec![if received.is_tcp { received.response().address(1) } else { unreadable(received) }.0]
+    })
+    .await;
+    let exchanger = Exchanger::new(4);
+    for _ in 0..10 {
+        assert_eq!(last_byte(&answer(&exchanger, server.address).await), 1);
+    }
+    assert_eq!(got(&server, 0)[..6], [UDP, TCP, UDP, TCP, UDP, TCP]);
+    assert_eq!(got(&server, 6), [TCP; 7], "from the fourth question on");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_in_any_way_is_said_at_once() {
+    let with_tcp = Scripted::start(|received| vec![unreadable(received).0]).await;
+    let without = WithoutTcp::start(|received| vec![unreadable(received)]).await;
+    for address in [with_tcp.address, without.address] {
+        let failed = ask(&Exchanger::new(4), address, LONG).await;
+        assert_eq!(failed.expect_err("nothing to read"), ExchangeError::Malformed);
+    }
+    assert_eq!((got(&with_tcp, 0), without.asked()), (vec![UDP, TCP], 2));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_from_one_who_guessed_a_socket_ends_nothing() {
+    let questions = AtomicUsize::new(0);
+    let server = over_udp(move |received| match questions.fetch_add(1, Ordering::SeqCst) {
+        0 => vec![unreadable(received); 20],
+        _ => vec![received.response().address(1)],
+    })
+    .await;
+    let exchanger = Exchanger::new(4);
+    assert_eq!(last_byte(&answer(&exchanger, server.address).await), 1);
+    assert_eq!(exchanger.capabilities(server.address), Capabilities::ALL);
 }
 
 #[tokio::test]

@@ -1,0 +1,33 @@
+//! Names of one label, which public resolvers do not hear of, asked for by an Unbound that validates behind this server.
+
+use super::{namespace, reserved::validating, *};
+
+/// A public address, so that the root counts as one.
+const ROOT: [u8; 4] = [9, 9, 9, 9];
+
+#[test]
+fn a_client_behind_a_validator_is_told_at_once_that_a_label_does_not_exist() {
+    let name = "kept_back::a_client_behind_a_validator_is_told_at_once_that_a_label_does_not_exist";
+    if !namespace::is_inside(name) {
+        return;
+    }
+    let (Some(dig), Some(unbound)) = (Dig::find(), Program::unbound()) else { return };
+    namespace::run("ip", ["address", "add", "9.9.9.9/32", "dev", "lo"]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(async {
+        for question in ["printer A", "printer AAAA", "printer HTTPS"] {
+            // What a validator has learnt of one question would answer the next.
+            let pkdns = Pkdns::start_behind(signed_root::start_at(ROOT.into()).await, "").await;
+            let daemon = unbound.run_unbound(&validating(&pkdns.recipe("unbound.conf")));
+            // One that has validated nothing yet cannot be told from a forwarder that does not.
+            assert_eq!(dig.ask(daemon.address, "example.com A").data(), ["A 192.0.2.1"]);
+            for _ in 0..2 {
+                let reply = dig.ask(daemon.address, question);
+                assert_eq!(reply.status(), "NXDOMAIN", "{question}: {reply:?}, {}", daemon.log());
+            }
+            // Whether it is signed is asked, and nobody asks for its addresses.
+            let asked = pkdns.root.asked().into_iter().filter(|asked| asked.starts_with("printer "));
+            assert_eq!(asked.collect::<Vec<_>>(), ["printer DS"]);
+        }
+    });
+}
