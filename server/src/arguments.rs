@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
-use pkdns::config::{AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, parse_address};
+use clap::{Parser, Subcommand};
+use pkdns::config::{
+    AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path, parse_address,
+};
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
@@ -15,7 +17,16 @@ const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// Where it answers over HTTP.
 const TESTNET_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5380);
 
+/// The directory of pkdns, unless told otherwise.
+const DIRECTORY: &str = "~/.pkdns";
+
+/// Where systemd's units have their sockets, and what they call it.
+const RUNTIME_DIRECTORY: &str = "/run/pkdns";
+
 const FILE_NAME: &str = "pkdns.toml";
+
+/// The socket of `pkdns status`, unless the configuration says where.
+const STATUS_NAME: &str = "status.sock";
 
 /// Known DHT nodes, unless the configuration says where.
 const NODES_NAME: &str = "dht-nodes";
@@ -31,11 +42,11 @@ const CERTIFICATES_NAME: &str = "certificates";
 #[command(name = "pkdns", version)]
 pub(crate) struct Arguments {
     /// Configuration file, instead of pkdns.toml in the directory of pkdns
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
     /// Directory of pkdns
-    #[arg(short, long, value_name = "DIR", default_value = "~/.pkdns")]
+    #[arg(short, long, value_name = "DIR", default_value = DIRECTORY, global = true)]
     pkdns_dir: PathBuf,
 
     /// Resolver for the names that are not keys, port 53 unless given; also tls://ADDR, https://ADDR, or a name such as
@@ -62,6 +73,43 @@ pub(crate) struct Arguments {
     /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 (and over HTTP on 127.0.0.1:5380) unless told otherwise
     #[arg(long)]
     testnet: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show how the server does that runs with this directory: answers, caches, the DHT, upstreams, certificates
+    Status {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+
+        /// Print only whether it is ready, and exit with 1 if it is not
+        #[arg(long, conflicts_with = "json")]
+        ready: bool,
+
+        /// Its socket, instead of that in its directory, or of status.path
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
+}
+
+/// What `pkdns status` asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StatusRequest {
+    /// Where the server may be asked, the likeliest place first. Nothing where the configuration says nowhere.
+    pub(crate) sockets: Vec<PathBuf>,
+    pub(crate) form: StatusForm,
+}
+
+/// How the status is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatusForm {
+    Table,
+    Json,
+    Ready,
 }
 
 /// What the flags and the file together ask for.
@@ -103,8 +151,35 @@ impl fmt::Display for Source {
 }
 
 impl Arguments {
-    /// Reads the file and lets the flags win over it. `home` is what `~` stands for.
-    pub(crate) fn settle(self, home: Option<&Path>) -> Result<Settings, ConfigError> {
+    /// Whom to ask for the status, if that is what is wanted. A configuration with mistakes is no reason not to look: the
+    /// server may run with an older one.
+    pub(crate) fn status(&self, home: Option<&Path>, runtime: Option<&Path>) -> Option<StatusRequest> {
+        let Some(Command::Status { json, ready, socket }) = &self.command else { return None };
+        let form = match (json, ready) {
+            (true, _) => StatusForm::Json,
+            (_, true) => StatusForm::Ready,
+            _ => StatusForm::Table,
+        };
+        let directory = expand_home(&self.pkdns_dir, home);
+        let file = self.config.as_ref().map_or(directory.join(FILE_NAME), |path| expand_home(path, home));
+        let configured = ConfigFile::read(&file).ok().and_then(|file| file.config.status.path);
+        let sockets = match (socket, configured) {
+            (Some(socket), _) => vec![expand_home(socket, home)],
+            (None, Some(socket)) if socket.as_os_str().is_empty() => Vec::new(),
+            (None, Some(socket)) => vec![expand_home(&socket, home)],
+            (None, None) => {
+                let is_told = self.pkdns_dir != Path::new(DIRECTORY);
+                let usual = (!is_told).then_some(Path::new(RUNTIME_DIRECTORY));
+                let places = runtime.into_iter().chain([&*directory]).chain(usual);
+                places.map(|place| place.join(STATUS_NAME)).collect()
+            }
+        };
+        Some(StatusRequest { sockets, form })
+    }
+
+    /// Reads the file and lets the flags win over it. `home` is what `~` stands for, `runtime` the directory that systemd
+    /// gives for sockets.
+    pub(crate) fn settle(self, home: Option<&Path>, runtime: Option<&Path>) -> Result<Settings, ConfigError> {
         let directory = expand_home(&self.pkdns_dir, home);
         let homeless = home.is_none() && self.config.is_none() && directory != self.pkdns_dir;
         let path = match &self.config {
@@ -143,6 +218,11 @@ impl Arguments {
         let certificates = file.config.certificate.path.take().map(|path| expand_home(&path, home));
         file.config.certificate.path = certificates.or_else(|| Some(directory.join(CERTIFICATES_NAME)));
 
+        let status = file.config.status.path.take().map(|path| expand_home(&path, home));
+        let usual =
+            || Some(runtime.unwrap_or(&directory).join(STATUS_NAME)).filter(|path| is_socket_path(path));
+        file.config.status.path = status.or_else(usual).filter(|_| !self.testnet);
+
         let action = match (self.check, self.print_config) {
             (true, _) => Action::Check,
             (_, true) => Action::Print,
@@ -179,208 +259,4 @@ fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use clap::CommandFactory;
-    use pkdns::config::UpstreamAddress;
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn settle(home: &Path, flags: &str) -> Result<Settings, String> {
-        let arguments = Arguments::try_parse_from(["pkdns"].into_iter().chain(flags.split_whitespace()))
-            .map_err(|error| error.to_string())?;
-        arguments.settle(Some(home)).map_err(|error| error.to_string())
-    }
-
-    fn home_with(text: &str) -> TempDir {
-        let home = tempfile::tempdir().unwrap();
-        fs::create_dir(home.path().join(".pkdns")).unwrap();
-        fs::write(home.path().join(".pkdns/pkdns.toml"), text).unwrap();
-        home
-    }
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn upstreams(texts: &[&str]) -> Vec<UpstreamAddress> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn the_flags_are_well_formed() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn the_manual_names_every_flag() {
-        let manual = include_str!("../../docs/operating.md");
-        for flag in Arguments::command().get_arguments().filter_map(|argument| argument.get_long()) {
-            assert!(manual.contains(&format!("--{flag}")), "docs/operating.md does not name --{flag}");
-        }
-    }
-
-    #[test]
-    fn without_a_file_the_defaults_are_served() {
-        let home = tempfile::tempdir().unwrap();
-        let settings = settle(home.path(), "").unwrap();
-        let mut expected = Config::default();
-        expected.dht.nodes_path = Some(home.path().join(".pkdns/dht-nodes"));
-        expected.cache.path = Some(home.path().join(".pkdns/packets"));
-        expected.certificate.path = Some(home.path().join(".pkdns/certificates"));
-        assert_eq!(settings.config, expected);
-        assert_eq!(settings.source, Source::Defaults(home.path().join(".pkdns/pkdns.toml")));
-        assert_eq!(settings.action, Action::Serve);
-        assert!(!settings.testnet && !settings.sample_upstream);
-        assert_eq!(settings.warnings(), [""; 0]);
-    }
-
-    #[test]
-    fn the_file_is_pkdns_toml_in_the_directory_unless_config_names_one() {
-        let home = home_with("fallback_dns = '1.1.1.1'");
-        fs::write(home.path().join("pkdns.toml"), "fallback_dns = '2.2.2.2'").unwrap();
-        fs::write(home.path().join("other.toml"), "fallback_dns = '3.3.3.3'").unwrap();
-        for (flags, expected) in [
-            ("".to_owned(), "1.1.1.1:53"),
-            (format!("-p {}", home.path().display()), "2.2.2.2:53"),
-            ("--pkdns-dir=~".into(), "2.2.2.2:53"),
-            ("-c ~/other.toml".into(), "3.3.3.3:53"),
-            (format!("--config {}/other.toml -p /nowhere", home.path().display()), "3.3.3.3:53"),
-        ] {
-            let config = settle(home.path(), &flags).unwrap().config;
-            assert_eq!(config.fallback_dns, upstreams(&[expected]), "{flags}");
-        }
-    }
-
-    #[test]
-    fn dht_nodes_are_kept_in_the_directory_unless_the_file_says_where_and_never_those_of_a_testnet() {
-        for (text, flags, expected) in [
-            ("", "", Some(".pkdns/dht-nodes")),
-            ("", "-p ~/elsewhere", Some("elsewhere/dht-nodes")),
-            ("dht.nodes_path = '~/nodes'", "", Some("nodes")),
-            ("dht.nodes_path = '/nodes'", "", Some("/nodes")),
-            ("", "--testnet", None),
-            ("dht.nodes_path = '/nodes'", "--testnet", None),
-        ] {
-            let home = home_with(text);
-            let nodes_path = settle(home.path(), flags).unwrap().config.dht.nodes_path;
-            assert_eq!(nodes_path, expected.map(|path| home.path().join(path)), "{text} {flags}");
-        }
-    }
-
-    #[test]
-    fn packets_are_kept_in_the_directory_unless_the_file_says_where_or_nowhere_and_never_those_of_a_testnet()
-    {
-        for (text, flags, expected) in [
-            ("", "", Some(".pkdns/packets")),
-            ("", "-p ~/elsewhere", Some("elsewhere/packets")),
-            ("cache.path = '~/kept'", "", Some("kept")),
-            ("cache.path = ''", "", Some("")),
-            ("cache.path = '/kept'", "--testnet", None),
-        ] {
-            let home = home_with(text);
-            let cache = settle(home.path(), flags).unwrap().config.cache;
-            let expected = expected.filter(|path| !path.is_empty()).map(|path| home.path().join(path));
-            assert_eq!(cache.directory(), expected.as_deref(), "{text} {flags}");
-        }
-    }
-
-    #[test]
-    fn a_missing_file_is_an_error_only_when_it_was_asked_for() {
-        let home = tempfile::tempdir().unwrap();
-        let message = settle(home.path(), "-c ~/absent.toml").unwrap_err();
-        assert!(message.contains("absent.toml: "), "{message}");
-        settle(home.path(), "-p ~/absent").unwrap();
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_reached_is_not_taken_for_absent() {
-        let home = home_with("");
-        // A file in place of the directory; one that is closed to this user is the same to all but root.
-        let message = settle(home.path(), "-p ~/.pkdns/pkdns.toml").unwrap_err();
-        assert!(message.contains("pkdns.toml/pkdns.toml: ") && !message.contains("there is no"), "{message}");
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let home = home_with("listen = '127.0.0.1:1'\nfallback_dns = '1.1.1.1'");
-        let config =
-            settle(home.path(), "-l [::1]:2 -l 127.0.0.3 -f 9.9.9.9 -f tls://8.8.8.8").unwrap().config;
-        assert_eq!(config.listen, addresses(&["[::1]:2", "127.0.0.3:53"]));
-        assert_eq!(config.fallback_dns, upstreams(&["9.9.9.9:53", "tls://8.8.8.8:853"]));
-        let config = settle(home.path(), "-f google -f 192.168.1.1").unwrap().config;
-        let google = ["https://dns.google@8.8.8.8", "https://dns.google@2001:4860:4860::8888"];
-        assert_eq!(config.fallback_dns, upstreams(&[google[0], google[1], "192.168.1.1"]));
-        assert!(settle(home.path(), "-f goggle").unwrap_err().contains("did you mean `google`?"));
-    }
-
-    #[test]
-    fn verbose_in_the_file_is_heeded() {
-        for (text, flags, expected) in [
-            ("verbose = true", "", true),
-            ("", "-v", true),
-            ("verbose = false", "--verbose", true),
-            ("", "", false),
-        ] {
-            assert_eq!(
-                settle(home_with(text).path(), flags).unwrap().config.verbose,
-                expected,
-                "{text} {flags}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_flag_that_makes_no_sense_is_an_error_that_says_why() {
-        let home = tempfile::tempdir().unwrap();
-        for (flags, part) in [
-            ("-f tls://dns.example", "add the address"),
-            ("-f dns.example", "is not an IP address"),
-            ("-l 127.0.0.1:x", "the port must be"),
-            ("--check --print-config", "cannot be used with"),
-            ("-l 127.0.0.1:5300 -f 127.0.0.1:5300", "is this server itself"),
-            ("--verbos", "'--verbose'"),
-        ] {
-            let message = settle(home.path(), flags).unwrap_err();
-            assert!(message.contains(part), "{flags}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_mistake_in_the_file_is_reported_with_its_line() {
-        let home = home_with("\n[delegation]\nport = 0\n");
-        let message = settle(home.path(), "--check").unwrap_err();
-        assert!(message.contains(".pkdns/pkdns.toml:3: delegation.port: "), "{message}");
-    }
-
-    #[test]
-    fn a_testnet_listens_on_its_own_port_unless_told_otherwise() {
-        for (text, flags, expected) in [
-            ("", "--testnet", "127.0.0.1:5300"),
-            ("listen = '127.0.0.1:1'", "--testnet", "127.0.0.1:1"),
-            ("listen = '127.0.0.1:1'", "--testnet -l 127.0.0.1:0", "127.0.0.1:0"),
-        ] {
-            let settings = settle(home_with(text).path(), flags).unwrap();
-            assert_eq!(settings.config.listen, addresses(&[expected]), "{text} {flags}");
-            assert!(settings.testnet && settings.sample_upstream);
-        }
-    }
-
-    #[test]
-    fn a_testnet_forwards_only_to_who_is_named_by_flag() {
-        let settings = settle(home_with("fallback_dns = '1.1.1.1'").path(), "--testnet -f 9.9.9.9").unwrap();
-        assert!(!settings.sample_upstream);
-        assert_eq!(settings.config.fallback_dns, upstreams(&["9.9.9.9:53"]));
-    }
-
-    #[test]
-    fn without_a_home_the_current_directory_stands_in_with_a_warning() {
-        let settle = |flags: &[&str]| Arguments::try_parse_from(flags).unwrap().settle(None).unwrap();
-        let settings = settle(&["pkdns"]);
-        assert_eq!(settings.source, Source::Defaults("./.pkdns/pkdns.toml".into()));
-        assert!(settings.warnings().iter().any(|warning| warning.contains("HOME is not set")));
-        assert_eq!(settle(&["pkdns", "-p", "/nowhere"]).warnings(), [""; 0]);
-    }
-}
+mod tests;

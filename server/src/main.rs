@@ -9,7 +9,7 @@ mod rehearsal;
 use std::{
     env,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, ExitCode},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
     dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
+    status::{AskError, Status, ask, table},
     telemetry,
 };
 use tikv_jemallocator::Jemalloc;
@@ -26,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use arguments::{Action, Arguments, Settings};
+use arguments::{Action, Arguments, Settings, StatusForm, StatusRequest};
 use rehearsal::Rehearsal;
 
 /// What a flood took is given back to the system when it is over.
@@ -49,7 +50,15 @@ fn main() -> ExitCode {
         internet_of_tests::switch_on();
     }
     let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    match arguments.settle(home.as_deref()).map_err(Into::into).and_then(act) {
+    // Of several, as systemd writes them, the first.
+    let runtime = env::var("RUNTIME_DIRECTORY").ok();
+    let runtime = runtime.as_deref().and_then(|paths| paths.split(':').next());
+    let runtime = runtime.filter(|path| !path.is_empty()).map(Path::new);
+    let acted = match arguments.status(home.as_deref(), runtime) {
+        Some(request) => show_status(&request),
+        None => arguments.settle(home.as_deref(), runtime).map_err(Into::into).and_then(act),
+    };
+    match acted {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -76,6 +85,34 @@ fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
             block_on(serve(settings))?
         }
     }
+}
+
+/// Asks a server that runs.
+fn show_status(request: &StatusRequest) -> Result<(), Box<dyn std::error::Error>> {
+    let (document, status) = ask_one_of(&request.sockets)?;
+    match request.form {
+        StatusForm::Json => print(&document),
+        StatusForm::Table => print(&table(&status)),
+        StatusForm::Ready if status.ready => print("ready\n"),
+        StatusForm::Ready => Err(format!("not ready\n{}", status.missing.join("\n")).into()),
+    }
+}
+
+/// The first that answers. If none does, why the first one did not.
+fn ask_one_of(sockets: &[PathBuf]) -> Result<(String, Status), Box<dyn std::error::Error>> {
+    let mut first = None;
+    for socket in sockets {
+        match ask(socket) {
+            Err(error @ (AskError::Absent(_) | AskError::NobodyThere(_))) => {
+                first.get_or_insert(error);
+            }
+            answered => return Ok(answered?),
+        }
+    }
+    Err(first.map_or_else(
+        || "status.path is empty in the configuration, so that no status is to be had".into(),
+        Into::into,
+    ))
 }
 
 /// Runs the server to its end. What blocks a thread is not waited for without end: the system's resolver, which looks for

@@ -23,7 +23,7 @@ use crate::{
     fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
-    metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
+    metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics, Source},
     rate_limit::SplitLimiter,
     resolver::{
         PATIENCE_WITH_STALE, Resolved, Resolver,
@@ -60,6 +60,13 @@ struct Inner {
     refusals: Refusals,
 }
 
+/// What the resolver has found.
+struct Found {
+    answer: EncodedAnswer,
+    failure: Option<Failure>,
+    source: Source,
+}
+
 impl Service {
     /// The service as configured.
     pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>, metrics: &Metrics) -> Self {
@@ -93,14 +100,14 @@ impl Service {
     }
 
     /// Finds the answer, keeps it for others, and returns it in wire form.
-    async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, Option<Failure>) {
+    async fn answer(&self, query: &Query, client: IpAddr) -> Found {
         let inner = &*self.0;
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
         if inner.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
-            return (refusal.encode(&query.question), None);
+            return Found { answer: refusal.encode(&query.question), failure: None, source: Source::Local };
         }
-        let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
+        let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota, source } =
             inner.resolver.resolve(query, client).await;
         if is_busy {
             inner.refusals.note(Reason::Turn, client);
@@ -117,12 +124,12 @@ impl Service {
         let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
         let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
         inner.answers.insert(query, &new, Instant::now());
-        (encoded, failure)
+        Found { answer: encoded, failure, source }
     }
 
     /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
     /// goes on, if the client has few that do.
-    async fn news(&self, query: &Query, client: Client) -> Option<(EncodedAnswer, Option<Failure>)> {
+    async fn news(&self, query: &Query, client: Client) -> Option<Found> {
         match self.0.unattended.take(client.address, query.is_proven) {
             Some(share) => {
                 let (service, asked) = (self.clone(), query.clone());
@@ -139,27 +146,27 @@ impl Service {
 
     /// Asks. Where that fails, the client gets the best answer that is held, and the failure only if there is none
     /// (RFC 8767 section 4).
-    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
+    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> (ResponseCode, Source) {
         let answers = &self.0.answers;
-        let asked = match answers.has_last_resort(query, Instant::now()) {
+        let found = match answers.has_last_resort(query, Instant::now()) {
             true => self.news(query, client).await,
             false => Some(self.answer(query, client.address).await),
         };
-        let (answer, failure) = match asked {
-            Some((answer, failure)) => (Some(answer), failure),
-            None => (None, Some(Failure::Shared)),
-        };
+        let failure = found.as_ref().map_or(Some(Failure::Shared), |found| found.failure);
         if let Some(failure) = failure {
             let is_shared = failure == Failure::Shared;
             let held = answers.last_resort(query, client.reply, Instant::now(), is_shared, out);
             if let Some(code) = held {
-                return code;
+                return (code, Source::Stale);
             }
         }
-        // What was at hand may have left the cache meanwhile.
-        let answer = answer.unwrap_or_else(|| ResolveError::Deadline.answer().encode(&query.question));
+        let Found { answer, source, .. } = found.unwrap_or_else(|| {
+            // What was at hand may have left the cache meanwhile.
+            let answer = ResolveError::Deadline.answer().encode(&query.question);
+            Found { answer, failure, source: Source::Stale }
+        });
         answer.write(query, client.reply, Age::Seconds(0), out);
-        answer.code()
+        (answer.code(), source)
     }
 
     /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
@@ -175,7 +182,7 @@ impl Service {
         query.recursion_desired = true;
         tokio::spawn(async move {
             let _share = share;
-            let (answer, _) = service.answer(&query, client.address).await;
+            let Found { answer, .. } = service.answer(&query, client.address).await;
             if !matches!(answer.code(), ResponseCode::NoError | ResponseCode::NXDomain) {
                 service.0.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
             }
@@ -208,17 +215,18 @@ impl Respond for Service {
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let started = Instant::now();
-        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+        let (code, source) = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
             // It has come since this one was left for later: of many that ask at once, some are slow to begin.
             if hit.refresh {
                 self.refresh(query, client);
             }
-            hit.code
+            (hit.code, Source::AnswerCache)
         } else {
             self.ask(query, client, out).await
         };
         self.queries(client).answered.with(code).inc();
         let took = started.elapsed();
+        self.0.metrics.times.observe(source, started.saturating_duration_since(client.now) + took);
         debug!(client = %client.address, question = ?query.question, %code, ?took);
     }
 

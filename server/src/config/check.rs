@@ -84,6 +84,7 @@ impl Config {
         self.check_certificates(&mut faults);
         self.check_relay(&mut faults);
         faults.0.extend(self.memory.fault());
+        faults.0.extend(self.status.fault());
         faults.0
     }
 

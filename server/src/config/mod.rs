@@ -12,6 +12,7 @@ mod presets;
 mod redis_url;
 mod relay;
 mod relay_url;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod toml_text;
@@ -40,6 +41,7 @@ pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
+pub use seen::{Metrics, Status, is_socket_path};
 pub use toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
@@ -106,6 +108,8 @@ pub struct Config {
     pub memory: Memory,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[status]`
+    pub status: Status,
 }
 
 /// How public-key names are written.
@@ -261,15 +265,6 @@ pub struct Certificate {
     pub path: Option<PathBuf>,
 }
 
-/// Counters for Prometheus.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Metrics {
-    /// Addresses of `/metrics`.
-    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
-    pub listen: Vec<SocketAddr>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -296,6 +291,7 @@ impl Default for Config {
             relay: Relay::default(),
             memory: Memory::default(),
             metrics: Metrics::default(),
+            status: Status::default(),
         }
     }
 }

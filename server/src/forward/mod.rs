@@ -3,6 +3,7 @@
 
 mod capabilities;
 mod cookies;
+mod counted;
 mod encrypted;
 mod exchange;
 mod failure;
@@ -11,6 +12,7 @@ mod places;
 mod race;
 mod request;
 mod route;
+mod seen;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

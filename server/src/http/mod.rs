@@ -6,8 +6,10 @@ mod body;
 mod client_address;
 mod connection;
 mod dns;
+mod health;
 mod host;
 mod json;
+mod limits;
 mod listen;
 mod metrics;
 mod pages;
@@ -25,7 +27,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use axum::{
@@ -43,17 +44,19 @@ use tracing::warn;
 
 pub use body::SiteBody;
 pub use dns::{DNS_PATH, JSON_PATH};
+pub use health::Health;
 pub use host::Hosts;
+pub use limits::Limits;
 pub use listen::serve;
 pub use metrics::metrics_routes;
 pub use pages::{About, pages};
 pub use relay::Relay;
 
 use crate::{
-    access::{AccessList, Forwarders, TrustedProxies},
+    access::{AccessList, TrustedProxies},
     certificates::Challenges,
-    held::{Budget, Permit},
-    metrics::{Reason, Refusals},
+    held::Permit,
+    metrics::{ConnectionMetrics, Metrics, Reason, Refusals},
     service::Respond,
     transport::{Admission, Entrance},
 };
@@ -72,74 +75,6 @@ const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 /// stream of HTTP/2. Measured, with 12,700 of them: 2.4 to 3 kB.
 const RESPONSE_COST: usize = 3 << 10;
 
-/// What connections may take.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections in all of clients that are served. One more is closed at once.
-    pub connections: usize,
-    /// Connections per client. With one more its longest silent one is closed.
-    pub connections_per_client: usize,
-    /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
-    /// bytes of HTTP.
-    pub opening: Duration,
-    /// How long the head of an HTTP/1.1 request may take from its first byte.
-    pub head: Duration,
-    /// How long an HTTP/1.1 connection is kept without a request: longer than the 60 s for which proxies keep their
-    /// connections to us, or a request crosses our end of it.
-    pub keep_alive: Duration,
-    /// How long a connection is kept without a request, whatever it speaks.
-    pub idle: Duration,
-    /// The same while over three quarters of the connections are taken.
-    pub idle_when_crowded: Duration,
-    /// How long a request may take from its head to the last byte of its response. Above what an answer takes
-    /// ([`crate::resolver::DEADLINE`]) by what a slow client takes.
-    pub request: Duration,
-    /// Requests at once on an HTTP/2 connection.
-    pub streams: u32,
-    /// Lookups that may run at once over all connections.
-    pub lookups: usize,
-    /// Lookups that may run at once for one client.
-    pub lookups_per_client: usize,
-    /// What responses that wait to be read and bodies of requests may take.
-    pub unread: Budget,
-    /// Who counts as many clients.
-    pub forwarders: Forwarders,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 20_000,
-            connections_per_client: 100,
-            opening: Duration::from_secs(5),
-            head: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            idle: Duration::from_secs(120),
-            idle_when_crowded: Duration::from_secs(10),
-            request: Duration::from_secs(15),
-            streams: 128,
-            lookups: 4096,
-            lookups_per_client: 2048,
-            unread: Budget::default(),
-            forwarders: Forwarders::default(),
-        }
-    }
-}
-
-impl Limits {
-    /// For pages that few people look at, and seldom.
-    pub fn for_metrics() -> Self {
-        Self {
-            connections: 64,
-            connections_per_client: 16,
-            keep_alive: Duration::from_secs(10),
-            idle: Duration::from_secs(10),
-            streams: 16,
-            ..Self::default()
-        }
-    }
-}
-
 /// What is served on a set of listeners.
 pub struct Site<R> {
     dns: Option<Dns<R>>,
@@ -152,6 +87,7 @@ pub struct Site<R> {
     /// The names that it goes by, where they matter: not where everybody is served anyway.
     hosts: Option<Hosts>,
     refusals: Refusals,
+    health: Option<Health>,
     entrance: Entrance,
     limits: Limits,
     has_noted_silent_proxy: AtomicBool,
@@ -170,7 +106,7 @@ impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let refusals = Refusals::default();
-        let entrance = entrance(&access, &trusted, &refusals, &limits);
+        let entrance = entrance(&access, &trusted, &refusals, ConnectionMetrics::default(), &limits);
         // What everybody may ask, a page of anybody may.
         let hosts = (!access.is_public()).then(Hosts::default);
         let challenges = Arc::default();
@@ -183,6 +119,7 @@ impl<R: Respond> Site<R> {
             trusted,
             hosts,
             refusals,
+            health: None,
             entrance,
             limits,
             has_noted_silent_proxy,
@@ -195,11 +132,18 @@ impl<R: Respond> Site<R> {
         Self { hosts: self.hosts.and(Some(hosts)), ..self }
     }
 
-    /// Counts in `refusals` who is turned away.
+    /// Counts who connects and who is turned away.
     #[must_use]
-    pub fn with_refusals(self, refusals: Refusals) -> Self {
-        let entrance = entrance(&self.access, &self.trusted, &refusals, &self.limits);
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        let Metrics { refusals, connections, .. } = metrics.clone();
+        let entrance = entrance(&self.access, &self.trusted, &refusals, connections, &self.limits);
         Self { refusals, entrance, ..self }
+    }
+
+    /// Says to everybody whether the server is there and ready, whom it serves or not.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health: Some(health), ..self }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
@@ -239,7 +183,8 @@ impl<R: Respond> Site<R> {
         let address = named.unwrap_or(peer);
         let visitor = Visitor { address, is_encrypted: is_tls || self.trusted.contains(peer) };
         let path = request.uri().path();
-        if !self.is_meant(visitor, request) && !path.starts_with(CHALLENGE_PATH) {
+        let is_for_anyone = path.starts_with(CHALLENGE_PATH) || health::is_health_path(path);
+        if !is_for_anyone && !self.is_meant(visitor, request) {
             return Begun::Answered(Refusal::ForeignHost.response());
         }
         match &self.dns {
@@ -312,6 +257,11 @@ impl<R: Respond> Site<R> {
             let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
             return self.whole(visitor, (kind, file).into_response()).await;
         }
+        if let Some(health) = &self.health
+            && let Some(answer) = health.answer(&request, self.access.allows(visitor.address))
+        {
+            return self.whole(visitor, answer).await;
+        }
         if !self.access.allows(visitor.address) {
             self.refusals.note(Reason::Access, visitor.address);
             return Refusal::Denied.response();
@@ -352,9 +302,15 @@ fn empty(status: StatusCode) -> Response<SiteBody> {
     response
 }
 
-fn entrance(access: &AccessList, trusted: &TrustedProxies, refusals: &Refusals, limits: &Limits) -> Entrance {
-    let admission =
-        Admission { access: access.clone(), trusted: trusted.clone(), refusals: refusals.clone() };
+fn entrance(
+    access: &AccessList,
+    trusted: &TrustedProxies,
+    refusals: &Refusals,
+    connections: ConnectionMetrics,
+    limits: &Limits,
+) -> Entrance {
+    let (access, trusted, refusals) = (access.clone(), trusted.clone(), refusals.clone());
+    let admission = Admission { access, trusted, refusals, connections };
     Entrance::new(limits.connections, limits.connections_per_client, admission)
         .with_forwarders(&limits.forwarders)
 }

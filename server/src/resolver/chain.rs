@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     message::{Answer, ExtendedError, STALE_TTL},
+    metrics::Source,
     packets::{Found, Staleness},
     revisions::Revision,
 };
@@ -44,6 +45,8 @@ pub struct Resolved {
     pub is_busy: bool,
     /// Whether there is no answer because the client has no lookup left.
     pub is_over_quota: bool,
+    /// Where the answer came from, or was looked for in vain.
+    pub source: Source,
 }
 
 /// The answer so far, along a chain of CNAME records.
@@ -61,6 +64,8 @@ pub(super) struct Chain {
     visited: HashSet<Name, RandomState>,
     pub(super) revisions: Vec<Revision>,
     pub(super) by_name_server: bool,
+    /// The farthest of all that had to be asked.
+    pub(super) source: Source,
 }
 
 impl Resolved {
@@ -74,6 +79,7 @@ impl Resolved {
             failure: None,
             is_busy: false,
             is_over_quota: false,
+            source: Source::Local,
         }
     }
 }
@@ -98,7 +104,13 @@ impl Chain {
             visited: HashSet::default(),
             revisions: Vec::new(),
             by_name_server: false,
+            source: Source::Local,
         }
+    }
+
+    /// Takes note of where something was asked.
+    pub(super) fn asked(&mut self, source: Source) {
+        self.source = self.source.max(source);
     }
 
     /// Goes on to `name`. False where the chain is too long, or has been there before.
@@ -147,6 +159,7 @@ impl Chain {
             refresh_in: is_refreshed.then_some(refresh_in),
             by_others: self.by_name_server || self.by_upstream,
             failure: is_failure.then_some(Failure::Shared),
+            source: self.source,
             ..Resolved::own(self.answer)
         }
     }

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     forward::Asker,
     message::{Message, Query, Question},
+    metrics::Source,
 };
 
 impl Resolver {
@@ -47,6 +48,7 @@ impl Resolver {
         if !query.recursion_desired {
             return Err(ResolveError::NotHeld);
         }
+        chain.asked(Source::Upstream);
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         if query.dnssec_ok() && name.num_labels() == 1 && !is_own_zone {
             self.0.proofs.learn(name, Some(&message));

@@ -50,6 +50,7 @@ use crate::{
     config::Config,
     forward::Forwarder,
     message::Query,
+    metrics::Source,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -123,9 +124,10 @@ impl Resolver {
         let mut chain = Chain::new();
         let resolved = timeout(DEADLINE, self.try_resolve(query, address, &mut chain)).await;
         // A failure, too, is out of date when one of the packets is that led there.
-        resolved
-            .unwrap_or(Err(ResolveError::Deadline))
-            .unwrap_or_else(|error| Resolved { revisions: chain.revisions, ..Resolved::from(error) })
+        resolved.unwrap_or(Err(ResolveError::Deadline)).unwrap_or_else(|error| {
+            let source = chain.source;
+            Resolved { revisions: chain.revisions, source, ..Resolved::from(error) }
+        })
     }
 
     /// Which packets have been replaced by newer ones.
@@ -243,7 +245,7 @@ impl Resolver {
         if budget.zone(asked.key.as_bytes()).is_none() {
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
-        let known = match self.zone(query, address, &asked, budget).await? {
+        let known = match self.zone(query, address, &asked, budget, &mut chain.source).await? {
             KeyZone::Known(known) => known,
             KeyZone::Absent(left) => {
                 chain.answer.code = ResponseCode::NXDomain;
@@ -310,6 +312,7 @@ impl Resolver {
                 let own_name = name::move_zone(name, &asked.apex, zone.apex());
                 // What is too long in the zone's own spelling cannot have been published.
                 let own_name = own_name.unwrap_or_else(|| zone.apex().clone());
+                chain.asked(Source::NameServer);
                 let reply = self.ask_delegation(zone, &delegation, &own_name, query, address, budget).await?;
                 chain.by_name_server = true;
                 let lent = |record| show(record, lent_ttl);
@@ -345,6 +348,7 @@ impl Resolver {
         address: IpAddr,
         asked: &KeyName,
         budget: &mut WorkBudget,
+        source: &mut Source,
     ) -> Result<KeyZone, ResolveError> {
         if let Some(known) = budget.zone(asked.key.as_bytes()) {
             return Ok(KeyZone::Known(known));
@@ -353,12 +357,16 @@ impl Resolver {
         let packet = if query.recursion_desired {
             budget.spend()?;
             let admit = || self.0.lookup_quota.admit(address, query.is_proven);
-            self.0.packets.get(&asked.key, Line::of(address, query.is_proven), admit).await.map_err(
-                |error| match error {
-                    FetchError::Network(error) => ResolveError::Network(error),
-                    FetchError::Refused => ResolveError::LookupQuota,
-                },
-            )?
+            // In case that the time of the query ends first.
+            let before = *source;
+            *source = before.max(Source::Dht);
+            let line = Line::of(address, query.is_proven);
+            let (found_in, answer) = self.0.packets.find(&asked.key, line, admit).await;
+            *source = before.max(found_in);
+            answer.map_err(|error| match error {
+                FetchError::Network(error) => ResolveError::Network(error),
+                FetchError::Refused => ResolveError::LookupQuota,
+            })?
         } else {
             // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
             self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld)?

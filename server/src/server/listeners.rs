@@ -48,20 +48,26 @@ impl Listeners {
         self.dns.iter().map(|listener| listener.address).collect()
     }
 
+    /// Where the server can be reached, as `udp 127.0.0.1:53`.
+    pub(super) fn described(&self) -> Vec<String> {
+        let dns = self.dns_addresses();
+        let dns =
+            dns.iter().flat_map(|address| ["udp", "tcp"].map(|protocol| format!("{protocol} {address}")));
+        let streams =
+            [("tls", &self.tls), ("https", &self.https), ("http", &self.http), ("metrics", &self.metrics)];
+        let of_kind = |(protocol, listeners): (&str, &StreamListeners)| {
+            listeners
+                .addresses()
+                .into_iter()
+                .map(move |address| format!("{protocol} {address}"))
+                .collect::<Vec<_>>()
+        };
+        dns.chain(streams.into_iter().flat_map(of_kind)).collect()
+    }
+
     /// Says where the server can be reached.
     pub(super) fn log(&self) {
-        for address in self.dns_addresses() {
-            for protocol in ["udp", "tcp"] {
-                info!("listening {protocol} {address}");
-            }
-        }
-        for (protocol, listeners) in
-            [("tls", &self.tls), ("https", &self.https), ("http", &self.http), ("metrics", &self.metrics)]
-        {
-            for address in listeners.addresses() {
-                info!("listening {protocol} {address}");
-            }
-        }
+        self.described().iter().for_each(|listening| info!("listening {listening}"));
     }
 }
 

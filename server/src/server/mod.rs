@@ -4,38 +4,39 @@ mod check;
 mod container;
 mod encrypted;
 mod listeners;
+mod network;
 mod own_networks;
 mod places;
+mod seen;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
     access::{AccessList, TrustedProxies},
-    certificates::CertificateError,
+    certificates::{CertificateError, Certificates},
     config::{self, Config, UpstreamAddress},
-    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
+    dht::{Dht, HostResolver, Network},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     held::{Budget, MachineMemory},
     http::{self, Site},
     metrics::Metrics,
     packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
-    relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
-    signed_packet::{PublicKey, SignedPacket},
     transport::{Admission, BindError, tcp, udp},
 };
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
+use network::{SwitchedOff, start_dht};
 use places::Places;
+use seen::Sight;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -62,8 +63,10 @@ pub struct Server {
     encryption: EncryptedListeners,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
-    /// Where packets survive a restart, if they do.
-    disk: Option<DiskStore>,
+    /// Where packets survive a restart, and where servers share them, if they do.
+    stores: Stores,
+    /// The socket that is asked for the status.
+    status_path: Option<PathBuf>,
 }
 
 /// Why the server does not start.
@@ -140,11 +143,20 @@ impl Server {
         let unread = unread(&config, &metrics);
         let places = Places::new(&config, &listeners).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
-        let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
-        let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
+        let stores = Stores { disk, shared: share_packets(&config, tls, &metrics) };
+        let packets =
+            Packets::with_stores(&config.cache, network, stores.clone(), config.dht.keep_alive_per_hour);
         metrics.add_gauge("packets_in_memory", "Packets in memory", {
             let packets = packets.clone();
             move || packets.len()
+        });
+        metrics.add_upstreams({
+            let forwarder = forwarder.clone();
+            move || forwarder.snapshot(Instant::now())
+        });
+        metrics.add_certificates({
+            let shown = encryption.shown.clone();
+            move || shown.iter().filter_map(Certificates::reading).collect()
         });
         let relay = &config.relay;
         let relay = relay
@@ -171,7 +183,8 @@ impl Server {
             packets,
             encryption,
             dht,
-            disk,
+            stores,
+            status_path: config.status.socket().map(PathBuf::from),
         })
     }
 
@@ -213,8 +226,9 @@ impl Server {
     /// Answers until `stop` is cancelled, then answers what is in flight.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let responder = Arc::new(self.service);
         self.listeners.log();
+        let sight = Sight::new(&self, &stop);
+        let responder = Arc::new(self.service);
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
         let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
         let [over_tcp, over_tls, over_http] = self.proxy_protocol;
@@ -222,6 +236,7 @@ impl Server {
             access: self.access.clone(),
             trusted: self.trusted.clone().with_proxy_protocol(proxy_protocol),
             refusals: self.metrics.refusals.clone(),
+            connections: self.metrics.connections.clone(),
         };
         let connections = tcp::Connections::new(self.places.tcp, admission(over_tcp));
         for listener in dns {
@@ -238,12 +253,11 @@ impl Server {
         if let Some(relay) = self.relay {
             pages = pages.merge(relay.routes());
         }
-        let refusals = self.metrics.refusals.clone();
         let challenges = self.encryption.challenges.clone().unwrap_or_default();
         let trusted = self.trusted.clone().with_proxy_protocol(over_http);
         let site = Site::new(pages, self.access.clone(), trusted, self.places.web);
-        let site = site.with_hosts(self.hosts.clone()).with_refusals(refusals.clone());
-        let site = site.with_dns(responder, &tasks);
+        let site = site.with_hosts(self.hosts.clone()).with_metrics(&self.metrics);
+        let site = site.with_dns(responder, &tasks).with_health(sight.health());
         let site = Arc::new(site.with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
@@ -256,9 +270,10 @@ impl Server {
         tasks.spawn(stop.clone().run_until_cancelled_owned(self.resolver.watch_hosts_files()));
         let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
-        let routes = http::metrics_routes(self.metrics);
+        let routes = http::metrics_routes(self.metrics.clone());
         let site = Site::<Service>::new(routes, self.access, self.trusted, self.places.metrics);
-        let site = Arc::new(site.with_hosts(self.hosts).with_refusals(refusals));
+        let site = site.with_hosts(self.hosts).with_metrics(&self.metrics);
+        let site = Arc::new(site.with_health(sight.health().with_reasons()));
         for listener in metrics.into_listeners() {
             http::serve(listener, None, site.clone(), stop.clone(), &tasks);
         }
@@ -266,8 +281,12 @@ impl Server {
         let forwarder = self.forwarder;
         let probing = tokio::spawn({
             let stop = stop.clone();
-            async move { forwarder.watch_for_loops(stop).await }
+            async move { tokio::join!(forwarder.watch_for_loops(stop.clone()), forwarder.keep_in_touch(stop)) }
         });
+        tasks.spawn(sight.clone().watch());
+        if let Some(path) = self.status_path {
+            tasks.spawn(sight.serve(path, tasks.clone()));
+        }
         stop.cancelled().await;
         tasks.close();
         if timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
@@ -276,7 +295,7 @@ impl Server {
         if let Some(dht) = self.dht {
             dht.save_nodes().await;
         }
-        if let Some(disk) = self.disk
+        if let Some(disk) = self.stores.disk
             && timeout(CLOSE_DEADLINE, disk.close()).await.is_err()
         {
             warn!("the disk took over {CLOSE_DEADLINE:?} to write the last packets before the stop");
@@ -304,6 +323,10 @@ fn unread(config: &Config, metrics: &Metrics) -> Budget {
 fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {
     let Some(directory) = settings.directory() else { return Ok(None) };
     let disk = DiskStore::open(directory, settings.disk_megabytes.saturating_mul(1_000_000))?;
+    metrics.add_gauge("disk_failed", "Whether packets cannot be kept on disk", {
+        let disk = disk.clone();
+        move || disk.has_failed().into()
+    });
     metrics.add_gauge("packets_on_disk", "Packets on disk", {
         let disk = disk.clone();
         move || disk.len()
@@ -319,7 +342,12 @@ fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
 fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
     let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
     let url = config.cache.redis.as_ref()?;
-    Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
+    let shared = SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone());
+    metrics.add_gauge("shared_failed", "Whether the store that servers share cannot be used", {
+        let shared = shared.clone();
+        move || shared.has_failed().into()
+    });
+    Some(shared)
 }
 
 /// Names of servers that we need ourselves are resolved through our own upstreams: the system's resolver may well be
@@ -330,41 +358,4 @@ fn resolve_host(forwarder: &Arc<Forwarder>) -> HostResolver {
         let forwarder = forwarder.clone();
         Box::pin(async move { forwarder.lookup_host(&host).await })
     })
-}
-
-fn start_dht(
-    config: &Config,
-    forwarder: &Arc<Forwarder>,
-    tls: &TlsClient,
-    metrics: &Metrics,
-) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
-    let resolve_host = resolve_host(forwarder);
-    let settings = DhtSettings {
-        bootstrap: config.dht.bootstrap.clone(),
-        max_datagrams_per_second: config.dht.max_datagrams_per_second,
-        max_nodes: config.dht.max_nodes,
-        nodes_path: config.dht.nodes_path.clone(),
-        metrics: metrics.dht.clone(),
-        ..DhtSettings::default()
-    };
-    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
-    if config.dht.relays.is_empty() {
-        return Ok((dht.clone(), dht));
-    }
-    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
-    Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))))
-}
-
-/// The network of a server whose configuration says `dht.enabled = false`.
-struct SwitchedOff;
-
-#[async_trait]
-impl Network for SwitchedOff {
-    async fn lookup(
-        &self,
-        _: &PublicKey,
-        _: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        Err(NetworkError::Disabled)
-    }
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     access::{AccessList, Forwarders, ProxyHeader, TrustedProxies},
     client::ClientKey,
-    metrics::{Reason, Refusals},
+    metrics::{ConnectionMetrics, Reason, Refusals},
     service::Respond,
 };
 
@@ -43,6 +43,8 @@ pub struct Admission {
     pub trusted: TrustedProxies,
     /// Counts who is not let in.
     pub refusals: Refusals,
+    /// Counts who is.
+    pub connections: ConnectionMetrics,
 }
 
 /// Gives places to connections. All listeners of a kind share one.
@@ -214,6 +216,11 @@ impl Entrance {
                 is_admitted
             }
         }
+    }
+
+    /// Counts connections of all kinds.
+    pub fn metrics(&self) -> &ConnectionMetrics {
+        &self.admission.connections
     }
 
     /// Whether more than three quarters of the places are taken.

@@ -8,6 +8,7 @@ mod accept;
 mod bind;
 pub mod descriptors;
 mod entrance;
+mod handshake;
 mod proxy_protocol;
 mod slots;
 mod strangers;
@@ -23,6 +24,7 @@ use std::{
 pub use accept::accept;
 pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
 pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
+pub use handshake::shake_hands;
 pub use slots::{Full, Slot, Slots};
 pub use strangers::STRANGER_TIME;
 pub use turnover::Watched;
