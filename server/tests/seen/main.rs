@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
+mod dashboard;
 mod health;
 mod metrics;
+#[path = "../interop/programs.rs"]
+mod programs;
 mod server;
 mod status;
