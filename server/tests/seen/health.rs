@@ -88,21 +88,3 @@ async fn a_certificate_that_has_ended_makes_a_server_unready() {
     server.ask("example.com").await;
     assert_eq!(server.get(server.http, "/readyz").await.0, 503);
 }
-
-#[tokio::test]
-async fn a_server_that_stops_says_so_to_those_who_are_still_connected() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let upstream = Upstream::start(true).await;
-    let server = Running::start(&[&upstream], |_| ()).await;
-    server.wait_for(server.metrics, "/readyz", "ready\n").await;
-    let mut stream = tokio::net::TcpStream::connect(server.http).await.unwrap();
-    // All but the end of a request: what was begun before the stop is answered.
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: pkdns\r\n").await.unwrap();
-    // Until the connection is taken.
-    server.wait_for(server.metrics, "/metrics", "pkdns_connections{kind=\"http\"} 2").await;
-    server.stop.cancel();
-    let mut reply = String::new();
-    let _ = stream.write_all(b"\r\n").await;
-    let _ = timeout(PATIENCE, stream.read_to_string(&mut reply)).await.unwrap();
-    assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 503 "), "{reply}");
-}
