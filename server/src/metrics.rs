@@ -29,7 +29,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use answers::{AnswerTimes, Source};
+pub use answers::{AnswerTimes, Farthest};
 pub use certificates::CertificateReading;
 pub use connections::{ConnectionMetrics, HandshakeFailures, OpenConnection, OpenConnections};
 pub use dht::{

@@ -23,7 +23,7 @@ use crate::{
     fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
-    metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics, Source},
+    metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics, Farthest},
     rate_limit::SplitLimiter,
     resolver::{
         PATIENCE_WITH_STALE, Resolved, Resolver,
@@ -64,7 +64,7 @@ struct Inner {
 struct Found {
     answer: EncodedAnswer,
     failure: Option<Failure>,
-    source: Source,
+    source: Farthest,
 }
 
 impl Service {
@@ -105,7 +105,7 @@ impl Service {
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
         if inner.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
-            return Found { answer: refusal.encode(&query.question), failure: None, source: Source::Local };
+            return Found { answer: refusal.encode(&query.question), failure: None, source: Farthest::Local };
         }
         let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota, source } =
             inner.resolver.resolve(query, client).await;
@@ -146,7 +146,7 @@ impl Service {
 
     /// Asks. Where that fails, the client gets the best answer that is held, and the failure only if there is none
     /// (RFC 8767 section 4).
-    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> (ResponseCode, Source) {
+    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> (ResponseCode, Farthest) {
         let answers = &self.0.answers;
         let found = match answers.has_last_resort(query, Instant::now()) {
             true => self.news(query, client).await,
@@ -157,13 +157,13 @@ impl Service {
             let is_shared = failure == Failure::Shared;
             let held = answers.last_resort(query, client.reply, Instant::now(), is_shared, out);
             if let Some(code) = held {
-                return (code, Source::Stale);
+                return (code, Farthest::Stale);
             }
         }
         let Found { answer, source, .. } = found.unwrap_or_else(|| {
             // What was at hand may have left the cache meanwhile.
             let answer = ResolveError::Deadline.answer().encode(&query.question);
-            Found { answer, failure, source: Source::Stale }
+            Found { answer, failure, source: Farthest::Stale }
         });
         answer.write(query, client.reply, Age::Seconds(0), out);
         (answer.code(), source)
@@ -220,7 +220,7 @@ impl Respond for Service {
             if hit.refresh {
                 self.refresh(query, client);
             }
-            (hit.code, Source::AnswerCache)
+            (hit.code, Farthest::AnswerCache)
         } else {
             self.ask(query, client, out).await
         };

@@ -13,9 +13,10 @@ use super::{Durations, StripedCounter};
 /// In seconds. An answer is given within 4.5.
 const TIMES: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 3.0, 4.5];
 
-/// Where an answer came from, or what was asked in vain. Of several the one that stands last here.
+/// The farthest place that was asked for an answer, whether or not it had one: what its time depends on. Of several the one that
+/// stands last here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub enum Farthest {
     /// Known here: special names, names of the own network, refusals.
     Local,
     /// The cache of whole answers.
@@ -36,7 +37,7 @@ pub enum Source {
     Stale,
 }
 
-impl Source {
+impl Farthest {
     const ALL: [Self; 9] = [
         Self::Local,
         Self::AnswerCache,
@@ -67,7 +68,7 @@ impl Source {
 
 /// The times of answers. Clones count together.
 #[derive(Debug, Clone)]
-pub struct AnswerTimes([Durations; Source::ALL.len()]);
+pub struct AnswerTimes([Durations; Farthest::ALL.len()]);
 
 impl Default for AnswerTimes {
     fn default() -> Self {
@@ -77,7 +78,7 @@ impl Default for AnswerTimes {
 
 impl AnswerTimes {
     /// Takes note of an answer that was given so long after its question came. Never blocks.
-    pub fn observe(&self, source: Source, took: Duration) {
+    pub fn observe(&self, source: Farthest, took: Duration) {
         if let Some(times) = self.0.get(source as usize) {
             times.observe(took.as_secs_f64());
         }
@@ -97,8 +98,8 @@ impl Collector for AnswerTimesCollector {
         let help = "From a query to its answer, by where the answer came from.";
         let kind = MetricType::Histogram;
         let mut family = encoder.encode_descriptor("answer_seconds", help, None, kind)?;
-        for (source, times) in Source::ALL.iter().zip(&self.times.0) {
-            let instant = if *source == Source::AnswerCache { self.hits.get() } else { 0 };
+        for (source, times) in Farthest::ALL.iter().zip(&self.times.0) {
+            let instant = if *source == Farthest::AnswerCache { self.hits.get() } else { 0 };
             let labels = [("source", source.label())];
             let series = family.encode_family(&labels)?;
             match instant {
@@ -119,8 +120,8 @@ mod tests {
     #[test]
     fn each_source_has_its_times_and_hits_of_the_cache_take_none() {
         let metrics = Metrics::default();
-        metrics.service.times.observe(Source::Dht, Duration::from_millis(300));
-        metrics.service.times.observe(Source::AnswerCache, Duration::from_millis(30));
+        metrics.service.times.observe(Farthest::Dht, Duration::from_millis(300));
+        metrics.service.times.observe(Farthest::AnswerCache, Duration::from_millis(30));
         metrics.service.answer_cache.hit.inc_by(7);
         let page = metrics.encode().unwrap();
         for series in [

@@ -28,7 +28,7 @@ use crate::{
     dht::{Network, NetworkError},
     fair_flight::FairFlight,
     fair_queue::{FairQueue, Limits},
-    metrics::Source,
+    metrics::Farthest,
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
     single_flight::{FlightError, SingleFlight},
@@ -106,7 +106,7 @@ struct Inner {
     memory: Memory,
     stores: Stores,
     /// Packets on their way from the stores into memory.
-    loads: SingleFlight<[u8; 32], Source>,
+    loads: SingleFlight<[u8; 32], Farthest>,
     network: Arc<dyn Network>,
     /// A search ends with the first packet or without one.
     searches: FairFlight<Starter, [u8; 32], ()>,
@@ -194,10 +194,10 @@ impl Packets {
         key: &PublicKey,
         client: Line,
         admit: impl FnOnce() -> bool,
-    ) -> (Source, Result<PacketAnswer, FetchError>) {
+    ) -> (Farthest, Result<PacketAnswer, FetchError>) {
         let (source, answer) = match self.find_near(key).await {
             Ok(found) => found,
-            Err(Far) => (Source::Dht, self.find_far(key, client, admit).await),
+            Err(Far) => (Farthest::Dht, self.find_far(key, client, admit).await),
         };
         if let Some(keep_alive) = &self.0.keep_alive
             && matches!(answer, Ok(PacketAnswer::Found(_)))
@@ -208,9 +208,9 @@ impl Packets {
     }
 
     /// In memory and in the stores.
-    async fn find_near(&self, key: &PublicKey) -> Result<(Source, Result<PacketAnswer, FetchError>), Far> {
+    async fn find_near(&self, key: &PublicKey) -> Result<(Farthest, Result<PacketAnswer, FetchError>), Far> {
         if let Some(Ok(answer)) = self.at_hand(key) {
-            return Ok((Source::Memory, Ok(answer)));
+            return Ok((Farthest::Memory, Ok(answer)));
         }
         if self.0.memory.holds(key) {
             return Err(Far);
@@ -264,9 +264,9 @@ impl Packets {
     }
 
     /// Brings the packet of a key that is not in memory there from the stores, if one of them has it. Returns which.
-    async fn load(&self, key: &PublicKey, stores: Stores) -> Source {
+    async fn load(&self, key: &PublicKey, stores: Stores) -> Farthest {
         if stores.disk.is_none() && stores.shared.is_none() {
-            return Source::Memory;
+            return Farthest::Memory;
         }
         let (packets, wanted) = (self.clone(), key.clone());
         let load = async move {
@@ -285,10 +285,10 @@ impl Packets {
             }
             let kept = mended.or(kept);
             let is_fresh = kept.as_ref().is_some_and(|kept| now < kept.fresh_until);
-            let mut source = Source::Memory;
+            let mut source = Farthest::Memory;
             if let Some(kept) = kept {
                 packets.restore(&kept);
-                source = Source::Disk;
+                source = Farthest::Disk;
             }
             // The others may have heard of a newer one while this server was down.
             if !is_fresh
@@ -296,7 +296,7 @@ impl Packets {
                 && let Some(shared) = shared.get(&wanted).await
                 && packets.restore(&shared)
             {
-                source = Source::Shared;
+                source = Farthest::Shared;
                 if let Some(disk) = disk {
                     disk.put(shared);
                 }
@@ -304,7 +304,7 @@ impl Packets {
             source
         };
         // Where too much is under way, the search that comes next says so.
-        self.0.loads.run(*key.as_bytes(), || Some(load)).await.unwrap_or(Source::Memory)
+        self.0.loads.run(*key.as_bytes(), || Some(load)).await.unwrap_or(Farthest::Memory)
     }
 
     fn restore(&self, kept: &Stored) -> bool {

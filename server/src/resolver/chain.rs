@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     message::{Answer, ExtendedError, STALE_TTL},
-    metrics::Source,
+    metrics::Farthest,
     packets::{Found, Staleness},
     revisions::Revision,
 };
@@ -46,7 +46,7 @@ pub struct Resolved {
     /// Whether there is no answer because the client has no lookup left.
     pub is_over_quota: bool,
     /// Where the answer came from, or was looked for in vain.
-    pub source: Source,
+    pub farthest: Farthest,
 }
 
 /// The answer so far, along a chain of CNAME records.
@@ -65,7 +65,7 @@ pub(super) struct Chain {
     pub(super) revisions: Vec<Revision>,
     pub(super) by_name_server: bool,
     /// The farthest of all that had to be asked.
-    pub(super) source: Source,
+    pub(super) farthest: Farthest,
 }
 
 impl Resolved {
@@ -79,7 +79,7 @@ impl Resolved {
             failure: None,
             is_busy: false,
             is_over_quota: false,
-            source: Source::Local,
+            farthest: Farthest::Local,
         }
     }
 }
@@ -104,13 +104,13 @@ impl Chain {
             visited: HashSet::default(),
             revisions: Vec::new(),
             by_name_server: false,
-            source: Source::Local,
+            farthest: Farthest::Local,
         }
     }
 
     /// Takes note of where something was asked.
-    pub(super) fn asked(&mut self, source: Source) {
-        self.source = self.source.max(source);
+    pub(super) fn went_to(&mut self, place: Farthest) {
+        self.farthest = self.farthest.max(place);
     }
 
     /// Goes on to `name`. False where the chain is too long, or has been there before.
@@ -159,7 +159,7 @@ impl Chain {
             refresh_in: is_refreshed.then_some(refresh_in),
             by_others: self.by_name_server || self.by_upstream,
             failure: is_failure.then_some(Failure::Shared),
-            source: self.source,
+            farthest: self.farthest,
             ..Resolved::own(self.answer)
         }
     }

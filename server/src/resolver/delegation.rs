@@ -26,7 +26,7 @@ use crate::{
     config,
     forward::{ExchangeError, Flags},
     message::{Message, Query, Question, address},
-    metrics::Source,
+    metrics::Farthest,
 };
 
 /// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each in each family.
@@ -192,8 +192,8 @@ impl Resolver {
         match self.classify(server, budget) {
             Route::PublicKey(other) => {
                 // A name server is farther than any packet.
-                let mut source = Source::NameServer;
-                let read = self.zone(query, client, &other, budget, &mut source).await;
+                let mut farthest = Farthest::NameServer;
+                let read = self.zone(query, client, &other, budget, &mut farthest).await;
                 let Ok(KeyZone::Known(known)) = read else {
                     return Ok(Vec::new());
                 };

@@ -50,7 +50,7 @@ use crate::{
     config::Config,
     forward::Forwarder,
     message::Query,
-    metrics::Source,
+    metrics::Farthest,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -125,8 +125,8 @@ impl Resolver {
         let resolved = timeout(DEADLINE, self.try_resolve(query, address, &mut chain)).await;
         // A failure, too, is out of date when one of the packets is that led there.
         resolved.unwrap_or(Err(ResolveError::Deadline)).unwrap_or_else(|error| {
-            let source = chain.source;
-            Resolved { revisions: chain.revisions, source, ..Resolved::from(error) }
+            let farthest = chain.farthest;
+            Resolved { revisions: chain.revisions, farthest, ..Resolved::from(error) }
         })
     }
 
@@ -245,7 +245,7 @@ impl Resolver {
         if budget.zone(asked.key.as_bytes()).is_none() {
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
-        let known = match self.zone(query, address, &asked, budget, &mut chain.source).await? {
+        let known = match self.zone(query, address, &asked, budget, &mut chain.farthest).await? {
             KeyZone::Known(known) => known,
             KeyZone::Absent(left) => {
                 chain.answer.code = ResponseCode::NXDomain;
@@ -312,7 +312,7 @@ impl Resolver {
                 let own_name = name::move_zone(name, &asked.apex, zone.apex());
                 // What is too long in the zone's own spelling cannot have been published.
                 let own_name = own_name.unwrap_or_else(|| zone.apex().clone());
-                chain.asked(Source::NameServer);
+                chain.went_to(Farthest::NameServer);
                 let reply = self.ask_delegation(zone, &delegation, &own_name, query, address, budget).await?;
                 chain.by_name_server = true;
                 let lent = |record| show(record, lent_ttl);
@@ -348,7 +348,7 @@ impl Resolver {
         address: IpAddr,
         asked: &KeyName,
         budget: &mut WorkBudget,
-        source: &mut Source,
+        farthest: &mut Farthest,
     ) -> Result<KeyZone, ResolveError> {
         if let Some(known) = budget.zone(asked.key.as_bytes()) {
             return Ok(KeyZone::Known(known));
@@ -358,11 +358,11 @@ impl Resolver {
             budget.spend()?;
             let admit = || self.0.lookup_quota.admit(address, query.is_proven);
             // In case that the time of the query ends first.
-            let before = *source;
-            *source = before.max(Source::Dht);
+            let before = *farthest;
+            *farthest = before.max(Farthest::Dht);
             let line = Line::of(address, query.is_proven);
             let (found_in, answer) = self.0.packets.find(&asked.key, line, admit).await;
-            *source = before.max(found_in);
+            *farthest = before.max(found_in);
             answer.map_err(|error| match error {
                 FetchError::Network(error) => ResolveError::Network(error),
                 FetchError::Refused => ResolveError::LookupQuota,
