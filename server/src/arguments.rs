@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
-use pkdns::config::{AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, parse_address};
+use clap::{Parser, Subcommand};
+use pkdns::config::{
+    AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path, parse_address,
+};
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
@@ -15,7 +17,16 @@ const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// Where it answers over HTTP.
 const TESTNET_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5380);
 
+/// The directory of pkdns, unless told otherwise.
+const DIRECTORY: &str = "~/.pkdns";
+
+/// Where systemd's units have their sockets, and what they call it.
+const RUNTIME_DIRECTORY: &str = "/run/pkdns";
+
 const FILE_NAME: &str = "pkdns.toml";
+
+/// The socket of `pkdns status`, unless the configuration says where.
+const STATUS_NAME: &str = "status.sock";
 
 /// Known DHT nodes, unless the configuration says where.
 const NODES_NAME: &str = "dht-nodes";
@@ -31,11 +42,11 @@ const CERTIFICATES_NAME: &str = "certificates";
 #[command(name = "pkdns", version)]
 pub(crate) struct Arguments {
     /// Configuration file, instead of pkdns.toml in the directory of pkdns
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
     /// Directory of pkdns
-    #[arg(short, long, value_name = "DIR", default_value = "~/.pkdns")]
+    #[arg(short, long, value_name = "DIR", default_value = DIRECTORY, global = true)]
     pkdns_dir: PathBuf,
 
     /// Resolver for the names that are not keys, port 53 unless given; also tls://ADDR, https://ADDR, or a name such as
@@ -66,6 +77,43 @@ pub(crate) struct Arguments {
     /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 (and over HTTP on 127.0.0.1:5380) unless told otherwise
     #[arg(long)]
     testnet: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// Show how the server does that runs with this directory: answers, caches, the DHT, upstreams, certificates
+    Status {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+
+        /// Print only whether it is ready, and exit with 1 if it is not
+        #[arg(long, conflicts_with = "json")]
+        ready: bool,
+
+        /// Its socket, instead of that in its directory, or of status.path
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
+}
+
+/// What `pkdns status` asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StatusRequest {
+    /// Where the server may be asked, the likeliest place first. Nothing where the configuration says nowhere.
+    pub(crate) sockets: Vec<PathBuf>,
+    pub(crate) form: StatusForm,
+}
+
+/// How the status is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatusForm {
+    Table,
+    Json,
+    Ready,
 }
 
 /// What the flags and the file together ask for.
@@ -109,8 +157,35 @@ impl fmt::Display for Source {
 }
 
 impl Arguments {
-    /// Reads the file and lets the flags win over it. `home` is what `~` stands for.
-    pub(crate) fn settle(self, home: Option<&Path>) -> Result<Settings, ConfigError> {
+    /// Whom to ask for the status, if that is what is wanted. A configuration with mistakes is no reason not to look: the
+    /// server may run with an older one.
+    pub(crate) fn status(&self, home: Option<&Path>, runtime: Option<&Path>) -> Option<StatusRequest> {
+        let Some(Command::Status { json, ready, socket }) = &self.command else { return None };
+        let form = match (json, ready) {
+            (true, _) => StatusForm::Json,
+            (_, true) => StatusForm::Ready,
+            _ => StatusForm::Table,
+        };
+        let directory = expand_home(&self.pkdns_dir, home);
+        let file = self.config.as_ref().map_or(directory.join(FILE_NAME), |path| expand_home(path, home));
+        let configured = ConfigFile::read(&file).ok().and_then(|file| file.config.status.path);
+        let sockets = match (socket, configured) {
+            (Some(socket), _) => vec![expand_home(socket, home)],
+            (None, Some(socket)) if socket.as_os_str().is_empty() => Vec::new(),
+            (None, Some(socket)) => vec![expand_home(&socket, home)],
+            (None, None) => {
+                let is_told = self.pkdns_dir != Path::new(DIRECTORY);
+                let usual = (!is_told).then_some(Path::new(RUNTIME_DIRECTORY));
+                let places = runtime.into_iter().chain([&*directory]).chain(usual);
+                places.map(|place| place.join(STATUS_NAME)).collect()
+            }
+        };
+        Some(StatusRequest { sockets, form })
+    }
+
+    /// Reads the file and lets the flags win over it. `home` is what `~` stands for, `runtime` the directory that systemd
+    /// gives for sockets.
+    pub(crate) fn settle(self, home: Option<&Path>, runtime: Option<&Path>) -> Result<Settings, ConfigError> {
         let directory = expand_home(&self.pkdns_dir, home);
         let mut warnings = Vec::new();
         if home.is_none() && self.config.is_none() && directory != self.pkdns_dir {
@@ -156,6 +231,11 @@ impl Arguments {
         file.config.certificate.path = certificates.or_else(|| own(CERTIFICATES_NAME));
         let query_log = file.config.query_log.path.take().map(|path| expand_home(&path, home));
         file.config.query_log.path = query_log;
+
+        let status = file.config.status.path.take().map(|path| expand_home(&path, home));
+        let usual =
+            || Some(runtime.unwrap_or(&directory).join(STATUS_NAME)).filter(|path| is_socket_path(path));
+        file.config.status.path = status.or_else(usual).filter(|_| !self.testnet);
 
         let action = match (self.check, self.print_config) {
             (true, _) => Action::Check,

@@ -39,6 +39,11 @@ impl Health {
         self.pause.is_some_and(|(begin, length)| now.duration_since(begin) < length)
     }
 
+    /// Whether it was to be left alone, and has not answered since.
+    pub fn has_failed(&self) -> bool {
+        self.pause.is_some()
+    }
+
     /// The server answered. Says whether it had been paused.
     pub fn succeeded(&mut self) -> bool {
         self.failures = 0;
@@ -85,12 +90,12 @@ mod tests {
             assert_eq!(pause.is_first, lengths.is_empty());
             assert!(health.is_paused(now + pause.length - SECOND / 1000));
             now += pause.length;
-            assert!(!health.is_paused(now));
+            assert!(!health.is_paused(now) && health.has_failed());
             lengths.push(pause.length.as_secs());
         }
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(health.succeeded());
-        assert!(!health.is_paused(now));
+        assert!(!health.is_paused(now) && !health.has_failed());
         assert_eq!(health.failed(now, now), None);
     }
 

@@ -31,6 +31,7 @@ pub mod service;
 pub mod signed_packet;
 pub mod simulator;
 pub mod single_flight;
+pub mod status;
 pub mod telemetry;
 pub mod testnet;
 pub mod transport;

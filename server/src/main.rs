@@ -20,6 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
     dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
+    status::{AskError, Status, ask, table},
     telemetry::{self, Verbosity},
 };
 use tikv_jemallocator::Jemalloc;
@@ -27,7 +28,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, info, warn};
 
-use arguments::{Action, Arguments, Settings};
+use arguments::{Action, Arguments, Settings, StatusForm, StatusRequest};
 use rehearsal::Rehearsal;
 use reloading::{CommandLine, Reloading};
 
@@ -51,9 +52,19 @@ fn main() -> ExitCode {
         internet_of_tests::switch_on();
     }
     let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let command_line = CommandLine { arguments, home };
-    let settled = command_line.clone().settle().map_err(Into::into);
-    match settled.and_then(|settings| act(settings, command_line)) {
+    // Of several, as systemd writes them, the first.
+    let runtime = env::var("RUNTIME_DIRECTORY").ok();
+    let runtime = runtime.as_deref().and_then(|paths| paths.split(':').next());
+    let runtime = runtime.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let acted = match arguments.status(home.as_deref(), runtime.as_deref()) {
+        Some(request) => show_status(&request),
+        None => {
+            let command_line = CommandLine { arguments, home, runtime };
+            let settled = command_line.clone().settle().map_err(Into::into);
+            settled.and_then(|settings| act(settings, command_line))
+        }
+    };
+    match acted {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -81,6 +92,34 @@ fn act(settings: Settings, command_line: CommandLine) -> Result<(), Box<dyn std:
             block_on(serve(settings, command_line, verbosity))?
         }
     }
+}
+
+/// Asks a server that runs.
+fn show_status(request: &StatusRequest) -> Result<(), Box<dyn std::error::Error>> {
+    let (document, status) = ask_one_of(&request.sockets)?;
+    match request.form {
+        StatusForm::Json => print(&document),
+        StatusForm::Table => print(&table(&status)),
+        StatusForm::Ready if status.ready => print("ready\n"),
+        StatusForm::Ready => Err(format!("not ready\n{}", status.missing.join("\n")).into()),
+    }
+}
+
+/// The first that answers. If none does, why the first one did not.
+fn ask_one_of(sockets: &[PathBuf]) -> Result<(String, Status), Box<dyn std::error::Error>> {
+    let mut first = None;
+    for socket in sockets {
+        match ask(socket) {
+            Err(error @ (AskError::Absent(_) | AskError::NobodyThere(_))) => {
+                first.get_or_insert(error);
+            }
+            answered => return Ok(answered?),
+        }
+    }
+    Err(first.map_or_else(
+        || "status.path is empty in the configuration, so that no status is to be had".into(),
+        Into::into,
+    ))
 }
 
 /// Runs the server to its end. What blocks a thread is not waited for without end: the system's resolver, which looks for

@@ -3,8 +3,13 @@
 //! Every series exists from the start, at zero: a rate over a series that appears with its first event would miss that
 //! event. Counters are reached as fields, so that counting is one atomic addition, without a lock.
 
+mod answers;
+mod certificates;
+mod connections;
 mod dht;
+mod durations;
 mod logs;
+mod process;
 mod refusals;
 mod relay;
 mod reload;
@@ -12,10 +17,12 @@ mod service;
 mod shared;
 mod source;
 mod striped;
+mod upstreams;
 
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
+    time::SystemTime,
 };
 
 use prometheus_client::{
@@ -25,11 +32,16 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use answers::{AnswerTimes, Farthest};
+pub use certificates::CertificateReading;
+pub use connections::{ConnectionMetrics, HandshakeFailures, OpenConnection, OpenConnections};
 pub use dht::{
     DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
     RelayOutcomes, RequestOutcomes, Requests, SignatureChecks,
 };
+pub use durations::{Durations, Observed};
 pub use logs::{LogMetrics, RecordsDropped};
+pub use process::Process;
 pub use refusals::{Reason, Refusals};
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
 pub use reload::{ReloadMetrics, Reloads};
@@ -37,6 +49,11 @@ pub use service::{AnswerCacheLookups, Answered, Cookies, Queries, ServiceMetrics
 pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
 pub use source::Source;
 pub use striped::{Striped, StripedCounter};
+pub use upstreams::{UpstreamMetrics, UpstreamReading, UpstreamState};
+
+use certificates::CertificateCollector;
+use process::ProcessCollector;
+use upstreams::UpstreamCollector;
 
 /// Media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,6 +62,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<RwLock<Registry>>,
+    /// What has names that do not begin with `pkdns`.
+    process: Arc<Registry>,
+    started: SystemTime,
     /// The client of the DHT.
     pub dht: DhtMetrics,
     /// Queries and answers.
@@ -59,6 +79,8 @@ pub struct Metrics {
     pub reload: ReloadMetrics,
     /// What logs of queries left out.
     pub logs: LogMetrics,
+    /// Connections of clients.
+    pub connections: ConnectionMetrics,
 }
 
 impl Default for Metrics {
@@ -66,26 +88,23 @@ impl Default for Metrics {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
         let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
         let (refusals, reload, logs) = (Refusals::default(), ReloadMetrics::default(), LogMetrics::default());
+        let connections = ConnectionMetrics::default();
+        let started = SystemTime::now();
+        let mut process = Registry::default();
+        process.register_collector(Box::new(ProcessCollector { started }));
         let mut registry = Registry::with_prefix("pkdns");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
         service.register(&mut registry);
         refusals.register(&mut registry);
+        connections.register(&mut registry);
         reload.register(&mut registry);
         logs.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
         relay.register(registry.sub_registry_with_prefix("relay"));
         dht.register(registry.sub_registry_with_prefix("dht"));
-        Self {
-            registry: Arc::new(RwLock::new(registry)),
-            dht,
-            service,
-            shared,
-            relay,
-            refusals,
-            reload,
-            logs,
-        }
+        let (registry, process) = (Arc::new(RwLock::new(registry)), Arc::new(process));
+        Self { registry, process, started, dht, service, shared, relay, refusals, connections, reload, logs }
     }
 }
 
@@ -97,8 +116,27 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> usize + Send + Sync + 'static,
     ) {
-        let gauge = GaugeReadLate { name, help, read: Box::new(read) };
-        self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(gauge));
+        self.add(GaugeReadLate { name, help, read: Box::new(read) });
+    }
+
+    /// Adds the upstreams, which `read` reads whenever somebody looks.
+    pub fn add_upstreams(&self, read: impl Fn() -> Vec<UpstreamReading> + Send + Sync + 'static) {
+        self.add(UpstreamCollector(Box::new(read)));
+    }
+
+    /// Adds the certificates that clients are shown, which `read` reads whenever somebody looks.
+    pub fn add_certificates(&self, read: impl Fn() -> Vec<CertificateReading> + Send + Sync + 'static) {
+        self.add(CertificateCollector(Box::new(read)));
+    }
+
+    fn add(&self, collector: impl Collector) {
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(collector));
+    }
+
+    /// When counting began, which is when the server started.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// All of it, as [`CONTENT_TYPE`] says.
@@ -108,7 +146,9 @@ impl Metrics {
     /// When a metric cannot be written, which none of ours gives reason to.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
-        text::encode(&mut page, &self.registry.read().unwrap_or_else(PoisonError::into_inner))?;
+        text::encode_registry(&mut page, &self.registry.read().unwrap_or_else(PoisonError::into_inner))?;
+        text::encode_registry(&mut page, &self.process)?;
+        text::encode_eof(&mut page)?;
         Ok(page)
     }
 }
@@ -168,6 +208,11 @@ macro_rules! by_label {
                 let labels = |value| others.iter().copied().chain([($label, value)]).collect();
                 Self { $($field: family.get_or_create_owned(&labels($value)),)+ family }
             }
+
+            /// Each value of the label with what is counted under it.
+            pub fn readings(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($value, self.$field.get().try_into().unwrap_or(0)),)+]
+            }
         }
     };
 }
@@ -191,6 +236,9 @@ mod tests {
             "pkdns_dht_round_trip_seconds_bucket{le=\"0.005\"} 0\n",
             "pkdns_dht_first_answer_seconds_bucket{le=\"0.005\"} 0\n",
             "pkdns_dht_datagrams_dropped_by_kernel_total 0\n",
+            "pkdns_connections{kind=\"https\"} 0\n",
+            "pkdns_tls_handshake_failures_total{reason=\"not_tls\"} 0\n",
+            "\nprocess_start_time_seconds ",
         ] {
             assert!(page.contains(series), "{series} is not in\n{page}");
         }

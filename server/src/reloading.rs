@@ -26,6 +26,8 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 pub(crate) struct CommandLine {
     pub(crate) arguments: Arguments,
     pub(crate) home: Option<PathBuf>,
+    /// The directory that systemd gives for sockets.
+    pub(crate) runtime: Option<PathBuf>,
 }
 
 /// What takes the configuration anew.
@@ -46,7 +48,7 @@ pub(crate) struct Reloading {
 impl CommandLine {
     /// What the flags and the file ask for now. Blocks on the file.
     pub(crate) fn settle(self) -> Result<Settings, ConfigError> {
-        self.arguments.settle(self.home.as_deref())
+        self.arguments.settle(self.home.as_deref(), self.runtime.as_deref())
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
-    metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
+    metrics::{Farthest, Metrics, Queries, Reason, Refusals, ServiceMetrics},
     query_log::QueryLog,
     rate_limit::SplitLimiter,
     resolver::{
@@ -72,6 +72,7 @@ struct Answered {
     encoded: EncodedAnswer,
     failure: Option<Failure>,
     source: Source,
+    farthest: Farthest,
 }
 
 impl Service {
@@ -172,10 +173,19 @@ impl Inner {
         if self.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             let encoded = refusal.encode(&query.question);
-            return Answered { encoded, failure: None, source: Source::Failed };
+            return Answered { encoded, failure: None, source: Source::Failed, farthest: Farthest::Local };
         }
-        let Resolved { answer, source, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
-            self.resolver.resolve(query, client).await;
+        let Resolved {
+            answer,
+            source,
+            farthest,
+            revisions,
+            refresh_in,
+            by_others,
+            failure,
+            is_busy,
+            is_over_quota,
+        } = self.resolver.resolve(query, client).await;
         if is_busy {
             self.refusals.note(Reason::Turn, client);
         }
@@ -191,7 +201,7 @@ impl Inner {
         let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
         let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
         self.answers.insert(query, &new, Instant::now());
-        Answered { encoded, failure, source }
+        Answered { encoded, failure, source, farthest }
     }
 
     /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
@@ -218,7 +228,7 @@ impl Inner {
         query: &Query,
         client: Client,
         out: &mut Vec<u8>,
-    ) -> (ResponseCode, Source) {
+    ) -> (ResponseCode, Source, Farthest) {
         let answers = &self.answers;
         let asked = match answers.has_last_resort(query, Instant::now()) {
             true => self.news(query, client).await,
@@ -229,16 +239,19 @@ impl Inner {
             let is_shared = failure == Failure::Shared;
             let held = answers.last_resort(query, client.reply, Instant::now(), is_shared, out);
             if let Some(hit) = held {
-                return (hit.code, Source::of(hit));
+                return (hit.code, Source::of(hit), Farthest::Stale);
             }
         }
-        let (answer, source) = match asked {
-            Some(asked) => (asked.encoded, asked.source),
+        let (answer, source, farthest) = match asked {
+            Some(asked) => (asked.encoded, asked.source, asked.farthest),
             // What was at hand may have left the cache meanwhile.
-            None => (ResolveError::Deadline.answer().encode(&query.question), Source::Failed),
+            None => {
+                let answer = ResolveError::Deadline.answer().encode(&query.question);
+                (answer, Source::Failed, Farthest::Stale)
+            }
         };
         answer.write(query, client.reply, Age::Seconds(0), out);
-        (answer.code(), source)
+        (answer.code(), source, farthest)
     }
 
     /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
@@ -288,24 +301,21 @@ impl Respond for Service {
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
         let (inner, started, start) = (self.0.load_full(), Instant::now(), out.len());
-        let (code, source) = if let Some(hit) = inner.answers.get(query, client.reply, started, out) {
+        let (code, source, farthest) = if let Some(hit) = inner.answers.get(query, client.reply, started, out)
+        {
             // It has come since this one was left for later: of many that ask at once, some are slow to begin.
             if hit.refresh {
                 inner.refresh(query, client);
             }
-            (hit.code, Source::of(hit))
+            (hit.code, Source::of(hit), Farthest::AnswerCache)
         } else {
             inner.ask(query, client, out).await
         };
         inner.queries(client).answered.with(code).inc();
-        inner.note_later(
-            query,
-            client,
-            code,
-            source,
-            started.elapsed(),
-            out.get(start..).unwrap_or_default(),
-        );
+        let took = started.elapsed();
+        let since_it_came = started.saturating_duration_since(client.now) + took;
+        inner.metrics.times.observe(farthest, since_it_came);
+        inner.note_later(query, client, code, source, took, out.get(start..).unwrap_or_default());
     }
 
     fn admit_handshake(&self, address: IpAddr) -> bool {

@@ -9,7 +9,7 @@ use super::*;
 fn settle(home: &Path, flags: &str) -> Result<Settings, String> {
     let arguments = Arguments::try_parse_from(["pkdns"].into_iter().chain(flags.split_whitespace()))
         .map_err(|error| error.to_string())?;
-    arguments.settle(Some(home)).map_err(|error| error.to_string())
+    arguments.settle(Some(home), None).map_err(|error| error.to_string())
 }
 
 fn home_with(text: &str) -> TempDir {
@@ -35,8 +35,11 @@ fn the_flags_are_well_formed() {
 #[test]
 fn the_manual_names_every_flag() {
     let manual = include_str!("../../../docs/operating.md");
-    for flag in Arguments::command().get_arguments().filter_map(|argument| argument.get_long()) {
-        assert!(manual.contains(&format!("--{flag}")), "docs/operating.md does not name --{flag}");
+    let command = Arguments::command();
+    for command in command.get_subcommands().chain([&command]) {
+        for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
+            assert!(manual.contains(&format!("--{flag}")), "docs/operating.md does not name --{flag}");
+        }
     }
 }
 
@@ -48,6 +51,7 @@ fn without_a_file_the_defaults_are_served() {
     expected.dht.nodes_path = Some(home.path().join(".pkdns/dht-nodes"));
     expected.cache.path = Some(home.path().join(".pkdns/packets"));
     expected.certificate.path = Some(home.path().join(".pkdns/certificates"));
+    expected.status.path = Some(home.path().join(".pkdns/status.sock"));
     assert_eq!(settings.config, expected);
     assert_eq!(settings.source, Source::Defaults(home.path().join(".pkdns/pkdns.toml")));
     assert_eq!(settings.action, Action::Serve);
@@ -203,9 +207,76 @@ fn a_testnet_forwards_only_to_who_is_named_by_flag() {
 
 #[test]
 fn without_a_home_the_current_directory_stands_in_with_a_warning() {
-    let settle = |flags: &[&str]| Arguments::try_parse_from(flags).unwrap().settle(None).unwrap();
+    let settle = |flags: &[&str]| Arguments::try_parse_from(flags).unwrap().settle(None, None).unwrap();
     let settings = settle(&["pkdns"]);
     assert_eq!(settings.source, Source::Defaults("./.pkdns/pkdns.toml".into()));
     assert!(settings.warnings().iter().any(|warning| warning.contains("HOME is not set")));
     assert_eq!(settle(&["pkdns", "-p", "/nowhere"]).warnings(), [""; 0]);
+}
+
+#[test]
+fn the_status_is_asked_for_where_the_server_would_answer() {
+    for (text, flags, runtime, expected) in [
+        ("", "", None, &[".pkdns/status.sock", "/run/pkdns/status.sock"][..]),
+        ("", "", Some("run"), &["run/status.sock", ".pkdns/status.sock", "/run/pkdns/status.sock"]),
+        ("", "-p ~/elsewhere", None, &["elsewhere/status.sock"]),
+        ("status.path = '~/s'", "", Some("run"), &["s"]),
+        ("status.path = ''", "", None, &[]),
+        ("status.path = '/s'", "--socket ~/other", None, &["other"]),
+        // A file that no server would take now.
+        ("status.path = '/s'\nlisten = []", "", None, &["/s"]),
+        ("listen = nonsense", "", None, &[".pkdns/status.sock", "/run/pkdns/status.sock"]),
+    ] {
+        let home = home_with(text);
+        let runtime = runtime.map(|path| home.path().join(path));
+        for flags in [format!("status {flags}"), format!("{flags} status")] {
+            if flags.starts_with("--socket") {
+                continue;
+            }
+            let arguments =
+                Arguments::try_parse_from(["pkdns"].into_iter().chain(flags.split_whitespace())).unwrap();
+            let request = arguments.status(Some(home.path()), runtime.as_deref()).unwrap();
+            let expected: Vec<_> = expected.iter().map(|path| home.path().join(path)).collect();
+            assert_eq!(request.sockets, expected, "{text} {flags}");
+        }
+    }
+}
+
+#[test]
+fn the_socket_is_in_the_directory_or_where_systemd_says_and_a_testnet_has_none() {
+    for (text, flags, runtime, expected) in [
+        ("", "", None, Some(".pkdns/status.sock")),
+        ("", "", Some("run"), Some("run/status.sock")),
+        ("status.path = '~/s'", "", Some("run"), Some("s")),
+        ("status.path = ''", "", None, Some("")),
+        ("status.path = '/s'", "--testnet", None, None),
+    ] {
+        let home = home_with(text);
+        let runtime = runtime.map(|path| home.path().join(path));
+        let flags = ["pkdns"].into_iter().chain(flags.split_whitespace());
+        let arguments = Arguments::try_parse_from(flags).unwrap();
+        let config = arguments.settle(Some(home.path()), runtime.as_deref()).unwrap().config;
+        let expected = expected.filter(|path| !path.is_empty()).map(|path| home.path().join(path));
+        assert_eq!(config.status.socket(), expected.as_deref(), "{text}");
+    }
+}
+
+#[test]
+fn a_directory_with_a_long_name_costs_the_status_and_not_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = settle(home.path(), &format!("-p {}/{}", home.path().display(), "x".repeat(100))).unwrap();
+    assert_eq!(settings.config.status.path, None);
+}
+
+#[test]
+fn the_status_is_shown_as_it_is_wished_for() {
+    let form = |flags: &str| {
+        let flags = ["pkdns", "status"].into_iter().chain(flags.split_whitespace());
+        Arguments::try_parse_from(flags).ok()?.status(None, None).map(|request| request.form)
+    };
+    assert_eq!(form(""), Some(StatusForm::Table));
+    assert_eq!(form("--json"), Some(StatusForm::Json));
+    assert_eq!(form("--ready"), Some(StatusForm::Ready));
+    assert_eq!(form("--ready --json"), None);
+    assert_eq!(Arguments::try_parse_from(["pkdns"]).unwrap().status(None, None), None);
 }

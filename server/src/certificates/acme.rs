@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::rustls::{crypto::ring, pki_types::PrivatePkcs8KeyDer, sign::CertifiedKey};
 
 use super::{
-    CertificateError, Connections, directory,
+    CertificateError, Connections, directory, end,
     files::certified_key,
     shown::{Challenges, Shown},
 };
@@ -31,7 +31,7 @@ use crate::{
     private_file,
 };
 use client::Client;
-use schedule::{Held, back_off, time_left};
+use schedule::{back_off, time_left};
 
 /// Who we are to the authority. The key in it can do all that we can do there.
 const ACCOUNT_NAME: &str = "acme-account.json";
@@ -104,7 +104,7 @@ impl Acme {
     /// Obtains a certificate whenever one is due. Does not end.
     pub(super) async fn run(&self, shown: &Shown) {
         let mut failures = 0;
-        let mut held = self.stored().ok().flatten().and_then(|certificate| Held::of(&certificate));
+        let mut held = self.stored().ok().flatten().and_then(|certificate| end::read(&certificate));
         loop {
             let left = time_left(held.as_ref(), &self.names, SystemTime::now());
             if !left.is_zero() {
@@ -116,7 +116,7 @@ impl Acme {
             let error = match outcome.unwrap_or(Err(AcmeError::Deadline)) {
                 Ok(certificate) => {
                     tracing::info!("new certificate from {self} for {}", self.names.join(", "));
-                    held = Held::of(&certificate);
+                    held = end::read(&certificate);
                     shown.show(certificate);
                     if !time_left(held.as_ref(), &self.names, SystemTime::now()).is_zero() {
                         failures = 0;
@@ -352,7 +352,7 @@ mod tests {
             let extension = extension.expect("acmeIdentifier");
             assert!(extension.critical);
             assert_eq!(extension.value, [&[4, 32], &[7; 32][..]].concat());
-            assert!(Held::of(&certificate).unwrap().covers(&[host.to_owned()]));
+            assert!(end::read(&certificate).unwrap().names.contains(&host.to_owned()));
         }
         assert!(challenge_certificate("dns.example", &[7; 31]).is_err());
     }

@@ -2,6 +2,7 @@
 
 mod acme;
 mod authority;
+mod end;
 mod files;
 mod shown;
 mod trust;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use authority::AuthorityCertificate;
 pub use shown::Challenges;
 
-use crate::{config, dht::HostResolver, private_file, watched_files};
+use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};
 use acme::Acme;
 use authority::{Authority, Issued};
 use files::{Contents, Files};
@@ -232,34 +233,42 @@ impl Certificates {
         self.shown.challenges()
     }
 
-    /// Shows new certificates as they come, until `stop` is cancelled.
+    /// What is shown now.
+    pub fn reading(&self) -> Option<CertificateReading> {
+        end::read(&*self.shown.current()?)
+    }
+
+    /// Shows new certificates as they come, and complains of those that end soon, until `stop` is cancelled.
     pub async fn watch(self, stop: CancellationToken) {
-        stop.run_until_cancelled(async {
-            match &*self.source {
-                Source::Files { files, first } => self.watch_files(files, first.clone()).await,
-                Source::Own { authority, first } => {
-                    tracing::info!(
-                        "the certificate is signed by an authority of our own: import {}",
-                        authority.certificate_path().display()
-                    );
-                    self.renew_own(authority, first.clone(), || true).await;
-                }
-                Source::Acme { acme, stand_in } => {
-                    if self.shown.current().is_none() {
-                        tracing::warn!(
-                            "there is no certificate yet: encrypted connections fail until {acme} gives one"
-                        );
-                    }
-                    let obtaining = acme.run(&self.shown);
-                    let Some((authority, first)) = stand_in else { return obtaining.await };
-                    tracing::warn!("a certificate of our own stands in until {acme} gives one");
-                    let is_wanted = || acme.stored().is_ok_and(|stored| stored.is_none());
-                    // One after the other in this task, so that what has been obtained is not covered again.
-                    tokio::join!(obtaining, self.renew_own(authority, first.clone(), is_wanted));
-                }
+        let renewed_here = !matches!(*self.source, Source::Files { .. });
+        let reminding = end::remind(&self.shown, renewed_here, SystemTime::now);
+        stop.run_until_cancelled(async { tokio::join!(reminding, self.keep_new()) }).await;
+    }
+
+    async fn keep_new(&self) {
+        match &*self.source {
+            Source::Files { files, first } => self.watch_files(files, first.clone()).await,
+            Source::Own { authority, first } => {
+                tracing::info!(
+                    "the certificate is signed by an authority of our own: import {}",
+                    authority.certificate_path().display()
+                );
+                self.renew_own(authority, first.clone(), || true).await;
             }
-        })
-        .await;
+            Source::Acme { acme, stand_in } => {
+                if self.shown.current().is_none() {
+                    tracing::warn!(
+                        "there is no certificate yet: encrypted connections fail until {acme} gives one"
+                    );
+                }
+                let obtaining = acme.run(&self.shown);
+                let Some((authority, first)) = stand_in else { return obtaining.await };
+                tracing::warn!("a certificate of our own stands in until {acme} gives one");
+                let is_wanted = || acme.stored().is_ok_and(|stored| stored.is_none());
+                // One after the other in this task, so that what has been obtained is not covered again.
+                tokio::join!(obtaining, self.renew_own(authority, first.clone(), is_wanted));
+            }
+        }
     }
 
     async fn watch_files(&self, files: &Files, first: Contents) {

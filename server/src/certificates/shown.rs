@@ -10,6 +10,8 @@ use tokio_rustls::rustls::{
     sign::CertifiedKey,
 };
 
+use super::end;
+
 /// The protocol of a handshake that only proves whose name it is (RFC 8737 section 6.2).
 pub(super) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 
@@ -29,6 +31,10 @@ pub struct Challenges {
 
 impl Shown {
     pub(super) fn show(&self, certificate: Arc<CertifiedKey>) {
+        if let Some(reading) = end::read(&certificate) {
+            let (names, until) = (reading.title(), end::date(reading.to));
+            tracing::info!("showing a certificate for {names}, valid until {until}");
+        }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
     }
 

@@ -18,7 +18,7 @@ impl Config {
     ///
     /// What needs a restart is what the parts that live as long as the process are made of: the client of the DHT, the
     /// stores of packets, the account with an ACME authority, the budget of memory, the form of the
-    /// log.
+    /// log, the socket of the status.
     pub fn followed_by(&self, new: &Self) -> (Self, Changes) {
         let effective = Self {
             dht: Dht { keep_alive_per_hour: new.dht.keep_alive_per_hour, ..self.dht.clone() },
@@ -30,6 +30,7 @@ impl Config {
             },
             acme: self.acme.clone(),
             log: self.log.clone(),
+            status: self.status.clone(),
             memory: self.memory.clone(),
             ..new.clone()
         };

@@ -94,6 +94,7 @@ impl Config {
         self.check_relay(&mut faults);
         self.check_logs(&mut faults);
         faults.0.extend(self.memory.fault());
+        faults.0.extend(self.status.fault());
         faults.0
     }
 

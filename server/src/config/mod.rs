@@ -17,6 +17,7 @@ mod presets;
 mod redis_url;
 mod relay;
 mod relay_url;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod toml_rest;
@@ -52,6 +53,7 @@ pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
 pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
+pub use seen::{Metrics, Status, is_socket_path};
 pub use toml_rest::TakenOut;
 pub use toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
 pub use upstream::{UpstreamAddress, UpstreamError};
@@ -127,6 +129,8 @@ pub struct Config {
     pub query_log: QueryLog,
     /// `[dnstap]`
     pub dnstap: Dnstap,
+    /// `[status]`
+    pub status: Status,
 }
 
 /// How public-key names are written.
@@ -240,15 +244,6 @@ pub struct Certificate {
     pub path: Option<PathBuf>,
 }
 
-/// Counters for Prometheus.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Metrics {
-    /// Addresses of `/metrics`.
-    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
-    pub listen: Vec<SocketAddr>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -279,6 +274,7 @@ impl Default for Config {
             log: Log::default(),
             query_log: QueryLog::default(),
             dnstap: Dnstap::default(),
+            status: Status::default(),
         }
     }
 }

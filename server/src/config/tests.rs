@@ -131,6 +131,8 @@ fn everything_set() -> Config {
         [[forward]]
         zone = "lan"
         to = ["192.168.1.1", "tls://192.168.1.2"]
+        [status]
+        path = "/status.sock"
         "#,
     )
 }

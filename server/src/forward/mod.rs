@@ -4,6 +4,7 @@
 mod asked;
 mod capabilities;
 mod cookies;
+mod counted;
 mod encrypted;
 mod exchange;
 mod failure;
@@ -12,6 +13,7 @@ mod places;
 mod race;
 mod request;
 mod route;
+mod seen;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

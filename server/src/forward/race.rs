@@ -247,7 +247,7 @@ impl Outcome {
 
 /// Whether another resolver may know better: all codes say so but those that a name itself may have (RFC 6672 section 2.2
 /// for the last).
-fn is_refusal(code: ResponseCode) -> bool {
+pub(super) fn is_refusal(code: ResponseCode) -> bool {
     !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain)
 }
 

@@ -16,6 +16,7 @@ use tracing::{error, info};
 
 use super::{
     ExchangeError, Exchanger, Flags, ForwardError, LONGEST_QUEUEING, TlsClient,
+    counted::CountedRequest,
     loops::{self, LoopProbes},
     places::{self, Line, Place, Places},
     race::{self, MIN_TRIES},
@@ -138,7 +139,8 @@ impl Upstreams {
         flags: Flags,
         deadline: Instant,
     ) -> Result<Message, ExchangeError> {
-        match &upstream.channel {
+        let request = CountedRequest::begin(&upstream.metrics);
+        let answer = match &upstream.channel {
             Some(channel) => channel.exchange(question, flags, deadline).await,
             None => {
                 let address = upstream.address.socket_address();
@@ -146,11 +148,13 @@ impl Upstreams {
                 upstream.note_capabilities(self.exchanger.capabilities(address));
                 answer
             }
-        }
+        };
+        request.end(&answer);
+        answer
     }
 
     /// Asks an upstream that has been silent what every resolver knows, once at a time.
-    async fn check(&self, upstream: &Upstream) {
+    pub(super) async fn check(&self, upstream: &Upstream) {
         let Some(_check) = Check::begin(&upstream.is_checked) else { return };
         if let Some(question) = Question::new(&Name::root(), RecordType::NS, DNSClass::IN)
             && self.find_out(upstream, &question).await.is_ok()
@@ -168,7 +172,10 @@ impl Upstreams {
         let turn = timeout(LONGEST_QUEUEING, self.places.acquire(Line::Own)).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(ExchangeError::Busy)?;
         let (address, deadline) = (upstream.address.socket_address(), Instant::now() + CHECK_TIME);
-        self.exchanger.find_out(address, question, flags, deadline).await
+        let request = CountedRequest::begin(&upstream.metrics);
+        let answer = self.exchanger.find_out(address, question, flags, deadline).await;
+        request.end(&answer);
+        answer
     }
 
     /// `time` begins when it is our turn.
@@ -204,6 +211,9 @@ impl Upstreams {
         if !is_looping && result.is_err() {
             // Nothing was sent, or it got lost, so that nothing is known.
             return;
+        }
+        if !is_looping {
+            upstream.answered(Instant::now());
         }
         match (upstream.is_looping.swap(is_looping, Ordering::Relaxed), is_looping) {
             (false, true) => error!(

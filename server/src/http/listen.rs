@@ -14,8 +14,9 @@ use super::{
     dns::Dns,
 };
 use crate::{
+    metrics::OpenConnection,
     service::Respond,
-    transport::{Guest, SharedTls, TLS_BUFFER, accept},
+    transport::{Guest, SharedTls, TLS_BUFFER, accept, shake_hands},
 };
 
 /// What every HTTP/2 connection starts with, as far as it takes to tell it from a method (RFC 9113 section 3.4).
@@ -60,6 +61,9 @@ async fn open<R: Respond>(
     let _ = stream.set_nodelay(true);
     let limit = guest.time_limit(site.limits.opening);
     let leave = guest.leave.clone();
+    let metrics = site.entrance.metrics().clone();
+    let open = &metrics.open;
+    let _open = OpenConnection::new(if tls.is_some() { &open.https } else { &open.http });
     let Some(tls) = tls else {
         let opening = timeout(limit, async {
             let guest = site.entrance.identify(guest, &mut stream, &stop).await?;
@@ -78,7 +82,7 @@ async fn open<R: Respond>(
         if !site.entrance.admits_handshake(&guest, site.dns.as_ref().map(Dns::responder)) {
             return Ok(None);
         }
-        let stream = tls.acceptor().accept(stream).await?;
+        let stream = shake_hands(&tls.acceptor(), stream, &metrics.handshake_failures).await?;
         io::Result::Ok(Some((guest, stream)))
     }));
     let Some(opened) = leave.run_until_cancelled(opening).await else { return Ok(()) };

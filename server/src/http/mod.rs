@@ -6,8 +6,10 @@ mod body;
 mod client_address;
 mod connection;
 mod dns;
+mod health;
 mod host;
 mod json;
+mod limits;
 mod listen;
 mod metrics;
 mod pages;
@@ -25,7 +27,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -44,17 +45,19 @@ use tracing::warn;
 
 pub use body::SiteBody;
 pub use dns::{DNS_PATH, JSON_PATH};
+pub use health::Health;
 pub use host::Hosts;
+pub use limits::Limits;
 pub use listen::serve;
 pub use metrics::metrics_routes;
 pub use pages::{About, pages};
 pub use relay::Relay;
 
 use crate::{
-    access::{AccessList, Forwarders, TrustedProxies},
+    access::{AccessList, TrustedProxies},
     certificates::Challenges,
-    held::{Budget, Permit},
-    metrics::{Reason, Refusals},
+    held::Permit,
+    metrics::{ConnectionMetrics, Metrics, Reason, Refusals},
     service::Respond,
     transport::{Admission, Entrance},
 };
@@ -73,79 +76,12 @@ const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 /// stream of HTTP/2. Measured, with 12,700 of them: 2.4 to 3 kB.
 const RESPONSE_COST: usize = 3 << 10;
 
-/// What connections may take.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections in all of clients that are served. One more is closed at once.
-    pub connections: usize,
-    /// Connections per client. With one more its longest silent one is closed.
-    pub connections_per_client: usize,
-    /// How long what comes before the first request may take: the word of a proxy, the handshake of TLS, the first
-    /// bytes of HTTP.
-    pub opening: Duration,
-    /// How long the head of an HTTP/1.1 request may take from its first byte.
-    pub head: Duration,
-    /// How long an HTTP/1.1 connection is kept without a request: longer than the 60 s for which proxies keep their
-    /// connections to us, or a request crosses our end of it.
-    pub keep_alive: Duration,
-    /// How long a connection is kept without a request, whatever it speaks.
-    pub idle: Duration,
-    /// The same while over three quarters of the connections are taken.
-    pub idle_when_crowded: Duration,
-    /// How long a request may take from its head to the last byte of its response. Above what an answer takes
-    /// ([`crate::resolver::DEADLINE`]) by what a slow client takes.
-    pub request: Duration,
-    /// Requests at once on an HTTP/2 connection.
-    pub streams: u32,
-    /// Lookups that may run at once over all connections.
-    pub lookups: usize,
-    /// Lookups that may run at once for one client.
-    pub lookups_per_client: usize,
-    /// What responses that wait to be read and bodies of requests may take.
-    pub unread: Budget,
-    /// Who counts as many clients.
-    pub forwarders: Forwarders,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 20_000,
-            connections_per_client: 100,
-            opening: Duration::from_secs(5),
-            head: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            idle: Duration::from_secs(120),
-            idle_when_crowded: Duration::from_secs(10),
-            request: Duration::from_secs(15),
-            streams: 128,
-            lookups: 4096,
-            lookups_per_client: 2048,
-            unread: Budget::default(),
-            forwarders: Forwarders::default(),
-        }
-    }
-}
-
-impl Limits {
-    /// For pages that few people look at, and seldom.
-    pub fn for_metrics() -> Self {
-        Self {
-            connections: 64,
-            connections_per_client: 16,
-            keep_alive: Duration::from_secs(10),
-            idle: Duration::from_secs(10),
-            streams: 16,
-            ..Self::default()
-        }
-    }
-}
-
 /// What is served on a set of listeners.
 pub struct Site<R> {
     dns: Option<Dns<R>>,
     content: ArcSwap<Content>,
     refusals: Refusals,
+    health: Option<Health>,
     entrance: Entrance,
     limits: Limits,
     has_noted_silent_proxy: AtomicBool,
@@ -168,8 +104,13 @@ pub struct Content {
 }
 
 impl Content {
-    fn admission(&self, refusals: &Refusals) -> Admission {
-        Admission { access: self.access.clone(), trusted: self.trusted.clone(), refusals: refusals.clone() }
+    fn admission(&self, refusals: &Refusals, connections: &ConnectionMetrics) -> Admission {
+        Admission {
+            access: self.access.clone(),
+            trusted: self.trusted.clone(),
+            refusals: refusals.clone(),
+            connections: connections.clone(),
+        }
     }
 
     /// Whether a page from anywhere may read what is here.
@@ -199,25 +140,33 @@ impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let (hosts, challenges) = (Hosts::default(), Arc::default());
-        Self::with_content(Content { pages, access, trusted, hosts, challenges }, limits, Refusals::default())
+        Self::with_content(Content { pages, access, trusted, hosts, challenges }, limits, &Metrics::default())
     }
 
-    /// Counts in `refusals` who is turned away.
-    pub fn with_content(content: Content, limits: Limits, refusals: Refusals) -> Self {
-        let entrance =
-            Entrance::new(limits.connections, limits.connections_per_client, content.admission(&refusals))
-                .with_forwarders(&limits.forwarders);
+    /// Counts in `metrics` who connects and who is turned away.
+    pub fn with_content(content: Content, limits: Limits, metrics: &Metrics) -> Self {
+        let Metrics { refusals, connections, .. } = metrics.clone();
+        let admission = content.admission(&refusals, &connections);
+        let entrance = Entrance::new(limits.connections, limits.connections_per_client, admission)
+            .with_forwarders(&limits.forwarders);
         let has_noted_silent_proxy = AtomicBool::new(false);
         let content = ArcSwap::from_pointee(content);
-        Self { dns: None, content, refusals, entrance, limits, has_noted_silent_proxy }
+        Self { dns: None, content, refusals, health: None, entrance, limits, has_noted_silent_proxy }
     }
 
     /// Says something else from now on, also on connections that are open, and takes other numbers of connections.
     pub fn reload(&self, content: Content, connections: usize, connections_per_client: usize) {
-        self.entrance.reload(connections, connections_per_client, content.admission(&self.refusals));
+        let admission = content.admission(&self.refusals, self.entrance.metrics());
+        self.entrance.reload(connections, connections_per_client, admission);
         self.content.store(Arc::new(content));
         // What was said of a proxy may hold no more.
         self.has_noted_silent_proxy.store(false, Ordering::Relaxed);
+    }
+
+    /// Says to everybody whether the server is there and ready, whom it serves or not.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health: Some(health), ..self }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
@@ -252,7 +201,8 @@ impl<R: Respond> Site<R> {
         let address = named.unwrap_or(peer);
         let visitor = Visitor { address, is_encrypted: is_tls || content.trusted.contains(peer) };
         let path = request.uri().path();
-        if !content.is_meant(visitor, request) && !path.starts_with(CHALLENGE_PATH) {
+        let is_for_anyone = path.starts_with(CHALLENGE_PATH) || health::is_health_path(path);
+        if !is_for_anyone && !content.is_meant(visitor, request) {
             return Begun::Answered(Refusal::ForeignHost.response());
         }
         match &self.dns {
@@ -321,6 +271,11 @@ impl<R: Respond> Site<R> {
         {
             let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
             return self.whole(visitor, (kind, file).into_response()).await;
+        }
+        if let Some(health) = &self.health
+            && let Some(answer) = health.answer(&request, content.access.allows(visitor.address))
+        {
+            return self.whole(visitor, answer).await;
         }
         if !content.access.allows(visitor.address) {
             self.refusals.note(Reason::Access, visitor.address);

@@ -5,7 +5,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::by_label;
+use super::{Durations, by_label};
 
 /// In seconds. Most answers take 50 to 300 ms, and a lookup ends after 5 s at the latest.
 const LATENCIES: [f64; 16] =
@@ -48,7 +48,7 @@ pub struct DhtMetrics {
     /// Requests that were answered, or not in time.
     pub requests: Requests,
     /// From a request to its reply, in seconds. Replies that come too late are not in it.
-    pub round_trip: Histogram,
+    pub round_trip: Durations,
     /// Datagrams that the kernel took.
     pub datagrams_sent: Counter,
     /// Datagrams that the kernel did not take.
@@ -213,7 +213,7 @@ impl Default for DhtMetrics {
             put_acknowledgements: Histogram::new(ACKNOWLEDGEMENTS),
             nodes: NodesByFamily::default(),
             requests: Requests::default(),
-            round_trip: Histogram::new(LATENCIES),
+            round_trip: Durations::new(&LATENCIES),
             datagrams_sent: Counter::default(),
             datagrams_unsent: Counter::default(),
             datagrams_withheld: Counter::default(),

@@ -150,6 +150,11 @@ impl Refusals {
         self.0.by_reason.get(reason as usize).map_or(0, |kind| kind.count.get())
     }
 
+    /// Each reason with how many there were.
+    pub fn readings(&self) -> Vec<(&'static str, u64)> {
+        Reason::ALL.iter().map(|reason| (reason.label(), self.count(*reason))).collect()
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("refusals", "Requests refused and connections closed", self.0.family.clone());
     }

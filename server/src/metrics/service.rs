@@ -3,7 +3,7 @@
 use hickory_proto::op::ResponseCode;
 use prometheus_client::{metrics::family::Family, registry::Registry};
 
-use super::{StripedCounter, by_label};
+use super::{AnswerTimes, StripedCounter, answers::AnswerTimesCollector, by_label};
 
 /// What the service counts. Clones count together.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct ServiceMetrics {
     pub answer_cache: AnswerCacheLookups,
     /// What queries over UDP show of where they come from.
     pub cookies: Cookies,
+    /// How long answers took that were not at hand.
+    pub times: AnswerTimes,
 }
 
 /// Queries over one transport.
@@ -106,6 +108,7 @@ impl Default for ServiceMetrics {
             http: over("doh"),
             answer_cache,
             cookies,
+            times: AnswerTimes::default(),
         }
     }
 }
@@ -121,6 +124,10 @@ impl ServiceMetrics {
             metrics.answer_cache.family,
         );
         registry.register("udp_cookies", "Queries over UDP by their cookie", metrics.cookies.family);
+        registry.register_collector(Box::new(AnswerTimesCollector {
+            times: metrics.times,
+            hits: metrics.answer_cache.hit,
+        }));
     }
 }
 

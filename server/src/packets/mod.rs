@@ -29,6 +29,7 @@ use crate::{
     dht::{Network, NetworkError},
     fair_flight::FairFlight,
     fair_queue::{FairQueue, Limits},
+    metrics::Farthest,
     revisions::Revisions,
     signed_packet::{PublicKey, SignedPacket},
     single_flight::{FlightError, SingleFlight},
@@ -86,6 +87,9 @@ enum Starter {
     Refresh,
 }
 
+/// Nothing near has the packet.
+struct Far;
+
 /// Where packets are kept besides memory. Both are asked only for keys that are not in memory.
 #[derive(Debug, Clone, Default)]
 pub struct Stores {
@@ -103,7 +107,7 @@ struct Inner {
     memory: Memory,
     stores: Stores,
     /// Packets on their way from the stores into memory.
-    loads: SingleFlight<[u8; 32], ()>,
+    loads: SingleFlight<[u8; 32], Farthest>,
     network: Arc<dyn Network>,
     /// A search ends with the first packet or without one.
     searches: FairFlight<Starter, [u8; 32], ()>,
@@ -190,32 +194,48 @@ impl Packets {
         client: impl Into<Line>,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        let answer = self.find(key, client.into(), admit).await;
+        self.find(key, client.into(), admit).await.1
+    }
+
+    /// As [`Packets::get`], with where the answer came from, or was looked for in vain.
+    pub async fn find(
+        &self,
+        key: &PublicKey,
+        client: Line,
+        admit: impl FnOnce() -> bool,
+    ) -> (Farthest, Result<PacketAnswer, FetchError>) {
+        let (source, answer) = match self.find_near(key).await {
+            Ok(found) => found,
+            Err(Far) => (Farthest::Dht, self.find_far(key, client, admit).await),
+        };
         if let Some(keep_alive) = &*self.0.keep_alive.load()
             && matches!(answer, Ok(PacketAnswer::Found(_)))
         {
             keep_alive.note(key.as_bytes(), Instant::now());
         }
-        answer
+        (source, answer)
     }
 
-    async fn find(
+    /// In memory and in the stores.
+    async fn find_near(&self, key: &PublicKey) -> Result<(Farthest, Result<PacketAnswer, FetchError>), Far> {
+        if let Some(Ok(answer)) = self.at_hand(key) {
+            return Ok((Farthest::Memory, Ok(answer)));
+        }
+        if self.0.memory.holds(key) {
+            return Err(Far);
+        }
+        // Also where the network has just failed: another server may have found the packet since, and the disk may
+        // only have been slow.
+        let source = self.load(key, self.0.stores.clone()).await;
+        self.at_hand(key).map(|answer| (source, answer)).ok_or(Far)
+    }
+
+    async fn find_far(
         &self,
         key: &PublicKey,
         client: Line,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        if let Some(Ok(answer)) = self.at_hand(key) {
-            return Ok(answer);
-        }
-        if !self.0.memory.holds(key) {
-            // Also where the network has just failed: another server may have found the packet since, and the disk may
-            // only have been slow.
-            self.load(key, self.0.stores.clone()).await;
-            if let Some(answer) = self.at_hand(key) {
-                return answer;
-            }
-        }
         let search = self.search(key, Starter::Client(client), admit);
         let searched = match self.0.memory.last_resort(key, Instant::now()) {
             // The search goes on when patience ends.
@@ -252,10 +272,10 @@ impl Packets {
         })
     }
 
-    /// Brings the packet of a key that is not in memory there from the stores, if one of them has it.
-    async fn load(&self, key: &PublicKey, stores: Stores) {
+    /// Brings the packet of a key that is not in memory there from the stores, if one of them has it. Returns which.
+    async fn load(&self, key: &PublicKey, stores: Stores) -> Farthest {
         if stores.disk.is_none() && stores.shared.is_none() {
-            return;
+            return Farthest::Memory;
         }
         let (packets, wanted) = (self.clone(), key.clone());
         let load = async move {
@@ -274,21 +294,26 @@ impl Packets {
             }
             let kept = mended.or(kept);
             let is_fresh = kept.as_ref().is_some_and(|kept| now < kept.fresh_until);
+            let mut source = Farthest::Memory;
             if let Some(kept) = kept {
                 packets.restore(&kept);
+                source = Farthest::Disk;
             }
             // The others may have heard of a newer one while this server was down.
             if !is_fresh
                 && let Some(shared) = shared
                 && let Some(shared) = shared.get(&wanted).await
                 && packets.restore(&shared)
-                && let Some(disk) = disk
             {
-                disk.put(shared);
+                source = Farthest::Shared;
+                if let Some(disk) = disk {
+                    disk.put(shared);
+                }
             }
+            source
         };
         // Where too much is under way, the search that comes next says so.
-        let _ = self.0.loads.run(*key.as_bytes(), || Some(load)).await;
+        self.0.loads.run(*key.as_bytes(), || Some(load)).await.unwrap_or(Farthest::Memory)
     }
 
     fn restore(&self, kept: &Stored) -> bool {

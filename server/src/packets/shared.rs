@@ -78,6 +78,11 @@ impl SharedStore {
         self.0.client.get(key).await
     }
 
+    /// Whether a part of it has not answered since it failed several times in a row.
+    pub fn has_failed(&self) -> bool {
+        self.0.client.nodes.have_failed()
+    }
+
     /// Gives a packet to the others. Returns at once; what cannot be stored is lost.
     pub fn put(&self, stored: Stored) {
         // The task ends with the last clone of this.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     message::{Answer, ExtendedError, STALE_TTL},
-    metrics::Source,
+    metrics::{Farthest, Source},
     packets::{Found, Staleness},
     revisions::Revision,
 };
@@ -47,6 +47,8 @@ pub struct Resolved {
     pub is_busy: bool,
     /// Whether there is no answer because the client has no lookup left.
     pub is_over_quota: bool,
+    /// Where the answer came from, or was looked for in vain.
+    pub farthest: Farthest,
 }
 
 /// The answer so far, along a chain of CNAME records.
@@ -66,6 +68,8 @@ pub(super) struct Chain {
     visited: HashSet<Name, RandomState>,
     pub(super) revisions: Vec<Revision>,
     pub(super) by_name_server: bool,
+    /// The farthest of all that had to be asked.
+    pub(super) farthest: Farthest,
 }
 
 impl Resolved {
@@ -80,6 +84,7 @@ impl Resolved {
             failure: None,
             is_busy: false,
             is_over_quota: false,
+            farthest: Farthest::Local,
         }
     }
 }
@@ -107,7 +112,13 @@ impl Chain {
             visited: HashSet::default(),
             revisions: Vec::new(),
             by_name_server: false,
+            farthest: Farthest::Local,
         }
+    }
+
+    /// Takes note of where something was asked.
+    pub(super) fn went_to(&mut self, place: Farthest) {
+        self.farthest = self.farthest.max(place);
     }
 
     /// Goes on to `name`. False where the chain is too long, or has been there before.
@@ -164,6 +175,7 @@ impl Chain {
             refresh_in: is_refreshed.then_some(refresh_in),
             by_others: self.by_name_server || self.by_upstream,
             failure: is_failure.then_some(Failure::Shared),
+            farthest: self.farthest,
             ..Resolved::own(self.answer)
         }
     }

@@ -26,6 +26,7 @@ use crate::{
     config,
     forward::{ExchangeError, Flags},
     message::{Message, Query, Question, address},
+    metrics::Farthest,
 };
 
 /// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each in each family.
@@ -200,7 +201,10 @@ impl Resolver {
         }
         match self.classify(server, budget) {
             Route::PublicKey(other) => {
-                let Ok(KeyZone::Known(known)) = self.zone(query, client, &other, budget).await else {
+                // A name server is farther than any packet.
+                let mut farthest = Farthest::NameServer;
+                let read = self.zone(query, client, &other, budget, &mut farthest).await;
+                let Ok(KeyZone::Known(known)) = read else {
                     return Ok(Vec::new());
                 };
                 let name = move_zone(server, &other.apex, known.zone.apex());

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     forward::Asker,
     message::{Message, Query, Question},
-    metrics::Source,
+    metrics::{Farthest, Source},
 };
 
 impl Resolver {
@@ -53,6 +53,7 @@ impl Resolver {
         if query.dnssec_ok() && matches!(record_type, RecordType::DS | RecordType::DNSKEY) {
             self.0.proofs.validates(address);
         }
+        chain.went_to(Farthest::Upstream);
         let message = self.ask_upstream(name, record_type, query, address, budget).await?;
         if query.dnssec_ok() && name.num_labels() == 1 && !is_own_zone {
             self.0.proofs.learn(name, Some(&message));

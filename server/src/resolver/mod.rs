@@ -53,7 +53,7 @@ use crate::{
     config::Config,
     forward::Forwarder,
     message::{LONGEST_TTL, Query},
-    metrics::Source,
+    metrics::{Farthest, Source},
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -127,9 +127,10 @@ impl Resolver {
         let mut chain = Chain::new();
         let resolved = timeout(DEADLINE, self.try_resolve(query, address, &mut chain)).await;
         // A failure, too, is out of date when one of the packets is that led there.
-        resolved
-            .unwrap_or(Err(ResolveError::Deadline))
-            .unwrap_or_else(|error| Resolved { revisions: chain.revisions, ..Resolved::from(error) })
+        resolved.unwrap_or(Err(ResolveError::Deadline)).unwrap_or_else(|error| {
+            let farthest = chain.farthest;
+            Resolved { revisions: chain.revisions, farthest, ..Resolved::from(error) }
+        })
     }
 
     /// Which packets have been replaced by newer ones.
@@ -255,7 +256,7 @@ impl Resolver {
         if budget.zone(asked.key.as_bytes()).is_none() {
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
-        let known = match self.zone(query, address, &asked, budget).await? {
+        let known = match self.zone(query, address, &asked, budget, &mut chain.farthest).await? {
             KeyZone::Known(known) => known,
             KeyZone::Absent(left) => {
                 chain.answer.code = ResponseCode::NXDomain;
@@ -322,6 +323,7 @@ impl Resolver {
                 let own_name = name::move_zone(name, &asked.apex, zone.apex());
                 // What is too long in the zone's own spelling cannot have been published.
                 let own_name = own_name.unwrap_or_else(|| zone.apex().clone());
+                chain.went_to(Farthest::NameServer);
                 let reply = self.ask_delegation(zone, &delegation, &own_name, query, address, budget).await?;
                 chain.by_name_server = true;
                 chain.source = Source::NameServer;
@@ -358,6 +360,7 @@ impl Resolver {
         address: IpAddr,
         asked: &KeyName,
         budget: &mut WorkBudget,
+        farthest: &mut Farthest,
     ) -> Result<KeyZone, ResolveError> {
         if let Some(known) = budget.zone(asked.key.as_bytes()) {
             return Ok(KeyZone::Known(known));
@@ -366,12 +369,16 @@ impl Resolver {
         let packet = if query.recursion_desired {
             budget.spend()?;
             let admit = || self.0.lookup_quota.admit(address, query.is_proven);
-            self.0.packets.get(&asked.key, Line::of(address, query.is_proven), admit).await.map_err(
-                |error| match error {
-                    FetchError::Network(error) => ResolveError::Network(error),
-                    FetchError::Refused => ResolveError::LookupQuota,
-                },
-            )?
+            // In case that the time of the query ends first.
+            let before = *farthest;
+            *farthest = before.max(Farthest::Dht);
+            let line = Line::of(address, query.is_proven);
+            let (found_in, answer) = self.0.packets.find(&asked.key, line, admit).await;
+            *farthest = before.max(found_in);
+            answer.map_err(|error| match error {
+                FetchError::Network(error) => ResolveError::Network(error),
+                FetchError::Refused => ResolveError::LookupQuota,
+            })?
         } else {
             // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
             self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld)?

@@ -42,6 +42,7 @@ pub(super) fn admissions(config: &Config, metrics: &Metrics) -> [Admission; 2] {
         access: access(config),
         trusted: trusted(config, proxy_protocol),
         refusals: metrics.refusals.clone(),
+        connections: metrics.connections.clone(),
     })
 }
 

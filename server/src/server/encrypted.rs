@@ -25,6 +25,8 @@ pub(super) struct EncryptedListeners {
     /// What an ACME authority may want to see over HTTP.
     pub(super) challenges: Option<Arc<Challenges>>,
     certificates: Vec<Certificates>,
+    /// Those that clients are shown.
+    pub(super) shown: Vec<Certificates>,
 }
 
 impl EncryptedListeners {
@@ -54,7 +56,10 @@ impl EncryptedListeners {
         };
         let https = common.as_ref().filter(|_| doh.enabled);
         let tls = own.as_ref().or(common.as_ref()).filter(|_| dot.enabled);
+        let is_common_shown = https.is_some() || (tls.is_some() && own.is_none());
+        let shown = [common.as_ref().filter(|_| is_common_shown), own.as_ref()];
         Ok(Self {
+            shown: shown.into_iter().flatten().cloned().collect(),
             https: https.map(|shown| shown.acceptor(&http::PROTOCOLS)).transpose()?,
             dot: tls.map(|shown| shown.acceptor(&tcp::PROTOCOLS)).transpose()?,
             dot_certificates: tls.cloned(),

@@ -10,22 +10,24 @@ mod parts;
 mod places;
 mod reload;
 mod running;
+mod seen;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::{
-    certificates::CertificateError,
+    certificates::{CertificateError, Certificates},
     config::{Config, UpstreamAddress},
     dht::{Dht, Network},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     http,
     metrics::Metrics,
-    packets::{DiskError, DiskStore, Packets, Stores},
+    packets::{DiskError, Packets, Stores},
     resolver::Resolver,
     service::Service,
     transport::BindError,
@@ -39,6 +41,7 @@ use places::Places;
 use reload::Reloads;
 pub use reload::{ReloadError, ReloadHandle, Reloaded};
 use running::Running;
+use seen::Shown;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -60,8 +63,10 @@ pub struct Server {
     reloads: Reloads,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
-    /// Where packets survive a restart, if they do.
-    disk: Option<DiskStore>,
+    /// Where packets survive a restart, and where servers share them, if they do.
+    stores: Stores,
+    /// The certificates that clients are shown now.
+    shown: Shown,
 }
 
 /// Why the server does not start.
@@ -128,11 +133,21 @@ impl Server {
         let speaks = |kind| addresses.iter().any(|(spoken, _)| *spoken == kind);
         let places = Places::new(&config, speaks).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
-        let stores = Stores { disk: disk.clone(), shared: share_packets(&config, tls, &metrics) };
-        let packets = Packets::with_stores(&config.cache, network, stores, config.dht.keep_alive_per_hour);
+        let stores = Stores { disk, shared: share_packets(&config, tls, &metrics) };
+        let packets =
+            Packets::with_stores(&config.cache, network, stores.clone(), config.dht.keep_alive_per_hour);
         metrics.add_gauge("packets_in_memory", "Packets in memory", {
             let packets = packets.clone();
             move || packets.len()
+        });
+        metrics.add_upstreams({
+            let forwarder = forwarder.clone();
+            move || forwarder.snapshot(Instant::now())
+        });
+        let shown = Shown::new(ArcSwap::from_pointee(encryption.shown.clone()));
+        metrics.add_certificates({
+            let shown = shown.clone();
+            move || shown.load().iter().filter_map(Certificates::reading).collect()
         });
         let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &metrics);
         let bound = derived::with_ports(&config, &addresses);
@@ -150,7 +165,8 @@ impl Server {
             encryption,
             reloads: Reloads::new(),
             dht: None,
-            disk,
+            stores,
+            shown,
         })
     }
 
@@ -200,7 +216,7 @@ impl Server {
 
     /// Answers until `stop` is cancelled, then answers what is in flight.
     pub async fn run(self, stop: CancellationToken) {
-        let (tasks, dht, disk) = (TaskTracker::new(), self.dht.clone(), self.disk.clone());
+        let (tasks, dht, disk) = (TaskTracker::new(), self.dht.clone(), self.stores.disk.clone());
         let service = self.service.clone();
         let (running, mut reloads) = Running::start(self, &stop, &tasks);
         let probing = running.watch_for_loops();

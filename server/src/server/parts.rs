@@ -37,6 +37,10 @@ pub(super) fn unread(config: &Config, metrics: &Metrics) -> Budget {
 pub(super) fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskStore>, DiskError> {
     let Some(directory) = settings.directory() else { return Ok(None) };
     let disk = DiskStore::open(directory, settings.disk_megabytes.saturating_mul(1_000_000))?;
+    metrics.add_gauge("disk_failed", "Whether packets cannot be kept on disk", {
+        let disk = disk.clone();
+        move || disk.has_failed().into()
+    });
     metrics.add_gauge("packets_on_disk", "Packets on disk", {
         let disk = disk.clone();
         move || disk.len()
@@ -52,7 +56,12 @@ pub(super) fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder
 pub(super) fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
     let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
     let url = config.cache.redis.as_ref()?;
-    Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
+    let shared = SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone());
+    metrics.add_gauge("shared_failed", "Whether the store that servers share cannot be used", {
+        let shared = shared.clone();
+        move || shared.has_failed().into()
+    });
+    Some(shared)
 }
 
 /// Names of servers that we need ourselves are resolved through our own upstreams: the system's resolver may well be

@@ -1,6 +1,6 @@
 //! A server that answers, and goes on to when its configuration changes.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -12,6 +12,7 @@ use super::{
     own_networks,
     places::Places,
     reload::{Prepared, Present, Reloads},
+    seen::{Shown, Sight},
 };
 use crate::{
     access::Forwarders,
@@ -44,6 +45,8 @@ pub(super) struct Running {
     metrics_site: Arc<Site<Service>>,
     relay: Option<http::Relay>,
     encryption: EncryptedListeners,
+    shown: Shown,
+    sight: Arc<Sight>,
     https_tls: Option<SharedTls>,
     dot_tls: Option<SharedTls>,
     open: Vec<Open>,
@@ -62,15 +65,17 @@ struct Watches {
 impl Running {
     /// Begins to answer. All ends with `stop`.
     pub(super) fn start(server: Server, stop: &CancellationToken, tasks: &TaskTracker) -> (Self, Reloads) {
+        let sight = Sight::new(&server, stop);
+        let status_path = server.config.status.socket().map(PathBuf::from);
         let Server { config, listeners, service, forwarder, metrics, places, .. } = server;
-        let Server { relay, packets, encryption, reloads, .. } = server;
+        let Server { relay, packets, encryption, reloads, shown, .. } = server;
         let (stop, tasks, service) = (stop.clone(), tasks.clone(), Arc::new(service));
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.kind, one.address)).collect();
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
         let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone());
-        let site = Site::with_content(content, places.web, metrics.refusals.clone());
+        let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
         let metrics_content = derived::metrics_site(&config, &metrics);
         let watches = Watches {
             certificates: stop.child_token(),
@@ -82,11 +87,10 @@ impl Running {
             tcp: tcp::Connections::new(places.tcp, over_tcp),
             tls: tcp::Connections::new(places.tls, over_tls),
             site: Arc::new(site.with_dns(service.clone(), &tasks)),
-            metrics_site: Arc::new(Site::with_content(
-                metrics_content,
-                places.metrics,
-                metrics.refusals.clone(),
-            )),
+            metrics_site: Arc::new(
+                Site::with_content(metrics_content, places.metrics, &metrics)
+                    .with_health(sight.health().with_reasons()),
+            ),
             https_tls: encryption.https.clone().map(SharedTls::from),
             dot_tls: encryption.dot.clone().map(SharedTls::from),
             open: Vec::new(),
@@ -99,11 +103,17 @@ impl Running {
             forwarders,
             relay,
             encryption,
+            shown,
+            sight,
             watches,
             stop,
             tasks,
         };
         running.serve(listeners);
+        running.tasks.spawn(running.sight.clone().watch());
+        if let Some(path) = status_path {
+            running.tasks.spawn(running.sight.clone().serve(path, running.tasks.clone()));
+        }
         running.spawn(&running.stop, own_networks::watch());
         running.encryption.watch(&running.watches.certificates, &running.tasks);
         running.watch_hosts_files();
@@ -111,10 +121,12 @@ impl Running {
         (running, reloads)
     }
 
-    /// Looks for upstreams that send our questions back to us. What it asks is not waited for at the stop.
+    /// Looks for upstreams that send our questions back to us, and for those that are silent. What it asks is not waited for at the stop.
     pub(super) fn watch_for_loops(&self) -> JoinHandle<()> {
         let (forwarder, stop) = (self.forwarder.clone(), self.stop.clone());
-        tokio::spawn(async move { forwarder.watch_for_loops(stop).await })
+        tokio::spawn(async move {
+            tokio::join!(forwarder.watch_for_loops(stop.clone()), forwarder.keep_in_touch(stop));
+        })
     }
 
     /// Puts `new` in effect, as far as it does not need a restart, or changes nothing.
@@ -129,11 +141,12 @@ impl Running {
         let prepared = present.prepare(new).await?;
         let changes = prepared.changes.clone();
         self.swap(prepared);
-        let listening = self
-            .open
-            .iter()
-            .flat_map(|open| open.wanted.kind.protocols().iter().map(|protocol| (*protocol, open.address)));
-        Ok(Reloaded { changes, listening: listening.collect() })
+        Ok(Reloaded { changes, listening: self.listening() })
+    }
+
+    fn listening(&self) -> Vec<(&'static str, SocketAddr)> {
+        let of = |open: &Open| open.wanted.kind.protocols().iter().zip(std::iter::repeat(open.address));
+        self.open.iter().flat_map(of).map(|(protocol, address)| (*protocol, address)).collect()
     }
 
     /// Cannot fail, so that nothing is half done.
@@ -192,6 +205,7 @@ impl Running {
                 (_, acceptor) => *shared = acceptor.clone().map(SharedTls::from),
             }
         }
+        self.shown.store(Arc::new(encryption.shown.clone()));
         self.encryption = encryption;
     }
 
@@ -244,6 +258,9 @@ impl Running {
                 (Kind::Dns | Kind::Tls | Kind::Https, ..) => {}
             }
         }
+        let listening = self.listening();
+        let described = listening.iter().map(|(protocol, address)| format!("{protocol} {address}"));
+        self.sight.listens(described.collect());
     }
 
     fn watch_hosts_files(&self) {

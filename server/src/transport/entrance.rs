@@ -24,7 +24,7 @@ use super::{
 use crate::{
     access::{AccessList, Forwarders, ProxyHeader, TrustedProxies},
     client::ClientKey,
-    metrics::{Reason, Refusals},
+    metrics::{ConnectionMetrics, Reason, Refusals},
     service::Respond,
 };
 
@@ -44,11 +44,14 @@ pub struct Admission {
     pub trusted: TrustedProxies,
     /// Counts who is not let in.
     pub refusals: Refusals,
+    /// Counts who is.
+    pub connections: ConnectionMetrics,
 }
 
 /// Gives places to connections. All listeners of a kind share one.
 pub struct Entrance {
     admission: ArcSwap<Admission>,
+    connections: ConnectionMetrics,
     places: Arc<Slots>,
     /// For those that had to make room and are not gone yet.
     leaving: Arc<Slots>,
@@ -95,6 +98,7 @@ impl Entrance {
     pub fn new(cap: usize, cap_per_client: usize, admission: Admission) -> Self {
         let (leaving, leaving_per_client) = leaving(cap, cap_per_client);
         Self {
+            connections: admission.connections.clone(),
             admission: ArcSwap::from_pointee(admission),
             places: Slots::new(cap, cap_per_client),
             leaving: Slots::new(leaving, leaving_per_client),
@@ -226,6 +230,11 @@ impl Entrance {
                 is_admitted
             }
         }
+    }
+
+    /// Counts connections of all kinds.
+    pub fn metrics(&self) -> &ConnectionMetrics {
+        &self.connections
     }
 
     /// Whether more than three quarters of the places are taken.

@@ -8,6 +8,7 @@ mod accept;
 mod bind;
 pub mod descriptors;
 mod entrance;
+mod handshake;
 mod proxy_protocol;
 mod shared_tls;
 mod slots;
@@ -24,6 +25,7 @@ use std::{
 pub use accept::accept;
 pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
 pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
+pub use handshake::shake_hands;
 pub use shared_tls::SharedTls;
 pub use slots::{Full, Slot, Slots};
 pub use strangers::STRANGER_TIME;

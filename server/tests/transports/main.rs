@@ -15,7 +15,7 @@ use std::{sync::Arc, thread, time::Duration};
 use pkdns::{
     access::{AccessList, TrustedProxies},
     message::Query,
-    metrics::Refusals,
+    metrics::{ConnectionMetrics, Refusals},
     service::{AtOnce, Client, Respond, Transport},
     transport::Admission,
 };
@@ -121,5 +121,6 @@ fn nobody() -> Admission {
         access: AccessList::new(everyone.into(), vec!["127.0.0.66/32".parse().unwrap()]),
         trusted: TrustedProxies::new(Vec::new()),
         refusals: Refusals::default(),
+        connections: ConnectionMetrics::default(),
     }
 }

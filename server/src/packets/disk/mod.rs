@@ -150,6 +150,11 @@ impl DiskStore {
         self.0.shared.queue.ended().await;
     }
 
+    /// Whether nothing can be kept or found just now. Does not wait for the disk.
+    pub fn has_failed(&self) -> bool {
+        self.0.shared.directory.try_read().is_ok_and(|directory| directory.file().is_none())
+    }
+
     /// Packets on disk.
     pub fn len(&self) -> usize {
         self.0.shared.count.load(Ordering::Relaxed)

@@ -57,6 +57,11 @@ impl Nodes {
         }
     }
 
+    /// Whether one of them has not answered since it failed several times in a row.
+    pub(super) fn have_failed(&self) -> bool {
+        self.known().nodes.iter().any(|node| node.has_failed())
+    }
+
     fn node_of(&self, slot: u16) -> Option<Arc<Node>> {
         let known = self.known();
         let owner = known.slots.get(usize::from(slot)).copied().flatten();

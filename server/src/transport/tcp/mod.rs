@@ -15,10 +15,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use connection::Connection;
 
-use super::{Admission, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept};
+use super::{
+    Admission, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept, shake_hands,
+};
 use crate::{
     access::Forwarders,
     held::Budget,
+    metrics::OpenConnection,
     service::{Respond, Transport},
 };
 
@@ -186,6 +189,8 @@ impl<R: Respond> Serving<R> {
         let limit = guest.time_limit(self.connections.limits.opening);
         let deadline = tokio::time::Instant::now() + limit;
         let entrance = &self.connections.entrance;
+        let open = &entrance.metrics().open;
+        let _open = OpenConnection::new(if tls.is_some() { &open.tls } else { &open.tcp });
         let leave = guest.leave.clone();
         let identifying = timeout(limit, entrance.identify(guest, &mut stream, &self.stop));
         let Some(identified) = leave.run_until_cancelled(identifying).await else { return Ok(()) };
@@ -199,7 +204,9 @@ impl<R: Respond> Serving<R> {
             return Ok(());
         }
         // Boxed, because a handshake is large and soon over.
-        let handshake = Box::pin(tokio::time::timeout_at(deadline, tls.acceptor().accept(stream)));
+        let acceptor = tls.acceptor();
+        let failures = &entrance.metrics().handshake_failures;
+        let handshake = Box::pin(tokio::time::timeout_at(deadline, shake_hands(&acceptor, stream, failures)));
         let Some(accepted) = guest.leave.run_until_cancelled(handshake).await else { return Ok(()) };
         let mut stream = accepted??;
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));

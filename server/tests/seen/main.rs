@@ -1,0 +1,11 @@
+//! What is seen of a whole server while it runs: health, status, and what Prometheus and Grafana make of its metrics.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+mod dashboard;
+mod health;
+mod metrics;
+#[path = "../interop/programs.rs"]
+mod programs;
+mod server;
+mod status;
