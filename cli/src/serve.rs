@@ -25,6 +25,7 @@ use pkdns::{
     http::{self, PROTOCOLS, Site},
     private_file,
     service::Service,
+    transport::SharedTls,
 };
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -233,7 +234,7 @@ fn listen(
             let certificates = Certificates::from_files(certificate, key).map_err(fail)?;
             let acceptor = certificates.acceptor(&PROTOCOLS).map_err(fail)?;
             tasks.spawn(certificates.watch(stop.clone()));
-            Some(acceptor)
+            Some(SharedTls::from(acceptor))
         }
         _ => None,
     };

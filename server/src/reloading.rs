@@ -1,6 +1,6 @@
 //! The configuration taken anew while the server runs: at SIGHUP, and where the file says so when it changes.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use pkdns::{
     config::{Config, ConfigError},
@@ -39,6 +39,8 @@ pub(crate) struct Reloading {
     /// As it was taken last, also where it was refused.
     last: Config,
     file: PathBuf,
+    /// A file that was there and is gone is a mistake. Without one at the start, the defaults are meant.
+    is_file_there: bool,
     /// Told when the file is to be looked at.
     changes: (mpsc::Sender<()>, mpsc::Receiver<()>),
     /// Looks for changes of the file, where that is wanted.
@@ -61,10 +63,21 @@ impl Reloading {
         verbosity: Verbosity,
         rehearsal: Option<Rehearsal>,
     ) -> Self {
+        let is_file_there = matches!(settings.source, Source::File(_));
         let (Source::File(file) | Source::Defaults(file)) = settings.source.clone();
         let changes = mpsc::channel(1);
         let last = settings.config.clone();
-        let mut new = Self { command_line, handle, verbosity, rehearsal, last, file, changes, watch: None };
+        let mut new = Self {
+            command_line,
+            handle,
+            verbosity,
+            rehearsal,
+            last,
+            file,
+            is_file_there,
+            changes,
+            watch: None,
+        };
         new.watch_file();
         new
     }
@@ -87,6 +100,12 @@ impl Reloading {
     async fn reload(&mut self, is_asked_for: bool) {
         let command_line = self.command_line.clone();
         let Ok(settled) = spawn_blocking(|| command_line.settle()).await else { return };
+        let settled = settled.and_then(|settings| match settings.source {
+            Source::Defaults(path) if self.is_file_there => {
+                Err(ConfigError::Unreadable { path, source: io::ErrorKind::NotFound.into() })
+            }
+            _ => Ok(settings),
+        });
         // A change that SIGHUP came with is seen once more.
         if !is_asked_for && settled.as_ref().is_ok_and(|settings| settings.config == self.last) {
             return;
@@ -95,6 +114,7 @@ impl Reloading {
             for warning in warnings_of(&settings) {
                 warn!("{warning}");
             }
+            self.is_file_there = matches!(settings.source, Source::File(_));
             self.last = settings.config.clone();
             let mut config = settings.config;
             if let Some(rehearsal) = &self.rehearsal {

@@ -95,8 +95,15 @@ async fn identities_come_and_go_with_the_configuration() {
     configure(&[&first.replace("192.0.2.1", "192.0.2.7")]);
     publisher.wait_for("read again");
     records_when(&world, KEY, |records| records == ["A 192.0.2.7"]);
+    let elsewhere = format!("state = 'elsewhere'\n{}", first.replace("192.0.2.1", "192.0.2.8"));
+    world.file("publisher.toml", &elsewhere);
+    publisher.wait_for("warning: state needs a restart");
+    records_when(&world, KEY, |records| records == ["A 192.0.2.8"]);
+    // As long as it has not come.
     publisher.signal("HUP");
+    publisher.wait_for("warning: state needs a restart");
     publisher.wait_for("read again");
+    assert!(!world.path().join("elsewhere").exists());
     assert_eq!(publisher.stop(), Some(0));
 }
 

@@ -1,6 +1,13 @@
 //! What a reload leaves alone: connections, answers, packets, quotas, and listeners that stay.
 
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use hickory_proto::{
+    op::{Message, MessageType, OpCode},
+    rr::{RData, Record, RecordType, rdata::A},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+};
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 
 use super::{
@@ -9,8 +16,6 @@ use super::{
     probes::{get, over, over_tcp, over_tls, over_udp, response, www},
     stage::{Stage, World, key},
 };
-use hickory_proto::rr::RecordType;
-use tokio::io::AsyncWriteExt;
 
 const ALL: &str = "doh.enabled = true\ndoh.listen = '127.0.0.1:0'\ndoh.cert_path = '{dir}/a.pem'\ndoh.key_path = '{dir}/a.key'\n\
                    dot.enabled = true\ndot.listen = '127.0.0.1:0'\ndoh.plain_listen = ['127.0.0.1:0']\nrelay.enabled = true\n";
@@ -160,4 +165,33 @@ async fn an_address_that_is_removed_is_free_and_what_was_asked_there_is_answered
     assert_eq!(over_udp(dns, &www()).await, USUAL);
     assert_eq!(get(http, "/", "").await, "200");
     assert!(response(http, "GET", "/", "").await.1.contains("pkdns"));
+}
+
+/// The upstream is slow, and answers when the rules are others.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_under_way_when_the_rules_changed_is_kept_for_nobody() {
+    let world = World::new().await;
+    let slow = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let stage = Stage::set(&world, &format!("fallback_dns = '{}'", slow.local_addr().unwrap())).await;
+    let asking = tokio::spawn({
+        let server = stage.address("udp");
+        async move { over_udp(server, &www()).await }
+    });
+    let mut buffer = [0; 4096];
+    // Not what the server asks for itself.
+    let (question, peer) = loop {
+        let (size, peer) = slow.recv_from(&mut buffer).await.unwrap();
+        let question = Message::from_vec(&buffer[..size]).unwrap();
+        if question.queries[0].name().to_ascii().eq_ignore_ascii_case("www.example.") {
+            break (question, peer);
+        }
+    };
+    stage.reload("fallback_dns = '{other}'").await.unwrap();
+    let mut answer = Message::new(question.metadata.id, MessageType::Response, OpCode::Query);
+    answer.add_query(question.queries[0].clone());
+    let name = question.queries[0].name().clone();
+    answer.add_answer(Record::from_rdata(name, 300, RData::A(A::new(192, 0, 2, 53))));
+    slow.send_to(&answer.to_vec().unwrap(), peer).await.unwrap();
+    assert_eq!(asking.await.unwrap(), USUAL);
+    assert_eq!(over_udp(stage.address("udp"), &www()).await, "NoError 192.0.2.99");
 }

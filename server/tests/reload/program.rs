@@ -130,6 +130,14 @@ fn sighup_takes_the_file_anew_and_a_bad_one_changes_nothing() {
     assert!(line.contains("pkdns.toml:5: there is no option `verbos`") && !line.contains("secret"), "{line}");
     assert_eq!(program.ask("nas.lan"), "NoError 192.168.1.9");
 
+    // As while somebody moves it about. The defaults would be another server.
+    let from = program.lines();
+    fs::remove_file(program.file()).unwrap();
+    program.hang_up();
+    let line = program.line(from, "not reloaded");
+    assert!(line.contains("pkdns.toml: "), "{line}");
+    assert_eq!(program.ask("nas.lan"), "NoError 192.168.1.9");
+
     let from = program.lines();
     program.write(&format!("{off}cache.redis = 'redis://:secret@127.0.0.1'\n"));
     program.hang_up();

@@ -75,7 +75,6 @@ async fn reload_a_thousand_times() {
         round().await;
     }
     assert!(over_tls(stage.address("tls"), &www()).await.starts_with("NoError"));
-    settled(descriptors() + 4, threads() + 2).await;
     let before = (descriptors(), threads(), memory());
     for _ in 0..450 {
         round().await;
