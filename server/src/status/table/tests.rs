@@ -53,7 +53,7 @@ fn busy() -> Status {
         }],
         connections: counted(&[("tcp", 2), ("https", 118)]),
         tls_handshake_failures: counted(&[("closed", 4)]),
-        last_reload: Some(ReloadStatus { seconds_ago: 61, succeeded: true, message: String::new() }),
+        last_reload: Some(ReloadStatus { seconds_ago: 61, succeeded: true }),
         process: ProcessStatus {
             resident_bytes: Some(83_000_000),
             open_descriptors: Some(190),
