@@ -1,9 +1,8 @@
 //! `/healthz` and `/readyz` as a load balancer meets them.
 
 use pkdns::config::Config;
-use tokio::time::timeout;
 
-use crate::server::{PATIENCE, Running, Upstream};
+use crate::server::{Running, Upstream};
 
 #[tokio::test]
 async fn a_server_is_ready_once_an_upstream_has_answered_and_says_what_is_missing_to_those_who_see_metrics() {
@@ -20,8 +19,8 @@ async fn a_server_is_ready_once_an_upstream_has_answered_and_says_what_is_missin
     assert_eq!((json.0, serde_json::from_str(&json.1).ok()), (503, Some(expected)));
     upstream.switch_on();
     // Nobody asks anything but the server itself.
-    server.wait_for(server.metrics, "/readyz", "ready\n").await;
-    server.wait_for(server.http, "/readyz", "ready\n").await;
+    server.wait_until_ready(server.metrics, "/readyz").await;
+    server.wait_until_ready(server.http, "/readyz").await;
 }
 
 #[tokio::test]
@@ -30,12 +29,10 @@ async fn one_of_two_upstreams_is_enough_unless_all_are_wanted() {
     let server = Running::start(&[&one, &other], |_| ()).await;
     let missing = format!("the upstream {} has not answered", other.address);
     server.wait_for(server.metrics, "/readyz?all", &missing).await;
-    let ready = async { while server.get(server.http, "/readyz").await.0 != 200 {} };
-    timeout(PATIENCE, ready).await.unwrap();
+    server.wait_until_ready(server.http, "/readyz").await;
     assert_eq!(server.get(server.http, "/readyz?all=1").await, (503, "not ready\n".into()));
     other.switch_on();
-    let ready = async { while server.get(server.http, "/readyz?all").await.0 != 200 {} };
-    timeout(PATIENCE, ready).await.unwrap();
+    server.wait_until_ready(server.http, "/readyz?all").await;
 }
 
 #[tokio::test]

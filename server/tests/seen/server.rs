@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use pkdns::{
     config::Config,
     dht::{Evidence, Network, NetworkError},
-    server::Server,
+    server::{Server, StartError},
     signed_packet::{PublicKey, SignedPacket},
     status::{Status, ask},
     testnet::{sample_keypair, sample_packet},
@@ -102,7 +102,21 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// With packets from a network that holds one.
     pub(crate) async fn start(upstreams: &[&Upstream], change: impl FnOnce(&mut Config)) -> Self {
+        Self::bind(upstreams, change, |config| Server::bind_to_network(config, Arc::new(SampleNetwork)))
+    }
+
+    /// With a client of the DHT that is reached through `bootstrap`.
+    pub(crate) async fn start_in_dht(upstreams: &[&Upstream], bootstrap: Vec<String>) -> Self {
+        Self::bind(upstreams, |config| config.dht.bootstrap = bootstrap, Server::bind)
+    }
+
+    fn bind(
+        upstreams: &[&Upstream],
+        change: impl FnOnce(&mut Config),
+        bind: impl FnOnce(Config) -> Result<Server, StartError>,
+    ) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("status.sock");
@@ -117,7 +131,7 @@ impl Running {
         config.certificate.path = Some(directory.path().join("certificates"));
         config.cache.path = Some(directory.path().join("packets"));
         change(&mut config);
-        let server = Server::bind_to_network(config, Arc::new(SampleNetwork)).unwrap();
+        let server = bind(config).unwrap();
         let stop = CancellationToken::new();
         Self {
             address: server.addresses()[0],
@@ -167,6 +181,15 @@ impl Running {
         };
         let is_reached = timeout(PATIENCE, reached).await.is_ok();
         assert!(is_reached, "{expected} does not come; it is\n{last}");
+    }
+
+    pub(crate) async fn wait_until_ready(&self, address: SocketAddr, path: &str) {
+        let ready = async {
+            while self.get(address, path).await.0 != 200 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.expect("it does not become ready");
     }
 
     /// What `pkdns status` gets to see.

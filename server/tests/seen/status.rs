@@ -10,6 +10,7 @@ use std::{
 };
 
 use pkdns::{
+    simulator::{Simulator, World},
     status::{AskError, ask, table},
     testnet::sample_keypair,
 };
@@ -47,6 +48,21 @@ async fn the_status_shows_what_the_server_did() {
 }
 
 #[tokio::test]
+async fn a_server_that_hears_the_dht_is_ready_and_shows_which_part_of_it_replies() {
+    let simulator = Simulator::start(World { nodes: 100, ..World::default() }).unwrap();
+    let upstream = Upstream::start(false).await;
+    let server = Running::start_in_dht(&[&upstream], simulator.bootstrap()).await;
+    server.wait_until_ready(server.metrics, "/readyz").await;
+    server.wait_until_ready(server.http, "/readyz").await;
+    server.wait_for(server.metrics, "/readyz?all", &format!("- the upstream {} has", upstream.address)).await;
+    let dht = server.status().await.dht.expect("there is one");
+    assert!(dht.nodes > 0 && dht.requests > 0, "{dht:?}");
+    assert!(dht.reply_share.is_some_and(|share| share > 0.5) && dht.round_trip_ms.is_some(), "{dht:?}");
+    let all = server.get(server.metrics, "/readyz?all").await.1;
+    assert!(!all.contains("DHT"), "{all}");
+}
+
+#[tokio::test]
 async fn the_socket_is_for_its_user_alone_and_goes_with_the_server() {
     let upstream = Upstream::start(true).await;
     let mut server = Running::start(&[&upstream], |_| ()).await;
@@ -64,7 +80,7 @@ async fn a_server_that_takes_over_has_the_socket_once_the_other_has_stopped() {
     first.status().await;
     let path = first.socket.clone();
     let second = Running::start(&[&upstream], |config| config.status.path = Some(path.clone())).await;
-    second.wait_for(second.metrics, "/readyz", "ready\n").await;
+    second.wait_until_ready(second.metrics, "/readyz").await;
     let shown = first.status().await;
     assert!(shown.listening.contains(&format!("udp {}", first.address)), "{:?}", shown.listening);
     first.stop.cancel();
