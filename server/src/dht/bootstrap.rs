@@ -73,6 +73,7 @@ pub(super) async fn keep_joined(
     if *known.borrow() > 0 {
         let _ = timeout(REMEMBRANCE, found_again(&commands)).await;
     }
+    let mut has_joined = false;
     let mut pause = settings.first_retry;
     let mut saved = Instant::now();
     let mut rejoined = Instant::now();
@@ -80,6 +81,10 @@ pub(super) async fn keep_joined(
         match is_lost(&commands).await {
             None => return,
             Some(false) => {
+                if !has_joined {
+                    has_joined = true;
+                    info!("joined the DHT");
+                }
                 pause = settings.first_retry;
                 let emptied = known.wait_for(|&known| known == 0);
                 // Looked at in any case, now and then: nodes that are known may all be gone.
@@ -100,7 +105,10 @@ pub(super) async fn keep_joined(
         let asked = join(&settings, &resolve_host, &commands).await;
         // Known nodes do not mean that anybody answers: the table keeps them through an outage.
         match timeout(pause, found_again(&commands)).await {
-            Ok(Some(())) => info!("joined the DHT"),
+            Ok(Some(())) => {
+                has_joined = true;
+                info!("joined the DHT");
+            }
             Ok(None) => return,
             Err(_) => {
                 warn!(asked, ?pause, "no node to join the DHT through has answered, trying again");
@@ -271,115 +279,4 @@ async fn resolve_one(node: &str, resolve_host: &HostResolver) -> Vec<SocketAddr>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bootstrap_node_is_a_host_and_a_port() {
-        assert_eq!(split_host_port("router.example:6881"), Some(("router.example", 6881)));
-        assert_eq!(split_host_port("192.0.2.1:1"), Some(("192.0.2.1", 1)));
-        assert_eq!(split_host_port("[2001:db8::1]:6881"), Some(("2001:db8::1", 6881)));
-        for wrong in [
-            "",
-            ":",
-            "host",
-            "host:",
-            ":6881",
-            "host:0",
-            "host:65536",
-            "::1:6881",
-            "[::1]",
-            "[router]:1",
-            "[127.0.0.1]:1",
-        ] {
-            assert_eq!(split_host_port(wrong), None, "{wrong}");
-        }
-    }
-
-    #[tokio::test]
-    async fn nodes_that_are_known_and_silent_do_not_make_us_flood_the_bootstrap_nodes() {
-        let (sender, mut commands) = mpsc::channel(16);
-        let (_known_sender, known) = watch::channel(5);
-        let bootstrap = vec!["127.0.0.1:7".to_owned()];
-        let first_retry = Duration::from_millis(200);
-        let settings = Arc::new(DhtSettings { first_retry, ..DhtSettings::on_loopback(bootstrap) });
-        let resolver: HostResolver = Arc::new(|_| Box::pin(async { Vec::new() }));
-        let joining = tokio::spawn(keep_joined(settings, resolver, sender.downgrade(), known));
-        let mut joins = 0;
-        let _ = timeout(Duration::from_secs(1), async {
-            while let Some(command) = commands.recv().await {
-                match command {
-                    Command::IsLost(reply) => _ = reply.send(true),
-                    Command::Join(_) => joins += 1,
-                    _ => {}
-                }
-            }
-        })
-        .await;
-        // After 0, 200 and 600 ms.
-        assert!((1..=3).contains(&joins), "{joins}");
-        drop(sender);
-        drop(commands);
-        timeout(Duration::from_secs(5), joining).await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_name_of_the_public_dht_leads_out_into_the_world_and_one_of_the_operator_anywhere() {
-        let inner: IpAddr = "192.168.1.1".parse().unwrap();
-        let resolver: HostResolver = Arc::new(move |_| Box::pin(async move { vec![inner] }));
-        let public = crate::config::Dht::default().bootstrap;
-        assert_eq!(resolve(&public, &resolver).await, []);
-        let own = ["testnet.lan:53".to_string(), "10.0.0.1:53".to_string()];
-        let expected: Vec<SocketAddr> =
-            ["10.0.0.1:53", "192.168.1.1:53"].map(|text| text.parse().unwrap()).to_vec();
-        assert_eq!(resolve(&own, &resolver).await, expected);
-    }
-
-    #[tokio::test]
-    async fn saved_nodes_of_inner_networks_are_not_asked_when_the_public_dht_is_joined() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("nodes");
-        let saved = ["8.8.8.8:6881", "8.8.8.8:53", "100.64.0.1:6881"].map(|text| text.parse().unwrap());
-        let nodes = |kept: &[SocketAddr]| {
-            let contact = |address: &SocketAddr| Contact {
-                id: crate::dht::krpc::Id::random(),
-                address: *address,
-                rtt: None,
-                stores: true,
-            };
-            kept.iter().map(contact).collect::<Vec<_>>()
-        };
-        for (bootstrap, kept) in [
-            (crate::config::Dht::default().bootstrap, &saved[..1]),
-            (vec!["10.0.0.1:6881".to_string()], &saved[..]),
-        ] {
-            saved_nodes::save(&path, &bootstrap, nodes(&saved).into_iter(), SystemTime::now()).unwrap();
-            let (sender, mut commands) = mpsc::channel(1);
-            let settings =
-                DhtSettings { nodes_path: Some(path.clone()), bootstrap, ..DhtSettings::default() };
-            remember(&settings, &sender.downgrade()).await;
-            let Ok(Command::Remember(nodes)) = commands.try_recv() else { panic!("nothing is remembered") };
-            let mut remembered: Vec<_> = nodes.into_iter().map(|contact| contact.address).collect();
-            let mut kept = kept.to_vec();
-            remembered.sort_unstable();
-            kept.sort_unstable();
-            assert_eq!(remembered, kept);
-        }
-    }
-
-    #[tokio::test]
-    async fn only_names_are_resolved() {
-        let resolver: HostResolver = Arc::new(|host| {
-            assert!(host == "router.example", "a resolver that fails");
-            Box::pin(async { vec!["2001:db8::1".parse().unwrap(), "192.0.2.7".parse().unwrap()] })
-        });
-        let bootstrap =
-            ["127.0.0.1:7", "[::1]:9", "router.example:6881", "127.0.0.1:7", "nonsense", "fails.example:1"]
-                .map(String::from)
-                .to_vec();
-        let expected: Vec<SocketAddr> = ["127.0.0.1:7", "192.0.2.7:6881", "[::1]:9", "[2001:db8::1]:6881"]
-            .map(|text| text.parse().unwrap())
-            .to_vec();
-        assert_eq!(resolve(&bootstrap, &resolver).await, expected);
-    }
-}
+mod tests;
