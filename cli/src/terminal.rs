@@ -1,8 +1,12 @@
 //! What the commands print. Results go to standard output, everything else to standard error, so that output can be
 //! piped. Nothing here panics when the other end is closed, as `println!` would.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::LazyLock,
+};
 
+use pkdns::telemetry::{Priority, leads_to_journal, mark};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -23,10 +27,27 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Tells the user something beside the result.
+/// Whether what is told goes to systemd's journal.
+static IS_JOURNAL: LazyLock<bool> = LazyLock::new(leads_to_journal);
+
+/// Tells the user something beside the result. The journal is told how much it matters, as the words say.
 pub(crate) fn note(text: &str) {
+    let line = format!("{text}\n");
+    let line = if *IS_JOURNAL { mark(priority(text), line.as_bytes()) } else { line.into_bytes() };
     // With standard error closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = io::stderr().write_all(&line);
+}
+
+/// All that goes wrong is told with a word at the beginning, behind what it is about if it is about one of many.
+fn priority(text: &str) -> Priority {
+    let behind = text.split_once(": ").map_or("", |(_, rest)| rest);
+    if [text, behind].iter().any(|text| text.starts_with("error: ")) {
+        Priority::Error
+    } else if [text, behind].iter().any(|text| text.starts_with("warning: ")) {
+        Priority::Warning
+    } else {
+        Priority::Info
+    }
 }
 
 /// Tells a waiting user what is being done; scripts and logs are spared.
@@ -74,6 +95,19 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_say_how_much_a_line_matters() {
+        for (text, expected) in [
+            ("error: no network", Priority::Error),
+            ("8pinxxgq: error: no network; trying again in 1 min", Priority::Error),
+            ("warning: a zone", Priority::Warning),
+            ("8pinxxgq: stored on 20 nodes; again in an hour", Priority::Info),
+            ("no error: fine", Priority::Info),
+        ] {
+            assert_eq!(priority(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn text_from_outside_cannot_command_the_terminal() {

@@ -90,6 +90,8 @@ pub struct Hit {
     pub code: ResponseCode,
     /// Time to ask again, so that nobody will have to wait. Only one is told.
     pub refresh: bool,
+    /// Whether the answer is past its time.
+    pub is_stale: bool,
 }
 
 impl AnswerCache {
@@ -125,12 +127,12 @@ impl AnswerCache {
                 self.is_current(kept) && (reply == Reply::Datagram || !kept.encoded().is_for_datagrams());
             kept.age(now).filter(|_| is_usable)
         })?;
-        if let Some(code) = self.give_stale(&wanted, query, reply, now, None, out) {
-            return Some(Hit { code, refresh: false });
+        if let Some(hit) = self.give_stale(&wanted, query, reply, now, None, out) {
+            return Some(hit);
         }
         self.failures.with(&wanted, |kept| {
             kept.encoded().write(query, reply, age, out);
-            Some(Hit { code: kept.encoded().code(), refresh: false })
+            Some(Hit { code: kept.encoded().code(), refresh: false, is_stale: false })
         })
     }
 
@@ -165,7 +167,7 @@ impl AnswerCache {
         now: Instant,
         is_shared: bool,
         out: &mut Vec<u8>,
-    ) -> Option<ResponseCode> {
+    ) -> Option<Hit> {
         let mut buffer = [0; QUESTION_SIZE];
         let wanted = wanted(query, &mut buffer);
         let since_start = self.since_start(now);
@@ -174,7 +176,7 @@ impl AnswerCache {
             if hit.refresh {
                 self.refresh_later(query, now, Duration::ZERO);
             }
-            return Some(hit.code);
+            return Some(Hit { refresh: false, ..hit });
         }
         self.give_stale(&wanted, query, reply, since_start, is_shared.then_some(STALE_RECHECK), out)
     }
@@ -268,7 +270,8 @@ impl AnswerCache {
                     return None;
                 }
                 encoded.write(query, reply, age, out);
-                Some(Hit { code: encoded.code(), refresh: kept.begin_refresh(now) })
+                let is_stale = matches!(age, Age::Stale);
+                Some(Hit { code: encoded.code(), refresh: kept.begin_refresh(now), is_stale })
             })
         })
     }
@@ -282,14 +285,14 @@ impl AnswerCache {
         now: Duration,
         recheck: Option<Duration>,
         out: &mut Vec<u8>,
-    ) -> Option<ResponseCode> {
+    ) -> Option<Hit> {
         self.with_stale(wanted, now, |kept| {
             if let Some(recheck) = recheck {
                 kept.serve_stale(now, recheck, self.max_stale);
             }
             let encoded = kept.encoded();
             encoded.write(query, reply, Age::Stale, out);
-            encoded.code()
+            Hit { code: encoded.code(), refresh: false, is_stale: true }
         })
     }
 

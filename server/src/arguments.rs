@@ -59,6 +59,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     print_config: bool,
 
+    /// With --print-config: all options with their comments, those that have their defaults commented out
+    #[arg(long, requires = "print_config")]
+    commented: bool,
+
     /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 (and over HTTP on 127.0.0.1:5380) unless told otherwise
     #[arg(long)]
     testnet: bool,
@@ -84,6 +88,7 @@ pub(crate) enum Action {
     Serve,
     Check,
     Print,
+    PrintCommented,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -132,19 +137,21 @@ impl Arguments {
             file.overrule("fallback_dns");
         }
         file.config.verbose |= self.verbose;
+        // Of a file that is to be edited, it is nobody's business which directory this run has.
+        let own = |name| (!self.commented).then(|| directory.join(name));
         // A testnet is gone with its process: nobody is left to remember.
         let nodes_path = file.config.dht.nodes_path.take().map(|path| expand_home(&path, home));
-        file.config.dht.nodes_path =
-            nodes_path.or_else(|| Some(directory.join(NODES_NAME))).filter(|_| !self.testnet);
+        file.config.dht.nodes_path = nodes_path.or_else(|| own(NODES_NAME)).filter(|_| !self.testnet);
         let packets_path = file.config.cache.path.take().map(|path| expand_home(&path, home));
-        file.config.cache.path =
-            packets_path.or_else(|| Some(directory.join(PACKETS_NAME))).filter(|_| !self.testnet);
-
+        file.config.cache.path = packets_path.or_else(|| own(PACKETS_NAME)).filter(|_| !self.testnet);
         let certificates = file.config.certificate.path.take().map(|path| expand_home(&path, home));
-        file.config.certificate.path = certificates.or_else(|| Some(directory.join(CERTIFICATES_NAME)));
+        file.config.certificate.path = certificates.or_else(|| own(CERTIFICATES_NAME));
+        let query_log = file.config.query_log.path.take().map(|path| expand_home(&path, home));
+        file.config.query_log.path = query_log;
 
         let action = match (self.check, self.print_config) {
             (true, _) => Action::Check,
+            (_, true) if self.commented => Action::PrintCommented,
             (_, true) => Action::Print,
             _ => Action::Serve,
         };

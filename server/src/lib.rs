@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod packets;
 pub mod path_mtu;
 pub mod private_file;
+pub mod query_log;
 pub mod rate_limit;
 pub mod relay_client;
 pub mod request_handler;

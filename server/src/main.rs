@@ -71,8 +71,9 @@ fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
             print(&format!("{}: the configuration is valid\n", settings.source))
         }
         Action::Print => print(&toml::to_string_pretty(&settings.config)?),
+        Action::PrintCommented => print(&settings.config.commented()),
         Action::Serve => {
-            telemetry::start(settings.config.verbose);
+            telemetry::start(&settings.config.log, settings.config.verbose);
             block_on(serve(settings))?
         }
     }

@@ -4,10 +4,12 @@
 //! event. Counters are reached as fields, so that counting is one atomic addition, without a lock.
 
 mod dht;
+mod logs;
 mod refusals;
 mod relay;
 mod service;
 mod shared;
+mod source;
 mod striped;
 
 use std::{
@@ -26,10 +28,12 @@ pub use dht::{
     DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
     RelayOutcomes, RequestOutcomes, Requests, SignatureChecks,
 };
+pub use logs::{LogMetrics, RecordsDropped};
 pub use refusals::{Reason, Refusals};
 pub use relay::{RelayMetrics, RelayReads, RelayWrites};
 pub use service::{AnswerCacheLookups, Answered, Cookies, Queries, ServiceMetrics, Unanswered};
 pub use shared::{SharedLookups, SharedMetrics, SharedPuts};
+pub use source::Source;
 pub use striped::{Striped, StripedCounter};
 
 /// Media type of [`Metrics::encode`].
@@ -49,22 +53,25 @@ pub struct Metrics {
     pub relay: RelayMetrics,
     /// Who was refused or cut off, and why.
     pub refusals: Refusals,
+    /// What logs of queries left out.
+    pub logs: LogMetrics,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
         let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
-        let refusals = Refusals::default();
+        let (refusals, logs) = (Refusals::default(), LogMetrics::default());
         let mut registry = Registry::with_prefix("pkdns");
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
         service.register(&mut registry);
         refusals.register(&mut registry);
+        logs.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
         relay.register(registry.sub_registry_with_prefix("relay"));
         dht.register(registry.sub_registry_with_prefix("dht"));
-        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay, refusals }
+        Self { registry: Arc::new(RwLock::new(registry)), dht, service, shared, relay, refusals, logs }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The one door: every transport hands the bytes of a request to this.
 
 mod datagrams;
+mod note;
 mod respond;
+pub mod source;
 
 use std::{
     net::IpAddr,
@@ -11,9 +13,9 @@ use std::{
 
 use hickory_proto::op::ResponseCode;
 use tokio::time::{Instant, timeout};
-use tracing::debug;
 
 pub use respond::{AtOnce, Client, Refused, Respond, Transport};
+pub use source::Source;
 
 use crate::{
     access::{AccessList, Forwarders},
@@ -24,6 +26,7 @@ use crate::{
     forward::{ForwardError, Forwarder},
     message::{Age, EncodedAnswer, Query, Rejection, Reply},
     metrics::{Metrics, Queries, Reason, Refusals, ServiceMetrics},
+    query_log::QueryLog,
     rate_limit::SplitLimiter,
     resolver::{
         PATIENCE_WITH_STALE, Resolved, Resolver,
@@ -58,6 +61,14 @@ struct Inner {
     unattended: Arc<FairShare>,
     metrics: ServiceMetrics,
     refusals: Refusals,
+    query_log: QueryLog,
+}
+
+/// An answer for everyone who asks the same, and how it was found.
+struct Answered {
+    encoded: EncodedAnswer,
+    failure: Option<Failure>,
+    source: Source,
 }
 
 impl Service {
@@ -80,7 +91,13 @@ impl Service {
             unattended: FairShare::with_forwarders(UNATTENDED, forwarders),
             metrics: metrics.service.clone(),
             refusals: metrics.refusals.clone(),
+            query_log: QueryLog::start(&config.query_log, &config.dnstap, &metrics.logs),
         }))
+    }
+
+    /// The record of its queries, to be closed at the end.
+    pub fn query_log(&self) -> &QueryLog {
+        &self.0.query_log
     }
 
     fn queries(&self, client: Client) -> &Queries {
@@ -93,14 +110,15 @@ impl Service {
     }
 
     /// Finds the answer, keeps it for others, and returns it in wire form.
-    async fn answer(&self, query: &Query, client: IpAddr) -> (EncodedAnswer, Option<Failure>) {
+    async fn answer(&self, query: &Query, client: IpAddr) -> Answered {
         let inner = &*self.0;
         // Our own probe came back: an upstream forwards to us. Asking it again would close the circle.
         if inner.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
-            return (refusal.encode(&query.question), None);
+            let encoded = refusal.encode(&query.question);
+            return Answered { encoded, failure: None, source: Source::Failed };
         }
-        let Resolved { answer, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
+        let Resolved { answer, source, revisions, refresh_in, by_others, failure, is_busy, is_over_quota } =
             inner.resolver.resolve(query, client).await;
         if is_busy {
             inner.refusals.note(Reason::Turn, client);
@@ -117,12 +135,12 @@ impl Service {
         let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
         let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
         inner.answers.insert(query, &new, Instant::now());
-        (encoded, failure)
+        Answered { encoded, failure, source }
     }
 
     /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
     /// goes on, if the client has few that do.
-    async fn news(&self, query: &Query, client: Client) -> Option<(EncodedAnswer, Option<Failure>)> {
+    async fn news(&self, query: &Query, client: Client) -> Option<Answered> {
         match self.0.unattended.take(client.address, query.is_proven) {
             Some(share) => {
                 let (service, asked) = (self.clone(), query.clone());
@@ -139,27 +157,27 @@ impl Service {
 
     /// Asks. Where that fails, the client gets the best answer that is held, and the failure only if there is none
     /// (RFC 8767 section 4).
-    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> ResponseCode {
+    async fn ask(&self, query: &Query, client: Client, out: &mut Vec<u8>) -> (ResponseCode, Source) {
         let answers = &self.0.answers;
         let asked = match answers.has_last_resort(query, Instant::now()) {
             true => self.news(query, client).await,
             false => Some(self.answer(query, client.address).await),
         };
-        let (answer, failure) = match asked {
-            Some((answer, failure)) => (Some(answer), failure),
-            None => (None, Some(Failure::Shared)),
-        };
+        let failure = asked.as_ref().map_or(Some(Failure::Shared), |asked| asked.failure);
         if let Some(failure) = failure {
             let is_shared = failure == Failure::Shared;
             let held = answers.last_resort(query, client.reply, Instant::now(), is_shared, out);
-            if let Some(code) = held {
-                return code;
+            if let Some(hit) = held {
+                return (hit.code, Source::of(hit));
             }
         }
-        // What was at hand may have left the cache meanwhile.
-        let answer = answer.unwrap_or_else(|| ResolveError::Deadline.answer().encode(&query.question));
+        let (answer, source) = match asked {
+            Some(asked) => (asked.encoded, asked.source),
+            // What was at hand may have left the cache meanwhile.
+            None => (ResolveError::Deadline.answer().encode(&query.question), Source::Failed),
+        };
         answer.write(query, client.reply, Age::Seconds(0), out);
-        answer.code()
+        (answer.code(), source)
     }
 
     /// Asks again for an answer that is about to end, while it is still served. Where the client may not have it asked,
@@ -175,7 +193,7 @@ impl Service {
         query.recursion_desired = true;
         tokio::spawn(async move {
             let _share = share;
-            let (answer, _) = service.answer(&query, client.address).await;
+            let answer = service.answer(&query, client.address).await.encoded;
             if !matches!(answer.code(), ResponseCode::NoError | ResponseCode::NXDomain) {
                 service.0.answers.refresh_later(&query, Instant::now(), REFRESH_AFTER_FAILURE);
             }
@@ -185,7 +203,7 @@ impl Service {
 
 impl Respond for Service {
     fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-        self.respond(request, client, false, out)
+        self.respond_and_note(request, client, false, out)
     }
 
     fn admit(&self, client: Client) -> Result<(), Refused> {
@@ -199,27 +217,27 @@ impl Respond for Service {
         };
         refusals.note(reason, client.address);
         self.queries(client).answered.refused.inc();
+        self.note_unanswered(client, Some(ResponseCode::Refused));
         Err(refused)
     }
 
     fn at_once_admitted(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
-        self.respond(request, client, true, out)
+        self.respond_and_note(request, client, true, out)
     }
 
     async fn later(&self, query: &Query, client: Client, out: &mut Vec<u8>) {
-        let started = Instant::now();
-        let code = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
+        let (started, start) = (Instant::now(), out.len());
+        let (code, source) = if let Some(hit) = self.0.answers.get(query, client.reply, started, out) {
             // It has come since this one was left for later: of many that ask at once, some are slow to begin.
             if hit.refresh {
                 self.refresh(query, client);
             }
-            hit.code
+            (hit.code, Source::of(hit))
         } else {
             self.ask(query, client, out).await
         };
         self.queries(client).answered.with(code).inc();
-        let took = started.elapsed();
-        debug!(client = %client.address, question = ?query.question, %code, ?took);
+        self.note_later(query, client, code, source, started.elapsed(), out.get(start..).unwrap_or_default());
     }
 
     fn admit_handshake(&self, address: IpAddr) -> bool {
@@ -233,6 +251,7 @@ impl Respond for Service {
 
     fn turned_away(&self, client: Client) {
         self.queries(client).unanswered.busy.inc();
+        self.note_unanswered(client, None);
         self.0.refusals.note(Reason::Waiting, client.address);
     }
 
@@ -242,20 +261,27 @@ impl Respond for Service {
 }
 
 impl Service {
-    fn respond(&self, request: &[u8], client: Client, is_admitted: bool, out: &mut Vec<u8>) -> AtOnce {
+    /// Replies from what is at hand, and says where that came from.
+    fn respond(
+        &self,
+        request: &[u8],
+        client: Client,
+        is_admitted: bool,
+        out: &mut Vec<u8>,
+    ) -> (AtOnce, Source) {
         let inner = &*self.0;
         let Queries { answered, unanswered } = self.queries(client);
         let decoded = Query::decode(request);
         if decoded.as_ref().is_err_and(|rejection| *rejection == Rejection::Silence) {
             unanswered.malformed.inc();
-            return AtOnce::Silence;
+            return (AtOnce::Silence, Source::Refused);
         }
         let cookie = self.check_cookie(&decoded, client);
         let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
         let is_proven = has_cookie || client.has_shaken_hands();
         let is_over_quota = !is_admitted && !inner.quota.admit(client.address, is_proven);
         if is_over_quota && !is_proven {
-            return self.slip(decoded, cookie, client, out);
+            return (self.slip(decoded, cookie, client, out), Source::Refused);
         }
         let refusal = if is_over_quota {
             inner.refusals.note(Reason::QueryQuota, client.address);
@@ -269,11 +295,12 @@ impl Service {
         let mut query = match (decoded, &refusal) {
             (Ok(query), _) => query,
             (Err(Rejection::Reply(rejected)), None) => {
-                return self.answer_rejected(rejected, cookie, client, out);
+                return (self.answer_rejected(rejected, cookie, client, out), Source::Refused);
             }
             (Err(_), _) => {
                 unanswered.malformed.inc();
-                return if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
+                let silence = if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
+                return (silence, Source::Refused);
             }
         };
         query.is_proven = is_proven;
@@ -291,19 +318,20 @@ impl Service {
             answered.with(answer.code).inc();
             answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
             let is_on_stream = client.has_shaken_hands();
-            return if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
+            let replied = if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
+            return (replied, Source::Refused);
         }
         let Some(hit) = inner.answers.get(&query, client.reply, client.now, out) else {
             inner.metrics.answer_cache.miss.inc();
-            return AtOnce::Later(Box::new(query));
+            return (AtOnce::Later(Box::new(query)), Source::Failed);
         };
         inner.metrics.answer_cache.hit.inc();
         answered.with(hit.code).inc();
-        debug!(client = %client.address, question = ?query.question, code = %hit.code, "cached");
+        note::say_cached(&query, client, hit.code);
         if hit.refresh {
             self.refresh(&query, client);
         }
-        AtOnce::Replied
+        (AtOnce::Replied, Source::of(hit))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Logs: what is written, where and how.
 
+mod priority;
+
 use std::{
     env, fmt,
     io::{self, IsTerminal},
     panic,
 };
 
-use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
     filter::ParseError,
@@ -16,6 +18,10 @@ use tracing_subscriber::{
         time::{FormatTime, SystemTime},
     },
 };
+
+use crate::config::{Log, LogFormat};
+use priority::WithPriorities;
+pub use priority::{Priority, leads_to_journal, mark};
 
 /// What is logged unless `RUST_LOG` says otherwise. `mainline` reports every period without a network as an error;
 /// the server says so itself, once.
@@ -28,18 +34,29 @@ const VERBOSE: &str = "warn,pkdns=debug,mainline=info";
 /// only, and `NO_COLOR` switches them off.
 ///
 /// Panics are logged as errors on one line: a task that panics is a defect to report, and the server goes on.
-pub fn start(verbose: bool) {
+pub fn start(settings: &Log, verbose: bool) {
     let wanted = env::var("RUST_LOG").ok();
     let (filter, mistake) = filter(verbose, wanted.as_deref());
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let form = Form { format: settings.format, is_journal: leads_to_journal(), targets: verbose, colours };
     // Logs that were set up by whoever embeds this library stay as they are.
-    let _ = tracing::subscriber::set_global_default(subscriber(filter, verbose, colours, io::stderr));
+    let _ = dispatcher::set_global_default(dispatch(filter, form, io::stderr));
     panic::set_hook(Box::new(|panic| {
         tracing::error!("a task {}", panic.to_string().replace('\n', " "));
     }));
     if let Some(mistake) = mistake {
         tracing::warn!("RUST_LOG has no effect: {mistake}");
     }
+}
+
+/// What lines look like.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    format: LogFormat,
+    is_journal: bool,
+    /// Whether each line says which part of the program wrote it.
+    targets: bool,
+    colours: bool,
 }
 
 fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>) {
@@ -55,19 +72,28 @@ fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>
     }
 }
 
-fn subscriber<W>(filter: EnvFilter, targets: bool, colours: bool, writer: W) -> impl Subscriber + Send + Sync
+fn dispatch<W>(filter: EnvFilter, form: Form, writer: W) -> Dispatch
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt()
+    let has_priorities = form.is_journal && form.format != LogFormat::Text;
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Milliseconds)
-        .with_target(targets)
-        .with_ansi(colours)
-        .with_writer(writer)
+        .with_target(form.targets || form.format == LogFormat::Json)
+        .with_ansi(form.colours && !has_priorities)
+        .with_writer(WithPriorities { writer, has_priorities })
         // A log that cannot be written to is no place to say so: that would be a panic, and one in the hook ends the process.
-        .log_internal_errors(false)
-        .finish()
+        .log_internal_errors(false);
+    match form.format {
+        LogFormat::Json => Dispatch::new(
+            subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).finish(),
+        ),
+        LogFormat::Auto if form.is_journal => {
+            Dispatch::new(subscriber.without_time().with_level(false).finish())
+        }
+        LogFormat::Auto | LogFormat::Text => Dispatch::new(subscriber.finish()),
+    }
 }
 
 /// UTC to the millisecond, as in RFC 3339.
@@ -104,10 +130,14 @@ mod tests {
 
     /// What is written when a little of everything happens.
     fn log(verbose: bool, wanted: Option<&str>, colours: bool) -> String {
+        let form = Form { format: LogFormat::Auto, is_journal: false, targets: verbose, colours };
+        log_as(form, filter(verbose, wanted).0)
+    }
+
+    fn log_as(form: Form, filter: EnvFilter) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        let subscriber = subscriber(filter(verbose, wanted).0, verbose, colours, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, || {
+        dispatcher::with_default(&dispatch(filter, form, move || writer.clone()), || {
             tracing::info!(target: "pkdns::server", "listening udp 127.0.0.1:5300");
             tracing::debug!(target: "pkdns::service", "a query");
             tracing::error!(target: "mainline::rpc", "could not bootstrap");
@@ -154,5 +184,45 @@ mod tests {
         assert!(time.ends_with('Z') && time.get(10..11) == Some("T"), "{line}");
         assert_eq!(rest, "  INFO listening udp 127.0.0.1:5300");
         assert!(log(false, None, true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_journal_gets_priorities_in_place_of_times_levels_and_colours() {
+        let form = Form { format: LogFormat::Auto, is_journal: true, targets: false, colours: true };
+        let text = log_as(form, EnvFilter::new("trace"));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "<6>listening udp 127.0.0.1:5300",
+                "<7>a query",
+                "<3>could not bootstrap",
+                "<6>chatter",
+                "<4>trouble"
+            ]
+        );
+        let text = log_as(Form { format: LogFormat::Text, ..form }, EnvFilter::new("warn"));
+        assert!(text.contains("trouble") && !text.contains("<4>"), "{text}");
+    }
+
+    #[test]
+    fn json_is_an_object_on_each_line_with_a_priority_where_the_journal_reads_it() {
+        for (is_journal, before) in [(false, ""), (true, "<4>")] {
+            let form = Form { format: LogFormat::Json, is_journal, targets: false, colours: true };
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let dispatch = dispatch(EnvFilter::new("info"), form, move || writer.clone());
+            dispatcher::with_default(&dispatch, || {
+                tracing::warn!(target: "pkdns::service", code = %"NOERROR", text = "two\nlines", "a \"query\"");
+            });
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            let line = text.strip_prefix(before).unwrap().strip_suffix('\n').unwrap();
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let field = |name| value[name].as_str().unwrap();
+            assert_eq!((field("level"), field("message")), ("WARN", "a \"query\""));
+            assert_eq!((field("target"), field("code")), ("pkdns::service", "NOERROR"));
+            assert_eq!(field("text"), "two\nlines");
+            assert!(field("timestamp").ends_with('Z'), "{line}");
+        }
     }
 }

@@ -83,6 +83,7 @@ impl Config {
         );
         self.check_certificates(&mut faults);
         self.check_relay(&mut faults);
+        self.check_logs(&mut faults);
         faults.0.extend(self.memory.fault());
         faults.0
     }

@@ -3,10 +3,13 @@
 mod acme;
 mod address;
 mod check;
+mod commented;
 mod doh;
+mod dot;
 mod file;
 mod forward;
 mod local;
+mod logs;
 mod memory;
 mod presets;
 mod redis_url;
@@ -31,9 +34,13 @@ pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
 pub use doh::Doh;
+pub use dot::Dot;
 pub use file::{ConfigError, ConfigFile};
 pub use forward::ForwardZone;
 pub use local::{LOCAL_TTL, Local, read_local_record};
+pub use logs::{
+    Dnstap, DnstapClients, DnstapTarget, Log, LogFormat, QueryLog, QueryLogFormat, QueryLogLevel,
+};
 pub use memory::Memory;
 pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
@@ -106,6 +113,12 @@ pub struct Config {
     pub memory: Memory,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[log]`
+    pub log: Log,
+    /// `[query_log]`
+    pub query_log: QueryLog,
+    /// `[dnstap]`
+    pub dnstap: Dnstap,
 }
 
 /// How public-key names are written.
@@ -229,25 +242,6 @@ pub struct Identity {
     pub id: String,
 }
 
-/// DNS over TLS.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Dot {
-    /// Whether it is served.
-    pub enabled: bool,
-    /// Its addresses.
-    #[serde(deserialize_with = "address::list::<TLS_PORT, _>")]
-    pub listen: Vec<SocketAddr>,
-    /// Certificate chain, PEM. That of `[doh]` when absent.
-    pub cert_path: Option<PathBuf>,
-    /// Private key of the certificate, PEM. That of `[doh]` when absent.
-    pub key_path: Option<PathBuf>,
-    /// Most connections of one client, where that is not as elsewhere.
-    pub connections_per_client: Option<usize>,
-    /// Whether connections of `doh.trusted_proxies` begin with the header of the PROXY protocol.
-    pub proxy_protocol: Option<bool>,
-}
-
 /// The certificate of HTTPS and DNS over TLS, where no files are named for it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -296,6 +290,9 @@ impl Default for Config {
             relay: Relay::default(),
             memory: Memory::default(),
             metrics: Metrics::default(),
+            log: Log::default(),
+            query_log: QueryLog::default(),
+            dnstap: Dnstap::default(),
         }
     }
 }
@@ -381,18 +378,5 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
-    }
-}
-
-impl Default for Dot {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            listen: vec![(Ipv4Addr::UNSPECIFIED, TLS_PORT).into()],
-            cert_path: None,
-            key_path: None,
-            connections_per_client: None,
-            proxy_protocol: None,
-        }
     }
 }

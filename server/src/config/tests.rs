@@ -117,6 +117,16 @@ fn everything_set() -> Config {
         unread_megabytes = 32
         [metrics]
         listen = "127.0.0.1:13"
+        [log]
+        format = "json"
+        [query_log]
+        level = "truncated"
+        path = "/queries.log"
+        format = "json"
+        [dnstap]
+        to = "/dnstap.sock"
+        clients = "full"
+        identity = "one"
         [[forward]]
         zone = "lan"
         to = ["192.168.1.1", "tls://192.168.1.2"]
@@ -188,7 +198,25 @@ fn what_is_printed_loads_again() {
     for config in [Config::default(), everything_set(), config(DESIGN_EXAMPLE)] {
         let text = toml::to_string_pretty(&config).unwrap();
         assert_eq!(parse(&text).unwrap(), config, "{text}");
+        let text = config.commented();
+        assert_eq!(parse(&text).unwrap(), config, "{text}");
     }
+}
+
+#[test]
+fn what_is_printed_with_comments_sets_no_default() {
+    let text = Config::default().commented();
+    assert!(
+        text.contains("# its default, if there is one.") && text.contains("\n# ttl_seconds = 300\n"),
+        "{text}"
+    );
+    let set = |text: &str| {
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
+        lines.map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(set(&text), [""; 0]);
+    let text = config("verbose = true\n[cache]\nttl_seconds = 7\n[dot]\ncert_path = '/c'").commented();
+    assert_eq!(set(&text), ["verbose = true", "ttl_seconds = 7", "cert_path = \"/c\""]);
 }
 
 #[test]
@@ -327,6 +355,9 @@ fn values_that_contradict_each_other_are_errors_with_their_line() {
         ("[dht]\nmax_nodes = 255".into(), "dht.max_nodes: must be 256 to 1048576"),
         ("[dht]\nmax_nodes = 1048577".into(), "dht.max_nodes: must be 256 to 1048576"),
         ("[dht]\nbootstrap = []".into(), "dht.bootstrap: is empty"),
+        ("[query_log]\npath = '/var/log/'".into(), "pkdns.toml:2: query_log.path: is a directory"),
+        (format!("[dnstap]\nto = '/{}'", "d".repeat(107)), "pkdns.toml:2: dnstap.to: is longer than the 107"),
+        (format!("[dnstap]\nidentity = '{}'", "d".repeat(256)), "pkdns.toml:2: dnstap.identity: must not"),
         ("[delegation]\nport = 0".into(), "pkdns.toml:2: delegation.port: must not be 0"),
         ("[access]\nallow = []".into(), "pkdns.toml:2: access.allow: is empty"),
         ("[names]\nsuffixes = ['']".into(), "pkdns.toml:2: names.suffixes: \"\" is not a name"),

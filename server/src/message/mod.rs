@@ -9,6 +9,7 @@ mod frame;
 mod freshness;
 mod names;
 mod options;
+mod outcome;
 mod query;
 mod records;
 
@@ -19,6 +20,7 @@ pub use cookie::{Cookie, ReplyCookie, returned_cookie};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
 pub use freshness::freshness;
 pub(crate) use options::{OPTION_HEAD_SIZE, OPTION_PADDING};
+pub use outcome::{Outcome, code_name, read_outcome};
 pub use query::{Edns, Query, Question, Rejected, Rejection, read_cookie};
 pub use records::{
     MalformedMessage, Message, UnreadRecord, address, addresses, find_records, read_message, read_question,

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     message::{Answer, ExtendedError, STALE_TTL},
+    metrics::Source,
     packets::{Found, Staleness},
     revisions::Revision,
 };
@@ -32,6 +33,8 @@ const LEAST_REFRESH_WAIT: Duration = Duration::from_secs(1);
 pub struct Resolved {
     /// The answer.
     pub answer: Answer,
+    /// Who had the last word.
+    pub source: Source,
     /// The state of the packets and hosts files that it was made from, when it was.
     pub revisions: Vec<Revision>,
     /// When it is time to ask again without anyone waiting for it.
@@ -49,6 +52,8 @@ pub struct Resolved {
 /// The answer so far, along a chain of CNAME records.
 pub(super) struct Chain {
     pub(super) answer: Answer,
+    /// Who had the last word.
+    pub(super) source: Source,
     /// How long all that was used is good for.
     pub(super) fresh_for: Duration,
     /// When the first of the packets is looked for again.
@@ -68,6 +73,7 @@ impl Resolved {
     pub(super) fn own(answer: Answer) -> Self {
         Self {
             answer,
+            source: Source::Special,
             revisions: Vec::new(),
             refresh_in: None,
             by_others: false,
@@ -81,7 +87,9 @@ impl Resolved {
 impl From<ResolveError> for Resolved {
     fn from(error: ResolveError) -> Self {
         let (is_busy, is_over_quota) = (error.is_busy(), error == ResolveError::LookupQuota);
-        Self { failure: error.failure(), is_busy, is_over_quota, ..Self::own(error.answer()) }
+        let answer = error.answer();
+        let source = if answer.code == ResponseCode::ServFail { Source::Failed } else { Source::Refused };
+        Self { source, failure: error.failure(), is_busy, is_over_quota, ..Self::own(answer) }
     }
 }
 
@@ -90,6 +98,7 @@ impl Chain {
     pub(super) fn new() -> Self {
         Self {
             answer: Answer::empty(ResponseCode::NoError),
+            source: Source::Special,
             fresh_for: LONGEST_LIFETIME,
             refresh_in: LONGEST_LIFETIME,
             links: 0,
@@ -142,7 +151,15 @@ impl Chain {
         let is_refreshed = self.by_key || lifetime >= LEAST_REFRESHED;
         // Who is too early finds the packet as it was, and is followed by another one soon.
         let refresh_in = (lifetime * 9 / 10).min(self.refresh_in).max(LEAST_REFRESH_WAIT);
+        let is_stale =
+            self.answer.extended_error.as_ref().is_some_and(|it| it.code == extended::STALE_ANSWER);
+        let source = match self.source {
+            _ if self.answer.code == ResponseCode::ServFail => Source::Failed,
+            Source::Key if is_stale => Source::Stale,
+            source => source,
+        };
         Resolved {
+            source,
             revisions: self.revisions,
             refresh_in: is_refreshed.then_some(refresh_in),
             by_others: self.by_name_server || self.by_upstream,

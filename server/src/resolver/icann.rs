@@ -17,6 +17,7 @@ use super::{
 use crate::{
     forward::Asker,
     message::{Message, Query, Question},
+    metrics::Source,
 };
 
 impl Resolver {
@@ -32,12 +33,14 @@ impl Resolver {
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
         let record_type = query.question.record_type();
+        chain.source = Source::Upstream;
         let is_own_zone = self.0.forwarder.has_zone_of(name) && !self.is_above_own_zone(name, record_type);
         chain.by_upstream |= !is_own_zone;
         if !is_own_zone
             && !query.dnssec_ok()
             && let Some((soa, left)) = self.0.nxdomains.covers(name)
         {
+            chain.source = Source::Cache;
             chain.fresh_for = chain.fresh_for.min(left);
             // The denial was validated, and so is what follows from it, unless an alias that was not signed leads here.
             chain.answer.authentic = chain.links == 0;

@@ -21,6 +21,7 @@ use super::{Resolver, Step, chain::Chain, name::Suffixes, negative::soa, special
 use crate::{
     config::{self, LOCAL_TTL, read_local_record},
     message::{Query, absolute_name},
+    metrics::Source,
     revisions::{Revision, Revisions},
     watched_files,
 };
@@ -164,6 +165,7 @@ impl Resolver {
         match known.look_up(name, record_type) {
             Some(Local::Records(records)) => chain.append(ResponseCode::NoError, records, Vec::new()),
             Some(Local::Alias(record, target)) => {
+                chain.source = Source::Local;
                 chain.link(*record);
                 return Some(Step::Follow(target));
             }
@@ -180,6 +182,7 @@ impl Resolver {
                 }
             }
         }
+        chain.source = Source::Local;
         Some(Step::Done)
     }
 

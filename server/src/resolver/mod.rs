@@ -50,6 +50,7 @@ use crate::{
     config::Config,
     forward::Forwarder,
     message::Query,
+    metrics::Source,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
@@ -189,11 +190,13 @@ impl Resolver {
                 None => {}
             }
             if let Some(own) = self.0.discovery.answer(&name, record_type) {
+                chain.source = Source::Special;
                 chain.append(own.code, own.answers, own.authorities);
                 return Ok(self.end(query, chain));
             }
             let step = match self.classify(&name, &budget) {
                 Route::PublicKey(zone) if self.0.own_zone.is(&zone.key) => {
+                    chain.source = Source::Local;
                     let denial = self.0.own_zone.answer(&name, &zone.apex);
                     chain.append(denial.code, denial.answers, denial.authorities);
                     Step::Done
@@ -202,6 +205,7 @@ impl Resolver {
                     self.step_key(query, address, &name, zone, &mut budget, chain).await?
                 }
                 Route::ImpossibleKey { apex } => {
+                    chain.source = Source::Key;
                     chain.answer.code = ResponseCode::NXDomain;
                     chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
                     Step::Done
@@ -240,6 +244,7 @@ impl Resolver {
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
         chain.by_key = true;
+        chain.source = Source::Key;
         if budget.zone(asked.key.as_bytes()).is_none() {
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
@@ -312,6 +317,7 @@ impl Resolver {
                 let own_name = own_name.unwrap_or_else(|| zone.apex().clone());
                 let reply = self.ask_delegation(zone, &delegation, &own_name, query, address, budget).await?;
                 chain.by_name_server = true;
+                chain.source = Source::NameServer;
                 let lent = |record| show(record, lent_ttl);
                 let records: Vec<Record> = reply.answers.into_iter().map(lent).collect();
                 let follow = reply.target.map(|target| {

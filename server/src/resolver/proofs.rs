@@ -27,6 +27,7 @@ use super::{
 use crate::{
     forward::Asker,
     message::{ExtendedError, Message, Query, Question},
+    metrics::Source,
 };
 
 /// Names that are remembered: reserved zones, and single labels that validators asked about.
@@ -129,6 +130,7 @@ impl Resolver {
                 return Step::Done;
             }
         }
+        chain.source = Source::Special;
         chain.append(answer.code, answer.answers, answer.authorities);
         Step::Done
     }
@@ -146,6 +148,7 @@ impl Resolver {
                 Known::Nothing => chain.fresh_for = Duration::ZERO,
             }
         }
+        chain.source = Source::Special;
         // NODATA, because a denial of `com` would deny all below.
         chain.negative(false, soa(&Name::root(), 1, self.0.negative_ttl));
         let text = "a name of one label is not sent to public resolvers: see [[forward]]";
@@ -155,6 +158,7 @@ impl Resolver {
 
     fn deny(&self, denial: Denial, chain: &mut Chain) {
         chain.by_upstream = true;
+        chain.source = Source::Upstream;
         chain.append(ResponseCode::NXDomain, Vec::new(), denial.authorities);
         chain.answer.authentic = chain.links == 0 && denial.authentic;
     }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     certificates::{self, CertificateError, Certificates},
-    config::Config,
+    config::{Config, QueryLogLevel},
     forward::TlsClient,
     private_file,
     resolver::check_hosts_files,
@@ -53,6 +53,10 @@ pub fn check_files(config: &Config) -> FileFaults {
     let nodes = config.dht.nodes_path.as_deref().filter(|_| config.dht.enabled);
     if let Some(directory) = nodes.and_then(Path::parent).filter(|path| !path.as_os_str().is_empty()) {
         faults.directory("dht.nodes_path", directory, "DHT nodes are forgotten at a restart");
+    }
+    if let Some(path) = config.query_log.file().filter(|_| config.query_log.level != QueryLogLevel::Off) {
+        let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        faults.directory("query_log.path", directory, "queries are not logged");
     }
     faults.warnings.extend(check_hosts_files(config));
     faults
@@ -148,12 +152,14 @@ mod tests {
         config.fallback_ca_path = Some(path("file"));
         config.acme.enabled = true;
         config.acme.ca_path = Some(path("nothing"));
+        config.query_log.level = QueryLogLevel::Counts;
+        config.query_log.path = Some(path("file/queries.log"));
         let FileFaults { mistakes, warnings } = check_files(&config);
         let begins = |faults: &[String]| {
             faults.iter().map(|fault| fault.split(": ").next().unwrap().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(begins(&mistakes), ["certificate.path", "fallback_ca_path", "acme.ca_path"]);
-        assert_eq!(begins(&warnings), ["cache.path", "dht.nodes_path"]);
+        assert_eq!(begins(&warnings), ["cache.path", "dht.nodes_path", "query_log.path"]);
         // An authority of our own whose key is none, which is not written over.
         fs::create_dir(path("certificates")).unwrap();
         fs::write(path("certificates/ca.key"), "not a key").unwrap();

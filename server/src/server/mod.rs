@@ -214,6 +214,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let responder = Arc::new(self.service);
+        let query_log = responder.query_log().clone();
         self.listeners.log();
         let Listeners { dns, tls, https, http, metrics } = self.listeners;
         let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
@@ -281,6 +282,7 @@ impl Server {
         {
             warn!("the disk took over {CLOSE_DEADLINE:?} to write the last packets before the stop");
         }
+        query_log.close().await;
         probing.abort();
     }
 }

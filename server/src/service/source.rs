@@ -1,0 +1,12 @@
+//! Where an answer came from.
+
+pub use crate::metrics::Source;
+
+use crate::answer_cache::Hit;
+
+impl Source {
+    /// Of what the answer cache had.
+    pub fn of(hit: Hit) -> Self {
+        if hit.is_stale { Self::Stale } else { Self::Cache }
+    }
+}
