@@ -102,7 +102,7 @@ where
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Milliseconds)
-        .with_target(form.targets)
+        .with_target(form.targets || form.format == LogFormat::Json)
         .with_ansi(form.colours && !has_priorities)
         .with_writer(WithPriorities { writer, has_priorities })
         // A log that cannot be written to is no place to say so: that would be a panic, and one in the hook ends the process.
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn json_is_an_object_on_each_line_with_a_priority_where_the_journal_reads_it() {
         for (is_journal, before) in [(false, ""), (true, "<4>")] {
-            let form = Form { format: LogFormat::Json, is_journal, targets: true, colours: true };
+            let form = Form { format: LogFormat::Json, is_journal, targets: false, colours: true };
             let memory = Memory::default();
             let writer = memory.clone();
             let (dispatch, _) = dispatch(EnvFilter::new("info"), form, move || writer.clone());

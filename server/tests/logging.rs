@@ -133,14 +133,17 @@ fn json_has_each_field_for_itself() {
     let program = Program::start(directory.path(), &configuration, false);
     program.ask();
     program.line("transport");
+    let mut queries = 0;
     for line in program.stop().lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(value["timestamp"].is_string() && value["level"].is_string(), "{line}");
         if value["target"] == "pkdns::queries" {
             assert_eq!((&value["name"], &value["type"]), (&"localhost.".into(), &"A".into()), "{line}");
             assert!(value["bytes"].is_u64() && value["client"] == "127.0.0.0/24", "{line}");
+            queries += 1;
         }
     }
+    assert_eq!(queries, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

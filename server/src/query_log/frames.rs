@@ -227,7 +227,7 @@ fn content_types(mut fields: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, os::unix::net::UnixListener, thread, time::SystemTime};
+    use std::{collections::VecDeque, os::unix::net::UnixListener, sync::mpsc, thread, time::SystemTime};
 
     use super::*;
     use crate::{
@@ -341,11 +341,12 @@ mod tests {
         let expected = dnstap::encode(tapped(), "", "").len();
         for _ in 0..2 {
             let listener = UnixListener::bind(&path).unwrap();
-            let payload = take_one(&listener);
+            let (taken, payload) = mpsc::channel();
+            thread::spawn(move || taken.send(take_one(&listener)));
+            let payload = payload.recv_timeout(Duration::from_secs(30)).expect("a message");
             assert!(payload.len() > expected);
             // The next message meets a closed connection.
             std::fs::remove_file(&path).unwrap();
-            drop(listener);
             queue.push(tapped(), 1000);
         }
         assert_eq!(lost.get(), 0);
