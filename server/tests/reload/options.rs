@@ -241,9 +241,11 @@ fn all_options() -> BTreeSet<String> {
             section = header.trim_end_matches(']');
         } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ")
             && !name.contains(' ')
-            && !["zone", "to", "port"].contains(&name)
+            && let full = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+            // Those of [[forward]] are its own, and one is an example.
+            && !["zone", "to", "doh.port"].contains(&full.as_str())
         {
-            names.insert(if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") });
+            names.insert(full);
         }
     }
     names
