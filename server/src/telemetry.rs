@@ -263,4 +263,28 @@ mod tests {
             assert!(field("timestamp").ends_with('Z'), "{line}");
         }
     }
+
+    #[test]
+    fn verbosity_changes_in_every_form() {
+        for (format, is_journal) in [
+            (LogFormat::Auto, false),
+            (LogFormat::Auto, true),
+            (LogFormat::Text, true),
+            (LogFormat::Json, false),
+            (LogFormat::Json, true),
+        ] {
+            let form = Form { format, is_journal, targets: false, colours: false };
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let (dispatch, verbosity) = dispatch(filter(false, None).0, form, move || writer.clone());
+            dispatcher::with_default(&dispatch, || {
+                for (verbose, query) in [(false, "one"), (true, "two"), (false, "three")] {
+                    verbosity.set(verbose);
+                    tracing::debug!(target: "pkdns::service", query);
+                }
+            });
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            assert!(text.contains("two") && text.lines().count() == 1, "{form:?}: {text}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use hickory_proto::rr::RecordType;
 use pkdns::config::{Config, TEMPLATE};
 
 use super::{
-    limits,
+    limits, logs,
     probes::{Probe, asks, asks_itself, listening, shows},
     program,
     stage::{Stage, World, key},
@@ -37,7 +37,7 @@ pub(crate) fn row(
 }
 
 /// Changes that need a restart.
-const RESTART: [(&str, &str); 16] = [
+const RESTART: [(&str, &str); 17] = [
     ("dht.bootstrap", "dht.bootstrap = ['127.0.0.1:6881']"),
     ("dht.relays", "dht.relays = ['https://relay.example']"),
     ("dht.enabled", "dht.enabled = false"),
@@ -56,6 +56,7 @@ const RESTART: [(&str, &str); 16] = [
     ("acme.challenge", "acme.challenge = 'http-01'"),
     ("acme.profile", "acme.profile = 'shortlived'"),
     ("acme.ca_path", "acme.ca_path = '{dir}/authority.pem'"),
+    ("log.format", "log.format = 'json'"),
     ("memory.unread_megabytes", "memory.unread_megabytes = 7"),
 ];
 
@@ -226,6 +227,7 @@ fn rows() -> Vec<Row> {
         row(&["metrics.listen"], "", "metrics.listen = ['127.0.0.1:0']", || listening("metrics"), ["0", "1"]),
     ];
     rows.extend(limits::rows());
+    rows.extend(logs::rows());
     rows.extend(web::rows());
     rows
 }
@@ -239,9 +241,11 @@ fn all_options() -> BTreeSet<String> {
             section = header.trim_end_matches(']');
         } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ")
             && !name.contains(' ')
-            && !["zone", "to", "port"].contains(&name)
+            && let full = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+            // Those of [[forward]] are its own, and one is an example.
+            && !["zone", "to", "doh.port"].contains(&full.as_str())
         {
-            names.insert(if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") });
+            names.insert(full);
         }
     }
     names

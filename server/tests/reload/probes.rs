@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Longest wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection is taken for open when it is silent for this long.
 const SILENT: Duration = Duration::from_millis(500);

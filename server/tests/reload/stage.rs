@@ -22,7 +22,10 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::common::{HeldNetwork, Upstream, keypair, record};
+use super::{
+    collector::Collector,
+    common::{HeldNetwork, Upstream, keypair, record},
+};
 
 /// Served by every stage unless it says otherwise.
 const BASE: &str = "listen = '127.0.0.1:0'\nfallback_dns = '{upstream}'\nnames.suffixes = ['key']";
@@ -35,6 +38,8 @@ pub(crate) struct World {
     name_server: Upstream,
     /// An upstream over TLS, certified by an authority of the test.
     secure: SocketAddr,
+    /// By the names of their sockets in the directory, without `.sock`.
+    pub(crate) collectors: [(&'static str, Collector); 2],
     pub(crate) directory: TempDir,
     stop: CancellationToken,
 }
@@ -90,12 +95,15 @@ impl World {
         let server = Server::bind_to_network(config, Arc::new(HeldNetwork::default())).unwrap();
         let secure = server.tls_addresses()[0];
         tokio::spawn(server.run(stop.clone()));
+        let collector =
+            |name| (name, Collector::start(&directory.path().join(format!("{name}.sock")), &stop));
         Arc::new(Self {
             upstream: saying(Ipv4Addr::new(192, 0, 2, 53)).await,
             other: saying(Ipv4Addr::new(192, 0, 2, 99)).await,
             private: saying(Ipv4Addr::new(10, 0, 0, 5)).await,
             name_server: saying(Ipv4Addr::new(192, 0, 2, 77)).await,
             secure,
+            collectors: ["one", "two"].map(collector),
             directory,
             stop,
         })
