@@ -37,7 +37,7 @@ pub(crate) fn row(
 }
 
 /// Changes that need a restart.
-const RESTART: [(&str, &str); 17] = [
+const RESTART: [(&str, &str); 18] = [
     ("dht.bootstrap", "dht.bootstrap = ['127.0.0.1:6881']"),
     ("dht.relays", "dht.relays = ['https://relay.example']"),
     ("dht.enabled", "dht.enabled = false"),
@@ -58,6 +58,7 @@ const RESTART: [(&str, &str); 17] = [
     ("acme.ca_path", "acme.ca_path = '{dir}/authority.pem'"),
     ("log.format", "log.format = 'json'"),
     ("memory.unread_megabytes", "memory.unread_megabytes = 7"),
+    ("status.path", "status.path = '{dir}/status.sock'"),
 ];
 
 /// What no other test here sees: a store comes an hour after the question. `packets::tests` has its clock moved by hand.
