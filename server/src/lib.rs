@@ -27,6 +27,7 @@ pub mod resolver;
 pub mod revisions;
 pub mod server;
 pub mod service;
+pub mod service_manager;
 pub mod signed_packet;
 pub mod simulator;
 pub mod single_flight;
