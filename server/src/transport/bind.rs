@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
 };
 
 use nix::{
@@ -11,6 +12,7 @@ use nix::{
 };
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use crate::path_mtu;
 
@@ -28,13 +30,22 @@ const ANY_PORT_TRIES: usize = 16;
 #[derive(Debug)]
 pub struct UdpSockets {
     pub(super) sockets: Vec<UdpSocket>,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl UdpSockets {
     /// The address they are bound to, its port never 0.
     pub fn local_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Further descriptors of the same sockets, to hand over.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many descriptors.
+    pub fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.iter().map(|socket| socket.try_clone().map(Into::into)).collect()
     }
 }
 
@@ -135,7 +146,7 @@ pub fn bind_udp(address: SocketAddr, sockets: usize) -> Result<UdpSockets, BindE
     // With SO_REUSEPORT the kernel would let this process share the port with another of the same user and send it
     // part of the queries. A socket without that option finds out, and finds a port when any will do.
     let probe = udp_socket(address).map_err(failed)?;
-    probe.bind(&address.into()).map_err(failed)?;
+    bind_socket(&probe, address).map_err(failed)?;
     let actual = UdpSocket::from(probe).local_addr().map_err(failed)?;
     let sockets = (0..sockets.max(1)).map(|_| share_udp(actual)).collect::<Result<_, _>>().map_err(failed)?;
     Ok(UdpSockets { sockets, address: actual })
@@ -149,18 +160,24 @@ pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
 fn share_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = udp_socket(address)?;
     socket.set_reuse_port(true)?;
-    path_mtu::disregard(&socket, address.is_ipv6())?;
+    prepare_udp(&socket, address)?;
+    bind_socket(&socket, address)?;
+    Ok(socket.into())
+}
+
+/// Sets what holds for a socket for datagrams, bound or not.
+pub(super) fn prepare_udp(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    path_mtu::disregard(socket, address.is_ipv6())?;
     // Best effort: a smaller buffer loses queries in a burst and nothing else.
     let _ = socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER);
     // RFC 1122 section 4.1.3.5: a wildcard socket must itself see to it that the reply comes from where the query
     // went. Clients drop replies from elsewhere.
     match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-        IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+        IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
         _ => {}
     }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+    Ok(())
 }
 
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -172,9 +189,45 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Connections of the last run that linger in TIME_WAIT do not hold up the next start.
     socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
+    if bind_socket(&socket, address)? == Presence::Absent {
+        warn!(
+            "no interface of this machine has the address {} yet; what comes to it is answered once one has. \
+             `ip address` shows those there are",
+            address.ip()
+        );
+    }
     socket.listen(TCP_BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Whether an interface of this machine has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Present,
+    Absent,
+}
+
+/// At boot, an address may come later than we do, from DHCP or because it is still being looked for who else has it. Then
+/// it is bound all the same, where the system can do that.
+fn bind_socket(socket: &Socket, address: SocketAddr) -> io::Result<Presence> {
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            bind_freely(socket, address).map_err(|_| error)?;
+            Ok(Presence::Absent)
+        }
+        bound => bound.map(|()| Presence::Present),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn bind_freely(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    setsockopt(socket, sockopt::IpFreebind, &true)?;
+    socket.bind(&address.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_freely(_: &Socket, _: SocketAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn new_socket(address: SocketAddr, socket_type: Type) -> io::Result<Socket> {
@@ -187,7 +240,7 @@ fn new_socket(address: SocketAddr, socket_type: Type) -> io::Result<Socket> {
 }
 
 impl BindError {
-    fn new(protocol: Protocol, address: SocketAddr, source: io::Error) -> Self {
+    pub(super) fn new(protocol: Protocol, address: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES) if address.port() < 1024 => Self::NotPermitted { protocol, address },
             Some(Errno::EADDRINUSE) => Self::Taken { protocol, address },
@@ -292,6 +345,18 @@ mod tests {
         let held = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = bind_tcp(held.local_addr().unwrap()).unwrap_err();
         assert!(matches!(error, BindError::Taken { protocol: Protocol::Tcp, .. }), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_address_that_no_interface_has_yet_is_bound_for_when_one_has_it() {
+        for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
+            match bind(address.parse().unwrap(), 2) {
+                Ok((udp, tcp)) => assert_eq!(udp.local_address(), tcp.local_addr().unwrap()),
+                Err(BindError::FamilyUnavailable { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     #[tokio::test]
