@@ -3,7 +3,9 @@
 mod acme;
 mod address;
 mod check;
+mod credentials;
 mod doh;
+mod dot;
 mod file;
 mod forward;
 mod local;
@@ -30,7 +32,9 @@ use crate::access::Allowed;
 pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
 pub use check::Fault;
+pub use credentials::CREDENTIALS;
 pub use doh::Doh;
+pub use dot::Dot;
 pub use file::{ConfigError, ConfigFile};
 pub use forward::ForwardZone;
 pub use local::{LOCAL_TTL, Local, read_local_record};
@@ -229,25 +233,6 @@ pub struct Identity {
     pub id: String,
 }
 
-/// DNS over TLS.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Dot {
-    /// Whether it is served.
-    pub enabled: bool,
-    /// Its addresses.
-    #[serde(deserialize_with = "address::list::<TLS_PORT, _>")]
-    pub listen: Vec<SocketAddr>,
-    /// Certificate chain, PEM. That of `[doh]` when absent.
-    pub cert_path: Option<PathBuf>,
-    /// Private key of the certificate, PEM. That of `[doh]` when absent.
-    pub key_path: Option<PathBuf>,
-    /// Most connections of one client, where that is not as elsewhere.
-    pub connections_per_client: Option<usize>,
-    /// Whether connections of `doh.trusted_proxies` begin with the header of the PROXY protocol.
-    pub proxy_protocol: Option<bool>,
-}
-
 /// The certificate of HTTPS and DNS over TLS, where no files are named for it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -381,18 +366,5 @@ impl Default for Access {
 impl Default for Delegation {
     fn default() -> Self {
         Self { enabled: true, port: 53, allow_private: false }
-    }
-}
-
-impl Default for Dot {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            listen: vec![(Ipv4Addr::UNSPECIFIED, TLS_PORT).into()],
-            cert_path: None,
-            key_path: None,
-            connections_per_client: None,
-            proxy_protocol: None,
-        }
     }
 }
