@@ -275,7 +275,7 @@ fn connection_of(client: IpAddr, connections: &Arc<Connections>) -> Arc<Connecti
         Transport::Tcp,
         serving.responder,
         connections.clone(),
-        &serving.stop,
+        serving.stop.clone().into(),
         serving.tasks,
     )
 }
