@@ -2,39 +2,40 @@
 
 mod check;
 mod container;
+mod control;
 mod encrypted;
 mod listeners;
+mod network;
 mod own_networks;
 mod places;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     access::{AccessList, TrustedProxies},
     certificates::CertificateError,
     config::{self, Config, UpstreamAddress},
-    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
+    dht::{Dht, Network},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     held::{Budget, MachineMemory},
     http::{self, Site},
     metrics::Metrics,
     packets::{DiskError, DiskStore, Packets, SharedStore, Stores},
-    relay_client::{DhtAndRelays, Relays},
     resolver::Resolver,
     service::Service,
-    signed_packet::{PublicKey, SignedPacket},
-    transport::{Admission, BindError, tcp, udp},
+    transport::{Admission, BindError, Ending, Inherited, tcp, udp},
 };
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
+pub use control::Control;
 use encrypted::EncryptedListeners;
 use listeners::Listeners;
+use network::{SwitchedOff, resolve_host, start_dht, start_forwarder};
 use places::Places;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
@@ -64,6 +65,7 @@ pub struct Server {
     dht: Option<Arc<Dht>>,
     /// Where packets survive a restart, if they do.
     disk: Option<DiskStore>,
+    state: Arc<control::State>,
 }
 
 /// Why the server does not start.
@@ -96,14 +98,19 @@ impl Server {
     /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_with_inherited(config, Inherited::default())
+    }
+
+    /// As [`Server::bind`], with the sockets that another process has bound where they fit the configuration.
+    pub fn bind_with_inherited(config: Config, inherited: Inherited) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
         if !config.dht.enabled {
-            return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
+            return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics, inherited);
         }
         let (dht, network) = start_dht(&config, &forwarder, &tls, &metrics)?;
-        let server = Self::bind_with(config, forwarder, &tls, network, metrics)?;
+        let server = Self::bind_with(config, forwarder, &tls, network, metrics, inherited)?;
         Ok(Self { dht: Some(dht), ..server })
     }
 
@@ -111,7 +118,7 @@ impl Server {
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
-        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
+        Self::bind_with(config, forwarder, &tls, network, Metrics::default(), Inherited::default())
     }
 
     fn bind_with(
@@ -120,9 +127,10 @@ impl Server {
         tls: &TlsClient,
         network: Arc<dyn Network>,
         metrics: Metrics,
+        inherited: Inherited,
     ) -> Result<Self, StartError> {
         let encryption = EncryptedListeners::new(&config, &forwarder)?;
-        let listeners = Listeners::bind(&config)?;
+        let listeners = Listeners::bind(&config, inherited)?;
         let addresses = listeners.dns_addresses();
         // What clients are told are the ports that there are.
         config.doh.listen = listeners.https.addresses();
@@ -172,6 +180,7 @@ impl Server {
             encryption,
             dht,
             disk,
+            state: Arc::default(),
         })
     }
 
@@ -210,12 +219,22 @@ impl Server {
         &self.service
     }
 
-    /// Answers until `stop` is cancelled, then answers what is in flight.
+    /// What can be done with the server besides stopping it.
+    pub fn control(&self) -> Control {
+        Control { state: self.state.clone(), disk: self.disk.clone(), dht: self.dht.clone() }
+    }
+
+    /// Answers until `stop` is cancelled or [`Control::leave`] is called, then answers what is in flight.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        let stop = stop.child_token();
+        let ending = Ending::new(stop.clone());
+        let leaving = ending.leaving().clone();
+        let (heirlooms, mut pulses) = (self.listeners.heirlooms(), Vec::new());
+        let counted = self.metrics.service.clone();
         let responder = Arc::new(self.service);
         self.listeners.log();
-        let Listeners { dns, tls, https, http, metrics } = self.listeners;
+        let Listeners { dns, tls, https, http, metrics, .. } = self.listeners;
         let waiting = udp::Waiting::new(self.places.tcp.forwarders.clone());
         let [over_tcp, over_tls, over_http] = self.proxy_protocol;
         let admission = |proxy_protocol| Admission {
@@ -225,14 +244,15 @@ impl Server {
         };
         let connections = tcp::Connections::new(self.places.tcp, admission(over_tcp));
         for listener in dns {
-            udp::serve(listener.udp, responder.clone(), waiting.clone(), stop.clone(), &tasks);
-            tcp::serve(listener.tcp, responder.clone(), connections.clone(), stop.clone(), &tasks);
+            let waiting = waiting.clone();
+            pulses.extend(udp::serve(listener.udp, responder.clone(), waiting, leaving.clone(), &tasks));
+            tcp::serve(listener.tcp, responder.clone(), connections.clone(), ending.clone(), &tasks);
         }
         let connections = tcp::Connections::new(self.places.tls, admission(over_tls));
         for listener in tls.into_listeners() {
             let Some(acceptor) = self.encryption.dot.clone() else { break };
             let (responder, connections) = (responder.clone(), connections.clone());
-            tcp::serve_tls(listener, acceptor, responder, connections, stop.clone(), &tasks);
+            tcp::serve_tls(listener, acceptor, responder, connections, ending.clone(), &tasks);
         }
         let mut pages = http::pages(self.about);
         if let Some(relay) = self.relay {
@@ -247,33 +267,38 @@ impl Server {
         let site = Arc::new(site.with_challenges(challenges));
         for listener in https.into_listeners() {
             let Some(acceptor) = self.encryption.https.clone() else { break };
-            http::serve(listener, Some(acceptor), site.clone(), stop.clone(), &tasks);
+            http::serve(listener, Some(acceptor), site.clone(), ending.clone(), &tasks);
         }
         for listener in http.into_listeners() {
-            http::serve(listener, None, site.clone(), stop.clone(), &tasks);
+            http::serve(listener, None, site.clone(), ending.clone(), &tasks);
         }
-        tasks.spawn(stop.clone().run_until_cancelled_owned(own_networks::watch()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(self.resolver.watch_hosts_files()));
+        tasks.spawn(leaving.clone().run_until_cancelled_owned(own_networks::watch()));
+        tasks.spawn(leaving.clone().run_until_cancelled_owned(self.resolver.watch_hosts_files()));
         let keeping_alive = self.packets.keep_alive(self.metrics.dht.keep_alive.clone());
-        tasks.spawn(stop.clone().run_until_cancelled_owned(keeping_alive));
+        tasks.spawn(leaving.clone().run_until_cancelled_owned(keeping_alive));
         let routes = http::metrics_routes(self.metrics);
         let site = Site::<Service>::new(routes, self.access, self.trusted, self.places.metrics);
         let site = Arc::new(site.with_hosts(self.hosts).with_refusals(refusals));
         for listener in metrics.into_listeners() {
-            http::serve(listener, None, site.clone(), stop.clone(), &tasks);
+            http::serve(listener, None, site.clone(), ending.clone(), &tasks);
         }
-        self.encryption.watch(&stop, &tasks);
+        self.encryption.watch(&leaving, &tasks);
         let forwarder = self.forwarder;
         let probing = tokio::spawn({
             let stop = stop.clone();
             async move { forwarder.watch_for_loops(stop).await }
         });
-        stop.cancelled().await;
+        self.state.start(heirlooms, pulses);
+        let has_left = self.state.until_the_end(&ending, &tasks).await;
         tasks.close();
         if timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
             warn!("{} questions were not answered in time before the stop", tasks.len());
         }
-        if let Some(dht) = self.dht {
+        if has_left {
+            info!("{} queries were answered before another process took over", counted.replies());
+        }
+        // Who serves in our place has the files.
+        if let Some(dht) = self.dht.filter(|_| !has_left) {
             dht.save_nodes().await;
         }
         if let Some(disk) = self.disk
@@ -311,60 +336,9 @@ fn open_disk(settings: &config::Cache, metrics: &Metrics) -> Result<Option<DiskS
     Ok(Some(disk))
 }
 
-fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder> {
-    Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_zones(&config.forward, tls))
-}
-
 /// The certificate of a Redis is checked like those of encrypted upstreams.
 fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
     let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
     let url = config.cache.redis.as_ref()?;
     Some(SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone()))
-}
-
-/// Names of servers that we need ourselves are resolved through our own upstreams: the system's resolver may well be
-/// this server.
-fn resolve_host(forwarder: &Arc<Forwarder>) -> HostResolver {
-    let forwarder = forwarder.clone();
-    Arc::new(move |host| {
-        let forwarder = forwarder.clone();
-        Box::pin(async move { forwarder.lookup_host(&host).await })
-    })
-}
-
-fn start_dht(
-    config: &Config,
-    forwarder: &Arc<Forwarder>,
-    tls: &TlsClient,
-    metrics: &Metrics,
-) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
-    let resolve_host = resolve_host(forwarder);
-    let settings = DhtSettings {
-        bootstrap: config.dht.bootstrap.clone(),
-        max_datagrams_per_second: config.dht.max_datagrams_per_second,
-        max_nodes: config.dht.max_nodes,
-        nodes_path: config.dht.nodes_path.clone(),
-        metrics: metrics.dht.clone(),
-        ..DhtSettings::default()
-    };
-    let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
-    if config.dht.relays.is_empty() {
-        return Ok((dht.clone(), dht));
-    }
-    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
-    Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))))
-}
-
-/// The network of a server whose configuration says `dht.enabled = false`.
-struct SwitchedOff;
-
-#[async_trait]
-impl Network for SwitchedOff {
-    async fn lookup(
-        &self,
-        _: &PublicKey,
-        _: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        Err(NetworkError::Disabled)
-    }
 }
