@@ -31,6 +31,7 @@ pub mod service_manager;
 pub mod signed_packet;
 pub mod simulator;
 pub mod single_flight;
+pub mod succession;
 pub mod telemetry;
 pub mod testnet;
 pub mod transport;

@@ -5,10 +5,12 @@
 
 mod arguments;
 mod rehearsal;
+mod upgrade;
 
 use std::{
     env,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::{self, ExitCode},
     time::Duration,
@@ -19,7 +21,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
     dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
+    succession::Origin,
     telemetry,
+    transport::Inherited,
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,10 +32,14 @@ use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings};
 use rehearsal::Rehearsal;
+use upgrade::Attendant;
 
 /// What a flood took is given back to the system when it is over.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
+
+/// Addresses in the line of status.
+const SHOWN_ADDRESSES: usize = 4;
 
 /// How long threads that block may take to come to an end after the server has.
 const LONGEST_END: Duration = Duration::from_millis(500);
@@ -73,7 +81,9 @@ fn act(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
         Action::Print => print(&toml::to_string_pretty(&settings.config)?),
         Action::Serve => {
             telemetry::start(settings.config.verbose);
-            block_on(serve(settings))?
+            // Before the runtime has threads.
+            let origin = Origin::find()?;
+            block_on(serve(settings, origin))?
         }
     }
 }
@@ -100,9 +110,11 @@ fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(settings: Settings, origin: Origin) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = CancellationToken::new();
     Signals::new()?.watch(shutdown.clone());
+    // From the start: who does not wait for this signal is ended by it.
+    let upgrade = signal(SignalKind::user_defined2())?;
     raise_descriptor_limit();
     info!("pkdns {}, configured by {}", env!("CARGO_PKG_VERSION"), settings.source);
     for warning in warnings_of(&settings) {
@@ -113,14 +125,42 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
         true => Some(Rehearsal::start(&mut config, sample_upstream).await?),
         false => None,
     };
-    let server = Server::bind(config)?;
+    let Origin { predecessor, heirlooms } = origin;
+    if let Some(predecessor) = &predecessor {
+        // What keeps us from starting does not disturb the process that serves.
+        let FileFaults { mistakes, .. } = check_files(&config);
+        if !mistakes.is_empty() {
+            return Err(mistakes.join("\n").into());
+        }
+        predecessor.ask_for_files()?;
+    }
+    let server = Server::bind_with_inherited(config, Inherited::new(heirlooms))?;
     if let Some(rehearsal) = &rehearsal {
         let stored = rehearsal.publish().await?;
         print(&rehearsal.introduction(&server.addresses(), &server.http_addresses(), stored))?;
     }
+    let status = format!("answering on {}", in_words(&server.addresses()));
+    let obstacle = match (testnet, process::id()) {
+        (true, _) => Some("a testnet ends with its process, so that no other can take its place"),
+        (_, 1) => {
+            Some("a container ends with its first process, so that no other can take its place: restart it")
+        }
+        _ => None,
+    };
+    let attendant = Attendant::new(upgrade, server.control(), status, shutdown.clone(), obstacle);
+    tokio::spawn(attendant.attend(predecessor));
     server.run(shutdown).await;
     info!("stopped");
     Ok(())
+}
+
+/// The first few of them: a line of status is short.
+fn in_words(addresses: &[SocketAddr]) -> String {
+    let shown: Vec<_> = addresses.iter().take(SHOWN_ADDRESSES).map(SocketAddr::to_string).collect();
+    match addresses.len().saturating_sub(SHOWN_ADDRESSES) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Connections and questions to upstreams hold a descriptor each, up to some thousands; the usual soft limit is 1024.
