@@ -6,6 +6,7 @@
 
 mod accept;
 mod bind;
+mod bind_error;
 pub mod descriptors;
 mod ending;
 mod entrance;
@@ -23,7 +24,8 @@ use std::{
 };
 
 pub use accept::accept;
-pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
+pub use bind::{UdpSockets, bind, bind_tcp, bind_udp};
+pub use bind_error::{BindError, Protocol};
 pub use ending::Ending;
 pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
 pub use inherited::{Heirloom, Inherited, Purpose};

@@ -26,14 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PATIENCE, tls::connect};
 
-/// Between two questions of a client.
-const PAUSE: Duration = Duration::from_millis(4);
-
 /// Questions that are sent together on a connection for a few.
 const TOGETHER: u64 = 5;
-
-/// One in so many questions is for a name that takes a while.
-const SLOW: u64 = 8;
 
 /// TIMEOUT 0 (RFC 7828): the server asks for the end of the connection.
 const ASKED_TO_END: [u8; 6] = [0, 11, 0, 2, 0, 0];
@@ -53,6 +47,10 @@ pub(crate) struct Tally {
 pub(crate) struct Client {
     pub(crate) tally: Arc<Tally>,
     pub(crate) stop: CancellationToken,
+    /// Between two questions.
+    pub(crate) pause: Duration,
+    /// One in so many questions is for a name that takes a while.
+    pub(crate) slow: u64,
 }
 
 impl Tally {
@@ -67,13 +65,23 @@ impl Tally {
 
 impl Client {
     pub(crate) fn new(stop: &CancellationToken) -> Self {
-        Self { tally: Arc::default(), stop: stop.clone() }
+        Self { tally: Arc::default(), stop: stop.clone(), pause: Duration::from_millis(4), slow: 8 }
     }
 
-    /// The next question, with TIMEOUT asked for.
+    async fn rest(&self) {
+        if !self.pause.is_zero() {
+            sleep(self.pause).await;
+        }
+    }
+
+    fn zone(&self, number: u64) -> &'static str {
+        if number.is_multiple_of(self.slow) { "slow.net" } else { "load.lan" }
+    }
+
+    /// The next question.
     fn next(&self, client: &str) -> Vec<u8> {
         let number = Tally::add(&self.tally.asked);
-        let zone = if number.is_multiple_of(SLOW) { "slow.net" } else { "load.lan" };
+        let zone = self.zone(number);
         query(number as u16, &format!("{client}{number}.{zone}"))
     }
 
@@ -90,12 +98,12 @@ impl Client {
             }
             if !is_over {
                 number += 1;
-                let zone = if number.is_multiple_of(SLOW) { "slow.net" } else { "load.lan" };
+                let zone = self.zone(number);
                 socket.send(&query(number as u16, &format!("u{local}-{number}.{zone}"))).await.unwrap();
                 Tally::add(&self.tally.asked);
                 assert!(waiting.insert(number as u16));
             }
-            let next = Instant::now() + if is_over { PATIENCE } else { PAUSE };
+            let next = Instant::now() + if is_over { PATIENCE } else { self.pause };
             while let Ok(size) = timeout_at(next, socket.recv(&mut reply)).await {
                 assert!(size.unwrap() > 12);
                 assert!(waiting.remove(&u16::from_be_bytes([reply[0], reply[1]])), "answered twice");
@@ -108,6 +116,28 @@ impl Client {
         }
     }
 
+    /// Over UDP from one port, with as many questions under way, until it is stopped.
+    #[allow(dead_code, reason = "for a benchmark that shares this")]
+    pub(crate) async fn over_udp_at_once(self, server: SocketAddr, at_once: u16) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(server).await.unwrap();
+        let (mut waiting, mut reply) = (HashSet::new(), [0; 2048]);
+        loop {
+            while !self.stop.is_cancelled() && waiting.len() < usize::from(at_once) {
+                let question = self.next("u");
+                socket.send(&question).await.unwrap();
+                waiting.insert([question[0], question[1]]);
+            }
+            if waiting.is_empty() {
+                return;
+            }
+            let received = timeout(PATIENCE, socket.recv(&mut reply)).await;
+            received.unwrap_or_else(|_| panic!("{} datagrams got no answer", waiting.len())).unwrap();
+            assert!(waiting.remove(&[reply[0], reply[1]]), "answered twice");
+            Tally::add(&self.tally.answered);
+        }
+    }
+
     /// One connection after the other, over TLS if that is given, a few questions on each.
     pub(crate) async fn over_short_connections(self, server: SocketAddr, tls: Option<Arc<ClientConfig>>) {
         while !self.stop.is_cancelled() {
@@ -116,7 +146,7 @@ impl Client {
                 None => self.ask_a_few(TcpStream::connect(server).await.unwrap()).await,
                 Some(tls) => self.ask_a_few(connect(server, "localhost", tls.clone()).await.unwrap()).await,
             }
-            sleep(PAUSE).await;
+            self.rest().await;
         }
     }
 
@@ -147,7 +177,7 @@ impl Client {
                 Tally::add(&self.tally.moved);
                 return;
             }
-            sleep(PAUSE).await;
+            self.rest().await;
         }
     }
 
@@ -172,22 +202,22 @@ impl Client {
                 tokio::spawn(connection);
                 while sender.ready().await.is_ok() && !self.stop.is_cancelled() {
                     let number = Tally::add(&self.tally.asked);
-                    match sender.try_send_request(request(number, version)).await {
+                    match sender.try_send_request(request(number, self.zone(number), version)).await {
                         Ok(response) => self.count(response.into_body().collect().await.map(|_| ())),
                         Err(mut error) => self.not_sent(error.take_message().is_some(), error.into_error()),
                     }
-                    sleep(PAUSE).await;
+                    self.rest().await;
                 }
             } else {
                 let (mut sender, connection) = http1::handshake(stream).await.unwrap();
                 tokio::spawn(connection);
                 while sender.ready().await.is_ok() && !self.stop.is_cancelled() {
                     let number = Tally::add(&self.tally.asked);
-                    match sender.try_send_request(request(number, version)).await {
+                    match sender.try_send_request(request(number, self.zone(number), version)).await {
                         Ok(response) => self.count(response.into_body().collect().await.map(|_| ())),
                         Err(mut error) => self.not_sent(error.take_message().is_some(), error.into_error()),
                     }
-                    sleep(PAUSE).await;
+                    self.rest().await;
                 }
             }
             if !self.stop.is_cancelled() {
@@ -208,8 +238,7 @@ impl Client {
     }
 }
 
-fn request(number: u64, version: Version) -> Request<Full<Bytes>> {
-    let zone = if number.is_multiple_of(SLOW) { "slow.net" } else { "load.lan" };
+fn request(number: u64, zone: &str, version: Version) -> Request<Full<Bytes>> {
     let body = query(0, &format!("h{number}-{version:?}.{zone}").replace('/', "-"));
     let uri = if version == Version::HTTP_2 { "https://localhost/dns-query" } else { "/dns-query" };
     let request = Request::post(uri).version(version).header("content-type", "application/dns-message");

@@ -6,6 +6,7 @@
 mod activation;
 mod clients;
 mod hand_over;
+mod load;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod server;
