@@ -274,7 +274,7 @@ fn start(way: Way, address: &str, sockets: usize) -> (Serving, SocketAddr) {
 fn serve(way: Way, serving: &Serving, sockets: UdpSockets, waiting: Arc<udp::Waiting>) {
     let (responder, stop) = (serving.responder.clone(), serving.stop.clone());
     match way {
-        Way::Usual => udp::serve(sockets, responder, waiting, stop, &serving.tasks),
+        Way::Usual => drop(udp::serve(sockets, responder, waiting, stop, &serving.tasks)),
         Way::Portable => udp::serve_portable(sockets, responder, waiting, stop, &serving.tasks),
     }
 }
