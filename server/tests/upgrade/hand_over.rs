@@ -56,7 +56,7 @@ fn every_query_over_every_transport_is_answered_while_another_process_takes_over
         answered += tally.answers();
         if kind.ends_with("kept") || kind.starts_with("http") {
             // So that the old process did not wait for half a minute.
-            assert_eq!(tally.moved.load(Ordering::SeqCst), 1, "{kind}");
+            assert!(tally.moved.load(Ordering::SeqCst) > 0, "{kind}");
         }
     }
     let before = answered_before(&server);
