@@ -8,6 +8,7 @@ use std::{
 
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
 
 use super::CLOSE_DEADLINE;
 use crate::{
@@ -97,7 +98,7 @@ impl State {
     pub(super) fn start(&self, heirlooms: io::Result<Vec<Heirloom>>, pulses: Vec<udp::Pulse>) {
         match heirlooms {
             Ok(heirlooms) => *lock(&self.heirlooms) = heirlooms,
-            Err(error) => tracing::warn!("sockets cannot be handed over to a successor: {error}"),
+            Err(error) => warn!("sockets cannot be handed over to a successor: {error}"),
         }
         *lock(&self.pulses) = pulses;
         self.started.cancel();
@@ -113,7 +114,9 @@ impl State {
                 self.close_heirlooms();
                 tasks.close();
                 let rest = timeout(LEAVE_DEADLINE, tasks.wait());
-                ending.stop().run_until_cancelled(rest).await;
+                if let Some(Err(_)) = ending.stop().run_until_cancelled(rest).await {
+                    info!("after {LEAVE_DEADLINE:?} there are still connections, which end now");
+                }
             }
         }
         // Whoever connects from now on is to be refused, not to wait in vain.
