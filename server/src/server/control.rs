@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{CLOSE_DEADLINE, listeners::Wanted};
 use crate::{
@@ -134,7 +134,9 @@ impl State {
                 self.close_heirlooms();
                 tasks.close();
                 let rest = timeout(LEAVE_DEADLINE, tasks.wait());
-                ending.stop().run_until_cancelled(rest).await;
+                if let Some(Err(_)) = ending.stop().run_until_cancelled(rest).await {
+                    info!("after {LEAVE_DEADLINE:?} there are still connections, which end now");
+                }
             }
         }
         // Whoever connects from now on is to be refused, not to wait in vain.

@@ -196,7 +196,9 @@ impl Client {
     pub(crate) async fn over_https(self, server: SocketAddr, tls: Arc<ClientConfig>, version: Version) {
         while !self.stop.is_cancelled() {
             Tally::add(&self.tally.connections);
-            let stream = TokioIo::new(connect(server, "localhost", tls.clone()).await.unwrap());
+            let stream = connect(server, "localhost", tls.clone()).await.unwrap();
+            stream.get_ref().0.set_nodelay(true).unwrap();
+            let stream = TokioIo::new(stream);
             if version == Version::HTTP_2 {
                 let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
                 tokio::spawn(connection);

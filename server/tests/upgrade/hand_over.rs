@@ -55,11 +55,15 @@ fn every_query_over_every_transport_is_answered_while_another_process_takes_over
         assert_eq!(tally.asked.load(Ordering::SeqCst), tally.answers(), "{kind}");
         answered += tally.answers();
         if kind.ends_with("kept") || kind.starts_with("http") {
-            // So that the old process did not wait for half a minute.
-            assert_eq!(tally.moved.load(Ordering::SeqCst), 1, "{kind}");
+            assert!(tally.moved.load(Ordering::SeqCst) > 0, "{kind}");
         }
     }
     let before = answered_before(&server);
+    let lines = server.log.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("still connections")),
+        "all were asked to end: {lines:#?}"
+    );
     let (after, unanswered) = runtime.block_on(replies(metrics));
     assert!(before > 0 && after > 0);
     assert_eq!((before + after, unanswered), (answered, 0), "what the servers counted");
