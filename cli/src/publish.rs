@@ -13,7 +13,7 @@ use clap::{
     error::ErrorKind::{MissingRequiredArgument, TooManyValues},
 };
 use futures_util::future::Either;
-use pkdns::{dht::REPLICAS, signed_packet::MAX_DNS_SIZE};
+use pkdns::{dht::REPLICAS, service_manager, signed_packet::MAX_DNS_SIZE};
 use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
@@ -165,7 +165,11 @@ async fn watch(
             if published.previous_timestamp.is_some() {
                 tell_changes(&published.added, &published.removed);
             }
-            service::ready(&format!("published {}; again in {}", published.places(), in_words(pause)));
+            service_manager::ready(&format!(
+                "published {}; again in {}",
+                published.places(),
+                in_words(pause)
+            ));
             if arguments.json {
                 return terminal::print_json(published);
             }
@@ -180,20 +184,20 @@ async fn watch(
         Event::Failed(failure @ Failure::NewerPacket(_), _) => Err(failure.clone()),
         Event::Failed(failure, pause) => {
             // It goes on by itself, so nobody needs to wait for the network to start it.
-            service::ready(&format!("{failure}; again in {}", in_words(pause)));
+            service_manager::ready(&format!("{failure}; again in {}", in_words(pause)));
             terminal::note(&format!("error: {failure}; trying again in {}", in_words(pause)));
             Ok(())
         }
         Event::Waiting(lacking, is_rest_published) => {
             let waiting = in_wait(lacking, is_rest_published);
-            service::ready(&waiting);
+            service_manager::ready(&waiting);
             terminal::note(&waiting);
             Ok(())
         }
         // Whoever has just started it can mend it; later there is something to keep alive.
         Event::Unreadable(failure, _) if !has_begun => Err(failure.clone()),
         Event::Unreadable(failure, is_kept) => {
-            service::status(&failure.to_string());
+            service_manager::status(&failure.to_string());
             terminal::note(&format!("error: {failure}; {}", what_is_kept(is_kept)));
             Ok(())
         }
@@ -201,9 +205,9 @@ async fn watch(
     tokio::select! {
         result = keeping => result,
         () = detecting => Ok(()),
-        () = service::watchdog() => Ok(()),
+        () = service_manager::watchdog(|| true) => Ok(()),
         () = stop.requested() => {
-            service::stopping();
+            service_manager::stopping();
             Ok(())
         }
     }

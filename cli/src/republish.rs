@@ -11,6 +11,7 @@ use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
 use pkdns::{
     dht::{Evidence, PutError},
+    service_manager,
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;
@@ -92,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         };
         let stop = service::Stop::new()?;
         let repeating = async {
-            service::ready("republishing");
+            service_manager::ready("republishing");
             let mut failures = 0;
             loop {
                 // Somebody may be editing the list.
@@ -115,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         };
         tokio::select! {
             result = repeating => result,
-            () = service::watchdog() => Ok(()),
+            () = service_manager::watchdog(|| true) => Ok(()),
             () = stop.requested() => Ok(()),
         }
     })

@@ -25,6 +25,7 @@ use pkdns::{
     http::{self, PROTOCOLS, Site},
     private_file,
     service::Service,
+    service_manager,
     transport::SharedTls,
 };
 use tokio::time::sleep;
@@ -144,7 +145,7 @@ async fn serve(
     if let Some(settings) = &config.dyndns {
         listen(settings, listeners, accounts, &stopping, &tasks)?;
     }
-    service::ready(&identities.status());
+    service_manager::ready(&identities.status());
     let mut running = config;
     let watching = async {
         loop {
@@ -153,7 +154,7 @@ async fn serve(
                 () = changed(&look) => {}
             }
             look = Look::at(path);
-            service::reloading();
+            service_manager::reloading();
             let taken = match Config::read(path) {
                 Ok(config) => take(&mut identities, &mut running, config).await,
                 Err(failure) => Err(failure),
@@ -163,17 +164,17 @@ async fn serve(
                 Err(ref failure) => terminal::note(&format!("error: {failure}; going on as before")),
             }
             match taken {
-                Ok(()) => service::ready(&identities.status()),
+                Ok(()) => service_manager::ready(&identities.status()),
                 Err(failure) => {
-                    service::ready(&format!("{}; going on as before: {failure}", identities.status()))
+                    service_manager::ready(&format!("{}; going on as before: {failure}", identities.status()))
                 }
             }
         }
     };
     tokio::select! {
         () = watching => {}
-        () = service::watchdog() => {}
-        () = &mut stopped => service::stopping(),
+        () = service_manager::watchdog(|| true) => {}
+        () = &mut stopped => service_manager::stopping(),
     }
     Ok(())
 }

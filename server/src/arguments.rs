@@ -1,14 +1,15 @@
 //! The command line, and what it makes of the configuration file.
 
 use std::{
-    fmt, io,
+    env, fmt, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use clap::{Parser, Subcommand};
 use pkdns::config::{
-    AddressError, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path, parse_address,
+    AddressError, CREDENTIALS, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path,
+    parse_address,
 };
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
@@ -243,7 +244,8 @@ impl Arguments {
             (_, true) => Action::Print,
             _ => Action::Serve,
         };
-        let config = file.check()?;
+        let mut config = file.check()?;
+        config.resolve_credentials(env::var_os(&CREDENTIALS[1..]).as_deref().map(Path::new));
         Ok(Settings { action, config, source, testnet: self.testnet, sample_upstream, warnings })
     }
 }

@@ -6,12 +6,14 @@
 mod arguments;
 mod rehearsal;
 mod reloading;
+mod upgrade;
 
 use std::{
     env,
     io::{self, Write},
     path::PathBuf,
     process::{self, ExitCode},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,16 +23,19 @@ use pkdns::{
     dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
     status::{AskError, Status, ask, table},
+    succession::Origin,
     telemetry::{self, Verbosity},
+    transport::Inherited,
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Settings, StatusForm, StatusRequest};
 use rehearsal::Rehearsal;
 use reloading::{CommandLine, Reloading};
+use upgrade::Attendant;
 
 /// What a flood took is given back to the system when it is over.
 #[global_allocator]
@@ -89,7 +94,9 @@ fn act(settings: Settings, command_line: CommandLine) -> Result<(), Box<dyn std:
         Action::PrintCommented => print(&settings.config.commented()),
         Action::Serve => {
             let verbosity = telemetry::start(&settings.config.log, settings.config.verbose);
-            block_on(serve(settings, command_line, verbosity))?
+            // Before the runtime has threads.
+            let origin = Origin::find()?;
+            block_on(serve(settings, command_line, verbosity, origin))?
         }
     }
 }
@@ -148,11 +155,13 @@ async fn serve(
     settings: Settings,
     command_line: CommandLine,
     verbosity: Verbosity,
+    origin: Origin,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = CancellationToken::new();
     Signals::new()?.watch(shutdown.clone());
-    // One that comes before the server runs is heard when it does.
-    let hangup = signal(SignalKind::hangup())?;
+    // From the start: who does not wait for these is ended by them. One that comes before the server runs is heard when it
+    // does.
+    let (hangup, upgrade) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?);
     raise_descriptor_limit();
     info!("pkdns {}, configured by {}", env!("CARGO_PKG_VERSION"), settings.source);
     for warning in warnings_of(&settings) {
@@ -160,18 +169,36 @@ async fn serve(
     }
     let mut config = settings.config.clone();
     let rehearsal = match settings.testnet {
-        true => Some(Rehearsal::start(&mut config, settings.sample_upstream).await?),
+        true => Some(Arc::new(Rehearsal::start(&mut config, settings.sample_upstream).await?)),
         false => None,
     };
-    let server = Server::bind(config)?;
+    let Origin { predecessor, heirlooms } = origin;
+    if let Some(predecessor) = &predecessor {
+        // What keeps us from starting does not disturb the process that serves.
+        let FileFaults { mistakes, .. } = check_files(&config);
+        if !mistakes.is_empty() {
+            return Err(mistakes.join("\n").into());
+        }
+        predecessor.ask_for_files()?;
+    }
+    let server = Server::bind_with_inherited(config, Inherited::new(heirlooms))?;
     if let Some(rehearsal) = &rehearsal {
         let stored = rehearsal.publish().await?;
         print(&rehearsal.introduction(&server.addresses(), &server.http_addresses(), stored))?;
     }
-    let reloading = Reloading::new(command_line, &settings, server.reload_handle(), verbosity, rehearsal);
-    let reloading = AbortOnDropHandle::new(tokio::spawn(reloading.run(hangup)));
+    let handle = server.reload_handle();
+    let reloading = Reloading::new(command_line, &settings, handle, verbosity, rehearsal.clone(), hangup);
+    let obstacle = match (settings.testnet, process::id()) {
+        (true, _) => Some("a testnet ends with its process, so that no other can take its place"),
+        (_, 1) => {
+            Some("a container ends with its first process, so that no other can take its place: restart it")
+        }
+        _ => None,
+    };
+    let attendant =
+        Attendant::new(upgrade, reloading, server.control(), shutdown.clone(), obstacle, &server.addresses());
+    tokio::spawn(attendant.attend(predecessor));
     server.run(shutdown).await;
-    drop(reloading);
     info!("stopped");
     Ok(())
 }

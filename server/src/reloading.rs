@@ -1,10 +1,16 @@
 //! The configuration taken anew while the server runs: at SIGHUP, and where the file says so when it changes.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use pkdns::{
     config::{Config, ConfigError},
-    server::ReloadHandle,
+    server::{ReloadHandle, Reloaded},
+    service_manager,
     telemetry::Verbosity,
     watched_files,
 };
@@ -35,7 +41,8 @@ pub(crate) struct Reloading {
     command_line: CommandLine,
     handle: ReloadHandle,
     verbosity: Verbosity,
-    rehearsal: Option<Rehearsal>,
+    rehearsal: Option<Arc<Rehearsal>>,
+    hangup: Signal,
     /// As it was taken last, also where it was refused.
     last: Config,
     file: PathBuf,
@@ -61,7 +68,8 @@ impl Reloading {
         settings: &Settings,
         handle: ReloadHandle,
         verbosity: Verbosity,
-        rehearsal: Option<Rehearsal>,
+        rehearsal: Option<Arc<Rehearsal>>,
+        hangup: Signal,
     ) -> Self {
         let is_file_there = matches!(settings.source, Source::File(_));
         let (Source::File(file) | Source::Defaults(file)) = settings.source.clone();
@@ -72,6 +80,7 @@ impl Reloading {
             handle,
             verbosity,
             rehearsal,
+            hangup,
             last,
             file,
             is_file_there,
@@ -82,24 +91,28 @@ impl Reloading {
         new
     }
 
-    /// For ever.
-    pub(crate) async fn run(mut self, mut hangup: Signal) {
-        loop {
-            let is_asked_for = tokio::select! {
-                _ = hangup.recv() => {
-                    info!("SIGHUP: taking the configuration anew");
-                    true
-                }
-                _ = self.changes.1.recv() => false,
-            };
-            self.reload(is_asked_for).await;
+    /// Returns when the configuration is to be taken anew, and whether that was asked for.
+    pub(crate) async fn wanted(&mut self) -> bool {
+        tokio::select! {
+            _ = self.hangup.recv() => {
+                info!("SIGHUP: taking the configuration anew");
+                true
+            }
+            _ = self.changes.1.recv() => false,
         }
     }
 
-    /// All of one reload: a service manager is told that it begins before this, and that it has ended after it.
-    async fn reload(&mut self, is_asked_for: bool) {
+    /// Whether SIGHUP has come since.
+    pub(crate) fn is_asked_for(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        matches!(self.hangup.poll_recv(&mut context), Poll::Ready(Some(())))
+    }
+
+    /// All of one reload. The service manager is told that it begins; that it has ended is left to whoever calls this.
+    /// Returns what is in effect, if that is another configuration.
+    pub(crate) async fn reload(&mut self, is_asked_for: bool) -> Option<Reloaded> {
         let command_line = self.command_line.clone();
-        let Ok(settled) = spawn_blocking(|| command_line.settle()).await else { return };
+        let Ok(settled) = spawn_blocking(|| command_line.settle()).await else { return None };
         let settled = settled.and_then(|settings| match settings.source {
             Source::Defaults(path) if self.is_file_there => {
                 Err(ConfigError::Unreadable { path, source: io::ErrorKind::NotFound.into() })
@@ -108,8 +121,9 @@ impl Reloading {
         });
         // A change that SIGHUP came with is seen once more.
         if !is_asked_for && settled.as_ref().is_ok_and(|settings| settings.config == self.last) {
-            return;
+            return None;
         }
+        service_manager::reloading();
         let read = settled.map(|settings| {
             for warning in warnings_of(&settings) {
                 warn!("{warning}");
@@ -122,10 +136,10 @@ impl Reloading {
             }
             config
         });
-        if self.handle.reload(read).await.is_ok() {
-            self.verbosity.set(self.last.verbose);
-            self.watch_file();
-        }
+        let reloaded = self.handle.reload(read).await.ok()?;
+        self.verbosity.set(self.last.verbose);
+        self.watch_file();
+        Some(reloaded)
     }
 
     /// As the configuration in effect wants it.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pkdns::config::RelayUrl;
+use pkdns::{config::RelayUrl, service_manager};
 use tokio::{
     sync::{Semaphore, watch},
     task::{AbortHandle, spawn_blocking},
@@ -21,7 +21,7 @@ use crate::{
     keeper::{self, Event, Keeper, StateDirectory, in_words},
     network::Network,
     secret_key::SecretKey,
-    seed, service,
+    seed,
     sources::Sources,
     terminal,
     zone_file::ExternalAddresses,
@@ -295,7 +295,7 @@ impl Identities {
                         in_words(pause)
                     ));
                     if progress.send_if_modified(|progress| progress.published.insert(key.clone())) {
-                        service::status(&progress.borrow().status());
+                        service_manager::status(&progress.borrow().status());
                     }
                 }
                 Event::Failed(failure, pause) => {

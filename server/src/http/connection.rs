@@ -1,7 +1,6 @@
 //! One connection: its requests, and its end.
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
@@ -13,13 +12,8 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{Request, Response};
-use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::Service,
-};
+use futures_util::future::FutureExt;
+use hyper::server::conn::{http1, http2};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
@@ -28,17 +22,18 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
-    Begun, Refusal, Site, SiteBody,
+    Site,
     activity::{Activity, LOOKS},
+    requests::Requests,
     streams::Streams,
     write_limit::WriteLimit,
 };
 use crate::{
     service::Respond,
-    transport::{Guest, MAX_REQUEST_SIZE, STRANGER_TIME, Standing},
+    transport::{Ending, Guest, MAX_REQUEST_SIZE, STRANGER_TIME, Standing},
 };
 
 /// Bytes of the head of an HTTP/1.1 request; one that does not fit is refused.
@@ -58,6 +53,10 @@ const CONNECTION_WINDOW: u32 = 64 << 10;
 
 /// Bytes of a response that may wait for a client that does not read.
 const SEND_BUFFER: usize = 64 << 10;
+
+/// While another process takes new connections in our place, one over HTTP/1 that is silent for so long is closed. HTTP/2
+/// says that it ends, and needs no such time.
+const IDLE_WHEN_LEAVING: Duration = Duration::from_secs(2);
 
 /// What was asked before the end is answered within this time of it.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -91,7 +90,7 @@ pub(super) fn drive<R, S>(
     version: Version,
     origin: Origin,
     site: Arc<Site<R>>,
-    stop: CancellationToken,
+    ending: Ending,
     tasks: TaskTracker,
 ) -> impl Future<Output = ()> + Send
 where
@@ -100,7 +99,8 @@ where
 {
     let activity = Arc::new(Activity::default());
     let streams = Streams::default();
-    let requests = Requests { site: site.clone(), origin, activity: activity.clone() };
+    let leaving = ending.leaving().clone();
+    let requests = Requests::new(site.clone(), origin, activity.clone(), leaving);
     let client = origin.peer;
     let (limit, unread) = (site.limits.request, site.limits.unread.clone());
     let stream = WriteLimit::new(stream, limit, client, unread);
@@ -123,7 +123,7 @@ where
                 .keep_alive(!is_stranger)
                 .max_buf_size(HTTP1_HEAD_SIZE)
                 .serve_connection(TokioIo::new(stream.telling(activity)), requests);
-            running.until_the_end(Box::pin(connection), stop).left_future()
+            running.until_the_end(Box::pin(connection), version, ending).left_future()
         }
         Version::Http2 => {
             let connection = http2::Builder::new(streams)
@@ -135,7 +135,7 @@ where
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buf_size(SEND_BUFFER)
                 .serve_connection(TokioIo::new(stream), requests);
-            running.until_the_end(Box::pin(connection), stop).right_future()
+            running.until_the_end(Box::pin(connection), version, ending).right_future()
         }
     }
 }
@@ -170,13 +170,15 @@ struct Running<R> {
 }
 
 impl<R> Running<R> {
-    async fn until_the_end<C>(self, mut connection: Pin<Box<C>>, stop: CancellationToken)
+    async fn until_the_end<C>(self, mut connection: Pin<Box<C>>, version: Version, ending: Ending)
     where
         C: GracefulConnection,
         C::Error: std::fmt::Display,
     {
         let limits = &self.site.limits;
-        let mut stopped = pin!(stop.cancelled());
+        let (mut stopped, mut leaving) =
+            (pin!(ending.stop().cancelled()), pin!(ending.leaving().cancelled()));
+        let mut is_leaving = false;
         let mut quiet = 0;
         let first_look = match self.is_stranger {
             true => STRANGER_TIME,
@@ -204,6 +206,14 @@ impl<R> Running<R> {
                     Turn::Spent => break,
                 },
                 () = &mut stopped => break,
+                () = &mut leaving, if !is_leaving => match version {
+                    // GOAWAY says which requests are answered, so that none is lost.
+                    Version::Http2 => break,
+                    Version::Http1 => {
+                        is_leaving = true;
+                        next_look = next_look.min(Instant::now() + IDLE_WHEN_LEAVING / LOOKS);
+                    }
+                },
                 () = sleep_until(soonest) => {
                     let now = Instant::now();
                     if let Some((number, at)) = head
@@ -230,6 +240,7 @@ impl<R> Running<R> {
                         break;
                     }
                     let idle = match self.site.entrance.is_crowded() {
+                        _ if is_leaving => IDLE_WHEN_LEAVING,
                         true => limits.idle_when_crowded,
                         false => limits.idle,
                     };
@@ -247,7 +258,11 @@ impl<R> Running<R> {
         connection.as_mut().graceful_shutdown();
         let all = Watching { untaken: true, head: true };
         let rest = poll_fn(|context| self.poll(connection.as_mut(), all, context));
-        let limit = if self.is_stranger { STRANGER_TIME } else { DRAIN };
+        let limit = match ending.stop().is_cancelled() {
+            _ if self.is_stranger => STRANGER_TIME,
+            true => DRAIN,
+            false => self.site.limits.request.max(DRAIN),
+        };
         if timeout(limit, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
         }
@@ -307,84 +322,5 @@ impl<R> Running<R> {
                 }
             }
         }
-    }
-}
-
-/// The requests of one connection, as hyper hands them over.
-struct Requests<R> {
-    site: Arc<Site<R>>,
-    origin: Origin,
-    activity: Arc<Activity>,
-}
-
-impl<R: Respond> Service<Request<Incoming>> for Requests<R> {
-    type Response = Response<SiteBody>;
-    type Error = Infallible;
-    type Future = Either<
-        Ready<Result<Self::Response, Infallible>>,
-        BoxFuture<'static, Result<Self::Response, Infallible>>,
-    >;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = self.activity.under_way();
-        let is_stream = request.version() == http::Version::HTTP_2;
-        let site = self.site.clone();
-        let watched =
-            Watched { site: site.clone(), client: self.origin.peer, activity: self.activity.clone() };
-        // What waits is kept small: only the body of a question is, and all of a request for a page.
-        match site.begin(self.origin, &request) {
-            Begun::Answered(response) => Either::Left(ready(Ok(watched.response(response)))),
-            Begun::Dns(waiting) => {
-                let Some(leave) = site.leave(waiting.client()) else { return watched.refuse() };
-                let body = request.into_body();
-                Either::Right(Box::pin(async move {
-                    let _under_way = (under_way, leave);
-                    let response = site.answer(waiting, body);
-                    Ok(watched.response(if is_stream {
-                        response.await
-                    } else {
-                        site.in_time(response).await
-                    }))
-                }))
-            }
-            Begun::Page(visitor) => {
-                let Some(leave) = site.leave(visitor.address) else { return watched.refuse() };
-                Either::Right(Box::pin(async move {
-                    let _under_way = (under_way, leave);
-                    let response = site.page(visitor, request);
-                    Ok(watched.response(if is_stream {
-                        response.await
-                    } else {
-                        site.in_time(response).await
-                    }))
-                }))
-            }
-        }
-    }
-}
-
-/// Makes responses count, in the budget and on their connection.
-struct Watched<R> {
-    site: Arc<Site<R>>,
-    client: IpAddr,
-    activity: Arc<Activity>,
-}
-
-impl<R: Respond> Watched<R> {
-    /// A client for which not even a refusal may be held loses its connection.
-    fn response(&self, response: Response<SiteBody>) -> Response<SiteBody> {
-        let untaken = self.activity.untaken();
-        if response.body().is_counted() {
-            return response.map(|body| body.with(untaken));
-        }
-        let leave = self.site.leave(self.client);
-        if leave.is_none() {
-            self.activity.spend();
-        }
-        response.map(|body| body.with((untaken, leave)))
-    }
-
-    fn refuse(&self) -> <Requests<R> as Service<Request<Incoming>>>::Future {
-        Either::Left(ready(Ok(self.response(Refusal::Held.response()))))
     }
 }

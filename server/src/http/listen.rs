@@ -6,7 +6,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
     Site,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     metrics::OpenConnection,
     service::Respond,
-    transport::{Guest, SharedTls, TLS_BUFFER, accept, shake_hands},
+    transport::{Ending, Guest, SharedTls, TLS_BUFFER, accept, shake_hands},
 };
 
 /// What every HTTP/2 connection starts with, as far as it takes to tell it from a method (RFC 9113 section 3.4).
@@ -30,16 +30,16 @@ pub fn serve<R: Respond>(
     listener: TcpListener,
     tls: Option<SharedTls>,
     site: Arc<Site<R>>,
-    stop: CancellationToken,
+    ending: impl Into<Ending>,
     tasks: &TaskTracker,
 ) {
-    let spawner = tasks.clone();
+    let (ending, spawner) = (ending.into(), tasks.clone());
     tasks.spawn(async move {
-        accept(listener, &stop, |stream, address| {
-            let Some(guest) = site.entrance.admit(address, &stop) else { return };
-            let (tls, site, stop, tasks) = (tls.clone(), site.clone(), stop.clone(), spawner.clone());
+        accept(listener, ending.leaving(), |stream, address| {
+            let Some(guest) = site.entrance.admit(address, ending.stop()) else { return };
+            let (tls, site, ending, tasks) = (tls.clone(), site.clone(), ending.clone(), spawner.clone());
             spawner.spawn(async move {
-                if let Err(error) = open(stream, address, tls, guest, site, stop, tasks).await {
+                if let Err(error) = open(stream, address, tls, guest, site, ending, tasks).await {
                     tracing::debug!(client = %address, %error, "connection closed before the first request");
                 }
             });
@@ -54,7 +54,7 @@ async fn open<R: Respond>(
     tls: Option<SharedTls>,
     guest: Guest,
     site: Arc<Site<R>>,
-    stop: CancellationToken,
+    ending: Ending,
     tasks: TaskTracker,
 ) -> io::Result<()> {
     // Only delays responses when it fails.
@@ -66,19 +66,20 @@ async fn open<R: Respond>(
     let _open = OpenConnection::new(if tls.is_some() { &open.https } else { &open.http });
     let Some(tls) = tls else {
         let opening = timeout(limit, async {
-            let guest = site.entrance.identify(guest, &mut stream, &stop).await?;
+            let guest = site.entrance.identify(guest, &mut stream, ending.stop()).await?;
             let version = version(&stream).await?;
             io::Result::Ok((guest, version))
         });
         let Some(opened) = leave.run_until_cancelled(opening).await else { return Ok(()) };
         let (guest, version) = opened??;
         let stream = guest.watch(stream);
-        drive(stream, version, Origin::of(&guest, false), site, guest.leave.clone(), tasks).await;
+        let ending = ending.of_one(guest.leave.clone());
+        drive(stream, version, Origin::of(&guest, false), site, ending, tasks).await;
         return Ok(());
     };
     // Boxed, because a handshake is large and soon over.
     let opening = Box::pin(timeout(limit, async {
-        let guest = site.entrance.identify(guest, &mut stream, &stop).await?;
+        let guest = site.entrance.identify(guest, &mut stream, ending.stop()).await?;
         if !site.entrance.admits_handshake(&guest, site.dns.as_ref().map(Dns::responder)) {
             return Ok(None);
         }
@@ -96,7 +97,8 @@ async fn open<R: Respond>(
     };
     tracing::trace!(client = %peer, ?version, "connection");
     let stream = guest.watch(stream);
-    drive(stream, version, Origin::of(&guest, true), site, guest.leave.clone(), tasks).await;
+    let ending = ending.of_one(guest.leave.clone());
+    drive(stream, version, Origin::of(&guest, true), site, ending, tasks).await;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod pages;
 mod refusal;
 mod relay;
 mod request_body;
+mod requests;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,33 @@ pub struct ServiceMetrics {
     pub times: AnswerTimes,
 }
 
+impl ServiceMetrics {
+    /// Replies over all transports, whatever their code.
+    pub fn replies(&self) -> u64 {
+        [&self.udp, &self.tcp, &self.tls, &self.http]
+            .into_iter()
+            .map(|queries| queries.answered.total())
+            .sum()
+    }
+}
+
+impl Answered {
+    fn total(&self) -> u64 {
+        let codes = [
+            &self.no_error,
+            &self.format_error,
+            &self.server_failure,
+            &self.name_error,
+            &self.not_implemented,
+            &self.refused,
+            &self.bad_version,
+            &self.bad_cookie,
+            &self.other,
+        ];
+        codes.into_iter().map(StripedCounter::get).sum()
+    }
+}
+
 /// Queries over one transport.
 #[derive(Debug, Clone)]
 pub struct Queries {

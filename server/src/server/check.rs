@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     certificates::{self, CertificateError, Certificates},
-    config::{Config, QueryLogLevel},
+    config::{CREDENTIALS, Config, QueryLogLevel},
     forward::TlsClient,
     private_file,
     resolver::check_hosts_files,
@@ -66,6 +66,15 @@ impl FileFaults {
     /// A certificate and its key. Each is opened, so that what is wrong with both is told at once.
     fn pair(&mut self, certificate: (&str, &Path), key: (&str, &Path)) {
         let before = self.mistakes.len();
+        let is_given = |path: &Path| path.starts_with(CREDENTIALS);
+        if is_given(certificate.1) || is_given(key.1) {
+            self.warnings.push(format!(
+                "{} and {}: systemd gives the service what begins with {CREDENTIALS} (LoadCredential=), so that it cannot be \
+                 looked at from here",
+                certificate.0, key.0
+            ));
+            return;
+        }
         for (option, path) in [certificate, key] {
             let error = fs::read(path).err();
             self.mistakes.extend(error.map(|error| format!("{option}: {}: {error}", path.display())));
@@ -122,6 +131,13 @@ mod tests {
         };
         assert_eq!(faults("cert", "key"), [""; 0]);
         assert_eq!(faults("none", "nothing").len(), 2);
+        let mut config = Config::default();
+        config.dht.enabled = false;
+        config.doh.enabled = true;
+        config.doh.cert_path = Some("$CREDENTIALS_DIRECTORY/cert.pem".into());
+        config.doh.key_path = Some("$CREDENTIALS_DIRECTORY/key.pem".into());
+        let FileFaults { mistakes, warnings } = check_files(&config);
+        assert!(mistakes.is_empty() && warnings[0].contains("LoadCredential="), "{mistakes:?} {warnings:?}");
         for (certificate, key, option, part) in [
             ("none", "key", "doh.cert_path: ", "none: No such file"),
             ("key", "key", "doh.cert_path: ", "holds no certificate in PEM"),

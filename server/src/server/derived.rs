@@ -2,10 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{
-    encrypted::EncryptedListeners,
-    listeners::{Kind, addresses_of},
-};
+use super::{encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
     access::{AccessList, Forwarders, TrustedProxies},
     config::Config,
@@ -13,14 +10,14 @@ use crate::{
     metrics::Metrics,
     packets::Packets,
     resolver::Resolver,
-    transport::Admission,
+    transport::{Admission, Purpose},
 };
 
 /// With the ports that there are: what clients are told.
-pub(super) fn with_ports(config: &Config, addresses: &[(Kind, SocketAddr)]) -> Config {
+pub(super) fn with_ports(config: &Config, addresses: &[(Purpose, SocketAddr)]) -> Config {
     let mut bound = config.clone();
-    bound.doh.listen = addresses_of(Kind::Https, addresses.iter().copied());
-    bound.dot.listen = addresses_of(Kind::Tls, addresses.iter().copied());
+    bound.doh.listen = addresses_of(Purpose::Https, addresses.iter().copied());
+    bound.dot.listen = addresses_of(Purpose::Tls, addresses.iter().copied());
     bound
 }
 

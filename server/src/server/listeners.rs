@@ -1,32 +1,27 @@
 //! Every address that is listened on.
 
-use std::{net::SocketAddr, thread::available_parallelism};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    thread::available_parallelism,
+};
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    transport::{self, BindError, UdpSockets},
+    transport::{self, BindError, Ending, Heirloom, Inherited, Purpose, UdpSockets},
 };
 
-/// What is spoken on an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// DNS over UDP and TCP.
-    Dns,
-    Tls,
-    Https,
-    Http,
-    Metrics,
-}
-
-/// An address as the configuration has it, and what is spoken there.
+/// An address as the configuration has it, or whoever has bound it for us, and what is spoken there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
-    pub(super) kind: Kind,
+    pub(super) purpose: Purpose,
     pub(super) address: SocketAddr,
+    /// Whether a service manager says so, in place of the configuration.
+    pub(super) is_assigned: bool,
 }
 
 /// An address that is bound.
@@ -47,44 +42,59 @@ pub(super) enum Sockets {
 pub(super) struct Open {
     pub(super) wanted: Wanted,
     pub(super) address: SocketAddr,
-    /// Ends what is served there.
-    pub(super) stop: CancellationToken,
+    /// Of what is served there.
+    pub(super) ending: Ending,
 }
 
-/// Every address that a configuration asks for.
-pub(super) fn wanted(config: &Config) -> Vec<Wanted> {
+/// Every address that a configuration asks for. What `assigned` has for a purpose takes the place of what is configured.
+pub(super) fn wanted(config: &Config, assigned: impl Fn(Purpose) -> Vec<SocketAddr>) -> Vec<Wanted> {
     let (doh, dot) = (&config.doh, &config.dot);
-    [
-        (Kind::Dns, true, &config.listen),
-        (Kind::Tls, dot.enabled, &dot.listen),
-        (Kind::Https, doh.enabled, &doh.listen),
-        (Kind::Http, true, &doh.plain_listen),
-        (Kind::Metrics, true, &config.metrics.listen),
-    ]
-    .into_iter()
-    .filter(|(_, enabled, _)| *enabled)
-    .flat_map(|(kind, _, listen)| listen.iter().map(move |address| Wanted { kind, address: *address }))
-    .collect()
+    let enabled = [
+        (Purpose::Dns, true, &config.listen),
+        (Purpose::Tls, dot.enabled, &dot.listen),
+        (Purpose::Https, doh.enabled, &doh.listen),
+        (Purpose::Http, true, &doh.plain_listen),
+        (Purpose::Metrics, true, &config.metrics.listen),
+    ];
+    let mut all = Vec::new();
+    for (purpose, _, configured) in enabled.into_iter().filter(|(_, enabled, _)| *enabled) {
+        let assigned = assigned(purpose);
+        let is_assigned = !assigned.is_empty();
+        let addresses = if is_assigned { assigned } else { configured.clone() };
+        all.extend(addresses.into_iter().map(|address| Wanted { purpose, address, is_assigned }));
+    }
+    all
 }
 
-/// Binds all of them. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are enough; for questions
-/// there has to be one, unless `has_dns` says that there is one already.
-pub(super) fn bind(wanted: &[Wanted], has_dns: bool) -> Result<Vec<Listener>, BindError> {
+/// Where a purpose is served because a service manager says so.
+pub(super) fn assigned(open: &[Open], purpose: Purpose) -> Vec<SocketAddr> {
+    let assigned = open.iter().map(|open| open.wanted);
+    let assigned = assigned.filter(|wanted| wanted.is_assigned && wanted.purpose == purpose);
+    assigned.map(|wanted| wanted.address).collect()
+}
+
+/// Binds all of them, but for what is inherited. Where the machine lacks IPv6 (or IPv4), the addresses of the other family are
+/// enough; for questions there has to be one, unless `has_dns` says that there is one already.
+pub(super) fn bind(
+    wanted: &[Wanted],
+    has_dns: bool,
+    inherited: &mut Inherited,
+) -> Result<Vec<Listener>, BindError> {
     let mut listeners: Vec<Listener> = Vec::new();
     let mut missing = None;
     for wanted in wanted.iter().copied() {
-        match Listener::bind(wanted) {
+        match Listener::bind(wanted, inherited) {
             Ok(listener) => listeners.push(listener),
             Err(error @ BindError::FamilyUnavailable { .. }) => {
                 warn!("{error}");
-                if wanted.kind == Kind::Dns {
+                if wanted.purpose == Purpose::Dns {
                     missing = Some(error);
                 }
             }
             Err(error) => return Err(error),
         }
     }
-    let has_dns = has_dns || listeners.iter().any(|listener| listener.wanted.kind == Kind::Dns);
+    let has_dns = has_dns || listeners.iter().any(|listener| listener.wanted.purpose == Purpose::Dns);
     match missing {
         Some(error) if !has_dns => Err(error),
         _ => Ok(listeners),
@@ -92,39 +102,61 @@ pub(super) fn bind(wanted: &[Wanted], has_dns: bool) -> Result<Vec<Listener>, Bi
 }
 
 impl Listener {
-    fn bind(wanted: Wanted) -> Result<Self, BindError> {
-        if wanted.kind == Kind::Dns {
-            let sockets = available_parallelism().map_or(1, usize::from);
-            let (udp, tcp) = transport::bind(wanted.address, sockets)?;
+    fn bind(wanted: Wanted, inherited: &mut Inherited) -> Result<Self, BindError> {
+        if wanted.purpose == Purpose::Dns {
+            let (udp, tcp) = bind_both(wanted.address, inherited)?;
             return Ok(Self { wanted, address: udp.local_address(), sockets: Sockets::Dns(udp, tcp) });
         }
-        let listener = transport::bind_tcp(wanted.address)?;
-        let address = listener.local_addr().unwrap_or(wanted.address);
+        let address = inherited.find(wanted.purpose, wanted.address).unwrap_or(wanted.address);
+        let listener = match inherited.take_tcp(wanted.purpose, address)? {
+            Some(listener) => listener,
+            None => transport::bind_tcp(address)?,
+        };
+        let address = listener.local_addr().unwrap_or(address);
         Ok(Self { wanted, address, sockets: Sockets::Stream(listener) })
+    }
+
+    /// Further descriptors of its sockets, for another process.
+    pub(super) fn heirlooms(&self) -> io::Result<Vec<Heirloom>> {
+        let Wanted { purpose, is_assigned, .. } = self.wanted;
+        let heirloom = |socket: OwnedFd| Heirloom { socket, name: purpose.name().to_owned(), is_assigned };
+        let (udp, tcp) = match &self.sockets {
+            Sockets::Dns(udp, tcp) => (udp.duplicates()?, tcp),
+            Sockets::Stream(tcp) => (Vec::new(), tcp),
+        };
+        let tcp = tcp.as_fd().try_clone_to_owned()?;
+        Ok(udp.into_iter().chain([tcp]).map(heirloom).collect())
     }
 
     /// Says where the server can be reached.
     pub(super) fn log(&self) {
-        for protocol in self.wanted.kind.protocols() {
+        for protocol in self.wanted.purpose.protocols() {
             info!("listening {protocol} {}", self.address);
         }
     }
 }
 
-impl Kind {
-    /// As the log has it.
-    pub(super) fn protocols(self) -> &'static [&'static str] {
-        match self {
-            Self::Dns => &["udp", "tcp"],
-            Self::Tls => &["tls"],
-            Self::Https => &["https"],
-            Self::Http => &["http"],
-            Self::Metrics => &["metrics"],
-        }
-    }
+/// As many sockets for datagrams as there are cores, if none are inherited.
+fn bind_both(address: SocketAddr, inherited: &mut Inherited) -> Result<(UdpSockets, TcpListener), BindError> {
+    let sockets = available_parallelism().map_or(1, usize::from);
+    let Some(address) = inherited.find(Purpose::Dns, address) else {
+        return transport::bind(address, sockets);
+    };
+    let udp = match inherited.take_udp(Purpose::Dns, address)? {
+        Some(udp) => udp,
+        None => transport::bind_udp(address, sockets)?,
+    };
+    let tcp = match inherited.take_tcp(Purpose::Dns, address)? {
+        Some(tcp) => tcp,
+        None => transport::bind_tcp(address)?,
+    };
+    Ok((udp, tcp))
 }
 
-/// The addresses of one kind.
-pub(super) fn addresses_of(kind: Kind, all: impl IntoIterator<Item = (Kind, SocketAddr)>) -> Vec<SocketAddr> {
-    all.into_iter().filter(|(other, _)| *other == kind).map(|(_, address)| address).collect()
+/// The addresses of one purpose.
+pub(super) fn addresses_of(
+    purpose: Purpose,
+    all: impl IntoIterator<Item = (Purpose, SocketAddr)>,
+) -> Vec<SocketAddr> {
+    all.into_iter().filter(|(other, _)| *other == purpose).map(|(_, address)| address).collect()
 }

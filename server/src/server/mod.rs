@@ -2,6 +2,7 @@
 
 mod check;
 mod container;
+mod control;
 mod derived;
 mod encrypted;
 mod listeners;
@@ -18,7 +19,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     certificates::{CertificateError, Certificates},
@@ -30,12 +31,13 @@ use crate::{
     packets::{DiskError, Packets, Stores},
     resolver::Resolver,
     service::Service,
-    transport::BindError,
+    transport::{BindError, Ending, Inherited, Purpose},
 };
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
+pub use control::Control;
 use encrypted::EncryptedListeners;
-use listeners::{Kind, Listener};
+use listeners::Listener;
 use parts::{SwitchedOff, open_disk, resolve_host, share_packets, start_dht, start_forwarder, unread};
 use places::Places;
 use reload::Reloads;
@@ -67,6 +69,7 @@ pub struct Server {
     stores: Stores,
     /// The certificates that clients are shown now.
     shown: Shown,
+    state: Arc<control::State>,
 }
 
 /// Why the server does not start.
@@ -99,14 +102,19 @@ impl Server {
     /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
     /// within reach. Must be called in a Tokio runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_with_inherited(config, Inherited::default())
+    }
+
+    /// As [`Server::bind`], with the sockets that another process has bound where they fit the configuration.
+    pub fn bind_with_inherited(config: Config, inherited: Inherited) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
         if !config.dht.enabled {
-            return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics);
+            return Self::bind_with(config, forwarder, &tls, Arc::new(SwitchedOff), metrics, inherited);
         }
         let (dht, network) = start_dht(&config, &forwarder, &tls, &metrics)?;
-        let server = Self::bind_with(config, forwarder, &tls, network, metrics)?;
+        let server = Self::bind_with(config, forwarder, &tls, network, metrics, inherited)?;
         Ok(Self { dht: Some(dht), ..server })
     }
 
@@ -114,7 +122,7 @@ impl Server {
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
-        Self::bind_with(config, forwarder, &tls, network, Metrics::default())
+        Self::bind_with(config, forwarder, &tls, network, Metrics::default(), Inherited::default())
     }
 
     fn bind_with(
@@ -123,14 +131,17 @@ impl Server {
         tls: &TlsClient,
         network: Arc<dyn Network>,
         metrics: Metrics,
+        mut inherited: Inherited,
     ) -> Result<Self, StartError> {
         let encryption = EncryptedListeners::new(&config, &forwarder)?;
-        let listeners = listeners::bind(&listeners::wanted(&config), false)?;
-        let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.kind, one.address)).collect();
+        let wanted = listeners::wanted(&config, |purpose| inherited.assigned(purpose));
+        let listeners = listeners::bind(&wanted, false, &mut inherited)?;
+        inherited.close();
+        let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         refuse_own_address(&config, &addresses)?;
         own_networks::look();
         let unread = unread(&config, &metrics);
-        let speaks = |kind| addresses.iter().any(|(spoken, _)| *spoken == kind);
+        let speaks = |purpose| addresses.iter().any(|(spoken, _)| *spoken == purpose);
         let places = Places::new(&config, speaks).with_unread(&unread);
         let disk = open_disk(&config.cache, &metrics)?;
         let stores = Stores { disk, shared: share_packets(&config, tls, &metrics) };
@@ -167,36 +178,37 @@ impl Server {
             dht: None,
             stores,
             shown,
+            state: Arc::default(),
         })
     }
 
     /// The addresses that are bound, with the real ports, each for UDP and TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_of(Kind::Dns)
+        self.addresses_of(Purpose::Dns)
     }
 
     /// The addresses of DNS over TLS, with the real ports.
     pub fn tls_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_of(Kind::Tls)
+        self.addresses_of(Purpose::Tls)
     }
 
     /// The addresses of HTTPS, with the real ports.
     pub fn https_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_of(Kind::Https)
+        self.addresses_of(Purpose::Https)
     }
 
     /// The addresses of plain HTTP, with the real ports.
     pub fn http_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_of(Kind::Http)
+        self.addresses_of(Purpose::Http)
     }
 
     /// The addresses of `/metrics`, with the real ports.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_of(Kind::Metrics)
+        self.addresses_of(Purpose::Metrics)
     }
 
-    fn addresses_of(&self, kind: Kind) -> Vec<SocketAddr> {
-        listeners::addresses_of(kind, self.listeners.iter().map(|one| (one.wanted.kind, one.address)))
+    fn addresses_of(&self, purpose: Purpose) -> Vec<SocketAddr> {
+        listeners::addresses_of(purpose, self.listeners.iter().map(|one| (one.wanted.purpose, one.address)))
     }
 
     /// By which the server takes another configuration while it runs.
@@ -214,19 +226,33 @@ impl Server {
         &self.service
     }
 
-    /// Answers until `stop` is cancelled, then answers what is in flight.
+    /// What can be done with the server besides stopping it.
+    pub fn control(&self) -> Control {
+        Control { state: self.state.clone(), disk: self.stores.disk.clone(), dht: self.dht.clone() }
+    }
+
+    /// Answers until `stop` is cancelled or [`Control::leave`] is called, then answers what is in flight.
     pub async fn run(self, stop: CancellationToken) {
         let (tasks, dht, disk) = (TaskTracker::new(), self.dht.clone(), self.stores.disk.clone());
-        let service = self.service.clone();
-        let (running, mut reloads) = Running::start(self, &stop, &tasks);
+        let (service, state, counted) =
+            (self.service.clone(), self.state.clone(), self.metrics.service.clone());
+        let ending = Ending::new(stop.child_token());
+        let (running, mut reloads) = Running::start(self, &ending, &tasks);
         let probing = running.watch_for_loops();
-        stop.run_until_cancelled(reloads.serve(running)).await;
-        stop.cancelled().await;
+        state.start();
+        let leaving = ending.leaving().clone();
+        // Whoever leaves takes no other configuration: what it would listen on is its successor's.
+        let serving = leaving.run_until_cancelled_owned(async move { reloads.serve(running).await });
+        let (_, has_left) = tokio::join!(serving, state.until_the_end(&ending, &tasks));
         tasks.close();
         if timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
             warn!("{} questions were not answered in time before the stop", tasks.len());
         }
-        if let Some(dht) = dht {
+        if has_left {
+            info!("{} queries were answered before another process took over", counted.replies());
+        }
+        // Who serves in our place has the files.
+        if let Some(dht) = dht.filter(|_| !has_left) {
             dht.save_nodes().await;
         }
         if let Some(disk) = disk
@@ -240,8 +266,8 @@ impl Server {
 }
 
 /// Encrypted upstreams have ports of their own; if one of them is this server, the forwarder finds the loop.
-fn refuse_own_address(config: &Config, addresses: &[(Kind, SocketAddr)]) -> Result<(), StartError> {
-    let own = listeners::addresses_of(Kind::Dns, addresses.iter().copied());
+fn refuse_own_address(config: &Config, addresses: &[(Purpose, SocketAddr)]) -> Result<(), StartError> {
+    let own = listeners::addresses_of(Purpose::Dns, addresses.iter().copied());
     let mut plain = config.fallback_dns.iter().filter_map(UpstreamAddress::plain);
     match plain.find(|upstream| is_own_address(*upstream, &own)) {
         Some(upstream) => Err(StartError::ForwardsToItself(upstream)),

@@ -2,13 +2,12 @@
 
 use tracing::warn;
 
-use super::listeners::Kind;
 use crate::{
     access::Forwarders,
     config::Config,
     held::Budget,
     http,
-    transport::{PLACES_PER_EXTRA, descriptors, tcp},
+    transport::{PLACES_PER_EXTRA, Purpose, descriptors, tcp},
 };
 
 /// The limits of connections, which fit the limit of open files together.
@@ -21,11 +20,11 @@ pub(super) struct Places {
 
 impl Places {
     /// `speaks` says what is listened for. Says in the log when there are fewer than wished for.
-    pub(super) fn new(config: &Config, speaks: impl Fn(Kind) -> bool) -> Self {
+    pub(super) fn new(config: &Config, speaks: impl Fn(Purpose) -> bool) -> Self {
         let mut places = Self::wished(config);
         let limit = descriptors::limit();
-        let has_web = speaks(Kind::Https) || speaks(Kind::Http);
-        let is_spoken = [true, speaks(Kind::Tls), has_web, speaks(Kind::Metrics)];
+        let has_web = speaks(Purpose::Https) || speaks(Purpose::Http);
+        let is_spoken = [true, speaks(Purpose::Tls), has_web, speaks(Purpose::Metrics)];
         if places.fit(limit, is_spoken) {
             warn!(
                 "there may be {limit} open files, so that at most {} connections are taken over TCP, {} over TLS and {} \

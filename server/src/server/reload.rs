@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::{
     EncryptedListeners, StartError, derived,
-    listeners::{self, Kind, Listener, Open, Wanted},
+    listeners::{self, Listener, Open, Wanted},
     refuse_own_address,
     running::Running,
 };
@@ -20,6 +20,7 @@ use crate::{
     forward::{Forwarder, TlsClient},
     metrics::Metrics,
     resolver::Resolver,
+    transport::{Inherited, Purpose},
 };
 
 /// Has the server take another configuration. Cheap to clone.
@@ -170,13 +171,13 @@ impl Present {
             true => Some(EncryptedListeners::new(&config, &self.forwarder)?),
             false => None,
         };
-        let wanted = listeners::wanted(&config);
+        let wanted = listeners::wanted(&config, |purpose| listeners::assigned(&self.open, purpose));
         let (kept, removed): (Vec<_>, Vec<_>) =
             self.open.into_iter().partition(|open| wanted.contains(&open.wanted));
         let is_new = |wanted: &Wanted| kept.iter().all(|open| open.wanted != *wanted);
         let new: Vec<_> = wanted.iter().copied().filter(is_new).collect();
-        let has_dns = kept.iter().any(|open| open.wanted.kind == Kind::Dns);
-        let added = listeners::bind(&new, has_dns).map_err(StartError::from)?;
+        let has_dns = kept.iter().any(|open| open.wanted.purpose == Purpose::Dns);
+        let added = listeners::bind(&new, has_dns, &mut Inherited::default()).map_err(StartError::from)?;
         // In the order of the configuration: clients are told of the first.
         let addresses: Vec<_> =
             wanted.iter().filter_map(|wanted| address_of(*wanted, &kept, &added)).collect();
@@ -188,9 +189,9 @@ impl Present {
     }
 }
 
-fn address_of(wanted: Wanted, kept: &[Open], added: &[Listener]) -> Option<(Kind, SocketAddr)> {
+fn address_of(wanted: Wanted, kept: &[Open], added: &[Listener]) -> Option<(Purpose, SocketAddr)> {
     let kept = kept.iter().map(|open| (open.wanted, open.address));
     let added = added.iter().map(|listener| (listener.wanted, listener.address));
     let (_, address) = kept.chain(added).find(|(other, _)| *other == wanted)?;
-    Some((wanted.kind, address))
+    Some((wanted.purpose, address))
 }

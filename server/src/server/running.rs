@@ -7,8 +7,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use super::{
-    EncryptedListeners, ReloadError, Reloaded, Server, derived,
-    listeners::{self, Kind, Listener, Open, Sockets},
+    EncryptedListeners, ReloadError, Reloaded, Server,
+    control::State,
+    derived,
+    listeners::{self, Listener, Open, Sockets, Wanted},
     own_networks,
     places::Places,
     reload::{Prepared, Present, Reloads},
@@ -24,7 +26,7 @@ use crate::{
     query_log::QueryLog,
     resolver::Resolver,
     service::Service,
-    transport::{SharedTls, tcp, udp},
+    transport::{Ending, Purpose, SharedTls, tcp, udp},
 };
 
 pub(super) struct Running {
@@ -51,7 +53,9 @@ pub(super) struct Running {
     dot_tls: Option<SharedTls>,
     open: Vec<Open>,
     watches: Watches,
-    stop: CancellationToken,
+    /// What the program sees of it.
+    state: Arc<State>,
+    ending: Ending,
     tasks: TaskTracker,
 }
 
@@ -63,14 +67,14 @@ struct Watches {
 }
 
 impl Running {
-    /// Begins to answer. All ends with `stop`.
-    pub(super) fn start(server: Server, stop: &CancellationToken, tasks: &TaskTracker) -> (Self, Reloads) {
-        let sight = Sight::new(&server, stop);
+    /// Begins to answer. All ends with `ending`.
+    pub(super) fn start(server: Server, ending: &Ending, tasks: &TaskTracker) -> (Self, Reloads) {
+        let sight = Sight::new(&server, ending.leaving());
         let status_path = server.config.status.socket().map(PathBuf::from);
         let Server { config, listeners, service, forwarder, metrics, places, .. } = server;
-        let Server { relay, packets, encryption, reloads, shown, .. } = server;
-        let (stop, tasks, service) = (stop.clone(), tasks.clone(), Arc::new(service));
-        let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.kind, one.address)).collect();
+        let Server { relay, packets, encryption, reloads, shown, state, .. } = server;
+        let (ending, tasks, service) = (ending.clone(), tasks.clone(), Arc::new(service));
+        let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
@@ -78,9 +82,9 @@ impl Running {
         let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
         let metrics_content = derived::metrics_site(&config, &metrics);
         let watches = Watches {
-            certificates: stop.child_token(),
-            hosts_files: stop.child_token(),
-            keep_alive: stop.child_token(),
+            certificates: ending.leaving().child_token(),
+            hosts_files: ending.leaving().child_token(),
+            keep_alive: ending.leaving().child_token(),
         };
         let mut running = Self {
             waiting: udp::Waiting::new(forwarders.clone()),
@@ -106,7 +110,8 @@ impl Running {
             shown,
             sight,
             watches,
-            stop,
+            state,
+            ending,
             tasks,
         };
         running.serve(listeners);
@@ -114,7 +119,7 @@ impl Running {
         if let Some(path) = status_path {
             running.tasks.spawn(running.sight.clone().serve(path, running.tasks.clone()));
         }
-        running.spawn(&running.stop, own_networks::watch());
+        running.spawn(running.ending.leaving(), own_networks::watch());
         running.encryption.watch(&running.watches.certificates, &running.tasks);
         running.watch_hosts_files();
         running.keep_alive();
@@ -123,7 +128,7 @@ impl Running {
 
     /// Looks for upstreams that send our questions back to us, and for those that are silent. What it asks is not waited for at the stop.
     pub(super) fn watch_for_loops(&self) -> JoinHandle<()> {
-        let (forwarder, stop) = (self.forwarder.clone(), self.stop.clone());
+        let (forwarder, stop) = (self.forwarder.clone(), self.ending.stop().clone());
         tokio::spawn(async move {
             tokio::join!(forwarder.watch_for_loops(stop.clone()), forwarder.keep_in_touch(stop));
         })
@@ -145,7 +150,7 @@ impl Running {
     }
 
     fn listening(&self) -> Vec<(&'static str, SocketAddr)> {
-        let of = |open: &Open| open.wanted.kind.protocols().iter().zip(std::iter::repeat(open.address));
+        let of = |open: &Open| open.wanted.purpose.protocols().iter().zip(std::iter::repeat(open.address));
         self.open.iter().flat_map(of).map(|(protocol, address)| (*protocol, address)).collect()
     }
 
@@ -167,18 +172,19 @@ impl Running {
         }
         self.admit();
         for open in self.open.extract_if(.., |open| removed.contains(&open.wanted)) {
-            info!("no longer listening {} {}", open.wanted.kind.protocols().join(" and "), open.address);
-            open.stop.cancel();
+            info!("no longer listening {} {}", open.wanted.purpose.protocols().join(" and "), open.address);
+            open.ending.end();
+            self.state.remove(&open.wanted);
         }
         self.serve(added);
         if Resolver::reads_hosts_files_anew(&old, &self.config) {
-            renew(&mut self.watches.hosts_files, &self.stop);
+            renew(&mut self.watches.hosts_files, &self.ending);
             self.watch_hosts_files();
         }
         let per_hour = self.config.dht.keep_alive_per_hour;
         if old.dht.keep_alive_per_hour != per_hour {
             self.packets.set_keep_alive(per_hour);
-            renew(&mut self.watches.keep_alive, &self.stop);
+            renew(&mut self.watches.keep_alive, &self.ending);
             self.keep_alive();
         }
     }
@@ -195,7 +201,7 @@ impl Running {
 
     /// Connections that are open stay with what they began with.
     fn encrypt(&mut self, encryption: EncryptedListeners) {
-        renew(&mut self.watches.certificates, &self.stop);
+        renew(&mut self.watches.certificates, &self.ending);
         encryption.watch(&self.watches.certificates, &self.tasks);
         for (shared, acceptor) in
             [(&mut self.https_tls, &encryption.https), (&mut self.dot_tls, &encryption.dot)]
@@ -212,8 +218,8 @@ impl Running {
     /// Who may connect, how often, and what there is over HTTP.
     fn admit(&self) {
         let (config, metrics) = (&self.config, &self.metrics);
-        let wanted = listeners::wanted(config);
-        let places = Places::new(config, |kind| wanted.iter().any(|wanted| wanted.kind == kind));
+        let wanted = listeners::wanted(config, |purpose| listeners::assigned(&self.open, purpose));
+        let places = Places::new(config, |purpose| wanted.iter().any(|wanted| wanted.purpose == purpose));
         let [over_tcp, over_tls] = derived::admissions(config, metrics);
         for (connections, limits, admission) in
             [(&self.tcp, places.tcp, over_tcp), (&self.tls, places.tls, over_tls)]
@@ -233,34 +239,42 @@ impl Running {
     fn serve(&mut self, listeners: Vec<Listener>) {
         for listener in listeners {
             listener.log();
+            let heirlooms = listener.heirlooms();
             let Listener { wanted, address, sockets } = listener;
-            let (stop, tasks) = (self.stop.child_token(), &self.tasks);
-            self.open.push(Open { wanted, address, stop: stop.clone() });
-            let service = self.service.clone();
-            let listener = match sockets {
-                Sockets::Dns(over_udp, over_tcp) => {
-                    udp::serve(over_udp, service.clone(), self.waiting.clone(), stop.clone(), tasks);
-                    tcp::serve(over_tcp, service, self.tcp.clone(), stop, tasks);
-                    continue;
-                }
-                Sockets::Stream(listener) => listener,
-            };
-            match (wanted.kind, &self.dot_tls, &self.https_tls) {
-                (Kind::Tls, Some(tls), _) => {
-                    tcp::serve_tls(listener, tls.clone(), service, self.tls.clone(), stop, tasks);
-                }
-                (Kind::Https, _, Some(tls)) => {
-                    http::serve(listener, Some(tls.clone()), self.site.clone(), stop, tasks);
-                }
-                (Kind::Http, ..) => http::serve(listener, None, self.site.clone(), stop, tasks),
-                (Kind::Metrics, ..) => http::serve(listener, None, self.metrics_site.clone(), stop, tasks),
-                // Of the kinds that are encrypted, none is listened for without a certificate.
-                (Kind::Dns | Kind::Tls | Kind::Https, ..) => {}
-            }
+            let ending = self.ending.of_listener();
+            self.open.push(Open { wanted, address, ending: ending.clone() });
+            let pulses = self.answer(wanted, sockets, ending);
+            self.state.add(wanted, heirlooms, pulses);
         }
         let listening = self.listening();
         let described = listening.iter().map(|(protocol, address)| format!("{protocol} {address}"));
         self.sight.listens(described.collect());
+    }
+
+    /// Returns whether its threads run.
+    fn answer(&self, wanted: Wanted, sockets: Sockets, ending: Ending) -> Vec<udp::Pulse> {
+        let (service, tasks) = (self.service.clone(), &self.tasks);
+        let listener = match sockets {
+            Sockets::Dns(over_udp, over_tcp) => {
+                let (waiting, leaving) = (self.waiting.clone(), ending.leaving().clone());
+                tcp::serve(over_tcp, service.clone(), self.tcp.clone(), ending, tasks);
+                return udp::serve(over_udp, service, waiting, leaving, tasks);
+            }
+            Sockets::Stream(listener) => listener,
+        };
+        match (wanted.purpose, &self.dot_tls, &self.https_tls) {
+            (Purpose::Tls, Some(tls), _) => {
+                tcp::serve_tls(listener, tls.clone(), service, self.tls.clone(), ending, tasks);
+            }
+            (Purpose::Https, _, Some(tls)) => {
+                http::serve(listener, Some(tls.clone()), self.site.clone(), ending, tasks);
+            }
+            (Purpose::Http, ..) => http::serve(listener, None, self.site.clone(), ending, tasks),
+            (Purpose::Metrics, ..) => http::serve(listener, None, self.metrics_site.clone(), ending, tasks),
+            // Of the kinds that are encrypted, none is listened for without a certificate.
+            (Purpose::Dns | Purpose::Tls | Purpose::Https, ..) => {}
+        }
+        Vec::new()
     }
 
     fn watch_hosts_files(&self) {
@@ -278,6 +292,6 @@ impl Running {
 }
 
 /// Ends what watches, for another one.
-fn renew(watch: &mut CancellationToken, stop: &CancellationToken) {
-    std::mem::replace(watch, stop.child_token()).cancel();
+fn renew(watch: &mut CancellationToken, ending: &Ending) {
+    std::mem::replace(watch, ending.leaving().child_token()).cancel();
 }

@@ -2,13 +2,16 @@
 //!
 //! The server binds every address first ([`bind`]), says which, and then hands each to [`udp::serve`], [`tcp::serve`]
 //! or [`tcp::serve_tls`]. They only start tasks on the tracker; cancelling the token makes them stop reading, answer what
-//! they have taken in, and end.
+//! they have taken in, and end. An [`Ending`] in place of the token lets connections go on for a while.
 
 mod accept;
 mod bind;
+mod bind_error;
 pub mod descriptors;
+mod ending;
 mod entrance;
 mod handshake;
+mod inherited;
 mod proxy_protocol;
 mod shared_tls;
 mod slots;
@@ -23,9 +26,12 @@ use std::{
 };
 
 pub use accept::accept;
-pub use bind::{BindError, Protocol, UdpSockets, bind, bind_tcp, bind_udp};
+pub use bind::{UdpSockets, bind, bind_tcp, bind_udp};
+pub use bind_error::{BindError, Protocol};
+pub use ending::Ending;
 pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
 pub use handshake::shake_hands;
+pub use inherited::{Heirloom, Inherited, Purpose};
 pub use shared_tls::SharedTls;
 pub use slots::{Full, Slot, Slots};
 pub use strangers::STRANGER_TIME;

@@ -47,6 +47,44 @@ fn a_directory_belongs_to_one_store_and_to_one_process() {
     assert!(!path.exists());
 }
 
+#[tokio::test]
+async fn a_directory_is_lent_to_another_store_and_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("packets");
+    let store = open(&path);
+    store.put(stored(1, 1));
+    store.lend().await;
+    let other = open(&path);
+    assert_eq!(other.get(&key(1)).await, Some(stored(1, 1)), "what waited is written first");
+    other.put(stored(2, 1));
+    // From memory, and later on disk.
+    store.put(stored(3, 1));
+    assert_eq!(store.get(&key(3)).await, Some(stored(3, 1)));
+    assert_eq!(store.get(&key(1)).await, None);
+    store.flush().await;
+    other.close().await;
+    store.take_back().await;
+    assert!(matches!(DiskStore::open(&path, PLENTY), Err(DiskError::Locked { .. })));
+    store.close().await;
+    let after = open(&path);
+    for number in 1..=3 {
+        assert_eq!(after.get(&key(number)).await, Some(stored(number, 1)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_has_lent_its_directory_ends_without_a_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    store.lend().await;
+    store.put(stored(1, 1));
+    let begin = Instant::now();
+    store.close().await;
+    drop(store);
+    assert!(begin.elapsed() < LONG);
+    assert!(open(directory.path()).is_empty());
+}
+
 /// A test of this program, in a process of its own. It may have been killed already.
 struct Other(Child);
 

@@ -10,7 +10,10 @@ use std::{
 use pkdns::{
     held::Budget,
     metrics::Refusals,
-    transport::tcp::{Connection, Connections, Limits},
+    transport::{
+        Ending,
+        tcp::{Connection, Connections, Limits},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
@@ -252,6 +255,36 @@ async fn length_and_message_leave_in_one_write() {
     assert_eq!(ids, [2, 1, 3]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_came_before_the_stop_is_answered() {
+    for _ in 0..50 {
+        let ending = Ending::from(CancellationToken::new());
+        let (mut client, server) = duplex(1 << 16);
+        client.write_all(&framed(1, "now")).await.unwrap();
+        ending.stop().cancel();
+        serve_until(ending, server, &Connections::new(Limits::default(), nobody()));
+        assert_eq!(read_id(&mut client).await, Some(1));
+        assert_eq!(read_id(&mut client).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_leaves_goes_on_while_it_is_asked_and_ends_after_two_silent_seconds() {
+    let ending = Ending::from(CancellationToken::new());
+    let (mut client, server) = duplex(1 << 16);
+    serve_until(ending.clone(), server, &Connections::new(Limits::default(), nobody()));
+    sleep(Duration::from_millis(1)).await;
+    ending.leave();
+    for id in 0..10 {
+        sleep(Duration::from_millis(1500)).await;
+        client.write_all(&framed(id, "now")).await.unwrap();
+        assert_eq!(read_id(&mut client).await, Some(id));
+    }
+    let start = Instant::now();
+    assert_eq!(read_id(&mut client).await, None);
+    assert_eq!(start.elapsed().as_secs(), 2);
+}
+
 fn start(limits: Limits) -> (DuplexStream, JoinHandle<()>) {
     let (client, server) = duplex(1 << 16);
     let serving = serve(server, &Connections::new(limits, nobody()));
@@ -259,7 +292,11 @@ fn start(limits: Limits) -> (DuplexStream, JoinHandle<()>) {
 }
 
 fn serve(server: DuplexStream, connections: &Arc<Connections>) -> JoinHandle<()> {
-    let connection = connection(connections);
+    serve_until(CancellationToken::new().into(), server, connections)
+}
+
+fn serve_until(ending: Ending, server: DuplexStream, connections: &Arc<Connections>) -> JoinHandle<()> {
+    let connection = connection_until(ending, CLIENT, connections);
     let (input, output) = tokio::io::split(server);
     tokio::spawn(connection.serve(input, output))
 }
@@ -269,15 +306,16 @@ fn connection(connections: &Arc<Connections>) -> Arc<Connection<Scripted>> {
 }
 
 fn connection_of(client: IpAddr, connections: &Arc<Connections>) -> Arc<Connection<Scripted>> {
+    connection_until(CancellationToken::new().into(), client, connections)
+}
+
+fn connection_until(
+    ending: Ending,
+    client: IpAddr,
+    connections: &Arc<Connections>,
+) -> Arc<Connection<Scripted>> {
     let serving = Serving::new();
-    Connection::new(
-        client,
-        Transport::Tcp,
-        serving.responder,
-        connections.clone(),
-        &serving.stop,
-        serving.tasks,
-    )
+    Connection::new(client, Transport::Tcp, serving.responder, connections.clone(), ending, serving.tasks)
 }
 
 fn framed(id: u16, name: &str) -> Vec<u8> {

@@ -74,6 +74,19 @@ async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked(way: Way
     stop(serving).await;
 }
 
+/// It may be that of a service manager, or of another process that goes on reading.
+#[tokio::test]
+async fn a_stop_leaves_the_socket_to_others_who_share_it() {
+    let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    let shared = std::net::UdpSocket::from(sockets.duplicates().unwrap().remove(0));
+    let serving = Serving::new();
+    serve(Way::Usual, &serving, sockets, udp::Waiting::new(Default::default()));
+    stop(serving).await;
+    shared.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let waited = shared.recv(&mut [0; 16]).map_err(|error| error.kind());
+    assert_eq!(waited, Err(std::io::ErrorKind::WouldBlock), "nothing has come, and nobody is woken");
+}
+
 async fn a_socket_of_one_address_replies(way: Way) {
     for address in ["127.0.0.1:0", "127.0.0.9:0"] {
         let (serving, server) = start(way, address, 1);
@@ -274,7 +287,7 @@ fn start(way: Way, address: &str, sockets: usize) -> (Serving, SocketAddr) {
 fn serve(way: Way, serving: &Serving, sockets: UdpSockets, waiting: Arc<udp::Waiting>) {
     let (responder, stop) = (serving.responder.clone(), serving.stop.clone());
     match way {
-        Way::Usual => udp::serve(sockets, responder, waiting, stop, &serving.tasks),
+        Way::Usual => drop(udp::serve(sockets, responder, waiting, stop, &serving.tasks)),
         Way::Portable => udp::serve_portable(sockets, responder, waiting, stop, &serving.tasks),
     }
 }

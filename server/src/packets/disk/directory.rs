@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `packets.db` | the packets |
 //! | `packets.db.damaged` | the last file that could not be read; only here so that somebody can look at it |
+//! | `packets.db.newer` | the last file that a newer program has written, which can have it back |
 //! | `lock` | empty; locked by the process that has the directory |
 
 use std::{
@@ -30,6 +31,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
 
 const FILE_NAME: &str = "packets.db";
 const DAMAGED_NAME: &str = "packets.db.damaged";
+const NEWER_NAME: &str = "packets.db.newer";
 const LOCK_NAME: &str = "lock";
 
 /// Why packets cannot be kept on disk.
@@ -56,6 +58,8 @@ pub(super) struct Directory {
     openings: u64,
     failed: Option<Instant>,
     logged: Option<(Instant, ErrorKind)>,
+    /// Another process has it, and is to give it back or not.
+    is_lent: bool,
 }
 
 impl Directory {
@@ -69,6 +73,7 @@ impl Directory {
             openings: 0,
             failed: None,
             logged: None,
+            is_lent: false,
         };
         match directory.open_file() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -90,7 +95,7 @@ impl Directory {
     /// Opens the file if it is not open and was not tried just now.
     pub(super) fn open_if_due(&mut self, now: Instant) {
         let is_due = self.failed.is_none_or(|failed| now.duration_since(failed) >= RETRY_AFTER);
-        if self.file.is_none() && is_due {
+        if self.file.is_none() && is_due && !self.is_lent {
             self.open_or_give_up(now);
         }
     }
@@ -104,13 +109,14 @@ impl Directory {
         self.file = None;
         let is_first = self.failed.is_none_or(|failed| now.duration_since(failed) >= RETRY_AFTER);
         let handled = match failure {
-            Failure::Damaged(what) => self.set_aside(&what),
+            Failure::Damaged(what) => self.set_damaged_aside(&what),
+            Failure::Newer(format) => self.set_newer_aside(format),
             Failure::Io(error) => Err(error),
         };
         if let Err(error) = handled {
             self.give_up(&error, now);
         }
-        if is_first {
+        if is_first && !self.is_lent {
             self.open_or_give_up(now);
         }
         self.failed = Some(now);
@@ -120,6 +126,23 @@ impl Directory {
     pub(super) fn close(&mut self) {
         self.file = None;
         self.lock = None;
+    }
+
+    /// Leaves the directory to another process until [`Directory::take_back`].
+    pub(super) fn lend(&mut self) {
+        self.close();
+        self.is_lent = true;
+    }
+
+    /// Opens what was lent.
+    pub(super) fn take_back(&mut self, now: Instant) {
+        self.is_lent = false;
+        self.open_or_give_up(now);
+    }
+
+    /// Whether another process has the directory.
+    pub(super) fn is_lent(&self) -> bool {
+        self.is_lent
     }
 
     fn open_or_give_up(&mut self, now: Instant) {
@@ -151,25 +174,42 @@ impl Directory {
         }
         let path = self.path.join(FILE_NAME);
         let mut opened = PacketFile::open(&path, self.max_bytes);
-        if let Err(Failure::Damaged(what)) = &opened {
-            self.set_aside(what)?;
+        let is_aside = match &opened {
+            Err(Failure::Damaged(what)) => self.set_damaged_aside(what).map(|()| true)?,
+            Err(Failure::Newer(format)) => self.set_newer_aside(*format).map(|()| true)?,
+            _ => false,
+        };
+        if is_aside {
             opened = PacketFile::open(&path, self.max_bytes);
         }
         self.file = Some(opened.map_err(|failure| match failure {
             Failure::Io(error) => error,
             Failure::Damaged(what) => io::Error::other(what),
+            Failure::Newer(format) => io::Error::other(format!("a form of number {format}")),
         })?);
         self.openings += 1;
         Ok(())
     }
 
     /// In the place of what was set aside before, so that damage does not fill the disk.
-    fn set_aside(&self, what: &str) -> io::Result<()> {
+    fn set_damaged_aside(&self, what: &str) -> io::Result<()> {
         let damaged = self.path.join(DAMAGED_NAME);
         fs::rename(self.path.join(FILE_NAME), &damaged)?;
         warn!(
             "the packets on disk are damaged ({what}); starting with none, the old file is {} and may be deleted",
             damaged.display()
+        );
+        Ok(())
+    }
+
+    /// The packets in it are found again; that it does not start would be worse than that.
+    fn set_newer_aside(&self, format: u64) -> io::Result<()> {
+        let newer = self.path.join(NEWER_NAME);
+        fs::rename(self.path.join(FILE_NAME), &newer)?;
+        warn!(
+            "a newer pkdns has written the packets on disk, in a form (number {format}) that this one does not know; \
+             starting with none, its file is {} and may be deleted, or moved back for that one",
+            newer.display()
         );
         Ok(())
     }
@@ -184,5 +224,23 @@ fn lock(path: &Path) -> io::Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packets::disk::file::write_as_newer;
+
+    #[test]
+    fn a_file_of_a_newer_program_is_set_aside_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        write_as_newer(&path(FILE_NAME));
+        let opened = Directory::open(directory.path(), 1_000_000).unwrap();
+        assert_eq!(opened.file().map(|(file, _)| file.count()), Some(0));
+        let aside = PacketFile::open(&path(NEWER_NAME), 1_000_000);
+        assert!(matches!(aside, Err(Failure::Newer(2))), "the newer program can have it back");
+        assert!(!path(DAMAGED_NAME).exists());
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    super::{MAX_REQUEST_SIZE, Slot, at_once},
+    super::{Ending, MAX_REQUEST_SIZE, Slot, at_once},
     Connections,
 };
 use crate::{
@@ -33,6 +33,9 @@ const WRITE_QUEUE: usize = 16;
 /// connection and take replies with it that the client has not read yet.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
+/// Bytes read after the stop, at most, of what has arrived before it: what a client sends in a moment.
+const MAX_READ_AFTER_STOP: usize = 64 << 10;
+
 /// One stream of queries.
 pub struct Connection<R> {
     address: IpAddr,
@@ -41,6 +44,8 @@ pub struct Connection<R> {
     connections: Arc<Connections>,
     /// Ends the reading of this connection; what was read is still answered.
     stop: CancellationToken,
+    /// Cancelled before it, if another process takes new connections in our place: this one ends when it is silent.
+    leaving: CancellationToken,
     tasks: TaskTracker,
     in_flight: Arc<Semaphore>,
 }
@@ -63,13 +68,14 @@ enum End {
 }
 
 impl<R: Respond> Connection<R> {
-    /// The caller holds the place of the connection until [`Connection::serve`] returns.
+    /// The caller holds the place of the connection until [`Connection::serve`] returns. Once it is
+    /// leaving, it is not kept for long when it is silent.
     pub fn new(
         address: IpAddr,
         transport: Transport,
         responder: Arc<R>,
         connections: Arc<Connections>,
-        stop: &CancellationToken,
+        ending: Ending,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(connections.limits.lookups_per_connection));
@@ -78,7 +84,8 @@ impl<R: Respond> Connection<R> {
             transport,
             responder,
             connections,
-            stop: stop.child_token(),
+            stop: ending.stop().child_token(),
+            leaving: ending.leaving().clone(),
             tasks,
             in_flight,
         })
@@ -111,27 +118,40 @@ impl<R: Respond> Connection<R> {
     {
         let mut received = Vec::with_capacity(READ_BUFFER);
         let mut queries = 0;
-        let mut deadline = Instant::now() + self.connections.idle();
-        let stopped = self.stop.cancelled();
-        tokio::pin!(stopped);
+        let mut deadline = Instant::now() + self.idle();
+        let (stopped, leaving) = (self.stop.cancelled(), self.leaving.cancelled());
+        tokio::pin!(stopped, leaving);
+        let (mut is_leaving, mut read_after_stop) = (false, 0);
         loop {
             let was_empty = received.is_empty();
-            tokio::select! {
-                () = &mut stopped => return End::ByUs,
+            let read = tokio::select! {
+                // A query that has reached us before the stop is answered.
+                biased;
                 () = queue.closed() => return End::ByClient,
-                read = timeout_at(deadline, input.read_buf(&mut received)) => match read {
-                    Ok(Ok(0) | Err(_)) => return End::ByClient,
-                    Ok(Ok(_)) => {}
-                    Err(_) => return End::ByUs,
+                read = timeout_at(deadline, input.read_buf(&mut received)) => read,
+                () = &mut stopped => return End::ByUs,
+                () = &mut leaving, if !is_leaving => {
+                    is_leaving = true;
+                    deadline = deadline.min(Instant::now() + self.idle());
+                    continue;
                 }
+            };
+            match read {
+                Ok(Ok(0) | Err(_)) => return End::ByClient,
+                Ok(Ok(size)) if self.stop.is_cancelled() => read_after_stop += size,
+                Ok(Ok(_)) => {}
+                Err(_) => return End::ByUs,
             }
             let taken = match self.answer_all(&received, &mut queries, &queue).await {
                 Ok(taken) => taken,
                 Err(end) => return end,
             };
             received.drain(..taken);
+            if read_after_stop > MAX_READ_AFTER_STOP {
+                return End::ByUs;
+            }
             if received.is_empty() {
-                deadline = Instant::now() + self.connections.idle();
+                deadline = Instant::now() + self.idle();
             } else if was_empty || taken > 0 {
                 // The rest is the start of another message. More bytes of it do not buy more time.
                 deadline = Instant::now() + self.connections.limits.partial_message;
@@ -234,9 +254,16 @@ impl<R: Respond> Connection<R> {
         }
     }
 
+    fn idle(&self) -> Duration {
+        let idle = self.connections.idle();
+        if self.leaving.is_cancelled() { idle.min(self.connections.limits.idle_when_scarce) } else { idle }
+    }
+
     fn client(&self) -> Client {
+        // RFC 7828 section 3.2.2: a timeout of zero asks the client to close the connection when it has its answers.
+        let idle_timeout = if self.leaving.is_cancelled() { Duration::ZERO } else { self.connections.idle() };
         let reply = Reply::Stream {
-            idle_timeout: Some(self.connections.idle()),
+            idle_timeout: Some(idle_timeout),
             is_encrypted: self.transport == Transport::Tls,
         };
         Client { address: self.address, transport: self.transport, reply, now: Instant::now() }

@@ -16,7 +16,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use connection::Connection;
 
 use super::{
-    Admission, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept, shake_hands,
+    Admission, Ending, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept,
+    shake_hands,
 };
 use crate::{
     access::Forwarders,
@@ -127,10 +128,10 @@ pub fn serve<R: Respond>(
     listener: TcpListener,
     responder: Arc<R>,
     connections: Arc<Connections>,
-    stop: CancellationToken,
+    ending: impl Into<Ending>,
     tasks: &TaskTracker,
 ) {
-    start(listener, None, responder, connections, stop, tasks);
+    start(listener, None, responder, connections, ending.into(), tasks);
 }
 
 /// Starts accepting connections over TLS.
@@ -139,10 +140,10 @@ pub fn serve_tls<R: Respond>(
     tls: impl Into<SharedTls>,
     responder: Arc<R>,
     connections: Arc<Connections>,
-    stop: CancellationToken,
+    ending: impl Into<Ending>,
     tasks: &TaskTracker,
 ) {
-    start(listener, Some(tls.into()), responder, connections, stop, tasks);
+    start(listener, Some(tls.into()), responder, connections, ending.into(), tasks);
 }
 
 fn start<R: Respond>(
@@ -150,17 +151,17 @@ fn start<R: Respond>(
     tls: Option<SharedTls>,
     responder: Arc<R>,
     connections: Arc<Connections>,
-    stop: CancellationToken,
+    ending: Ending,
     tasks: &TaskTracker,
 ) {
     let spawner = tasks.clone();
     tasks.spawn(async move {
-        accept(listener, &stop, |stream, address| {
-            let Some(guest) = connections.admit(address, &stop) else { return };
+        accept(listener, ending.leaving(), |stream, address| {
+            let Some(guest) = connections.admit(address, ending.stop()) else { return };
             let serving = Serving {
                 responder: responder.clone(),
                 connections: connections.clone(),
-                stop: stop.clone(),
+                ending: ending.clone(),
                 tasks: spawner.clone(),
             };
             let tls = tls.clone();
@@ -178,7 +179,7 @@ fn start<R: Respond>(
 struct Serving<R> {
     responder: Arc<R>,
     connections: Arc<Connections>,
-    stop: CancellationToken,
+    ending: Ending,
     tasks: TaskTracker,
 }
 
@@ -192,7 +193,7 @@ impl<R: Respond> Serving<R> {
         let open = &entrance.metrics().open;
         let _open = OpenConnection::new(if tls.is_some() { &open.tls } else { &open.tcp });
         let leave = guest.leave.clone();
-        let identifying = timeout(limit, entrance.identify(guest, &mut stream, &self.stop));
+        let identifying = timeout(limit, entrance.identify(guest, &mut stream, self.ending.stop()));
         let Some(identified) = leave.run_until_cancelled(identifying).await else { return Ok(()) };
         let guest = identified??;
         let Some(tls) = tls else {
@@ -227,9 +228,10 @@ impl<R: Respond> Serving<R> {
             let _ = guest.leave.run_until_cancelled(timeout(STRANGER_TIME, refusing)).await;
             return;
         }
-        let Self { responder, connections, tasks, .. } = self;
+        let Self { responder, connections, ending, tasks } = self;
+        let ending = ending.of_one(guest.leave.clone());
         let input = guest.watch(input);
-        Connection::new(guest.address, transport, responder, connections, &guest.leave, tasks)
+        Connection::new(guest.address, transport, responder, connections, ending, tasks)
             .serve(input, output)
             .await;
     }

@@ -3,36 +3,46 @@
 
 use std::{
     io,
-    net::Shutdown,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{self, Duration},
 };
 
-use socket2::SockRef;
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failures, MAX_READ_AFTER_STOP, Port,
+    Failures, MAX_READ_AFTER_STOP, Port, Pulse,
     batch::{Batch, Wait},
+    pulse::Beats,
 };
 use crate::service::Respond;
 
+/// A thread that waits to receive looks this often whether it is to stop. To shut the socket down would wake it at once, but
+/// would do so for every process that shares the socket: our successor, or the service manager that has bound it.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// Starts the thread of one socket, and the task that stops it.
-pub(super) fn start<R: Respond>(port: &Arc<Port<R>>, stop: &CancellationToken) -> io::Result<()> {
+pub(super) fn start<R: Respond>(port: &Arc<Port<R>>, stop: &CancellationToken) -> io::Result<Pulse> {
+    // Whoever has bound the socket may have wanted otherwise.
+    port.socket.set_nonblocking(false)?;
+    port.socket.set_read_timeout(Some(LOOK_EVERY))?;
+    let beats = Arc::<Beats>::default();
+    let pulse = Pulse::new(beats.clone(), time::Instant::now());
     let (ended, mut end) = oneshot::channel::<()>();
-    let stopper = Stopper { port: port.clone(), stopped: Arc::default() };
-    let (port, stopped, runtime) = (port.clone(), stopper.stopped.clone(), Handle::current());
+    let stopper = Stopper(Arc::default());
+    let (port, stopped, runtime) = (port.clone(), stopper.0.clone(), Handle::current());
     thread::Builder::new().name("udp".into()).spawn({
         let port = port.clone();
         move || {
             // Dropped last, even in a panic: who waits for the end finds the socket closed.
             let (_ended, port) = (ended, port);
             let _runtime = runtime.enter();
-            run(&port, &stopped);
+            run(&port, &stopped, &beats);
+            beats.end();
         }
     })?;
     let stop = stop.clone();
@@ -42,33 +52,30 @@ pub(super) fn start<R: Respond>(port: &Arc<Port<R>>, stop: &CancellationToken) -
             let _ = end.await;
         }
     });
-    Ok(())
+    Ok(pulse)
 }
 
 /// Stops the thread when it is dropped, be it with the runtime.
-struct Stopper<R> {
-    port: Arc<Port<R>>,
-    stopped: Arc<AtomicBool>,
-}
+struct Stopper(Arc<AtomicBool>);
 
-impl<R> Drop for Stopper<R> {
+impl Drop for Stopper {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Release);
-        // Linux wakes whoever waits to receive, now and from now on, and still hands out what has arrived; only then
-        // it says that the socket is not connected.
-        let _ = SockRef::from(&self.port.socket).shutdown(Shutdown::Read);
+        self.0.store(true, Ordering::Release);
     }
 }
 
-fn run<R: Respond>(port: &Arc<Port<R>>, stopped: &AtomicBool) {
+fn run<R: Respond>(port: &Arc<Port<R>>, stopped: &AtomicBool, beats: &Beats) {
     let mut batch = Batch::new(port.wildcard);
     let mut failures = Failures::default();
     while !stopped.load(Ordering::Acquire) {
+        beats.beat();
         match batch.receive(&port.socket, Wait::ForOne) {
             Ok(_) => {
                 failures.succeeded();
                 answer(port, &mut batch);
             }
+            // Nothing came in all that time.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => thread::sleep(failures.failed(&error)),
         }
     }

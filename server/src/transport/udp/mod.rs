@@ -11,6 +11,7 @@ mod batched;
 mod late;
 mod peer;
 mod portable;
+mod pulse;
 mod waiting;
 
 use std::{io, net::UdpSocket, sync::Arc, time::Duration};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::peer::Peer;
+pub use self::pulse::Pulse;
 pub use self::waiting::{MAX_WAITING, MAX_WAITING_PER_CLIENT, Waiting, WaitingReply};
 use super::{BackOff, UdpSockets, at_once};
 use crate::{
@@ -34,21 +36,29 @@ const MAX_READ_AFTER_STOP: usize = 16_384;
 const FAILURES_WITHOUT_WAIT: u32 = 16;
 
 /// Starts answering on every socket. `waiting` bounds the slow replies; several listeners share one. Must be called
-/// within a Tokio runtime.
+/// within a Tokio runtime. What it returns tells whether its threads run.
 pub fn serve<R: Respond>(
     sockets: UdpSockets,
     responder: Arc<R>,
     waiting: Arc<Waiting>,
     stop: CancellationToken,
     tasks: &TaskTracker,
-) {
+) -> Vec<Pulse> {
+    let mut pulses = Vec::new();
     for port in ports(sockets, responder, waiting, tasks) {
         #[cfg(target_os = "linux")]
-        let Err(error) = batched::start(&port, &stop) else { continue };
+        let error = match batched::start(&port, &stop) {
+            Ok(pulse) => {
+                pulses.push(pulse);
+                continue;
+            }
+            Err(error) => error,
+        };
         #[cfg(target_os = "linux")]
         tracing::warn!(%error, "no thread to answer over udp, a task does it");
         portable::start(port, stop.clone());
     }
+    pulses
 }
 
 /// As [`serve`], with what every system has.

@@ -1,0 +1,87 @@
+//! An upgrade at as many queries as two cores carry beside their clients. Run it with `cargo bench -p pkdns --bench upgrade`.
+//!
+//! Clients ask the next question when they have an answer, over UDP with 16 under way. Nothing is asserted about time, only
+//! that every query is answered, by the counts of the clients and of both servers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark may fail where it stands"
+)]
+
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/upgrade/clients.rs"]
+mod clients;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/upgrade/load.rs"]
+mod load;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/upgrade/server.rs"]
+mod server;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../tests/certificates/client.rs"]
+mod tls;
+
+use std::{
+    env,
+    sync::atomic::Ordering,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Runtime;
+
+use clients::Client;
+use load::{KINDS, Load, answered_before, configuration, replies};
+use server::{Place, Server, send};
+
+/// Longest wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Clients of each kind, and questions of each over UDP.
+const COPIES: usize = 4;
+const AT_ONCE: u16 = 16;
+
+fn main() {
+    let in_full = env::args().any(|argument| argument == "--bench");
+    if !in_full {
+        println!("Short rounds: the figures mean nothing.");
+    }
+    let length = Duration::from_secs(if in_full { 10 } else { 1 });
+    let place = Place::with(&configuration());
+    let mut server = Server::start(place.command());
+    let metrics = server.log.address("metrics");
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let start = Instant::now();
+    // All names are at hand: a slow upstream would set the pace.
+    let at_full_speed = |client| Client { pause: Duration::ZERO, slow: u64::MAX, ..client };
+    let load = Load::start(&place, &server, COPIES, at_full_speed, Some(AT_ONCE));
+    sleep(length / 2);
+    let successor = server.upgrade();
+    let took_over = start.elapsed() - length / 2;
+    assert!(server.wait().success());
+    let ended = start.elapsed() - length / 2;
+    sleep(length / 2);
+    let clients = runtime.block_on(load.stop()).unwrap_or_else(|error| panic!("{error}"));
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "\nAn upgrade: the new process serves after {took_over:.1?}, the old one has ended after {ended:.1?}\n"
+    );
+    println!("| | asked | answered | lost | per second | connections |\n|---|---|---|---|---|---|");
+    let mut answered = 0;
+    for (kind, Client { tally, .. }) in KINDS.iter().zip(&clients) {
+        let (asked, answers) = (tally.asked.load(Ordering::SeqCst), tally.answers());
+        let connections = tally.connections.load(Ordering::SeqCst);
+        let rate = answers as f64 / seconds;
+        println!("| {kind} | {asked} | {answers} | {} | {rate:.0} | {connections} |", asked - answers);
+        answered += answers;
+        assert_eq!(asked, answers, "{kind}");
+    }
+    let (before, (after, unanswered)) = (answered_before(&server), runtime.block_on(replies(metrics)));
+    println!("\nThe old process counts {before} replies, the new one {after}: {} in all", before + after);
+    assert_eq!((before + after, unanswered), (answered, 0));
+    send("TERM", successor);
+    server.log.wait_for_end();
+}

@@ -1,0 +1,114 @@
+//! Another process takes the place of one that is asked over all transports. Nothing is lost, on whichever side one counts.
+
+use std::{
+    net::TcpListener,
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant},
+};
+
+use pkdns::packets::{DiskError, DiskStore};
+use tokio::{runtime::Runtime, time::sleep};
+
+use super::{
+    PATIENCE,
+    clients::ask_over_udp,
+    load::{KINDS, Load, answered_before, configuration, replies},
+    server::{Place, Server, send},
+};
+
+/// Answers that each kind of client gets before and after.
+const ANSWERS: u64 = 60;
+
+async fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn every_query_over_every_transport_is_answered_while_another_process_takes_over() {
+    let place = Place::with(&configuration());
+    let mut server = Server::start(place.command());
+    let metrics = server.log.address("metrics");
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let load = Load::start(&place, &server, 1, |client| client, None);
+    let all_have = |least: [u64; KINDS.len()]| {
+        load.has_failed() || load.answers().iter().zip(least).all(|(answers, least)| *answers >= least)
+    };
+    runtime.block_on(wait_until("answers before", || all_have([ANSWERS; KINDS.len()])));
+    // As an installation does it: the file that runs has no name any more.
+    place.install();
+    let successor = server.upgrade();
+    assert_ne!(successor, server.id());
+    let more = load.answers().map(|answers| answers + ANSWERS);
+    runtime.block_on(wait_until("answers after", || all_have(more)));
+    assert!(server.wait().success(), "{:#?}", server.log.lines());
+    let clients = runtime.block_on(load.stop());
+    let clients = clients.unwrap_or_else(|error| panic!("{error}: {:#?}", server.log.lines()));
+    let mut answered = 0;
+    for (kind, client) in KINDS.iter().zip(&clients) {
+        let tally = &client.tally;
+        assert_eq!(tally.asked.load(Ordering::SeqCst), tally.answers(), "{kind}");
+        answered += tally.answers();
+        if kind.ends_with("kept") || kind.starts_with("http") {
+            assert!(tally.moved.load(Ordering::SeqCst) > 0, "{kind}");
+        }
+    }
+    let before = answered_before(&server);
+    let lines = server.log.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("still connections")),
+        "all were asked to end: {lines:#?}"
+    );
+    let (after, unanswered) = runtime.block_on(replies(metrics));
+    assert!(before > 0 && after > 0);
+    assert_eq!((before + after, unanswered), (answered, 0), "what the servers counted");
+    send("TERM", successor);
+    server.log.wait_for_end();
+}
+
+#[test]
+fn a_successor_that_does_not_start_changes_nothing() {
+    let place = Place::with(&configuration());
+    let server = Server::start(place.command());
+    let address = server.log.address("udp");
+    let packets = place.path().join("packets");
+    let is_held = || matches!(DiskStore::open(&packets, 1_000_000), Err(DiskError::Locked { .. }));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (number, (mistake, reason)) in [
+        ("verbos = true".to_owned(), "there is no option `verbos`"),
+        (
+            configuration().replace("[doh]", "[doh]\ncert_path = '/nope'\nkey_path = '/nope'"),
+            "doh.cert_path: /nope",
+        ),
+        // Found out when the packets have been left to it.
+        (
+            configuration().replacen("127.0.0.1:0", &taken.local_addr().unwrap().to_string(), 1),
+            "holds this port",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        place.configure(&mistake);
+        server.send("USR2");
+        let goes_on = |line: &&String| line.contains("no other process takes the place of this one");
+        let end = Instant::now() + PATIENCE;
+        while server.log.lines().iter().filter(goes_on).count() <= number {
+            assert!(Instant::now() < end, "{:#?}", server.log.lines());
+            thread::sleep(Duration::from_millis(20));
+        }
+        server.log.wait_for(reason);
+        assert!(ask_over_udp(address, &format!("n{number}.load.lan"), PATIENCE), "{:#?}", server.log.lines());
+        assert!(is_held(), "the packets are kept on disk again");
+    }
+    // And once the mistake is mended, it does.
+    place.configure(&configuration());
+    let successor = server.upgrade();
+    assert!(ask_over_udp(address, "after.load.lan", PATIENCE));
+    send("TERM", successor);
+}
