@@ -1,6 +1,9 @@
 //! Reloads and hand-overs of the same server: whoever comes next gets what is listened on now.
 
-use std::{net::SocketAddr, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     PATIENCE,
