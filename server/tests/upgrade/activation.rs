@@ -17,11 +17,11 @@ use super::{
 };
 
 /// Answers without asking anybody.
-const ALONE: &str =
+pub(crate) const ALONE: &str =
     "fallback_dns = '127.0.0.1:9'\nlocal.records = ['*.load.lan A 192.0.2.1']\n[dht]\nenabled = false\n";
 
 /// A port that nobody has, for UDP and TCP, just now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
@@ -32,7 +32,7 @@ fn free_port() -> u16 {
 }
 
 /// systemd's own program binds the sockets, UDP and TCP in one process each, and runs pkdns at the first query.
-fn activated(program: &Path, port: u16, name: &str, place: &Place) -> Server {
+pub(crate) fn activated(program: &Path, port: u16, name: &str, place: &Place) -> Server {
     let address = format!("127.0.0.1:{port}");
     let name = format!("--fdname={name}");
     let mut command = Command::new(program);
@@ -90,17 +90,17 @@ fn a_socket_that_is_of_no_use_is_closed_and_named() {
 }
 
 /// A service manager that listens to what is said to it.
-struct Manager(UnixDatagram);
+pub(crate) struct Manager(UnixDatagram);
 
 impl Manager {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(socket)
     }
 
     /// The next message with `part` in it. Signs of life are told apart from all else.
-    fn hear(&self, part: &str) -> String {
+    pub(crate) fn hear(&self, part: &str) -> String {
         let (mut message, end) = ([0; 4096], Instant::now() + PATIENCE);
         loop {
             let size = self.0.recv(&mut message).unwrap_or_else(|error| panic!("{error}: no `{part}`"));

@@ -9,6 +9,7 @@ mod hand_over;
 mod load;
 #[path = "../interop/programs.rs"]
 mod programs;
+mod reloaded;
 mod server;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../certificates/client.rs"]

@@ -104,7 +104,7 @@ impl Server {
     /// Starts a process in the place of this one, and returns its number when it serves.
     pub(crate) fn upgrade(&self) -> u32 {
         self.send("USR2");
-        number_in(&self.log.wait_for("serves from now on"))
+        self.log.wait_for_successor(1)
     }
 
     /// Waits until the first process has ended.
@@ -144,6 +144,15 @@ impl Log {
     /// The first line with `part` in it.
     pub(crate) fn wait_for(&self, part: &str) -> String {
         self.wait(|log| log.lines.iter().find(|line| line.contains(part)).cloned(), part)
+    }
+
+    /// The number of the process that was the first, second or a later one to take over.
+    pub(crate) fn wait_for_successor(&self, ordinal: usize) -> u32 {
+        let part = "serves from now on";
+        let find = |log: &Lines| {
+            log.lines.iter().filter(|line| line.contains(part)).nth(ordinal - 1).map(|line| number_in(line))
+        };
+        self.wait(find, part)
     }
 
     /// Until nobody can write to it any more.
