@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
@@ -24,7 +24,7 @@ use crate::{
     metrics::Metrics,
     packets::Packets,
     query_log::QueryLog,
-    resolver::Resolver,
+    resolver::{DEADLINE, Resolver},
     service::Service,
     transport::{Ending, Purpose, SharedTls, tcp, udp},
 };
@@ -189,13 +189,17 @@ impl Running {
         }
     }
 
-    /// The record of queries from now on. One that is replaced writes what it has and ends.
+    /// The record of queries from now on. One that is replaced gets what was asked before, and ends.
     fn query_log(&self, old: &Config) -> QueryLog {
         let before = self.service.query_log();
         if (&old.query_log, &old.dnstap) == (&self.config.query_log, &self.config.dnstap) {
             return before;
         }
-        self.tasks.spawn(async move { before.close().await });
+        let stop = self.ending.stop().clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(sleep(DEADLINE)).await;
+            before.close().await;
+        });
         QueryLog::start(&self.config.query_log, &self.config.dnstap, &self.metrics.logs)
     }
 

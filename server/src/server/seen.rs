@@ -35,6 +35,9 @@ const JUDGED_FOR: Duration = Duration::from_secs(1);
 /// Where another server still answers, as while one takes over from it, the socket is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// A server whose place this one takes has ended by then, with its connections.
+const LONGEST_SUCCESSION: Duration = Duration::from_secs(35);
+
 /// The certificates that clients are shown, of which a reload makes others.
 pub(super) type Shown = Arc<ArcSwap<Vec<Certificates>>>;
 
@@ -91,15 +94,16 @@ impl Sight {
 
     /// Answers `pkdns status` at `path` until the stop.
     pub(super) async fn serve(self: Arc<Self>, path: PathBuf, tasks: TaskTracker) {
-        let mut has_complained = false;
+        let (began, mut has_complained) = (Instant::now(), false);
         let binding = async {
             loop {
                 match Socket::bind(&path) {
-                    Err(error @ SocketError::InUse(_)) if !has_complained => {
-                        has_complained = true;
-                        warn!("pkdns status does not show this server: {error}");
+                    Err(error @ SocketError::InUse(_)) => {
+                        if began.elapsed() > LONGEST_SUCCESSION && !has_complained {
+                            has_complained = true;
+                            warn!("pkdns status does not show this server: {error}");
+                        }
                     }
-                    Err(SocketError::InUse(_)) => {}
                     bound => return bound,
                 }
                 sleep(RETRY_AFTER).await;
