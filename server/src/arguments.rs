@@ -234,8 +234,11 @@ impl Arguments {
         file.config.query_log.path = query_log;
 
         let status = file.config.status.path.take().map(|path| expand_home(&path, home));
-        let usual =
-            || Some(runtime.unwrap_or(&directory).join(STATUS_NAME)).filter(|path| is_socket_path(path));
+        let usual = || {
+            (!self.commented)
+                .then(|| runtime.unwrap_or(&directory).join(STATUS_NAME))
+                .filter(|path| is_socket_path(path))
+        };
         file.config.status.path = status.or_else(usual).filter(|_| !self.testnet);
 
         let action = match (self.check, self.print_config) {

@@ -79,8 +79,8 @@ fn the_container_lets_a_configuration_say_where_it_listens() {
     let line = |start: &str| dockerfile.lines().find(|line| line.starts_with(start)).expect(start).to_owned();
     assert!(!line("ENTRYPOINT").contains("--listen"));
     assert!(line("CMD").contains("--listen"));
-    // And the check of its health asks there.
-    assert!(line("CMD").contains(":5300") && line("HEALTHCHECK").contains("-p 5300"));
+    // The check of its health asks wherever it listens.
+    assert!(line("CMD").contains(":5300") && line("HEALTHCHECK").contains("\"status\""));
     let exposed = line("EXPOSE");
     let compose = read("docker-compose.yml");
     let published = compose.lines().filter_map(|line| Some(line.split_once("- \"127.0.0.1:")?.1));

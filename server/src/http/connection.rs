@@ -258,10 +258,12 @@ impl<R> Running<R> {
         connection.as_mut().graceful_shutdown();
         let all = Watching { untaken: true, head: true };
         let rest = poll_fn(|context| self.poll(connection.as_mut(), all, context));
-        let limit = match ending.stop().is_cancelled() {
+        let is_left = ending.leaving().is_cancelled() && !ending.stop().is_cancelled();
+        let limit = match is_left {
             _ if self.is_stranger => STRANGER_TIME,
-            true => DRAIN,
-            false => self.site.limits.request.max(DRAIN),
+            // Nobody waits for the process to end, and what was asked is answered.
+            true => self.site.limits.request.max(DRAIN),
+            false => DRAIN,
         };
         if timeout(limit, rest).await.is_err() {
             tracing::debug!("connection closed: its client does not come to an end");
