@@ -202,6 +202,8 @@ pub(crate) const EXPLAINED: &[Explained] = &[
                         let is_soa = case.question.record_type == Rtype::SOA;
                         is_soa || !is_there(case.ours) && !is_there(case.theirs)
                     }
+                    // Through pkdns a validator gets what it can prove, and from Unbound a zone of Unbound's own.
+                    Difference::Flag("ad") => case.pair == BehindValidator && case.ours.authentic_data,
                     Difference::Cut | Difference::Flag(_) => false,
                     _ => true,
                 }
