@@ -70,13 +70,13 @@ async fn reload_a_thousand_times() {
             assert!(over_udp(stage.address("udp"), &www()).await.starts_with("NoError"));
         }
     };
-    // What is made once is made.
-    for _ in 0..50 {
+    // What is made once is made, and the allocator of the system has its arenas for as many threads as come and go.
+    for _ in 0..200 {
         round().await;
     }
     assert!(over_tls(stage.address("tls"), &www()).await.starts_with("NoError"));
     let before = (descriptors(), threads(), memory());
-    for _ in 0..450 {
+    for _ in 0..300 {
         round().await;
     }
     settled(before.0, before.1).await;
@@ -86,7 +86,7 @@ async fn reload_a_thousand_times() {
         "descriptors, threads: {before:?} and then {after:?}"
     );
     // One generation takes over 256 kB, of which one in ten could not stay.
-    assert!(after.2 < before.2 + 24 * 1024, "kilobytes: {before:?} and then {after:?}");
+    assert!(after.2 < before.2 + 16 * 1024, "kilobytes: {before:?} and then {after:?}");
     assert_eq!(stage.metrics.reload.ended.ok.get(), 1000);
 }
 
