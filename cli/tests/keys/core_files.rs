@@ -23,7 +23,8 @@ fn killed(command: &str, signal: &str, is_ready: impl Fn(&Child) -> bool) -> (Ve
     private(&directory, "seed", HEX);
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", &format!("ulimit -S -c $(ulimit -H -c); exec {command}")])
+        // Whoever is started in the background of a script ignores QUIT, and so would all that it starts.
+        .args(["-c", &format!("ulimit -S -c $(ulimit -H -c); exec env --default-signal=QUIT {command}")])
         .current_dir(directory.path());
     // It reads the seed, and then waits for the zone on standard input.
     let mut child = shell.stdin(Stdio::piped()).spawn().unwrap();
