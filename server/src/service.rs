@@ -81,7 +81,7 @@ impl Service {
     pub fn new(config: &Config, resolver: Resolver, forwarder: Arc<Forwarder>, metrics: &Metrics) -> Self {
         let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
         Self(Arc::new(ArcSwap::from_pointee(Inner {
-            access: access(config),
+            access: config.access.list(),
             quota: quota(config, &forwarders),
             cookies: Cookies::new(Instant::now()).map(Arc::new),
             slips: AtomicU32::new(0),
@@ -105,10 +105,6 @@ impl Service {
     pub fn query_log(&self) -> QueryLog {
         self.0.load().query_log.clone()
     }
-}
-
-fn access(config: &Config) -> AccessList {
-    AccessList::new(config.access.allow.clone(), config.access.deny.clone())
 }
 
 fn quota(config: &Config, forwarders: &Forwarders) -> Arc<SplitLimiter> {

@@ -55,7 +55,7 @@ fn ranges_that_overlap_touch_or_carry_host_bits_are_found() {
 #[test]
 fn the_default_list_serves_private_networks_and_nobody_else() {
     let access = crate::config::Access::default();
-    let list = AccessList::new(access.allow, access.deny);
+    let list = access.list();
     for inside in ["127.0.0.53", "192.168.1.20", "100.64.0.1", "::1", "fd00::1", "fe80::1"] {
         assert!(allows(&list, inside), "{inside}");
     }

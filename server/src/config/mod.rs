@@ -33,7 +33,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Allowed;
+use crate::access::{AccessList, Allowed};
 
 pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
@@ -195,6 +195,13 @@ pub struct Access {
     /// Refused.
     #[serde(deserialize_with = "address::ranges")]
     pub deny: Vec<IpNet>,
+}
+
+impl Access {
+    /// Who is served and who is refused, as transports and the service ask for it.
+    pub fn list(&self) -> AccessList {
+        AccessList::new(self.allow.clone(), self.deny.clone())
+    }
 }
 
 /// Zones that name their own name servers (NS records in a packet).

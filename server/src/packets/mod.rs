@@ -197,14 +197,14 @@ impl Packets {
         self.find(key, client.into(), admit).await.1
     }
 
-    /// As [`Packets::get`], with where the answer came from, or was looked for in vain.
+    /// As [`Packets::get`], with the farthest place that it was looked for in.
     pub async fn find(
         &self,
         key: &PublicKey,
         client: Line,
         admit: impl FnOnce() -> bool,
     ) -> (Farthest, Result<PacketAnswer, FetchError>) {
-        let (source, answer) = match self.find_near(key).await {
+        let (farthest, answer) = match self.find_near(key).await {
             Ok(found) => found,
             Err(Far) => (Farthest::Dht, self.find_far(key, client, admit).await),
         };
@@ -213,7 +213,7 @@ impl Packets {
         {
             keep_alive.note(key.as_bytes(), Instant::now());
         }
-        (source, answer)
+        (farthest, answer)
     }
 
     /// In memory and in the stores.
@@ -226,8 +226,8 @@ impl Packets {
         }
         // Also where the network has just failed: another server may have found the packet since, and the disk may
         // only have been slow.
-        let source = self.load(key, self.0.stores.clone()).await;
-        self.at_hand(key).map(|answer| (source, answer)).ok_or(Far)
+        let farthest = self.load(key, self.0.stores.clone()).await;
+        self.at_hand(key).map(|answer| (farthest, answer)).ok_or(Far)
     }
 
     async fn find_far(
@@ -294,10 +294,10 @@ impl Packets {
             }
             let kept = mended.or(kept);
             let is_fresh = kept.as_ref().is_some_and(|kept| now < kept.fresh_until);
-            let mut source = Farthest::Memory;
+            let mut farthest = Farthest::Memory;
             if let Some(kept) = kept {
                 packets.restore(&kept);
-                source = Farthest::Disk;
+                farthest = Farthest::Disk;
             }
             // The others may have heard of a newer one while this server was down.
             if !is_fresh
@@ -305,12 +305,12 @@ impl Packets {
                 && let Some(shared) = shared.get(&wanted).await
                 && packets.restore(&shared)
             {
-                source = Farthest::Shared;
+                farthest = Farthest::Shared;
                 if let Some(disk) = disk {
                     disk.put(shared);
                 }
             }
-            source
+            farthest
         };
         // Where too much is under way, the search that comes next says so.
         self.0.loads.run(*key.as_bytes(), || Some(load)).await.unwrap_or(Farthest::Memory)

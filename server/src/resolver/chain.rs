@@ -47,7 +47,7 @@ pub struct Resolved {
     pub is_busy: bool,
     /// Whether there is no answer because the client has no lookup left.
     pub is_over_quota: bool,
-    /// Where the answer came from, or was looked for in vain.
+    /// The farthest place that had to be asked, whether or not it had the answer.
     pub farthest: Farthest,
 }
 

@@ -53,7 +53,7 @@ pub fn open_container(config: &Config) -> Option<String> {
 fn warning(config: &Config, gateway: IpAddr) -> Option<String> {
     let access = &config.access;
     let is_meant = |allowed: &Allowed| matches!(allowed, Allowed::Range(range) if *range == gateway.into());
-    let serves = AccessList::new(access.allow.clone(), access.deny.clone()).allows(gateway);
+    let serves = access.list().allows(gateway);
     let is_public = AccessList::new(access.allow.clone(), Vec::new()).is_public();
     let (doh, dot) = (&config.doh, &config.dot);
     let encrypted = [(&doh.listen, doh.enabled), (&dot.listen, dot.enabled)];

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
-    access::{AccessList, Forwarders, TrustedProxies},
+    access::{Forwarders, TrustedProxies},
     config::Config,
     http::{self, Content},
     metrics::Metrics,
@@ -21,10 +21,6 @@ pub(super) fn with_ports(config: &Config, addresses: &[(Purpose, SocketAddr)]) -
     bound
 }
 
-pub(super) fn access(config: &Config) -> AccessList {
-    AccessList::new(config.access.allow.clone(), config.access.deny.clone())
-}
-
 /// `proxy_protocol`: whether their connections begin with its header.
 fn trusted(config: &Config, proxy_protocol: Option<bool>) -> TrustedProxies {
     let header = config.doh.client_address_header.as_ref().and_then(|name| name.parse().ok());
@@ -36,7 +32,7 @@ fn trusted(config: &Config, proxy_protocol: Option<bool>) -> TrustedProxies {
 /// Who may connect over TCP, and over TLS.
 pub(super) fn admissions(config: &Config, metrics: &Metrics) -> [Admission; 2] {
     [config.proxy_protocol, config.dot.proxy_protocol].map(|proxy_protocol| Admission {
-        access: access(config),
+        access: config.access.list(),
         trusted: trusted(config, proxy_protocol),
         refusals: metrics.refusals.clone(),
         connections: metrics.connections.clone(),
@@ -68,7 +64,7 @@ pub(super) fn site(
     }
     Content {
         pages,
-        access: access(bound),
+        access: bound.access.list(),
         trusted: trusted(bound, bound.doh.proxy_protocol),
         hosts: http::Hosts::new(bound),
         challenges: encryption.challenges.clone().unwrap_or_default(),
@@ -79,7 +75,7 @@ pub(super) fn site(
 pub(super) fn metrics_site(config: &Config, metrics: &Metrics) -> Content {
     Content {
         pages: http::metrics_routes(metrics.clone()),
-        access: access(config),
+        access: config.access.list(),
         trusted: trusted(config, None),
         hosts: http::Hosts::new(config),
         challenges: std::sync::Arc::default(),

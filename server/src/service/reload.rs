@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU32};
 
-use super::{Inner, Service, access, answers, quota};
+use super::{Inner, Service, answers, quota};
 use crate::{config::Config, query_log::QueryLog, resolver::Resolver};
 
 impl Service {
@@ -16,7 +16,7 @@ impl Service {
             && numbers.burst_size == others.burst_size;
         before.forwarders.replace(others.forwarders.clone());
         self.0.store(Arc::new(Inner {
-            access: access(config),
+            access: config.access.list(),
             quota: if is_same_quota { before.quota.clone() } else { quota(config, &before.forwarders) },
             forwarders: before.forwarders.clone(),
             cookies: before.cookies.clone(),

@@ -86,12 +86,12 @@ impl Node {
         Err(NoReply::Failed)
     }
 
-    /// Whether it is left alone, or about to be.
     /// Whether it has not answered since it failed several times in a row.
     pub(super) fn has_failed(&self) -> bool {
         self.state().health.has_failed()
     }
 
+    /// Whether it is left alone, or about to be.
     pub(super) fn is_resting(&self) -> bool {
         self.state().health.is_paused(Instant::now())
     }
