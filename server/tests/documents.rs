@@ -40,7 +40,7 @@ fn the_readme_has_two_set_up_commands_and_ci_runs_the_second() {
 #[test]
 fn ci_is_executable() {
     use std::os::unix::fs::PermissionsExt;
-    for script in [".ci/run", ".ci/nightly"] {
+    for script in [".ci/run", ".ci/nightly", ".ci/systemd/boot", ".ci/systemd/trial"] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script}");
     }
@@ -70,6 +70,15 @@ fn the_container_publishes_ports_on_loopback_alone() {
     let published: Vec<_> = lines.filter_map(|line| line.strip_prefix("- \"")).collect();
     assert_eq!(published.len(), 4);
     assert!(published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
+}
+
+/// Podman refuses to start with `uid=` among the options of a tmpfs.
+#[test]
+fn the_container_has_a_place_for_its_socket_that_podman_makes_too() {
+    let compose = read("docker-compose.yml");
+    let tmpfs = compose.lines().find_map(|line| line.trim().strip_prefix("tmpfs: ")).unwrap();
+    assert_eq!(tmpfs, "[\"/run/pkdns:mode=1777\"]");
+    assert!(read("Dockerfile").contains("ENV RUNTIME_DIRECTORY=/run/pkdns"));
 }
 
 /// What stands in ENTRYPOINT nobody's configuration can change.
