@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pkdns::config::ConfigFile;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -95,6 +97,32 @@ fn the_container_lets_a_configuration_say_where_it_listens() {
     let published = compose.lines().filter_map(|line| Some(line.split_once("- \"127.0.0.1:")?.1));
     for port in published.map(|port| port.trim_end_matches('"').split(':').next_back().unwrap()) {
         assert!(exposed.contains(port), "{port}");
+    }
+}
+
+/// It is pasted by people who then serve the Internet with it.
+#[test]
+fn the_configuration_of_a_public_server_is_taken_with_its_quotas_and_without_a_warning() {
+    let operating = read("docs/operating.md");
+    let (_, rest) = operating.split_once("pkdns.toml <<'TOML'\n").unwrap();
+    let (text, _) = rest.split_once("\nTOML\n").unwrap();
+    let config = ConfigFile::parse(Path::new("pkdns.toml"), text).unwrap().check().unwrap();
+    assert_eq!(config.open_resolver(), None);
+    assert!(config.listen.iter().all(|address| address.ip().is_loopback()), "no open port for plain DNS");
+    // The table below says why the numbers are these.
+    let (limits, relay) = (&config.rate_limit, &config.relay);
+    for (option, number) in [
+        ("rate_limit.requests_per_minute", limits.requests_per_minute),
+        ("rate_limit.burst_size", limits.burst_size),
+        ("rate_limit.dht_requests_per_minute", limits.dht_requests_per_minute),
+        ("rate_limit.dht_burst_size", limits.dht_burst_size),
+        ("relay.writes_per_minute", relay.writes_per_minute),
+    ] {
+        let row = |line: &&str| line.starts_with(&format!("| `{option}` |"));
+        let rows: Vec<_> = section(&operating, "A public server").lines().filter(row).collect();
+        let [row] = rows[..] else { panic!("{option}: {rows:?}") };
+        let public = row.split('|').nth(3).unwrap().trim().replace(',', "");
+        assert_eq!(public, number.to_string(), "{option}");
     }
 }
 
