@@ -217,7 +217,11 @@ impl Arguments {
             }
         }
         if !self.forward.is_empty() {
-            file.config.fallback_dns = self.forward.into_iter().flat_map(|entry| entry.0).collect();
+            let wanted: Vec<_> = self.forward.into_iter().flat_map(|entry| entry.0).collect();
+            if file.sets("fallback_dns") && file.config.fallback_dns != wanted {
+                warnings.push(format!("`fallback_dns` in {source} does not count: --forward wins over it"));
+            }
+            file.config.fallback_dns = wanted;
             file.overrule("fallback_dns");
         }
         file.config.verbose |= self.verbose;
@@ -234,8 +238,9 @@ impl Arguments {
         file.config.query_log.path = query_log;
 
         let status = file.config.status.path.take().map(|path| expand_home(&path, home));
+        // Printed, it would bind the service that the file is for to where this run would have its socket.
         let usual = || {
-            (!self.commented)
+            (!self.print_config)
                 .then(|| runtime.unwrap_or(&directory).join(STATUS_NAME))
                 .filter(|path| is_socket_path(path))
         };
@@ -248,7 +253,10 @@ impl Arguments {
             _ => Action::Serve,
         };
         let mut config = file.check()?;
-        config.resolve_credentials(env::var_os(&CREDENTIALS[1..]).as_deref().map(Path::new));
+        // systemd 252 names it to what ExecReload= runs as well, and hides it there.
+        let is_hidden = |directory: &Path| self.check && directory.read_dir().is_err();
+        let credentials = env::var_os(&CREDENTIALS[1..]);
+        config.resolve_credentials(credentials.as_deref().map(Path::new).filter(|path| !is_hidden(path)));
         Ok(Settings { action, config, source, testnet: self.testnet, sample_upstream, warnings })
     }
 }

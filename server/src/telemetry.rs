@@ -6,18 +6,22 @@ use std::{
     env, fmt,
     io::{self, IsTerminal},
     panic,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use tracing::{Dispatch, dispatcher, level_filters::LevelFilter};
+use tracing::{Dispatch, Event, Subscriber, dispatcher, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
     filter::ParseError,
     fmt::{
-        MakeWriter,
-        format::Writer,
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::{self, Format, Full, Writer},
         time::{FormatTime, SystemTime},
     },
+    registry::LookupSpan,
     reload,
 };
 
@@ -101,37 +105,77 @@ where
     let has_priorities = form.is_journal && form.format != LogFormat::Text;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_timer(Milliseconds)
-        .with_target(form.targets || form.format == LogFormat::Json)
         .with_ansi(form.colours && !has_priorities)
         .with_writer(WithPriorities { writer, has_priorities })
         // A log that cannot be written to is no place to say so: that would be a panic, and one in the hook ends the process.
         .log_internal_errors(false);
+    let targets = Arc::new(AtomicBool::new(form.targets));
     match form.format {
         LogFormat::Json => {
             let builder =
                 subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            let builder = builder.with_filter_reloading();
-            let verbosity = verbosity(builder.reload_handle());
+            let builder = builder.with_timer(Milliseconds).with_filter_reloading();
+            let verbosity = verbosity(builder.reload_handle(), targets);
             (Dispatch::new(builder.finish()), verbosity)
         }
         LogFormat::Auto if form.is_journal => {
-            let builder = subscriber.without_time().with_level(false).with_filter_reloading();
-            let verbosity = verbosity(builder.reload_handle());
+            let lines = Lines::new(|| format::format().without_time().with_level(false), &targets);
+            let builder = subscriber.event_format(lines).with_filter_reloading();
+            let verbosity = verbosity(builder.reload_handle(), targets);
             (Dispatch::new(builder.finish()), verbosity)
         }
         LogFormat::Auto | LogFormat::Text => {
-            let builder = subscriber.with_filter_reloading();
-            let verbosity = verbosity(builder.reload_handle());
+            let lines = Lines::new(|| format::format().with_timer(Milliseconds), &targets);
+            let builder = subscriber.event_format(lines).with_filter_reloading();
+            let verbosity = verbosity(builder.reload_handle(), targets);
             (Dispatch::new(builder.finish()), verbosity)
         }
     }
 }
 
-fn verbosity<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Verbosity {
-    // The subscriber lives as long as the process.
-    let set = move |verbose| drop(handle.reload(EnvFilter::new(if verbose { VERBOSE } else { USUAL })));
+/// `targets`: whether each line says which part of the program wrote it.
+fn verbosity<S: 'static>(handle: reload::Handle<EnvFilter, S>, targets: Arc<AtomicBool>) -> Verbosity {
+    let set = move |verbose| {
+        targets.store(verbose, Ordering::Relaxed);
+        // The subscriber lives as long as the process.
+        drop(handle.reload(EnvFilter::new(if verbose { VERBOSE } else { USUAL })));
+    };
     Verbosity(Arc::new(set))
+}
+
+/// Lines of text, with or without the part of the program that wrote them: as is wanted at that time.
+struct Lines<T> {
+    with_targets: Format<Full, T>,
+    without: Format<Full, T>,
+    targets: Arc<AtomicBool>,
+}
+
+impl<T> Lines<T> {
+    fn new(format: impl Fn() -> Format<Full, T>, targets: &Arc<AtomicBool>) -> Self {
+        Self {
+            with_targets: format().with_target(true),
+            without: format().with_target(false),
+            targets: targets.clone(),
+        }
+    }
+}
+
+impl<S, N, T> FormatEvent<S, N> for Lines<T>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    T: FormatTime,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let has_targets = self.targets.load(Ordering::Relaxed);
+        let format = if has_targets { &self.with_targets } else { &self.without };
+        format.format_event(context, writer, event)
+    }
 }
 
 /// UTC to the millisecond, as in RFC 3339.
@@ -184,6 +228,30 @@ mod tests {
         });
         let bytes = memory.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_say_their_part_of_the_program_from_when_a_reload_wants_them_to() {
+        for (is_journal, format) in
+            [(false, LogFormat::Auto), (true, LogFormat::Auto), (true, LogFormat::Text)]
+        {
+            let form = Form { format, is_journal, targets: false, colours: false };
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let (dispatch, verbosity) = dispatch(filter(false, None).0, form, move || writer.clone());
+            dispatcher::with_default(&dispatch, || {
+                for verbose in [false, true, false] {
+                    verbosity.set(verbose);
+                    tracing::info!(target: "pkdns::server", "once");
+                    tracing::debug!(target: "pkdns::service", "a query");
+                }
+            });
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            let lines: Vec<_> = text.lines().collect();
+            assert_eq!(lines.len(), 4, "{text}");
+            let with_target = lines.iter().map(|line| line.contains("pkdns::"));
+            assert_eq!(with_target.collect::<Vec<_>>(), [false, true, true, false], "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pkdns::config::ConfigFile;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -40,7 +42,7 @@ fn the_readme_has_two_set_up_commands_and_ci_runs_the_second() {
 #[test]
 fn ci_is_executable() {
     use std::os::unix::fs::PermissionsExt;
-    for script in [".ci/run", ".ci/nightly"] {
+    for script in [".ci/run", ".ci/nightly", ".ci/systemd/boot", ".ci/systemd/trial"] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script}");
     }
@@ -72,6 +74,15 @@ fn the_container_publishes_ports_on_loopback_alone() {
     assert!(published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
 }
 
+/// Podman refuses to start with `uid=` among the options of a tmpfs.
+#[test]
+fn the_container_has_a_place_for_its_socket_that_podman_makes_too() {
+    let compose = read("docker-compose.yml");
+    let tmpfs = compose.lines().find_map(|line| line.trim().strip_prefix("tmpfs: ")).unwrap();
+    assert_eq!(tmpfs, "[\"/run/pkdns:mode=1777\"]");
+    assert!(read("Dockerfile").contains("ENV RUNTIME_DIRECTORY=/run/pkdns"));
+}
+
 /// What stands in ENTRYPOINT nobody's configuration can change.
 #[test]
 fn the_container_lets_a_configuration_say_where_it_listens() {
@@ -86,6 +97,32 @@ fn the_container_lets_a_configuration_say_where_it_listens() {
     let published = compose.lines().filter_map(|line| Some(line.split_once("- \"127.0.0.1:")?.1));
     for port in published.map(|port| port.trim_end_matches('"').split(':').next_back().unwrap()) {
         assert!(exposed.contains(port), "{port}");
+    }
+}
+
+/// It is pasted by people who then serve the Internet with it.
+#[test]
+fn the_configuration_of_a_public_server_is_taken_with_its_quotas_and_without_a_warning() {
+    let operating = read("docs/operating.md");
+    let (_, rest) = operating.split_once("pkdns.toml <<'TOML'\n").unwrap();
+    let (text, _) = rest.split_once("\nTOML\n").unwrap();
+    let config = ConfigFile::parse(Path::new("pkdns.toml"), text).unwrap().check().unwrap();
+    assert_eq!(config.open_resolver(), None);
+    assert!(config.listen.iter().all(|address| address.ip().is_loopback()), "no open port for plain DNS");
+    // The table below says why the numbers are these.
+    let (limits, relay) = (&config.rate_limit, &config.relay);
+    for (option, number) in [
+        ("rate_limit.requests_per_minute", limits.requests_per_minute),
+        ("rate_limit.burst_size", limits.burst_size),
+        ("rate_limit.dht_requests_per_minute", limits.dht_requests_per_minute),
+        ("rate_limit.dht_burst_size", limits.dht_burst_size),
+        ("relay.writes_per_minute", relay.writes_per_minute),
+    ] {
+        let row = |line: &&str| line.starts_with(&format!("| `{option}` |"));
+        let rows: Vec<_> = section(&operating, "A public server").lines().filter(row).collect();
+        let [row] = rows[..] else { panic!("{option}: {rows:?}") };
+        let public = row.split('|').nth(3).unwrap().trim().replace(',', "");
+        assert_eq!(public, number.to_string(), "{option}");
     }
 }
 

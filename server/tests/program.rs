@@ -60,6 +60,78 @@ fn check_opens_what_the_configuration_names() {
     }
 }
 
+/// Made for this test, and used nowhere.
+const RSA_OF_1024_BITS: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIICdgIBADANBgkqhkiG9w0BAQEFAASCAmAwggJcAgEAAoGBAMqT/Gd+WKi8LKuE\n\
+rvGTsS67Ol959CNQuOHOwwFIUcxzz+nzOx7mtxNwdet3XyW+Oku0w3+Dta6Q3efJ\n\
+5V2cv97kx9xdSasm+x6FgNJdkLvqesiyWVIIRLz++LBs+Tjn+eXP3SD1lmiljDVV\n\
+GIEgcSh8tVyqrPmEuf2Tp7uAYWlZAgMBAAECgYBaRipDoH037Gtnn8AqLWvW7F5t\n\
+77XJCw7oqbAi4Sx6lN2BXv/onF3XTtVtsgt3kVb/J7W7HGGZQjtxMHqDBfhGOzGU\n\
+kA/ZZ5R27iC3eMsu+qwSYbwR5/3dgBwnxt9cZOI/VV6yDn+3Ytu9imSjjGXAV/UJ\n\
+jWxX96QxK4Apu0BAtQJBAPfdd81jgZInBF4al7ehdBFCxSobnAANr/8JX47cxTrj\n\
+az6yXs+lf5+MALrPTh7Ni1l0Fs8KuArn4xC/UIpVt1MCQQDROgWZNpv10AEPvnek\n\
+x9ia8oc6hWZDrtrgzWcWljr13PczNUO/CN4hqfu66zS7oB5c8mvwxwPuvDVsrONw\n\
+4yMjAkEA46CV1x9c7PW8Axf04QT67KcfHo6Ac2Qejt7yzOZekrgr00ZH3/YjAEi4\n\
+mtaq7YriQGJmV/mGDy3pz4WC16fkVQJAD7xeaWyLBEzVl5qKoxEIwHaXJxabX2HK\n\
+QngQVcmMu6sXyHksFDUVh9CiByfjem0Le5AcACrnp8/t8LN8E6RxowJANtkf0PhK\n\
+zJlKdVBeefEyoUklykdVkClYMpnpSo2XN4yo8Mb9KenY5SrXIg34w2XCf1f+vgvq\n\
+np2oqxRnfNmr9g==\n\
+-----END PRIVATE KEY-----\n";
+
+#[test]
+fn check_says_what_to_do_about_a_key_that_cannot_be_used() {
+    let made = || rcgen::generate_simple_self_signed(["dns.example".to_string()]).unwrap();
+    let (certificate, other) = (made().cert.pem(), made().signing_key.serialize_pem());
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("cert.pem"), certificate).unwrap();
+    let files = format!(
+        "[doh]\nenabled = true\ncert_path = '{}'\nkey_path = '{}'\n",
+        path("cert.pem").display(),
+        path("key.pem").display()
+    );
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    for (key, expected) in [
+        (RSA_OF_1024_BITS, "make one of ECDSA P-256, Ed25519, or RSA with 2048 bits or more"),
+        (&other, "is the key of another certificate: name the one that belongs to it"),
+        (
+            encrypted,
+            "is encrypted with a passphrase, which nobody is there to type: decrypt it with openssl pkey",
+        ),
+    ] {
+        fs::write(path("key.pem"), key).unwrap();
+        let output = run(&files, &["--check"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("doh.key_path: ") && said.contains(expected), "{said}");
+    }
+}
+
+/// systemd 252 tells what `ExecReload=` runs where the credentials are, and lets it look at none: each reload would fail.
+#[test]
+fn check_takes_no_credentials_for_missing_that_systemd_keeps_from_it() {
+    let directory = directory_with(
+        "fallback_ca_path = '$CREDENTIALS_DIRECTORY/ca.pem'\n\
+         [doh]\nenabled = true\ncert_path = '$CREDENTIALS_DIRECTORY/cert.pem'\n\
+         key_path = '$CREDENTIALS_DIRECTORY/key.pem'\n",
+    );
+    let check = |credentials: &Path| {
+        let mut command = pkdns(directory.path(), &["--check"]);
+        let output = command.env("CREDENTIALS_DIRECTORY", credentials).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = check(Path::new("/nope"));
+    assert_eq!(code, Some(0), "{said}");
+    for options in ["fallback_ca_path: systemd gives", "doh.cert_path and doh.key_path: systemd gives"] {
+        assert!(said.contains(options), "{said}");
+    }
+    // Those that are to be seen are looked at.
+    let (code, said) = check(directory.path());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cert.pem: No such file"), "{said}");
+}
+
 #[test]
 fn check_tells_all_mistakes_of_a_file_in_the_words_of_the_format() {
     let output = run("verbose = 1\n[cache]\nmax_entries = -5\n[general]\nsocket = ''\n", &["--check"]);
@@ -109,6 +181,8 @@ fn the_printed_configuration_loads_again_and_holds_the_flags() {
         first.contains("ttl_seconds = 7") && first.contains("9.9.9.9:53") && first.contains("verbose = true")
     );
     assert_eq!(text(&run(&first, &["--print-config"]).stdout), first);
+    // It may be the service's that is made of this, which has its socket where systemd says.
+    assert!(!first.contains("status.sock"), "{first}");
 }
 
 #[test]

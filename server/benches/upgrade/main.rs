@@ -1,7 +1,8 @@
-//! An upgrade at as many queries as two cores carry beside their clients. Run it with `cargo bench -p pkdns --bench upgrade`.
+//! An upgrade, and a reload every second, at as many queries as two cores carry beside their clients. Run it with
+//! `cargo bench -p pkdns --bench upgrade`.
 //!
 //! Clients ask the next question when they have an answer, over UDP with 16 under way. Nothing is asserted about time, only
-//! that every query is answered, by the counts of the clients and of both servers.
+//! that every query is answered, by the counts of the clients and of the servers.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,8 @@ mod clients;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../tests/upgrade/load.rs"]
 mod load;
+#[path = "../../tests/upgrade/reloads.rs"]
+mod reloads;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../tests/upgrade/server.rs"]
 mod server;
@@ -34,6 +37,7 @@ use tokio::runtime::Runtime;
 
 use clients::Client;
 use load::{KINDS, Load, answered_before, configuration, replies};
+use reloads::Reloads;
 use server::{Place, Server, send};
 
 /// Longest wait for what must come.
@@ -43,17 +47,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const COPIES: usize = 4;
 const AT_ONCE: u16 = 16;
 
+/// With reloads, one in so many questions needs an upstream, which takes 0.1 s. More would let it set the pace.
+const SLOW: u64 = 1024;
+
+/// Between two reloads.
+const INTERVAL: Duration = Duration::from_secs(1);
+
 fn main() {
     let in_full = env::args().any(|argument| argument == "--bench");
     if !in_full {
         println!("Short rounds: the figures mean nothing.");
     }
-    let length = Duration::from_secs(if in_full { 10 } else { 1 });
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    upgrade(&runtime, Duration::from_secs(if in_full { 10 } else { 1 }));
+    reload(&runtime, if in_full { 24 } else { 4 });
+}
+
+fn upgrade(runtime: &Runtime, length: Duration) {
     let place = Place::with(&configuration());
     let mut server = Server::start(place.command());
     let metrics = server.log.address("metrics");
-    let runtime = Runtime::new().unwrap();
-    let _entered = runtime.enter();
     let start = Instant::now();
     // All names are at hand: a slow upstream would set the pace.
     let at_full_speed = |client| Client { pause: Duration::ZERO, slow: u64::MAX, ..client };
@@ -64,11 +78,50 @@ fn main() {
     assert!(server.wait().success());
     let ended = start.elapsed() - length / 2;
     sleep(length / 2);
-    let clients = runtime.block_on(load.stop()).unwrap_or_else(|error| panic!("{error}"));
-    let seconds = start.elapsed().as_secs_f64();
     println!(
         "\nAn upgrade: the new process serves after {took_over:.1?}, the old one has ended after {ended:.1?}\n"
     );
+    let answered = stopped(runtime, load, start);
+    let (before, (after, unanswered)) = (answered_before(&server), runtime.block_on(replies(metrics)));
+    println!("\nThe old process counts {before} replies, the new one {after}: {} in all", before + after);
+    assert_eq!((before + after, unanswered), (answered, 0));
+    send("TERM", successor);
+    server.log.wait_for_end();
+}
+
+fn reload(runtime: &Runtime, times: u32) {
+    let configuration = configuration();
+    let place = Place::with(&configuration);
+    let mut server = Server::start(place.command());
+    let metrics = server.log.address("metrics");
+    let mut reloads = Reloads::new(&place, &server, &configuration);
+    let start = Instant::now();
+    let at_full_speed = |client| Client { pause: Duration::ZERO, slow: SLOW, ..client };
+    let load = Load::start(&place, &server, COPIES, at_full_speed, Some(AT_ONCE));
+    let mut longest = Duration::ZERO;
+    while reloads.done() < times {
+        sleep(INTERVAL);
+        let asked = Instant::now();
+        reloads.next();
+        longest = longest.max(asked.elapsed());
+    }
+    sleep(INTERVAL);
+    println!(
+        "\n{times} reloads, a quarter of them each of another quota, another access list, other upstreams and a file with a \
+         mistake; the longest took {longest:.1?}\n"
+    );
+    let answered = stopped(runtime, load, start);
+    let (counted, unanswered) = runtime.block_on(replies(metrics));
+    println!("\nThe server counts {counted} replies");
+    assert_eq!((counted, unanswered), (answered, 0));
+    server.send("TERM");
+    assert!(server.wait().success());
+}
+
+/// Ends the load, shows it, and returns how many answers there were: to all that was asked.
+fn stopped(runtime: &Runtime, load: Load, start: Instant) -> u64 {
+    let clients = runtime.block_on(load.stop()).unwrap_or_else(|error| panic!("{error}"));
+    let seconds = start.elapsed().as_secs_f64();
     println!("| | asked | answered | lost | per second | connections |\n|---|---|---|---|---|---|");
     let mut answered = 0;
     for (kind, Client { tally, .. }) in KINDS.iter().zip(&clients) {
@@ -79,9 +132,5 @@ fn main() {
         answered += answers;
         assert_eq!(asked, answers, "{kind}");
     }
-    let (before, (after, unanswered)) = (answered_before(&server), runtime.block_on(replies(metrics)));
-    println!("\nThe old process counts {before} replies, the new one {after}: {} in all", before + after);
-    assert_eq!((before + after, unanswered), (answered, 0));
-    send("TERM", successor);
-    server.log.wait_for_end();
+    answered
 }

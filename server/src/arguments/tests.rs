@@ -137,16 +137,22 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn a_flag_that_wins_over_what_the_file_says_of_listen_says_so() {
+fn a_flag_that_wins_over_what_the_file_says_says_so() {
     for (text, flags, expected) in [
-        ("listen = '127.0.0.1:1'", "-l 0.0.0.0:5300", true),
-        ("listen = '127.0.0.1:1'", "-l 127.0.0.1:1", false),
-        ("verbose = true", "-l 0.0.0.0:5300", false),
-        ("listen = '127.0.0.1:1'", "", false),
+        ("listen = '127.0.0.1:1'", "-l 0.0.0.0:5300", Some("--listen")),
+        ("listen = '127.0.0.1:1'", "-l 127.0.0.1:1", None),
+        ("verbose = true", "-l 0.0.0.0:5300", None),
+        ("listen = '127.0.0.1:1'", "", None),
+        ("fallback_dns = ['9.9.9.9', '1.1.1.1']", "-f 9.9.9.9", Some("--forward")),
+        ("fallback_dns = 'quad9'", "-f quad9", None),
+        ("fallback_dns = 'quad9'", "", None),
+        ("verbose = true", "-f 9.9.9.9", None),
     ] {
         let warnings = settle(home_with(text).path(), flags).unwrap().warnings();
-        assert_eq!(warnings.len(), usize::from(expected), "{text} {flags}: {warnings:?}");
-        assert!(warnings.iter().all(|it| it.contains("pkdns.toml does not count: --listen")), "{warnings:?}");
+        let expected: Vec<_> =
+            expected.iter().map(|flag| format!("pkdns.toml does not count: {flag}")).collect();
+        assert_eq!(warnings.len(), expected.len(), "{text} {flags}: {warnings:?}");
+        assert!(warnings.iter().zip(&expected).all(|(it, expected)| it.contains(expected)), "{warnings:?}");
     }
 }
 

@@ -153,9 +153,13 @@ impl Packets {
         }))
     }
 
-    /// Goes by these settings from now on, as far as memory is concerned. What is held stays, if there is room for it.
+    /// Goes by these settings from now on, but for those about which stores there are. What is held stays, if there is room for
+    /// it.
     pub fn reload(&self, old: &config::Cache, settings: &config::Cache) {
         self.0.memory.set_freshness(freshness(settings));
+        if let Some(shared) = &self.0.stores.shared {
+            shared.set_max_age(Duration::from_secs(settings.max_ttl_seconds));
+        }
         if settings.max_entries != old.max_entries {
             self.0.memory.set_capacity(settings.max_entries);
         }

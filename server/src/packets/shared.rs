@@ -10,7 +10,10 @@ mod nodes;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -54,7 +57,8 @@ struct Inner {
 /// What lookups and the task that stores have in common.
 struct Client {
     nodes: Nodes,
-    max_age: Duration,
+    /// In seconds.
+    max_age: AtomicU64,
     metrics: SharedMetrics,
     /// When the log was told last.
     complained: Mutex<Option<Instant>>,
@@ -66,7 +70,12 @@ impl SharedStore {
     pub fn new(url: &RedisUrl, tls: Arc<ClientConfig>, max_age: Duration, metrics: SharedMetrics) -> Self {
         let nodes = Nodes::new(url, Dialler::new(url, tls));
         nodes.connect();
-        let client = Arc::new(Client { nodes, max_age, metrics, complained: Mutex::new(None) });
+        let client = Arc::new(Client {
+            nodes,
+            max_age: AtomicU64::new(max_age.as_secs()),
+            metrics,
+            complained: Mutex::new(None),
+        });
         let (puts, queued) = mpsc::channel(MAX_QUEUED);
         tokio::spawn(client.clone().store_all(queued));
         Self(Arc::new(Inner { url: url.clone(), client, puts }))
@@ -76,6 +85,11 @@ impl SharedStore {
     /// that in a cluster whose nodes have changed), and at once while it is down.
     pub async fn get(&self, key: &PublicKey) -> Option<Stored> {
         self.0.client.get(key).await
+    }
+
+    /// Another longest time for which a packet in it is believed to be fresh, in whole seconds.
+    pub fn set_max_age(&self, max_age: Duration) {
+        self.0.client.max_age.store(max_age.as_secs(), Ordering::Relaxed);
     }
 
     /// Whether a part of it has not answered since it failed several times in a row.
@@ -100,6 +114,10 @@ impl fmt::Debug for SharedStore {
 }
 
 impl Client {
+    fn max_age(&self) -> Duration {
+        Duration::from_secs(self.max_age.load(Ordering::Relaxed))
+    }
+
     async fn get(&self, key: &PublicKey) -> Option<Stored> {
         let name = name_of(key);
         let mut command = redis::cmd("GETRANGE");
@@ -134,7 +152,7 @@ impl Client {
             debug!("what stands under {name} in the shared store is not a packet of this key");
             return None;
         };
-        let fresh = believable(stored, SystemTime::now(), self.max_age);
+        let fresh = believable(stored, SystemTime::now(), self.max_age());
         if fresh.is_some() { &lookups.found } else { &lookups.absent }.inc();
         fresh
     }
@@ -149,7 +167,7 @@ impl Client {
     async fn store(&self, stored: Stored) {
         let puts = &self.metrics.puts;
         let name = name_of(stored.packet.key());
-        let Some(command) = put_command(&name, &stored, SystemTime::now(), self.max_age) else {
+        let Some(command) = put_command(&name, &stored, SystemTime::now(), self.max_age()) else {
             puts.outdated.inc();
             return;
         };

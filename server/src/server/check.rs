@@ -40,12 +40,9 @@ pub fn check_files(config: &Config) -> FileFaults {
         let directory = certificates::check_directory(&config.certificate, config.acme.enabled);
         faults.mistakes.extend(directory.err().map(|error| format!("certificate.path: {error}")));
     }
-    let authority = TlsClient::new(config.fallback_ca_path.as_deref());
-    faults.mistakes.extend(authority.err().map(|error| error.to_string()));
+    faults.authority("fallback_ca_path", config.fallback_ca_path.as_deref());
     if config.acme.enabled {
-        let authority = TlsClient::new(config.acme.ca_path.as_deref());
-        let named = |error: String| error.replacen("fallback_ca_path", "acme.ca_path", 1);
-        faults.mistakes.extend(authority.err().map(|error| named(error.to_string())));
+        faults.authority("acme.ca_path", config.acme.ca_path.as_deref());
     }
     if let Some(path) = config.cache.directory() {
         faults.directory("cache.path", path, "packets are forgotten at a restart");
@@ -66,13 +63,8 @@ impl FileFaults {
     /// A certificate and its key. Each is opened, so that what is wrong with both is told at once.
     fn pair(&mut self, certificate: (&str, &Path), key: (&str, &Path)) {
         let before = self.mistakes.len();
-        let is_given = |path: &Path| path.starts_with(CREDENTIALS);
         if is_given(certificate.1) || is_given(key.1) {
-            self.warnings.push(format!(
-                "{} and {}: systemd gives the service what begins with {CREDENTIALS} (LoadCredential=), so that it cannot be \
-                 looked at from here",
-                certificate.0, key.0
-            ));
+            self.given(&format!("{} and {}", certificate.0, key.0));
             return;
         }
         for (option, path) in [certificate, key] {
@@ -91,6 +83,23 @@ impl FileFaults {
         }
     }
 
+    /// Who has to have certified the servers that are asked.
+    fn authority(&mut self, option: &str, path: Option<&Path>) {
+        if path.is_some_and(is_given) {
+            self.given(option);
+            return;
+        }
+        let error = TlsClient::new(path).err().map(|error| error.to_string());
+        self.mistakes.extend(error.map(|error| error.replacen("fallback_ca_path", option, 1)));
+    }
+
+    fn given(&mut self, options: &str) {
+        self.warnings.push(format!(
+            "{options}: systemd gives the service what begins with {CREDENTIALS} (LoadCredential=), so that it cannot be looked at \
+             from here"
+        ));
+    }
+
     fn directory(&mut self, option: &str, path: &Path, consequence: &str) {
         if let Err(error) = private_file::check_directory(path) {
             let path = path.display();
@@ -98,6 +107,11 @@ impl FileFaults {
                 .push(format!("{option}: {path}: {error}; {consequence} unless this user may write there"));
         }
     }
+}
+
+/// Whether systemd gives it to the service, and nobody has said where that is.
+fn is_given(path: &Path) -> bool {
+    path.starts_with(CREDENTIALS)
 }
 
 #[cfg(test)]

@@ -66,6 +66,17 @@ pub(super) fn wanted(config: &Config, assigned: impl Fn(Purpose) -> Vec<SocketAd
     all
 }
 
+/// The same, but for an address that is held already: one that has been given its port, where any would have done, and whose port
+/// is named now. Bound anew, it would be in its own way.
+pub(super) fn recognised(wanted: Vec<Wanted>, open: &[Open]) -> Vec<Wanted> {
+    let held = |new: &Wanted| {
+        let is_same = |open: &&Open| open.wanted.purpose == new.purpose && open.address == new.address;
+        open.iter().find(is_same).map(|open| open.wanted).filter(|held| !wanted.contains(held))
+    };
+    let is_open = |new: &Wanted| open.iter().any(|open| open.wanted == *new);
+    wanted.iter().map(|new| if is_open(new) { *new } else { held(new).unwrap_or(*new) }).collect()
+}
+
 /// Where a purpose is served because a service manager says so.
 pub(super) fn assigned(open: &[Open], purpose: Purpose) -> Vec<SocketAddr> {
     let assigned = open.iter().map(|open| open.wanted);

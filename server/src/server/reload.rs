@@ -172,6 +172,7 @@ impl Present {
             false => None,
         };
         let wanted = listeners::wanted(&config, |purpose| listeners::assigned(&self.open, purpose));
+        let wanted = listeners::recognised(wanted, &self.open);
         let (kept, removed): (Vec<_>, Vec<_>) =
             self.open.into_iter().partition(|open| wanted.contains(&open.wanted));
         let is_new = |wanted: &Wanted| kept.iter().all(|open| open.wanted != *wanted);

@@ -167,6 +167,36 @@ async fn an_address_that_is_removed_is_free_and_what_was_asked_there_is_answered
     assert!(response(http, "GET", "/", "").await.1.contains("pkdns"));
 }
 
+/// Whoever has let the system choose ports, and writes down which it has chosen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_was_given_can_be_named_afterwards() {
+    let world = World::new().await;
+    let stage = Stage::set(&world, &format!("{ALL}metrics.listen = ['127.0.0.1:0']")).await;
+    let [dns, tls, https, http, metrics] =
+        ["tcp", "tls", "https", "http", "metrics"].map(|protocol| stage.address(protocol));
+    let mut open = TcpStream::connect(dns).await.unwrap();
+    assert_eq!(over(&mut open, &www()).await, USUAL);
+    let named = format!(
+        "listen = ['{dns}']\ndot.listen = '{tls}'\ndoh.listen = '{https}'\ndoh.plain_listen = ['{http}']\n\
+         metrics.listen = ['{metrics}']"
+    );
+    // The second time, they are named already.
+    for change in [named, "identity.id = 'two'".to_owned()] {
+        stage.reload(&change).await.unwrap();
+        for (protocol, address) in
+            [("udp", dns), ("tcp", dns), ("tls", tls), ("https", https), ("http", http), ("metrics", metrics)]
+        {
+            assert_eq!(stage.all(protocol), [address], "{protocol}");
+        }
+        assert_eq!(over(&mut open, &www()).await, USUAL);
+        assert_eq!(over_udp(dns, &www()).await, USUAL);
+    }
+    // Where both are wanted, the named one is in the way of the other.
+    let error = stage.reload(&format!("listen = ['{dns}', '127.0.0.1:0']")).await.err();
+    assert!(error.is_none_or(|error| error.to_string().contains("holds this port")));
+    assert_eq!(over(&mut open, &www()).await, USUAL);
+}
+
 /// The upstream is slow, and answers when the rules are others.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_under_way_when_the_rules_changed_is_kept_for_nobody() {

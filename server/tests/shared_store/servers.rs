@@ -6,14 +6,15 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use pkdns::{
-    config::Config,
+    config::{Cache, Config},
     dht::{Evidence, Network, NetworkError},
     metrics::SharedMetrics,
+    packets::{Packets, Stored, Stores},
     server::Server,
     signed_packet::{Keypair, PublicKey, SignedPacket},
     testnet::sample_packet,
@@ -25,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{PATIENCE, fresh, keypair, name_of, redis_server::RedisServer};
+use crate::{PATIENCE, Store, fresh, keypair, name_of, packet, redis_server::RedisServer};
 
 const NOERROR: u8 = 0;
 
@@ -170,4 +171,23 @@ async fn a_redis_that_goes_away_under_load_loses_no_query() {
         assert_eq!(server.code(&keypair(number).public_key()).await, NOERROR, "{number}");
     }
     assert!(server.lookups() >= 150);
+}
+
+#[tokio::test]
+async fn a_reload_says_for_how_long_packets_are_believed() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    let store = Store::new(&redis.url());
+    let stored = fresh(packet(&keypair(1), 7, b"dns"));
+    let key = keypair(1).public_key();
+    store.put(&stored).await;
+    let left =
+        |stored: Option<Stored>| stored.unwrap().fresh_until.duration_since(SystemTime::now()).unwrap();
+    let before = left(store.get(&key).await);
+    let (old, network) = (Cache::default(), Arc::new(CountingNetwork::default()));
+    let stores = Stores { disk: None, shared: Some(store.store.clone()) };
+    let packets = Packets::with_stores(&old, network, stores, 0);
+    let new = Cache { ttl_seconds: 5, max_ttl_seconds: 5, ..old.clone() };
+    packets.reload(&old, &new);
+    let after = left(store.get(&key).await);
+    assert!(after <= Duration::from_secs(5) && before > 2 * after, "{before:?} {after:?}");
 }

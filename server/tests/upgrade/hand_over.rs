@@ -1,4 +1,5 @@
-//! Another process takes the place of one that is asked over all transports. Nothing is lost, on whichever side one counts.
+//! Another process, or another configuration, takes the place of one that is asked over all transports. Nothing is lost, on
+//! whichever side one counts.
 
 use std::{
     net::TcpListener,
@@ -14,6 +15,7 @@ use super::{
     PATIENCE,
     clients::ask_over_udp,
     load::{KINDS, Load, answered_before, configuration, replies},
+    reloads::Reloads,
     server::{Place, Server, send},
 };
 
@@ -69,6 +71,39 @@ fn every_query_over_every_transport_is_answered_while_another_process_takes_over
     assert_eq!((before + after, unanswered), (answered, 0), "what the servers counted");
     send("TERM", successor);
     server.log.wait_for_end();
+}
+
+#[test]
+fn every_query_over_every_transport_is_answered_while_the_configuration_changes() {
+    let configuration = configuration();
+    let place = Place::with(&configuration);
+    let mut server = Server::start(place.command());
+    let metrics = server.log.address("metrics");
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let load = Load::start(&place, &server, 1, |client| client, None);
+    let mut reloads = Reloads::new(&place, &server, &configuration);
+    // Twice each kind.
+    while reloads.done() < 8 {
+        reloads.next();
+        let more = load.answers().map(|answers| answers + ANSWERS / 4);
+        let all_have = || load.answers().iter().zip(more).all(|(answers, least)| *answers >= least);
+        runtime.block_on(wait_until("answers after a reload", || load.has_failed() || all_have()));
+    }
+    let clients = runtime.block_on(load.stop());
+    let clients = clients.unwrap_or_else(|error| panic!("{error}: {:#?}", server.log.lines()));
+    let mut answered = 0;
+    for (kind, client) in KINDS.iter().zip(&clients) {
+        let tally = &client.tally;
+        assert_eq!(tally.asked.load(Ordering::SeqCst), tally.answers(), "{kind}");
+        answered += tally.answers();
+        if kind.ends_with("kept") || kind.starts_with("http") {
+            assert_eq!(tally.connections.load(Ordering::SeqCst), 1, "{kind}: its connection stays");
+        }
+    }
+    assert_eq!(runtime.block_on(replies(metrics)), (answered, 0), "what the server counted");
+    server.send("TERM");
+    assert!(server.wait().success());
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) const KINDS: [&str; 7] = ["udp", "tcp", "tcp kept", "dot", "dot kept"
 const UDP_CLIENTS: usize = 8;
 
 /// An upstream that takes its time, as long as the last digit of the name's first label says.
-fn upstream() -> SocketAddr {
+pub(crate) fn upstream() -> SocketAddr {
     let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {

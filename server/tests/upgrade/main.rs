@@ -10,6 +10,7 @@ mod load;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod reloaded;
+mod reloads;
 mod server;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../certificates/client.rs"]
