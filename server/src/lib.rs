@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod connector;
 pub mod cookies;
+pub mod denied;
 pub mod dht;
 pub mod fair_flight;
 pub mod fair_queue;

@@ -49,6 +49,7 @@ impl Config {
             && self.local == other.local
             && self.delegation == other.delegation
             && self.rebind_protection == other.rebind_protection
+            && self.denied_keys == other.denied_keys
     }
 
     /// Options that differ, by their names.
@@ -128,6 +129,8 @@ mod tests {
             ("names.suffixes = ['pk']", false),
             ("delegation.port = 5353", false),
             ("rebind_protection.icann = true", false),
+            ("denied_keys.blocked = '/denied'", false),
+            ("operator.contact = 'tel:+1'", true),
             ("names.keep_browsers = true", true),
             ("certificate.names = ['dns.example']", true),
             ("access.deny = '192.0.2.1'", true),

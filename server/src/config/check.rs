@@ -90,6 +90,8 @@ impl Config {
             "delegation.port",
             "must not be 0; write 53, where name servers listen",
         );
+        self.check_denied_keys(&mut faults);
+        self.check_operator(&mut faults);
         self.check_certificates(&mut faults);
         self.check_relay(&mut faults);
         self.check_logs(&mut faults);

@@ -7,6 +7,7 @@ mod changes;
 mod check;
 mod commented;
 mod credentials;
+mod denied_keys;
 mod doh;
 mod dot;
 mod file;
@@ -14,6 +15,7 @@ mod forward;
 mod local;
 mod logs;
 mod memory;
+mod operator;
 mod presets;
 mod redis_url;
 mod relay;
@@ -41,6 +43,7 @@ pub use cache::Cache;
 pub use changes::Changes;
 pub use check::Fault;
 pub use credentials::CREDENTIALS;
+pub use denied_keys::{DeniedKeys, DenyList, ListUrl};
 pub use doh::Doh;
 pub use dot::Dot;
 pub use file::{ConfigError, ConfigFile};
@@ -50,6 +53,7 @@ pub use logs::{
     Dnstap, DnstapClients, DnstapTarget, Log, LogFormat, QueryLog, QueryLogFormat, QueryLogLevel,
 };
 pub use memory::Memory;
+pub use operator::Operator;
 pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
@@ -109,6 +113,10 @@ pub struct Config {
     pub delegation: Delegation,
     /// `[rebind_protection]`
     pub rebind_protection: RebindProtection,
+    /// `[denied_keys]`
+    pub denied_keys: DeniedKeys,
+    /// `[operator]`
+    pub operator: Operator,
     /// `[identity]`
     pub identity: Identity,
     /// `[doh]`
@@ -272,6 +280,8 @@ impl Default for Config {
             access: Access::default(),
             delegation: Delegation::default(),
             rebind_protection: RebindProtection::default(),
+            denied_keys: DeniedKeys::default(),
+            operator: Operator::default(),
             identity: Identity::default(),
             doh: Doh::default(),
             dot: Dot::default(),

@@ -78,6 +78,15 @@ fn everything_set() -> Config {
         enabled = false
         port = 10
         allow_private = true
+        [denied_keys]
+        blocked = "/denied"
+        censored = "https://lists.example/keys"
+        filtered = ["/unwanted"]
+        refresh_seconds = 60
+        [operator]
+        name = "Example"
+        contact = "mailto:abuse@example.net"
+        policy = "https://example.net/policy"
         [doh]
         enabled = true
         listen = ["127.0.0.1:11"]

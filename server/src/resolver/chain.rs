@@ -16,6 +16,7 @@ use super::{
     error::{Failure, ResolveError, extended},
 };
 use crate::{
+    denied::Denial,
     message::{Answer, ExtendedError, STALE_TTL},
     metrics::{Farthest, Source},
     packets::{Found, Staleness},
@@ -140,6 +141,18 @@ impl Chain {
         self.answer.code = code;
         self.answer.answers.extend(answers);
         self.answer.authorities = authorities;
+    }
+
+    /// The chain ends at a key that is not answered for. NXDOMAIN, as for blocked names elsewhere: REFUSED and SERVFAIL would
+    /// have a client ask again, here and elsewhere. A short SOA lets it ask anew soon.
+    pub(super) fn deny(&mut self, denial: Denial, soa: Record) {
+        let code = match denial {
+            Denial::Blocked => extended::BLOCKED,
+            Denial::Censored => extended::CENSORED,
+            Denial::Filtered => extended::FILTERED,
+        };
+        self.negative(true, soa);
+        self.answer.extended_error = Some(ExtendedError::new(code, denial.text()));
     }
 
     /// Addresses were filtered, so that nobody else vouches for what is left.

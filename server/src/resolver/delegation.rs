@@ -200,6 +200,7 @@ impl Resolver {
             return Ok(held_addresses(zone, server, record_type));
         }
         match self.classify(server, budget) {
+            Route::PublicKey(other) if self.0.denied.of(&other.key).is_some() => Ok(Vec::new()),
             Route::PublicKey(other) => {
                 // A name server is farther than any packet.
                 let mut farthest = Farthest::NameServer;

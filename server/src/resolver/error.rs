@@ -17,6 +17,10 @@ pub mod extended {
     pub const STALE_ANSWER: u16 = crate::message::STALE_ANSWER;
     /// Blocked: the operator's policy removed the data.
     pub const BLOCKED: u16 = 15;
+    /// Censored: somebody else than the operator demands it.
+    pub const CENSORED: u16 = 16;
+    /// Filtered: the clients asked for it.
+    pub const FILTERED: u16 = 17;
     /// Prohibited: not for this client.
     pub const PROHIBITED: u16 = 18;
     /// Not Authoritative: without recursion there is nothing here to say.

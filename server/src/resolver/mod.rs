@@ -3,6 +3,7 @@
 
 mod chain;
 mod delegation;
+mod denial;
 mod discovery;
 pub mod error;
 mod icann;
@@ -51,6 +52,7 @@ use crate::{
     access::Forwarders,
     client::Line,
     config::Config,
+    denied::DeniedKeys,
     forward::Forwarder,
     message::{LONGEST_TTL, Query},
     metrics::{Farthest, Source},
@@ -91,6 +93,7 @@ struct Inner {
     own_zone: Arc<OwnZone>,
     negative_ttl: u32,
     local: Option<Arc<LocalNames>>,
+    denied: DeniedKeys,
 }
 
 /// What one step of a chain leads to.
@@ -100,8 +103,13 @@ enum Step {
 }
 
 impl Resolver {
-    /// A resolver as configured.
-    pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
+    /// A resolver as configured, with lists of keys that others go by as well.
+    pub fn with_denied_keys(
+        config: &Config,
+        packets: Packets,
+        forwarder: Arc<Forwarder>,
+        denied: DeniedKeys,
+    ) -> Self {
         let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
         let suffixes = suffixes(config);
         Self(Arc::new(Inner {
@@ -119,6 +127,7 @@ impl Resolver {
             discovery: Discovery::new(config),
             own_zone: Arc::new(OwnZone::new()),
             negative_ttl: negative_ttl(config),
+            denied,
         }))
     }
 
@@ -136,11 +145,6 @@ impl Resolver {
     /// Which packets have been replaced by newer ones.
     pub fn revisions(&self) -> &Arc<Revisions> {
         self.0.packets.revisions()
-    }
-
-    /// The zone by which a browser finds out whether it asks here.
-    pub fn own_zone(&self) -> &Arc<OwnZone> {
-        &self.0.own_zone
     }
 
     /// Whether a name is answered from a key's packet or refused as a key; the rest comes from others.
@@ -254,6 +258,9 @@ impl Resolver {
         chain.by_key = true;
         chain.source = Source::Key;
         if budget.zone(asked.key.as_bytes()).is_none() {
+            if self.denies(&asked, chain) {
+                return Ok(Step::Done);
+            }
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
         let known = match self.zone(query, address, &asked, budget, &mut chain.farthest).await? {

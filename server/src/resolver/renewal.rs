@@ -50,6 +50,7 @@ impl Resolver {
             discovery: Discovery::new(config),
             own_zone: inner.own_zone.clone(),
             negative_ttl: negative_ttl(config),
+            denied: inner.denied.clone(),
         }))
     }
 

@@ -6,6 +6,7 @@ use super::{encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
     access::{Forwarders, TrustedProxies},
     config::Config,
+    denied::DeniedKeys,
     http::{self, Content},
     metrics::Metrics,
     packets::Packets,
@@ -44,10 +45,12 @@ pub(super) fn relay(
     config: &Config,
     forwarders: &Forwarders,
     packets: &Packets,
+    denied: &DeniedKeys,
     metrics: &Metrics,
 ) -> Option<http::Relay> {
     let settings = &config.relay;
-    settings.enabled.then(|| http::Relay::new(settings, forwarders, packets.clone(), metrics.relay.clone()))
+    let (packets, denied, metrics) = (packets.clone(), denied.clone(), metrics.relay.clone());
+    settings.enabled.then(|| http::Relay::new(settings, forwarders, packets, denied, metrics))
 }
 
 /// What is served over HTTPS and HTTP besides answers. `bound` has the ports that there are.
@@ -68,6 +71,7 @@ pub(super) fn site(
         trusted: trusted(bound, bound.doh.proxy_protocol),
         hosts: http::Hosts::new(bound),
         challenges: encryption.challenges.clone().unwrap_or_default(),
+        notices: http::Notices::new(bound),
     }
 }
 
@@ -79,5 +83,6 @@ pub(super) fn metrics_site(config: &Config, metrics: &Metrics) -> Content {
         trusted: trusted(config, None),
         hosts: http::Hosts::new(config),
         challenges: std::sync::Arc::default(),
+        notices: None,
     }
 }
