@@ -11,6 +11,7 @@ mod local;
 pub mod name;
 mod negative;
 mod nxdomain;
+pub mod origin;
 mod own_zone;
 mod proofs;
 mod rebinding;
