@@ -7,7 +7,8 @@ const LABEL: &[u8] = b"_acme-challenge";
 pub(super) fn is_challenge(wire_name: &[u8]) -> bool {
     let Some((first, rest)) = first_label(wire_name) else { return false };
     let is_label = |label: &[u8]| label.eq_ignore_ascii_case(LABEL);
-    is_label(first) || first.starts_with(b"_") && first_label(rest).is_some_and(|(second, _)| is_label(second))
+    is_label(first)
+        || first.starts_with(b"_") && first_label(rest).is_some_and(|(second, _)| is_label(second))
 }
 
 /// And what stands behind it.

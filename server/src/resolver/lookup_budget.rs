@@ -79,7 +79,11 @@ mod tests {
             let budget = LookupBudget::with_clock(600, &FakeRelativeClock::default());
             while budget.admits(first, is_proven) {}
             for other in KINDS {
-                assert_eq!(budget.admits(other.0, other.1), other != (first, is_proven), "{first:?} {other:?}");
+                assert_eq!(
+                    budget.admits(other.0, other.1),
+                    other != (first, is_proven),
+                    "{first:?} {other:?}"
+                );
             }
         }
     }
@@ -88,7 +92,8 @@ mod tests {
     fn all_kinds_together_are_no_more_than_the_budget_in_each_minute_after_the_burst() {
         let clock = FakeRelativeClock::default();
         let budget = LookupBudget::with_clock(600, &clock);
-        let spend = || KINDS.iter().map(|kind| (0..).take_while(|_| budget.admits(kind.0, kind.1)).count()).sum();
+        let spend =
+            || KINDS.iter().map(|kind| (0..).take_while(|_| budget.admits(kind.0, kind.1)).count()).sum();
         let burst: usize = spend();
         assert_eq!(burst, 100);
         let minute: usize = (0..60)

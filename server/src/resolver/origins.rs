@@ -117,9 +117,7 @@ impl Resolver {
         let answer = match origin.place_with(name, |key| Some(budget.zone(key)?.key().clone())) {
             Place::Static => origin.from_file(name, looked_up(asked)),
             Place::ImpossibleKey { .. } => origin.absent(self.0.negative_ttl),
-            Place::Key(key) => {
-                self.from_packet(query, address, name, (origin, key), budget, chain).await?
-            }
+            Place::Key(key) => self.from_packet(query, address, name, (origin, key), budget, chain).await?,
         };
         if !answer.is_authoritative && is_resolving {
             return self.step_icann(query, address, name, budget, chain).await;
@@ -182,8 +180,7 @@ impl Resolver {
             chain.answer.extended_error = Some(stale_error(why));
         }
         let record_type = looked_up(query.question.record_type());
-        let mut answer =
-            origin.from_packet(&known.zone, &asked, name, record_type, self.0.negative_ttl);
+        let mut answer = origin.from_packet(&known.zone, &asked, name, record_type, self.0.negative_ttl);
         let age = |records: &mut Vec<Record>, left: fn(u32, &_) -> u32| {
             records.iter_mut().for_each(|record| record.ttl = left(record.ttl, found));
         };

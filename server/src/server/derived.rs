@@ -26,7 +26,7 @@ pub(super) fn with_ports(config: &Config, addresses: &[(Purpose, SocketAddr)]) -
 /// The zones of `[[origin]]`, as their files say now.
 pub(super) fn origins(config: &Config, addresses: &[(Purpose, SocketAddr)]) -> Result<Origins, StartError> {
     let listening = addresses_of(Purpose::Dns, addresses.iter().copied());
-    let origins = Origins::open(&config.origin, &listening).map_err(StartError::Origin)?;
+    let origins = Origins::open(config, &listening).map_err(StartError::Origin)?;
     origins.warnings().for_each(|warning| warn!("{warning}"));
     Ok(origins)
 }

@@ -16,8 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use connection::Connection;
 
 use super::{
-    Admission, Ending, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept,
-    shake_hands,
+    Admission, Ending, Entrance, Guest, SharedTls, Slots, Standing, TLS_BUFFER, accept, shake_hands,
 };
 use crate::{
     access::Forwarders,
