@@ -1,6 +1,6 @@
 //! Who is answered what.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -110,7 +110,7 @@ async fn a_stranger_is_refused_all_other_names_in_no_more_bytes_than_without_an_
 #[tokio::test]
 async fn who_is_denied_by_name_is_refused_origins_too() {
     let served = Served::start_with(|config| {
-        config.access.deny = vec![Ipv4Addr::new(127, 0, 0, 13).into()];
+        config.access.deny = vec![IpAddr::from([127, 0, 0, 13]).into()];
     })
     .await;
     publish(&served);
