@@ -104,6 +104,9 @@ pub enum StartError {
     /// Another process keeps its packets where this one would.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A zone file cannot be read, or says what cannot be.
+    #[error("{0}")]
+    Origin(String),
 }
 
 impl Server {
@@ -147,6 +150,7 @@ impl Server {
         inherited.close();
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         refuse_own_address(&config, &addresses)?;
+        let origins = derived::origins(&config, &addresses)?;
         own_networks::look();
         let unread = unread(&config, &metrics);
         let speaks = |purpose| addresses.iter().any(|(spoken, _)| *spoken == purpose);
@@ -171,7 +175,8 @@ impl Server {
         let denied = open_denied_keys(&config, &packets, &metrics);
         let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &denied, &metrics);
         let bound = derived::with_ports(&config, &addresses);
-        let resolver = Resolver::with_denied_keys(&bound, packets.clone(), forwarder.clone(), denied.clone());
+        let resolver =
+            Resolver::with_origins(&bound, packets.clone(), forwarder.clone(), origins, denied.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
         let connector = connector(&forwarder, tls);
         Ok(Self {

@@ -28,14 +28,18 @@ use bytes::Bytes;
 use common::{HeldNetwork, Upstream, keypair, record};
 use dns::{Question, Transport};
 use hickory_proto::{
-    op::ResponseCode,
+    op::{Message, ResponseCode},
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, CNAME},
+        rdata::{A, CNAME, opt::EdnsCode},
     },
 };
 use http::{Method, Request, Version};
-use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns::{
+    config::{Config, Origin},
+    metrics::Metrics,
+    server::Server,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const MANUAL: &str = include_str!("../../../docs/operating.md");
@@ -236,4 +240,34 @@ async fn no_answer_of_before_is_given_when_a_list_has_changed() {
     stage.wait_for(1, SERVED).await;
     assert_eq!((stage.of(2).await, stage.ask("alias.example.").await), (SERVED, SERVED));
     assert_eq!(stage.lookups(), lookups, "packets were there all the time");
+}
+
+/// Who has no leave to ask for anything else.
+#[tokio::test]
+async fn an_origin_denies_a_key_with_its_own_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("list");
+    fs::write(&path, z32(1)).unwrap();
+    let stage = Stage::set(|config| {
+        deny(config, "blocked", &[path.to_str().unwrap()]);
+        config.access.allow = vec!["192.0.2.0/24".parse().unwrap()];
+        let (name, name_servers) = ("pk.example.net".into(), vec!["ns1.example.com".into()]);
+        config.origin = vec![Origin { name, name_servers, ..Origin::default() }];
+    })
+    .await;
+    let ask = async |seed: u8| {
+        let name = format!("www.{}.pk.example.net", z32(seed));
+        let request = common::with_edns(common::query(&name, RecordType::A), false);
+        let reply = dns::exchange(stage.dns, &request, Transport::Udp).await.unwrap();
+        Message::from_vec(&reply).unwrap()
+    };
+    let denied = ask(1).await;
+    assert_eq!(denied.metadata.response_code, ResponseCode::NXDomain);
+    assert!(denied.metadata.authoritative);
+    assert_eq!(denied.authorities[0].name.to_ascii(), "pk.example.net.");
+    let option = denied.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Unknown(15)));
+    let code = option.and_then(|option| Vec::<u8>::try_from(option).ok()).map(|bytes| bytes[..2].to_vec());
+    assert_eq!(code, Some(vec![0, 15]));
+    assert_eq!(stage.lookups(), 0);
+    assert_eq!(ask(3).await.metadata.response_code, ResponseCode::NoError);
 }
