@@ -145,6 +145,7 @@ fn everything_set() -> Config {
         name_servers = ["ns1.pk.example.net"]
         zone_file = "/pk.example.net.zone"
         allow_private = true
+        lookups_per_minute = 31
         [status]
         path = "/status.sock"
         "#,
