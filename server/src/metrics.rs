@@ -6,6 +6,7 @@
 mod answers;
 mod certificates;
 mod connections;
+mod denied;
 mod dht;
 mod durations;
 mod logs;
@@ -35,6 +36,7 @@ use prometheus_client::{
 pub use answers::{AnswerTimes, Farthest};
 pub use certificates::CertificateReading;
 pub use connections::{ConnectionMetrics, HandshakeFailures, OpenConnection, OpenConnections};
+pub use denied::DeniedLookups;
 pub use dht::{
     DatagramsIgnored, DhtMetrics, KeepAliveOutcomes, LookupOutcomes, NodesByFamily, PutOutcomes,
     RelayOutcomes, RequestOutcomes, Requests, SignatureChecks,
@@ -75,6 +77,8 @@ pub struct Metrics {
     pub relay: RelayMetrics,
     /// Who was refused or cut off, and why.
     pub refusals: Refusals,
+    /// Lookups of keys that are not answered for.
+    pub denied: DeniedLookups,
     /// Reloads of the configuration.
     pub reload: ReloadMetrics,
     /// What logs of queries left out.
@@ -88,7 +92,7 @@ impl Default for Metrics {
         let (dht, service) = (DhtMetrics::default(), ServiceMetrics::default());
         let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
         let (refusals, reload, logs) = (Refusals::default(), ReloadMetrics::default(), LogMetrics::default());
-        let connections = ConnectionMetrics::default();
+        let (connections, denied) = (ConnectionMetrics::default(), DeniedLookups::default());
         let started = SystemTime::now();
         let mut process = Registry::default();
         process.register_collector(Box::new(ProcessCollector { started }));
@@ -98,13 +102,27 @@ impl Default for Metrics {
         service.register(&mut registry);
         refusals.register(&mut registry);
         connections.register(&mut registry);
+        denied.register(&mut registry);
         reload.register(&mut registry);
         logs.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
         relay.register(registry.sub_registry_with_prefix("relay"));
         dht.register(registry.sub_registry_with_prefix("dht"));
         let (registry, process) = (Arc::new(RwLock::new(registry)), Arc::new(process));
-        Self { registry, process, started, dht, service, shared, relay, refusals, connections, reload, logs }
+        Self {
+            registry,
+            process,
+            started,
+            dht,
+            service,
+            shared,
+            relay,
+            refusals,
+            denied,
+            connections,
+            reload,
+            logs,
+        }
     }
 }
 

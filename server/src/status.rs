@@ -51,6 +51,8 @@ pub struct Status {
     pub connections: Counts,
     /// TLS handshakes that came to nothing, by reason.
     pub tls_handshake_failures: Counts,
+    /// Keys that are not answered for.
+    pub denied: DeniedStatus,
     /// The last time that the configuration was to be read again.
     pub last_reload: Option<ReloadStatus>,
     /// What the process takes.
@@ -123,6 +125,32 @@ pub struct CertificateStatus {
     pub expires_timestamp: u64,
     /// Whole days until then; negative after it.
     pub days_left: i64,
+}
+
+/// Keys that are not answered for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeniedStatus {
+    /// The lists of them.
+    pub lists: Vec<DenyListStatus>,
+    /// Lookups of such keys, by the reason that was given.
+    pub lookups: Counts,
+}
+
+/// A list of keys that are not answered for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DenyListStatus {
+    /// Its file or address.
+    pub name: String,
+    /// `blocked`, `censored` or `filtered`.
+    pub reason: String,
+    /// Keys on it.
+    pub keys: u64,
+    /// Since it was last read, or known to be as it was read.
+    pub age_seconds: Option<u64>,
+    /// Why it could not be the last time.
+    pub fault: Option<String>,
 }
 
 /// How a reading of the configuration went.

@@ -45,10 +45,12 @@ impl Config {
         self.fallback_dns == other.fallback_dns
             && self.fallback_ca_path == other.fallback_ca_path
             && self.forward == other.forward
+            && self.origin == other.origin
             && self.names.suffixes == other.names.suffixes
             && self.local == other.local
             && self.delegation == other.delegation
             && self.rebind_protection == other.rebind_protection
+            && self.denied_keys == other.denied_keys
     }
 
     /// Options that differ, by their names.
@@ -124,10 +126,13 @@ mod tests {
             ("fallback_dns = '9.9.9.9'", false),
             ("fallback_ca_path = '/authority'", false),
             ("[[forward]]\nzone = 'lan'\nto = '192.168.1.1'", false),
+            ("[[origin]]\nname = 'pk.example.net'", false),
             ("local.records = 'nas.lan A 192.168.1.9'", false),
             ("names.suffixes = ['pk']", false),
             ("delegation.port = 5353", false),
             ("rebind_protection.icann = true", false),
+            ("denied_keys.blocked = '/denied'", false),
+            ("operator.contact = 'tel:+1'", true),
             ("names.keep_browsers = true", true),
             ("certificate.names = ['dns.example']", true),
             ("access.deny = '192.0.2.1'", true),

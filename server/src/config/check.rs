@@ -68,6 +68,7 @@ impl Config {
                 faults.add("names.suffixes", advice);
             }
         }
+        self.check_origins(&mut faults);
         self.check_local(&mut faults);
         self.check_dht(&mut faults);
         check_cache(&self.cache, &mut faults);
@@ -90,6 +91,8 @@ impl Config {
             "delegation.port",
             "must not be 0; write 53, where name servers listen",
         );
+        self.check_denied_keys(&mut faults);
+        self.check_operator(&mut faults);
         self.check_certificates(&mut faults);
         self.check_relay(&mut faults);
         self.check_logs(&mut faults);

@@ -7,6 +7,7 @@ mod changes;
 mod check;
 mod commented;
 mod credentials;
+mod denied_keys;
 mod doh;
 mod dot;
 mod file;
@@ -14,6 +15,8 @@ mod forward;
 mod local;
 mod logs;
 mod memory;
+mod operator;
+mod origin;
 mod presets;
 mod redis_url;
 mod relay;
@@ -41,6 +44,7 @@ pub use cache::Cache;
 pub use changes::Changes;
 pub use check::Fault;
 pub use credentials::CREDENTIALS;
+pub use denied_keys::{DeniedKeys, DenyList, ListUrl};
 pub use doh::Doh;
 pub use dot::Dot;
 pub use file::{ConfigError, ConfigFile};
@@ -50,6 +54,8 @@ pub use logs::{
     Dnstap, DnstapClients, DnstapTarget, Log, LogFormat, QueryLog, QueryLogFormat, QueryLogLevel,
 };
 pub use memory::Memory;
+pub use operator::Operator;
+pub use origin::Origin;
 pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
@@ -83,6 +89,8 @@ pub struct Config {
     pub fallback_dns: Vec<UpstreamAddress>,
     /// Zones with resolvers of their own.
     pub forward: Vec<ForwardZone>,
+    /// Zones of the public DNS in which keys are names.
+    pub origin: Vec<Origin>,
     /// Certificates of more authorities that encrypted resolvers and relays may be certified by, PEM.
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
@@ -109,6 +117,10 @@ pub struct Config {
     pub delegation: Delegation,
     /// `[rebind_protection]`
     pub rebind_protection: RebindProtection,
+    /// `[denied_keys]`
+    pub denied_keys: DeniedKeys,
+    /// `[operator]`
+    pub operator: Operator,
     /// `[identity]`
     pub identity: Identity,
     /// `[doh]`
@@ -259,6 +271,7 @@ impl Default for Config {
             listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
             fallback_dns: presets::BY_DEFAULT.map(|ip| SocketAddr::new(ip, DNS_PORT).into()).into(),
             forward: Vec::new(),
+            origin: Vec::new(),
             fallback_ca_path: None,
             verbose: false,
             reload_on_change: false,
@@ -272,6 +285,8 @@ impl Default for Config {
             access: Access::default(),
             delegation: Delegation::default(),
             rebind_protection: RebindProtection::default(),
+            denied_keys: DeniedKeys::default(),
+            operator: Operator::default(),
             identity: Identity::default(),
             doh: Doh::default(),
             dot: Dot::default(),

@@ -28,6 +28,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -51,7 +52,7 @@ pub use host::Hosts;
 pub use limits::Limits;
 pub use listen::serve;
 pub use metrics::metrics_routes;
-pub use pages::{About, pages};
+pub use pages::{About, Notices, pages};
 pub use relay::Relay;
 
 use crate::{
@@ -102,6 +103,8 @@ pub struct Content {
     pub hosts: Hosts,
     /// What an ACME authority wants to see, wherever it is.
     pub challenges: Arc<Challenges>,
+    /// What everybody may read, whether served or not.
+    pub notices: Option<Notices>,
 }
 
 impl Content {
@@ -141,7 +144,8 @@ impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let (hosts, challenges) = (Hosts::default(), Arc::default());
-        Self::with_content(Content { pages, access, trusted, hosts, challenges }, limits, &Metrics::default())
+        let content = Content { pages, access, trusted, hosts, challenges, notices: None };
+        Self::with_content(content, limits, &Metrics::default())
     }
 
     /// Counts in `metrics` who connects and who is turned away.
@@ -202,7 +206,9 @@ impl<R: Respond> Site<R> {
         let address = named.unwrap_or(peer);
         let visitor = Visitor { address, is_encrypted: is_tls || content.trusted.contains(peer) };
         let path = request.uri().path();
-        let is_for_anyone = path.starts_with(CHALLENGE_PATH) || health::is_health_path(path);
+        let is_for_anyone = path.starts_with(CHALLENGE_PATH)
+            || health::is_health_path(path)
+            || content.notices.is_some() && Notices::are_at(path);
         if !is_for_anyone && !content.is_meant(visitor, request) {
             return Begun::Answered(Refusal::ForeignHost.response());
         }
@@ -275,6 +281,11 @@ impl<R: Respond> Site<R> {
         }
         if let Some(health) = &self.health
             && let Some(answer) = health.answer(&request, content.access.allows(visitor.address))
+        {
+            return self.whole(visitor, answer).await;
+        }
+        if let Some(notices) = &content.notices
+            && let Some(answer) = notices.answer(&request, SystemTime::now())
         {
             return self.whole(visitor, answer).await;
         }

@@ -48,6 +48,8 @@ pub struct Answer {
     pub additionals: Vec<Record>,
     /// Whether an upstream that we trust vouches for the data.
     pub authentic: bool,
+    /// Whether this server is the one that says it: AA (RFC 1035 section 4.1.1).
+    pub authoritative: bool,
     /// The reason of a failure or of a stale answer.
     pub extended_error: Option<ExtendedError>,
     /// How long this may be given to others who ask the same; zero for never.
@@ -98,6 +100,7 @@ impl Answer {
             authorities: Vec::new(),
             additionals: Vec::new(),
             authentic: false,
+            authoritative: false,
             extended_error: None,
             lifetime: Duration::ZERO,
         }
@@ -297,16 +300,9 @@ mod tests {
     /// The size of the message, whose records have to be those of the answer.
     fn size(question: &Question, answers: Vec<Record>) -> usize {
         let answer = Answer { answers, ..Answer::empty(ResponseCode::NoError) };
-        let query = Query {
-            id: 1,
-            recursion_desired: true,
-            authentic_data: false,
-            checking_disabled: false,
-            question: question.clone(),
-            edns: None,
-            is_proven: false,
-            reply_cookie: None,
-        };
+        let mut bytes = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        question.write(&mut bytes);
+        let query = Query::decode(&bytes).unwrap();
         let mut out = Vec::new();
         let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
         answer.encode(question).write(&query, stream, Age::Seconds(0), &mut out);

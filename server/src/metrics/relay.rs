@@ -28,6 +28,8 @@ by_label! {
         quota = "quota",
         /// The DHT could not be asked.
         unavailable = "unavailable",
+        /// The key is on a deny list.
+        denied = "denied",
     }
 }
 
@@ -48,6 +50,8 @@ by_label! {
         busy = "busy",
         /// The DHT could not be asked, or refused.
         unavailable = "unavailable",
+        /// The key is on a deny list.
+        denied = "denied",
     }
 }
 

@@ -134,7 +134,8 @@ impl Schedule {
 
 impl Packets {
     /// Stores packets again, for ever and within what `dht.keep_alive_per_hour` is now; returns at once where that is zero.
-    pub async fn keep_alive(self, outcomes: KeepAliveOutcomes) {
+    /// Keys that `may` refuses are left out.
+    pub async fn keep_alive(self, outcomes: KeepAliveOutcomes, may: impl Fn(&PublicKey) -> bool) {
         let Some(keep_alive) = self.0.keep_alive.load_full() else { return };
         let mut pace = interval(keep_alive.pause);
         // What was missed is not made up for: that would be faster than the budget.
@@ -145,6 +146,8 @@ impl Packets {
             while under_way.try_join_next().is_some() {}
             if under_way.len() < MAX_UNDER_WAY
                 && let Some(key) = keep_alive.take_due(Instant::now())
+                && let Ok(key) = PublicKey::try_from(&key)
+                && may(&key)
             {
                 let (packets, outcomes) = (self.clone(), outcomes.clone());
                 under_way.spawn(async move { packets.store_again(key, &outcomes).await });
@@ -152,8 +155,8 @@ impl Packets {
         }
     }
 
-    async fn store_again(&self, key: [u8; 32], outcomes: &KeepAliveOutcomes) {
-        let Ok(public_key) = PublicKey::try_from(&key) else { return };
+    async fn store_again(&self, public_key: PublicKey, outcomes: &KeepAliveOutcomes) {
+        let key = *public_key.as_bytes();
         let found = match self.held(&public_key).await {
             Some(PacketAnswer::Found(found)) => Ok(PacketAnswer::Found(found)),
             _ => self.newest_for_refresh(public_key.clone()).await,

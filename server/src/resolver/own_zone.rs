@@ -3,14 +3,14 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ahash::RandomState;
 use hickory_proto::{op::ResponseCode, rr::Name};
 use lru::LruCache;
 
-use super::negative::soa;
+use super::{Resolver, negative::soa};
 use crate::{
     message::Answer,
     signed_packet::{Keypair, PublicKey},
@@ -66,6 +66,13 @@ impl OwnZone {
         let mut answer = Answer::empty(if exists { ResponseCode::NoError } else { ResponseCode::NXDomain });
         answer.authorities = vec![soa(apex, 1, 0)];
         answer
+    }
+}
+
+impl Resolver {
+    /// The zone by which a browser finds out whether it asks here.
+    pub fn own_zone(&self) -> &Arc<OwnZone> {
+        &self.0.own_zone
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use crate::{
     certificates::{self, CertificateError, Certificates},
     config::{CREDENTIALS, Config, QueryLogLevel},
+    denied::check_lists,
     forward::TlsClient,
     private_file,
     resolver::check_hosts_files,
@@ -56,6 +57,7 @@ pub fn check_files(config: &Config) -> FileFaults {
         faults.directory("query_log.path", directory, "queries are not logged");
     }
     faults.warnings.extend(check_hosts_files(config));
+    faults.warnings.extend(check_lists(config));
     faults
 }
 

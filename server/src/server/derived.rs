@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 
-use super::{encrypted::EncryptedListeners, listeners::addresses_of};
+use tracing::warn;
+
+use super::{StartError, encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
     access::{Forwarders, TrustedProxies},
     config::Config,
+    denied::DeniedKeys,
     http::{self, Content},
     metrics::Metrics,
     packets::Packets,
-    resolver::Resolver,
+    resolver::{Resolver, origin::Origins},
     transport::{Admission, Purpose},
 };
 
@@ -19,6 +22,14 @@ pub(super) fn with_ports(config: &Config, addresses: &[(Purpose, SocketAddr)]) -
     bound.doh.listen = addresses_of(Purpose::Https, addresses.iter().copied());
     bound.dot.listen = addresses_of(Purpose::Tls, addresses.iter().copied());
     bound
+}
+
+/// The zones of `[[origin]]`, as their files say now.
+pub(super) fn origins(config: &Config, addresses: &[(Purpose, SocketAddr)]) -> Result<Origins, StartError> {
+    let listening = addresses_of(Purpose::Dns, addresses.iter().copied());
+    let origins = Origins::open(config, &listening).map_err(StartError::Origin)?;
+    origins.warnings().for_each(|warning| warn!("{warning}"));
+    Ok(origins)
 }
 
 /// `proxy_protocol`: whether their connections begin with its header.
@@ -44,10 +55,12 @@ pub(super) fn relay(
     config: &Config,
     forwarders: &Forwarders,
     packets: &Packets,
+    denied: &DeniedKeys,
     metrics: &Metrics,
 ) -> Option<http::Relay> {
     let settings = &config.relay;
-    settings.enabled.then(|| http::Relay::new(settings, forwarders, packets.clone(), metrics.relay.clone()))
+    let (packets, denied, metrics) = (packets.clone(), denied.clone(), metrics.relay.clone());
+    settings.enabled.then(|| http::Relay::new(settings, forwarders, packets, denied, metrics))
 }
 
 /// What is served over HTTPS and HTTP besides answers. `bound` has the ports that there are.
@@ -68,6 +81,7 @@ pub(super) fn site(
         trusted: trusted(bound, bound.doh.proxy_protocol),
         hosts: http::Hosts::new(bound),
         challenges: encryption.challenges.clone().unwrap_or_default(),
+        notices: http::Notices::new(bound),
     }
 }
 
@@ -79,5 +93,6 @@ pub(super) fn metrics_site(config: &Config, metrics: &Metrics) -> Content {
         trusted: trusted(config, None),
         hosts: http::Hosts::new(config),
         challenges: std::sync::Arc::default(),
+        notices: None,
     }
 }

@@ -24,6 +24,8 @@ use tracing::{info, warn};
 use crate::{
     certificates::{CertificateError, Certificates},
     config::{Config, UpstreamAddress},
+    connector::Connector,
+    denied::DeniedKeys,
     dht::{Dht, Network},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     http,
@@ -38,7 +40,10 @@ pub use container::open_container;
 pub use control::Control;
 use encrypted::EncryptedListeners;
 use listeners::Listener;
-use parts::{SwitchedOff, open_disk, resolve_host, share_packets, start_dht, start_forwarder, unread};
+use parts::{
+    SwitchedOff, connector, open_denied_keys, open_disk, resolve_host, share_packets, start_dht,
+    start_forwarder, unread,
+};
 use places::Places;
 use reload::Reloads;
 pub use reload::{ReloadError, ReloadHandle, Reloaded};
@@ -61,6 +66,9 @@ pub struct Server {
     places: Places,
     relay: Option<http::Relay>,
     packets: Packets,
+    /// Keys that are not answered for, and the way to lists of them.
+    denied: DeniedKeys,
+    connector: Connector,
     encryption: EncryptedListeners,
     reloads: Reloads,
     /// Where there is one: its nodes are saved at the stop.
@@ -96,6 +104,9 @@ pub enum StartError {
     /// Another process keeps its packets where this one would.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A zone file cannot be read, or says what cannot be.
+    #[error("{0}")]
+    Origin(String),
 }
 
 impl Server {
@@ -139,6 +150,7 @@ impl Server {
         inherited.close();
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         refuse_own_address(&config, &addresses)?;
+        let origins = derived::origins(&config, &addresses)?;
         own_networks::look();
         let unread = unread(&config, &metrics);
         let speaks = |purpose| addresses.iter().any(|(spoken, _)| *spoken == purpose);
@@ -160,10 +172,13 @@ impl Server {
             let shown = shown.clone();
             move || shown.load().iter().filter_map(Certificates::reading).collect()
         });
-        let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &metrics);
+        let denied = open_denied_keys(&config, &packets, &metrics);
+        let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &denied, &metrics);
         let bound = derived::with_ports(&config, &addresses);
-        let resolver = Resolver::new(&bound, packets.clone(), forwarder.clone());
+        let resolver =
+            Resolver::with_origins(&bound, packets.clone(), forwarder.clone(), origins, denied.clone());
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
+        let connector = connector(&forwarder, tls);
         Ok(Self {
             config,
             listeners,
@@ -173,6 +188,8 @@ impl Server {
             places,
             relay,
             packets,
+            denied,
+            connector,
             encryption,
             reloads: Reloads::new(),
             dht: None,

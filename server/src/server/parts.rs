@@ -9,11 +9,13 @@ use tracing::debug;
 use super::StartError;
 use crate::{
     config::{self, Config},
+    connector::Connector,
+    denied::DeniedKeys,
     dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     held::{Budget, MachineMemory},
     metrics::Metrics,
-    packets::{DiskError, DiskStore, SharedStore},
+    packets::{DiskError, DiskStore, Packets, SharedStore},
     relay_client::{DhtAndRelays, Relays},
     signed_packet::{PublicKey, SignedPacket},
 };
@@ -72,6 +74,24 @@ pub(super) fn resolve_host(forwarder: &Arc<Forwarder>) -> HostResolver {
         let forwarder = forwarder.clone();
         Box::pin(async move { forwarder.lookup_host(&host).await })
     })
+}
+
+/// Connections to the servers of deny lists, whose certificates are checked like those of encrypted upstreams.
+pub(super) fn connector(forwarder: &Arc<Forwarder>, tls: &TlsClient) -> Connector {
+    Connector::new((*tls.for_tls()).clone(), resolve_host(forwarder))
+}
+
+pub(super) fn open_denied_keys(config: &Config, packets: &Packets, metrics: &Metrics) -> DeniedKeys {
+    let denied = DeniedKeys::open(config, packets.revisions(), &metrics.denied);
+    metrics.add_gauge("denied_keys", "Keys on deny lists", {
+        let denied = denied.clone();
+        move || denied.len()
+    });
+    metrics.add_gauge("denied_lists_failed", "Deny lists that could not be read or fetched the last time", {
+        let denied = denied.clone();
+        move || denied.readings().iter().filter(|list| list.fault.is_some()).count()
+    });
+    denied
 }
 
 pub(super) fn start_dht(

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     config::{Changes, Config, ConfigError},
+    denied::{DeniedKeys, Lists},
     forward::{Forwarder, TlsClient},
     metrics::Metrics,
     resolver::Resolver,
@@ -135,6 +136,7 @@ pub(super) struct Present {
     pub(super) bound: Config,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) resolver: Resolver,
+    pub(super) denied: DeniedKeys,
     pub(super) open: Vec<Open>,
 }
 
@@ -145,6 +147,8 @@ pub(super) struct Prepared {
     pub(super) changes: Changes,
     pub(super) tls: TlsClient,
     pub(super) resolver: Resolver,
+    /// Where they are others.
+    pub(super) denied: Option<Lists>,
     /// Where it is another one.
     pub(super) encryption: Option<EncryptedListeners>,
     /// Addresses that are not served yet.
@@ -184,9 +188,11 @@ impl Present {
             wanted.iter().filter_map(|wanted| address_of(*wanted, &kept, &added)).collect();
         refuse_own_address(&config, &addresses)?;
         let bound = derived::with_ports(&config, &addresses);
-        let resolver = self.resolver.renewed(&self.bound, &bound);
+        let origins = derived::origins(&config, &addresses)?;
+        let resolver = self.resolver.renewed(&self.bound, &bound, origins);
+        let denied = DeniedKeys::differ(&self.config, &config).then(|| self.denied.renewed(&config));
         let removed = removed.into_iter().map(|open| open.wanted).collect();
-        Ok(Prepared { config, bound, changes, tls, resolver, encryption, added, removed })
+        Ok(Prepared { config, bound, changes, tls, resolver, denied, encryption, added, removed })
     }
 }
 

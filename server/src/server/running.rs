@@ -12,6 +12,7 @@ use super::{
     derived,
     listeners::{self, Listener, Open, Sockets, Wanted},
     own_networks,
+    parts::connector,
     places::Places,
     reload::{Prepared, Present, Reloads},
     seen::{Shown, Sight},
@@ -19,6 +20,8 @@ use super::{
 use crate::{
     access::Forwarders,
     config::Config,
+    connector::Connector,
+    denied::DeniedKeys,
     forward::Forwarder,
     http::{self, Site},
     metrics::Metrics,
@@ -37,6 +40,9 @@ pub(super) struct Running {
     service: Arc<Service>,
     forwarder: Arc<Forwarder>,
     packets: Packets,
+    denied: DeniedKeys,
+    /// The way to lists of these.
+    connector: Connector,
     metrics: Metrics,
     /// Of all transports.
     forwarders: Forwarders,
@@ -63,6 +69,7 @@ pub(super) struct Running {
 struct Watches {
     certificates: CancellationToken,
     hosts_files: CancellationToken,
+    denied_keys: CancellationToken,
     keep_alive: CancellationToken,
 }
 
@@ -72,7 +79,7 @@ impl Running {
         let sight = Sight::new(&server, ending.leaving());
         let status_path = server.config.status.socket().map(PathBuf::from);
         let Server { config, listeners, service, forwarder, metrics, places, .. } = server;
-        let Server { relay, packets, encryption, reloads, shown, state, .. } = server;
+        let Server { relay, packets, denied, connector, encryption, reloads, shown, state, .. } = server;
         let (ending, tasks, service) = (ending.clone(), tasks.clone(), Arc::new(service));
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         let bound = derived::with_ports(&config, &addresses);
@@ -84,6 +91,7 @@ impl Running {
         let watches = Watches {
             certificates: ending.leaving().child_token(),
             hosts_files: ending.leaving().child_token(),
+            denied_keys: ending.leaving().child_token(),
             keep_alive: ending.leaving().child_token(),
         };
         let mut running = Self {
@@ -103,6 +111,8 @@ impl Running {
             service,
             forwarder,
             packets,
+            denied,
+            connector,
             metrics,
             forwarders,
             relay,
@@ -122,6 +132,7 @@ impl Running {
         running.spawn(running.ending.leaving(), own_networks::watch());
         running.encryption.watch(&running.watches.certificates, &running.tasks);
         running.watch_hosts_files();
+        running.watch_denied_keys();
         running.keep_alive();
         (running, reloads)
     }
@@ -141,6 +152,7 @@ impl Running {
             bound: self.bound.clone(),
             forwarder: self.forwarder.clone(),
             resolver: self.service.resolver(),
+            denied: self.denied.clone(),
             open: self.open.clone(),
         };
         let prepared = present.prepare(new).await?;
@@ -156,16 +168,24 @@ impl Running {
 
     /// Cannot fail, so that nothing is half done.
     fn swap(&mut self, prepared: Prepared) {
-        let Prepared { config, bound, tls, resolver, encryption, added, removed, .. } = prepared;
+        let Prepared { config, bound, tls, resolver, denied, encryption, added, removed, .. } = prepared;
         let old = std::mem::replace(&mut self.config, config);
         let old_bound = std::mem::replace(&mut self.bound, bound);
         self.forwarders.replace(self.config.rate_limit.forwarders.clone());
         self.forwarder.reload(self.config.fallback_dns.clone(), &self.config.forward, &tls);
         self.packets.reload(&old.cache, &self.config.cache);
+        // Answers of before are not kept where the lists are others.
+        if let Some(lists) = denied {
+            self.denied.replace(lists);
+            self.connector = connector(&self.forwarder, &tls);
+            renew(&mut self.watches.denied_keys, &self.ending);
+            self.watch_denied_keys();
+        }
         let query_log = self.query_log(&old);
         self.service.reload(&old_bound, &self.bound, resolver, query_log);
         if old.relay != self.config.relay {
-            self.relay = derived::relay(&self.config, &self.forwarders, &self.packets, &self.metrics);
+            self.relay =
+                derived::relay(&self.config, &self.forwarders, &self.packets, &self.denied, &self.metrics);
         }
         if let Some(encryption) = encryption {
             self.encrypt(encryption);
@@ -285,8 +305,13 @@ impl Running {
         self.spawn(&self.watches.hosts_files, self.service.resolver().watch_hosts_files());
     }
 
+    fn watch_denied_keys(&self) {
+        self.spawn(&self.watches.denied_keys, self.denied.clone().watch(self.connector.clone()));
+    }
+
     fn keep_alive(&self) {
-        let keeping_alive = self.packets.clone().keep_alive(self.metrics.dht.keep_alive.clone());
+        let (outcomes, denied) = (self.metrics.dht.keep_alive.clone(), self.denied.clone());
+        let keeping_alive = self.packets.clone().keep_alive(outcomes, move |key| denied.of(key).is_none());
         self.spawn(&self.watches.keep_alive, keeping_alive);
     }
 

@@ -16,13 +16,14 @@ use tracing::warn;
 use super::Server;
 use crate::{
     certificates::Certificates,
+    denied::{DeniedKeys, ListReading},
     forward::Forwarder,
     http::Health,
     metrics::{CertificateReading, Metrics, Process, RequestOutcomes, UpstreamReading, UpstreamState},
     packets::{Packets, Stores},
     status::{
-        Caches, CertificateStatus, Counts, DhtStatus, DhtWatch, Facts, ProcessStatus, Readiness,
-        ReloadStatus, Sample, Socket, SocketError, Status, UpstreamStatus,
+        Caches, CertificateStatus, Counts, DeniedStatus, DenyListStatus, DhtStatus, DhtWatch, Facts,
+        ProcessStatus, Readiness, ReloadStatus, Sample, Socket, SocketError, Status, UpstreamStatus,
     },
 };
 
@@ -47,6 +48,7 @@ pub(super) struct Sight {
     forwarder: Arc<Forwarder>,
     certificates: Shown,
     packets: Packets,
+    denied: DeniedKeys,
     stores: Stores,
     has_dht: bool,
     /// As `udp 127.0.0.1:53`.
@@ -66,6 +68,7 @@ impl Sight {
             forwarder: server.forwarder.clone(),
             certificates: server.shown.clone(),
             packets: server.packets.clone(),
+            denied: server.denied.clone(),
             stores: server.stores.clone(),
             has_dht: server.dht.is_some(),
             listening: Mutex::default(),
@@ -215,6 +218,10 @@ impl Sight {
                 .collect(),
             connections: counts(self.metrics.connections.open.readings()),
             tls_handshake_failures: counts(self.metrics.connections.handshake_failures.readings()),
+            denied: DeniedStatus {
+                lists: self.denied.readings().into_iter().map(deny_list_status).collect(),
+                lookups: counts(self.metrics.denied.readings()),
+            },
             last_reload: self.metrics.reload.last().map(|(at, succeeded)| ReloadStatus {
                 seconds_ago: clock.duration_since(at).unwrap_or_default().as_secs(),
                 succeeded,
@@ -264,6 +271,16 @@ fn upstream_status(reading: &UpstreamReading) -> UpstreamStatus {
         latency_ms: reading.metrics.smoothed_latency().map(milliseconds),
         last_answer_seconds: reading.last_answer.map(|ago| ago.as_secs()),
         requests: counts(reading.metrics.readings()),
+    }
+}
+
+fn deny_list_status(list: ListReading) -> DenyListStatus {
+    DenyListStatus {
+        name: list.name,
+        reason: list.reason.to_owned(),
+        keys: list.keys as u64,
+        age_seconds: list.age.map(|age| age.as_secs()),
+        fault: list.fault,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::{Caches, CertificateStatus, Counts, DhtStatus, Status, UpstreamStatus};
+use super::{Caches, CertificateStatus, Counts, DenyListStatus, DhtStatus, Status, UpstreamStatus};
 
 /// As wide as terminals are at least.
 const WIDTH: usize = 80;
@@ -53,6 +53,10 @@ pub fn table(status: &Status) -> String {
     for certificate in &status.certificates {
         page.row("certificate", &certificate_line(certificate));
     }
+    for list in &status.denied.lists {
+        page.row("deny list", &deny_list_line(list));
+    }
+    page.row_unless_empty("denied", &counts(&status.denied.lookups));
     if let Some(reload) = &status.last_reload {
         let outcome = if reload.succeeded { "in effect" } else { "failed, the log says why" };
         page.row("last reload", &format!("{} ago, {outcome}", time(reload.seconds_ago)));
@@ -219,6 +223,17 @@ fn certificate_line(certificate: &CertificateStatus) -> String {
     format!("{names}: until {}, {left}", date(certificate.expires_timestamp))
 }
 
+fn deny_list_line(list: &DenyListStatus) -> String {
+    let mut line = format!("{}: {} keys {}", list.name, number(list.keys), list.reason);
+    match list.age_seconds {
+        Some(age) => {
+            let _ = write!(line, ", as of {} ago", time(age));
+        }
+        None => line.push_str(", not read yet"),
+    }
+    line
+}
+
 /// As in `06 Nov 2026`.
 fn date(timestamp: u64) -> String {
     // The library takes years of four digits.
@@ -275,6 +290,11 @@ fn hints(status: &Status) -> Vec<String> {
     }
     if status.last_reload.as_ref().is_some_and(|reload| !reload.succeeded) {
         hints.push("the configuration was not read again: pkdns --check says what is wrong with it".into());
+    }
+    for list in &status.denied.lists {
+        if let Some(fault) = &list.fault {
+            hints.push(format!("the deny list {} is not up to date: {fault}", list.name));
+        }
     }
     let process = &status.process;
     if process.open_descriptors.zip(process.max_descriptors).is_some_and(|(open, max)| open > max / 10 * 8) {

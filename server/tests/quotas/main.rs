@@ -1,5 +1,7 @@
 //! What one client may ask, and that nobody who forges its address takes it away.
 
+// What a test waits for holds all that the resolver may wait for.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 #[allow(dead_code, reason = "shared with tests that use more of it")]

@@ -61,8 +61,9 @@ const RESTART: [(&str, &str); 18] = [
     ("status.path", "status.path = '{dir}/status.sock'"),
 ];
 
-/// What no other test here sees: a store comes an hour after the question. `packets::tests` has its clock moved by hand.
-const ELSEWHERE: [&str; 1] = ["dht.keep_alive_per_hour"];
+/// What no test here sees: a store comes an hour after the question, and a list is fetched again after a minute at least.
+/// `packets::tests` and `denied` have their clocks moved by hand.
+const ELSEWHERE: [&str; 2] = ["dht.keep_alive_per_hour", "denied_keys.refresh_seconds"];
 
 fn rows() -> Vec<Row> {
     let www = || asks("www.example", RecordType::A);
@@ -227,10 +228,21 @@ fn rows() -> Vec<Row> {
         ),
         row(&["metrics.listen"], "", "metrics.listen = ['127.0.0.1:0']", || listening("metrics"), ["0", "1"]),
     ];
+    rows.extend([
+        denied(&["denied_keys.blocked"], "blocked"),
+        denied(&["denied_keys.censored"], "censored"),
+        denied(&["denied_keys.filtered"], "filtered"),
+    ]);
     rows.extend(limits::rows());
     rows.extend(logs::rows());
     rows.extend(web::rows());
     rows
+}
+
+/// A key that has been answered for comes on a list.
+fn denied(options: &'static [&'static str], reason: &str) -> Row {
+    let list = format!("denied_keys.{reason} = '{{dir}}/denied'");
+    row(options, "", list, || asks(key().to_z32(), RecordType::A), ["NoError 192.0.2.1", "NXDomain"])
 }
 
 /// Every option, whether or not it has a default.
@@ -243,8 +255,18 @@ fn all_options() -> BTreeSet<String> {
         } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ")
             && !name.contains(' ')
             && let full = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
-            // Those of [[forward]] are its own, and one is an example.
-            && !["zone", "to", "doh.port"].contains(&full.as_str())
+            // Those of [[forward]] and [[origin]] are their own, and one is an example.
+            && ![
+                "zone",
+                "to",
+                "name",
+                "name_servers",
+                "zone_file",
+                "allow_private",
+                "lookups_per_minute",
+                "doh.port",
+            ]
+            .contains(&full.as_str())
         {
             names.insert(full);
         }

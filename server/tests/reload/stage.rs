@@ -84,6 +84,7 @@ impl World {
             write(&format!("{name}.key"), &key);
         }
         write("hosts", "192.168.1.10 www.example\n");
+        write("denied", &key().to_z32());
         let stop = CancellationToken::new();
         let mut config = Config::default();
         config.dot.enabled = true;

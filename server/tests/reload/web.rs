@@ -45,6 +45,15 @@ pub(crate) fn rows() -> Vec<Row> {
             ["421", "200"],
         ),
         row(
+            &["operator.contact"],
+            HTTP,
+            "operator.contact = 'mailto:abuse@example.net'",
+            || gets("/abuse", ""),
+            ["404", "200"],
+        ),
+        notice(&["operator.name"], "name = 'Example'", "This is a DNS server of Example."),
+        notice(&["operator.policy"], "policy = 'https://example.net/policy'", "https://example.net/policy"),
+        row(
             &["relay.enabled"],
             HTTP,
             "relay.enabled = true",
@@ -96,6 +105,20 @@ pub(crate) fn rows() -> Vec<Row> {
             ["one", "two"],
         ),
     ]
+}
+
+/// A part of the page that tells how to report a key.
+fn notice(options: &'static [&'static str], setting: &str, part: &'static str) -> Row {
+    let look = move || {
+        probe(move |stage| {
+            Box::pin(async move {
+                let (_, page) = response(stage.address("http"), "GET", "/abuse", "").await;
+                if page.contains(part) { "there".into() } else { "not there".into() }
+            })
+        })
+    };
+    let before = format!("{HTTP}operator.contact = 'mailto:abuse@example.net'");
+    row(options, before, format!("operator.{setting}"), look, ["not there", "there"])
 }
 
 /// How many encrypted addresses clients are told of.

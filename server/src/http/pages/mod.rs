@@ -1,5 +1,6 @@
 //! What people see who open the address of the server: what it is, how to use it, and whether they do already.
 
+mod notices;
 mod private_dns;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ use crate::{
     config::Config,
     resolver::OwnZone,
 };
+
+pub use notices::Notices;
 
 const LANDING: &str = include_str!("landing.html");
 const STYLE: &str = include_str!("pkdns.css");

@@ -10,6 +10,7 @@ use axum::{
 
 use super::cors::{INVALID_SEQ, STORED_NODES};
 use crate::{
+    denied::Denial,
     message::find_records,
     packets::Found,
     signed_packet::{InvalidPacket, SignedPacket},
@@ -77,6 +78,8 @@ pub(super) enum Answer {
     TooLarge,
     /// The body does not come.
     TooSlow,
+    /// The key is on a deny list.
+    Denied(Denial),
 }
 
 impl Answer {
@@ -130,6 +133,10 @@ impl Answer {
             Self::Invalid(why) => said(StatusCode::BAD_REQUEST, &format!("Refused: {why}.")),
             Self::TooLarge => {
                 said(StatusCode::PAYLOAD_TOO_LARGE, "A packet has 1072 bytes at most, without its key.")
+            }
+            // RFC 7725.
+            Self::Denied(denial) => {
+                said(StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, &format!("Denied: {}.", denial.text()))
             }
             Self::TooSlow => said(StatusCode::REQUEST_TIMEOUT, "The packet did not arrive in time."),
         }

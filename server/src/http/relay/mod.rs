@@ -24,11 +24,13 @@ use super::{Visitor, pages};
 use crate::{
     access::Forwarders,
     config,
+    denied::DeniedKeys,
     dht::{NetworkError, PutError},
     held::Budget,
     metrics::RelayMetrics,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::RateLimiter,
+    signed_packet::PublicKey,
 };
 use answer::{Answer, Form};
 use request::{Policy, read_key, read_packet};
@@ -39,6 +41,7 @@ pub struct Relay(Arc<Inner>);
 
 struct Inner {
     packets: Packets,
+    denied: DeniedKeys,
     reads: Quota,
     writes: Quota,
     metrics: RelayMetrics,
@@ -79,15 +82,17 @@ async fn leave_out_others(request: Request, next: Next) -> Response {
 }
 
 impl Relay {
-    /// Reads from `packets`, and stores through them.
+    /// Reads from `packets`, and stores through them, but for keys that are `denied`.
     pub fn new(
         settings: &config::Relay,
         forwarders: &Forwarders,
         packets: Packets,
+        denied: DeniedKeys,
         metrics: RelayMetrics,
     ) -> Self {
         Self(Arc::new(Inner {
             packets,
+            denied,
             reads: Quota::new(settings.reads_per_minute, settings.read_burst_size, forwarders),
             writes: Quota::new(settings.writes_per_minute, settings.write_burst_size, forwarders),
             metrics,
@@ -127,6 +132,12 @@ impl Relay {
             .with_state(self)
     }
 
+    /// The key in a path, if it may be asked for here.
+    fn key(&self, text: &str) -> Result<PublicKey, Answer> {
+        let key = read_key(text)?;
+        self.0.denied.of(&key).map_or(Ok(key), |denial| Err(Answer::Denied(denial)))
+    }
+
     async fn get(&self, visitor: Visitor, key: &str, query: &str, headers: &HeaderMap) -> Answer {
         self.try_get(visitor, key, query, headers).await.unwrap_or_else(|refusal| refusal)
     }
@@ -140,7 +151,7 @@ impl Relay {
     ) -> Result<Answer, Answer> {
         let packets = &self.0.packets;
         self.0.reads.admit(visitor)?;
-        let key = read_key(key)?;
+        let key = self.key(key)?;
         let packet = match Policy::read(query)? {
             Policy::CacheOnly => Ok(packets.held(&key).await.unwrap_or(PacketAnswer::Absent(Duration::ZERO))),
             // The quota of reads has been asked.
@@ -169,7 +180,7 @@ impl Relay {
         request: Request,
     ) -> Result<Answer, Answer> {
         self.0.writes.admit(visitor)?;
-        let key = read_key(key)?;
+        let key = self.key(key)?;
         let cas = request::cas(request.headers());
         let packet = read_packet(key, request.into_body(), visitor.address, budget).await?;
         Ok(match self.0.packets.put(packet, cas).await {
@@ -191,6 +202,7 @@ impl Relay {
             Answer::Absent { .. } => &reads.absent,
             Answer::OverQuota { .. } => &reads.quota,
             Answer::Unreachable => &reads.unavailable,
+            Answer::Denied(_) => &reads.denied,
             _ => &reads.invalid,
         };
         counter.inc();
@@ -205,6 +217,7 @@ impl Relay {
             Answer::OverQuota { .. } => &writes.quota,
             Answer::Busy => &writes.busy,
             Answer::NotStored(_) => &writes.unavailable,
+            Answer::Denied(_) => &writes.denied,
             _ => &writes.invalid,
         };
         counter.inc();

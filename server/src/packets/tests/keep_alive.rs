@@ -81,7 +81,7 @@ impl World {
         let settings = config::Cache { ttl_seconds: 300, ..Default::default() };
         let packets = Packets::with_stores(&settings, network.clone(), Stores::default(), per_hour);
         let outcomes = KeepAliveOutcomes::default();
-        tokio::spawn(packets.clone().keep_alive(outcomes.clone()));
+        tokio::spawn(packets.clone().keep_alive(outcomes.clone(), |_| true));
         Self { packets, network, outcomes }
     }
 
@@ -123,6 +123,23 @@ async fn what_is_asked_for_stays_for_two_days_and_what_is_not_fades() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_may_not_be_kept_alive_fades() {
+    let world = World::start(0);
+    let [denied, other] = &owners(2)[..] else { panic!() };
+    [denied, other].into_iter().for_each(|owner| world.publish(owner, 1));
+    world.packets.set_keep_alive(100);
+    let not_denied = {
+        let denied = denied.public_key();
+        move |key: &PublicKey| *key != denied
+    };
+    tokio::spawn(world.packets.clone().keep_alive(world.outcomes.clone(), not_denied));
+    assert!(world.ask(denied).await && world.ask(other).await);
+    sleep(4 * HOUR).await;
+    let there = [denied, other].map(|owner| world.network.find(&owner.public_key()).is_some());
+    assert_eq!(there, [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_budget_holds_for_the_keys_that_were_asked_for_before() {
     let world = World::start(100);
     let [asked] = &owners(1)[..] else { panic!() };
@@ -130,7 +147,7 @@ async fn another_budget_holds_for_the_keys_that_were_asked_for_before() {
     assert!(world.ask(asked).await);
     for (per_hour, expected) in [(50, true), (7, true), (0, false)] {
         world.packets.set_keep_alive(per_hour);
-        let keeping = tokio::spawn(world.packets.clone().keep_alive(world.outcomes.clone()));
+        let keeping = tokio::spawn(world.packets.clone().keep_alive(world.outcomes.clone(), |_| true));
         sleep(4 * HOUR).await;
         keeping.abort();
         assert_eq!(world.network.find(&asked.public_key()).is_some(), expected, "{per_hour}");
@@ -207,7 +224,7 @@ async fn a_key_whose_owner_has_gone_outlives_the_nodes_of_the_dht_for_a_day() {
         let network = Arc::new(Joined::new(nodes));
         let settings = config::Cache::default();
         let packets = Packets::with_stores(&settings, network.clone(), Stores::default(), per_hour);
-        tokio::spawn(packets.clone().keep_alive(KeepAliveOutcomes::default()));
+        tokio::spawn(packets.clone().keep_alive(KeepAliveOutcomes::default(), |_| true));
         let owners = owners(10);
         for owner in &owners {
             let dns = packet(1, 300).dns().to_vec();

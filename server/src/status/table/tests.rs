@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{ProcessStatus, ReloadStatus};
+use crate::status::{DeniedStatus, ProcessStatus, ReloadStatus};
 
 fn counted(counts: &[(&str, u64)]) -> Counts {
     counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
@@ -53,6 +53,16 @@ fn busy() -> Status {
         }],
         connections: counted(&[("tcp", 2), ("https", 118)]),
         tls_handshake_failures: counted(&[("closed", 4)]),
+        denied: DeniedStatus {
+            lists: vec![DenyListStatus {
+                name: "/etc/pkdns/denied".into(),
+                reason: "blocked".into(),
+                keys: 1204,
+                age_seconds: Some(61),
+                fault: None,
+            }],
+            lookups: counted(&[("blocked", 17), ("filtered", 0)]),
+        },
         last_reload: Some(ReloadStatus { seconds_ago: 61, succeeded: true }),
         process: ProcessStatus {
             resident_bytes: Some(83_000_000),
@@ -83,6 +93,8 @@ DHT           65,536 nodes; in the last minute 62 % of 5,000 requests answered,
 upstream      tls://dns.quad9.net@9.9.9.9:853: in use, 18 ms, last answer 3 s
               ago; 12,345 answered, 17 unanswered
 certificate   dns.example.com: until 30 Nov 2026, 60 days left
+deny list     /etc/pkdns/denied: 1,204 keys blocked, as of 1 min 1 s ago
+denied        17 blocked
 last reload   1 min 1 s ago, in effect
 process       83 MB of memory, 190 of 65,536 descriptors, 812.3 s of CPU
 ";
@@ -105,6 +117,7 @@ fn what_is_wrong_comes_with_what_to_do() {
     if let Some(dht) = &mut broken.dht {
         dht.reply_share = Some(0.1);
     }
+    broken.denied.lists[0].fault = Some("its server says 404 Not Found".into());
     broken.last_reload = Some(ReloadStatus { succeeded: false, ..ReloadStatus::default() });
     let page = table(&broken);
     for words in [
@@ -116,6 +129,7 @@ fn what_is_wrong_comes_with_what_to_do() {
         "?[31mred.example ends soon or has ended",
         "! packets are not kept on disk",
         "! the Redis that servers share",
+        "! the deny list /etc/pkdns/denied is not up to date: its server says 404",
         "! the configuration was not read again",
         "! most descriptors are in use",
     ] {
