@@ -38,3 +38,4 @@ pub mod telemetry;
 pub mod testnet;
 pub mod transport;
 pub mod watched_files;
+pub mod zone_file;
