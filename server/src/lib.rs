@@ -37,5 +37,6 @@ pub mod succession;
 pub mod telemetry;
 pub mod testnet;
 pub mod transport;
+pub mod view;
 pub mod watched_files;
 pub mod zone_file;
