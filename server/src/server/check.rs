@@ -8,7 +8,7 @@ use crate::{
     denied::check_lists,
     forward::TlsClient,
     private_file,
-    resolver::check_hosts_files,
+    resolver::{check_hosts_files, origin::Origins},
 };
 
 /// What was found.
@@ -58,6 +58,10 @@ pub fn check_files(config: &Config) -> FileFaults {
     }
     faults.warnings.extend(check_hosts_files(config));
     faults.warnings.extend(check_lists(config));
+    match Origins::open(config, &config.listen) {
+        Ok(origins) => faults.warnings.extend(origins.warnings().map(str::to_owned)),
+        Err(mistake) => faults.mistakes.push(mistake),
+    }
     faults
 }
 
