@@ -1,15 +1,17 @@
 //! What takes more than one message, and what `dig` makes of the answers.
 
-use std::{net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, process::Command};
 
+use hickory_proto::rr::RecordType;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use crate::{
+    STRANGER, Served, iterative,
     messages::{ask, shown},
-    programs,
+    octets, programs,
     support::client::{Transport, exchange},
     world::{KEY, ORIGIN, large, stage},
 };
@@ -73,6 +75,24 @@ async fn one_connection_takes_many_questions_at_once() {
     }
     replies.sort();
     assert_eq!(replies, ["NOERROR aa an=A", "NOERROR aa an=SOA", "NOERROR aa an=SOA edns=0"]);
+}
+
+#[tokio::test]
+async fn a_zone_file_is_read_again_at_a_reload_and_one_with_a_mistake_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("zone");
+    fs::write(&path, "www 60 A 192.0.2.1\n").unwrap();
+    let served = Served::start_with(|config| config.origin[0].zone_file = Some(path.clone())).await;
+    let www = || iterative(&format!("www.{ORIGIN}"), RecordType::A);
+    assert_eq!(octets(&served.ask(STRANGER, &www()).await), [1]);
+    fs::write(&path, "www 60 A 192.0.2.2\n").unwrap();
+    assert_eq!(octets(&served.ask(STRANGER, &www()).await), [1], "nobody has asked for it yet");
+    served.reload(|_| ()).await;
+    assert_eq!(octets(&served.ask(STRANGER, &www()).await), [2]);
+    fs::write(&path, "www 60 A 192.0.2\n").unwrap();
+    let error = served.reloads.reload(Ok(served.config.clone())).await.unwrap_err().to_string();
+    assert!(error.contains("origin.zone_file: ") && error.contains("line 1, column 10"), "{error}");
+    assert_eq!(octets(&served.ask(STRANGER, &www()).await), [2]);
 }
 
 /// What `dig` prints; `None`: it is not installed.
