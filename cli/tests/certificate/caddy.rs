@@ -110,7 +110,7 @@ async fn caddy_gets_its_own_chromium_calls_the_page_a_secure_context_and_doctor_
         [scene.origin.address.to_string(), scene.pebble.http.to_string(), scene.pebble.https.to_string()];
     let doctor = |key: &str, ca: &[&str]| {
         let arguments = ["doctor", "--json", "--origin", ORIGIN, key, "--name-server", &origin];
-        let ports = ["--http-port", &http, "--https-port", &https, "--resolver", &origin];
+        let ports = ["--http-port", &http, "--https-port", &https, "--resolver", "127.0.0.1:9"];
         let finished = scene.world.run(&[&arguments[..], &ports, ca].concat());
         let report: Value = serde_json::from_str(&finished.out).unwrap();
         let verdict = |check: &str| {

@@ -1,6 +1,6 @@
 //! By dns-01, with the challenge in the packet of the key.
 
-use super::*;
+use super::{origin::Secondary, *};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wildcard_is_obtained_and_renewed_by_the_packet_and_the_zone_is_as_it_was_afterwards() {
@@ -25,8 +25,9 @@ async fn a_wildcard_is_obtained_and_renewed_by_the_packet_and_the_zone_is_as_it_
 async fn an_order_that_is_given_up_takes_its_challenge_out_of_the_packet() {
     let Some(scene) = Scene::start(LONG).await else { return };
     let before = scene.published();
-    scene.origin.is_behind.store(true, std::sync::atomic::Ordering::SeqCst);
-    let watching = scene.watch(&["--seed", "seed", "--challenge", "dns-01"]);
+    let secondary = Secondary::start(scene.origin.address).await;
+    let second = secondary.address.to_string();
+    let watching = scene.watch(&["--seed", "seed", "--challenge", "dns-01", "--name-server", &second]);
     let end = Instant::now() + LIMIT;
     while scene.published().len() == before.len() {
         assert!(Instant::now() < end, "{:?}", scene.published());

@@ -64,7 +64,7 @@ impl Scene {
         world.file("zone", ZONE);
         let published = world.run(&["publish", "seed", "zone", "--yes"]);
         assert_eq!(published.code, 0, "{}", published.err);
-        let origin = Origin::start(&world).await;
+        let origin = Origin::start(&world);
         let pebble = Pebble::start(lifetime, origin.address)?;
         Some(Self { world, origin, pebble })
     }

@@ -1,123 +1,104 @@
-//! The origin.
+//! The origin: our own server, to which everybody here is a stranger.
 
 use std::{
-    collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use hickory_proto::{
-    op::{Message, MessageType, ResponseCode},
-    rr::{
-        Name, RData, Record, RecordType,
-        rdata::{A, SOA},
-    },
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use pkdns::{
+    config::{self, Cache, Config, Dht},
+    server::Server,
 };
-use pkdns::{dht::Dht, signed_packet::PublicKey};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, UdpSocket},
-};
+use tokio::{net::UdpSocket, time::timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::program::World;
 
 /// Its name.
 pub(crate) const ORIGIN: &str = "pk.example.net";
 
-/// A stand-in that answers for keys from the DHT.
+/// A pkdns in this process that is authoritative for it, as long as this is held.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
-    /// Whether challenges are left out, as by a name server that is behind.
-    pub(crate) is_behind: Arc<AtomicBool>,
+    _stop: DropGuard,
 }
 
 impl Origin {
-    pub(crate) async fn start(world: &World) -> Self {
-        let dht = Arc::new(world.dht().await);
-        let is_behind = Arc::new(AtomicBool::new(false));
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let udp = UdpSocket::bind(address).await.unwrap();
-        let (told, behind) = (dht.clone(), is_behind.clone());
-        tokio::spawn(async move {
-            let mut bytes = vec![0; 4096];
-            while let Ok((size, peer)) = udp.recv_from(&mut bytes).await {
-                let reply = answer(&told, &behind, &bytes[..size]).await;
-                let _ = udp.send_to(&reply, peer).await;
-            }
-        });
+    pub(crate) fn start(world: &World) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let origin = config::Origin {
+            name: ORIGIN.to_string(),
+            name_servers: vec!["ns1.example.net".to_string()],
+            // The sites of the tests are on this machine.
+            allow_private: true,
+            ..config::Origin::default()
+        };
+        let mut config = Config {
+            listen: vec![any_port],
+            // Nobody is asked about other names: whoever asks here is a stranger.
+            fallback_dns: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9)).into()],
+            dht: Dht { bootstrap: world.bootstrap(), ..Dht::default() },
+            cache: Cache { path: None, ..Cache::default() },
+            origin: vec![origin],
+            ..Config::default()
+        };
+        config.access.allow = Vec::new();
+        let server = Server::bind(config).unwrap();
+        let address = server.addresses()[0];
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        Self { address, _stop: stop.drop_guard() }
+    }
+}
+
+/// A second name server, which has what the first has but for challenges, as long as it is behind.
+pub(crate) struct Secondary {
+    pub(crate) address: SocketAddr,
+    pub(crate) is_behind: Arc<AtomicBool>,
+}
+
+impl Secondary {
+    pub(crate) async fn start(first: SocketAddr) -> Self {
+        let is_behind = Arc::new(AtomicBool::new(true));
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
         let behind = is_behind.clone();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = tcp.accept().await {
-                let Ok(size) = stream.read_u16().await else { continue };
-                let mut bytes = vec![0; size.into()];
-                if stream.read_exact(&mut bytes).await.is_ok() {
-                    let reply = answer(&dht, &behind, &bytes).await;
-                    let _ = stream.write_u16(reply.len() as u16).await;
-                    let _ = stream.write_all(&reply).await;
-                }
+            let mut bytes = vec![0; 4096];
+            while let Ok((size, peer)) = socket.recv_from(&mut bytes).await {
+                let query = Message::from_vec(&bytes[..size]).unwrap();
+                let is_challenge = query.queries[0].name().to_ascii().starts_with("_acme-challenge.");
+                let reply = match is_challenge && behind.load(Ordering::SeqCst) {
+                    true => absent(&query),
+                    false => passed_on(&bytes[..size], first).await,
+                };
+                let _ = socket.send_to(&reply, peer).await;
             }
         });
         Self { address, is_behind }
     }
 }
 
-async fn answer(dht: &Dht, is_behind: &AtomicBool, bytes: &[u8]) -> Vec<u8> {
-    let query = Message::from_vec(bytes).unwrap();
+fn absent(query: &Message) -> Vec<u8> {
     let mut reply = Message::new(query.metadata.id, MessageType::Response, query.metadata.op_code);
     reply.metadata.authoritative = true;
+    reply.metadata.response_code = ResponseCode::NXDomain;
     reply.queries = query.queries.clone();
-    reply.edns = query.edns.clone();
-    let (name, kind) = (query.queries[0].name().to_lowercase(), query.queries[0].query_type());
-    let zone = Name::from_ascii(format!("{ORIGIN}.")).unwrap();
-    if name == zone {
-        if kind == RecordType::SOA {
-            let soa = SOA::new(zone.clone(), zone.clone(), 1, 3600, 600, 86_400, 60);
-            reply.add_answer(Record::from_rdata(name, 60, RData::SOA(soa)));
-        }
-        return reply.to_vec().unwrap();
-    }
-    let labels: Vec<String> = name.iter().map(|label| String::from_utf8_lossy(label).into_owned()).collect();
-    let key = labels.len().checked_sub(4).and_then(|at| PublicKey::try_from(labels[at].as_str()).ok());
-    let packet = match key {
-        _ if !zone.zone_of(&name) => None,
-        Some(key) => dht.most_recent(&key).await.unwrap().0,
-        None => None,
-    };
-    let Some(packet) = packet else {
-        let code = match kind {
-            _ if zone.zone_of(&name) => ResponseCode::NXDomain,
-            // As the resolver that it is asked as, about the zones above it.
-            RecordType::CAA => ResponseCode::NoError,
-            _ => ResponseCode::Refused,
-        };
-        reply.metadata.response_code = code;
-        return reply.to_vec().unwrap();
-    };
-    let records = Message::from_vec(packet.dns()).unwrap().answers;
-    let inside = labels[..labels.len() - 3].join(".");
-    let owned: Vec<_> = records
-        .into_iter()
-        .filter(|record| record.name.to_ascii().trim_end_matches('.').eq_ignore_ascii_case(&inside))
-        .collect();
-    if owned.is_empty() {
-        reply.metadata.response_code = ResponseCode::NXDomain;
-    }
-    let is_left_out = inside.starts_with("_acme-challenge") && is_behind.load(Ordering::SeqCst);
-    let mut seen = HashSet::new();
-    for mut record in owned.into_iter().filter(|record| record.record_type() == kind && !is_left_out) {
-        record.name = name.clone();
-        if seen.insert(record.to_string()) {
-            reply.add_answer(record);
-        }
-    }
-    // An alias to the key itself is all that the zones here have.
-    if reply.answers.is_empty() && kind == RecordType::A && inside.starts_with("www.") {
-        reply.metadata.response_code = ResponseCode::NoError;
-        reply.add_answer(Record::from_rdata(name, 60, RData::A(A::new(127, 0, 0, 1))));
-    }
     reply.to_vec().unwrap()
+}
+
+/// What the first server says, or nothing.
+async fn passed_on(question: &[u8], first: SocketAddr) -> Vec<u8> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect(first).await.unwrap();
+    socket.send(question).await.unwrap();
+    let mut bytes = vec![0; 4096];
+    let size = timeout(Duration::from_secs(5), socket.recv(&mut bytes)).await;
+    bytes.truncate(size.map_or(0, Result::unwrap));
+    bytes
 }

@@ -2,17 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use super::*;
+use super::{origin::Secondary, *};
 
 /// A configuration whose identity has a certificate by the packet.
 fn configure(scene: &Scene, zone: &str, more: &str) {
-    let (url, ca, origin) = (scene.pebble.url(), scene.pebble.ca_path(), scene.origin.address);
+    let (url, ca) = (scene.pebble.url(), scene.pebble.ca_path());
     scene.world.file(
         "publisher.toml",
         &format!(
             "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '''{zone}'''\n\
              [identity.certificate]\norigin = '{ORIGIN}'\nnames = ['www']\ndirectory = 'site'\n\
-             authority = '{url}'\nauthority_ca = '{}'\nname_servers = ['{origin}']\n{more}",
+             authority = '{url}'\nauthority_ca = '{}'\n{more}",
             ca.display()
         ),
     );
@@ -21,7 +21,8 @@ fn configure(scene: &Scene, zone: &str, more: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_gets_and_renews_its_certificate_by_the_packet_that_is_signed_anyway() {
     let Some(scene) = Scene::start(30).await else { return };
-    configure(&scene, ZONE, "wildcard = true\nreload = 'echo told >> told'\n");
+    let name_servers = format!("name_servers = ['{}']\n", scene.origin.address);
+    configure(&scene, ZONE, &format!("wildcard = true\nreload = 'echo told >> told'\n{name_servers}"));
     let check = scene.world.run(&["serve", "-c", "publisher.toml", "--check"]);
     assert_eq!(check.code, 0, "{}", check.err);
     let mut serving = Watching::start(&scene.world, &["serve", "-c", "publisher.toml"]);
@@ -38,8 +39,9 @@ async fn an_identity_gets_and_renews_its_certificate_by_the_packet_that_is_signe
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_on_while_the_configuration_is_read_again_and_its_records_go_afterwards() {
     let Some(scene) = Scene::start(LONG).await else { return };
-    scene.origin.is_behind.store(true, Ordering::SeqCst);
-    configure(&scene, ZONE, "");
+    let secondary = Secondary::start(scene.origin.address).await;
+    let name_servers = format!("name_servers = ['{}', '{}']\n", scene.origin.address, secondary.address);
+    configure(&scene, ZONE, &name_servers);
     let mut serving = Watching::start(&scene.world, &["serve", "-c", "publisher.toml"]);
     let has_challenge = || scene.published().iter().any(|record| record.starts_with("_acme-challenge"));
     let wait_until = |condition: &dyn Fn() -> bool| {
@@ -51,13 +53,13 @@ async fn an_order_goes_on_while_the_configuration_is_read_again_and_its_records_
     };
     wait_until(&has_challenge);
     let orders = scene.pebble.log().matches("Added order").count();
-    configure(&scene, &format!("{ZONE}new A 127.0.0.2\n"), "");
+    configure(&scene, &format!("{ZONE}new A 127.0.0.2\n"), &name_servers);
     serving.signal("HUP");
     serving.wait_for("read again");
     let has_new = || scene.published().iter().any(|record| record.starts_with("new."));
     wait_until(&has_new);
     assert!(has_challenge(), "the packet of the new zone holds the challenge as well");
-    scene.origin.is_behind.store(false, Ordering::SeqCst);
+    secondary.is_behind.store(false, Ordering::SeqCst);
     serving.wait_for("new certificate for ");
     assert_eq!(scene.pebble.log().matches("Added order").count(), orders, "{}", scene.pebble.log());
     wait_until(&|| !has_challenge());

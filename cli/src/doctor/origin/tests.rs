@@ -1,6 +1,10 @@
 //! Verdicts about an origin, of what somebody could see.
 
-use std::{io, net::SocketAddr, time::{Duration, UNIX_EPOCH}};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use hickory_proto::{
     op::ResponseCode,
