@@ -228,7 +228,7 @@ impl Respond for Scripted {
             (Err(Rejection::Silence), _) => AtOnce::Silence,
             (_, Fate::OverQuota) => AtOnce::OverQuota,
             (Err(Rejection::Reply(rejected)), _) => {
-                rejected.write(None, out);
+                rejected.write(pkdns::view::View::Resolver, None, out);
                 AtOnce::Replied
             }
             (Ok(query), Fate::Cached) => {

@@ -117,6 +117,11 @@ impl AccessList {
         v4[..] == [(0, u32::MAX)] || v6[..] == [(0, u128::MAX)]
     }
 
+    /// Whether this client is refused by name, and not only left out.
+    pub fn denies(&self, address: IpAddr) -> bool {
+        self.deny.contains(address.to_canonical())
+    }
+
     /// Whether this client is served. The cost grows with the logarithm of the list.
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

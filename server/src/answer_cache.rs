@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::{
     message::{Age, EncodedAnswer, MAX_NAME_SIZE, MAX_UDP_SIZE, Query, Reply},
     revisions::{Revision, Revisions},
+    view::View,
 };
 
 /// An answer larger than this, in bytes, is kept apart from the others: a few of them must not push out thousands
@@ -26,6 +27,10 @@ const LEAST_CUT_TIME: Duration = Duration::from_secs(5);
 /// less than keys and resolvers are.
 const BYTES_PER_ENTRY: u64 = 896;
 const NAME_SERVER_BYTES_PER_ENTRY: u64 = BYTES_PER_ENTRY / 2;
+
+/// The same for those who are served names in an origin alone. They ask for few names, and whoever makes some up pushes out
+/// nothing of anybody else.
+const STRANGERS_BYTES_PER_ENTRY: u64 = 256;
 
 /// The same for large answers, of whoever they are.
 const LARGE_BYTES_PER_ENTRY: u64 = 256;
@@ -59,6 +64,8 @@ pub struct AnswerCache {
     keys: Arc<Part>,
     name_servers: Arc<Part>,
     upstream: Arc<Part>,
+    /// Whatever is answered in [`View::Origin`].
+    strangers: Arc<Part>,
     /// Large answers that were wanted more than once.
     large: Arc<Part>,
     /// Why there was no answer. Looked at last, so that a failure shadows nothing (RFC 9520 section 3.2 asks for failures
@@ -105,11 +112,19 @@ impl AnswerCache {
             keys: part(BYTES_PER_ENTRY),
             name_servers: part(NAME_SERVER_BYTES_PER_ENTRY),
             upstream: part(BYTES_PER_ENTRY),
+            strangers: part(0),
             large: Arc::new(Part::new(large, Sizes::LARGE)),
             failures: part(FAILURE_BYTES_PER_ENTRY),
             revisions,
             max_stale,
         }
+    }
+
+    /// With room for answers to those who are served names in an origin alone.
+    #[must_use]
+    pub fn with_strangers(self, entries: usize) -> Self {
+        let bytes = STRANGERS_BYTES_PER_ENTRY.saturating_mul(entries as u64);
+        Self { strangers: Arc::new(Part::new(bytes, Sizes::USUAL)), ..self }
     }
 
     /// Appends the reply to `query` to `out`, if there is one that may be given without asking anyone: an answer that is
@@ -222,10 +237,11 @@ impl AnswerCache {
         if !encoded.is_positive() && self.has_positive(wanted, now) {
             return;
         }
-        let part = match new.authority {
-            Authority::Key => &self.keys,
-            Authority::NameServer => &self.name_servers,
-            Authority::Upstream => &self.upstream,
+        let part = match (wanted.view, new.authority) {
+            (View::Origin, _) => &self.strangers,
+            (View::Resolver, Authority::Key) => &self.keys,
+            (View::Resolver, Authority::NameServer) => &self.name_servers,
+            (View::Resolver, Authority::Upstream) => &self.upstream,
         };
         match whole {
             Some(whole) => {
@@ -298,8 +314,8 @@ impl AnswerCache {
 
     /// Bytes that the answers take.
     pub fn size(&self) -> u64 {
-        let Self { keys, name_servers, upstream, large, failures, .. } = self;
-        [keys, name_servers, upstream, large, failures].map(|part| part.size()).iter().sum()
+        let Self { keys, name_servers, upstream, strangers, large, failures, .. } = self;
+        [keys, name_servers, upstream, strangers, large, failures].map(|part| part.size()).iter().sum()
     }
 
     /// What keys say is not served here past its time: their packets are, and know better why.
@@ -321,6 +337,9 @@ impl AnswerCache {
 
     /// Where an answer can be, if it is none of the failures. Looking in vain costs about as much as a hit.
     fn parts_for(&self, wanted: &Wanted<'_>) -> [Option<&Part>; 4] {
+        if wanted.view == View::Origin {
+            return [Some(&self.strangers), Some(&self.large), None, None];
+        }
         match may_name_a_key(wanted.question) {
             true => [Some(&self.keys), Some(&self.name_servers), Some(&self.upstream), Some(&self.large)],
             false => [Some(&self.upstream), Some(&self.large), None, None],
@@ -354,7 +373,8 @@ fn may_name_a_key(mut name: &[u8]) -> bool {
 /// Name, type and class.
 const QUESTION_SIZE: usize = MAX_NAME_SIZE + 4;
 
-/// Answers with and without DO or CD differ (RFC 4035 section 3.2), spellings of the name do not.
+/// Answers with and without DO or CD differ (RFC 4035 section 3.2), and so do those of each view; spellings of the name do
+/// not.
 fn wanted<'a>(query: &Query, buffer: &'a mut [u8; QUESTION_SIZE]) -> Wanted<'a> {
     let name = query.question.wire_name();
     let (start, rest) = buffer.split_at_mut(name.len());
@@ -365,7 +385,10 @@ fn wanted<'a>(query: &Query, buffer: &'a mut [u8; QUESTION_SIZE]) -> Wanted<'a> 
     rest[2..4].copy_from_slice(&u16::from(query.question.class()).to_be_bytes());
     Wanted {
         question: &buffer[..name.len() + 4],
-        flags: u8::from(query.dnssec_ok()) | u8::from(query.checking_disabled) << 1,
+        flags: u8::from(query.dnssec_ok())
+            | u8::from(query.checking_disabled) << 1
+            | u8::from(query.view == View::Origin) << 2,
+        view: query.view,
     }
 }
 

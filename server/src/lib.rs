@@ -37,4 +37,5 @@ pub mod succession;
 pub mod telemetry;
 pub mod testnet;
 pub mod transport;
+pub mod view;
 pub mod watched_files;

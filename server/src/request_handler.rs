@@ -79,7 +79,7 @@ impl<R: Respond> RequestHandler for HickoryHandler<R> {
             AtOnce::Replied | AtOnce::OverQuota => send(&bytes, wishes, address, response).await,
             AtOnce::Silence => None,
             AtOnce::Later(query) => {
-                let place = self.lookups.begin(client, query.is_proven);
+                let place = self.lookups.begin(client, &query);
                 if is_datagram && place.is_none() {
                     self.responder.turned_away(client);
                     return unsent(request, ResponseCode::ServFail);

@@ -1,5 +1,6 @@
 //! The one door: every transport hands the bytes of a request to this.
 
+mod at_hand;
 mod datagrams;
 mod note;
 mod reload;
@@ -23,10 +24,10 @@ use crate::{
     access::{AccessList, Forwarders},
     answer_cache::{AnswerCache, Authority, NewAnswer},
     config::Config,
-    cookies::{Cookies, Standing},
+    cookies::Cookies,
     fair_share::{FairShare, Limits},
     forward::{ForwardError, Forwarder},
-    message::{Age, EncodedAnswer, Query, Rejection, Reply},
+    message::{Age, EncodedAnswer, Query, Reply},
     metrics::{Farthest, Metrics, Queries, Reason, Refusals, ServiceMetrics},
     query_log::QueryLog,
     rate_limit::SplitLimiter,
@@ -74,6 +75,8 @@ struct Answered {
     failure: Option<Failure>,
     source: Source,
     farthest: Farthest,
+    /// Its origin may not look up as many keys.
+    is_over_budget: bool,
 }
 
 impl Service {
@@ -114,7 +117,9 @@ fn quota(config: &Config, forwarders: &Forwarders) -> Arc<SplitLimiter> {
 
 fn answers(config: &Config, resolver: &Resolver) -> AnswerCache {
     let max_stale = Duration::from_secs(config.cache.max_stale_seconds);
-    AnswerCache::new(config.cache.max_entries, max_stale, resolver.revisions().clone())
+    let entries = config.cache.max_entries;
+    let answers = AnswerCache::new(entries, max_stale, resolver.revisions().clone());
+    if resolver.has_origins() { answers.with_strangers(entries) } else { answers }
 }
 
 impl Inner {
@@ -133,7 +138,8 @@ impl Inner {
         if self.forwarder.is_loop_probe(&query.question) {
             let refusal = ResolveError::Forward(ForwardError::Loop).answer();
             let encoded = refusal.encode(&query.question);
-            return Answered { encoded, failure: None, source: Source::Failed, farthest: Farthest::Local };
+            let (source, farthest) = (Source::Failed, Farthest::Local);
+            return Answered { encoded, failure: None, source, farthest, is_over_budget: false };
         }
         let Resolved {
             answer,
@@ -145,12 +151,16 @@ impl Inner {
             failure,
             is_busy,
             is_over_quota,
+            is_over_budget,
         } = self.resolver.resolve(query, client).await;
         if is_busy {
             self.refusals.note(Reason::Turn, client);
         }
         if is_over_quota {
             self.refusals.note(Reason::LookupQuota, client);
+        }
+        if is_over_budget {
+            self.refusals.note(Reason::OriginBudget, client);
         }
         let encoded = answer.encode(&query.question);
         let authority = match self.resolver.is_key_name(&query.question.name()) {
@@ -161,7 +171,7 @@ impl Inner {
         let (lifetime, revisions) = (answer.lifetime, &revisions[..]);
         let new = NewAnswer { encoded: &encoded, authority, lifetime, refresh_in, revisions };
         self.answers.insert(query, &new, Instant::now());
-        Answered { encoded, failure, source, farthest }
+        Answered { encoded, failure, source, farthest, is_over_budget }
     }
 
     /// As [`Service::answer`], with an answer past its time at hand: `None` when there is no news soon. The search for news
@@ -203,6 +213,11 @@ impl Inner {
             }
         }
         let (answer, source, farthest) = match asked {
+            // Anybody can make up keys in the name of others: who shows where it is has lookups apart from those.
+            Some(asked) if asked.is_over_budget && !query.is_proven && client.reply == Reply::Datagram => {
+                query.write_truncated(out);
+                return (ResponseCode::NoError, asked.source, asked.farthest);
+            }
             Some(asked) => (asked.encoded, asked.source, asked.farthest),
             // What was at hand may have left the cache meanwhile.
             None => {
@@ -297,80 +312,6 @@ impl Respond for Service {
 
     fn too_late(&self, client: Client) {
         self.0.load().refusals.note(Reason::LateReply, client.address);
-    }
-}
-
-impl Inner {
-    /// Replies from what is at hand, and says where that came from.
-    fn respond(
-        self: &Arc<Self>,
-        request: &[u8],
-        client: Client,
-        is_admitted: bool,
-        out: &mut Vec<u8>,
-    ) -> (AtOnce, Source) {
-        let Queries { answered, unanswered } = self.queries(client);
-        let decoded = Query::decode(request);
-        if decoded.as_ref().is_err_and(|rejection| *rejection == Rejection::Silence) {
-            unanswered.malformed.inc();
-            return (AtOnce::Silence, Source::Refused);
-        }
-        let cookie = self.check_cookie(&decoded, client);
-        let has_cookie = cookie.is_some_and(|checked| checked.standing == Standing::Valid);
-        let is_proven = has_cookie || client.has_shaken_hands();
-        let is_over_quota = !is_admitted && !self.quota.admit(client.address, is_proven);
-        if is_over_quota && !is_proven {
-            return (self.slip(decoded, cookie, client, out), Source::Refused);
-        }
-        let refusal = if is_over_quota {
-            self.refusals.note(Reason::QueryQuota, client.address);
-            Some(ResolveError::QueryQuota)
-        } else if !is_admitted && !self.access.allows(client.address) {
-            self.refusals.note(Reason::Access, client.address);
-            Some(ResolveError::Access)
-        } else {
-            None
-        };
-        let mut query = match (decoded, &refusal) {
-            (Ok(query), _) => query,
-            (Err(Rejection::Reply(rejected)), None) => {
-                return (self.answer_rejected(rejected, cookie, client, out), Source::Refused);
-            }
-            (Err(_), _) => {
-                unanswered.malformed.inc();
-                let silence = if is_over_quota { AtOnce::OverQuota } else { AtOnce::Silence };
-                return (silence, Source::Refused);
-            }
-        };
-        query.is_proven = is_proven;
-        let is_denied = refusal == Some(ResolveError::Access);
-        if !is_denied {
-            query.reply_cookie = cookie.map(|checked| checked.reply);
-        }
-        let is_newer_edns = query.edns.is_some_and(|edns| edns.version > 0);
-        if let Some(error) = refusal.or(is_newer_edns.then_some(ResolveError::EdnsVersion)) {
-            let mut answer = error.answer();
-            if is_denied && client.reply == Reply::Datagram {
-                // A stranger may be a forged address: it gets hardly more than was sent in its name.
-                answer.extended_error.iter_mut().for_each(|error| error.text.clear());
-            }
-            answered.with(answer.code).inc();
-            answer.encode(&query.question).write(&query, client.reply, Age::Seconds(0), out);
-            let is_on_stream = client.has_shaken_hands();
-            let replied = if is_over_quota && is_on_stream { AtOnce::OverQuota } else { AtOnce::Replied };
-            return (replied, Source::Refused);
-        }
-        let Some(hit) = self.answers.get(&query, client.reply, client.now, out) else {
-            self.metrics.answer_cache.miss.inc();
-            return (AtOnce::Later(Box::new(query)), Source::Failed);
-        };
-        self.metrics.answer_cache.hit.inc();
-        answered.with(hit.code).inc();
-        note::say_cached(&query, client, hit.code);
-        if hit.refresh {
-            self.refresh(&query, client);
-        }
-        (AtOnce::Replied, Source::of(hit))
     }
 }
 

@@ -16,6 +16,7 @@ use super::NewAnswer;
 use crate::{
     message::{Age, EncodedBytes},
     revisions::Revision,
+    view::View,
 };
 
 /// Locks at most; two cores rarely want the same one.
@@ -56,13 +57,14 @@ type Shard = unsync::Cache<u64, Kept, ByBytes, BuildHasherDefault<IsHash>>;
 pub(super) struct Wanted<'a> {
     /// Name in lower case, type and class, in wire form.
     pub(super) question: &'a [u8],
-    /// DO and CD.
+    /// DO, CD and the view.
     pub(super) flags: u8,
+    pub(super) view: View,
 }
 
 /// An answer and its times in milliseconds. A cell, since whoever looks holds the lock.
 pub(super) struct Kept {
-    /// In one piece, since there are millions: DO and CD, number of revisions, revisions, answer.
+    /// In one piece, since there are millions: DO, CD and the view, number of revisions, revisions, answer.
     bytes: Box<[u8]>,
     /// Since the start of the cache.
     made: u64,

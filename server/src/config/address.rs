@@ -174,6 +174,12 @@ pub(super) fn allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     }))
 }
 
+/// Reads one name, in lower case and without a dot at its end.
+pub(super) fn suffix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?.trim().to_ascii_lowercase();
+    Ok(name.strip_suffix('.').unwrap_or(&name).to_owned())
+}
+
 /// Reads one suffix or a list of them. Names are compared in lower case, and a dot at the end changes nothing.
 pub(super) fn suffixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_any(OneOrMany::new("a name or a list of names", |text: &str| {

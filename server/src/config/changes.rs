@@ -45,6 +45,7 @@ impl Config {
         self.fallback_dns == other.fallback_dns
             && self.fallback_ca_path == other.fallback_ca_path
             && self.forward == other.forward
+            && self.origin == other.origin
             && self.names.suffixes == other.names.suffixes
             && self.local == other.local
             && self.delegation == other.delegation
@@ -124,6 +125,7 @@ mod tests {
             ("fallback_dns = '9.9.9.9'", false),
             ("fallback_ca_path = '/authority'", false),
             ("[[forward]]\nzone = 'lan'\nto = '192.168.1.1'", false),
+            ("[[origin]]\nname = 'pk.example.net'", false),
             ("local.records = 'nas.lan A 192.168.1.9'", false),
             ("names.suffixes = ['pk']", false),
             ("delegation.port = 5353", false),

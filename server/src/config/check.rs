@@ -68,6 +68,7 @@ impl Config {
                 faults.add("names.suffixes", advice);
             }
         }
+        self.check_origins(&mut faults);
         self.check_local(&mut faults);
         self.check_dht(&mut faults);
         check_cache(&self.cache, &mut faults);

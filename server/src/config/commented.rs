@@ -47,9 +47,12 @@ impl Config {
                 }
             }
         }
+        // What is in them are texts and lists of them, which can be written.
         for zone in &self.forward {
-            // A zone is texts and lists of them, which can be written.
             let _ = write!(text, "\n[[forward]]\n{}", toml::to_string(zone).unwrap_or_default());
+        }
+        for origin in &self.origin {
+            let _ = write!(text, "\n[[origin]]\n{}", toml::to_string(origin).unwrap_or_default());
         }
         text
     }

@@ -239,7 +239,13 @@ fn in_section(header: &str, name: &str) -> String {
 fn homes_of(name: &str) -> Vec<&'static str> {
     let mut header = "";
     let mut homes = Vec::new();
+    let mut is_in_list = false;
     for line in TEMPLATE.lines() {
+        // A list of sections is an example with options of its own.
+        is_in_list = line.starts_with("# [[") || is_in_list && !line.is_empty();
+        if is_in_list {
+            continue;
+        }
         if line.starts_with('[') {
             header = line;
         } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")

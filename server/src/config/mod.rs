@@ -14,6 +14,7 @@ mod forward;
 mod local;
 mod logs;
 mod memory;
+mod origin;
 mod presets;
 mod redis_url;
 mod relay;
@@ -50,6 +51,7 @@ pub use logs::{
     Dnstap, DnstapClients, DnstapTarget, Log, LogFormat, QueryLog, QueryLogFormat, QueryLogLevel,
 };
 pub use memory::Memory;
+pub use origin::Origin;
 pub use presets::{PRESETS, Preset, UnknownPreset, UpstreamEntry};
 pub(crate) use redis_url::RedisAddress;
 pub use redis_url::{RedisUrl, RedisUrlError};
@@ -83,6 +85,8 @@ pub struct Config {
     pub fallback_dns: Vec<UpstreamAddress>,
     /// Zones with resolvers of their own.
     pub forward: Vec<ForwardZone>,
+    /// Zones of the public DNS in which keys are names.
+    pub origin: Vec<Origin>,
     /// Certificates of more authorities that encrypted resolvers and relays may be certified by, PEM.
     pub fallback_ca_path: Option<PathBuf>,
     /// Log each query.
@@ -259,6 +263,7 @@ impl Default for Config {
             listen: vec![(Ipv4Addr::UNSPECIFIED, DNS_PORT).into(), (Ipv6Addr::UNSPECIFIED, DNS_PORT).into()],
             fallback_dns: presets::BY_DEFAULT.map(|ip| SocketAddr::new(ip, DNS_PORT).into()).into(),
             forward: Vec::new(),
+            origin: Vec::new(),
             fallback_ca_path: None,
             verbose: false,
             reload_on_change: false,

@@ -131,6 +131,11 @@ fn everything_set() -> Config {
         [[forward]]
         zone = "lan"
         to = ["192.168.1.1", "tls://192.168.1.2"]
+        [[origin]]
+        name = "pk.example.net"
+        name_servers = ["ns1.pk.example.net"]
+        zone_file = "/pk.example.net.zone"
+        allow_private = true
         [status]
         path = "/status.sock"
         "#,
@@ -172,11 +177,11 @@ fn the_template_names_every_option() {
             && !name.contains(' ')
         {
             named.insert(format!("{section}{name}"));
-        } else if section == "forward." {
+        } else if ["forward.", "origin."].contains(&section.as_str()) && line.is_empty() {
             section.clear();
         }
     }
-    named.retain(|name| !name.starts_with("forward."));
+    named.retain(|name| !name.starts_with("forward.") && !name.starts_with("origin."));
     named.remove("doh.port"); // Short for doh.listen.
     assert_eq!(named, option_names(&everything_set()));
 }

@@ -48,6 +48,8 @@ pub struct Answer {
     pub additionals: Vec<Record>,
     /// Whether an upstream that we trust vouches for the data.
     pub authentic: bool,
+    /// Whether this server is the one that says it: AA (RFC 1035 section 4.1.1).
+    pub authoritative: bool,
     /// The reason of a failure or of a stale answer.
     pub extended_error: Option<ExtendedError>,
     /// How long this may be given to others who ask the same; zero for never.
@@ -98,6 +100,7 @@ impl Answer {
             authorities: Vec::new(),
             additionals: Vec::new(),
             authentic: false,
+            authoritative: false,
             extended_error: None,
             lifetime: Duration::ZERO,
         }
@@ -306,6 +309,7 @@ mod tests {
             edns: None,
             is_proven: false,
             reply_cookie: None,
+            view: crate::view::View::Resolver,
         };
         let mut out = Vec::new();
         let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };

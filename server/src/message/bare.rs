@@ -2,18 +2,23 @@
 
 use hickory_proto::op::ResponseCode;
 
-use super::{HEADER_SIZE, Query, Rejected, ReplyCookie, options::Options};
+use super::{
+    HEADER_SIZE, OPTION_HEAD_SIZE, Query, Rejected, ReplyCookie,
+    encoded::recursion_available,
+    options::{OPT_SIZE, Options},
+};
+use crate::view::View;
 
 const TRUNCATED: u8 = 0x02;
 
 impl Rejected {
-    /// Appends a bare header: same id, opcode and RD, RA set, everything else clear (RFC 8906 section 3). Behind it the
-    /// OPT record, with a cookie if there is one, for whoever sent one (RFC 6891 section 6.1.1).
-    pub fn write(&self, cookie: Option<ReplyCookie>, out: &mut Vec<u8>) {
+    /// Appends a bare header: same id, opcode and RD, RA as in this view, everything else clear (RFC 8906 section 3).
+    /// Behind it the OPT record, with a cookie if there is one, for whoever sent one (RFC 6891 section 6.1.1).
+    pub fn write(&self, view: View, cookie: Option<ReplyCookie>, out: &mut Vec<u8>) {
         let mut header = [0; HEADER_SIZE];
         header[..2].copy_from_slice(&self.header[..2]);
         header[2] = 0x80 | self.header[2] & 0x79;
-        header[3] = 0x80 | self.code.low();
+        header[3] = recursion_available(view) | self.code.low();
         header[11] = u8::from(self.edns.is_some());
         out.extend_from_slice(&header);
         if let Some(edns) = self.edns {
@@ -34,11 +39,17 @@ impl Query {
         self.write_bare(ResponseCode::BADCOOKIE, 0, Some(cookie), out);
     }
 
+    /// Bytes of what [`Query::write_bad_cookie`] writes.
+    pub fn bad_cookie_size(&self) -> usize {
+        let cookie = self.edns.map_or(0, |_| OPT_SIZE + OPTION_HEAD_SIZE + ReplyCookie::SIZE);
+        HEADER_SIZE + self.question.size() + cookie
+    }
+
     fn write_bare(&self, code: ResponseCode, flags: u8, cookie: Option<ReplyCookie>, out: &mut Vec<u8>) {
         let mut header = [0; HEADER_SIZE];
         header[..2].copy_from_slice(&self.id.to_be_bytes());
         header[2] = 0x80 | flags | u8::from(self.recursion_desired);
-        header[3] = 0x80 | u8::from(self.checking_disabled) << 4 | code.low();
+        header[3] = recursion_available(self.view) | u8::from(self.checking_disabled) << 4 | code.low();
         header[5] = 1;
         header[11] = u8::from(self.edns.is_some());
         out.extend_from_slice(&header);

@@ -8,6 +8,7 @@ use super::{
     options::{OPT_SIZE, Options},
     u16_at,
 };
+use crate::view::View;
 
 /// TTL of records that are past their time, in seconds (RFC 8767 section 5.2).
 pub const STALE_TTL: u32 = 30;
@@ -56,6 +57,12 @@ const MAX_TEXT_SIZE: usize = 253;
 /// Codes take twelve bits.
 const AUTHENTIC: u16 = 1 << 15;
 
+/// This server is the one that says it.
+const AUTHORITATIVE: u16 = 1 << 12;
+
+/// Of the twelve.
+const CODE: u16 = AUTHORITATIVE - 1;
+
 /// It is what fits a datagram of a larger answer.
 const FOR_DATAGRAMS: u16 = 1 << 14;
 
@@ -65,6 +72,7 @@ const CUT: u16 = 1 << 13;
 /// The parts of an answer in wire form.
 struct Parts<'a> {
     authentic: bool,
+    authoritative: bool,
     is_cut: bool,
     code: ResponseCode,
     /// Code and text; empty for none.
@@ -79,8 +87,9 @@ impl EncodedAnswer {
         let text = |error: &'_ ExtendedError| error.text.len().min(MAX_TEXT_SIZE);
         let error_size = error.map_or(0, |error| 2 + text(error));
         let authentic = if answer.authentic { AUTHENTIC } else { 0 };
+        let authoritative = if answer.authoritative { AUTHORITATIVE } else { 0 };
         let mut bytes = Vec::with_capacity(HEAD_SIZE + error_size + marks.len() * MARK_SIZE + message.len());
-        bytes.extend_from_slice(&(u16::from(answer.code) | authentic).to_be_bytes());
+        bytes.extend_from_slice(&(u16::from(answer.code) & CODE | authentic | authoritative).to_be_bytes());
         bytes.push(error_size as u8);
         bytes.extend_from_slice(&(marks.len() as u16).to_be_bytes());
         if let Some(error) = error {
@@ -121,7 +130,7 @@ impl<'a> EncodedBytes<'a> {
 
     /// The code, with its extended bits.
     pub fn code(self) -> ResponseCode {
-        let code = self.head();
+        let code = self.head() & CODE;
         ResponseCode::from((code >> 4) as u8, (code & 0x0f) as u8)
     }
 
@@ -222,6 +231,7 @@ impl<'a> EncodedBytes<'a> {
         let (marks, message) = rest.split_at_checked(count * MARK_SIZE).unwrap_or_default();
         Parts {
             authentic: self.head() & AUTHENTIC != 0,
+            authoritative: self.head() & AUTHORITATIVE != 0,
             is_cut: self.head() & CUT != 0,
             code: self.code(),
             error,
@@ -240,6 +250,9 @@ impl<'a> Parts<'a> {
             }
             Age::Stale => Some((STALE_ANSWER.to_be_bytes(), STALE_TEXT)),
         };
+        // Whoever is not served may be a forged address, at which no more is sent than has to be.
+        let is_brief = query.view == View::Origin && reply == Reply::Datagram && !query.is_proven;
+        let error = error.map(|(code, text)| (code, if is_brief { &[] } else { text }));
         Options::new(error, query, reply)
     }
 
@@ -264,17 +277,27 @@ impl<'a> Parts<'a> {
     fn patch_header(&self, message: &mut [u8], query: &Query, truncated: bool) {
         let Some(header) = message.first_chunk_mut::<HEADER_SIZE>() else { return };
         header[..2].copy_from_slice(&query.id.to_be_bytes());
-        header[2] = 0x80 | u8::from(truncated) << 1 | u8::from(query.recursion_desired);
+        header[2] = 0x80
+            | u8::from(self.authoritative) << 2
+            | u8::from(truncated) << 1
+            | u8::from(query.recursion_desired);
         // RFC 6840 section 5.8: AD only for those who show that they understand it.
         let authentic = self.authentic && (query.authentic_data || query.dnssec_ok());
-        header[3] =
-            0x80 | u8::from(authentic) << 5 | u8::from(query.checking_disabled) << 4 | self.code.low();
+        header[3] = recursion_available(query.view)
+            | u8::from(authentic) << 5
+            | u8::from(query.checking_disabled) << 4
+            | self.code.low();
         header[5] = 1;
         if query.edns.is_some() {
             let additionals = u16::from_be_bytes([header[10], header[11]]).saturating_add(1);
             header[10..].copy_from_slice(&additionals.to_be_bytes());
         }
     }
+}
+
+/// RA in the byte of a header that holds it.
+pub(super) fn recursion_available(view: View) -> u8 {
+    u8::from(view.offers_recursion()) << 7
 }
 
 fn counts(marks: &[[u8; MARK_SIZE]]) -> [u16; 3] {

@@ -13,6 +13,7 @@ use super::{
     records::skip_questions,
     u16_at,
 };
+use crate::view::View;
 
 /// More options than this in one OPT record is an attack on whoever walks them.
 const MAX_EDNS_OPTIONS: usize = 32;
@@ -50,6 +51,8 @@ pub struct Query {
     pub is_proven: bool,
     /// What the reply tells the client for the next time. The service sets it.
     pub reply_cookie: Option<ReplyCookie>,
+    /// As whom the client is answered. The service sets it.
+    pub view: View,
 }
 
 /// What a client's OPT record says (RFC 6891).
@@ -120,6 +123,7 @@ impl Query {
                 edns,
                 is_proven: false,
                 reply_cookie: None,
+                view: View::Resolver,
             }),
             None if is_sound && count == 0 && edns.is_some_and(|edns| edns.cookie.is_some()) => {
                 reject(ResponseCode::NoError)
@@ -203,6 +207,11 @@ impl Question {
     /// The class that is asked for; only IN has answers here.
     pub fn class(&self) -> DNSClass {
         DNSClass::from(self.class)
+    }
+
+    /// Bytes of what [`Question::write`] writes.
+    pub(super) fn size(&self) -> usize {
+        self.wire_name().len() + QUESTION_TAIL_SIZE
     }
 
     /// Appends name (in the spelling asked for, or in lower case), type and class in wire form.

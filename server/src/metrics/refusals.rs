@@ -58,6 +58,9 @@ reasons! {
     /// More new keys than `[rate_limit]` allows.
     LookupQuota = "lookup_quota",
         "a client asked for more new keys than rate_limit.dht_requests_per_minute and dht_burst_size allow";
+    /// More new keys than an origin may look up.
+    OriginBudget = "origin_budget",
+        "names of so many new keys were asked for in an [[origin]] that one was not looked up";
     /// More connections than a client may have.
     ClientConnections = "client_connections",
         "a client had all the connections that connections_per_client allows, or [dot] and [doh] connections_per_client";

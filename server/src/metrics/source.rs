@@ -9,6 +9,8 @@ pub enum Source {
     Stale,
     /// The packet of a key.
     Key,
+    /// An origin: its zone file, or the packet of a key in it.
+    Origin,
     /// The name servers of a key's zone.
     NameServer,
     /// An upstream resolver.
@@ -25,10 +27,11 @@ pub enum Source {
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cache,
         Self::Stale,
         Self::Key,
+        Self::Origin,
         Self::NameServer,
         Self::Upstream,
         Self::Local,
@@ -43,6 +46,7 @@ impl Source {
             Self::Cache => "cache",
             Self::Stale => "stale",
             Self::Key => "key",
+            Self::Origin => "origin",
             Self::NameServer => "name_server",
             Self::Upstream => "upstream",
             Self::Local => "local",

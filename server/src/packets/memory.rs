@@ -1,6 +1,7 @@
 //! Packets in memory, and the memory of what was looked for in vain. Pure: time is an argument.
 
 mod entry;
+mod recent;
 mod settings;
 
 use std::{
@@ -228,6 +229,7 @@ impl Memory {
         let lifetime = self.lifetime(&packet);
         let now = self.time(now);
         *entry = Entry::new(&packet, now, now + milliseconds(lifetime));
+        entry.is_settled = true;
         Some((packet, lifetime))
     }
 

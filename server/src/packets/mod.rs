@@ -1,7 +1,9 @@
 //! Verified packets: memory first, then disk, then the store that servers share, then the network, with one search per
 //! key at a time. A packet that is to be stored goes to the network first, and then to all of them.
 
+mod asker;
 mod disk;
+mod fresh;
 mod keep_alive;
 mod memory;
 mod publish;
@@ -15,7 +17,10 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use asker::Starter;
+pub use asker::{Asker, Search};
 pub use disk::{DiskError, DiskStore};
+pub use fresh::FRESH_AGE;
 use keep_alive::KeepAlive;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
 use publish::{MAX_PUBLICATIONS, Published};
@@ -76,19 +81,16 @@ pub enum FetchError {
     Refused,
 }
 
-/// On whose behalf a search waits for its turn.
-///
-/// Who joins a search that has begun neither waits in line nor pays, and gets its result as soon as its starter. Who asks
-/// for what another client still waits for stands in its own line, and pays for its own search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Starter {
-    Client(Line),
-    /// All packets that are fetched ahead of time have one turn together. Nobody waits for them.
-    Refresh,
-}
-
 /// Nothing near has the packet.
 struct Far;
+
+/// What near has of a key.
+struct Near {
+    farthest: Farthest,
+    answer: Result<PacketAnswer, FetchError>,
+    /// It is time to look for a newer packet.
+    is_nearly_over: bool,
+}
 
 /// Where packets are kept besides memory. Both are asked only for keys that are not in memory.
 #[derive(Debug, Clone, Default)]
@@ -186,27 +188,34 @@ impl Packets {
         found.map(PacketAnswer::Found)
     }
 
-    /// The packet of `key`. `admit` is asked at most once, and only if this call has to start a search, which waits
-    /// for its turn among those of `client` and of others.
+    /// The packet of `key`. `admit` is asked at most once, and only if this call has to start a search that somebody waits
+    /// for, which has its turn among those of `client` and of others.
     pub async fn get(
         &self,
         key: &PublicKey,
         client: impl Into<Line>,
         admit: impl FnOnce() -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        self.find(key, client.into(), admit).await.1
+        // Nobody waits for what is looked for ahead of time, so that nobody is charged for it.
+        self.find(key, client.into(), |search| search == Search::Ahead || admit()).await.1
     }
 
-    /// As [`Packets::get`], with the farthest place that it was looked for in.
+    /// As [`Packets::get`], with the farthest place that it was looked for in. `admit` is asked about every search.
     pub async fn find(
         &self,
         key: &PublicKey,
-        client: Line,
-        admit: impl FnOnce() -> bool,
+        asker: impl Into<Asker>,
+        admit: impl FnOnce(Search) -> bool,
     ) -> (Farthest, Result<PacketAnswer, FetchError>) {
+        let asker = asker.into();
         let (farthest, answer) = match self.find_near(key).await {
-            Ok(found) => found,
-            Err(Far) => (Farthest::Dht, self.find_far(key, client, admit).await),
+            Ok(near) => {
+                if near.is_nearly_over && admit(Search::Ahead) {
+                    self.look_ahead(key, asker);
+                }
+                (near.farthest, near.answer)
+            }
+            Err(Far) => (Farthest::Dht, self.find_far(key, asker, admit).await),
         };
         if let Some(keep_alive) = &*self.0.keep_alive.load()
             && matches!(answer, Ok(PacketAnswer::Found(_)))
@@ -217,9 +226,9 @@ impl Packets {
     }
 
     /// In memory and in the stores.
-    async fn find_near(&self, key: &PublicKey) -> Result<(Farthest, Result<PacketAnswer, FetchError>), Far> {
-        if let Some(Ok(answer)) = self.at_hand(key) {
-            return Ok((Farthest::Memory, Ok(answer)));
+    async fn find_near(&self, key: &PublicKey) -> Result<Near, Far> {
+        if let Some(near @ Near { answer: Ok(_), .. }) = self.at_hand(key) {
+            return Ok(near);
         }
         if self.0.memory.holds(key) {
             return Err(Far);
@@ -227,20 +236,22 @@ impl Packets {
         // Also where the network has just failed: another server may have found the packet since, and the disk may
         // only have been slow.
         let farthest = self.load(key, self.0.stores.clone()).await;
-        self.at_hand(key).map(|answer| (farthest, answer)).ok_or(Far)
+        self.at_hand(key).map(|near| Near { farthest, ..near }).ok_or(Far)
     }
 
     async fn find_far(
         &self,
         key: &PublicKey,
-        client: Line,
-        admit: impl FnOnce() -> bool,
+        asker: Asker,
+        admit: impl FnOnce(Search) -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        let search = self.search(key, Starter::Client(client), admit);
-        let searched = match self.0.memory.last_resort(key, Instant::now()) {
+        let is_held = self.0.memory.last_resort(key, Instant::now()).is_some();
+        let wanted = if is_held { Search::Held } else { Search::Unseen };
+        let search = self.search(key, asker.starter(wanted), || admit(wanted));
+        let searched = match is_held {
             // The search goes on when patience ends.
-            Some(_) => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),
-            None => search.await,
+            true => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),
+            false => search.await,
         };
         let now = Instant::now();
         match self.0.memory.look(key, now) {
@@ -255,21 +266,21 @@ impl Packets {
         }
     }
 
-    /// The answer from memory. Begins to look for a newer packet when it is time to.
-    fn at_hand(&self, key: &PublicKey) -> Option<Result<PacketAnswer, FetchError>> {
-        Some(match self.0.memory.look(key, Instant::now())? {
-            Held::Packet { found, refresh } => {
-                if refresh {
-                    self.0.memory.begin_refresh(key);
-                    // Nobody waits for this one, so that nobody is charged for it.
-                    let (packets, key) = (self.clone(), key.clone());
-                    tokio::spawn(async move { packets.search(&key, Starter::Refresh, || true).await });
-                }
-                Ok(PacketAnswer::Found(found))
-            }
-            Held::Absent(left) => Ok(PacketAnswer::Absent(left)),
-            Held::Failed(failure) => Err(FetchError::Network(failure)),
-        })
+    /// The answer from memory.
+    fn at_hand(&self, key: &PublicKey) -> Option<Near> {
+        let (answer, is_nearly_over) = match self.0.memory.look(key, Instant::now())? {
+            Held::Packet { found, refresh } => (Ok(PacketAnswer::Found(found)), refresh),
+            Held::Absent(left) => (Ok(PacketAnswer::Absent(left)), false),
+            Held::Failed(failure) => (Err(FetchError::Network(failure)), false),
+        };
+        Some(Near { farthest: Farthest::Memory, answer, is_nearly_over })
+    }
+
+    /// Begins to look for a newer packet than one that may still be served.
+    fn look_ahead(&self, key: &PublicKey, asker: Asker) {
+        self.0.memory.begin_refresh(key);
+        let (packets, key, starter) = (self.clone(), key.clone(), asker.starter(Search::Ahead));
+        tokio::spawn(async move { packets.search(&key, starter, || true).await });
     }
 
     /// Brings the packet of a key that is not in memory there from the stores, if one of them has it. Returns which.

@@ -31,13 +31,19 @@ impl Packets {
     /// What the network says now, whatever is held: the newest packet that a search to its end brings, or that is held
     /// and newer. Searches that are asked for meanwhile for the same key share one.
     pub async fn newest(&self, key: &PublicKey, client: impl Into<Line>) -> Result<PacketAnswer, FetchError> {
+        self.newest_for(key, Starter::Client(client.into()), || true).await
+    }
+
+    /// As [`Packets::newest`], if the search may begin.
+    pub(super) async fn newest_for(
+        &self,
+        key: &PublicKey,
+        starter: Starter,
+        admit: impl FnOnce() -> bool,
+    ) -> Result<PacketAnswer, FetchError> {
         let (packets, wanted) = (self.clone(), key.clone());
         let search = move |permit| Some(packets.search_to_the_end(wanted, permit));
-        match self.0.updates.run(Starter::Client(client.into()), *key.as_bytes(), || true, search).await {
-            Ok(answer) => answer,
-            Err(FlightError::Busy | FlightError::Refused) => Err(FetchError::Network(NetworkError::Busy)),
-            Err(FlightError::Lost) => Err(FetchError::Network(NetworkError::Unreachable)),
-        }
+        self.0.updates.run(starter, *key.as_bytes(), admit, search).await?
     }
 
     /// Returns when the memory knows more: at the first packet, or at the end of the search. If it knows no more, the

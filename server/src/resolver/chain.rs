@@ -47,6 +47,8 @@ pub struct Resolved {
     pub is_busy: bool,
     /// Whether there is no answer because the client has no lookup left.
     pub is_over_quota: bool,
+    /// Whether there is no answer because its origin has none left.
+    pub is_over_budget: bool,
     /// The farthest place that had to be asked, whether or not it had the answer.
     pub farthest: Farthest,
 }
@@ -60,6 +62,8 @@ pub(super) struct Chain {
     pub(super) fresh_for: Duration,
     /// When the first of the packets is looked for again.
     pub(super) refresh_in: Duration,
+    /// Longest TTL that a record may have, where nobody may keep the answer for longer than it is good for.
+    longest_ttl: u32,
     pub(super) links: usize,
     /// Whether a key had a say in it, and whether an upstream had.
     pub(super) by_key: bool,
@@ -84,6 +88,7 @@ impl Resolved {
             failure: None,
             is_busy: false,
             is_over_quota: false,
+            is_over_budget: false,
             farthest: Farthest::Local,
         }
     }
@@ -92,9 +97,11 @@ impl Resolved {
 impl From<ResolveError> for Resolved {
     fn from(error: ResolveError) -> Self {
         let (is_busy, is_over_quota) = (error.is_busy(), error == ResolveError::LookupQuota);
+        let is_over_budget = error == ResolveError::OriginBudget;
         let answer = error.answer();
         let source = if answer.code == ResponseCode::ServFail { Source::Failed } else { Source::Refused };
-        Self { source, failure: error.failure(), is_busy, is_over_quota, ..Self::own(answer) }
+        let failure = error.failure();
+        Self { source, failure, is_busy, is_over_quota, is_over_budget, ..Self::own(answer) }
     }
 }
 
@@ -106,6 +113,7 @@ impl Chain {
             source: Source::Special,
             fresh_for: LONGEST_LIFETIME,
             refresh_in: LONGEST_LIFETIME,
+            longest_ttl: u32::MAX,
             links: 0,
             by_key: false,
             by_upstream: false,
@@ -119,6 +127,16 @@ impl Chain {
     /// Takes note of where something was asked.
     pub(super) fn went_to(&mut self, place: Farthest) {
         self.farthest = self.farthest.max(place);
+    }
+
+    /// Something was used that is good for so long, and is looked for again in so long. `is_strict` says whether all who keep
+    /// the answer have to keep to that.
+    pub(super) fn is_good_for(&mut self, fresh_for: Duration, refresh_in: Duration, is_strict: bool) {
+        self.fresh_for = self.fresh_for.min(fresh_for);
+        self.refresh_in = self.refresh_in.min(refresh_in);
+        if is_strict {
+            self.longest_ttl = self.longest_ttl.min(u32::try_from(fresh_for.as_secs()).unwrap_or(u32::MAX));
+        }
     }
 
     /// Goes on to `name`. False where the chain is too long, or has been there before.
@@ -156,6 +174,10 @@ impl Chain {
     }
 
     pub(super) fn finish(mut self, asked: RecordType) -> Resolved {
+        let Answer { answers, authorities, .. } = &mut self.answer;
+        for record in answers.iter_mut().chain(authorities) {
+            record.ttl = record.ttl.min(self.longest_ttl);
+        }
         self.answer.lifetime = lifetime(&self.answer, asked).min(self.fresh_for);
         let lifetime = self.answer.lifetime;
         let is_failure = is_failure(self.answer.code);
@@ -166,7 +188,7 @@ impl Chain {
             self.answer.extended_error.as_ref().is_some_and(|it| it.code == extended::STALE_ANSWER);
         let source = match self.source {
             _ if self.answer.code == ResponseCode::ServFail => Source::Failed,
-            Source::Key if is_stale => Source::Stale,
+            Source::Key | Source::Origin if is_stale => Source::Stale,
             source => source,
         };
         Resolved {

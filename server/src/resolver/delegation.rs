@@ -16,6 +16,7 @@ use servers::NameServers;
 
 use super::{
     Resolver,
+    chain::Chain,
     error::ResolveError,
     name::{Route, move_zone},
     work::{KeyZone, WorkBudget},
@@ -26,7 +27,6 @@ use crate::{
     config,
     forward::{ExchangeError, Flags},
     message::{Message, Query, Question, address},
-    metrics::Farthest,
 };
 
 /// Servers of one zone that are tried (NXNSAttack: a zone may name hundreds), and addresses of each in each family.
@@ -201,9 +201,8 @@ impl Resolver {
         }
         match self.classify(server, budget) {
             Route::PublicKey(other) => {
-                // A name server is farther than any packet.
-                let mut farthest = Farthest::NameServer;
-                let read = self.zone(query, client, &other, budget, &mut farthest).await;
+                // How long its address is good for is nothing to the answer, and it is farther than any packet.
+                let read = self.zone(query, client, &other, budget, &mut Chain::new()).await;
                 let Ok(KeyZone::Known(known)) = read else {
                     return Ok(Vec::new());
                 };

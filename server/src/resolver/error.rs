@@ -36,6 +36,9 @@ pub enum ResolveError {
     /// The client has started as many network lookups as it may for now.
     #[error("too many new keys were asked for from this address; try again in a minute")]
     LookupQuota,
+    /// As many keys were looked up for an origin as may be for now. The client is a resolver that may ask for anybody.
+    #[error("too many new keys are asked for here; try again in a minute")]
+    OriginBudget,
     /// The client has asked as many questions as it may for now.
     #[error("too many questions from this address; try again in a minute")]
     QueryQuota,
@@ -87,7 +90,9 @@ impl ResolveError {
     /// The code to answer with.
     pub fn code(&self) -> ResponseCode {
         match self {
+            // REFUSED would say that this server is the wrong one to ask.
             Self::Network(_)
+            | Self::OriginBudget
             | Self::Forward(_)
             | Self::Delegation(_)
             | Self::DelegationBusy
@@ -112,6 +117,7 @@ impl ResolveError {
                 extended::NO_REACHABLE_AUTHORITY
             }
             Self::Forward(ForwardError::Loop | ForwardError::Busy | ForwardError::Local)
+            | Self::OriginBudget
             | Self::DelegationBusy
             | Self::Chain
             | Self::WorkBudget
@@ -133,6 +139,7 @@ impl ResolveError {
                 true
             }
             Self::LookupQuota
+            | Self::OriginBudget
             | Self::QueryQuota
             | Self::Deadline
             | Self::NotHeld
@@ -215,6 +222,7 @@ mod tests {
             ResolveError::Forward(ForwardError::Local),
             ResolveError::DelegationBusy,
             ResolveError::LookupQuota,
+            ResolveError::OriginBudget,
         ] {
             assert_eq!(passing.failure(), Some(Failure::Passing), "{passing}");
         }

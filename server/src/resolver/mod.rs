@@ -2,15 +2,19 @@
 //! A CNAME or a delegation leads back to where it started, within one work budget per client query.
 
 mod chain;
+mod challenge;
 mod delegation;
 mod discovery;
 pub mod error;
 mod icann;
 mod identity;
 mod local;
+mod lookup_budget;
 pub mod name;
 mod negative;
 mod nxdomain;
+pub mod origin;
+mod origins;
 mod own_zone;
 mod proofs;
 mod rebinding;
@@ -39,6 +43,8 @@ use local::LocalNames;
 pub use local::check_hosts_files;
 use name::{KeyName, Route, Suffixes};
 use nxdomain::NxDomains;
+use origin::Origins;
+use origins::ServedOrigins;
 pub use own_zone::OwnZone;
 use proofs::Proofs;
 use rebinding::RebindProtection;
@@ -49,14 +55,14 @@ use zone::{Lookup, present, present_data};
 
 use crate::{
     access::Forwarders,
-    client::Line,
     config::Config,
     forward::Forwarder,
     message::{LONGEST_TTL, Query},
     metrics::{Farthest, Source},
-    packets::{FetchError, Found, PacketAnswer, Packets},
+    packets::{Found, Packets},
     rate_limit::SplitLimiter,
     revisions::Revisions,
+    view::View,
 };
 
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).
@@ -89,6 +95,7 @@ struct Inner {
     identity: Identity,
     discovery: Discovery,
     own_zone: Arc<OwnZone>,
+    origins: Arc<ServedOrigins>,
     negative_ttl: u32,
     local: Option<Arc<LocalNames>>,
 }
@@ -102,6 +109,16 @@ enum Step {
 impl Resolver {
     /// A resolver as configured.
     pub fn new(config: &Config, packets: Packets, forwarder: Arc<Forwarder>) -> Self {
+        Self::with_origins(config, packets, forwarder, Origins::default())
+    }
+
+    /// As [`Resolver::new`], with these zones of its own.
+    pub fn with_origins(
+        config: &Config,
+        packets: Packets,
+        forwarder: Arc<Forwarder>,
+        origins: Origins,
+    ) -> Self {
         let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
         let suffixes = suffixes(config);
         Self(Arc::new(Inner {
@@ -118,6 +135,7 @@ impl Resolver {
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
             own_zone: Arc::new(OwnZone::new()),
+            origins: Arc::new(ServedOrigins::new(origins, None)),
             negative_ttl: negative_ttl(config),
         }))
     }
@@ -126,8 +144,10 @@ impl Resolver {
     pub async fn resolve(&self, query: &Query, address: IpAddr) -> Resolved {
         let mut chain = Chain::new();
         let resolved = timeout(DEADLINE, self.try_resolve(query, address, &mut chain)).await;
+        let resolved =
+            resolved.unwrap_or_else(|_| self.so_far(query, &mut chain).ok_or(ResolveError::Deadline));
         // A failure, too, is out of date when one of the packets is that led there.
-        resolved.unwrap_or(Err(ResolveError::Deadline)).unwrap_or_else(|error| {
+        resolved.unwrap_or_else(|error| {
             let farthest = chain.farthest;
             Resolved { revisions: chain.revisions, farthest, ..Resolved::from(error) }
         })
@@ -168,7 +188,10 @@ impl Resolver {
             _ => return Err(ResolveError::Class),
         }
         match record_type {
-            RecordType::ANY => return Ok(Resolved::own(negative::any(query.question.name()))),
+            RecordType::ANY if !self.is_in_origin(&query.question) => {
+                return Ok(Resolved::own(negative::any(query.question.name())));
+            }
+            RecordType::ANY => {}
             // Transfers and other meta types (RFC 6895 section 3.1), and OPT, which is no question.
             _ if (128..=254).contains(&u16::from(record_type))
                 || record_type == RecordType::OPT
@@ -179,6 +202,9 @@ impl Resolver {
             _ => {}
         }
 
+        if query.view == View::Origin {
+            return self.resolve_in_origin(query, address, chain).await;
+        }
         let mut budget = WorkBudget::new();
         let mut name = query.question.name();
         loop {
@@ -200,6 +226,13 @@ impl Resolver {
                 chain.source = Source::Special;
                 chain.append(own.code, own.answers, own.authorities);
                 return Ok(self.end(query, chain));
+            }
+            if let Some(origin) = self.0.origins.of(&name) {
+                match self.step_origin(query, address, &name, origin, &mut budget, chain).await? {
+                    Step::Done => return Ok(self.end(query, chain)),
+                    Step::Follow(target) => name = target,
+                }
+                continue;
             }
             let step = match self.classify(&name, &budget) {
                 Route::PublicKey(zone) if self.0.own_zone.is(&zone.key) => {
@@ -256,12 +289,11 @@ impl Resolver {
         if budget.zone(asked.key.as_bytes()).is_none() {
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
-        let known = match self.zone(query, address, &asked, budget, &mut chain.farthest).await? {
+        let known = match self.zone(query, address, &asked, budget, chain).await? {
             KeyZone::Known(known) => known,
-            KeyZone::Absent(left) => {
+            KeyZone::Absent => {
                 chain.answer.code = ResponseCode::NXDomain;
                 chain.answer.authorities = vec![negative::soa(&asked.apex, 1, self.0.negative_ttl)];
-                chain.fresh_for = chain.fresh_for.min(left);
                 return Ok(Step::Done);
             }
         };
@@ -281,8 +313,6 @@ impl Resolver {
             record.ttl = ttl(record.ttl, found);
             record
         };
-        chain.fresh_for = chain.fresh_for.min(found.fresh_for);
-        chain.refresh_in = chain.refresh_in.min(found.refresh_in);
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
         }
@@ -351,41 +381,5 @@ impl Resolver {
                 Ok(Step::Done)
             }
         }
-    }
-
-    /// The zone of a key: the one that this query has read already, or what its packet says.
-    async fn zone(
-        &self,
-        query: &Query,
-        address: IpAddr,
-        asked: &KeyName,
-        budget: &mut WorkBudget,
-        farthest: &mut Farthest,
-    ) -> Result<KeyZone, ResolveError> {
-        if let Some(known) = budget.zone(asked.key.as_bytes()) {
-            return Ok(KeyZone::Known(known));
-        }
-        budget.enter_zone()?;
-        let packet = if query.recursion_desired {
-            budget.spend()?;
-            let admit = || self.0.lookup_quota.admit(address, query.is_proven);
-            // In case that the time of the query ends first.
-            let before = *farthest;
-            *farthest = before.max(Farthest::Dht);
-            let line = Line::of(address, query.is_proven);
-            let (found_in, answer) = self.0.packets.find(&asked.key, line, admit).await;
-            *farthest = before.max(found_in);
-            answer.map_err(|error| match error {
-                FetchError::Network(error) => ResolveError::Network(error),
-                FetchError::Refused => ResolveError::LookupQuota,
-            })?
-        } else {
-            // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
-            self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld)?
-        };
-        Ok(match packet {
-            PacketAnswer::Found(found) => KeyZone::Known(budget.read(found)),
-            PacketAnswer::Absent(left) => KeyZone::Absent(left),
-        })
     }
 }

@@ -56,7 +56,7 @@ pub struct KeyName {
 }
 
 /// The suffixes behind which a key may stand.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Suffixes {
     suffixes: HashSet<Name>,
     longest: usize,
@@ -98,6 +98,12 @@ impl Suffixes {
     /// Whether a name reads as one of a key, possible or not. Its case does not matter.
     pub fn reads_as_key(&self, name: &Name) -> bool {
         self.find_key(name).is_some()
+    }
+
+    /// How many labels of a name there are up to the one that reads as a key, and with it. Its case does not matter.
+    pub(super) fn key_labels(&self, name: &Name) -> Option<usize> {
+        let (_, apex) = self.find_key(name)?;
+        (name.iter().len() + 1).checked_sub(apex.iter().len())
     }
 
     /// The bytes in the label that reads as a key, and the name that begins with it.
@@ -165,7 +171,7 @@ pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {
 }
 
 /// No point of the curve, or one for which anyone could sign, is no key.
-fn check_key(bytes: &[u8; 32]) -> Option<PublicKey> {
+pub(super) fn check_key(bytes: &[u8; 32]) -> Option<PublicKey> {
     #[cfg(test)]
     CURVE_CHECKS.with(|count| count.set(count.get() + 1));
     PublicKey::try_from(bytes).ok().filter(|key| !is_weak(key))

@@ -11,6 +11,8 @@ use super::{
     local::LocalNames,
     name::Suffixes,
     nxdomain::NxDomains,
+    origin::Origins,
+    origins::{self, ServedOrigins},
     proofs::Proofs,
     rebinding::RebindProtection,
 };
@@ -18,8 +20,8 @@ use crate::{access::Forwarders, config::Config, rate_limit::SplitLimiter};
 
 impl Resolver {
     /// A resolver as `config` says, after one as `old` said. What was learnt stays as far as it holds under other rules, and
-    /// so do quotas whose numbers are the same. Reads the hosts files if [`Resolver::reads_hosts_files_anew`] says so.
-    pub fn renewed(&self, old: &Config, config: &Config) -> Self {
+    /// so do quotas whose numbers are the same, and budgets of origins that stay. Reads the hosts files if [`Resolver::reads_hosts_files_anew`] says so.
+    pub fn renewed(&self, old: &Config, config: &Config, origins: Origins) -> Self {
         let inner = &*self.0;
         let (before, after) = (&old.rate_limit, &config.rate_limit);
         let is_same_quota = before.dht_requests_per_minute == after.dht_requests_per_minute
@@ -49,6 +51,7 @@ impl Resolver {
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
             own_zone: inner.own_zone.clone(),
+            origins: Arc::new(ServedOrigins::new(origins, Some(&inner.origins))),
             negative_ttl: negative_ttl(config),
         }))
     }
@@ -64,11 +67,15 @@ impl Resolver {
         if self.0.discovery != old.0.discovery {
             self.revisions().advance(&discovery::MARK);
         }
+        if !self.0.origins.is_as(&old.0.origins) {
+            self.revisions().advance(&origins::MARK);
+        }
     }
 }
 
 pub(super) fn suffixes(config: &Config) -> Suffixes {
-    Suffixes::new(config.names.suffixes.iter().map(String::as_str))
+    let origins = config.origin.iter().map(|origin| origin.name.as_str());
+    Suffixes::new(config.names.suffixes.iter().map(String::as_str).chain(origins))
 }
 
 pub(super) fn lookup_quota(config: &Config, forwarders: &Forwarders) -> Arc<SplitLimiter> {

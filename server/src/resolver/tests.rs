@@ -76,6 +76,7 @@ fn query(asked: &Name, record_type: RecordType) -> Query {
         edns: None,
         is_proven: false,
         reply_cookie: None,
+        view: View::Resolver,
     }
 }
 

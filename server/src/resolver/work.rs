@@ -1,9 +1,18 @@
 //! How far one client query may go, and the zones that it has read on its way.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
-use super::{error::ResolveError, zone::Zone};
-use crate::{packets::Found, signed_packet::PublicKey};
+use super::{
+    Resolver, chain::Chain, challenge::is_challenge, error::ResolveError, name::KeyName, zone::Zone,
+};
+use crate::{
+    client::Line,
+    message::Query,
+    metrics::Farthest,
+    packets::{Asker, FetchError, Found, PacketAnswer, Search},
+    signed_packet::PublicKey,
+    view::View,
+};
 
 /// Questions to others for one client query: packets, upstream questions and questions to name servers alike.
 const WORK_BUDGET: u32 = 16;
@@ -32,8 +41,8 @@ pub(super) struct KnownZone {
 pub(super) enum KeyZone {
     /// A packet.
     Known(Arc<KnownZone>),
-    /// Nothing, which is believed for so long.
-    Absent(Duration),
+    /// Nothing.
+    Absent,
 }
 
 impl WorkBudget {
@@ -67,5 +76,77 @@ impl WorkBudget {
 impl KnownZone {
     pub(super) fn key(&self) -> &PublicKey {
         self.found.packet.key()
+    }
+}
+
+impl Resolver {
+    /// The zone of a key: the one that this query has read already, or what its packet says. The answer is good for as long as
+    /// that is.
+    pub(super) async fn zone(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        asked: &KeyName,
+        budget: &mut WorkBudget,
+        chain: &mut Chain,
+    ) -> Result<KeyZone, ResolveError> {
+        if let Some(known) = budget.zone(asked.key.as_bytes()) {
+            return Ok(KeyZone::Known(known));
+        }
+        budget.enter_zone()?;
+        let has_to_be_new = is_challenge(query.question.wire_name());
+        // Whoever asks a name server does not ask for recursion, which is how it comes to its own data.
+        let is_looked_up = query.recursion_desired || self.0.origins.of(&asked.apex).is_some();
+        let packet = match is_looked_up {
+            true => {
+                budget.spend()?;
+                // In case that the time of the query ends first.
+                let before = chain.farthest;
+                chain.went_to(Farthest::Dht);
+                let (found_in, packet) = self.find(query, address, asked, has_to_be_new).await;
+                chain.farthest = before.max(found_in);
+                packet?
+            }
+            // RFC 1035 section 4.1.1: nobody is to be asked, so only what is here counts.
+            false => self.0.packets.held(&asked.key).await.ok_or(ResolveError::NotHeld)?,
+        };
+        let (fresh_for, refresh_in) = match &packet {
+            PacketAnswer::Found(found) => (found.fresh_for, found.refresh_in),
+            PacketAnswer::Absent(left) => (*left, *left),
+        };
+        chain.is_good_for(fresh_for, refresh_in, has_to_be_new);
+        Ok(match packet {
+            PacketAnswer::Found(found) => KeyZone::Known(budget.read(found)),
+            PacketAnswer::Absent(_) => KeyZone::Absent,
+        })
+    }
+
+    async fn find(
+        &self,
+        query: &Query,
+        address: IpAddr,
+        asked: &KeyName,
+        has_to_be_new: bool,
+    ) -> (Farthest, Result<PacketAnswer, ResolveError>) {
+        let inner = &self.0;
+        let asker = match query.view {
+            View::Resolver => Asker::Client(Line::of(address, query.is_proven)),
+            View::Origin => Asker::Strangers,
+        };
+        let admit = |search| match query.view {
+            // Nobody waits for what is looked for ahead of time, so that nobody is charged for it.
+            View::Resolver => search == Search::Ahead || inner.lookup_quota.admit(address, query.is_proven),
+            View::Origin => inner.origins.admits(&asked.apex, search, query.is_proven),
+        };
+        let (found_in, packet) = match has_to_be_new {
+            true => inner.packets.find_fresh(&asked.key, asker, admit).await,
+            false => inner.packets.find(&asked.key, asker, admit).await,
+        };
+        let packet = packet.map_err(|error| match (error, query.view) {
+            (FetchError::Network(error), _) => ResolveError::Network(error),
+            (FetchError::Refused, View::Resolver) => ResolveError::LookupQuota,
+            (FetchError::Refused, View::Origin) => ResolveError::OriginBudget,
+        });
+        (found_in, packet)
     }
 }

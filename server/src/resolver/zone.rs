@@ -338,38 +338,39 @@ pub fn present(mut record: Record, from: &Name, to: &Name) -> Record {
 /// Moves the names that a record leads to. Those of other keys get the suffix that was asked with, without which a client
 /// cannot look them up.
 pub(super) fn present_data(data: &mut RData, from: &Name, to: &Name) {
-    let shift = |name: &mut Name| {
+    try_each_target(data, |name| {
         if let Some(moved) = move_zone(name, from, to).or_else(|| with_suffix_of(name, to)) {
             *name = moved;
         }
-    };
+        true
+    });
+}
+
+/// Changes the names that a record leads to, until `change` says of one that it cannot. Whether all of them could be changed.
+pub(super) fn try_each_target(data: &mut RData, mut change: impl FnMut(&mut Name) -> bool) -> bool {
     match data {
-        RData::CNAME(target) => shift(&mut target.0),
-        RData::NS(target) => shift(&mut target.0),
-        RData::PTR(target) => shift(&mut target.0),
-        RData::MX(data) => shift(&mut data.exchange),
-        RData::SRV(data) => shift(&mut data.target),
-        RData::SVCB(data) => shift(&mut data.target_name),
-        RData::HTTPS(data) => shift(&mut data.0.target_name),
-        RData::NAPTR(data) => shift(&mut data.replacement),
-        RData::SOA(data) => {
-            shift(&mut data.mname);
-            shift(&mut data.rname);
-        }
-        RData::Unknown { code: RecordType::DNAME, .. } => {
-            if let Some(mut target) = dname_target(data) {
-                shift(&mut target);
-                if let Ok(bytes) = target.to_bytes() {
-                    *data = RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(bytes) };
-                }
+        RData::CNAME(target) => change(&mut target.0),
+        RData::NS(target) => change(&mut target.0),
+        RData::PTR(target) => change(&mut target.0),
+        RData::MX(data) => change(&mut data.exchange),
+        RData::SRV(data) => change(&mut data.target),
+        RData::SVCB(data) => change(&mut data.target_name),
+        RData::HTTPS(data) => change(&mut data.0.target_name),
+        RData::NAPTR(data) => change(&mut data.replacement),
+        RData::SOA(data) => change(&mut data.mname) && change(&mut data.rname),
+        RData::Unknown { code: RecordType::DNAME, .. } => dname_target(data).is_none_or(|mut target| {
+            let is_changed = change(&mut target);
+            if let Ok(bytes) = target.to_bytes() {
+                *data = RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(bytes) };
             }
-        }
-        _ => {}
+            is_changed
+        }),
+        _ => true,
     }
 }
 
 /// Where a DNAME record leads, of which hickory knows the bytes alone. `None` where they are no name.
-fn dname_target(data: &RData) -> Option<Name> {
+pub(super) fn dname_target(data: &RData) -> Option<Name> {
     let RData::Unknown { code: RecordType::DNAME, rdata } = data else { return None };
     let mut decoder = BinDecoder::new(&rdata.anything);
     let target = Name::read(&mut decoder).ok()?;

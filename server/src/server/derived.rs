@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::{encrypted::EncryptedListeners, listeners::addresses_of};
+use tracing::warn;
+
+use super::{StartError, encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
     access::{Forwarders, TrustedProxies},
     config::Config,
     http::{self, Content},
     metrics::Metrics,
     packets::Packets,
-    resolver::Resolver,
+    resolver::{Resolver, origin::Origins},
     transport::{Admission, Purpose},
 };
 
@@ -19,6 +21,14 @@ pub(super) fn with_ports(config: &Config, addresses: &[(Purpose, SocketAddr)]) -
     bound.doh.listen = addresses_of(Purpose::Https, addresses.iter().copied());
     bound.dot.listen = addresses_of(Purpose::Tls, addresses.iter().copied());
     bound
+}
+
+/// The zones of `[[origin]]`, as their files say now.
+pub(super) fn origins(config: &Config, addresses: &[(Purpose, SocketAddr)]) -> Result<Origins, StartError> {
+    let listening = addresses_of(Purpose::Dns, addresses.iter().copied());
+    let origins = Origins::open(config, &listening).map_err(StartError::Origin)?;
+    origins.warnings().for_each(|warning| warn!("{warning}"));
+    Ok(origins)
 }
 
 /// `proxy_protocol`: whether their connections begin with its header.

@@ -96,6 +96,9 @@ pub enum StartError {
     /// Another process keeps its packets where this one would.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A zone file cannot be read, or says what cannot be.
+    #[error("{0}")]
+    Origin(String),
 }
 
 impl Server {
@@ -139,6 +142,7 @@ impl Server {
         inherited.close();
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         refuse_own_address(&config, &addresses)?;
+        let origins = derived::origins(&config, &addresses)?;
         own_networks::look();
         let unread = unread(&config, &metrics);
         let speaks = |purpose| addresses.iter().any(|(spoken, _)| *spoken == purpose);
@@ -162,7 +166,7 @@ impl Server {
         });
         let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &metrics);
         let bound = derived::with_ports(&config, &addresses);
-        let resolver = Resolver::new(&bound, packets.clone(), forwarder.clone());
+        let resolver = Resolver::with_origins(&bound, packets.clone(), forwarder.clone(), origins);
         let service = Service::new(&config, resolver, forwarder.clone(), &metrics);
         Ok(Self {
             config,

@@ -183,7 +183,8 @@ impl Present {
             wanted.iter().filter_map(|wanted| address_of(*wanted, &kept, &added)).collect();
         refuse_own_address(&config, &addresses)?;
         let bound = derived::with_ports(&config, &addresses);
-        let resolver = self.resolver.renewed(&self.bound, &bound);
+        let origins = derived::origins(&config, &addresses)?;
+        let resolver = self.resolver.renewed(&self.bound, &bound, origins);
         let removed = removed.into_iter().map(|open| open.wanted).collect();
         Ok(Prepared { config, bound, changes, tls, resolver, encryption, added, removed })
     }

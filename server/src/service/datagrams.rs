@@ -9,6 +9,7 @@ use crate::{
     cookies::{Checked, Standing},
     message::{Query, Rejected, Rejection},
     metrics::{Queries, Reason},
+    view::View,
 };
 
 /// Of the datagrams over a quota one in this many gets a short reply. A client whose address others use learns from it
@@ -41,35 +42,41 @@ impl Inner {
         checked
     }
 
-    /// Answers a datagram over the quota of those that anybody can send: silence for most, since whoever forges the
-    /// address wants it flooded with replies. The others say how to come back with an address that is believed.
+    /// Answers a datagram over the quota of those that anybody can send, of so many bytes: silence for most, since whoever
+    /// forges the address wants it flooded with replies. The others say how to come back with an address that is
+    /// believed; what anybody in the world could be sent by that is no larger than what was sent in its name.
     pub(super) fn slip(
         &self,
         decoded: Result<Query, Rejection>,
         cookie: Option<Checked>,
         client: Client,
+        view: Option<View>,
+        size: usize,
         out: &mut Vec<u8>,
     ) -> AtOnce {
         let Queries { answered, unanswered } = self.queries(client);
-        if self.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1 && self.access.allows(client.address)
+        if self.slips.fetch_add(1, Ordering::Relaxed) % SLIP == SLIP - 1
+            && let Some(view) = view
         {
+            let decoded = decoded.map(|query| Query { view, ..query });
+            let has_room = |query: &Query| view == View::Resolver || query.bad_cookie_size() <= size;
             match (decoded, cookie) {
-                (Ok(query), Some(checked)) => {
+                (Ok(query), Some(checked)) if has_room(&query) => {
                     self.refusals.note(Reason::BadCookie, client.address);
                     answered.bad_cookie.inc();
                     query.write_bad_cookie(checked.reply, out);
                     return AtOnce::Replied;
                 }
-                (Ok(query), None) => {
+                (Ok(query), _) => {
                     self.refusals.note(Reason::Truncated, client.address);
                     answered.no_error.inc();
                     query.write_truncated(out);
                     return AtOnce::Replied;
                 }
                 (Err(Rejection::Reply(rejected)), Some(checked))
-                    if rejected.code == ResponseCode::NoError =>
+                    if rejected.code == ResponseCode::NoError && view == View::Resolver =>
                 {
-                    return self.answer_rejected(rejected, Some(checked), client, out);
+                    return self.answer_rejected(rejected, Some(checked), client, view, out);
                 }
                 (Err(_), _) => {}
             }
@@ -85,6 +92,7 @@ impl Inner {
         mut rejected: Rejected,
         cookie: Option<Checked>,
         client: Client,
+        view: View,
         out: &mut Vec<u8>,
     ) -> AtOnce {
         if rejected.code == ResponseCode::NoError {
@@ -96,7 +104,7 @@ impl Inner {
             };
         }
         self.queries(client).answered.with(rejected.code).inc();
-        rejected.write(cookie.map(|checked| checked.reply), out);
+        rejected.write(view, cookie.map(|checked| checked.reply), out);
         AtOnce::Replied
     }
 }

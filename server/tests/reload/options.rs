@@ -243,8 +243,9 @@ fn all_options() -> BTreeSet<String> {
         } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ")
             && !name.contains(' ')
             && let full = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
-            // Those of [[forward]] are its own, and one is an example.
-            && !["zone", "to", "doh.port"].contains(&full.as_str())
+            // Those of [[forward]] and [[origin]] are their own, and one is an example.
+            && !["zone", "to", "name", "name_servers", "zone_file", "allow_private", "doh.port"]
+                .contains(&full.as_str())
         {
             names.insert(full);
         }

@@ -50,7 +50,7 @@ impl Respond for Scripted {
         let query = match message::Query::decode(request) {
             Ok(query) => query,
             Err(message::Rejection::Reply(rejected)) => {
-                rejected.write(None, out);
+                rejected.write(pkdns::view::View::Resolver, None, out);
                 return AtOnce::Replied;
             }
             Err(message::Rejection::Silence) => return AtOnce::Silence,

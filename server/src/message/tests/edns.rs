@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) fn rejection_reply(rejected: Rejected) -> Vec<u8> {
     let mut out = Vec::new();
-    rejected.write(None, &mut out);
+    rejected.write(crate::view::View::Resolver, None, &mut out);
     out
 }
 
@@ -94,7 +94,7 @@ fn only_a_client_that_asks_for_a_cookie_may_leave_out_the_question() {
     assert_eq!(code(ask(&cookie_option(&[1; 8]), 4)), Some(ResponseCode::NotImp));
     let Rejection::Reply(rejected) = ask(&cookie_option(&[1; 8]), 0) else { panic!("silence") };
     let mut reply = Vec::new();
-    rejected.write(Some(ReplyCookie([5; 24])), &mut reply);
+    rejected.write(crate::view::View::Resolver, Some(ReplyCookie([5; 24])), &mut reply);
     assert!(reply.ends_with(&cookie_option(&[5; 24])));
     assert_eq!(reply.len(), 51, "one and a half times the shortest request for a cookie");
 }

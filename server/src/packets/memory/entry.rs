@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) failures: u8,
     /// Somebody looks for a newer one. Each who asks would start a task otherwise.
     pub(super) is_refreshing: bool,
+    /// A search has ended with it, so that it is the newest that there is.
+    pub(super) is_settled: bool,
 }
 
 /// Milliseconds since the start, or before it: a packet from an earlier run is older than this one.
@@ -37,6 +39,7 @@ impl Entry {
             vain: None,
             failures: 0,
             is_refreshing: false,
+            is_settled: false,
         };
         entry.fresh_for = entry.since_received(fresh_until);
         entry.recheck_after = entry.fresh_for;

@@ -16,8 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use connection::Connection;
 
 use super::{
-    Admission, Ending, Entrance, Guest, STRANGER_TIME, SharedTls, Slots, Standing, TLS_BUFFER, accept,
-    shake_hands,
+    Admission, Ending, Entrance, Guest, SharedTls, Slots, Standing, TLS_BUFFER, accept, shake_hands,
 };
 use crate::{
     access::Forwarders,
@@ -223,9 +222,9 @@ impl<R: Respond> Serving<R> {
         O: AsyncWrite + Unpin,
     {
         if guest.standing == Standing::Stranger {
-            let refusing = stranger::refuse(&*self.responder, guest.address, transport, input, output);
+            let serving = stranger::serve(&*self.responder, guest.address, transport, input, output);
             // What it could not say in this time is lost to no one who is served.
-            let _ = guest.leave.run_until_cancelled(timeout(STRANGER_TIME, refusing)).await;
+            let _ = guest.leave.run_until_cancelled(timeout(stranger::LONGEST, serving)).await;
             return;
         }
         let Self { responder, connections, ending, tasks } = self;

@@ -1,23 +1,32 @@
-//! What a client gets that `[access]` does not serve: one reply that says so, and the end.
+//! What a client gets that `[access]` does not serve: one reply that says so, and the end. Where there are names for
+//! everybody, it gets answers for a few seconds, one after the other.
 
 use std::{io, net::IpAddr, time::Duration};
 
+use hickory_proto::op::ResponseCode;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout},
 };
 
 use super::{
-    super::{MAX_REQUEST_SIZE, at_once},
+    super::{MAX_REQUEST_SIZE, STRANGER_TIME, at_once},
     connection::{LINGER, set_length},
 };
 use crate::{
-    message::Reply,
+    message::{Reply, read_outcome},
     service::{AtOnce, Client, Respond, Transport},
 };
 
-/// Answers the first query, if that takes no work. The caller has the deadline.
-pub(super) async fn refuse<R, I, O>(
+/// How long such a connection may take in all: two answers that are looked up, and what they take on the way.
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
+/// Questions on one such connection: what a resolver asks at once when a page is opened.
+const QUESTIONS: usize = 32;
+
+/// Answers queries until one is refused. Each may take [`STRANGER_TIME`] to come, and its reply as long to leave. The
+/// caller has the deadline for all.
+pub(super) async fn serve<R, I, O>(
     responder: &R,
     address: IpAddr,
     transport: Transport,
@@ -29,24 +38,41 @@ where
     I: AsyncRead + Unpin,
     O: AsyncWrite + Unpin,
 {
-    let size = usize::from(input.read_u16().await?);
-    if size == 0 || size > MAX_REQUEST_SIZE {
-        return Ok(());
-    }
-    let mut message = vec![0; size];
-    input.read_exact(&mut message).await?;
     // The connection is not kept (RFC 7828 section 3.2.2).
     let idle_timeout = Some(Duration::ZERO);
     let reply = Reply::Stream { idle_timeout, is_encrypted: transport == Transport::Tls };
-    let client = Client { address, transport, reply, now: Instant::now() };
-    let mut reply = vec![0; 2];
-    if matches!(at_once(responder, &message, client, &mut reply), AtOnce::Replied | AtOnce::OverQuota)
-        && set_length(&mut reply, 0)
-    {
-        output.write_all(&reply).await?;
+    for _ in 0..QUESTIONS {
+        let message = timeout(STRANGER_TIME, read(&mut input)).await??;
+        let client = Client { address, transport, reply, now: Instant::now() };
+        let mut reply = vec![0; 2];
+        match at_once(responder, &message, client, &mut reply) {
+            AtOnce::Replied | AtOnce::OverQuota => {}
+            AtOnce::Silence => reply.truncate(2),
+            AtOnce::Later(query) => responder.later(&query, client, &mut reply).await,
+        }
+        if !set_length(&mut reply, 0) {
+            break;
+        }
+        timeout(STRANGER_TIME, output.write_all(&reply)).await??;
+        output.flush().await?;
+        let outcome = reply.get(2..).and_then(read_outcome);
+        if outcome.is_none_or(|outcome| outcome.code == ResponseCode::Refused) {
+            break;
+        }
     }
     output.shutdown().await?;
-    // Closing while its bytes are unread would reset the connection and take the refusal with it.
+    // Closing while its bytes are unread would reset the connection and take the last reply with it.
     let _ = timeout(LINGER, tokio::io::copy(&mut input, &mut tokio::io::sink())).await;
     Ok(())
+}
+
+/// One message.
+async fn read<I: AsyncRead + Unpin>(input: &mut I) -> io::Result<Vec<u8>> {
+    let size = usize::from(input.read_u16().await?);
+    if size == 0 || size > MAX_REQUEST_SIZE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = vec![0; size];
+    input.read_exact(&mut message).await?;
+    Ok(message)
 }

@@ -110,7 +110,7 @@ impl<R: Respond> Port<R> {
             AtOnce::Replied => return true,
             AtOnce::OverQuota | AtOnce::Silence => {}
             // Silence beyond the caps: any reply would be one more datagram at a possible victim.
-            AtOnce::Later(query) => match self.waiting.begin(client, query.is_proven) {
+            AtOnce::Later(query) => match self.waiting.begin(client, &query) {
                 Some(waiting) => self.answer_later(query, client, peer, waiting),
                 None => self.responder.turned_away(client),
             },

@@ -8,7 +8,9 @@ use super::late::{LATE_AFTER, LateReplies};
 use crate::{
     access::Forwarders,
     fair_share::{FairShare, Limits, Share},
+    message::Query,
     service::Client,
+    view::View,
 };
 
 /// Replies that may wait for a lookup at once, over all UDP listeners. Enough for 1800 lookups a second that all take
@@ -28,9 +30,21 @@ const RESERVED: usize = 1024;
 const MAX_WAITING_PER_NETWORK: usize = 2048;
 const MAX_WAITING_PER_LAN: usize = 4096;
 
+/// The same for those who are served names in an origin alone, so that none of theirs is in the way of those who are served
+/// everything: a quarter of the memory. A resolver of the public has hundreds of addresses.
+const STRANGERS: Limits = Limits {
+    in_all: MAX_WAITING / 4,
+    reserved: RESERVED / 4,
+    per_client: MAX_WAITING_PER_CLIENT / 4,
+    per_network: MAX_WAITING_PER_NETWORK / 4,
+    per_lan: MAX_WAITING_PER_LAN / 4,
+    least: LEAST_WAITING / 4,
+};
+
 /// The replies that wait on all UDP listeners of a server.
 pub struct Waiting {
     places: Arc<FairShare>,
+    strangers: Arc<FairShare>,
     late: Mutex<LateReplies>,
 }
 
@@ -62,14 +76,18 @@ impl Waiting {
     }
 
     fn with(places: Arc<FairShare>) -> Arc<Self> {
-        Arc::new(Self { places, late: Mutex::new(LateReplies::new()) })
+        let strangers = FairShare::new(STRANGERS);
+        Arc::new(Self { places, strangers, late: Mutex::new(LateReplies::new()) })
     }
 
-    /// A place for a reply to `client`, from when its query came; `is_proven` says whether it has shown by a cookie that
-    /// it asked. `None` when it has as many as it may.
-    pub fn begin(self: &Arc<Self>, client: Client, is_proven: bool) -> Option<WaitingReply> {
-        let place = self.places.take(client.address, is_proven)?;
-        Some(WaitingReply { waiting: self.clone(), client, is_proven, _place: place })
+    /// A place for the reply to a query of `client`, from when it came. `None` when the client has as many as it may.
+    pub fn begin(self: &Arc<Self>, client: Client, query: &Query) -> Option<WaitingReply> {
+        let places = match query.view {
+            View::Resolver => &self.places,
+            View::Origin => &self.strangers,
+        };
+        let place = places.take(client.address, query.is_proven)?;
+        Some(WaitingReply { waiting: self.clone(), client, is_proven: query.is_proven, _place: place })
     }
 }
 

@@ -1,0 +1,113 @@
+//! What an origin may look up in the DHT for strangers. They come through the large resolvers of the public, behind which
+//! anybody may be, so that the quota of a client says nothing.
+
+use std::num::NonZeroU32;
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+
+use crate::packets::Search;
+
+/// Lookups of an origin in a minute, of all kinds together: half of what one client of the resolver may have. A lookup takes
+/// some 60 datagrams, so that these are a sixteenth of `dht.max_datagrams_per_second` as it is by default.
+pub(super) const LOOKUPS_PER_MINUTE: u32 = 3000;
+
+/// What may be begun at once is what comes in so many seconds.
+const BURST_SECONDS: u32 = 10;
+
+/// Parts of which none can be spent for another: whoever makes up keys finds those for unseen keys empty, and nothing else.
+/// What a client may ask for that has shown where it is is apart from what anybody can have asked for in its name.
+pub(super) struct LookupBudget<C: Clock = DefaultClock> {
+    unseen: Part<C>,
+    unseen_of_proven: Part<C>,
+    /// For newer packets than those that are held.
+    held: Part<C>,
+    /// For questions whose answer has to be new.
+    fresh: Part<C>,
+}
+
+type Part<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+impl LookupBudget {
+    /// So many lookups in a minute.
+    pub(super) fn new(per_minute: u32) -> Self {
+        Self::with_clock(per_minute, &DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> LookupBudget<C> {
+    fn with_clock(per_minute: u32, clock: &C) -> Self {
+        let part = |share: u32| {
+            let share = NonZeroU32::new(per_minute / share).unwrap_or(NonZeroU32::MIN);
+            let burst = NonZeroU32::new(share.get().saturating_mul(BURST_SECONDS) / 60);
+            let quota = Quota::per_minute(share).allow_burst(burst.unwrap_or(NonZeroU32::MIN));
+            RateLimiter::direct_with_clock(quota, clock.clone())
+        };
+        Self { unseen: part(4), unseen_of_proven: part(4), held: part(3), fresh: part(6) }
+    }
+
+    /// Takes one lookup, if there is one left for this.
+    pub(super) fn admits(&self, search: Search, is_proven: bool) -> bool {
+        let part = match search {
+            Search::Unseen if is_proven => &self.unseen_of_proven,
+            Search::Unseen => &self.unseen,
+            Search::Held | Search::Ahead => &self.held,
+            Search::Fresh => &self.fresh,
+        };
+        part.check().is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    const KINDS: [(Search, bool); 4] =
+        [(Search::Unseen, false), (Search::Unseen, true), (Search::Held, false), (Search::Fresh, false)];
+
+    #[test]
+    fn whatever_one_kind_of_lookup_spends_is_not_missed_by_another() {
+        for (first, is_proven) in KINDS {
+            let budget = LookupBudget::with_clock(600, &FakeRelativeClock::default());
+            while budget.admits(first, is_proven) {}
+            for other in KINDS {
+                assert_eq!(
+                    budget.admits(other.0, other.1),
+                    other != (first, is_proven),
+                    "{first:?} {other:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_kinds_together_are_no_more_than_the_budget_in_each_minute_after_the_burst() {
+        let clock = FakeRelativeClock::default();
+        let budget = LookupBudget::with_clock(600, &clock);
+        let spend =
+            || KINDS.iter().map(|kind| (0..).take_while(|_| budget.admits(kind.0, kind.1)).count()).sum();
+        let burst: usize = spend();
+        assert_eq!(burst, 100);
+        let minute: usize = (0..60)
+            .map(|_| {
+                clock.advance(Duration::from_secs(1));
+                spend()
+            })
+            .sum();
+        assert!((590..=600).contains(&minute), "{minute}");
+    }
+
+    #[test]
+    fn the_smallest_budget_still_looks_up() {
+        let budget = LookupBudget::with_clock(1, &FakeRelativeClock::default());
+        assert!(KINDS.iter().all(|kind| budget.admits(kind.0, kind.1)));
+    }
+}

@@ -1,0 +1,213 @@
+//! Makes origins of their sections in the configuration, their zone files, and the addresses that are listened on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hickory_proto::rr::{
+    Name, RData, Record, RecordType,
+    rdata::{A, AAAA, NS, SOA},
+};
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
+
+use super::{Origin, Origins, static_zone::StaticZone};
+use crate::{
+    access::is_private,
+    config::{self, Config},
+    message::absolute_name,
+    resolver::name::Suffixes,
+};
+
+/// TTL in seconds of records that are made here.
+const TTL: u32 = 3600;
+
+/// Seconds for which it is believed that something does not exist, where the zone file has no SOA record: keys and names below
+/// them come at any time.
+const NEGATIVE_TTL: u32 = 60;
+
+impl Origins {
+    /// Reads the zone files of `config`, and makes what is not in them. `listen` are the addresses that are served, of which
+    /// those of name servers are made that have none.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, beginning with the option, and what to write instead.
+    pub fn open(config: &Config, listen: &[SocketAddr]) -> Result<Self, String> {
+        Self::open_at(config, listen, &own_addresses())
+    }
+
+    /// `own`: the addresses of this machine.
+    pub(super) fn open_at(config: &Config, listen: &[SocketAddr], own: &[IpAddr]) -> Result<Self, String> {
+        let suffixes = Suffixes::new(config.names.suffixes.iter().map(String::as_str));
+        let mut origins = Self::default();
+        for settings in &config.origin {
+            let opening = Opening::new(settings, published(listen, own))?;
+            let (origin, warnings) = opening.finish(&suffixes)?;
+            origins.origins.push(origin);
+            origins.warnings.extend(warnings);
+        }
+        Ok(origins)
+    }
+}
+
+/// What is known of one of them so far.
+struct Opening<'a> {
+    settings: &'a config::Origin,
+    apex: Name,
+    zone: StaticZone,
+    /// Addresses under which this server can be known.
+    addresses: Vec<IpAddr>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Opening<'a> {
+    fn new(settings: &'a config::Origin, addresses: Vec<IpAddr>) -> Result<Self, String> {
+        let apex = absolute_name(&settings.name).ok_or_else(|| {
+            format!("origin.name: \"{}\" is not a name; write one such as \"pk.example.net\"", settings.name)
+        })?;
+        Ok(Self { settings, apex, zone: StaticZone::default(), addresses, warnings: Vec::new() })
+    }
+
+    fn finish(mut self, suffixes: &Suffixes) -> Result<(Origin, Vec<String>), String> {
+        self.take_file()?;
+        let servers = self.servers()?;
+        self.give_addresses(&servers)?;
+        let soa = self.soa(&servers);
+        let origin = Origin {
+            apex: self.apex,
+            soa,
+            zone: self.zone,
+            suffixes: suffixes.clone(),
+            allow_private: self.settings.allow_private,
+        };
+        Ok((origin, self.warnings))
+    }
+
+    fn take_file(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The name servers: those of the configuration, of the zone file, or one that is made up.
+    fn servers(&mut self) -> Result<Vec<Name>, String> {
+        let name = &self.settings.name;
+        let written: Vec<Name> = targets(&self.zone, &self.apex);
+        let mut servers: Vec<Name> =
+            self.settings.name_servers.iter().filter_map(|server| absolute_name(server)).collect();
+        if servers.is_empty() && written.is_empty() {
+            let made = self.apex.prepend_label("ns").map_err(|_| {
+                format!("origin.name_servers: ns.{name} would be too long; write their names")
+            })?;
+            let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+            self.warnings.push(format!(
+                "origin.name_servers: {name} has none, so that it gets ns.{name} at {}; the zone above has to name the same",
+                addresses.join(" and ")
+            ));
+            servers.push(made);
+        }
+        if servers.is_empty() {
+            return Ok(written);
+        }
+        let is_other = |name: &Name, among: &[Name]| !among.contains(name);
+        let differ = servers.iter().any(|server| is_other(server, &written))
+            || written.iter().any(|server| is_other(server, &servers));
+        if !written.is_empty() && differ {
+            return Err(format!(
+                "origin.name_servers: {name} has other name servers in its zone file; write the same in both, or only in one"
+            ));
+        }
+        for server in &servers {
+            self.zone.add(Record::from_rdata(self.apex.clone(), TTL, RData::NS(NS(server.clone()))));
+        }
+        Ok(servers)
+    }
+
+    /// Whoever asks a name server in the origin itself has to get its address with its name.
+    fn give_addresses(&mut self, servers: &[Name]) -> Result<(), String> {
+        let lacks = |server: &&Name| {
+            let mut addresses =
+                self.zone.set(server, RecordType::A).chain(self.zone.set(server, RecordType::AAAA));
+            self.apex.zone_of(server) && addresses.next().is_none()
+        };
+        let lacking: Vec<&Name> = servers.iter().filter(lacks).collect();
+        let shown = |server: &Name| server.to_ascii().trim_end_matches('.').to_owned();
+        match lacking.as_slice() {
+            [] => Ok(()),
+            [server] if self.addresses.is_empty() => Err(format!(
+                "origin.name_servers: {} has no address, and `listen` names none that the world could ask: give it one in \
+                 origin.zone_file, as in \"{} A 192.0.2.1\", or write the address of this server in `listen`",
+                shown(server),
+                server.to_ascii()
+            )),
+            [server] => {
+                if self.addresses.iter().all(|address| is_private(*address)) {
+                    self.warnings.push(format!(
+                        "origin.name_servers: {} has only addresses of this machine or its own network, where the world cannot \
+                         ask it; give it a public one in origin.zone_file",
+                        shown(server)
+                    ));
+                }
+                for address in &self.addresses {
+                    let data = match address {
+                        IpAddr::V4(address) => RData::A(A(*address)),
+                        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+                    };
+                    self.zone.add(Record::from_rdata((*server).clone(), TTL, data));
+                }
+                Ok(())
+            }
+            [one, other, ..] => Err(format!(
+                "origin.name_servers: neither {} nor {} has an address, and only one of them can be this server: give them \
+                 theirs in origin.zone_file",
+                shown(one),
+                shown(other)
+            )),
+        }
+    }
+
+    /// The one of the zone file, or one that is made up.
+    fn soa(&mut self, servers: &[Name]) -> Record {
+        if let Some(soa) = self.zone.set(&self.apex, RecordType::SOA).next() {
+            return soa.clone();
+        }
+        let server = servers.first().unwrap_or(&self.apex).clone();
+        let mailbox = self.apex.prepend_label("hostmaster").unwrap_or_else(|_| self.apex.clone());
+        // Several servers of one origin say the same, as nobody gets the zone from another.
+        let data = SOA::new(server, mailbox, 1, 3600, 600, 604_800, NEGATIVE_TTL);
+        let soa = Record::from_rdata(self.apex.clone(), TTL, RData::SOA(data));
+        self.zone.add(soa.clone());
+        soa
+    }
+}
+
+/// Where the NS records of a name lead.
+fn targets(zone: &StaticZone, name: &Name) -> Vec<Name> {
+    let target = |record: &Record| match &record.data {
+        RData::NS(target) => Some(target.0.to_lowercase()),
+        _ => None,
+    };
+    zone.set(name, RecordType::NS).filter_map(target).collect()
+}
+
+/// Addresses that can stand for this server in the DNS: what is listened on, and in the place of 0.0.0.0 and [::] what this
+/// machine has of the Internet.
+fn published(listen: &[SocketAddr], own: &[IpAddr]) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for ip in listen.iter().map(|address| address.ip().to_canonical()) {
+        let of_family = |address: &&IpAddr| address.is_ipv4() == ip.is_ipv4() && !is_private(**address);
+        match ip.is_unspecified() {
+            true => addresses.extend(own.iter().filter(of_family)),
+            false => addresses.push(ip),
+        }
+    }
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+/// The addresses of this machine. None where the system does not say.
+fn own_addresses() -> Vec<IpAddr> {
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    let interfaces = getifaddrs().into_iter().flatten();
+    interfaces.filter_map(|interface| interface.address.and_then(ip)).collect()
+}
