@@ -1,12 +1,8 @@
 //! Files that the user names, and standard input, as far as they are of a sensible size.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
-use pkdns::config::text_of;
+use pkdns::{config::text_of, zone_file::read_at_most};
 
 /// Stands for standard input in place of a path.
 pub(crate) const STANDARD_INPUT: &str = "-";
@@ -14,17 +10,9 @@ pub(crate) const STANDARD_INPUT: &str = "-";
 /// All of a file, or of standard input, of at most `most` bytes; `None` of a larger one.
 pub(crate) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     if path.as_os_str() == STANDARD_INPUT {
-        return read_from(io::stdin().lock(), most);
+        return read_at_most(io::stdin().lock(), most);
     }
-    read_from(File::open(path)?, most)
-}
-
-/// As [`read`], of a file that has been opened.
-pub(crate) fn read_from(source: impl Read, most: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    // One byte more than may be there tells a file that is too large. A pipe or a device does not say its size.
-    source.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= most).then_some(bytes))
+    read_at_most(File::open(path)?, most)
 }
 
 /// As [`read`], of a text.

@@ -271,13 +271,13 @@ mod tests {
     use super::*;
     use crate::{
         packet,
-        zone_file::{ExternalAddresses, ZoneFile},
+        zone_file::{self, ExternalAddresses},
     };
 
     fn packet(timestamp: u64, text: &str) -> SignedPacket {
         let secret_key = SecretKey::from_seed(&[0; 32]);
         let key = secret_key.public_key();
-        let zone = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+        let zone = zone_file::from_bytes(text.as_bytes()).unwrap();
         let records = zone.records(&key, &ExternalAddresses::default()).unwrap();
         let dns = packet::compose(&records, &key).unwrap();
         SignedPacket::sign(&secret_key, timestamp, &dns).unwrap()

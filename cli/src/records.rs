@@ -1,23 +1,23 @@
 //! Records as people and programs read them: the way they are written in a zone file.
 
-pub(crate) mod other_types;
-mod service_parameters;
-
 use std::fmt;
 
 use domain::{
     base::{
         Message, ParsedName, ParsedRecord, Record, Rtype, UnknownRecordData,
-        name::ToName,
         rdata::ComposeRecordData,
         zonefile_fmt::{DisplayKind, ZonefileFmt},
     },
     rdata::ZoneRecordData,
 };
-use pkdns::signed_packet::PublicKey;
+pub(crate) use pkdns::zone_file::{escaped_labels, escaped_name};
+use pkdns::{
+    signed_packet::PublicKey,
+    zone_file::{self, service_parameters_text},
+};
 use serde::Serialize;
 
-use crate::{terminal::printable, zone_file};
+use crate::terminal::printable;
 
 /// A record as text. Printable ASCII throughout, whatever the packet holds, so that it can go to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -116,8 +116,8 @@ fn text_record(record: &ParsedRecord<'_, [u8]>, key: &PublicKey) -> TextRecord {
 }
 
 fn data(record: &ParsedRecord<'_, [u8]>) -> String {
-    if let Ok(Some(record)) = record.to_record::<other_types::Text>() {
-        return record.into_data().1;
+    if let Ok(Some(record)) = record.to_record::<zone_file::Text>() {
+        return record.into_data().into_text();
     }
     match record
         .to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>()
@@ -150,38 +150,13 @@ fn data(record: &ParsedRecord<'_, [u8]>) -> String {
 }
 
 fn service(priority: u16, target: &ParsedName<&[u8]>, parameters: &[u8]) -> String {
-    format!("{priority} {}{}", escaped_name(target), service_parameters::text(parameters))
+    format!("{priority} {}{}", escaped_name(target), service_parameters_text(parameters))
 }
 
 /// Data without any format (RFC 3597 section 5).
 fn unknown(record_type: Rtype, data: &[u8]) -> String {
     UnknownRecordData::from_octets(record_type, data)
         .map_or_else(|_| String::new(), |data| data.display_zonefile(DisplayKind::Simple).to_string())
-}
-
-/// A name in full. The `domain` crate leaves characters as they are that mean something else in a zone file.
-pub(crate) fn escaped_name(name: &impl ToName) -> String {
-    escaped_labels(name.iter_labels().filter(|label| !label.is_root()).map(|label| label.as_slice()))
-}
-
-/// As [`escaped_name`], of the labels of any name, without the root.
-pub(crate) fn escaped_labels<'a>(labels: impl Iterator<Item = &'a [u8]>) -> String {
-    let mut text = String::new();
-    for label in labels {
-        for &byte in label {
-            match byte {
-                // Alone, it would stand for the origin.
-                b'@' if label.len() > 1 => text.push('@'),
-                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
-                    text.extend(['\\', char::from(byte)])
-                }
-                b'!'..=b'~' => text.push(char::from(byte)),
-                _ => text.push_str(&format!("\\{byte:03}")),
-            }
-        }
-        text.push('.');
-    }
-    if text.is_empty() { ".".to_string() } else { text }
 }
 
 fn relative(name: &str, key: &PublicKey) -> String {

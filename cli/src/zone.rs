@@ -7,7 +7,7 @@ mod warnings;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json && key.is_none() {
         return Err(Failure::Failed("--json writes names in full: add --key or --seed".to_string()));
     }
-    let file = ZoneFile::open(path)?;
+    let file = zone_file::open(path)?;
     let report = report(&file, key)?;
     if arguments.json { terminal::print_json(&report) } else { terminal::print(&text(&report)) }
 }
@@ -152,7 +152,7 @@ fn zone_warnings(records: &[TextRecord], lookup: &Zone) -> Vec<Warning> {
 fn report(file: &ZoneFile, key: Option<PublicKey>) -> Result<Report, Failure> {
     let own_key = key.clone().unwrap_or_else(|| stand_in().public_key());
     let (zone, remarks) = file.records_and_remarks(&own_key, &EXAMPLES)?;
-    packet::compose(&zone, &own_key).map_err(|error| match file.files().first() {
+    packet::compose(&zone, &own_key).map_err(|error| match zone_file::files(file).next() {
         Some(path) => Failure::Failed(format!("{}: {error}", seed::FileName::of(path))),
         None => error.into(),
     })?;
@@ -185,7 +185,7 @@ fn report(file: &ZoneFile, key: Option<PublicKey>) -> Result<Report, Failure> {
         records: records.collect(),
         answers,
         warnings,
-        files: file.files().to_vec(),
+        files: zone_file::files(file).map(Path::to_path_buf).collect(),
     })
 }
 
@@ -200,7 +200,7 @@ fn lookup_zone(records: &[TextRecord], key: &PublicKey) -> Result<Zone, Failure>
         .iter()
         .map(|record| format!("{} {} {} {}\n", record.name, record.ttl, record.record_type, record.data))
         .collect();
-    let moved = ZoneFile::from_bytes(text.as_bytes())?
+    let moved = zone_file::from_bytes(text.as_bytes())?
         .moved_records(&zone_file::apex(key), &stand_in().public_key())?;
     let dns = packet::compose(&moved, &stand_in().public_key())?;
     let packet = SignedPacket::sign(&stand_in(), 0, &dns)

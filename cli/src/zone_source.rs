@@ -11,11 +11,11 @@ use pkdns::signed_packet::PublicKey;
 
 use crate::{
     failure::Failure,
-    input::{self, STANDARD_INPUT},
+    input::STANDARD_INPUT,
     packet,
     seed::FileName,
     zone,
-    zone_file::{ExternalAddresses, Lacking, MAX_SIZE, Macros, ZoneFile, ZoneFileError, ZoneRecord},
+    zone_file::{self, ExternalAddresses, Lacking, Macros, ZoneFile, ZoneFileError, ZoneRecord},
 };
 
 /// A zone file or a text, and what it is to be called in messages.
@@ -43,20 +43,16 @@ impl ZoneSource {
         if path.as_os_str() != STANDARD_INPUT {
             return Ok(Self::File(path));
         }
-        let text = input::read(&path, MAX_SIZE).map_err(|error| {
-            Failure::Failed(format!("cannot read the zone file from standard input: {error}"))
-        })?;
-        let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(&path)) })?;
-        Ok(Self::StandardInput(text))
+        Ok(Self::StandardInput(zone_file::read_standard_input()?))
     }
 
     pub(crate) fn read(&self, key: &PublicKey) -> Result<Zone, Failure> {
         let (file, name) = match self {
-            Self::File(path) => (ZoneFile::open(path), Some(FileName::of(path))),
+            Self::File(path) => (zone_file::open(path), Some(FileName::of(path))),
             Self::StandardInput(text) => {
-                (ZoneFile::from_standard_input(text), Some(FileName::of(Path::new(STANDARD_INPUT))))
+                (zone_file::from_standard_input(text), Some(FileName::of(Path::new(STANDARD_INPUT))))
             }
-            Self::Text(text) => (ZoneFile::from_bytes(text), None),
+            Self::Text(text) => (zone_file::from_bytes(text), None),
         };
         let file = file.map_err(|error| failed(&error))?;
         Ok(Zone { file, name, key: key.clone() })
@@ -108,7 +104,7 @@ impl Zone {
 
     /// What the files look like from outside, so that a change of any can be told.
     pub(crate) fn looks(&self) -> Vec<Look> {
-        self.file.files().iter().map(|path| Look::at(path)).collect()
+        zone_file::files(&self.file).map(Look::at).collect()
     }
 }
 

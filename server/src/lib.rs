@@ -39,3 +39,4 @@ pub mod testnet;
 pub mod transport;
 pub mod view;
 pub mod watched_files;
+pub mod zone_file;

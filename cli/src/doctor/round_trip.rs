@@ -21,7 +21,7 @@ use crate::{
     packet, seed,
     terminal::printable,
     time::now,
-    zone_file::{ExternalAddresses, ZoneFile},
+    zone_file::{self, ExternalAddresses},
 };
 
 const CHECK: &str = "round trip";
@@ -52,7 +52,7 @@ struct Found {
 pub(super) fn throw_away() -> Result<SignedPacket, Failure> {
     let keypair = seed::random()?;
     let key = keypair.public_key();
-    let zone = ZoneFile::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n@ 60 A {ADDRESS}\n").as_bytes())?;
+    let zone = zone_file::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n@ 60 A {ADDRESS}\n").as_bytes())?;
     let dns = packet::compose(&zone.records(&key, &ExternalAddresses::default())?, &key)?;
     SignedPacket::sign(&keypair, now(), &dns)
         .map_err(|error| Failure::Failed(format!("cannot sign a packet: {error}")))

@@ -1,7 +1,7 @@
 use pkdns::signed_packet::{Keypair, SignedPacket};
 
 use super::*;
-use crate::zone_file::{ExternalAddresses, ZoneFile};
+use crate::zone_file::{self, ExternalAddresses};
 
 /// Packet B of the contract's test vectors, made with pkarr: its DNS message.
 const PACKET_B: &str = "\
@@ -22,7 +22,7 @@ fn keypair() -> Keypair {
 
 fn composed(text: &str) -> Result<Vec<u8>, PacketError> {
     let key = keypair().public_key();
-    let zone = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+    let zone = zone_file::from_bytes(text.as_bytes()).unwrap();
     compose(&zone.records(&key, &ExternalAddresses::default()).unwrap(), &key)
 }
 

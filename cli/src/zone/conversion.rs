@@ -16,7 +16,7 @@ use crate::{
     records::{self, TextRecord},
     seed::FileName,
     terminal,
-    zone_file::{ExternalAddresses, ZoneFile, ZoneRecord},
+    zone_file::{self, ExternalAddresses, ZoneRecord},
 };
 
 /// Largest JSON in bytes: many times the records of a packet.
@@ -69,7 +69,7 @@ pub(super) fn from_json(path: &Path, key: Option<PublicKey>) -> Result<String, F
             )));
         }
         let line = format!("{name} {ttl} IN {record_type} {data}\n");
-        let read = ZoneFile::from_bytes(line.as_bytes())
+        let read = zone_file::from_bytes(line.as_bytes())
             .and_then(|line| line.records(&key, &ExternalAddresses::default()))
             .map_err(|error| fail(&format_args!("record {number}: {error}")))?;
         zone.extend(read);
@@ -103,7 +103,7 @@ pub(super) fn from_transfer(copy: &Copy, origin: &Origin) -> Result<String, Fail
 /// A record of another zone, in the zone of `key`.
 fn moved(record: &TextRecord, origin: &Origin, key: &PublicKey) -> Vec<ZoneRecord> {
     let line = format!("{} {} IN {} {}\n", record.name, record.ttl, record.record_type, record.data);
-    let moved = ZoneFile::from_bytes(line.as_bytes()).and_then(|line| line.moved_records(&origin.name, key));
+    let moved = zone_file::from_bytes(line.as_bytes()).and_then(|line| line.moved_records(&origin.name, key));
     moved.unwrap_or_else(|error| {
         terminal::note(&format!("left out: {} {}: {error}", record.name, record.record_type));
         Vec::new()

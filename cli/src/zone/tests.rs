@@ -6,7 +6,7 @@ const KEY: &str = "csjbhp9jpbomwh3m5eyrj1py41m8sjpkzzqmzpj5madsi7sc4mto";
 
 fn reported(text: &str) -> Report {
     let key = PublicKey::try_from(KEY).unwrap();
-    report(&ZoneFile::from_bytes(text.as_bytes()).unwrap(), Some(key)).unwrap()
+    report(&zone_file::from_bytes(text.as_bytes()).unwrap(), Some(key)).unwrap()
 }
 
 /// The answers, a line each.
@@ -166,7 +166,7 @@ fn a_name_has_one_spelling_wherever_it_stands() {
 fn who_publishes_hears_of_mistakes_and_not_of_times() {
     let text = "@ 5 A 192.0.2.1\n@ 5 MX 10 mial\nx TXT v=DMARC1; p=none\ny A {external_ipv4}\n";
     let key = PublicKey::try_from(KEY).unwrap();
-    let found = mistakes(&ZoneFile::from_bytes(text.as_bytes()).unwrap(), &key).unwrap();
+    let found = mistakes(&zone_file::from_bytes(text.as_bytes()).unwrap(), &key).unwrap();
     let cut = "line 3, column 15: the text ends before this semicolon, which begins a comment: put the text in quotes";
     assert_eq!(found, [cut, "@ MX: mial has no address"]);
 }
@@ -180,7 +180,7 @@ fn a_zone_file_that_was_written_reads_the_same() {
          c TYPE65300 \\# 2 abcd\nd NAPTR 1 2 \"s\" \"\" \"!^{KEY}.!!\" @\ne MINFO a\\\"b c\nf\\;\\(g TXT a\n"
     );
     let read = |text: &str| {
-        ZoneFile::from_bytes(text.as_bytes()).unwrap().records(&key, &ExternalAddresses::default()).unwrap()
+        zone_file::from_bytes(text.as_bytes()).unwrap().records(&key, &ExternalAddresses::default()).unwrap()
     };
     let zone = read(&text);
     let written = records::zone_file(&shown(&zone, &key).unwrap(), &key);
@@ -242,7 +242,7 @@ proptest! {
     ) {
         let text: String = lines.iter().map(|(name, ttl, data)| format!("{name} {ttl} {data}\n")).collect();
         let key = PublicKey::try_from(KEY).unwrap();
-        let file = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+        let file = zone_file::from_bytes(text.as_bytes()).unwrap();
         // A CNAME may be beside other records.
         let Ok(zone) = file.records(&key, &EXAMPLES) else { return Ok(()) };
         let report = report(&file, Some(key)).unwrap();

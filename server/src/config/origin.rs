@@ -107,30 +107,30 @@ mod tests {
             ("[[origin]]\nname = 'pk.example.net'", ""),
             ("[[origin]]\nname = 'PK.Example.Net.'\nname_servers = 'ns1.example.net'", ""),
             ("[[origin]]\nname = 'pk.example.net'\n[[origin]]\nname = 'kpk.example.net'", ""),
-            ("[[origin]]\nname = 'com'", "pkdns.toml:2: origin.name: \"com\" is a whole top-level domain"),
-            ("[[origin]]\nname = ''", "pkdns.toml:2: origin.name: \"\" is not a name"),
-            ("[[origin]]\nname = 'a..b'", "pkdns.toml:2: origin.name: \"a..b\" has two dots in a row"),
+            ("[[origin]]\nname = 'com'", "pkdns.toml:1: origin.name: \"com\" is a whole top-level domain"),
+            ("[[origin]]\nname = ''", "pkdns.toml:1: origin.name: \"\" is not a name"),
+            ("[[origin]]\nname = 'a..b'", "pkdns.toml:1: origin.name: \"a..b\" has two dots in a row"),
             (
                 "[[origin]]\nname = 'pk.example.net'\n[names]\nsuffixes = ['key', 'pk.example.net']",
-                "pkdns.toml:2: origin.name: \"pk.example.net\" is a zone of the public DNS",
+                "pkdns.toml:1: origin.name: \"pk.example.net\" is a zone of the public DNS",
             ),
             (
                 "[[origin]]\nname = 'example.net'\n[names]\nsuffixes = 'pk.example.net'",
-                "pkdns.toml:2: origin.name: \"example.net\" is a zone of the public DNS",
+                "pkdns.toml:1: origin.name: \"example.net\" is a zone of the public DNS",
             ),
             (
                 "[[origin]]\nname = 'pk.example.net'\n[[origin]]\nname = 'example.net'",
-                "pkdns.toml:2: origin.name: \"example.net\" and \"pk.example.net\" are one zone",
+                "pkdns.toml:1: origin.name: \"example.net\" and \"pk.example.net\" are one zone",
             ),
             (
                 "[[origin]]\nname = 'pk.example.net'\n[[origin]]\nname = 'pk.example.net'",
-                "pkdns.toml:2: origin.name: \"pk.example.net\" and \"pk.example.net\" are one zone",
+                "pkdns.toml:1: origin.name: \"pk.example.net\" and \"pk.example.net\" are one zone",
             ),
             (
                 "[[origin]]\nname = 'pk.example.net'\nname_servers = ['192.0.2.1']",
-                "pkdns.toml:3: origin.name_servers: \"192.0.2.1\" is an address",
+                "pkdns.toml:1: origin.name_servers: \"192.0.2.1\" is an address",
             ),
-            ("[[origin]]\nname_servers = 'ns1.example.net'", "pkdns.toml:1: `name` is missing"),
+            ("[[origin]]\nname_servers = 'ns1.example.net'", "pkdns.toml:1: origin: `name` is missing"),
         ] {
             let said = said(text);
             assert!(said.starts_with(begins) && said.is_empty() == begins.is_empty(), "{text}\n{said}");

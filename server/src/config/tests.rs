@@ -132,9 +132,9 @@ fn everything_set() -> Config {
         zone = "lan"
         to = ["192.168.1.1", "tls://192.168.1.2"]
         [[origin]]
-        name = "pk.example.net"
-        name_servers = ["ns1.pk.example.net"]
-        zone_file = "/pk.example.net.zone"
+        name = "keys.example.net"
+        name_servers = ["ns1.keys.example.net"]
+        zone_file = "/keys.example.net.zone"
         allow_private = true
         [status]
         path = "/status.sock"

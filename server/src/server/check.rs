@@ -7,7 +7,7 @@ use crate::{
     config::{CREDENTIALS, Config, QueryLogLevel},
     forward::TlsClient,
     private_file,
-    resolver::check_hosts_files,
+    resolver::{check_hosts_files, origin::Origins},
 };
 
 /// What was found.
@@ -59,6 +59,10 @@ pub fn check_files(config: &Config) -> FileFaults {
         faults.directory("query_log.path", directory, "queries are not logged");
     }
     faults.warnings.extend(check_hosts_files(config));
+    match Origins::open(config, &config.listen) {
+        Ok(origins) => faults.warnings.extend(origins.warnings().map(str::to_owned)),
+        Err(mistake) => faults.mistakes.push(mistake),
+    }
     faults
 }
 

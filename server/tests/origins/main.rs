@@ -3,11 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod budget;
+mod clients;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+mod compliance;
 mod fresh;
+mod messages;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../interop/programs.rs"]
+mod programs;
+mod reflection;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod views;
+mod world;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -89,6 +89,13 @@ fn rows() -> Vec<Row> {
             [usual, "NoError 192.0.2.99"],
         ),
         row(
+            &["origin"],
+            "",
+            "origin = [{ name = 'pk.example', name_servers = 'ns.example' }]",
+            || asks(format!("{key}.pk.example"), RecordType::A),
+            [usual, "NoError 192.0.2.1"],
+        ),
+        row(
             &["fallback_ca_path"],
             "fallback_dns = 'tls://localhost@{secure}'",
             "fallback_ca_path = '{dir}/authority.pem'",

@@ -19,7 +19,7 @@ fn read(files: &[(&str, &str)]) -> (TempDir, Result<Vec<String>, String>) {
 }
 
 fn read_in(folder: &TempDir, name: &str) -> Result<Vec<String>, String> {
-    let file = ZoneFile::open(&folder.path().join(name)).map_err(|error| error.to_string())?;
+    let file = open(&folder.path().join(name)).map_err(|error| error.to_string())?;
     let records = file.records(&key(), &ExternalAddresses::default()).map_err(|error| error.to_string())?;
     let shown = records::read(&packet::compose(&records, &key()).unwrap(), &key());
     Ok(shown.iter().map(TextRecord::to_string).collect())
@@ -49,9 +49,9 @@ fn an_included_file_has_an_origin_of_its_own_and_leaves_no_other_behind() {
         "last 60 A 192.0.2.9",
     ];
     assert_eq!(shown.unwrap(), expected);
-    let file = ZoneFile::open(&folder.path().join("zone")).unwrap();
+    let file = open(&folder.path().join("zone")).unwrap();
     let folder = folder.path().canonicalize().unwrap();
-    let files: Vec<_> = file.files().iter().map(|file| file.canonicalize().unwrap()).collect();
+    let files: Vec<_> = files(&file).map(|file| file.canonicalize().unwrap()).collect();
     assert_eq!(files, ["zone", "sub/mail.zone", "last"].map(|name| folder.join(name)));
 }
 
@@ -69,7 +69,7 @@ fn nothing_outside_of_the_folder_is_included() {
     assert!(message.contains("line 2, column 10: cannot read \"missing\": No such file"), "{message}");
     let message = error(&[("zone", "$INCLUDE sub"), ("sub/other", "")]);
     assert!(message.contains("cannot read \"sub\": it is not a file"), "{message}");
-    let error = ZoneFile::from_bytes(b"@ A 192.0.2.1\n$INCLUDE other").unwrap_err().to_string();
+    let error = from_bytes(b"@ A 192.0.2.1\n$INCLUDE other").unwrap_err().to_string();
     assert!(error.starts_with("line 2, column 1: $INCLUDE works in files only"), "{error}");
 }
 

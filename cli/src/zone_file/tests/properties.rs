@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{super::times::MAX_TTL, *};
+use pkdns::zone_file::MAX_TTL;
+
+use super::*;
 
 /// Text that looks enough like a zone file to get deep into the scanner.
 fn like_a_zone_file() -> impl Strategy<Value = String> {

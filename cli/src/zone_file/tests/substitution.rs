@@ -5,7 +5,7 @@ use super::*;
 const BOTH: &str = "@ A {external_ipv4} ; {external_ipv6}\n@ AAAA {external_ipv6}\n";
 
 fn filled(text: &str, addresses: ExternalAddresses) -> Result<Vec<String>, String> {
-    let records = ZoneFile::from_bytes(text.as_bytes()).and_then(|file| file.records(&key(), &addresses));
+    let records = from_bytes(text.as_bytes()).and_then(|file| file.records(&key(), &addresses));
     let records = records.map_err(|error| error.to_string())?;
     let shown = records::read(&packet::compose(&records, &key()).unwrap(), &key());
     Ok(shown.iter().map(TextRecord::to_string).collect())
@@ -35,7 +35,7 @@ fn macros_are_replaced_in_data_and_nowhere_else() {
 
 #[test]
 fn a_zone_file_tells_which_addresses_it_needs() {
-    let macros = |text: &str| ZoneFile::from_bytes(text.as_bytes()).unwrap().macros();
+    let macros = |text: &str| from_bytes(text.as_bytes()).unwrap().macros();
     assert_eq!(macros(BOTH), Macros { ipv4: true, ipv6: true });
     assert_eq!(macros("@ A {external_ipv4} ; {external_ipv6}"), Macros { ipv4: true, ipv6: false });
     assert_eq!(macros("@ HTTPS 1 . ipv6hint={external_ipv6}"), Macros { ipv4: false, ipv6: true });

@@ -17,7 +17,7 @@ use crate::{
     access::is_private,
     message::addresses,
     resolver::{
-        name::{KeyName, move_zone},
+        name::{KeyName, Suffixes, move_zone},
         zone::{Lookup, Zone, dname_target, try_each_target},
     },
 };
@@ -88,10 +88,16 @@ impl Origin {
         if zone.apex().zone_of(target) {
             return move_zone(target, zone.apex(), &asked.apex);
         }
-        match self.suffixes.key_labels(target) {
-            Some(count) => Name::from_labels(target.iter().take(count).chain(self.apex.iter())).ok(),
-            None => Some(target.clone()),
-        }
+        in_origin(target, &self.apex, &self.suffixes)
+    }
+}
+
+/// A name with the suffix of the origin at `apex`, if it is a key's and ends in the key or in one of `suffixes`. `None` where
+/// it would be too long.
+pub(super) fn in_origin(target: &Name, apex: &Name, suffixes: &Suffixes) -> Option<Name> {
+    match suffixes.key_labels(target) {
+        Some(count) => Name::from_labels(target.iter().take(count).chain(apex.iter())).ok(),
+        None => Some(target.clone()),
     }
 }
 

@@ -1,19 +1,30 @@
 //! Makes origins of their sections in the configuration, their zone files, and the addresses that are listened on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
-use hickory_proto::rr::{
-    Name, RData, Record, RecordType,
-    rdata::{A, AAAA, NS, SOA},
+use bytes::Bytes;
+use hickory_proto::{
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, AAAA, NS, SOA},
+    },
+    serialize::binary::{BinDecodable, BinDecoder},
 };
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 
-use super::{Origin, Origins, static_zone::StaticZone};
+use super::{Origin, Origins, key_zone::in_origin, static_zone::StaticZone};
 use crate::{
     access::is_private,
     config::{self, Config},
     message::absolute_name,
-    resolver::name::Suffixes,
+    resolver::{
+        name::{Suffixes, decode_key},
+        zone::try_each_target,
+    },
+    zone_file::{Limits, ZoneFile, ZoneFileError, ZoneRecord},
 };
 
 /// TTL in seconds of records that are made here.
@@ -22,6 +33,15 @@ const TTL: u32 = 3600;
 /// Seconds for which it is believed that something does not exist, where the zone file has no SOA record: keys and names below
 /// them come at any time.
 const NEGATIVE_TTL: u32 = 60;
+
+/// What an origin has besides keys are some servers. Each record is compared with all others when it is read.
+const MAX_ZONE_FILE_SIZE: usize = 64 * 1024;
+
+const LIMITS: Limits = Limits {
+    size: MAX_ZONE_FILE_SIZE,
+    advice: ": delegate names with many records to other name servers",
+    name_of: |path: &Path| path.display().to_string(),
+};
 
 impl Origins {
     /// Reads the zone files of `config`, and makes what is not in them. `listen` are the addresses that are served, of which
@@ -39,8 +59,8 @@ impl Origins {
         let suffixes = Suffixes::new(config.names.suffixes.iter().map(String::as_str));
         let mut origins = Self::default();
         for settings in &config.origin {
-            let opening = Opening::new(settings, published(listen, own))?;
-            let (origin, warnings) = opening.finish(&suffixes)?;
+            let opening = Opening::new(settings, &suffixes, published(listen, own))?;
+            let (origin, warnings) = opening.finish()?;
             origins.origins.push(origin);
             origins.warnings.extend(warnings);
         }
@@ -51,6 +71,7 @@ impl Origins {
 /// What is known of one of them so far.
 struct Opening<'a> {
     settings: &'a config::Origin,
+    suffixes: &'a Suffixes,
     apex: Name,
     zone: StaticZone,
     /// Addresses under which this server can be known.
@@ -59,14 +80,18 @@ struct Opening<'a> {
 }
 
 impl<'a> Opening<'a> {
-    fn new(settings: &'a config::Origin, addresses: Vec<IpAddr>) -> Result<Self, String> {
+    fn new(
+        settings: &'a config::Origin,
+        suffixes: &'a Suffixes,
+        addresses: Vec<IpAddr>,
+    ) -> Result<Self, String> {
         let apex = absolute_name(&settings.name).ok_or_else(|| {
             format!("origin.name: \"{}\" is not a name; write one such as \"pk.example.net\"", settings.name)
         })?;
-        Ok(Self { settings, apex, zone: StaticZone::default(), addresses, warnings: Vec::new() })
+        Ok(Self { settings, suffixes, apex, zone: StaticZone::default(), addresses, warnings: Vec::new() })
     }
 
-    fn finish(mut self, suffixes: &Suffixes) -> Result<(Origin, Vec<String>), String> {
+    fn finish(mut self) -> Result<(Origin, Vec<String>), String> {
         self.take_file()?;
         let servers = self.servers()?;
         self.give_addresses(&servers)?;
@@ -75,14 +100,76 @@ impl<'a> Opening<'a> {
             apex: self.apex,
             soa,
             zone: self.zone,
-            suffixes: suffixes.clone(),
+            suffixes: self.suffixes.clone(),
             allow_private: self.settings.allow_private,
         };
         Ok((origin, self.warnings))
     }
 
     fn take_file(&mut self) -> Result<(), String> {
+        let Some(path) = &self.settings.zone_file else {
+            return Ok(());
+        };
+        let fault = |reason: &dyn std::fmt::Display| format!("origin.zone_file: {reason}");
+        let here = |reason: String| fault(&format_args!("{}: {reason}", path.display()));
+        let file = ZoneFile::open(path, LIMITS).map_err(|error| fault(&error))?;
+        let macros = file.macros();
+        if macros.ipv4 || macros.ipv6 {
+            return Err(here(
+                "{external_ipv4} and {external_ipv6} are for the zones of keys: write addresses".into(),
+            ));
+        }
+        let apex = format!("{}.", self.settings.name).parse::<domain::base::Name<Bytes>>();
+        let apex = apex.map_err(|error| format!("origin.name: {error}"))?;
+        let records = match file.records_below(&apex) {
+            Ok(records) => records,
+            // What is made of the configuration is enough for keys.
+            Err(ZoneFileError::Empty { .. }) => Vec::new(),
+            Err(error) => return Err(fault(&error)),
+        };
+        for record in &records {
+            let shown = format!("{} {}", record.owner(), record.rtype());
+            let mut record = read(record)
+                .ok_or_else(|| here(format!("{shown}: its data are malformed; write them anew")))?;
+            self.refuse(&record).map_err(|reason| here(format!("{shown}: {reason}")))?;
+            let is_placed = try_each_target(&mut record.data, |target| {
+                let placed = in_origin(target, &self.apex, self.suffixes);
+                placed.map(|placed| *target = placed).is_some()
+            });
+            if !is_placed {
+                return Err(here(format!("{shown}: the name of the key would be too long in this origin")));
+            }
+            self.zone.add(record);
+        }
         Ok(())
+    }
+
+    /// Says why a record cannot be in the zone file.
+    fn refuse(&self, record: &Record) -> Result<(), &'static str> {
+        let is_apex = record.name == self.apex;
+        let below = record.name.iter().len().saturating_sub(self.apex.iter().len() + 1);
+        if !is_apex && record.name.iter().nth(below).and_then(decode_key).is_some() {
+            return Err("the name is a key's, and only its packet says what is there; take it out");
+        }
+        match record.record_type() {
+            RecordType::SOA if !is_apex => Err("only the name of the origin has one; take it out"),
+            RecordType::SOA if self.zone.set(&self.apex, RecordType::SOA).next().is_some() => {
+                Err("there is another one already; keep one of them")
+            }
+            // RFC 1034 section 3.6.2: nothing stands beside an alias, and here SOA and NS do.
+            RecordType::CNAME if is_apex => {
+                Err("the name of a zone cannot be an alias; write addresses, or HTTPS 0 with the other name")
+            }
+            RecordType::DNAME if is_apex => Err("it would rename all keys; write it at a name below"),
+            RecordType::RRSIG
+            | RecordType::NSEC
+            | RecordType::NSEC3
+            | RecordType::NSEC3PARAM
+            | RecordType::DNSKEY => {
+                Err("an origin cannot be signed, as the names of keys come and go; take the signatures out")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The name servers: those of the configuration, of the zone file, or one that is made up.
@@ -128,6 +215,14 @@ impl<'a> Opening<'a> {
         };
         let lacking: Vec<&Name> = servers.iter().filter(lacks).collect();
         let shown = |server: &Name| server.to_ascii().trim_end_matches('.').to_owned();
+        let is_alias = |server: &&Name| self.zone.set(server, RecordType::CNAME).next().is_some();
+        if let Some(server) = servers.iter().find(is_alias) {
+            // RFC 2181 section 10.3.
+            return Err(format!(
+                "origin.name_servers: {} is an alias in the zone file, and a name server has to have addresses of its own there",
+                shown(server)
+            ));
+        }
         match lacking.as_slice() {
             [] => Ok(()),
             [server] if self.addresses.is_empty() => Err(format!(
@@ -175,6 +270,15 @@ impl<'a> Opening<'a> {
         self.zone.add(soa.clone());
         soa
     }
+}
+
+/// A record of a zone file as the resolver has them.
+fn read(record: &ZoneRecord) -> Option<Record> {
+    let mut bytes = Vec::new();
+    // Writing to memory does not fail.
+    let _ = record.compose(&mut bytes);
+    let mut decoder = BinDecoder::new(&bytes);
+    Record::read(&mut decoder).ok().filter(|_| decoder.index() == bytes.len())
 }
 
 /// Where the NS records of a name lead.

@@ -70,11 +70,12 @@ impl Origin {
             if !servers.is_empty() && *ancestor != self.apex && !is_parents {
                 return self.referral(ancestor, &servers);
             }
-            if let Some(renamed) = self.zone.set(ancestor, RecordType::DNAME).next().filter(|_| !is_itself) {
-                return self.renamed(renamed, ancestor, name);
-            }
             if !self.zone.exists(ancestor) {
-                return self.from_wildcard(encloser, name, record_type);
+                // RFC 6672 section 3.2: before any wildcard.
+                return match self.zone.set(encloser, RecordType::DNAME).next() {
+                    Some(renaming) => self.renamed(renaming, encloser, name),
+                    None => self.from_wildcard(encloser, name, record_type),
+                };
             }
             encloser = ancestor;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     os::fd::AsRawFd,
     path::{Component, Path, PathBuf},
 };
@@ -10,14 +10,9 @@ use std::{
 use domain::base::scan::Symbol;
 
 use super::{
-    MAX_SIZE, Position, ZoneFile, ZoneFileError,
+    Limits, Position, ZoneFile, ZoneFileError,
     lexer::{self, Entry, Token},
 };
-use crate::{
-    input::{self, STANDARD_INPUT},
-    seed::FileName,
-};
-
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 8;
 
@@ -32,6 +27,7 @@ pub(super) enum Item {
 }
 
 struct Loader {
+    limits: Limits,
     /// Where included files may be; `None` where the text is in no folder.
     folder: Option<PathBuf>,
     /// Bytes that may still be read.
@@ -42,51 +38,60 @@ struct Loader {
     paths: Vec<PathBuf>,
 }
 
-pub(super) fn open(path: &Path) -> Result<ZoneFile, ZoneFileError> {
-    let text = input::read(path, MAX_SIZE).map_err(|error| ZoneFileError::unreadable(path, &error))?;
-    let text = text.ok_or_else(|| ZoneFileError::TooLarge { file: Some(FileName::of(path)) })?;
-    if path.as_os_str() == STANDARD_INPUT {
-        return from_standard_input(&text);
-    }
+/// All of what is read from `source`, of at most `most` bytes; `None` of more.
+///
+/// # Errors
+///
+/// Those of reading.
+pub fn read_at_most(source: impl Read, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    // One byte more than may be there tells a file that is too large. A pipe or a device does not say its size.
+    source.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= most).then_some(bytes))
+}
+
+pub(super) fn open(path: &Path, limits: Limits) -> Result<ZoneFile, ZoneFileError> {
+    let text = File::open(path).and_then(|file| read_at_most(file, limits.size));
+    let text = text.map_err(|error| ZoneFileError::unreadable(path, limits, &error))?;
+    let text = text.ok_or_else(|| ZoneFileError::too_large(Some(path), limits))?;
     // A pipe has no folder that would mean anything.
     let real = fs::canonicalize(path).ok().filter(|path| path.is_file());
-    let mut loader = Loader::new(real.as_deref().and_then(Path::parent).map(Path::to_path_buf));
+    let mut loader = Loader::new(real.as_deref().and_then(Path::parent).map(Path::to_path_buf), limits);
     loader.open.extend(real);
     loader.paths.push(path.to_path_buf());
     loader.take(&text, Some(0))?;
     Ok(loader.finish())
 }
 
-pub(super) fn from_standard_input(text: &[u8]) -> Result<ZoneFile, ZoneFileError> {
-    let mut loader = Loader::new(None);
-    loader.paths.push(STANDARD_INPUT.into());
-    loader.take(text, Some(0))?;
-    Ok(loader.finish())
-}
-
-pub(super) fn from_bytes(text: &[u8]) -> Result<ZoneFile, ZoneFileError> {
-    let mut loader = Loader::new(None);
-    loader.take(text, None)?;
+pub(super) fn from_bytes(
+    text: &[u8],
+    path: Option<&Path>,
+    limits: Limits,
+) -> Result<ZoneFile, ZoneFileError> {
+    let mut loader = Loader::new(None, limits);
+    loader.paths.extend(path.map(Path::to_path_buf));
+    loader.take(text, path.map(|_| 0))?;
     Ok(loader.finish())
 }
 
 impl Loader {
-    fn new(folder: Option<PathBuf>) -> Self {
-        Self { folder, room: MAX_SIZE, open: Vec::new(), items: Vec::new(), paths: Vec::new() }
+    fn new(folder: Option<PathBuf>, limits: Limits) -> Self {
+        Self { limits, folder, room: limits.size, open: Vec::new(), items: Vec::new(), paths: Vec::new() }
     }
 
     fn finish(self) -> ZoneFile {
-        ZoneFile { items: self.items, paths: self.paths }
+        ZoneFile { items: self.items, paths: self.paths, name_of: self.limits.name_of }
     }
 
     /// Takes the text of one file, the one of number `file`.
     fn take(&mut self, text: &[u8], file: Option<usize>) -> Result<(), ZoneFileError> {
         let path = file.and_then(|file| self.paths.get(file)).cloned();
-        let within = |error: ZoneFileError| error.within(path.as_deref());
+        let limits = self.limits;
+        let within = |error: ZoneFileError| error.within(path.as_deref().map(limits.name_of));
         self.room = self
             .room
             .checked_sub(text.len())
-            .ok_or_else(|| within(ZoneFileError::TooLarge { file: None }))?;
+            .ok_or_else(|| ZoneFileError::too_large(path.as_deref(), limits))?;
         // Some editors begin UTF-8 with a mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         for mut entry in lexer::entries(text).map_err(within)? {
@@ -137,7 +142,7 @@ impl Loader {
             position.error("expected a file in the folder of the zone file: no \"..\", no absolute path")
         })?;
         let fail = |error: &dyn std::fmt::Display| {
-            position.error(format!("cannot read {}: {error}", FileName::of(&name)))
+            position.error(format!("cannot read {}: {error}", (self.limits.name_of)(&name)))
         };
         let path = folder.join(&name);
         // Opening a pipe would wait for whoever writes to it.
@@ -149,9 +154,10 @@ impl Loader {
         if !path.starts_with(folder) {
             return Err(fail(&"a symbolic link leads out of the folder of the zone file"));
         }
-        let text = input::read_from(file, self.room).map_err(|error| fail(&error))?;
+        let text = read_at_most(file, self.room).map_err(|error| fail(&error))?;
         let text = text.ok_or_else(|| {
-            fail(&format_args!("the zone file and what it includes are larger than {MAX_SIZE} bytes"))
+            let most = self.limits.size;
+            fail(&format_args!("the zone file and what it includes are larger than {most} bytes"))
         })?;
         Ok((position, path, text))
     }

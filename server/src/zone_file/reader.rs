@@ -5,25 +5,24 @@ use domain::{
     base::{
         Name, ParsedName, Record, Rtype, Ttl,
         iana::Class,
-        name::{Label, NameBuilder},
         rdata::{ComposeRecordData, ParseRecordData, RecordData, UnknownRecordData},
         scan::{Scanner, ScannerError},
     },
     dep::octseq::Parser,
     rdata::ZoneRecordData,
 };
-use pkdns::signed_packet::PublicKey;
 
 use super::{
-    DEFAULT_TTL, ExternalAddresses, Lacking, Macros, Position, ZoneFile, ZoneFileError, ZoneRecord, apex,
+    DEFAULT_TTL, ExternalAddresses, Lacking, Macros, Position, ZoneFile, ZoneFileError, ZoneRecord,
+    apex::Apex,
     include::Item,
     lexer::{self, Entry, Token},
+    other_types,
     remarks::{self, Remark, Target},
     scanner::{Names, Tokens, Unexpected},
     substitution::{self, Family},
     times::{ttl, ttl_class_and_type},
 };
-use crate::{records::other_types, seed::FileName};
 
 const EXPECTED_TTL: Unexpected = Unexpected("expected a TTL: seconds, or for example 1h30m");
 
@@ -49,17 +48,17 @@ const UNKNOWN: ExternalAddresses = ExternalAddresses {
 /// Reads the zone of `key`, and says what is probably not meant in it. Names in the zone `moved_from` are moved to it.
 pub(super) fn read(
     file: &ZoneFile,
-    key: &PublicKey,
+    apex: &Apex,
     addresses: &ExternalAddresses,
     moved_from: Option<&Name<Bytes>>,
 ) -> Result<(Vec<ZoneRecord>, Vec<Remark>), ZoneFileError> {
-    let zone = take(file, key, addresses, moved_from, None)?;
+    let zone = take(file, apex, addresses, moved_from, None)?;
     if zone.records.is_empty() {
         return Err(ZoneFileError::Empty { file: file.name() });
     }
     let remarks = zone.remarks().into_iter().map(|((number, position), text)| {
         let path = number.and_then(|number| file.paths.get(number));
-        Remark { file: path.map(|path| FileName::of(path)), position, text }
+        Remark { file: path.map(|path| (file.name_of)(path)), position, text }
     });
     let remarks = remarks.collect();
     Ok((zone.records, remarks))
@@ -68,18 +67,18 @@ pub(super) fn read(
 /// As [`read`], without the records that need an address that is not known, which are named.
 pub(super) fn read_known(
     file: &ZoneFile,
-    key: &PublicKey,
+    apex: &Apex,
     known: &ExternalAddresses,
 ) -> Result<(Vec<ZoneRecord>, Vec<Lacking>), ZoneFileError> {
     let addresses =
         ExternalAddresses { ipv4: known.ipv4.or(UNKNOWN.ipv4), ipv6: known.ipv6.or(UNKNOWN.ipv6) };
-    let zone = take(file, key, &addresses, None, Some(known))?;
+    let zone = take(file, apex, &addresses, None, Some(known))?;
     if zone.records.is_empty() && zone.lacking.is_empty() {
         return Err(ZoneFileError::Empty { file: file.name() });
     }
     let lacking = zone.lacking.iter().map(|(family, (number, position))| {
         let path = number.and_then(|number| file.paths.get(number));
-        Lacking { family: *family, file: path.map(|path| FileName::of(path)), position: *position }
+        Lacking { family: *family, file: path.map(|path| (file.name_of)(path)), position: *position }
     });
     let lacking = lacking.collect();
     Ok((zone.records, lacking))
@@ -87,15 +86,15 @@ pub(super) fn read_known(
 
 fn take<'a>(
     file: &ZoneFile,
-    key: &'a PublicKey,
+    zone: &'a Apex,
     addresses: &'a ExternalAddresses,
     moved_from: Option<&Name<Bytes>>,
     known: Option<&'a ExternalAddresses>,
 ) -> Result<Zone<'a>, ZoneFileError> {
-    let apex = apex(key);
+    let apex = zone.name();
     let moved = moved_from.map(|from| (from.clone(), apex.clone()));
     let mut zone = Zone {
-        key,
+        apex: zone,
         addresses,
         known,
         names: Names { origin: apex.clone(), moved },
@@ -112,16 +111,16 @@ fn take<'a>(
     let mut outer = Vec::new();
     for item in &file.items {
         let in_file = |number: &Option<usize>| number.and_then(|number| file.paths.get(number));
+        let named = |number: &Option<usize>| in_file(number).map(|path| (file.name_of)(path));
         match item {
             Item::Entry(number, entry) => {
-                let within = |error: ZoneFileError| error.within(in_file(number).map(|path| path.as_path()));
+                let within = |error: ZoneFileError| error.within(named(number));
                 zone.take(entry, *number).map_err(within)?;
             }
             Item::Begin(number, origin) => {
                 outer.push((zone.names.origin.clone(), zone.owner.clone()));
                 if let Some(token) = origin {
-                    let within =
-                        |error: ZoneFileError| error.within(in_file(number).map(|path| path.as_path()));
+                    let within = |error: ZoneFileError| error.within(named(number));
                     zone.names.origin = zone.name(token).map_err(within)?;
                 }
             }
@@ -131,7 +130,7 @@ fn take<'a>(
     if let Some((at, error)) = zone.lone_cname() {
         let (number, position) = at;
         let path = number.and_then(|number| file.paths.get(number));
-        return Err(position.error(error).within(path.map(|path| path.as_path())));
+        return Err(position.error(error).within(path.map(|path| (file.name_of)(path))));
     }
     Ok(zone)
 }
@@ -141,7 +140,7 @@ type Place = (Option<usize>, Position);
 
 /// What the lines so far come to.
 struct Zone<'a> {
-    key: &'a PublicKey,
+    apex: &'a Apex,
     addresses: &'a ExternalAddresses,
     /// Those that are known, where records that need others are left out.
     known: Option<&'a ExternalAddresses>,
@@ -207,7 +206,7 @@ impl Zone<'_> {
                 let owner = tokens.scan_name().map_err(|error| explain(tokens.error(error)))?;
                 let remark = remarks::of_owner(token);
                 self.remarks.extend(remark.map(|text| ((file, token.position), text)));
-                owner_in_zone(&owner, self.key).map_err(|reason| token.position.error(reason))?
+                self.apex.owner(&owner).map_err(|reason| token.position.error(reason))?
             }
             (Some(owner), None) => owner.clone(),
             (None, None) => {
@@ -274,7 +273,7 @@ impl Zone<'_> {
     /// A CNAME with a record beside it, which RFC 1034 section 3.6.2 forbids. At the key itself resolvers of public-key
     /// domains answer with both. DNSSEC's own types may stand beside any (RFC 4035 section 2.5).
     fn lone_cname(&self) -> Option<((Option<usize>, Position), String)> {
-        let apex = apex(self.key);
+        let exempt = self.apex.beside_alias();
         let mut records = self.records.iter().zip(&self.places).enumerate();
         records.find_map(|(index, (record, place))| {
             let mut before = self.records.iter().zip(&self.places).take(index);
@@ -283,7 +282,7 @@ impl Zone<'_> {
                 let forbidden = match (own, other_type) {
                     (Rtype::CNAME, Rtype::CNAME) => true,
                     (Rtype::CNAME, other) | (other, Rtype::CNAME) => {
-                        *record.owner() != apex && !matches!(other, Rtype::RRSIG | Rtype::NSEC)
+                        Some(record.owner()) != exempt.as_ref() && !matches!(other, Rtype::RRSIG | Rtype::NSEC)
                     }
                     _ => false,
                 };
@@ -301,7 +300,7 @@ impl Zone<'_> {
 }
 
 /// The data of a record as bytes, names in full. `text` is what comes after its type.
-pub(crate) fn data(record_type: Rtype, text: &str) -> Option<Vec<u8>> {
+pub fn data(record_type: Rtype, text: &str) -> Option<Vec<u8>> {
     let names = Names { origin: Name::root_bytes(), moved: None };
     let entries = lexer::entries(text.as_bytes()).ok()?;
     let [entry] = entries.as_slice() else {
@@ -344,36 +343,6 @@ fn expect_end(tokens: &mut Tokens<'_>) -> Result<(), Unexpected> {
         Ok(_) => Err(Unexpected::trailing_tokens()),
         Err(_) => Ok(()),
     }
-}
-
-/// Holds an owner to the zone of `key`, and gives it its usual spelling.
-fn owner_in_zone(owner: &Name<Bytes>, key: &PublicKey) -> Result<Name<Bytes>, String> {
-    let mut labels: Vec<&Label> = owner.iter().filter(|label| !label.is_root()).collect();
-    if !labels.pop().is_some_and(|label| is_key(label, key)) {
-        return Err(format!(
-            "the name is outside of the zone: it must end in \"{key}.\", or be relative (no dot at the end)"
-        ));
-    }
-    if labels.last().is_some_and(|label| is_key(label, key)) {
-        return Err(
-            "the name ends in the key twice: written with its key, it needs a dot at the end".to_string()
-        );
-    }
-    let mut name = NameBuilder::new_bytes();
-    labels
-        .iter()
-        .try_for_each(|label| name.append_label(label.to_canonical().as_slice()))
-        .and_then(|()| name.append_label(key.to_z32().as_bytes()))
-        .and_then(|()| name.into_name())
-        .map_err(|_| "the name is longer than 255 bytes".to_string())
-}
-
-/// Whether a label is one of the spellings of `key`: any case, and any value of the last character's unused bits.
-fn is_key(label: &Label, key: &PublicKey) -> bool {
-    let Ok(text) = std::str::from_utf8(label.as_slice()) else {
-        return false;
-    };
-    text.len() == 52 && PublicKey::try_from(text.to_ascii_lowercase()).is_ok_and(|found| found == *key)
 }
 
 /// Whether data that may have been given as bytes are what their type says.

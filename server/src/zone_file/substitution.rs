@@ -17,21 +17,23 @@ const BEGINNING: &str = "{external_";
 
 /// What the macros stand for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ExternalAddresses {
-    pub(crate) ipv4: Option<Ipv4Addr>,
-    pub(crate) ipv6: Option<Ipv6Addr>,
+pub struct ExternalAddresses {
+    /// For `{external_ipv4}`.
+    pub ipv4: Option<Ipv4Addr>,
+    /// For `{external_ipv6}`.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// One of the two kinds of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(super) enum Family {
     Ipv4,
     Ipv6,
 }
 
 impl Family {
     /// Its macro.
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ipv4 => IPV4,
             Self::Ipv6 => IPV6,
@@ -41,9 +43,11 @@ impl Family {
 
 /// Which macros a zone file has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Macros {
-    pub(crate) ipv4: bool,
-    pub(crate) ipv6: bool,
+pub struct Macros {
+    /// `{external_ipv4}`.
+    pub ipv4: bool,
+    /// `{external_ipv6}`.
+    pub ipv6: bool,
 }
 
 /// Which macros are in `tokens`.

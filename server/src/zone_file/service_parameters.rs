@@ -27,7 +27,7 @@ const NAMES: [&str; 10] = [
 const DOHPATH: u16 = 7;
 
 /// All parameters, each with a space before it. `parameters` is in wire format: what is malformed ends the list.
-pub(super) fn text(mut parameters: &[u8]) -> String {
+pub fn text(mut parameters: &[u8]) -> String {
     let mut text = String::new();
     while let Some((key, rest)) = take_u16(parameters)
         && let Some((length, rest)) = take_u16(rest)

@@ -16,8 +16,10 @@ use domain::{
     utils::{base16, base64},
 };
 
-use super::service_parameters::{self, escaped};
-use crate::zone_file::seconds;
+use super::{
+    escaped_name, seconds,
+    service_parameters::{self, escaped},
+};
 
 /// A part of the data.
 #[derive(Clone, Copy)]
@@ -83,7 +85,7 @@ const CERTIFICATE_TYPES: [(&str, u16); 10] = [
 ];
 
 /// Reads the data of a type of this table, of SOA, SVCB and HTTPS; `None` for any other.
-pub(crate) fn scan<S>(record_type: Rtype, scanner: &mut S) -> Option<Result<Bytes, S::Error>>
+pub(super) fn scan<S>(record_type: Rtype, scanner: &mut S) -> Option<Result<Bytes, S::Error>>
 where
     S: Scanner<Octets = Bytes, Name = Name<Bytes>>,
 {
@@ -107,7 +109,15 @@ where
 }
 
 /// Data of one of these types, as text.
-pub(super) struct Text(Rtype, pub(super) String);
+#[derive(Debug)]
+pub struct Text(Rtype, String);
+
+impl Text {
+    /// As it is written in a zone file, in printable ASCII.
+    pub fn into_text(self) -> String {
+        self.1
+    }
+}
 
 impl RecordData for Text {
     fn rtype(&self) -> Rtype {
@@ -228,7 +238,7 @@ fn text(field: Field, parser: &mut Parser<'_, [u8]>) -> Result<String, ParseErro
             let named = CERTIFICATE_TYPES.iter().find(|(_, known)| *known == number);
             named.map_or_else(|| number.to_string(), |(name, _)| (*name).to_string())
         }
-        Field::Name => super::escaped_name(&ParsedName::parse(parser)?),
+        Field::Name => escaped_name(&ParsedName::parse(parser)?),
         Field::Strings => {
             let mut strings = Vec::new();
             while parser.remaining() > 0 {

@@ -1,5 +1,5 @@
-//! What is allowed in a zone file and hardly ever meant, where the text shows it. What the records show is in
-//! [`crate::zone`].
+//! What is allowed in a zone file and hardly ever meant, where the text shows it. What the records show is for whoever
+//! publishes them to find out.
 
 use std::{fmt, net::IpAddr};
 
@@ -8,7 +8,6 @@ use domain::base::{Name, Rtype, scan::Symbol};
 use hickory_proto::rr::domain::Label;
 
 use super::{Position, ZoneRecord, lexer::Token};
-use crate::seed::FileName;
 
 /// Ends of names on the Internet that hardly anybody gives to a name of a zone. Those of countries are left out, because
 /// they are languages as well.
@@ -18,13 +17,13 @@ const TOP_LEVEL_DOMAINS: [&str; 9] = ["arpa", "biz", "com", "edu", "gov", "info"
 const TEXT_TYPES: [Rtype; 6] =
     [Rtype::TXT, Rtype::SPF, Rtype::CAA, Rtype::URI, Rtype::RESINFO, Rtype::WALLET];
 
-/// Types whose targets [`crate::zone`] looks at.
+/// Types whose targets are looked at with the records.
 const CHECKED_TYPES: [Rtype; 6] = [Rtype::CNAME, Rtype::MX, Rtype::SRV, Rtype::NS, Rtype::HTTPS, Rtype::SVCB];
 
 /// Something that is probably not meant, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Remark {
-    pub(super) file: Option<FileName>,
+pub struct Remark {
+    pub(super) file: Option<String>,
     pub(super) position: Position,
     pub(super) text: String,
 }

@@ -15,7 +15,7 @@ use domain::base::{
 };
 
 use super::NAMES;
-use crate::records::other_types;
+use crate::zone_file::other_types;
 
 const MANDATORY: u16 = 0;
 
@@ -28,7 +28,7 @@ const EXPECTED_LIST: &str =
     "expected values with commas between them; a comma in a value is written as \\\\,";
 
 /// Reads priority, target and parameters. Parameters may come in any order, and stand in that of their numbers.
-pub(crate) fn scan<S>(scanner: &mut S) -> Result<Bytes, S::Error>
+pub(in crate::zone_file) fn scan<S>(scanner: &mut S) -> Result<Bytes, S::Error>
 where
     S: Scanner<Octets = Bytes, Name = Name<Bytes>>,
 {

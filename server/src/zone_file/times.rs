@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Largest TTL in seconds (RFC 2181 section 8).
-pub(super) const MAX_TTL: u32 = i32::MAX.unsigned_abs();
+pub const MAX_TTL: u32 = i32::MAX.unsigned_abs();
 
 /// A TTL and a class may stand before the type, in either order.
 pub(super) fn ttl_class_and_type(tokens: &mut Tokens<'_>) -> Result<(Option<u32>, Rtype), Unexpected> {
@@ -47,7 +47,7 @@ pub(super) fn ttl(token: &Token) -> Option<Result<u32, Unexpected>> {
 
 /// A number of seconds, or numbers with units as other zone-file readers take them. `None` where it is neither, and
 /// `Some(None)` where it does not fit.
-pub(crate) fn seconds(word: &str) -> Option<Option<u32>> {
+pub(super) fn seconds(word: &str) -> Option<Option<u32>> {
     let mut total = Some(0_u32);
     let mut rest = word;
     while !rest.is_empty() {

@@ -1,0 +1,123 @@
+//! What takes more than one message, and what `dig` makes of the answers.
+
+use std::{net::SocketAddr, process::Command};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    messages::{ask, shown},
+    programs,
+    support::client::{Transport, exchange},
+    world::{KEY, ORIGIN, large, stage},
+};
+
+const A: u16 = 1;
+const SOA: u16 = 6;
+const COOKIE: u16 = 10;
+
+#[tokio::test]
+async fn a_cookie_that_comes_back_is_good_also_for_a_stranger() {
+    let stage = stage(|config| {
+        (config.rate_limit.requests_per_minute, config.rate_limit.burst_size) = (1, 2);
+    });
+    let server = stage.server.address;
+    let first = ask(ORIGIN, SOA).edns(1232).option(COOKIE, &[1, 2, 3, 4, 5, 6, 7, 8]).bytes();
+    let reply = exchange(server, &first, Transport::Udp).await.unwrap();
+    assert_eq!(shown(&reply), "NOERROR aa an=SOA edns=0 cookie=24");
+    let cookie = &reply[reply.len() - 24..];
+    assert_eq!(cookie[..8], [1, 2, 3, 4, 5, 6, 7, 8]);
+    // Without it, the quota of all who bear this address is used up.
+    let plain = ask(ORIGIN, SOA).bytes();
+    let mut last = String::new();
+    for _ in 0..6 {
+        if let Ok(Ok(reply)) = tokio::time::timeout(
+            std::time::Duration::from_millis(200),
+            exchange(server, &plain, Transport::Udp),
+        )
+        .await
+        {
+            last = shown(&reply);
+        }
+    }
+    assert_eq!(last, "NOERROR tc", "over its quota a client is sent to TCP, or gets nothing");
+    let again = ask(ORIGIN, SOA).edns(1232).option(COOKIE, cookie).bytes();
+    let reply = exchange(server, &again, Transport::Udp).await.unwrap();
+    assert_eq!(shown(&reply), "NOERROR aa an=SOA edns=0 cookie=24");
+}
+
+/// RFC 7766 section 6.2.1.1, RFC 1035 section 4.2.2.
+#[tokio::test]
+async fn one_connection_takes_many_questions_at_once() {
+    let stage = stage(|_| ());
+    let mut stream = TcpStream::connect(stage.server.address).await.unwrap();
+    let key = format!("{}.{ORIGIN}", *KEY);
+    let mut bytes = Vec::new();
+    for request in [ask(ORIGIN, SOA), ask(&key, A), ask(ORIGIN, SOA).edns(1232)] {
+        let request = request.bytes();
+        bytes.extend((request.len() as u16).to_be_bytes());
+        bytes.extend(request);
+    }
+    // The length may come in pieces.
+    let (head, rest) = bytes.split_at(1);
+    stream.write_all(head).await.unwrap();
+    stream.flush().await.unwrap();
+    stream.write_all(rest).await.unwrap();
+    let mut replies = Vec::new();
+    for _ in 0..3 {
+        let mut reply = vec![0; stream.read_u16().await.unwrap().into()];
+        stream.read_exact(&mut reply).await.unwrap();
+        replies.push(shown(&reply));
+    }
+    replies.sort();
+    assert_eq!(replies, ["NOERROR aa an=A", "NOERROR aa an=SOA", "NOERROR aa an=SOA edns=0"]);
+}
+
+/// What `dig` prints; `None`: it is not installed.
+async fn dig(server: SocketAddr, arguments: &str) -> Option<String> {
+    let path = programs::find("dig", |_| true, "Debian's bind9-dnsutils")?;
+    let mut command = Command::new(path);
+    command.args([&format!("@{}", server.ip()), "-p", &server.port().to_string()]);
+    command.args(["-r", "+time=5", "+tries=2"]).args(arguments.split_whitespace());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments}: {text}");
+    // Columns are as wide as their longest name.
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[tokio::test]
+async fn dig_understands_what_a_stranger_is_told() {
+    let stage = stage(|_| ());
+    let server = stage.server.address;
+    let key = format!("{}.{ORIGIN}", *KEY);
+    for (arguments, parts) in [
+        (format!("+norec {key} A"), &["flags: qr aa; QUERY: 1, ANSWER: 1, AUTHORITY: 0", " A 192.0.2.1"][..]),
+        (format!("+norec +noedns {key} CAA"), &["flags: qr aa;", "CAA 0 issue \"letsencrypt.org\""]),
+        (format!("+rec {key} A"), &["flags: qr aa rd;", "recursion requested but not available"]),
+        (format!("+norec +dnssec {key} A"), &["flags: do;", " A 192.0.2.1"]),
+        (format!("+norec {ORIGIN} NS"), &["ANSWER: 2", "ns1.pk.example.net. 600 IN A 192.0.2.53"]),
+        (format!("+norec nothing.{ORIGIN} A"), &["status: NXDOMAIN", "AUTHORITY: 1", " SOA ns1."]),
+        (
+            format!("+norec x.sub.{ORIGIN} A"),
+            &["flags: qr; QUERY: 1, ANSWER: 0, AUTHORITY: 1, ADDITIONAL: 2"],
+        ),
+        (format!("+norec +edns=1 +noednsneg {key} A"), &["status: BADVERS"]),
+        (
+            format!("+norec +ednsopt=100 +ednsflags=0x40 {key} A"),
+            &["status: NOERROR", "EDNS: version: 0, flags:;"],
+        ),
+        (format!("+norec +noedns {} TXT", large()), &["Truncated, retrying in TCP mode", "ANSWER: 1"]),
+        (format!("+norec +ignore +noedns {} TXT", large()), &["flags: qr aa tc;", "ANSWER: 0"]),
+        (format!("+norec +opcode=15 {key} A"), &["status: NOTIMP"]),
+        ("+norec www.example.com A".into(), &["status: REFUSED"]),
+        (format!("+tcp {ORIGIN} AXFR"), &["Transfer failed."]),
+    ] {
+        let Some(text) = dig(server, &arguments).await else { return };
+        for part in parts {
+            assert!(text.contains(part), "{arguments}: no {part:?} in\n{text}");
+        }
+    }
+}
