@@ -65,12 +65,12 @@ mod tests {
         packet::compose,
         records,
         secret_key::SecretKey,
-        zone_file::{ExternalAddresses, ZoneFile},
+        zone_file::{self, ExternalAddresses},
     };
 
     fn zone(text: &str) -> (PublicKey, Vec<ZoneRecord>) {
         let key = SecretKey::from_seed(&[0; 32]).public_key();
-        let file = ZoneFile::from_bytes(text.as_bytes()).unwrap();
+        let file = zone_file::from_bytes(text.as_bytes()).unwrap();
         let records = file.records(&key, &ExternalAddresses::default()).unwrap();
         (key, records)
     }
