@@ -92,16 +92,17 @@ enum Refusal {
     Tls(CertificateError),
 }
 
-/// All addresses where there is no IPv6 as well.
-fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    match bind_tcp(address) {
-        Err(BindError::FamilyUnavailable { .. } | BindError::NoSuchAddress { .. })
-            if address.ip() == Ipv6Addr::UNSPECIFIED =>
-        {
-            bind_tcp((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        }
-        bound => bound,
+/// A listener takes connections of one family: `[::]` is all addresses of both, or of IPv4 where there is no IPv6.
+fn bind(address: SocketAddr) -> Result<Vec<TcpListener>, BindError> {
+    if address.ip() != Ipv6Addr::UNSPECIFIED {
+        return Ok(vec![bind_tcp(address)?]);
     }
+    let ipv6 = match bind_tcp(address) {
+        Err(BindError::FamilyUnavailable { .. } | BindError::NoSuchAddress { .. }) => None,
+        bound => Some(bound?),
+    };
+    let ipv4 = bind_tcp((Ipv4Addr::UNSPECIFIED, address.port()).into())?;
+    Ok(ipv6.into_iter().chain([ipv4]).collect())
 }
 
 fn taken(error: &BindError, address: SocketAddr, challenge: Challenge) -> String {
@@ -131,7 +132,7 @@ fn taken(error: &BindError, address: SocketAddr, challenge: Challenge) -> String
     }
 }
 
-fn serve(listener: TcpListener, is_tls: bool) -> Result<Door, CertificateError> {
+fn serve(listeners: Vec<TcpListener>, is_tls: bool) -> Result<Door, CertificateError> {
     let challenges = Arc::<Challenges>::default();
     let acceptor = if is_tls { Some(SharedTls::from(challenges.acceptor()?)) } else { None };
     let everyone = ["0.0.0.0/0", "::/0"].iter().filter_map(|range| range.parse().ok()).collect();
@@ -150,7 +151,9 @@ fn serve(listener: TcpListener, is_tls: bool) -> Result<Door, CertificateError> 
     };
     let site = Arc::new(Site::<Service>::with_content(content, limits, &Metrics::default()));
     let stop = CancellationToken::new();
-    http::serve(listener, acceptor, site, stop.clone(), &TaskTracker::new());
+    for listener in listeners {
+        http::serve(listener, acceptor.clone(), site.clone(), stop.clone(), &TaskTracker::new());
+    }
     Ok(Door { challenges, _stop: stop.drop_guard() })
 }
 
@@ -192,6 +195,14 @@ impl Drop for InWebroot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_port_is_open_to_ipv4_where_it_is_open_to_all() {
+        let doors = Doors::default();
+        let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let _door = doors.open((Ipv6Addr::UNSPECIFIED, port).into(), Challenge::Http01).await.unwrap();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_port_is_shared_and_closed_after_the_last_and_one_that_is_taken_says_what_else_there_is() {
