@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use pkdns::config::Origin;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -42,8 +43,16 @@ fn chromium_opens_http_of_a_key_under_its_suffix_and_tries_https_at_an_origin() 
     let Some(chromium) = programs::find("chromium", |_| true, "chromium") else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
-        let site = Site::start_with(|config| config.listen = vec!["127.0.0.1:53".parse().unwrap()]).await;
-        namespace::run("ip", ["address", "add", "192.0.2.53/32", "dev", "lo"]);
+        let site = Site::start_with(|config| {
+            config.listen = vec!["127.0.0.1:53".parse().unwrap()];
+            config.origin = vec![Origin {
+                name: ORIGIN.into(),
+                name_servers: vec!["ns.example.net".into()],
+                allow_private: true,
+                zone_file: None,
+            }];
+        })
+        .await;
         let resolvers = site.path("resolv.conf");
         fs::write(&resolvers, "nameserver 127.0.0.1\n").unwrap();
         namespace::run("mount", ["--bind".as_ref(), resolvers.as_os_str(), "/etc/resolv.conf".as_ref()]);
