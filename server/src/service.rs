@@ -303,6 +303,10 @@ impl Respond for Service {
         is_admitted
     }
 
+    fn has_names_for_everybody(&self) -> bool {
+        self.0.load().resolver.has_origins()
+    }
+
     fn turned_away(&self, client: Client) {
         let inner = self.0.load();
         inner.queries(client).unanswered.busy.inc();

@@ -25,9 +25,10 @@ use hickory_proto::{
         rdata::{A, SOA},
     },
 };
+use ipnet::IpNet;
 use pkdns::{
     answer_cache::{AnswerCache, Authority, NewAnswer},
-    config::Config,
+    config::{Config, Origin},
     dht::{Evidence, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     message::{Answer, Query},
@@ -70,10 +71,22 @@ async fn a_hit_over_udp_allocates_nothing() {
     let _alone = ALONE.lock().await;
     let hosts = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(hosts.path(), "192.168.1.9 nas.lan\n").unwrap();
-    // Without and with names of the own network, which may change.
-    for (listen, hosts_file) in [("127.0.0.1:0", None), ("0.0.0.0:0", Some(hosts.path()))] {
+    // Without and with names of the own network, which may change; and for those who are served an origin alone.
+    let loopback: IpNet = "127.0.0.0/8".parse().unwrap();
+    for (listen, hosts_file, allowed) in [
+        ("127.0.0.1:0", None, vec![loopback.into()]),
+        ("0.0.0.0:0", Some(hosts.path()), vec![loopback.into()]),
+        ("127.0.0.1:0", None, Vec::new()),
+    ] {
+        let is_served = !allowed.is_empty();
         let change = |config: &mut pkdns::config::Config| {
             config.listen = vec![listen.parse().unwrap()];
+            config.access.allow = allowed;
+            config.origin = vec![Origin {
+                name: "pk.example.net".into(),
+                name_servers: vec!["ns1.example.org".into()],
+                ..Origin::default()
+            }];
             config.local.hosts_file = hosts_file.into_iter().map(Into::into).collect();
             // A quota that counts this client but never refuses it.
             config.rate_limit.requests_per_minute = 1_000_000_000;
@@ -84,7 +97,10 @@ async fn a_hit_over_udp_allocates_nothing() {
         let data = RData::A(A::new(192, 0, 2, 1));
         server.network.publish(&alice, 1, &[record(&alice, "", 3600, data)]);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address.port()));
-        for name in [alice.to_z32().as_str(), "www.example.com", "nothing.invalid", "nas.lan"] {
+        let key = alice.to_z32();
+        let in_origin = format!("{key}.pk.example.net");
+        let others = [key.as_str(), "www.example.com", "nothing.invalid", "nas.lan"];
+        for name in others.into_iter().filter(|_| is_served).chain([in_origin.as_str()]) {
             let request = with_edns(query(name, RecordType::A), false);
             let count = tokio::task::spawn_blocking(move || allocations(address, &request)).await.unwrap();
             assert!(count < BACKGROUND, "{count} allocations for {HITS} hits of {name} on {listen}");

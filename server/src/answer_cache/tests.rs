@@ -1,4 +1,5 @@
 mod large;
+mod views;
 
 use std::{net::Ipv4Addr, time::Duration};
 

@@ -32,6 +32,10 @@ pub struct Origin {
     /// Whether keys may have loopback, private or link-local addresses here.
     #[serde(default)]
     pub allow_private: bool,
+    /// Most keys looked up in a minute for those whom `[access]` does not serve, all together; zero switches that off. 3000 if it
+    /// is not said.
+    #[serde(default)]
+    pub lookups_per_minute: Option<u32>,
 }
 
 impl Config {

@@ -136,6 +136,7 @@ fn everything_set() -> Config {
         name_servers = ["ns1.keys.example.net"]
         zone_file = "/keys.example.net.zone"
         allow_private = true
+        lookups_per_minute = 31
         [status]
         path = "/status.sock"
         "#,

@@ -300,17 +300,9 @@ mod tests {
     /// The size of the message, whose records have to be those of the answer.
     fn size(question: &Question, answers: Vec<Record>) -> usize {
         let answer = Answer { answers, ..Answer::empty(ResponseCode::NoError) };
-        let query = Query {
-            id: 1,
-            recursion_desired: true,
-            authentic_data: false,
-            checking_disabled: false,
-            question: question.clone(),
-            edns: None,
-            is_proven: false,
-            reply_cookie: None,
-            view: crate::view::View::Resolver,
-        };
+        let mut bytes = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        question.write(&mut bytes);
+        let query = Query::decode(&bytes).unwrap();
         let mut out = Vec::new();
         let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
         answer.encode(question).write(&query, stream, Age::Seconds(0), &mut out);

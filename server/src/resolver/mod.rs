@@ -135,7 +135,7 @@ impl Resolver {
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
             own_zone: Arc::new(OwnZone::new()),
-            origins: Arc::new(ServedOrigins::new(origins, None)),
+            origins: Arc::new(ServedOrigins::new(origins, &config.origin, None)),
             negative_ttl: negative_ttl(config),
         }))
     }
@@ -203,7 +203,7 @@ impl Resolver {
         }
 
         if query.view == View::Origin {
-            return self.resolve_in_origin(query, address, chain).await;
+            return Box::pin(self.resolve_in_origin(query, address, chain)).await;
         }
         let mut budget = WorkBudget::new();
         let mut name = query.question.name();
@@ -228,7 +228,8 @@ impl Resolver {
                 return Ok(self.end(query, chain));
             }
             if let Some(origin) = self.0.origins.of(&name) {
-                match self.step_origin(query, address, &name, origin, &mut budget, chain).await? {
+                let step = Box::pin(self.step_origin(query, address, &name, origin, &mut budget, chain));
+                match step.await? {
                     Step::Done => return Ok(self.end(query, chain)),
                     Step::Follow(target) => name = target,
                 }

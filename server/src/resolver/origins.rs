@@ -19,7 +19,8 @@ use super::{
     work::{KeyZone, WorkBudget},
 };
 use crate::{
-    message::{Query, Question},
+    config,
+    message::{Query, Question, absolute_name},
     metrics::Source,
     packets::Search,
     view::View,
@@ -36,11 +37,18 @@ pub(super) struct ServedOrigins {
 }
 
 impl ServedOrigins {
-    /// Budgets are those of `old` where that has such an origin.
-    pub(super) fn new(origins: Origins, old: Option<&Self>) -> Self {
+    /// Budgets are those of `old` where that has the same.
+    pub(super) fn new(origins: Origins, settings: &[config::Origin], old: Option<&Self>) -> Self {
+        let per_minute = |apex: &Name| {
+            let mut settings = settings.iter();
+            let of_this = settings.find(|it| absolute_name(&it.name).is_some_and(|name| name == *apex));
+            of_this.and_then(|it| it.lookups_per_minute).unwrap_or(LOOKUPS_PER_MINUTE)
+        };
         let budget = |origin: &Origin| {
+            let per_minute = per_minute(origin.apex());
             let old = old.and_then(|old| old.budgets.get(origin.apex()).cloned());
-            (origin.apex().clone(), old.unwrap_or_else(|| Arc::new(LookupBudget::new(LOOKUPS_PER_MINUTE))))
+            let old = old.filter(|old| old.per_minute() == per_minute);
+            (origin.apex().clone(), old.unwrap_or_else(|| Arc::new(LookupBudget::new(per_minute))))
         };
         Self { budgets: origins.iter().map(budget).collect(), origins }
     }

@@ -51,7 +51,7 @@ impl Resolver {
             identity: Identity::new(&config.identity),
             discovery: Discovery::new(config),
             own_zone: inner.own_zone.clone(),
-            origins: Arc::new(ServedOrigins::new(origins, Some(&inner.origins))),
+            origins: Arc::new(ServedOrigins::new(origins, &config.origin, Some(&inner.origins))),
             negative_ttl: negative_ttl(config),
         }))
     }

@@ -139,7 +139,8 @@ impl Resolver {
             View::Origin => inner.origins.admits(&asked.apex, search, query.is_proven),
         };
         let (found_in, packet) = match has_to_be_new {
-            true => inner.packets.find_fresh(&asked.key, asker, admit).await,
+            // Rare, and larger than the rest.
+            true => Box::pin(inner.packets.find_fresh(&asked.key, asker, admit)).await,
             false => inner.packets.find(&asked.key, asker, admit).await,
         };
         let packet = packet.map_err(|error| match (error, query.view) {

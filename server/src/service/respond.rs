@@ -90,6 +90,11 @@ pub trait Respond: Send + Sync + 'static {
         true
     }
 
+    /// Whether there are names for everybody, so that those whom `[access]` does not serve are not only refused.
+    fn has_names_for_everybody(&self) -> bool {
+        false
+    }
+
     /// Takes note of a query that gets no reply because too many wait for theirs.
     fn turned_away(&self, _client: Client) {}
 

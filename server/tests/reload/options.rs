@@ -251,8 +251,17 @@ fn all_options() -> BTreeSet<String> {
             && !name.contains(' ')
             && let full = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
             // Those of [[forward]] and [[origin]] are their own, and one is an example.
-            && !["zone", "to", "name", "name_servers", "zone_file", "allow_private", "doh.port"]
-                .contains(&full.as_str())
+            && ![
+                "zone",
+                "to",
+                "name",
+                "name_servers",
+                "zone_file",
+                "allow_private",
+                "lookups_per_minute",
+                "doh.port",
+            ]
+            .contains(&full.as_str())
         {
             names.insert(full);
         }

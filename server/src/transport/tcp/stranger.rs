@@ -24,7 +24,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(10);
 /// Questions on one such connection: what a resolver asks at once when a page is opened.
 const QUESTIONS: usize = 32;
 
-/// Answers queries until one is refused. Each may take [`STRANGER_TIME`] to come, and its reply as long to leave. The
+/// Answers the first query, if that takes no work; where there are names for everybody, queries until one is refused. Each may take [`STRANGER_TIME`] to come, and its reply as long to leave. The
 /// caller has the deadline for all.
 pub(super) async fn serve<R, I, O>(
     responder: &R,
@@ -41,14 +41,15 @@ where
     // The connection is not kept (RFC 7828 section 3.2.2).
     let idle_timeout = Some(Duration::ZERO);
     let reply = Reply::Stream { idle_timeout, is_encrypted: transport == Transport::Tls };
-    for _ in 0..QUESTIONS {
+    let is_answered = transport == Transport::Tcp && responder.has_names_for_everybody();
+    for _ in 0..if is_answered { QUESTIONS } else { 1 } {
         let message = timeout(STRANGER_TIME, read(&mut input)).await??;
         let client = Client { address, transport, reply, now: Instant::now() };
         let mut reply = vec![0; 2];
         match at_once(responder, &message, client, &mut reply) {
             AtOnce::Replied | AtOnce::OverQuota => {}
-            AtOnce::Silence => reply.truncate(2),
-            AtOnce::Later(query) => responder.later(&query, client, &mut reply).await,
+            AtOnce::Later(query) if is_answered => responder.later(&query, client, &mut reply).await,
+            AtOnce::Silence | AtOnce::Later(_) => reply.truncate(2),
         }
         if !set_length(&mut reply, 0) {
             break;

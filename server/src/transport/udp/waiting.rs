@@ -102,3 +102,33 @@ impl WaitingReply {
         late.admit(self.client.address, now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{message::Reply, service::Transport};
+
+    #[test]
+    fn however_many_strangers_wait_those_who_are_served_have_their_places() {
+        let waiting = Waiting::new(Forwarders::default());
+        let request = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        let query = |view| Query { view, ..Query::decode(&request).unwrap() };
+        let client = |bits: u32| Client {
+            address: Ipv4Addr::from_bits(bits).into(),
+            transport: Transport::Udp,
+            reply: Reply::Datagram,
+            now: Instant::now(),
+        };
+        let strangers = query(View::Origin);
+        // From everywhere.
+        let held: Vec<_> =
+            (0..100_000).filter_map(|number| waiting.begin(client(number << 12), &strangers)).collect();
+        assert!((1000..=STRANGERS.in_all).contains(&held.len()), "{}", held.len());
+        assert!(waiting.begin(client(7), &strangers).is_none());
+        let served: Vec<_> =
+            (0..512).map_while(|_| waiting.begin(client(7), &query(View::Resolver))).collect();
+        assert_eq!(served.len(), 512);
+    }
+}
