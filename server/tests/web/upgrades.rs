@@ -49,7 +49,7 @@ fn chromium_opens_http_of_a_key_under_its_suffix_and_tries_https_at_an_origin() 
                 name: ORIGIN.into(),
                 name_servers: vec!["ns.example.net".into()],
                 allow_private: true,
-                zone_file: None,
+                ..Origin::default()
             }];
         })
         .await;
