@@ -51,7 +51,16 @@ fn an_operator_delegates_a_zone_and_the_world_finds_it() {
             scene.resolve_at(resolver);
             scene.run_and_compare("ask the world");
         }
+        let said = scene.run("all of it at once");
+        assert!(said.contains("ok") && !said.contains("warning"), "{said}");
     });
+}
+
+#[test]
+fn an_operator_has_a_relay_and_dns_over_https_beside_the_origin() {
+    let config = scene::with_relay();
+    assert!(config.relay.enabled && config.doh.enabled && config.acme.enabled);
+    assert_eq!((config.origin.len(), config.certificate.names.len()), (1, 1));
 }
 
 #[test]

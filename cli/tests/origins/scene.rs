@@ -231,6 +231,13 @@ fn name_server(directory: &Path, network: &LocalNetwork, address: Ipv4Addr) -> D
     stop.drop_guard()
 }
 
+/// The configuration of the server with the part of the document about a relay.
+pub(crate) fn with_relay() -> Config {
+    let [server, relay] =
+        ["# /etc/pkdns/pkdns.toml", "# relay and DNS over HTTPS"].map(|title| block("toml", title));
+    toml::from_str(&(server + &relay)).unwrap()
+}
+
 /// The fenced block of this language whose first line is the title.
 fn block(language: &str, title: &str) -> String {
     let fence = format!("```{language}\n{title}\n");
