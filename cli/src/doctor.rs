@@ -2,10 +2,10 @@
 
 mod clock;
 mod dht;
-mod dns;
 mod finding;
 mod front;
 mod measured;
+mod origin;
 mod relay;
 mod rights;
 mod round_trip;
@@ -37,16 +37,20 @@ use crate::{
     terminal,
 };
 use finding::{Finding, Verdict};
+use origin::OriginArguments;
 use server::{Kind, Subject};
 
 /// All of it ends within this time.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Check this machine's resolver, its network and the DHT, and say what to do about what is wrong
+/// Check this machine's resolver, its network and the DHT, or an origin, and say what to do about what is wrong
 ///
 /// Looks at the configuration of pkdns, at the server on port 53 and the right to listen there, at the resolvers that it
 /// forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is thrown away, and looked
 /// up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do not count.
+///
+/// With --origin, another thing is looked at: the way from the world to the sites of an origin. Its delegation, each of its
+/// name servers, and with KEY who may certify that site, its ports and the certificate that it shows.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Server to look at, port 53 unless given [default: where the configuration says, on this machine]
@@ -62,6 +66,8 @@ pub(crate) struct Arguments {
     /// Web server to compare the clock with; give it again for more than one [default: the relays, and three on the Internet]
     #[arg(long, value_name = "URL", value_parser = web_address)]
     clock: Vec<Uri>,
+    #[command(flatten)]
+    origin: OriginArguments,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -77,13 +83,21 @@ struct Report {
 
 pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(), Failure> {
     let begun = Instant::now();
-    let (config, configuration) = settings::read(arguments.config.as_deref());
-    let patient = Patient { arguments, config: &config, network };
-    let mut checks = vec![configuration];
-    network::block_on(async {
-        checks.extend(patient.examine().await?);
-        Ok(())
-    })?;
+    let mut checks = Vec::new();
+    if let Some(route) = arguments.origin.route()? {
+        network::block_on(async {
+            checks = route.examine().await;
+            Ok(())
+        })?;
+    } else {
+        let (config, configuration) = settings::read(arguments.config.as_deref());
+        let patient = Patient { arguments, config: &config, network };
+        checks.push(configuration);
+        network::block_on(async {
+            checks.extend(patient.examine().await?);
+            Ok(())
+        })?;
+    }
     let failed = checks.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
     let total = checks.len();
     if arguments.json {

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    certificate::Extras,
     external_address::Want,
     failure::Failure,
     publisher::{Publication, Published, Terms},
@@ -72,6 +73,8 @@ pub(crate) enum Event<'a> {
     Unreadable(&'a Failure, bool),
     /// These records wait for addresses of this machine, and the rest of the zone with them, unless it is published.
     Waiting(&'a [Lacking], bool),
+    /// What the packet should hold besides the zone is left out of it.
+    Crowded(&'a Failure),
 }
 
 /// What records wait for, for people.
@@ -105,6 +108,8 @@ pub(crate) struct Keeper<D> {
     want: Want,
     /// Whether a zone is published without the records that wait for an address.
     takes_parts: bool,
+    /// What the packet holds besides the zone.
+    extras: watch::Receiver<Extras>,
 }
 
 /// The zone as it was last read.
@@ -122,6 +127,9 @@ struct Reading {
     lacking: Vec<Lacking>,
     /// Whether the rest of the zone is published.
     is_part: bool,
+    /// Why what should be there besides the zone is not, and what was said last of that.
+    crowded: Option<Failure>,
+    told_crowded: Option<Failure>,
 }
 
 impl Reading {
@@ -143,7 +151,13 @@ impl<D: Destination> Keeper<D> {
         permits: Arc<Semaphore>,
         want: Want,
     ) -> Self {
-        Self { identity, destination, addresses, timestamp, permits, want, takes_parts: false }
+        let extras = watch::channel(Extras::new()).1;
+        Self { identity, destination, addresses, timestamp, permits, want, takes_parts: false, extras }
+    }
+
+    /// Publishes these records besides the zone, for as long as they are there.
+    pub(crate) fn with_extras(self, extras: watch::Receiver<Extras>) -> Self {
+        Self { extras, ..self }
     }
 
     /// Publishes what is known while an address is missing. For addresses that are told one by one, by a router that may
@@ -170,6 +184,12 @@ impl<D: Destination> Keeper<D> {
                         if !reading.lacking.is_empty() {
                             report(Event::Waiting(&reading.lacking, reading.is_part))?;
                         }
+                    }
+                    if reading.told_crowded != reading.crowded {
+                        if let Some(failure) = &reading.crowded {
+                            report(Event::Crowded(failure))?;
+                        }
+                        reading.told_crowded.clone_from(&reading.crowded);
                     }
                     is_new
                 }
@@ -219,7 +239,17 @@ impl<D: Destination> Keeper<D> {
         }
         let Some(zone) = &reading.zone else { return Ok((false, Vec::new())) };
         let addresses = *self.addresses.borrow_and_update();
-        let (dns, lacking) = zone.compose_known(&addresses)?;
+        let extras = self.extras.borrow_and_update().clone();
+        reading.crowded = None;
+        let composed = match zone.compose_known(&addresses, &extras) {
+            // The zone comes first.
+            Err(failure) if !extras.is_empty() => {
+                reading.crowded = Some(failure);
+                zone.compose_known(&addresses, &[])
+            }
+            composed => composed,
+        };
+        let (dns, lacking) = composed?;
         if !lacking.is_empty() && self.addresses.has_changed().is_err() {
             // Nobody will tell an address: the message says where one comes from.
             return zone.compose(&addresses).map(|_| (false, Vec::new()));
@@ -263,6 +293,7 @@ impl<D: Destination> Keeper<D> {
         tokio::select! {
             () = sleep_until(due) => {}
             Ok(()) = self.addresses.changed(), if needs_addresses => {}
+            Ok(()) = self.extras.changed() => {}
             () = changed_files => {}
         }
     }

@@ -1,6 +1,8 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
+mod certificate;
 mod core_files;
+mod dns;
 mod doctor;
 mod external_address;
 mod failure;
@@ -10,6 +12,7 @@ mod import;
 mod input;
 mod keeper;
 mod name;
+mod name_servers;
 mod network;
 mod packet;
 mod publickey;
@@ -56,6 +59,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Certificate(certificate::Arguments),
     Completions(shell::CompletionsArguments),
     Doctor(doctor::Arguments),
     Generate(generate::Arguments),
@@ -113,6 +117,7 @@ fn refuse(error: &clap::Error) -> ! {
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
+        Command::Certificate(arguments) => certificate::run(&arguments, &network),
         Command::Completions(arguments) => shell::print_completions(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &network),
         Command::Man(arguments) => shell::write_manual(&arguments),

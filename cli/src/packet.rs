@@ -1,5 +1,7 @@
 //! The DNS message inside a packet: a reply with id 0 that holds the records as answers, names compressed.
 
+mod edit;
+
 use std::{cmp::Reverse, fmt};
 
 use domain::base::{MessageBuilder, message_builder::TreeCompressor};
@@ -11,6 +13,8 @@ use crate::{
     records::{self, TextRecord},
     zone_file::ZoneRecord,
 };
+
+pub(crate) use edit::edited;
 
 /// Records listed when a zone is too large.
 const HEAVIEST: usize = 10;
@@ -25,6 +29,8 @@ pub(crate) enum PacketError {
     TooLarge(TooLarge),
     #[error("the zone has more records than a DNS message can count")]
     TooMany,
+    #[error("the packet that there is cannot be read as a DNS message: publish the zone anew")]
+    Broken,
     #[error("other implementations of PKARR could not read this zone ({0}): take out what is unusual in it")]
     Unreadable(String),
 }
@@ -59,7 +65,12 @@ pub(crate) fn weigh(zone: &[ZoneRecord]) -> Result<Weighed, PacketError> {
 
 /// Writes the message for the zone of `key`.
 pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
-    let Weighed { dns, weights } = weigh(zone)?;
+    fitting(weigh(zone)?, key)
+}
+
+/// The message, if it fits into a packet and others can read it.
+fn fitting(weighed: Weighed, key: &PublicKey) -> Result<Vec<u8>, PacketError> {
+    let Weighed { dns, weights } = weighed;
     if dns.len() > MAX_DNS_SIZE {
         let size = dns.len();
         let weights = weights.into_iter().zip(records::read(&dns, key)).collect();

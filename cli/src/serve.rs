@@ -1,6 +1,7 @@
 //! `serve`: keeps the zones of many keys on the DHT, as a service, and takes addresses from routers.
 
 mod browser;
+mod certificates;
 mod changes;
 mod config;
 mod dyndns;
@@ -87,9 +88,9 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
 /// Looks at all that the configuration names, and says what is wrong with it at once. Binds and asks nothing.
 fn check(config: &Config) -> Result<usize, Failure> {
     let mut mistakes = Vec::new();
-    let identities = identities::check(config);
-    mistakes.extend(identities.as_ref().err().map(ToString::to_string));
     let state = state_path(config)?;
+    let identities = identities::check(config, &state);
+    mistakes.extend(identities.as_ref().err().map(ToString::to_string));
     if let Err(error) = private_file::check_directory(&state) {
         let state = FileName::of(&state);
         mistakes.push(format!("state: {state}: {error}; give it to this user, or choose another directory"));

@@ -77,19 +77,21 @@ impl Zone {
         self.packed(&records)
     }
 
-    /// As [`Self::compose`], of the records that need no address that is not known, and what the others wait for. There is
-    /// no message where no record is left, or none of the addresses that the zone needs is known.
+    /// As [`Self::compose`], of the records that need no address that is not known and of `extras`, and what the others wait
+    /// for. There is no message where no record is left, or none of the addresses that the zone needs is known.
     pub(crate) fn compose_known(
         &self,
         addresses: &ExternalAddresses,
+        extras: &[ZoneRecord],
     ) -> Result<(Option<Vec<u8>>, Vec<Lacking>), Failure> {
-        let (records, lacking) =
+        let (mut records, lacking) =
             self.file.known_records(&self.key, addresses).map_err(|error| failed(&error))?;
         let Macros { ipv4, ipv6 } = self.macros();
         let has_one = (ipv4 && addresses.ipv4.is_some()) || (ipv6 && addresses.ipv6.is_some());
         if records.is_empty() || (!lacking.is_empty() && !has_one) {
             return Ok((None, lacking));
         }
+        records.extend_from_slice(extras);
         Ok((Some(self.packed(&records)?), lacking))
     }
 

@@ -7,11 +7,13 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::{message::ExtendedError, resolver::error::ResolveError, signed_packet::PublicKey};
 
 use super::{
-    dns::{self, Over, Reply, code},
     finding::Finding,
     server::{self, CHECK, Kind},
 };
-use crate::terminal::printable;
+use crate::{
+    dns::{self, Over, Reply, code},
+    terminal::printable,
+};
 
 /// For programs that it is not said of here.
 const HOW: &str = "as docs/lan-resolvers.md says for it";

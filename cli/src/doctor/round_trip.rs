@@ -12,11 +12,11 @@ use pkdns::{
 };
 
 use super::{
-    dns::{self, Over, Reply, Said},
     finding::Finding,
     server::{Kind, name_of},
 };
 use crate::{
+    dns::{self, Over, Reply, Said},
     failure::Failure,
     packet, seed,
     terminal::printable,

@@ -8,11 +8,8 @@ use hickory_proto::{
 };
 use pkdns::signed_packet::PublicKey;
 
-use super::{
-    dns::{self, Reply, Said},
-    finding::Finding,
-    front, upstream,
-};
+use super::{finding::Finding, front, upstream};
+use crate::dns::{self, Reply, Said};
 
 pub(super) const CHECK: &str = "server";
 

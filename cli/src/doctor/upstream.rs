@@ -10,10 +10,8 @@ use pkdns::{
     message::Question,
 };
 
-use super::{
-    dns::{self, Reply, code},
-    finding::{Finding, Verdict},
-};
+use super::finding::{Finding, Verdict};
+use crate::dns::{self, Reply, code};
 
 const CHECK: &str = "upstream";
 

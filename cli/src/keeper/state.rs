@@ -43,6 +43,10 @@ impl StateDirectory {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn timestamp(&self, key: &PublicKey) -> Result<TimestampFile, Failure> {
         let path = self.path.join(format!("{}.published.json", key.to_z32()));
         let last = load::<Signed>(&path)?.map(|signed| signed.timestamp);

@@ -1,5 +1,7 @@
 //! Days of many identities, in time that passes by itself.
 
+mod extras;
+
 use std::{
     collections::HashMap,
     fs::{self, File},

@@ -1,5 +1,6 @@
 //! What `serve` is told: which zones, how often, and from whom addresses are taken.
 
+mod certificate;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use pkdns::config::{Parsed, RelayUrl, TakenOut, TomlMistake, TomlMistakeKind, ne
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{external_address::Service, failure::Failure, input, keeper::Interval, seed::FileName};
+pub(super) use certificate::Certificate;
 
 /// Larger files are not configurations. A thousand identities with their records take half of it.
 const MAX_SIZE: usize = 4 << 20;
@@ -98,6 +100,8 @@ pub(super) struct Identity {
     /// Whether the packet of another machine is replaced.
     #[serde(default)]
     pub(super) force: bool,
+    /// A public certificate for the name of the key in an origin.
+    pub(super) certificate: Option<Certificate>,
 }
 
 /// What `{external_ipv4}` and `{external_ipv6}` in a zone stand for.
@@ -142,6 +146,7 @@ impl Config {
         for identity in &mut config.identities {
             place(&mut identity.seed);
             identity.zone_file.iter_mut().chain(&mut identity.passphrase_file).for_each(place);
+            identity.certificate.iter_mut().flat_map(Certificate::paths).for_each(place);
         }
         Ok(config)
     }
@@ -173,6 +178,15 @@ impl Config {
         if self.identities.is_empty() && is_known(&["identity.*"]) {
             faults.push(NO_IDENTITY.to_string());
         }
+        let mut directories: Vec<_> = self.identities.iter().filter_map(Identity::own_directory).collect();
+        directories.sort_unstable();
+        faults.extend(directories.windows(2).filter_map(|pair| match pair {
+            [one, other] if one == other => Some(format!(
+                "certificate.directory: {} is for one certificate; write another for each identity",
+                FileName::of(one)
+            )),
+            _ => None,
+        }));
         if self.identities.len() > MAX_IDENTITIES {
             faults.push(format!("there are more than {MAX_IDENTITIES} identities; run a second publisher"));
         }
@@ -192,6 +206,8 @@ impl Config {
             let is_known =
                 |keys: &[&str]| !keys.iter().any(|key| taken_out.holds(&format!("identity.{index}.{key}")));
             let of = FileName::of(&identity.seed);
+            let certificate = identity.certificate.as_ref().and_then(Certificate::fault);
+            faults.extend(certificate.map(|why| format!("identity {of}: certificate: {why}")));
             faults.extend(
                 identity.faults(has_dyndns, is_known).into_iter().map(|why| format!("identity {of}: {why}")),
             );
@@ -226,6 +242,11 @@ fn told(TomlMistake { line, kind }: TomlMistake) -> String {
 }
 
 impl Identity {
+    /// The directory that it has chosen for its certificate.
+    fn own_directory(&self) -> Option<&Path> {
+        self.certificate.as_ref()?.directory.as_deref()
+    }
+
     /// `is_known` says whether these options have the values that somebody meant; `?` is one that nobody can guess.
     fn faults(&self, has_dyndns: bool, is_known: impl Fn(&[&str]) -> bool) -> Vec<&'static str> {
         let is_dyndns = self.address == AddressSource::Dyndns;

@@ -1,7 +1,11 @@
 //! The identities that are kept, each by a task of its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -12,10 +16,12 @@ use tokio::{
 };
 
 use super::{
-    config::{AddressSource, Config, Detection, Identity},
+    certificates::{self, Certifier},
+    config::{AddressSource, Certificate, Config, Detection, Identity},
     dyndns::{Account, Accounts},
 };
 use crate::{
+    certificate::{Extras, Site},
     external_address::{Detector, Finder, Want},
     failure::Failure,
     keeper::{self, Event, Keeper, StateDirectory, in_words},
@@ -36,6 +42,7 @@ pub(super) struct Identities {
     network: Network,
     state: StateDirectory,
     accounts: Accounts,
+    certifier: Certifier,
     permits: Arc<Semaphore>,
     want: Want,
     detection: Option<Detecting>,
@@ -44,7 +51,7 @@ pub(super) struct Identities {
     progress: watch::Sender<Progress>,
 }
 
-/// What an identity is, as far as the configuration says so.
+/// What an identity is, as far as the configuration says so, but for its certificate.
 #[derive(PartialEq, Eq)]
 struct Definition {
     identity: Identity,
@@ -54,6 +61,15 @@ struct Definition {
 struct Kept {
     definition: Definition,
     account: Option<Account>,
+    /// The same for as long as the key is kept, so that an order goes on whatever else changes.
+    extras: watch::Sender<Extras>,
+    task: Running,
+    certificate: Option<Certified>,
+}
+
+/// The certificate of an identity, which is kept by itself.
+struct Certified {
+    settings: Certificate,
     task: Running,
 }
 
@@ -62,6 +78,7 @@ struct Prepared {
     key: String,
     definition: Definition,
     account: Option<Account>,
+    extras: watch::Sender<Extras>,
     keeper: Keeper<Sources>,
 }
 
@@ -94,7 +111,7 @@ impl Progress {
 }
 
 /// Reads every seed and every zone. Returns how many there are. What is probably not meant in a zone is said on the way.
-pub(super) fn check(config: &Config) -> Result<usize, Failure> {
+pub(super) fn check(config: &Config, state: &Path) -> Result<usize, Failure> {
     let mistakes: Vec<String> = secret_keys(&config.identities)?
         .iter()
         .zip(&config.identities)
@@ -107,6 +124,9 @@ pub(super) fn check(config: &Config) -> Result<usize, Failure> {
                 Ok(zone.mistakes())
             });
             let seed = seed::FileName::of(&identity.seed);
+            if let Err(why) = certificates::check(&secret_key.public_key(), identity, state) {
+                return Some(format!("identity {seed}: {why}"));
+            }
             // Records in the configuration have no file that a message could name.
             let place =
                 if identity.zone_file.is_some() { String::new() } else { format!("identity {seed}: ") };
@@ -149,6 +169,7 @@ impl Identities {
     pub(super) fn new(network: Network, state: StateDirectory, accounts: Accounts) -> Self {
         Self {
             network,
+            certifier: Certifier::new(state.path()),
             state,
             accounts,
             permits: Arc::new(Semaphore::new(AT_ONCE)),
@@ -175,18 +196,26 @@ impl Identities {
         let detected =
             detection.as_ref().or(self.detection.as_ref()).map(|detecting| detecting.addresses.clone());
         let mut sources = Vec::new();
-        let mut fresh = Vec::new();
+        let (mut fresh, mut sites) = (Vec::new(), Vec::new());
         let mut keys = HashSet::new();
         for (secret_key, identity) in secret_keys.into_iter().zip(&config.identities) {
             let relays = identity.relays.clone().unwrap_or_else(|| config.relays.clone());
-            let definition = Definition { identity: identity.clone(), relays };
+            let mut definition = Definition { identity: identity.clone(), relays };
+            let certificate = definition.identity.certificate.take();
             let key = secret_key.public_key().to_z32();
+            let extras = self.kept.get(&key).map(|kept| kept.extras.clone()).unwrap_or_default();
+            if !self.kept.get(&key).is_some_and(|kept| kept.is_certified_as(certificate.as_ref())) {
+                let site = certificate
+                    .as_ref()
+                    .map(|settings| self.certifier.site(&secret_key.public_key(), settings, &extras));
+                sites.push((key.clone(), certificate.zip(site.transpose()?)));
+            }
             let is_undisturbed = identity.address != AddressSource::Detect || !is_new;
             let goes_on =
                 |kept: &Kept| is_undisturbed && kept.definition == definition && !kept.task.0.is_finished();
             if !self.kept.get(&key).is_some_and(goes_on) {
                 let sources = self.sources(&definition.relays, &mut sources)?;
-                fresh.push(self.prepare(&key, secret_key, definition, sources, detected.clone())?);
+                fresh.push(self.prepare(&key, secret_key, definition, sources, extras, detected.clone())?);
             }
             keys.insert(key);
         }
@@ -202,11 +231,16 @@ impl Identities {
             progress.published.retain(|key| keys.contains(key) && !begins_anew(key));
             progress.of = keys.len();
         });
-        for Prepared { key, definition, account, keeper } in fresh {
-            // The one before it ends first.
-            self.kept.remove(&key);
+        for Prepared { key, definition, account, extras, keeper } in fresh {
+            // The one before it ends first. An order that it had goes on.
+            let certificate = self.kept.remove(&key).and_then(|kept| kept.certificate);
             let task = Running(self.start(&key, keeper));
-            self.kept.insert(key, Kept { definition, account, task });
+            self.kept.insert(key, Kept { definition, account, extras, task, certificate });
+        }
+        for (key, certificate) in sites {
+            if let Some(kept) = self.kept.get_mut(&key) {
+                kept.certify(&key, certificate);
+            }
         }
         let accounts = self.kept.iter().filter_map(|(key, kept)| Some((key.clone(), kept.account.clone()?)));
         *self.accounts.write().await = accounts.collect();
@@ -252,6 +286,7 @@ impl Identities {
         secret_key: SecretKey,
         definition: Definition,
         sources: Arc<Sources>,
+        extras: watch::Sender<Extras>,
         detected: Option<watch::Receiver<ExternalAddresses>>,
     ) -> Result<Prepared, Failure> {
         let Identity { interval, force, ref user, ref password, address, ipv6_host, .. } =
@@ -279,12 +314,13 @@ impl Identities {
         let identity = keeper::Identity { secret_key, zone, interval, force };
         let keeper =
             Keeper::new(identity, sources, addresses, timestamp, self.permits.clone(), self.want.clone());
+        let keeper = keeper.with_extras(extras.subscribe());
         let keeper = if account.is_some() { keeper.taking_parts() } else { keeper };
-        Ok(Prepared { key: key.to_string(), definition, account, keeper })
+        Ok(Prepared { key: key.to_string(), definition, account, extras, keeper })
     }
 
     fn start(&self, key: &str, keeper: Keeper<Sources>) -> AbortHandle {
-        let name = key.get(..8).unwrap_or(key).to_string();
+        let name = short(key);
         let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
             match event {
@@ -304,6 +340,9 @@ impl Identities {
                 Event::Waiting(lacking, is_rest_published) => {
                     terminal::note(&format!("{name}: {}", keeper::in_wait(lacking, is_rest_published)));
                 }
+                Event::Crowded(failure) => terminal::note(&format!(
+                    "{name}: error: the challenge for the certificate is left out of the packet: {failure}"
+                )),
                 Event::Unreadable(failure, is_kept) => {
                     let rest = keeper::what_is_kept(is_kept);
                     terminal::note(&format!("{name}: error: {failure}; {rest}"));
@@ -315,60 +354,34 @@ impl Identities {
     }
 }
 
-fn no_addresses() -> watch::Receiver<ExternalAddresses> {
-    watch::channel(ExternalAddresses::default()).1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_address_that_is_being_written_while_the_configuration_is_read_is_not_missed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        std::fs::write(path("seed"), "11".repeat(32)).unwrap();
-        let hash = super::super::password::OF_NOBODY;
-        let config = |interval: &str| {
-            let text = format!(
-                "[dyndns]\nlisten = ['127.0.0.1:0']\n[[identity]]\nseed = 'seed'\nrecords = '@ A {{external_ipv4}}'\n\
-                 address = 'dyndns'\nuser = 'router'\npassword = '{hash}'\ninterval = '{interval}'\n"
-            );
-            std::fs::write(path("publisher.toml"), text).unwrap();
-            Config::read(&path("publisher.toml")).unwrap()
-        };
-        let network = Network::join_for_long(&["127.0.0.1:9".to_string()]).unwrap();
-        let state = StateDirectory::open(&path("state")).unwrap();
-        let accounts = Accounts::default();
-        let mut identities = Identities::new(network, state, accounts.clone());
-        identities.take(&config("1h")).await.unwrap();
-        let writing = accounts.read().await.values().next().unwrap().addresses.clone();
-        identities.take(&config("2h")).await.unwrap();
-        let told = ExternalAddresses { ipv4: Some([198, 51, 100, 7].into()), ipv6: None };
-        writing.send_replace(told);
-        assert_eq!(*accounts.read().await.values().next().unwrap().addresses.borrow(), told);
-    }
-
-    #[tokio::test]
-    async fn addresses_are_looked_for_as_long_as_an_identity_wants_them() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        std::fs::write(path("seed"), "11".repeat(32)).unwrap();
-        let config = |address: &str| {
-            let text = format!(
-                "detection.services = ['http://127.0.0.1:9/']\n\
-                 [[identity]]\nseed = 'seed'\nrecords = '@ A 192.0.2.1'\naddress = '{address}'\n"
-            );
-            std::fs::write(path("publisher.toml"), text).unwrap();
-            Config::read(&path("publisher.toml")).unwrap()
-        };
-        let network = Network::join_for_long(&["127.0.0.1:9".to_string()]).unwrap();
-        let state = StateDirectory::open(&path("state")).unwrap();
-        let mut identities = Identities::new(network, state, Accounts::default());
-        for (address, is_looked_for) in [("none", false), ("detect", true), ("detect", true), ("none", false)]
-        {
-            identities.take(&config(address)).await.unwrap();
-            assert_eq!(identities.detection.is_some(), is_looked_for, "{address}");
+impl Kept {
+    /// Whether its certificate is kept as the settings say.
+    fn is_certified_as(&self, settings: Option<&Certificate>) -> bool {
+        match (&self.certificate, settings) {
+            (Some(certified), Some(settings)) => {
+                certified.settings == *settings && !certified.task.0.is_finished()
+            }
+            (ours, settings) => ours.is_none() && settings.is_none(),
         }
     }
+
+    /// Keeps another certificate from now on, or none.
+    fn certify(&mut self, key: &str, certificate: Option<(Certificate, Site)>) {
+        // An order that ends here has nobody who takes out what it has shown.
+        self.certificate = None;
+        self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
+        self.certificate = certificate.map(|(settings, site)| {
+            let task = Running(tokio::spawn(certificates::keep(site, short(key))).abort_handle());
+            Certified { settings, task }
+        });
+    }
+}
+
+/// The beginning of a key, as everywhere in the log.
+fn short(key: &str) -> String {
+    key.get(..8).unwrap_or(key).to_string()
+}
+
+fn no_addresses() -> watch::Receiver<ExternalAddresses> {
+    watch::channel(ExternalAddresses::default()).1
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::time::sleep;
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{pki_types::CertificateDer, sign::CertifiedKey};
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
 use super::shown::Shown;
@@ -26,7 +26,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// `None` if it cannot be read.
 pub(super) fn read(certificate: &CertifiedKey) -> Option<CertificateReading> {
-    let (_, leaf) = parse_x509_certificate(certificate.cert.first()?).ok()?;
+    read_first(&certificate.cert)
+}
+
+/// The same of a chain without its key.
+pub(super) fn read_first(chain: &[CertificateDer<'_>]) -> Option<CertificateReading> {
+    let (_, leaf) = parse_x509_certificate(chain.first()?).ok()?;
     let time = |seconds: i64| UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?));
     let alternatives = leaf.subject_alternative_name().ok().flatten();
     let names = alternatives.iter().flat_map(|names| &names.value.general_names);

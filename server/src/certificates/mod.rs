@@ -1,9 +1,10 @@
 //! The certificates of HTTPS and DNS over TLS: where they come from, and that the newest is the one that is shown.
 
-mod acme;
+pub mod acme;
 mod authority;
 mod end;
 mod files;
+mod look;
 mod shown;
 mod trust;
 
@@ -23,6 +24,7 @@ use tokio_rustls::{
 use tokio_util::sync::CancellationToken;
 
 pub use authority::AuthorityCertificate;
+pub use look::{Look, look};
 pub use shown::Challenges;
 
 use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};
@@ -311,6 +313,12 @@ impl Certificates {
 
 fn open_authority(settings: &config::Certificate) -> Result<Authority, CertificateError> {
     Authority::open(&directory(settings), &settings.names, SystemTime::now())
+}
+
+/// The names of a certificate chain in PEM, and from when to when it is valid; `None` where there is none, or `key` is not its
+/// key.
+pub fn reading_of(chain: &[u8], key: &[u8]) -> Option<CertificateReading> {
+    end::read(&*files::certified_key(chain, key).ok()?)
 }
 
 /// Where keys and certificates are kept.

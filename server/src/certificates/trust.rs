@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{
-    RootCertStore,
+    self, RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::ring,
-    pki_types::{ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
 
@@ -22,14 +22,22 @@ impl Certificates {
 }
 
 fn convinces(shown: &CertifiedKey, roots: RootCertStore, host: &str, now: UnixTime) -> bool {
+    let Ok(name) = ServerName::try_from(host) else { return false };
+    verify(&shown.cert, roots, &name, now).is_ok()
+}
+
+/// What a client says of a chain, its own certificate first, that trusts `roots` and looks for `name`.
+pub(super) fn verify(
+    chain: &[CertificateDer<'_>],
+    roots: RootCertStore,
+    name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<(), rustls::Error> {
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-    let (Ok(name), Ok(verifier), [own, others @ ..]) =
-        (ServerName::try_from(host), verifier.build(), &shown.cert[..])
-    else {
-        return false;
-    };
-    verifier.verify_server_cert(own, others, &name, &[], now).is_ok()
+    let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+    let [own, others @ ..] = chain else { return Err(rustls::Error::NoCertificatesPresented) };
+    verifier.verify_server_cert(own, others, name, &[], now).map(drop)
 }
 
 #[cfg(test)]

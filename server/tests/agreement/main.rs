@@ -24,6 +24,9 @@ mod programs;
 mod questions;
 mod reply;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../interop/signer.rs"]
+mod signer;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

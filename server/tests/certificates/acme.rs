@@ -1,11 +1,6 @@
-//! A real ACME authority: pebble, from Debian.
+//! A server that gets its certificate from a real ACME authority.
 
-use std::{
-    fs,
-    net::IpAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, net::IpAddr, time::Duration};
 
 use hickory_proto::rr::{RData, Record, RecordType, rdata::A};
 use pkdns::config::AcmeChallenge;
@@ -13,27 +8,21 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::{
-    Authority, Running,
+    Running,
     client::{CLIENT, shown, shown_after},
     common::Upstream,
-    free_port, programs,
+    pebble::{self, free_port},
 };
 
 /// An authority that sees our HTTPS and HTTP listeners where it looks for them.
 struct Pebble {
-    process: Child,
-    port: u16,
-    ca_path: std::path::PathBuf,
-    https: u16,
-    http: u16,
-    directory: TempDir,
+    authority: pebble::Pebble,
     _names: Upstream,
 }
 
 impl Pebble {
     /// Gives certificates that live for so many seconds. `None` where there is no pebble.
     async fn start(lifetime: u32) -> Option<Self> {
-        let program = programs::find("pebble", |_| true, "pebble")?;
         let names = Upstream::start(|query, response| {
             let name = query.queries[0].name().clone();
             if query.queries[0].query_type() == RecordType::A {
@@ -41,49 +30,21 @@ impl Pebble {
             }
         })
         .await;
-        let directory = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
-        let (certificate, key) = authority.issue();
-        for (name, text) in [("ca.pem", &authority.pem), ("cert.pem", &certificate), ("key.pem", &key)] {
-            fs::write(directory.path().join(name), text).unwrap();
-        }
-        let (port, management, https, http) = (free_port(), free_port(), free_port(), free_port());
-        let configuration = format!(
-            "{{\"pebble\": {{\"listenAddress\": \"127.0.0.1:{port}\", \
-             \"managementListenAddress\": \"127.0.0.1:{management}\", \
-             \"certificate\": \"cert.pem\", \"privateKey\": \"key.pem\", \"httpPort\": {http}, \"tlsPort\": {https}, \
-             \"ocspResponderURL\": \"\", \"certificateValidityPeriod\": {lifetime}}}}}"
-        );
-        fs::write(directory.path().join("pebble.json"), configuration).unwrap();
-        let process = Command::new(program)
-            .args(["-config", "pebble.json", "-strict", "-dnsserver", &names.address.to_string()])
-            .current_dir(directory.path())
-            .env("PEBBLE_VA_NOSLEEP", "1")
-            .env("PEBBLE_WFE_NONCEREJECT", "10")
-            .stdout(Stdio::from(fs::File::create(directory.path().join("log")).unwrap()))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let ca_path = directory.path().join("ca.pem");
-        let pebble = Self { process, port, ca_path, https, http, directory, _names: names };
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            sleep(Duration::from_millis(50)).await;
-        }
-        Some(pebble)
+        Some(Self { authority: pebble::Pebble::start(lifetime, names.address)?, _names: names })
     }
 
     /// A server that asks this authority for a certificate, and keeps it in `state`.
     async fn client(&self, state: &TempDir, names: &[&str], challenge: AcmeChallenge) -> Running {
         Running::start(|config| {
-            config.doh.listen = vec![([127, 0, 0, 1], self.https).into()];
-            config.doh.plain_listen = vec![([127, 0, 0, 1], self.http).into()];
+            config.doh.listen = vec![([127, 0, 0, 1], self.authority.https).into()];
+            config.doh.plain_listen = vec![([127, 0, 0, 1], self.authority.http).into()];
             // The authority is a stranger.
             config.access.allow = vec![IpAddr::from(CLIENT).into()];
             config.certificate.names = names.iter().map(|name| (*name).to_owned()).collect();
             config.certificate.path = Some(state.path().into());
             config.acme.enabled = true;
-            config.acme.directory = format!("https://127.0.0.1:{}/dir", self.port);
-            config.acme.ca_path = Some(self.ca_path.clone());
+            config.acme.directory = self.authority.url();
+            config.acme.ca_path = Some(self.authority.ca_path());
             config.acme.contact = "mailto:admin@example.com".into();
             config.acme.challenge = challenge;
         })
@@ -91,17 +52,7 @@ impl Pebble {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-}
-
-impl Drop for Pebble {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            println!("{}", self.log());
-        }
+        self.authority.log()
     }
 }
 
@@ -146,8 +97,8 @@ async fn a_certificate_is_obtained_by_http_01_and_kept_for_the_next_start() {
     let next = loop {
         // The address is free when the first server has let go of it.
         sleep(Duration::from_millis(100)).await;
-        if std::net::TcpListener::bind(("127.0.0.1", pebble.https)).is_ok()
-            && std::net::TcpListener::bind(("127.0.0.1", pebble.http)).is_ok()
+        if std::net::TcpListener::bind(("127.0.0.1", pebble.authority.https)).is_ok()
+            && std::net::TcpListener::bind(("127.0.0.1", pebble.authority.http)).is_ok()
         {
             break pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01).await;
         }

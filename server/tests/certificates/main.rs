@@ -9,6 +9,9 @@ mod client;
 mod common;
 mod files;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../interop/pebble.rs"]
+mod pebble;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../interop/programs.rs"]
 mod programs;
 mod tls;
@@ -83,9 +86,4 @@ impl Authority {
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -34,6 +34,16 @@ impl Dig {
         assert!(output.status.success(), "{question}: {text}");
         Reply(text)
     }
+
+    /// Asks several questions, in their order: names and types.
+    pub(crate) fn ask_all(&self, server: SocketAddr, questions: &[String]) -> Vec<Reply> {
+        const START: &str = ";; ->>HEADER<<-";
+        let together = self.ask(server, &questions.join(" "));
+        let replies = together.0.split(START).skip(1).map(|reply| Reply(format!("{START}{reply}")));
+        let replies: Vec<_> = replies.collect();
+        assert_eq!(replies.len(), questions.len(), "{together:?}");
+        replies
+    }
 }
 
 impl Reply {
@@ -48,6 +58,17 @@ impl Reply {
         let (_, rest) = self.0.split_once("\n; EDE: ")?;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         Some(digits.parse().unwrap())
+    }
+
+    /// Such as `qr` and `aa`.
+    pub(crate) fn flags(&self) -> Vec<&str> {
+        let (_, rest) = self.0.split_once("\n;; flags: ").unwrap_or_else(|| panic!("{}", self.0));
+        rest.split(';').next().unwrap().split(' ').collect()
+    }
+
+    /// Whether the server vouches for it (AD).
+    pub(crate) fn is_authentic(&self) -> bool {
+        self.flags().contains(&"ad")
     }
 
     /// The name in the question section.

@@ -12,6 +12,7 @@
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../interop/daemon.rs"]
 mod daemon;
+#[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../interop/dig.rs"]
 mod dig;
 mod kept_back;

@@ -7,10 +7,14 @@ mod clients;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "other tests have an internet")]
+#[path = "../interop/namespace.rs"]
+mod namespace;
 mod places;
 #[path = "../interop/programs.rs"]
 mod programs;
 mod proxies;
+mod upgrades;
 
 use std::{
     fs,

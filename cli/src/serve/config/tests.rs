@@ -16,6 +16,9 @@ fn everything_that_can_be_said_is_understood() {
          [[identity]]\nseed = 'a.seed'\npassphrase_file = 'p'\nzone_file = 'a.zone'\ninterval = '30m'\n\
          relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nipv6_host = '::20'\n\
          force = true\n\
+         [identity.certificate]\norigin = 'pk.example.net'\nnames = ['www']\nwildcard = true\nchallenge = 'dns-01'\n\
+         directory = 'd'\nreload = 'true'\nauthority = 'https://a.example/dir'\nauthority_ca = 'c'\n\
+         email = 'a@b.example'\nresolver = '192.0.2.1'\nname_servers = ['192.0.2.2:5353', '2001:db8::1']\n\
          [[identity]]\nseed = 'b.seed'\nrecords = '@ A 192.0.2.1'\naddress = 'detect'\n"
     );
     let config = Config::parse(&text).unwrap();
@@ -33,7 +36,7 @@ fn documented() -> Vec<&'static str> {
 
 #[test]
 fn configurations_in_the_documents_are_understood() {
-    assert_eq!(documented().len(), 3);
+    assert_eq!(documented().len(), 4);
     for text in documented() {
         assert!(Config::parse(text).is_ok(), "{text}: {:?}", Config::parse(text));
     }
@@ -42,7 +45,8 @@ fn configurations_in_the_documents_are_understood() {
 #[test]
 fn every_option_is_in_the_document() {
     let (_, reference) = include_str!("../../../../docs/publish.md").split_once("### Every option").unwrap();
-    for section in ["", "[dyndns]\n", "[detection]\n", "[[identity]]\n"] {
+    let certificate = "[[identity]]\nseed = 'a'\n[identity.certificate]\n";
+    for section in ["", "[dyndns]\n", "[detection]\n", "[[identity]]\n", certificate] {
         let message = mistake(&format!("{section}nonsense = 1\n"));
         let (_, expected) = message.split_once("expected one of ").unwrap();
         let expected = expected.split("; ").next().unwrap();
@@ -84,6 +88,33 @@ fn a_mistake_names_its_line_or_identity_and_what_to_write() {
         ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nipv6_host = '::20'", "needs address = \"dyndns\""),
         ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nipv6_host = '20'", "line 4"),
         ("[dyndns]\nlisten = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'", "dyndns.listen is empty"),
+        ("[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { }", "line 4: `origin` is missing"),
+        (
+            "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a b' }",
+            "identity \"a\": certificate: origin: expected the name of a zone",
+        ),
+        (
+            "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', webroot = 'w' }",
+            "certificate: webroot is for http-01 alone",
+        ),
+        (
+            "[[identity]]\nseed = 'a'\nzone_file = 'z'\n\
+             certificate = { origin = 'a.b', challenge = 'http-01', wildcard = true }",
+            "by dns-01 alone",
+        ),
+        (
+            "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', challenge = 'http' }",
+            "line 4: expected ",
+        ),
+        (
+            "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', email = 'me' }",
+            "email: expected an address",
+        ),
+        (
+            "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', directory = 'd' }\n\
+             [[identity]]\nseed = 'b'\nzone_file = 'z'\ncertificate = { origin = 'a.b', directory = 'd' }\n",
+            "\"d\" is for one certificate; write another for each identity",
+        ),
         (
             "[dyndns]\nlisten = ['[::1]:1']\ncert_path = 'c'\n[[identity]]\nseed = 'a'\nzone_file = 'z'",
             "go together",

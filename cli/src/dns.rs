@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{DNSClass, Name, RData, RecordType},
+    rr::{DNSClass, Name, RData, Record, RecordType},
 };
 use pkdns::message::{ExtendedError, read_message};
 use tokio::{
@@ -26,14 +26,14 @@ const MAX_UDP_SIZE: u16 = 1232;
 
 /// How a question travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
+pub(crate) enum Over {
     Udp,
     Tcp,
 }
 
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Said(Said),
     /// Nothing listens there.
     Closed,
@@ -45,45 +45,74 @@ pub(super) enum Reply {
 
 /// An answer, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
-    pub(super) code: ResponseCode,
+pub(crate) struct Said {
+    pub(crate) code: ResponseCode,
+    /// Whether it speaks for the zone (AA).
+    pub(crate) is_authoritative: bool,
     /// Records in the answer.
-    pub(super) records: usize,
+    pub(crate) records: usize,
+    /// These themselves.
+    pub(crate) answers: Vec<Record>,
     /// The first string of each TXT record among them.
-    pub(super) texts: Vec<String>,
+    pub(crate) texts: Vec<String>,
     /// Whose zone it is, if the answer says no: the owner of the SOA record, without a dot at the end.
-    pub(super) zone: Option<String>,
+    pub(crate) zone: Option<String>,
     /// The reason that the server gives.
-    pub(super) extended_error: Option<ExtendedError>,
+    pub(crate) extended_error: Option<ExtendedError>,
+}
+
+/// What is asked of a server besides the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// That it finds the answer (RD).
+    Recursive,
+    /// The same, without a validation that would make a failure of the answer (CD).
+    Unchecked,
+    /// That it says what it knows itself.
+    Authoritative,
 }
 
 /// Asks `server` once, or twice over UDP.
-pub(super) async fn ask(server: SocketAddr, name: &Name, record_type: RecordType, over: Over) -> Reply {
-    send(server, Query::query(name.clone(), record_type), false, over).await
+pub(crate) async fn ask(server: SocketAddr, name: &Name, record_type: RecordType, over: Over) -> Reply {
+    send(server, Query::query(name.clone(), record_type), Manner::Recursive, over).await
 }
 
 /// The same over UDP, without a validation that would make a failure of the answer (CD).
-pub(super) async fn ask_unchecked(server: SocketAddr, name: &Name, record_type: RecordType) -> Reply {
-    send(server, Query::query(name.clone(), record_type), true, Over::Udp).await
+pub(crate) async fn ask_unchecked(server: SocketAddr, name: &Name, record_type: RecordType) -> Reply {
+    send(server, Query::query(name.clone(), record_type), Manner::Unchecked, Over::Udp).await
+}
+
+/// Asks a name server about its own zone, as resolvers do.
+pub(crate) async fn ask_authority(
+    server: SocketAddr,
+    name: &Name,
+    record_type: RecordType,
+    over: Over,
+) -> Reply {
+    send(server, Query::query(name.clone(), record_type), Manner::Authoritative, over).await
 }
 
 /// What `server` says of itself, as in `version.bind` (RFC 4892).
-pub(super) async fn ask_about_itself(server: SocketAddr, name: &str) -> Reply {
+pub(crate) async fn ask_about_itself(server: SocketAddr, name: &str) -> Reply {
     let mut query = Query::query(complete(name), RecordType::TXT);
     query.set_query_class(DNSClass::CH);
-    send(server, query, false, Over::Udp).await
+    send(server, query, Manner::Recursive, Over::Udp).await
 }
 
-async fn send(server: SocketAddr, query: Query, checking_disabled: bool, over: Over) -> Reply {
+async fn send(server: SocketAddr, query: Query, manner: Manner, over: Over) -> Reply {
     let exchange = async {
         let mut id = [0; 2];
         getrandom::fill(&mut id).map_err(io::Error::other)?;
         let id = u16::from_be_bytes(id);
-        let question = question(id, query, checking_disabled)?;
-        let bytes = match over {
+        let question = question(id, query, manner)?;
+        let mut bytes = match over {
             Over::Udp => over_udp(server, &question).await?,
             Over::Tcp => over_tcp(server, &question).await?,
         };
+        // What does not fit a datagram is asked for again.
+        if manner == Manner::Authoritative && over == Over::Udp && is_cut(&bytes) {
+            bytes = over_tcp(server, &question).await?;
+        }
         Ok(read(&bytes, id))
     };
     match timeout(DEADLINE, exchange).await {
@@ -95,21 +124,27 @@ async fn send(server: SocketAddr, query: Query, checking_disabled: bool, over: O
 }
 
 /// The same over UDP and over TCP.
-pub(super) async fn ask_both(server: SocketAddr, name: &Name, record_type: RecordType) -> [Reply; 2] {
+pub(crate) async fn ask_both(server: SocketAddr, name: &Name, record_type: RecordType) -> [Reply; 2] {
     let (udp, tcp) =
         tokio::join!(ask(server, name, record_type, Over::Udp), ask(server, name, record_type, Over::Tcp));
     [udp, tcp]
 }
 
 /// A name that is complete.
-pub(super) fn complete(text: &str) -> Name {
+pub(crate) fn complete(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap_or_else(|_| Name::root());
     name.set_fqdn(true);
     name
 }
 
+/// A name for people, without the dot at its end.
+pub(crate) fn shown(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    printable(text.strip_suffix('.').filter(|text| !text.is_empty()).unwrap_or(&text))
+}
+
 impl Reply {
-    pub(super) fn said(&self) -> Option<&Said> {
+    pub(crate) fn said(&self) -> Option<&Said> {
         match self {
             Self::Said(said) => Some(said),
             Self::Closed | Self::Silent | Self::Broken(_) => None,
@@ -117,7 +152,7 @@ impl Reply {
     }
 
     /// For people, as the end of "over UDP …".
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match self {
             Self::Said(said) => format!("it answers {}", code(said.code)),
             Self::Closed => "nothing listens".to_string(),
@@ -128,7 +163,7 @@ impl Reply {
 }
 
 /// A response code as it is written in the standards.
-pub(super) fn code(code: ResponseCode) -> String {
+pub(crate) fn code(code: ResponseCode) -> String {
     match code {
         ResponseCode::NoError => "NOERROR".to_string(),
         ResponseCode::NXDomain => "NXDOMAIN".to_string(),
@@ -146,10 +181,15 @@ fn failure(error: &io::Error) -> Reply {
     }
 }
 
-fn question(id: u16, query: Query, checking_disabled: bool) -> io::Result<Vec<u8>> {
+/// TC of the header (RFC 1035 section 4.1.1).
+fn is_cut(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|flags| flags & 2 != 0)
+}
+
+fn question(id: u16, query: Query, manner: Manner) -> io::Result<Vec<u8>> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.metadata.checking_disabled = checking_disabled;
+    message.metadata.recursion_desired = manner != Manner::Authoritative;
+    message.metadata.checking_disabled = manner == Manner::Unchecked;
     message.queries.push(query);
     let mut edns = Edns::new();
     edns.set_max_payload(MAX_UDP_SIZE);
@@ -202,18 +242,21 @@ fn read(bytes: &[u8], id: u16) -> Option<Said> {
     let zone = authorities.find(|record| matches!(record.data, RData::SOA(_)));
     Some(Said {
         code: message.metadata.response_code,
+        is_authoritative: message.metadata.authoritative,
         records: message.answers.len(),
         texts: texts.collect(),
         zone: zone.map(|record| record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
         extended_error: read_message(bytes).ok().and_then(|message| message.extended_error),
+        answers: message.answers,
     })
 }
 
 #[cfg(test)]
 impl Reply {
     /// An answer for the tests of verdicts.
-    pub(super) fn of(code: ResponseCode, records: usize, zone: Option<&str>) -> Self {
+    pub(crate) fn of(code: ResponseCode, records: usize, zone: Option<&str>) -> Self {
         let zone = zone.map(String::from);
-        Self::Said(Said { code, records, texts: Vec::new(), zone, extended_error: None })
+        let (is_authoritative, texts, answers) = (false, Vec::new(), Vec::new());
+        Self::Said(Said { code, is_authoritative, records, answers, texts, zone, extended_error: None })
     }
 }

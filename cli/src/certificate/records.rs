@@ -1,0 +1,223 @@
+//! The records of dns-01: into the packet of the key, out of it again, and seen at every name server of the origin.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use hickory_proto::rr::{Name, RecordType};
+use pkdns::certificates::acme::Proof;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::names::SiteNames;
+use crate::{
+    dns::{self, Over, Reply},
+    failure::Failure,
+    name_servers::{NameServer, Word, texts_at},
+    packet,
+    publisher::{Publication, Terms},
+    records,
+    secret_key::SecretKey,
+    sources::Sources,
+    zone_file::ZoneRecord,
+};
+
+/// How long it may take until every name server shows what was published. A relay shows it at once, and an origin that has to
+/// look for it asks again after ten seconds.
+const SHOWN_DEADLINE: Duration = Duration::from_secs(180);
+
+/// How often they are asked.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What a packet holds besides its zone, for as long as somebody wants it to.
+pub(crate) type Extras = Vec<ZoneRecord>;
+
+/// Who publishes them.
+pub(crate) enum Records {
+    /// This process, now.
+    Packet { sources: Arc<Sources>, secret_key: SecretKey },
+    /// Whoever keeps the zone of the key, and is told here.
+    Keeper(watch::Sender<Extras>),
+    /// Nobody: the seed was not given.
+    Nobody,
+}
+
+/// A record as it is seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) name: Name,
+    pub(super) value: String,
+}
+
+impl Records {
+    /// Publishes `extras` besides whatever there is of the key.
+    pub(super) async fn show(&self, extras: &[ZoneRecord]) -> Result<(), Failure> {
+        match self {
+            Self::Packet { sources, secret_key } => change(sources, secret_key, &[], extras).await,
+            Self::Keeper(keeper) => {
+                keeper.send_modify(|all| all.extend_from_slice(extras));
+                Ok(())
+            }
+            Self::Nobody => Err(Failure::Failed(
+                "dns-01 needs the seed of the key: give --seed FILE, or take another challenge".to_string(),
+            )),
+        }
+    }
+
+    /// Takes them out again.
+    pub(super) async fn hide(&self, extras: &[ZoneRecord]) -> Result<(), Failure> {
+        match self {
+            Self::Packet { sources, secret_key } => change(sources, secret_key, extras, &[]).await,
+            Self::Keeper(keeper) => {
+                keeper.send_if_modified(|all| {
+                    let before = all.len();
+                    all.retain(|record| !extras.contains(record));
+                    all.len() != before
+                });
+                Ok(())
+            }
+            Self::Nobody => Ok(()),
+        }
+    }
+}
+
+async fn change(
+    sources: &Sources,
+    secret_key: &SecretKey,
+    without: &[ZoneRecord],
+    with: &[ZoneRecord],
+) -> Result<(), Failure> {
+    let key = secret_key.public_key();
+    let Some(newest) = sources.read(&key).await?.newest else {
+        return Err(Failure::Failed(format!(
+            "there is no packet of {key}: publish its zone first (pkdns-cli publish)",
+            key = key.to_z32()
+        )));
+    };
+    let names: Vec<String> = with.iter().map(|record| records::escaped_name(record.owner())).collect();
+    let there = records::read(newest.dns(), &key);
+    if let Some(alias) =
+        there.iter().find(|record| record.record_type == "CNAME" && names.contains(&record.name))
+    {
+        return Err(Failure::Failed(format!(
+            "the packet holds \"{alias}\", and where an alias is, no challenge can stand: take it out of the zone"
+        )));
+    }
+    let dns = packet::edited(Some(newest.dns()), &key, without, with)?;
+    if dns == newest.dns() {
+        return Ok(());
+    }
+    let publication = Publication::prepare(sources, secret_key, &dns, Terms::default()).await?;
+    publication.store(sources, &watch::Sender::new(0)).await.map(drop)
+}
+
+/// The records for these proofs, and how they are seen.
+pub(super) fn of(names: &SiteNames, proofs: &[Proof]) -> Result<(Extras, Vec<Wanted>), Failure> {
+    let (mut extras, mut wanted) = (Vec::new(), Vec::new());
+    for proof in proofs {
+        let challenge = names.challenge(&proof.name, &proof.record).ok_or_else(|| {
+            Failure::Failed(format!(
+                "the authority asks about {}, which is no name of this key: try again",
+                proof.name.escape_default()
+            ))
+        })?;
+        extras.push(challenge.0);
+        wanted.push(Wanted { name: challenge.1, value: proof.record.clone() });
+    }
+    Ok((extras, wanted))
+}
+
+/// Returns when each of `servers` shows all that is `wanted`.
+pub(super) async fn wait(servers: &[NameServer], wanted: &[Wanted]) -> Result<(), Failure> {
+    let end = Instant::now() + SHOWN_DEADLINE;
+    loop {
+        let looks = servers.iter().flat_map(|server| wanted.iter().map(move |wanted| look(server, wanted)));
+        let missing: Vec<String> = join_all(looks).await.into_iter().flatten().collect();
+        let Some(first) = missing.first() else { return Ok(()) };
+        if Instant::now() + LOOK_EVERY > end {
+            return Err(Failure::Failed(format!(
+                "after {} s {first}: look at each name server with pkdns-cli doctor --origin, and try again",
+                SHOWN_DEADLINE.as_secs()
+            )));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn look(server: &NameServer, wanted: &Wanted) -> Option<String> {
+    missing(&server.name, &server.ask(&wanted.name, RecordType::TXT, Over::Udp).await, wanted)
+}
+
+/// What a name server lacks. An address that cannot be asked from here says nothing where another one of the same server
+/// does: this machine may have no IPv6.
+fn missing(server: &str, words: &[Word], wanted: &Wanted) -> Option<String> {
+    let shows = |word: &&Word| texts_at(&word.reply, &wanted.name).contains(&wanted.value);
+    let lacking = words.iter().find(|word| !shows(word) && !matches!(word.reply, Reply::Broken(_)));
+    let name = dns::shown(&wanted.name);
+    match lacking {
+        Some(word) => {
+            let is_empty = word.reply.said().is_some_and(|said| u16::from(said.code) == 0);
+            let told = match is_empty {
+                true => "it does not show it yet".to_string(),
+                false => word.reply.told(),
+            };
+            Some(format!("the record {name} is not at the name server {}: {told}", word.server))
+        }
+        None if words.iter().any(|word| shows(&word)) => None,
+        None => Some(match words.first() {
+            Some(word) => {
+                format!("the name server {} cannot be asked for {name}: {}", word.server, word.reply.told())
+            }
+            None => format!("the name server {server} has no address, so that nobody can ask it for {name}"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::{
+        op::ResponseCode,
+        rr::{RData, Record, rdata::TXT},
+    };
+
+    use super::*;
+
+    fn wanted() -> Wanted {
+        Wanted { name: dns::complete("_acme-challenge.a.test"), value: "new".to_string() }
+    }
+
+    fn word(texts: &[&str]) -> Word {
+        let mut reply = Reply::of(ResponseCode::NoError, texts.len(), None);
+        if let Reply::Said(said) = &mut reply {
+            said.answers = texts
+                .iter()
+                .map(|text| {
+                    Record::from_rdata(wanted().name, 30, RData::TXT(TXT::new(vec![text.to_string()])))
+                })
+                .collect();
+        }
+        Word { server: "ns.test (192.0.2.1)".to_string(), reply }
+    }
+
+    #[test]
+    fn every_name_server_has_to_show_the_record_and_an_address_without_a_route_is_left_out() {
+        let broken = || Word { server: "ns.test (::1)".into(), reply: Reply::Broken("no route".into()) };
+        let silent = || Word { server: "ns.test (192.0.2.2)".into(), reply: Reply::Silent };
+        let refused = || Word { server: "ns.test".into(), reply: Reply::of(ResponseCode::Refused, 0, None) };
+        for (words, part) in [
+            (vec![word(&["new"])], None),
+            (vec![word(&["old", "new"]), broken()], None),
+            (vec![word(&["old"])], Some("ns.test (192.0.2.1): it does not show it yet")),
+            (vec![word(&["new"]), word(&[])], Some("does not show it yet")),
+            (vec![word(&["new"]), silent()], Some("ns.test (192.0.2.2): there is no answer")),
+            (vec![word(&["new"]), refused()], Some("it answers REFUSED")),
+            (vec![broken()], Some("cannot be asked for _acme-challenge.a.test: no route")),
+            (vec![], Some("ns.test has no address")),
+        ] {
+            let missing = missing("ns.test", &words, &wanted());
+            assert_eq!(missing.is_none(), part.is_none(), "{missing:?}");
+            assert!(part.is_none_or(|part| missing.as_ref().unwrap().contains(part)), "{missing:?}");
+        }
+    }
+}
