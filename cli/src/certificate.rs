@@ -177,7 +177,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
     network::block_on(async {
         let records = match (challenge, secret_key) {
             (Challenge::Dns01, Some(secret_key)) => {
-                Records::Packet { sources: Arc::new(network.sources()?), secret_key }
+                Records::Packet { sources: Arc::new(network.sources()?), secret_key: Box::new(secret_key) }
             }
             _ => Records::Nobody,
         };

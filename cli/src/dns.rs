@@ -34,7 +34,7 @@ pub(crate) enum Over {
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Said(Said),
+    Said(Box<Said>),
     /// Nothing listens there.
     Closed,
     /// No answer in time.
@@ -116,7 +116,7 @@ async fn send(server: SocketAddr, query: Query, manner: Manner, over: Over) -> R
         Ok(read(&bytes, id))
     };
     match timeout(DEADLINE, exchange).await {
-        Ok(Ok(Some(said))) => Reply::Said(said),
+        Ok(Ok(Some(said))) => Reply::Said(Box::new(said)),
         Ok(Ok(None)) => Reply::Broken("what it sends is no answer".to_string()),
         Ok(Err(error)) => failure(&error),
         Err(_) => Reply::Silent,
@@ -146,7 +146,7 @@ pub(crate) fn shown(name: &Name) -> String {
 impl Reply {
     pub(crate) fn said(&self) -> Option<&Said> {
         match self {
-            Self::Said(said) => Some(said),
+            Self::Said(said) => Some(said.as_ref()),
             Self::Closed | Self::Silent | Self::Broken(_) => None,
         }
     }
@@ -257,6 +257,7 @@ impl Reply {
     pub(crate) fn of(code: ResponseCode, records: usize, zone: Option<&str>) -> Self {
         let zone = zone.map(String::from);
         let (is_authoritative, texts, answers) = (false, Vec::new(), Vec::new());
-        Self::Said(Said { code, is_authoritative, records, answers, texts, zone, extended_error: None })
+        let extended_error = None;
+        Self::Said(Box::new(Said { code, is_authoritative, records, answers, texts, zone, extended_error }))
     }
 }

@@ -201,7 +201,65 @@ fn read(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::{
+        op::{Message, MessageType},
+        rr::{
+            Record,
+            rdata::{A, AAAA, NS},
+        },
+    };
+    use tokio::net::UdpSocket;
+
     use super::*;
+
+    /// A resolver that knows a zone with two name servers, one of which is lost.
+    async fn resolver() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut bytes = vec![0; 4096];
+            while let Ok((size, peer)) = socket.recv_from(&mut bytes).await {
+                let query = Message::from_vec(&bytes[..size]).unwrap();
+                let mut reply =
+                    Message::new(query.metadata.id, MessageType::Response, query.metadata.op_code);
+                reply.queries = query.queries.clone();
+                let (name, kind) = (query.queries[0].name().clone(), query.queries[0].query_type());
+                let server = |text| RData::NS(NS(dns::complete(text)));
+                let data = match (dns::shown(&name).as_str(), kind) {
+                    ("pk.test", RecordType::NS) => vec![server("ns1.pk.test"), server("ns2.test")],
+                    ("ns1.pk.test", RecordType::A) => vec![RData::A(A::new(192, 0, 2, 1))],
+                    ("ns1.pk.test", RecordType::AAAA) => {
+                        vec![RData::AAAA(AAAA("2001:db8::1".parse().unwrap()))]
+                    }
+                    ("no.test", _) => {
+                        reply.metadata.response_code = ResponseCode::NXDomain;
+                        Vec::new()
+                    }
+                    _ => Vec::new(),
+                };
+                for data in data {
+                    reply.add_answer(Record::from_rdata(name.clone(), 60, data));
+                }
+                let _ = socket.send_to(&reply.to_vec().unwrap(), peer).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn the_name_servers_of_a_zone_are_found_with_their_addresses_and_what_is_missing_is_told() {
+        let resolvers = Resolvers::new(Some(resolver().await)).unwrap();
+        let servers = resolvers.name_servers(&dns::complete("pk.test")).await.unwrap();
+        let addresses = ["192.0.2.1:53", "[2001:db8::1]:53"].map(|text| text.parse().unwrap()).to_vec();
+        let expected = [("ns1.pk.test", addresses), ("ns2.test", Vec::new())]
+            .map(|(name, addresses)| NameServer { name: name.to_string(), addresses });
+        assert_eq!(servers, expected);
+        let failure = resolvers.name_servers(&dns::complete("no.test")).await.unwrap_err().to_string();
+        assert!(failure.contains("answers NXDOMAIN") && failure.contains("delegate it"), "{failure}");
+        let nobody = Resolvers::new(Some("127.0.0.1:9".parse().unwrap())).unwrap();
+        let failure = nobody.name_servers(&dns::complete("pk.test")).await.unwrap_err().to_string();
+        assert!(failure.contains("nothing listens") && failure.contains("--resolver"), "{failure}");
+    }
 
     #[test]
     fn the_resolvers_of_the_system_are_read_as_its_library_reads_them() {

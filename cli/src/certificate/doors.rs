@@ -41,7 +41,10 @@ const CHALLENGE_PATH: &str = ".well-known/acme-challenge";
 
 /// Ports that are open, shared by all whose orders need them. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Doors(Arc<Mutex<HashMap<(SocketAddr, bool), Weak<Door>>>>);
+pub(crate) struct Doors(Arc<Mutex<Opened>>);
+
+/// By address, and whether there is TLS.
+type Opened = HashMap<(SocketAddr, bool), Weak<Door>>;
 
 /// An open port, closed when nobody holds it any more.
 pub(super) struct Door {

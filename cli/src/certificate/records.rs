@@ -36,7 +36,7 @@ pub(crate) type Extras = Vec<ZoneRecord>;
 /// Who publishes them.
 pub(crate) enum Records {
     /// This process, now.
-    Packet { sources: Arc<Sources>, secret_key: SecretKey },
+    Packet { sources: Arc<Sources>, secret_key: Box<SecretKey> },
     /// Whoever keeps the zone of the key, and is told here.
     Keeper(watch::Sender<Extras>),
     /// Nobody: the seed was not given.
