@@ -74,24 +74,24 @@ impl Origin {
                 // RFC 6672 section 3.2: before any wildcard.
                 return match self.zone.set(encloser, RecordType::DNAME).next() {
                     Some(renaming) => self.renamed(renaming, encloser, name),
-                    None => self.from_wildcard(encloser, name, record_type),
+                    None => self.at_wildcard(encloser, name, record_type),
                 };
             }
             encloser = ancestor;
         }
-        self.from_node(name, name, record_type)
+        self.at_node(name, name, record_type)
     }
 
     /// RFC 4592 section 3.3.1: the wildcard of the closest encloser, and of no other.
-    fn from_wildcard(&self, encloser: &Name, name: &Name, record_type: RecordType) -> OriginAnswer {
+    fn at_wildcard(&self, encloser: &Name, name: &Name, record_type: RecordType) -> OriginAnswer {
         match encloser.prepend_label("*") {
-            Ok(wildcard) if self.zone.exists(&wildcard) => self.from_node(&wildcard, name, record_type),
+            Ok(wildcard) if self.zone.exists(&wildcard) => self.at_node(&wildcard, name, record_type),
             _ => self.no(ResponseCode::NXDomain, u32::MAX),
         }
     }
 
     /// Answers from the records of `node`, given the name `owner`.
-    fn from_node(&self, node: &Name, owner: &Name, record_type: RecordType) -> OriginAnswer {
+    fn at_node(&self, node: &Name, owner: &Name, record_type: RecordType) -> OriginAnswer {
         let named = |record: &Record| at(record, owner);
         let set: Vec<&Record> = self.zone.set(node, record_type).collect();
         if !set.is_empty() {
