@@ -145,6 +145,7 @@ fn serve(listeners: Vec<TcpListener>, is_tls: bool) -> Result<Door, CertificateE
         trusted: TrustedProxies::new(Vec::new()),
         hosts: Hosts::default(),
         challenges: challenges.clone(),
+        notices: None,
     };
     let limits = http::Limits {
         connections: MAX_CONNECTIONS,

@@ -125,9 +125,7 @@ impl Resolver {
         let answer = match origin.place_with(name, |key| Some(budget.zone(key)?.key().clone())) {
             Place::Static => origin.from_file(name, looked_up(asked)),
             Place::ImpossibleKey { .. } => origin.absent(self.0.negative_ttl),
-            Place::Key(key) => {
-                self.answer_from_packet(query, address, name, (origin, key), budget, chain).await?
-            }
+            Place::Key(key) => self.answer_of_key(query, address, name, (origin, key), budget, chain).await?,
         };
         if !answer.is_authoritative && is_resolving {
             return self.step_icann(query, address, name, budget, chain).await;
@@ -168,7 +166,7 @@ impl Resolver {
         }
     }
 
-    async fn answer_from_packet(
+    async fn answer_of_key(
         &self,
         query: &Query,
         address: IpAddr,
