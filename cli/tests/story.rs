@@ -9,6 +9,7 @@
     reason = "the helpers of tests may fail them"
 )]
 
+#[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../../server/tests/interop/dig.rs"]
 mod dig;
 #[path = "../../server/tests/interop/libtorrent.rs"]
