@@ -222,6 +222,21 @@ async fn a_connection_ends_with_its_last_allowed_query() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_is_told_that_its_connection_ends_in_time_to_ask_the_rest_on_another() {
+    let limits = Limits { queries_per_connection: 30, ..Limits::default() };
+    let (mut client, _serving) = start(limits);
+    for (first, last) in [(0, 20), (20, 30)] {
+        let pipeline: Vec<u8> = (first..last).flat_map(|id| framed(id, "told")).collect();
+        client.write_all(&pipeline).await.unwrap();
+        for number in first..last {
+            let expected = if number < 27 { 10 } else { 0 };
+            assert_eq!(read_id(&mut client).await, Some(expected), "{number}");
+        }
+    }
+    assert_eq!(read_id(&mut client).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_vanishes_takes_its_connection_with_it() {
     let connections = Connections::new(Limits::default(), nobody());
     let (mut client, server) = duplex(1 << 16);

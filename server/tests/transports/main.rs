@@ -14,7 +14,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use pkdns::{
     access::{AccessList, TrustedProxies},
-    message::Query,
+    message::{Query, Reply},
     metrics::{ConnectionMetrics, Refusals},
     service::{AtOnce, Client, Respond, Transport},
     transport::Admission,
@@ -29,15 +29,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The first label of the question says what becomes of it, a second one of digits how much:
-/// `now`, `big.<bytes>`, `silent`, `panic` at once; `slow.<milliseconds>`, `slowpanic` later. `hold.<milliseconds>`
+/// `now`, `big.<bytes>`, `silent`, `panic` at once, as is `told`, with the idle timeout of its connection in seconds for its
+/// id; `slow.<milliseconds>`, `slowpanic` later. `hold.<milliseconds>`
 /// keeps whoever asks waiting, which no real responder does: meanwhile requests pile up.
 struct Scripted;
 
 impl Respond for Scripted {
-    fn at_once(&self, request: &[u8], _client: Client, out: &mut Vec<u8>) -> AtOnce {
+    fn at_once(&self, request: &[u8], client: Client, out: &mut Vec<u8>) -> AtOnce {
         let Ok(query) = Query::decode(request) else { return AtOnce::Silence };
         match script(&query) {
             ("now", _) => out.extend_from_slice(&reply_to(&query)),
+            ("told", _) => {
+                let Reply::Stream { idle_timeout: Some(idle), .. } = client.reply else {
+                    panic!("it is asked over streams")
+                };
+                let id = u16::try_from(idle.as_secs()).expect("less than a day");
+                out.extend_from_slice(&reply_to(&Query { id, ..query }));
+            }
             ("big", bytes) => {
                 let start = out.len();
                 out.extend_from_slice(&reply_to(&query));
@@ -109,7 +117,7 @@ fn script(query: &Query) -> (&'static str, usize) {
     let name = query.question.name().to_string();
     let mut labels = name.split('.');
     let first = labels.next().unwrap_or_default();
-    let known = ["now", "big", "silent", "panic", "hold", "slow", "slowpanic"];
+    let known = ["now", "told", "big", "silent", "panic", "hold", "slow", "slowpanic"];
     let verb = known.into_iter().find(|verb| *verb == first).unwrap_or("now");
     (verb, labels.next().and_then(|label| label.parse().ok()).unwrap_or(0))
 }

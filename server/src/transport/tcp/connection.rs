@@ -166,7 +166,7 @@ impl<R: Respond> Connection<R> {
         queries: &mut usize,
         queue: &mpsc::Sender<Outgoing>,
     ) -> Result<usize, End> {
-        let client = self.client();
+        let mut client = self.client(*queries);
         let mut replies = Vec::new();
         let mut rest = received;
         let mut end = None;
@@ -178,6 +178,9 @@ impl<R: Respond> Connection<R> {
             }
             let Some((message, after)) = after.split_at_checked(length) else { break };
             rest = after;
+            if *queries == self.queries_untold() {
+                client = self.client(*queries);
+            }
             match framed(&mut replies, |out| at_once(&*self.responder, message, client, out)) {
                 AtOnce::Replied | AtOnce::OverQuota | AtOnce::Silence => {}
                 AtOnce::Later(query) => {
@@ -259,9 +262,18 @@ impl<R: Respond> Connection<R> {
         if self.leaving.is_cancelled() { idle.min(self.connections.limits.idle_when_scarce) } else { idle }
     }
 
-    fn client(&self) -> Client {
+    /// After so many queries the client is told that the connection ends, in each reply: it may have sent others before it
+    /// reads the first of these, and those beyond the last allowed one get no answer.
+    fn queries_untold(&self) -> usize {
+        let allowed = self.connections.limits.queries_per_connection;
+        allowed.saturating_sub((allowed / 10).max(1))
+    }
+
+    /// Who asks, after so many queries.
+    fn client(&self, queries: usize) -> Client {
+        let is_to_end = self.leaving.is_cancelled() || queries >= self.queries_untold();
         // RFC 7828 section 3.2.2: a timeout of zero asks the client to close the connection when it has its answers.
-        let idle_timeout = if self.leaving.is_cancelled() { Duration::ZERO } else { self.connections.idle() };
+        let idle_timeout = if is_to_end { Duration::ZERO } else { self.connections.idle() };
         let reply = Reply::Stream {
             idle_timeout: Some(idle_timeout),
             is_encrypted: self.transport == Transport::Tls,

@@ -42,7 +42,8 @@ pub struct Limits {
     pub lookups_per_client: usize,
     /// Lookups that may run at once for one connection; no more is read from it until one of them is answered.
     pub lookups_per_connection: usize,
-    /// Queries on one connection. It is closed when they are answered.
+    /// Queries on one connection. It is closed when they are answered, and the replies to the last tenth of them say that it
+    /// will be.
     pub queries_per_connection: usize,
     /// What replies that wait to be written may take: what clients that ask and do not read can take. A connection whose
     /// reply is one too many is closed.
