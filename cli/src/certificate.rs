@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     /// the packet of the key [default: http-01, and dns-01 with --wildcard]
     #[arg(long, value_enum, value_name = "CHALLENGE")]
     challenge: Option<Way>,
-    /// Where http-01 or tls-alpn-01 is answered; give it again for more than one [default: [::]:80 or [::]:443]
+    /// Where http-01 or tls-alpn-01 is answered; give it again for more than one [default: port 80 or 443 of every address]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
     /// Directory that a web server on port 80 serves, to answer http-01 with

@@ -125,7 +125,7 @@ impl Denial {
 }
 
 impl DeniedKeys {
-    /// The lists of `config`, as [`Lists::open`] reads them. Answers that a change puts out of date are noted in `revisions`.
+    /// The lists of `config`, with what of them can be read. Answers that a change puts out of date are noted in `revisions`.
     pub fn open(config: &Config, revisions: &Arc<Revisions>, lookups: &DeniedLookups) -> Self {
         let lists = ArcSwap::from_pointee(Lists::open(config, None));
         Self(Arc::new(Inner { lists, revisions: revisions.clone(), lookups: lookups.clone() }))
