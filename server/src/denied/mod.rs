@@ -247,10 +247,9 @@ impl List {
         before: Option<&Self>,
         directory: Option<&std::path::Path>,
     ) -> Self {
-        let (mut keys, mut state) = match before {
-            Some(before) => (before.keys.load_full(), before.state().clone()),
-            None => (Arc::default(), State::default()),
-        };
+        // First what is known of the keys: with that of newer ones, the older ones would be taken for these.
+        let mut state = before.map(|before| before.state().clone()).unwrap_or_default();
+        let mut keys = before.map(|before| before.keys.load_full()).unwrap_or_default();
         match name {
             DenyList::File(path) => match file::read(path) {
                 Ok((list, contents)) => {
