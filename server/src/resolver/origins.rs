@@ -128,6 +128,11 @@ impl Resolver {
             Place::Key(key) => self.answer_of_key(query, address, name, (origin, key), budget, chain).await?,
         };
         if !answer.is_authoritative && is_resolving {
+            if asked == RecordType::ANY {
+                // As anywhere else: nobody is asked for everything.
+                chain.append(ResponseCode::NoError, negative::any(name.clone()).answers, Vec::new());
+                return Ok(Step::Done);
+            }
             return self.step_icann(query, address, name, budget, chain).await;
         }
         let is_bare = answer.code == ResponseCode::NoError && answer.answers.is_empty();

@@ -389,3 +389,12 @@ async fn what_the_old_zone_file_says_is_not_kept_once_the_new_one_is_served() {
     assert_eq!(now.answer.answers[0].data, RData::A(A::new(192, 0, 2, 2)));
     assert!(is_kept(&now), "{now:?}");
 }
+
+#[tokio::test]
+async fn nobody_is_asked_for_everything_below_a_delegation_out_of_an_origin() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, resolver) = with_origin(directory.path(), "sub 300 NS ns.example.org.\n");
+    let resolved = ask_origin(&resolver, "www.sub.pk.example.net.", RecordType::ANY).await;
+    let types: Vec<_> = resolved.answer.answers.iter().map(Record::record_type).collect();
+    assert_eq!((resolved.answer.code, &types[..]), (ResponseCode::NoError, &[RecordType::HINFO][..]));
+}
