@@ -101,7 +101,7 @@ impl Config {
         faults.0
     }
 
-    /// What to say to whoever serves everybody and has left the quotas as they were: strangers aim replies at others.
+    /// What to say to whoever answers everybody and has left the quotas as they were: strangers aim replies at others.
     pub fn open_resolver(&self) -> Option<String> {
         let limit = &self.rate_limit;
         let is_open = self
@@ -109,6 +109,10 @@ impl Config {
             .allow
             .iter()
             .any(|allowed| matches!(allowed, Allowed::Range(range) if range.prefix_len() == 0));
+        let (option, served) = match is_open {
+            true => ("access.allow", "is served"),
+            false => ("origin", "is answered about origins"),
+        };
         let is_generous = match limit.requests_per_minute {
             0 => true,
             rate => rate >= RateLimit::default().requests_per_minute,
@@ -117,12 +121,18 @@ impl Config {
             0 => "as many queries as it likes".to_string(),
             rate => format!("{rate} queries a minute"),
         };
-        (is_open && is_generous).then(|| {
-            format!(
-                "access.allow: everybody is served, each with {each}; open resolvers are found and abused within hours, so \
-                 lower rate_limit.requests_per_minute and burst_size, or list your own networks"
-            )
-        })
+        let advice = match is_open {
+            true => {
+                "open resolvers are found and abused within hours, so lower rate_limit.requests_per_minute and burst_size, or \
+                 list your own networks"
+            }
+            false => {
+                "over UDP an address may be forged, and answers go there, so lower rate_limit.requests_per_minute and \
+                 burst_size, to 1200 and 600 as on a public server"
+            }
+        };
+        ((is_open || !self.origin.is_empty()) && is_generous)
+            .then(|| format!("{option}: everybody {served}, each with {each}; {advice}"))
     }
 
     fn check_addresses(&self, faults: &mut Faults) {
@@ -360,6 +370,7 @@ mod tests {
     #[test]
     fn who_serves_everybody_with_the_default_quotas_is_warned() {
         let everybody = "[access]\nallow = ['127.0.0.0/8', '0.0.0.0/0']\n";
+        let everybody_about_origins = "[[origin]]\nname = 'pk.example.net'\n";
         for (text, expected) in [
             (everybody.to_owned(), true),
             ("[access]\nallow = '::/0'\n".to_owned(), true),
@@ -367,10 +378,15 @@ mod tests {
             (format!("{everybody}[rate_limit]\nrequests_per_minute = 0\n"), true),
             ("[access]\nallow = '10.0.0.0/8'\n".to_owned(), false),
             (String::new(), false),
+            (everybody_about_origins.to_owned(), true),
+            (format!("[rate_limit]\nrequests_per_minute = 1200\n{everybody_about_origins}"), false),
         ] {
             let config = ConfigFile::parse(Path::new("pkdns.toml"), &text).unwrap().check().unwrap();
             let warning = config.open_resolver();
-            assert_eq!(warning.is_some_and(|it| it.starts_with("access.allow: ")), expected, "{text}");
+            let option =
+                if text.contains("origin") { "origin: everybody" } else { "access.allow: everybody" };
+            assert_eq!(warning.as_ref().is_some_and(|it| it.starts_with(option)), expected, "{text}");
+            assert_eq!(warning.is_some(), expected, "{text}");
         }
     }
 }

@@ -112,6 +112,7 @@ impl Content {
         Admission {
             access: self.access.clone(),
             trusted: self.trusted.clone(),
+            answers_strangers: false,
             refusals: refusals.clone(),
             connections: connections.clone(),
         }

@@ -19,12 +19,14 @@ const RETRY: Duration = Duration::from_secs(5);
 impl Packets {
     /// As [`Packets::find`], with a packet that the network confirmed no more than [`FRESH_AGE`] ago, or an absence. Where
     /// the network does not say, the packet that is held is better than nothing: it is marked as stale then, whatever its
-    /// own time is. `fresh_for` ends when the packet is too old for this.
+    /// own time is. `fresh_for` ends when the packet is too old for this. Where the search is not admitted, that is so only
+    /// if `held_will_do`: whoever can come again in another way had better hear of it.
     pub async fn find_fresh(
         &self,
         key: &PublicKey,
         asker: impl Into<Asker>,
         admit: impl FnOnce(Search) -> bool,
+        held_will_do: bool,
     ) -> (Farthest, Result<PacketAnswer, FetchError>) {
         let memory = &self.0.memory;
         if !memory.holds(key) {
@@ -41,6 +43,9 @@ impl Packets {
             Ok(Err(failure)) => Some(failure),
             Err(_) => Some(FetchError::Network(NetworkError::Unreachable)),
         };
+        if failure == Some(FetchError::Refused) && !held_will_do {
+            return (Farthest::Memory, self.recent(key).unwrap_or(Err(FetchError::Refused)));
+        }
         let answer = self.recent(key).unwrap_or_else(|| {
             let Some(mut found) = memory.last_resort(key, Instant::now()) else {
                 return failure.map_or(Ok(PacketAnswer::Absent(RETRY)), Err);

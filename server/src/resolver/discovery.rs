@@ -37,7 +37,7 @@ const DOH_PATH: SvcParamKey = SvcParamKey::Unknown(7);
 const DOH_PATH_TEMPLATE: &[u8] = b"/dns-query{?dns}";
 
 /// What stands for these names where a key stands for its packet.
-pub(super) const MARK: [u8; 32] = *b"names of this server in .arpa et";
+pub(super) const OWN_NAMES: [u8; 32] = *b"names of this server in .arpa et";
 
 /// What is said of the encrypted addresses.
 #[derive(PartialEq)]

@@ -20,15 +20,20 @@ pub(super) const LOOKUPS_PER_MINUTE: u32 = 3000;
 const BURST_SECONDS: u32 = 10;
 
 /// Parts of which none can be spent for another: whoever makes up keys finds those for unseen keys empty, and nothing else.
-/// What a client may ask for that has shown where it is is apart from what anybody can have asked for in its name.
+/// Each of them is there twice, half as large: what anybody can have asked for in the name of others takes nothing from
+/// those who have shown where they are.
 pub(super) struct LookupBudget<C: Clock = DefaultClock> {
     per_minute: u32,
-    parts: Option<Parts<C>>,
+    parts: Option<Halves<C>>,
+}
+
+struct Halves<C: Clock> {
+    proven: Parts<C>,
+    others: Parts<C>,
 }
 
 struct Parts<C: Clock> {
     unseen: Part<C>,
-    unseen_of_proven: Part<C>,
     /// For newer packets than those that are held.
     held: Part<C>,
     /// For questions whose answer has to be new.
@@ -52,8 +57,9 @@ impl<C: Clock + Clone> LookupBudget<C> {
             let quota = Quota::per_minute(share).allow_burst(burst.unwrap_or(NonZeroU32::MIN));
             RateLimiter::direct_with_clock(quota, clock.clone())
         };
-        let parts = || Parts { unseen: part(4), unseen_of_proven: part(4), held: part(3), fresh: part(6) };
-        Self { per_minute, parts: (per_minute > 0).then(parts) }
+        let parts = || Parts { unseen: part(4), held: part(6), fresh: part(12) };
+        let halves = || Halves { proven: parts(), others: parts() };
+        Self { per_minute, parts: (per_minute > 0).then(halves) }
     }
 
     /// How many there are in a minute.
@@ -63,9 +69,9 @@ impl<C: Clock + Clone> LookupBudget<C> {
 
     /// Takes one lookup, if there is one left for this.
     pub(super) fn admits(&self, search: Search, is_proven: bool) -> bool {
-        let Some(parts) = &self.parts else { return true };
+        let Some(Halves { proven, others }) = &self.parts else { return true };
+        let parts = if is_proven { proven } else { others };
         let part = match search {
-            Search::Unseen if is_proven => &parts.unseen_of_proven,
             Search::Unseen => &parts.unseen,
             Search::Held | Search::Ahead => &parts.held,
             Search::Fresh => &parts.fresh,
@@ -82,8 +88,14 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [(Search, bool); 4] =
-        [(Search::Unseen, false), (Search::Unseen, true), (Search::Held, false), (Search::Fresh, false)];
+    const KINDS: [(Search, bool); 6] = [
+        (Search::Unseen, false),
+        (Search::Unseen, true),
+        (Search::Held, false),
+        (Search::Held, true),
+        (Search::Fresh, false),
+        (Search::Fresh, true),
+    ];
 
     #[test]
     fn whatever_one_kind_of_lookup_spends_is_not_missed_by_another() {

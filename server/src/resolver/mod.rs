@@ -27,7 +27,11 @@ mod tests;
 mod work;
 pub mod zone;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 pub use crate::packets::PATIENCE_WITH_STALE;
 pub use chain::Resolved;
@@ -101,6 +105,8 @@ struct Inner {
     negative_ttl: u32,
     local: Option<Arc<LocalNames>>,
     denied: DeniedKeys,
+    /// Whether another resolver has taken its place, so that what it says of this server itself may be out of date.
+    is_replaced: AtomicBool,
 }
 
 /// What one step of a chain leads to.
@@ -137,6 +143,7 @@ impl Resolver {
             origins: Arc::new(ServedOrigins::new(origins, &config.origin, None)),
             negative_ttl: negative_ttl(config),
             denied,
+            is_replaced: AtomicBool::new(false),
         }))
     }
 
@@ -215,7 +222,7 @@ impl Resolver {
                 None => {}
             }
             if self.0.discovery.concerns(&name) {
-                chain.revisions.push(self.revisions().current(&discovery::MARK));
+                self.note_own(&discovery::OWN_NAMES, chain);
             }
             if let Some(own) = self.0.discovery.answer(&name, record_type) {
                 chain.source = Source::Special;

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What stands for the zone files where a key stands for its packet.
-pub(super) const MARK: [u8; 32] = *b"the zone files of [[origin]] ...";
+pub(super) const ZONE_FILES: [u8; 32] = *b"the zone files of [[origin]] ...";
 
 /// The origins, and what each of them may look up for strangers.
 #[derive(Default)]
@@ -121,13 +121,18 @@ impl Resolver {
         let asked = query.question.record_type();
         let is_resolving = query.view == View::Resolver && query.recursion_desired;
         chain.source = Source::Origin;
-        chain.revisions.push(self.revisions().current(&MARK));
+        self.note_own(&ZONE_FILES, chain);
         let answer = match origin.place_with(name, |key| Some(budget.zone(key)?.key().clone())) {
             Place::Static => origin.from_file(name, looked_up(asked)),
             Place::ImpossibleKey { .. } => origin.absent(self.0.negative_ttl),
             Place::Key(key) => self.answer_of_key(query, address, name, (origin, key), budget, chain).await?,
         };
         if !answer.is_authoritative && is_resolving {
+            if asked == RecordType::ANY {
+                // As anywhere else: nobody is asked for everything.
+                chain.append(ResponseCode::NoError, negative::any(name.clone()).answers, Vec::new());
+                return Ok(Step::Done);
+            }
             return self.step_icann(query, address, name, budget, chain).await;
         }
         let is_bare = answer.code == ResponseCode::NoError && answer.answers.is_empty();

@@ -1,11 +1,18 @@
 //! Another configuration, while questions are answered: what was learnt stays as far as it holds.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
 use super::{
     Inner, Resolver,
+    chain::Chain,
     discovery::{self, Discovery},
     identity::Identity,
     local::LocalNames,
@@ -54,7 +61,18 @@ impl Resolver {
             origins: Arc::new(ServedOrigins::new(origins, &config.origin, Some(&inner.origins))),
             negative_ttl: negative_ttl(config),
             denied: inner.denied.clone(),
+            is_replaced: AtomicBool::new(false),
         }))
+    }
+
+    /// Notes in an answer the revision of what the configuration says. An answer of a resolver that has been replaced is
+    /// good for who asked, and not to be kept: its revision may be that of the new one.
+    pub(super) fn note_own(&self, of: &[u8; 32], chain: &mut Chain) {
+        // In this order, which is the reverse of that of `has_replaced`.
+        chain.revisions.push(self.revisions().current(of));
+        if self.0.is_replaced.load(Ordering::Acquire) {
+            chain.fresh_for = Duration::ZERO;
+        }
     }
 
     /// Whether [`Resolver::watch_hosts_files`] has to be called anew for a renewed resolver.
@@ -65,11 +83,12 @@ impl Resolver {
     /// This resolver has taken the place of `old`: what that said of this server itself is out of date.
     pub fn has_replaced(&self, old: &Self, forwarders: Vec<IpNet>) {
         self.0.forwarders.replace(forwarders);
+        old.0.is_replaced.store(true, Ordering::Release);
         if self.0.discovery != old.0.discovery {
-            self.revisions().advance(&discovery::MARK);
+            self.revisions().advance(&discovery::OWN_NAMES);
         }
         if !self.0.origins.is_as(&old.0.origins) {
-            self.revisions().advance(&origins::MARK);
+            self.revisions().advance(&origins::ZONE_FILES);
         }
     }
 }

@@ -347,3 +347,54 @@ async fn names_of_the_own_network_are_not_denied_by_those_above() {
     answer(&resolver, "home.arpa.", RecordType::DS, true).await;
     assert_eq!(*asked.lock().unwrap(), ["internal. DS", "home.arpa. DS"]);
 }
+
+/// A resolver with an origin whose zone file says this, and the configuration that it was made of.
+fn with_origin(directory: &std::path::Path, text: &str) -> (Config, Resolver) {
+    let path = directory.join("zone");
+    std::fs::write(&path, text).unwrap();
+    let config = format!(
+        "[[origin]]\nname = 'pk.example.net'\nname_servers = 'ns.example.org'\nzone_file = '{}'",
+        path.display()
+    );
+    let config: Config = toml::from_str(&config).unwrap();
+    let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
+    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let origins = Origins::open(&config, &[]).unwrap();
+    let denied = DeniedKeys::open(&config, packets.revisions(), &crate::metrics::DeniedLookups::default());
+    let resolver = Resolver::with_origins(&config, packets, forwarder, origins, denied);
+    (config, resolver)
+}
+
+async fn ask_origin(resolver: &Resolver, asked: &str, record_type: RecordType) -> Resolved {
+    let query = query(&Name::from_ascii(asked).unwrap(), record_type);
+    resolver.resolve(&query, Ipv4Addr::new(192, 0, 2, 1).into()).await
+}
+
+#[tokio::test]
+async fn what_the_old_zone_file_says_is_not_kept_once_the_new_one_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, old) = with_origin(directory.path(), "www 300 A 192.0.2.1\n");
+    let before = ask_origin(&old, "www.pk.example.net.", RecordType::A).await;
+    std::fs::write(directory.path().join("zone"), "www 300 A 192.0.2.2\n").unwrap();
+    let new = old.renewed(&config, &config, Origins::open(&config, &[]).unwrap());
+    new.has_replaced(&old, Vec::new());
+    let is_kept = |resolved: &Resolved| {
+        let is_current = resolved.revisions.iter().all(|it| old.revisions().is_current(*it));
+        is_current && !resolved.answer.lifetime.is_zero()
+    };
+    assert!(!is_kept(&before), "it was made before");
+    let late = ask_origin(&old, "www.pk.example.net.", RecordType::A).await;
+    assert!(!is_kept(&late), "{late:?}");
+    let now = ask_origin(&new, "www.pk.example.net.", RecordType::A).await;
+    assert_eq!(now.answer.answers[0].data, RData::A(A::new(192, 0, 2, 2)));
+    assert!(is_kept(&now), "{now:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_everything_below_a_delegation_out_of_an_origin() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, resolver) = with_origin(directory.path(), "sub 300 NS ns.example.org.\n");
+    let resolved = ask_origin(&resolver, "www.sub.pk.example.net.", RecordType::ANY).await;
+    let types: Vec<_> = resolved.answer.answers.iter().map(Record::record_type).collect();
+    assert_eq!((resolved.answer.code, &types[..]), (ResponseCode::NoError, &[RecordType::HINFO][..]));
+}

@@ -140,7 +140,12 @@ impl Resolver {
         };
         let (found_in, packet) = match has_to_be_new {
             // Rare, and larger than the rest.
-            true => Box::pin(inner.packets.find_fresh(&asked.key, asker, admit)).await,
+            true => {
+                // Else forged datagrams would have an authority miss the challenge: a datagram is cut then, and whoever comes
+                // over TCP has lookups apart from those.
+                let held_will_do = query.view == View::Resolver || query.is_proven;
+                Box::pin(inner.packets.find_fresh(&asked.key, asker, admit, held_will_do)).await
+            }
             false => inner.packets.find(&asked.key, asker, admit).await,
         };
         let packet = packet.map_err(|error| match (error, query.view) {

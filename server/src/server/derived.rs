@@ -42,9 +42,11 @@ fn trusted(config: &Config, proxy_protocol: Option<bool>) -> TrustedProxies {
 
 /// Who may connect over TCP, and over TLS.
 pub(super) fn admissions(config: &Config, metrics: &Metrics) -> [Admission; 2] {
-    [config.proxy_protocol, config.dot.proxy_protocol].map(|proxy_protocol| Admission {
+    let over_tcp = (config.proxy_protocol, !config.origin.is_empty());
+    [over_tcp, (config.dot.proxy_protocol, false)].map(|(proxy_protocol, answers_strangers)| Admission {
         access: config.access.list(),
         trusted: trusted(config, proxy_protocol),
+        answers_strangers,
         refusals: metrics.refusals.clone(),
         connections: metrics.connections.clone(),
     })

@@ -42,6 +42,8 @@ pub struct Admission {
     pub access: AccessList,
     /// Whose word about clients is taken.
     pub trusted: TrustedProxies,
+    /// Whether those who are not served get answers about origins.
+    pub answers_strangers: bool,
     /// Counts who is not let in.
     pub refusals: Refusals,
     /// Counts who is.
@@ -99,11 +101,11 @@ impl Entrance {
         let (leaving, leaving_per_client) = leaving(cap, cap_per_client);
         Self {
             connections: admission.connections.clone(),
+            strangers: Strangers::new(cap, admission.answers_strangers),
             admission: ArcSwap::from_pointee(admission),
             places: Slots::new(cap, cap_per_client),
             leaving: Slots::new(leaving, leaving_per_client),
             turnover: Arc::default(),
-            strangers: Strangers::new(cap),
             has_noted_proxy: AtomicBool::new(false),
         }
     }
@@ -118,11 +120,11 @@ impl Entrance {
 
     /// Other caps, and others whom it lets in, from now on. Whoever is in stays, and counts.
     pub fn reload(&self, cap: usize, cap_per_client: usize, admission: Admission) {
+        self.strangers.set_beside(cap, admission.answers_strangers);
         self.admission.store(Arc::new(admission));
         self.places.set_caps(cap, cap_per_client);
         let (leaving, leaving_per_client) = leaving(cap, cap_per_client);
         self.leaving.set_caps(leaving, leaving_per_client);
-        self.strangers.set_beside(cap);
     }
 
     /// A place for a connection from `peer`, or `None` when it has to be closed. The connection ends with `stop`.

@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,13 +16,15 @@ use hickory_proto::{
 };
 use pkdns::{
     dht::{Evidence, Network, NetworkError},
-    signed_packet::{PublicKey, SignedPacket},
+    message::Reply,
+    service::{AtOnce, Client, Respond, Transport},
+    signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
     sync::mpsc,
-    time::advance,
+    time::{Instant, advance},
 };
 
 use super::{
@@ -152,6 +154,63 @@ async fn where_the_network_does_not_say_the_packet_that_is_held_is_better_than_n
             }
         }
     }
+}
+
+/// Says of each of these keys what its packet is in this version.
+struct SaysOfMany {
+    keys: Vec<Keypair>,
+    version: AtomicU64,
+}
+
+#[async_trait]
+impl Network for SaysOfMany {
+    async fn lookup(
+        &self,
+        asked: &PublicKey,
+        found: mpsc::UnboundedSender<SignedPacket>,
+    ) -> Result<Evidence, NetworkError> {
+        let version = self.version.load(Ordering::SeqCst);
+        let text = RData::TXT(TXT::new(vec![version.to_string()]));
+        if let Some(key) = self.keys.iter().find(|key| key.public_key() == *asked) {
+            let message = packet_message(&[record(key, "_acme-challenge", 300, text)]);
+            let _ = found.send(SignedPacket::sign(key, version, &message).unwrap());
+        }
+        Ok(Evidence { queried: 20, responded: 20, held: 0 })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn datagrams_of_nobody_make_no_challenge_old_but_cut_it_and_whoever_comes_again_gets_it() {
+    let keys: Vec<_> = (1..=100).map(keypair).collect();
+    let network = Arc::new(SaysOfMany { keys, version: AtomicU64::new(1) });
+    let service = service(network.clone());
+    let ask = async |key: &Keypair, transport: Transport, reply: Reply| {
+        let request = query(&name_in_origin(CHALLENGE, key), RecordType::TXT);
+        let client = Client { address: STRANGER.into(), transport, reply, now: Instant::now() };
+        let mut out = Vec::new();
+        if let AtOnce::Later(query) = service.at_once(&request, client, &mut out) {
+            service.later(&query, client, &mut out).await;
+        }
+        Message::from_vec(&out).unwrap()
+    };
+    let stream = Reply::Stream { idle_timeout: None, is_encrypted: false };
+    let mut are_cut = 0;
+    for version in 1..=3 {
+        network.version.store(version, Ordering::SeqCst);
+        are_cut = 0;
+        for key in &network.keys {
+            let reply = ask(key, Transport::Udp, Reply::Datagram).await;
+            match reply.metadata.truncation {
+                true => are_cut += 1,
+                false => assert_eq!(text(&reply).map(|it| it.0), Some(version.to_string())),
+            }
+        }
+        let last = ask(network.keys.last().unwrap(), Transport::Tcp, stream).await;
+        assert_eq!(text(&last).map(|it| it.0), Some(version.to_string()));
+        advance(Duration::from_millis(10_100)).await;
+    }
+    // The budget comes back with the time of the machine, which is not paused.
+    assert!(are_cut >= 40, "{are_cut}");
 }
 
 /// Puts a packet through the relay, as a client over HTTP/1.1 does.

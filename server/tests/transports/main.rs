@@ -128,6 +128,7 @@ fn nobody() -> Admission {
     Admission {
         access: AccessList::new(everyone.into(), vec!["127.0.0.66/32".parse().unwrap()]),
         trusted: TrustedProxies::new(Vec::new()),
+        answers_strangers: false,
         refusals: Refusals::default(),
         connections: ConnectionMetrics::default(),
     }

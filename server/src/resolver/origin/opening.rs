@@ -1,6 +1,7 @@
 //! Makes origins of their sections in the configuration, their zone files, and the addresses that are listened on.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
     path::Path,
 };
@@ -112,6 +113,10 @@ impl<'a> Opening<'a> {
         };
         let fault = |reason: &dyn std::fmt::Display| format!("origin.zone_file: {reason}");
         let here = |reason: String| fault(&format_args!("{}: {reason}", path.display()));
+        // Opening a named pipe would wait for somebody to write to it.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(here("it is not a file; write the path of a zone file".into()));
+        }
         let file = ZoneFile::open(path, LIMITS).map_err(|error| fault(&error))?;
         let macros = file.macros();
         if macros.ipv4 || macros.ipv6 {

@@ -223,9 +223,10 @@ impl<R: Respond> Serving<R> {
         O: AsyncWrite + Unpin,
     {
         if guest.standing == Standing::Stranger {
+            let longest = stranger::longest(&*self.responder, transport);
             let serving = stranger::serve(&*self.responder, guest.address, transport, input, output);
             // What it could not say in this time is lost to no one who is served.
-            let _ = guest.leave.run_until_cancelled(timeout(stranger::LONGEST, serving)).await;
+            let _ = guest.leave.run_until_cancelled(timeout(longest, serving)).await;
             return;
         }
         let Self { responder, connections, ending, tasks } = self;

@@ -18,11 +18,20 @@ use crate::{
     service::{AtOnce, Client, Respond, Transport},
 };
 
-/// How long such a connection may take in all: two answers that are looked up, and what they take on the way.
-pub(super) const LONGEST: Duration = Duration::from_secs(10);
+/// How long a connection may take in all that is answered: two answers that are looked up, and what they take on the way.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Questions on one such connection: what a resolver asks at once when a page is opened.
 const QUESTIONS: usize = 32;
+
+/// How long such a connection may take in all.
+pub(super) fn longest<R: Respond>(responder: &R, transport: Transport) -> Duration {
+    if is_answered(responder, transport) { LONGEST } else { STRANGER_TIME }
+}
+
+fn is_answered<R: Respond>(responder: &R, transport: Transport) -> bool {
+    transport == Transport::Tcp && responder.has_names_for_everybody()
+}
 
 /// Answers the first query, if that takes no work; where there are names for everybody, queries until one is refused. Each may take [`STRANGER_TIME`] to come, and its reply as long to leave. The
 /// caller has the deadline for all.
@@ -41,7 +50,7 @@ where
     // The connection is not kept (RFC 7828 section 3.2.2).
     let idle_timeout = Some(Duration::ZERO);
     let reply = Reply::Stream { idle_timeout, is_encrypted: transport == Transport::Tls };
-    let is_answered = transport == Transport::Tcp && responder.has_names_for_everybody();
+    let is_answered = is_answered(responder, transport);
     for _ in 0..if is_answered { QUESTIONS } else { 1 } {
         let message = timeout(STRANGER_TIME, read(&mut input)).await??;
         let client = Client { address, transport, reply, now: Instant::now() };

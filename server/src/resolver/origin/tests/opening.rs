@@ -144,3 +144,12 @@ fn name_servers_in_the_origin_have_the_addresses_of_the_zone_file() {
         "{soa}"
     );
 }
+
+#[test]
+fn a_pipe_in_the_place_of_the_zone_file_is_an_error_and_nothing_waits_for_its_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = super::origins(&FILE.replace("{zone}", pipe.to_str().unwrap()), "").unwrap_err();
+    assert!(error.starts_with("origin.zone_file: ") && error.contains("it is not a file"), "{error}");
+}
