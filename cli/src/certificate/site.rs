@@ -15,7 +15,7 @@ use pkdns::{
 };
 use tokio::{
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{error::Elapsed, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +93,16 @@ impl Site {
         time_left(held, self.names.all(), SystemTime::now())
     }
 
+    /// Takes away what an earlier run was kept from taking away. That is no reason to go without a certificate.
+    pub(crate) async fn clean(&self) {
+        let cleaned = timeout(CLEANING_DEADLINE, self.records.clean()).await;
+        if let Some(why) = why_not(cleaned) {
+            terminal::note(&format!(
+                "warning: the challenge of an earlier order may still be in the packet ({why})"
+            ));
+        }
+    }
+
     /// Obtains a certificate now, and keeps it.
     pub(crate) async fn obtain(&self) -> Result<CertificateReading, Failure> {
         self.try_to_obtain().await.map_err(|refusal| refusal.failure)
@@ -139,6 +149,7 @@ impl Site {
         told: &mut Option<CertificateReading>,
         report: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
     ) -> Result<Duration, Refusal> {
+        self.clean().await;
         let mut held = self.files.held()?;
         if self.left(held.as_ref()).is_zero() {
             let new = self.try_to_obtain().await?;
@@ -259,7 +270,7 @@ impl Attempt<'_> {
 
     async fn show_records(&self, proofs: &[Proof]) -> Result<(), Failure> {
         let (extras, wanted) = records::of(&self.site.names, proofs)?;
-        // Before they go out: whatever happens, they are taken out again.
+        // Before they go out, so that they are taken out again unless this process is killed. Then the next run does it.
         self.shown().records.clone_from(&extras);
         terminal::progress("publishing the challenge in the packet…");
         self.site.records.show(&extras).await?;
@@ -314,17 +325,22 @@ impl Attempt<'_> {
         let Shown { records, .. } = self.shown.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !records.is_empty() {
             let hidden = timeout(CLEANING_DEADLINE, self.site.records.hide(&records)).await;
-            let why = match hidden {
-                Ok(Ok(())) => None,
-                Ok(Err(failure)) => Some(failure.to_string()),
-                Err(_) => Some("that took too long".to_string()),
-            };
-            if let Some(why) = why {
+            if let Some(why) = why_not(hidden) {
                 terminal::note(&format!(
-                    "warning: the challenge is still in the packet ({why}); it goes when the zone is published again"
+                    "warning: the challenge is still in the packet ({why}); it goes when this is run again or the zone is \
+                     published again"
                 ));
             }
         }
         self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why something was not taken away in time.
+fn why_not(outcome: Result<Result<(), Failure>, Elapsed>) -> Option<String> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(_) => Some("that took too long".to_string()),
     }
 }
