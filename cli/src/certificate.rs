@@ -37,7 +37,7 @@ use crate::{
 };
 pub(crate) use choices::{LETS_ENCRYPT, Way, authority, challenge, email, faults, server_address};
 pub(crate) use doors::Doors;
-pub(crate) use files::Files;
+pub(crate) use files::{Files, Issued};
 use in_packet::InPacket;
 pub(crate) use names::{SiteNames, origin};
 pub(crate) use records::{Extras, Records};
@@ -187,6 +187,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         let site = Site {
             names,
             files: Files::new(&directory),
+            issued: Issued::default(),
             authority: Arc::new(authority),
             challenge,
             listen: arguments.listen.clone(),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     doors::{Door, Doors, InWebroot},
-    files::Files,
+    files::{Files, Issued},
     names::SiteNames,
     preflight,
     records::{self, Extras, Records},
@@ -43,6 +43,7 @@ const CLEANING_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Site {
     pub(crate) names: SiteNames,
     pub(crate) files: Files,
+    pub(crate) issued: Issued,
     pub(crate) authority: Arc<AcmeAuthority>,
     pub(crate) challenge: Challenge,
     /// Where http-01 and tls-alpn-01 are answered; none for the usual port on all addresses.
@@ -150,7 +151,13 @@ impl Site {
         report: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
     ) -> Result<Duration, Refusal> {
         self.clean().await;
-        let mut held = self.files.held()?;
+        let mut held = match self.issued.keep_in(&self.files)? {
+            Some(new) => {
+                report(Event::New(&new))?;
+                Some(new)
+            }
+            None => self.files.held()?,
+        };
         if self.left(held.as_ref()).is_zero() {
             let new = self.try_to_obtain().await?;
             report(Event::New(&new))?;
@@ -176,6 +183,7 @@ impl Site {
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(Failure::Failed("the program is about to end".to_string()).into());
         };
+        self.files.probe()?;
         terminal::progress("looking at the origin…");
         let servers = self.servers().await?;
         preflight::check(&self.names, &servers, self.challenge != Challenge::Dns01).await?;
@@ -201,11 +209,11 @@ impl Site {
                 return Err(Refusal { failure, not_before });
             }
         };
-        self.files.keep(&new)?;
-        let reading = new.reading().ok_or_else(|| {
-            Failure::Failed("the new certificate cannot be read: choose another authority".to_string())
-        })?;
-        Ok(reading)
+        self.issued.hold(new);
+        match self.issued.keep_in(&self.files)? {
+            Some(reading) => Ok(reading),
+            None => Err(Failure::Failed("the new certificate is not there any more".to_string()).into()),
+        }
     }
 
     /// The name servers of the origin. Where they cannot be found out, dns-01 is of no use, and others may work.
