@@ -3,6 +3,7 @@
 mod choices;
 mod doors;
 mod files;
+mod in_packet;
 mod names;
 mod preflight;
 mod records;
@@ -36,7 +37,8 @@ use crate::{
 };
 pub(crate) use choices::{LETS_ENCRYPT, Way, authority, challenge, email, faults, server_address};
 pub(crate) use doors::Doors;
-pub(crate) use files::Files;
+pub(crate) use files::{Files, Issued};
+use in_packet::InPacket;
 pub(crate) use names::{SiteNames, origin};
 pub(crate) use records::{Extras, Records};
 pub(crate) use site::{Event, Site};
@@ -177,7 +179,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
     network::block_on(async {
         let records = match (challenge, secret_key) {
             (Challenge::Dns01, Some(secret_key)) => {
-                Records::Packet { sources: Arc::new(network.sources()?), secret_key: Box::new(secret_key) }
+                Records::Packet(InPacket::new(Arc::new(network.sources()?), secret_key, &directory))
             }
             _ => Records::Nobody,
         };
@@ -185,6 +187,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         let site = Site {
             names,
             files: Files::new(&directory),
+            issued: Issued::default(),
             authority: Arc::new(authority),
             challenge,
             listen: arguments.listen.clone(),
@@ -220,6 +223,7 @@ async fn work(arguments: &Arguments, site: &Site) -> Result<(), Failure> {
 }
 
 async fn once(arguments: &Arguments, site: &Site) -> Result<(), Failure> {
+    site.clean().await;
     let mut held = site.files.held()?;
     let is_new = arguments.renew || site.left(held.as_ref()).is_zero();
     if is_new {

@@ -3,9 +3,10 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -176,8 +177,7 @@ impl InWebroot {
         if !root.is_dir() {
             return Err(io::Error::other("there is no such directory"));
         }
-        let folder = root.join(CHALLENGE_PATH);
-        fs::create_dir_all(&folder)?;
+        let folder = open_folder(root)?;
         let path = folder.join(&proof.token);
         // Not through a link that somebody has put there.
         let _ = fs::remove_file(&path);
@@ -186,6 +186,21 @@ impl InWebroot {
         io::Write::write_all(&mut file, proof.authorization.as_bytes())?;
         file.set_permissions(fs::Permissions::from_mode(0o644))
     }
+}
+
+/// The directory of the challenges. What of it is made here is for everybody to pass, whatever the umask: the web server is
+/// another user.
+fn open_folder(root: &Path) -> io::Result<PathBuf> {
+    let mut folder = root.to_owned();
+    for part in CHALLENGE_PATH.split('/') {
+        folder.push(part);
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(folder)
 }
 
 impl Drop for InWebroot {
@@ -199,6 +214,18 @@ impl Drop for InWebroot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_of_challenges_are_open_to_a_web_server_and_what_was_there_stays_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        for well_known in [0o755, 0o750] {
+            open_folder(root.path()).unwrap();
+            assert_eq!((mode(".well-known"), mode(CHALLENGE_PATH)), (well_known, 0o755));
+            let theirs = fs::Permissions::from_mode(0o750);
+            fs::set_permissions(root.path().join(".well-known"), theirs).unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn a_port_is_open_to_ipv4_where_it_is_open_to_all() {

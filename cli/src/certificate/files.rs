@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use pkdns::{
@@ -21,12 +22,47 @@ const KEY: &str = "key.pem";
 /// There while the program that shows the certificate has not been told of the newest one.
 const UNTOLD: &str = "reload-is-due";
 
+/// Written and removed to see that there is room for a certificate with its key, which take some thousands of bytes.
+const PROBE: &str = "probe";
+const PROBE_SIZE: usize = 1 << 14;
+
 /// Larger files are not ours. Chains of certificates have some thousands of bytes.
 const MAX_SIZE: u64 = 1 << 20;
 
 /// The files of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Files(PathBuf);
+
+/// A certificate that has been issued and is not in its files yet, with its key. Authorities count those that they issue, so
+/// that it is not to be ordered again where only the disk is at fault.
+#[derive(Default)]
+pub(crate) struct Issued(Mutex<Option<(String, String)>>);
+
+impl Issued {
+    pub(super) fn hold(&self, new: NewCertificate) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((new.key, new.chain));
+    }
+
+    /// Puts it into `files`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; then it is still held.
+    pub(super) fn keep_in(&self, files: &Files) -> Result<Option<CertificateReading>, Failure> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((key, chain)) = held.take() else { return Ok(None) };
+        let reading = reading_of(chain.as_bytes(), key.as_bytes()).ok_or_else(|| {
+            Failure::Failed("the new certificate cannot be read: choose another authority".to_string())
+        })?;
+        match files.keep(&key, &chain) {
+            Ok(()) => Ok(Some(reading)),
+            Err(failure) => {
+                *held = Some((key, chain));
+                Err(failure)
+            }
+        }
+    }
+}
 
 impl Files {
     pub(crate) fn new(directory: &Path) -> Self {
@@ -64,9 +100,31 @@ impl Files {
         Ok(Some(reading))
     }
 
+    /// Whether a certificate could be kept: before one is ordered, which authorities count. The directory is made.
+    ///
+    /// # Errors
+    ///
+    /// When files are there that are not ours, or none can be written.
+    pub(crate) fn probe(&self) -> Result<(), Failure> {
+        if fs::symlink_metadata(self.0.join(BOTH)).is_err() {
+            for name in [KEY, CERTIFICATE] {
+                let path = self.0.join(name);
+                if fs::symlink_metadata(&path).is_ok() {
+                    return Err(Failure::Failed(format!(
+                        "{} is there already and not from here (there is no {BOTH} beside it), and would be overwritten: \
+                         choose another directory, or move the file away",
+                        FileName::of(&path)
+                    )));
+                }
+            }
+        }
+        self.write(PROBE, &[0; PROBE_SIZE])?;
+        let path = self.0.join(PROBE);
+        fs::remove_file(&path).map_err(|error| self.failed(&path, &error))
+    }
+
     /// Puts a new certificate in the place of the old one.
-    pub(crate) fn keep(&self, new: &NewCertificate) -> Result<(), Failure> {
-        let NewCertificate { key, chain, .. } = new;
+    fn keep(&self, key: &str, chain: &str) -> Result<(), Failure> {
         self.write(UNTOLD, b"")?;
         self.write(BOTH, format!("{key}{chain}").as_bytes())?;
         self.write(KEY, key.as_bytes())?;
@@ -158,5 +216,40 @@ mod tests {
         fs::write(&file, "").unwrap();
         let message = Files::new(&file).held().unwrap_err().to_string();
         assert!(message.contains("file") && message.contains("choose another"), "{message}");
+    }
+
+    #[test]
+    fn files_that_are_not_ours_are_refused_before_anything_is_ordered() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::new(&directory.path().join("new"));
+        files.probe().unwrap();
+        assert_eq!(fs::read_dir(files.directory()).unwrap().count(), 0);
+        for path in [files.key(), files.certificate()] {
+            fs::write(&path, "of the web server").unwrap();
+            let message = files.probe().unwrap_err().to_string();
+            assert!(message.contains("choose another directory"), "{message}");
+            fs::remove_file(&path).unwrap();
+        }
+        let (key, chain) = certificate();
+        files.keep(&key, &chain).unwrap();
+        files.probe().unwrap();
+        fs::create_dir_all(files.directory().join(PROBE).join("in the way")).unwrap();
+        assert!(files.probe().is_err());
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_written_is_held_until_it_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::new(directory.path());
+        let issued = Issued(Mutex::new(Some(certificate())));
+        let obstacle = directory.path().join(KEY);
+        fs::create_dir(&obstacle).unwrap();
+        for _ in 0..2 {
+            assert!(issued.keep_in(&files).is_err());
+        }
+        fs::remove_dir(&obstacle).unwrap();
+        assert_eq!(issued.keep_in(&files).unwrap().unwrap().names, ["a.example"]);
+        assert_eq!(files.held().unwrap().unwrap().names, ["a.example"]);
+        assert_eq!(issued.keep_in(&files), Ok(None));
     }
 }

@@ -13,8 +13,11 @@ use crate::{dns, zone_file::ZoneRecord};
 /// Names of one certificate. Authorities allow a hundred.
 const MAX_NAMES: usize = 100;
 
+/// What a challenge stands below (RFC 8555 section 8.4).
+pub(super) const CHALLENGE_LABEL: &str = "_acme-challenge.";
+
 /// Bytes of a name, without the dot at its end (RFC 1035 section 3.1), before which `_acme-challenge.` still fits.
-const MAX_LENGTH: usize = 253 - "_acme-challenge.".len();
+const MAX_LENGTH: usize = 253 - CHALLENGE_LABEL.len();
 
 /// Seconds that a challenge may be kept by others. It is there for a minute or two.
 const CHALLENGE_TTL: u32 = 30;
@@ -91,11 +94,20 @@ impl SiteNames {
     /// The record by which the packet of the key shows `value` for `name`, and the name that the origin shows it at.
     pub(crate) fn challenge(&self, name: &str, value: &str) -> Option<(ZoneRecord, rr::Name)> {
         let inside = name.strip_suffix(&self.origin)?.strip_suffix('.')?;
-        let owner: Name<Bytes> = format!("_acme-challenge.{inside}").parse().ok()?;
-        let data = Txt::build_from_slice(value.as_bytes()).ok()?;
-        let record = Record::new(owner, Class::IN, Ttl::from_secs(CHALLENGE_TTL), ZoneRecordData::Txt(data));
-        Some((record, dns::complete(&format!("_acme-challenge.{name}"))))
+        let record = challenge(&self.key, inside, value)?;
+        Some((record, dns::complete(&format!("{CHALLENGE_LABEL}{name}"))))
     }
+}
+
+/// The record that shows `value` for `inside`, which is `key` or below it.
+pub(super) fn challenge(key: &PublicKey, inside: &str, value: &str) -> Option<ZoneRecord> {
+    let below = inside.strip_suffix(&key.to_z32())?;
+    if !below.is_empty() && !below.ends_with('.') {
+        return None;
+    }
+    let owner: Name<Bytes> = format!("{CHALLENGE_LABEL}{inside}").parse().ok()?;
+    let data = Txt::build_from_slice(value.as_bytes()).ok()?;
+    Some(Record::new(owner, Class::IN, Ttl::from_secs(CHALLENGE_TTL), ZoneRecordData::Txt(data)))
 }
 
 /// The name of an origin in lower case, without a dot at its end.
@@ -165,6 +177,10 @@ mod tests {
             assert_eq!(record.owner().to_string(), format!("{owner}.{}", key.to_z32()));
             assert_eq!(dns::shown(&shown), format!("_acme-challenge.{name}"));
         }
-        assert!(names.challenge("elsewhere.example", "value").is_none());
+        for other in ["elsewhere.example".to_string(), "pk.example.net".into(), format!("x{}", names.apex())]
+        {
+            assert!(names.challenge(&other, "value").is_none(), "{other}");
+        }
+        assert!(names.challenge("other.pk.example.net", "value").is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! The records of dns-01: into the packet of the key, out of it again, and seen at every name server of the origin.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{Name, RecordType};
@@ -10,16 +10,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::names::SiteNames;
+use super::{in_packet::InPacket, names::SiteNames};
 use crate::{
     dns::{self, Over, Reply},
     failure::Failure,
     name_servers::{NameServer, Word, texts_at},
-    packet,
-    publisher::{Publication, Terms},
-    records,
-    secret_key::SecretKey,
-    sources::Sources,
     zone_file::ZoneRecord,
 };
 
@@ -36,7 +31,7 @@ pub(crate) type Extras = Vec<ZoneRecord>;
 /// Who publishes them.
 pub(crate) enum Records {
     /// This process, now.
-    Packet { sources: Arc<Sources>, secret_key: Box<SecretKey> },
+    Packet(InPacket),
     /// Whoever keeps the zone of the key, and is told here.
     Keeper(watch::Sender<Extras>),
     /// Nobody: the seed was not given.
@@ -54,7 +49,7 @@ impl Records {
     /// Publishes `extras` besides whatever there is of the key.
     pub(super) async fn show(&self, extras: &[ZoneRecord]) -> Result<(), Failure> {
         match self {
-            Self::Packet { sources, secret_key } => change(sources, secret_key, &[], extras).await,
+            Self::Packet(packet) => packet.show(extras).await,
             Self::Keeper(keeper) => {
                 keeper.send_modify(|all| all.extend_from_slice(extras));
                 Ok(())
@@ -68,7 +63,7 @@ impl Records {
     /// Takes them out again.
     pub(super) async fn hide(&self, extras: &[ZoneRecord]) -> Result<(), Failure> {
         match self {
-            Self::Packet { sources, secret_key } => change(sources, secret_key, extras, &[]).await,
+            Self::Packet(packet) => packet.hide(extras).await,
             Self::Keeper(keeper) => {
                 keeper.send_if_modified(|all| {
                     let before = all.len();
@@ -80,36 +75,14 @@ impl Records {
             Self::Nobody => Ok(()),
         }
     }
-}
 
-async fn change(
-    sources: &Sources,
-    secret_key: &SecretKey,
-    without: &[ZoneRecord],
-    with: &[ZoneRecord],
-) -> Result<(), Failure> {
-    let key = secret_key.public_key();
-    let Some(newest) = sources.read(&key).await?.newest else {
-        return Err(Failure::Failed(format!(
-            "there is no packet of {key}: publish its zone first (pkdns-cli publish)",
-            key = key.to_z32()
-        )));
-    };
-    let names: Vec<String> = with.iter().map(|record| records::escaped_name(record.owner())).collect();
-    let there = records::read(newest.dns(), &key);
-    if let Some(alias) =
-        there.iter().find(|record| record.record_type == "CNAME" && names.contains(&record.name))
-    {
-        return Err(Failure::Failed(format!(
-            "the packet holds \"{alias}\", and where an alias is, no challenge can stand: take it out of the zone"
-        )));
+    /// Takes out what an earlier run was kept from taking out.
+    pub(super) async fn clean(&self) -> Result<(), Failure> {
+        match self {
+            Self::Packet(packet) => packet.clean().await,
+            Self::Keeper(_) | Self::Nobody => Ok(()),
+        }
     }
-    let dns = packet::edited(Some(newest.dns()), &key, without, with)?;
-    if dns == newest.dns() {
-        return Ok(());
-    }
-    let publication = Publication::prepare(sources, secret_key, &dns, Terms::default()).await?;
-    publication.store(sources, &watch::Sender::new(0)).await.map(drop)
 }
 
 /// The records for these proofs, and how they are seen.

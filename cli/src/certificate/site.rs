@@ -15,13 +15,13 @@ use pkdns::{
 };
 use tokio::{
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{error::Elapsed, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     doors::{Door, Doors, InWebroot},
-    files::Files,
+    files::{Files, Issued},
     names::SiteNames,
     preflight,
     records::{self, Extras, Records},
@@ -43,6 +43,7 @@ const CLEANING_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Site {
     pub(crate) names: SiteNames,
     pub(crate) files: Files,
+    pub(crate) issued: Issued,
     pub(crate) authority: Arc<AcmeAuthority>,
     pub(crate) challenge: Challenge,
     /// Where http-01 and tls-alpn-01 are answered; none for the usual port on all addresses.
@@ -93,6 +94,16 @@ impl Site {
         time_left(held, self.names.all(), SystemTime::now())
     }
 
+    /// Takes away what an earlier run was kept from taking away. That is no reason to go without a certificate.
+    pub(crate) async fn clean(&self) {
+        let cleaned = timeout(CLEANING_DEADLINE, self.records.clean()).await;
+        if let Some(why) = why_not(cleaned) {
+            terminal::note(&format!(
+                "warning: the challenge of an earlier order may still be in the packet ({why})"
+            ));
+        }
+    }
+
     /// Obtains a certificate now, and keeps it.
     pub(crate) async fn obtain(&self) -> Result<CertificateReading, Failure> {
         self.try_to_obtain().await.map_err(|refusal| refusal.failure)
@@ -139,7 +150,14 @@ impl Site {
         told: &mut Option<CertificateReading>,
         report: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
     ) -> Result<Duration, Refusal> {
-        let mut held = self.files.held()?;
+        self.clean().await;
+        let mut held = match self.issued.keep_in(&self.files)? {
+            Some(new) => {
+                report(Event::New(&new))?;
+                Some(new)
+            }
+            None => self.files.held()?,
+        };
         if self.left(held.as_ref()).is_zero() {
             let new = self.try_to_obtain().await?;
             report(Event::New(&new))?;
@@ -165,6 +183,7 @@ impl Site {
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(Failure::Failed("the program is about to end".to_string()).into());
         };
+        self.files.probe()?;
         terminal::progress("looking at the origin…");
         let servers = self.servers().await?;
         preflight::check(&self.names, &servers, self.challenge != Challenge::Dns01).await?;
@@ -190,11 +209,11 @@ impl Site {
                 return Err(Refusal { failure, not_before });
             }
         };
-        self.files.keep(&new)?;
-        let reading = new.reading().ok_or_else(|| {
-            Failure::Failed("the new certificate cannot be read: choose another authority".to_string())
-        })?;
-        Ok(reading)
+        self.issued.hold(new);
+        match self.issued.keep_in(&self.files)? {
+            Some(reading) => Ok(reading),
+            None => Err(Failure::Failed("the new certificate is not there any more".to_string()).into()),
+        }
     }
 
     /// The name servers of the origin. Where they cannot be found out, dns-01 is of no use, and others may work.
@@ -259,7 +278,7 @@ impl Attempt<'_> {
 
     async fn show_records(&self, proofs: &[Proof]) -> Result<(), Failure> {
         let (extras, wanted) = records::of(&self.site.names, proofs)?;
-        // Before they go out: whatever happens, they are taken out again.
+        // Before they go out, so that they are taken out again unless this process is killed. Then the next run does it.
         self.shown().records.clone_from(&extras);
         terminal::progress("publishing the challenge in the packet…");
         self.site.records.show(&extras).await?;
@@ -314,17 +333,22 @@ impl Attempt<'_> {
         let Shown { records, .. } = self.shown.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !records.is_empty() {
             let hidden = timeout(CLEANING_DEADLINE, self.site.records.hide(&records)).await;
-            let why = match hidden {
-                Ok(Ok(())) => None,
-                Ok(Err(failure)) => Some(failure.to_string()),
-                Err(_) => Some("that took too long".to_string()),
-            };
-            if let Some(why) = why {
+            if let Some(why) = why_not(hidden) {
                 terminal::note(&format!(
-                    "warning: the challenge is still in the packet ({why}); it goes when the zone is published again"
+                    "warning: the challenge is still in the packet ({why}); it goes when this is run again or the zone is \
+                     published again"
                 ));
             }
         }
         self.failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why something was not taken away in time.
+fn why_not(outcome: Result<Result<(), Failure>, Elapsed>) -> Option<String> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(_) => Some("that took too long".to_string()),
     }
 }

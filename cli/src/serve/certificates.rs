@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Certificate, Identity};
 use crate::{
-    certificate::{self, Doors, Event, Extras, Files, LETS_ENCRYPT, Records, Site, SiteNames, in_days},
+    certificate::{
+        self, Doors, Event, Extras, Files, Issued, LETS_ENCRYPT, Records, Site, SiteNames, in_days,
+    },
     failure::Failure,
     keeper::in_words,
     seed::FileName,
@@ -58,6 +60,7 @@ impl Certifier {
         let directory = directory(&self.directory, &names, settings);
         Ok(Site {
             files: Files::new(&directory),
+            issued: Issued::default(),
             names,
             authority: self.authority(settings)?,
             challenge: settings.challenge(),

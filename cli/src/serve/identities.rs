@@ -7,12 +7,14 @@ use std::{
     collections::{HashMap, HashSet},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use pkdns::{config::RelayUrl, service_manager};
 use tokio::{
     sync::{Semaphore, watch},
-    task::{AbortHandle, spawn_blocking},
+    task::{AbortHandle, JoinHandle, spawn_blocking},
+    time::timeout,
 };
 
 use super::{
@@ -36,6 +38,9 @@ use crate::{
 
 /// Publications at once: a thousand keys are stored within a minute, and a home router is not flooded.
 const AT_ONCE: usize = 48;
+
+/// How long a task that is to end may take. It ends where it waits next.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// All that is kept.
 pub(super) struct Identities {
@@ -70,7 +75,7 @@ struct Kept {
 /// The certificate of an identity, which is kept by itself.
 struct Certified {
     settings: Certificate,
-    task: Running,
+    task: Keeping,
 }
 
 /// What can be started without anything that may fail.
@@ -92,6 +97,23 @@ struct Detecting {
 struct Running(AbortHandle);
 
 impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The same, whose end can be waited for.
+struct Keeping(JoinHandle<()>);
+
+impl Keeping {
+    async fn end(mut self) {
+        self.0.abort();
+        // How it ended does not matter, and nobody waits for one that is stuck.
+        let _ = timeout(ENDING, &mut self.0).await;
+    }
+}
+
+impl Drop for Keeping {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -239,7 +261,7 @@ impl Identities {
         }
         for (key, certificate) in sites {
             if let Some(kept) = self.kept.get_mut(&key) {
-                kept.certify(&key, certificate);
+                kept.certify(&key, certificate).await;
             }
         }
         let accounts = self.kept.iter().filter_map(|(key, kept)| Some((key.clone(), kept.account.clone()?)));
@@ -366,12 +388,14 @@ impl Kept {
     }
 
     /// Keeps another certificate from now on, or none.
-    fn certify(&mut self, key: &str, certificate: Option<(Certificate, Site)>) {
-        // An order that ends here has nobody who takes out what it has shown.
-        self.certificate = None;
+    async fn certify(&mut self, key: &str, certificate: Option<(Certificate, Site)>) {
+        // An order that ends here has nobody who takes out what it has shown. It shows no more once it has ended.
+        if let Some(certified) = self.certificate.take() {
+            certified.task.end().await;
+        }
         self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
         self.certificate = certificate.map(|(settings, site)| {
-            let task = Running(tokio::spawn(certificates::keep(site, short(key))).abort_handle());
+            let task = Keeping(tokio::spawn(certificates::keep(site, short(key))));
             Certified { settings, task }
         });
     }
