@@ -55,7 +55,8 @@ impl RateLimiter {
 }
 
 impl<C: Clock + Clone> RateLimiter<C> {
-    fn with_clock(per_minute: u32, burst: u32, clock: C) -> Self {
+    /// As [`RateLimiter::new`], in the time of `clock`.
+    pub(crate) fn with_clock(per_minute: u32, burst: u32, clock: C) -> Self {
         let quotas = NonZeroU32::new(per_minute).map(|per_minute| {
             let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
             let quota = |share: usize| {

@@ -64,9 +64,9 @@ impl ServedOrigins {
     }
 
     /// Whether a key may be looked up for a stranger who asks for a name in this zone of it.
-    pub(super) fn admits(&self, zone: &Name, search: Search, is_proven: bool) -> bool {
+    pub(super) fn admits(&self, zone: &Name, search: Search, address: IpAddr, is_proven: bool) -> bool {
         let budget = self.of(zone).and_then(|origin| self.budgets.get(origin.apex()));
-        budget.is_some_and(|budget| budget.admits(search, is_proven))
+        budget.is_some_and(|budget| budget.admits(search, address, is_proven))
     }
 }
 

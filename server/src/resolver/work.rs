@@ -136,7 +136,7 @@ impl Resolver {
         let admit = |search| match query.view {
             // Nobody waits for what is looked for ahead of time, so that nobody is charged for it.
             View::Resolver => search == Search::Ahead || inner.lookup_quota.admit(address, query.is_proven),
-            View::Origin => inner.origins.admits(&asked.apex, search, query.is_proven),
+            View::Origin => inner.origins.admits(&asked.apex, search, address, query.is_proven),
         };
         let (found_in, packet) = match has_to_be_new {
             // Rare, and larger than the rest.
