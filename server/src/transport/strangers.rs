@@ -1,5 +1,5 @@
-//! Those whom `[access]` does not serve: they get to know it, and no more, but for answers about origins over TCP. What they have is counted apart, so that it
-//! is nothing that anybody else could miss.
+//! Those whom `[access]` does not serve: they get to know it, and no more, but for answers about origins over TCP. What
+//! they have is counted apart, so that it is nothing that anybody else could miss.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
