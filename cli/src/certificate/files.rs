@@ -100,7 +100,7 @@ impl Files {
         Ok(Some(reading))
     }
 
-    /// Whether a certificate could be kept: before one is ordered, which authorities count. The directory is made.
+    /// Whether a certificate could be kept: before one is ordered, which authorities count.
     ///
     /// # Errors
     ///
@@ -118,9 +118,15 @@ impl Files {
                 }
             }
         }
+        let is_new = !self.0.exists();
         self.write(PROBE, &[0; PROBE_SIZE])?;
         let path = self.0.join(PROBE);
-        fs::remove_file(&path).map_err(|error| self.failed(&path, &error))
+        fs::remove_file(&path).map_err(|error| self.failed(&path, &error))?;
+        if is_new {
+            // An order that fails leaves nothing behind. What is in there by now stays.
+            let _ = fs::remove_dir(&self.0);
+        }
+        Ok(())
     }
 
     /// Puts a new certificate in the place of the old one.
@@ -223,7 +229,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::new(&directory.path().join("new"));
         files.probe().unwrap();
-        assert_eq!(fs::read_dir(files.directory()).unwrap().count(), 0);
+        assert!(!files.directory().exists(), "nothing is left behind");
+        fs::create_dir(files.directory()).unwrap();
         for path in [files.key(), files.certificate()] {
             fs::write(&path, "of the web server").unwrap();
             let message = files.probe().unwrap_err().to_string();

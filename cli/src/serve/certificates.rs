@@ -4,10 +4,15 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use pkdns::{certificates::acme::AcmeAuthority, private_file, signed_packet::PublicKey};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Certificate, Identity};
@@ -23,6 +28,9 @@ use crate::{
 
 /// Orders at once. Each waits for others most of the time, and authorities want them one by one.
 const ORDERS_AT_ONCE: usize = 8;
+
+/// How long a task that is to end may take. It ends where it waits next.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Below the directory of the state.
 const DIRECTORY: &str = "certificates";
@@ -110,6 +118,31 @@ fn names(key: &PublicKey, settings: &Certificate) -> Result<SiteNames, Failure> 
 
 fn directory(base: &Path, names: &SiteNames, settings: &Certificate) -> PathBuf {
     settings.directory.clone().unwrap_or_else(|| base.join(names.apex()))
+}
+
+/// A task that ends with its owner, and whose end can be waited for.
+pub(super) struct Keeping(JoinHandle<()>);
+
+impl Keeping {
+    pub(super) fn start(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    pub(super) async fn end(mut self) {
+        self.0.abort();
+        // How it ended does not matter, and nobody waits for one that is stuck.
+        let _ = timeout(ENDING, &mut self.0).await;
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Keeps the certificate of `site`, and says so under `name`.

@@ -7,18 +7,16 @@ use std::{
     collections::{HashMap, HashSet},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use pkdns::{config::RelayUrl, service_manager};
 use tokio::{
     sync::{Semaphore, watch},
-    task::{AbortHandle, JoinHandle, spawn_blocking},
-    time::timeout,
+    task::{AbortHandle, spawn_blocking},
 };
 
 use super::{
-    certificates::{self, Certifier},
+    certificates::{self, Certifier, Keeping},
     config::{AddressSource, Certificate, Config, Detection, Identity},
     dyndns::{Account, Accounts},
 };
@@ -38,9 +36,6 @@ use crate::{
 
 /// Publications at once: a thousand keys are stored within a minute, and a home router is not flooded.
 const AT_ONCE: usize = 48;
-
-/// How long a task that is to end may take. It ends where it waits next.
-const ENDING: Duration = Duration::from_secs(5);
 
 /// All that is kept.
 pub(super) struct Identities {
@@ -97,23 +92,6 @@ struct Detecting {
 struct Running(AbortHandle);
 
 impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The same, whose end can be waited for.
-struct Keeping(JoinHandle<()>);
-
-impl Keeping {
-    async fn end(mut self) {
-        self.0.abort();
-        // How it ended does not matter, and nobody waits for one that is stuck.
-        let _ = timeout(ENDING, &mut self.0).await;
-    }
-}
-
-impl Drop for Keeping {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -381,7 +359,7 @@ impl Kept {
     fn is_certified_as(&self, settings: Option<&Certificate>) -> bool {
         match (&self.certificate, settings) {
             (Some(certified), Some(settings)) => {
-                certified.settings == *settings && !certified.task.0.is_finished()
+                certified.settings == *settings && !certified.task.is_finished()
             }
             (ours, settings) => ours.is_none() && settings.is_none(),
         }
@@ -395,7 +373,7 @@ impl Kept {
         }
         self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
         self.certificate = certificate.map(|(settings, site)| {
-            let task = Keeping(tokio::spawn(certificates::keep(site, short(key))));
+            let task = Keeping::start(certificates::keep(site, short(key)));
             Certified { settings, task }
         });
     }
