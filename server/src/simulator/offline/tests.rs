@@ -137,14 +137,15 @@ fn deny_all(network: &mut Offline, client: &mut OfflineClient, numbers: Range<u8
 fn what_is_stored_in_a_network_of_ipv6_is_found_as_soon_as_in_one_of_ipv4_and_what_is_not_is_denied() {
     let [(known, times), (known_v6, times_v6)] = [Family::V4, Family::V6].map(|family| {
         let world = World { family, bound_ids: 0.8, ..World::realistic(5000) };
+        // What one client knows depends on which nodes it happens to ask first.
+        let known: usize = (0..4).map(|_| joined(world.clone()).1.known()).sum();
         let (mut network, mut client) = joined(world);
-        let known = client.known();
         (1..100).for_each(|number| network.store(&packet(number)));
         let times = find_all(&mut network, &mut client, 1..100);
         deny_all(&mut network, &mut client, 100..150);
         (known, times)
     });
-    assert!(known_v6 > 500 && known_v6 * 10 > known * 9, "{known_v6} known, of IPv4 {known}");
+    assert!(known_v6 > 2000 && known_v6 * 10 > known * 9, "{known_v6} known, of IPv4 {known}");
     for place in [times.len() / 2, times.len() * 9 / 10] {
         let [of_v4, of_v6] = [&times, &times_v6].map(|times| times[place]);
         assert!(of_v6 < of_v4.mul_f64(1.4), "{of_v6:?} instead of {of_v4:?}");
