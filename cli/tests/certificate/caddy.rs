@@ -61,19 +61,7 @@ fn chromium(program: &Path, scene: &Scene, root: &str, url: &str) -> String {
         assert!(status.unwrap().success());
     }
     let mut command = Command::new("timeout");
-    command.arg("60").arg(program).env("HOME", scene.path("home")).args([
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-proxy-server",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-    ]);
+    command.arg("60").arg(program).env("HOME", scene.path("home")).args(chromium::FLAGS);
     command.arg(format!("--host-resolver-rules=MAP {} 127.0.0.1", scene.name()));
     command.arg(format!("--user-data-dir={}", scene.path("profile").display())).arg(url);
     let output = command.output().unwrap();

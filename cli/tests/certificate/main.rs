@@ -7,6 +7,8 @@
 )]
 
 mod caddy;
+#[path = "../../../server/tests/interop/chromium.rs"]
+mod chromium;
 mod dns_01;
 mod failures;
 mod origin;

@@ -11,6 +11,8 @@
 )]
 
 mod authority;
+#[path = "../../../server/tests/interop/chromium.rs"]
+mod chromium;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../server/tests/lab/internet.rs"]
 mod internet;

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     authority::Authority,
+    chromium,
     internet::{Internet, SERVERS},
     namespace, programs,
     resolvers::{self, Manner, Resolver},
@@ -176,14 +177,11 @@ impl Scene {
 
     /// The page in a browser that believes `root.pem`.
     pub(crate) fn open(&self, chromium: &Path, url: &str) -> String {
-        const FLAGS: &str = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run \
-            --disable-background-networking --disable-component-update --disable-sync --no-proxy-server \
-            --virtual-time-budget=10000 --dump-dom";
-        let chromium = chromium.display();
+        let (chromium, flags) = (chromium.display(), chromium::FLAGS.join(" "));
         let commands = format!(
             "mkdir -p home/.pki/nssdb\ncertutil -d sql:home/.pki/nssdb -N --empty-password\n\
              certutil -d sql:home/.pki/nssdb -A -t C,, -n test -i root.pem\n\
-             HOME=$PWD/home timeout 60 {chromium} {FLAGS} --user-data-dir=$PWD/profile {url}"
+             HOME=$PWD/home timeout 60 {chromium} {flags} --user-data-dir=$PWD/profile {url}"
         );
         said(&self.shell(&commands).output().unwrap())
     }

@@ -6,6 +6,8 @@
     reason = "the helpers of tests may fail them"
 )]
 
+#[path = "../../../server/tests/interop/chromium.rs"]
+mod chromium;
 mod detection;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../../../server/tests/interop/dig.rs"]

@@ -15,17 +15,12 @@ use pkdns::{config::Config, server::Server};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{LIMIT, block, dyndns, programs, tell};
+use super::{LIMIT, block, chromium, dyndns, programs, tell};
 
 const DOCUMENT: &str = include_str!("../../../docs/publish.md");
 
 /// What the page says.
 const PAGE: &str = "served by a key";
-
-/// Headless, and without any habit that needs a network or a desktop.
-const FLAGS: &str = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run \
-    --disable-background-networking --disable-component-update --disable-sync --no-proxy-server \
-    --virtual-time-budget=10000 --dump-dom";
 
 /// A home directory in which the document is followed.
 struct Home {
@@ -63,7 +58,7 @@ impl Home {
         let browser = self.block("a browser");
         let program = "chromium --user-data-dir";
         assert!(browser.contains(program), "{browser}");
-        let headless = format!("timeout 60 chromium {FLAGS} --user-data-dir");
+        let headless = format!("timeout 60 chromium {} --user-data-dir", chromium::FLAGS.join(" "));
         let shown = self.run(&browser.replace(program, &headless));
         let log = fs::read_to_string(self.path().join("web.log")).unwrap_or_default();
         assert!(shown.contains(PAGE), "{shown}\n{log}");

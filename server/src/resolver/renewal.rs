@@ -27,7 +27,8 @@ use crate::{access::Forwarders, config::Config, rate_limit::SplitLimiter};
 
 impl Resolver {
     /// A resolver as `config` says, after one as `old` said. What was learnt stays as far as it holds under other rules, and
-    /// so do quotas whose numbers are the same, and budgets of origins that stay. Reads the hosts files if [`Resolver::reads_hosts_files_anew`] says so.
+    /// so do quotas whose numbers are the same, and budgets of origins that stay. Reads the hosts files if
+    /// [`Resolver::reads_hosts_files_anew`] says so.
     pub fn renewed(&self, old: &Config, config: &Config, origins: Origins) -> Self {
         let inner = &*self.0;
         let (before, after) = (&old.rate_limit, &config.rate_limit);

@@ -48,21 +48,10 @@ async fn a_page_of_another_origin_publishes_and_reads() {
     let url = |seed| format!("'http://{}{}'", server.http, path_of(seed));
     let page = PAGE.replace("UNREADABLE", &url(2)).replace("RELAY", &url(1));
     let port = serve(page.replace("PACKET", &format!("{:?}", payload(&packet)))).await;
-    let profile = tempfile::tempdir().unwrap();
-    let arguments = [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-proxy-server",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-        &format!("--user-data-dir={}", profile.path().display()),
-        &format!("http://127.0.0.1:{port}/"),
-    ];
+    let directory = tempfile::tempdir().unwrap();
+    let [profile, page] =
+        [format!("--user-data-dir={}", directory.path().display()), format!("http://127.0.0.1:{port}/")];
+    let arguments = [&chromium::FLAGS[..], &[&profile, &page]].concat();
     let page = clients::run(&chromium, &arguments).await;
     let bytes = payload(&packet).iter().map(u8::to_string).collect::<Vec<_>>().join(",");
     assert!(page.contains(&format!(">204 20 200 {bytes} 404 17<")), "{page}");

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod browser;
+#[path = "../interop/chromium.rs"]
+mod chromium;
 #[path = "../doh/client.rs"]
 mod client;
 mod clients;

@@ -13,7 +13,7 @@ use tokio::{runtime::Runtime, time::sleep};
 
 use super::{
     PATIENCE,
-    clients::ask_over_udp,
+    clients::{Tally, ask_over_udp},
     load::{KINDS, Load, answered_before, configuration, replies},
     reloads::Reloads,
     server::{Place, Server, send},
@@ -28,6 +28,23 @@ async fn wait_until(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < end, "{what}");
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Ends the load. Returns how many answers there were, which is all that was asked for; `kept` looks at clients that keep their
+/// connections.
+fn all_answered(runtime: &Runtime, load: Load, server: &Server, kept: impl Fn(&str, &Tally)) -> u64 {
+    let clients = runtime.block_on(load.stop());
+    let clients = clients.unwrap_or_else(|error| panic!("{error}: {:#?}", server.log.lines()));
+    let mut answered = 0;
+    for (kind, client) in KINDS.iter().zip(&clients) {
+        let tally = &client.tally;
+        assert_eq!(tally.asked.load(Ordering::SeqCst), tally.answers(), "{kind}");
+        answered += tally.answers();
+        if kind.ends_with("kept") || kind.starts_with("http") {
+            kept(kind, tally);
+        }
+    }
+    answered
 }
 
 #[test]
@@ -49,17 +66,9 @@ fn every_query_over_every_transport_is_answered_while_another_process_takes_over
     let more = load.answers().map(|answers| answers + ANSWERS);
     runtime.block_on(wait_until("answers after", || all_have(more)));
     assert!(server.wait().success(), "{:#?}", server.log.lines());
-    let clients = runtime.block_on(load.stop());
-    let clients = clients.unwrap_or_else(|error| panic!("{error}: {:#?}", server.log.lines()));
-    let mut answered = 0;
-    for (kind, client) in KINDS.iter().zip(&clients) {
-        let tally = &client.tally;
-        assert_eq!(tally.asked.load(Ordering::SeqCst), tally.answers(), "{kind}");
-        answered += tally.answers();
-        if kind.ends_with("kept") || kind.starts_with("http") {
-            assert!(tally.moved.load(Ordering::SeqCst) > 0, "{kind}");
-        }
-    }
+    let answered = all_answered(&runtime, load, &server, |kind, tally| {
+        assert!(tally.moved.load(Ordering::SeqCst) > 0, "{kind}");
+    });
     let before = answered_before(&server);
     let lines = server.log.lines();
     assert!(
@@ -90,17 +99,9 @@ fn every_query_over_every_transport_is_answered_while_the_configuration_changes(
         let all_have = || load.answers().iter().zip(more).all(|(answers, least)| *answers >= least);
         runtime.block_on(wait_until("answers after a reload", || load.has_failed() || all_have()));
     }
-    let clients = runtime.block_on(load.stop());
-    let clients = clients.unwrap_or_else(|error| panic!("{error}: {:#?}", server.log.lines()));
-    let mut answered = 0;
-    for (kind, client) in KINDS.iter().zip(&clients) {
-        let tally = &client.tally;
-        assert_eq!(tally.asked.load(Ordering::SeqCst), tally.answers(), "{kind}");
-        answered += tally.answers();
-        if kind.ends_with("kept") || kind.starts_with("http") {
-            assert_eq!(tally.connections.load(Ordering::SeqCst), 1, "{kind}: its connection stays");
-        }
-    }
+    let answered = all_answered(&runtime, load, &server, |kind, tally| {
+        assert_eq!(tally.connections.load(Ordering::SeqCst), 1, "{kind}: its connection stays");
+    });
     assert_eq!(runtime.block_on(replies(metrics)), (answered, 0), "what the server counted");
     server.send("TERM");
     assert!(server.wait().success());

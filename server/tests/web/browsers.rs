@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use super::{Site, programs, run};
+use super::{Site, chromium, programs, run};
 
 const POLICY: &str = "/etc/chromium/policies/managed/pkdns-test.json";
 
@@ -76,20 +76,8 @@ async fn trust(site: &Site, store: &Path) {
 async fn chromium(program: &Path, site: &Site, picture: &str, url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new("timeout");
-    command.arg("60").arg(program).env("HOME", site.path("home")).args([
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-proxy-server",
-        "--window-size=800,1100",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-    ]);
+    command.arg("60").arg(program).env("HOME", site.path("home")).args(chromium::FLAGS);
+    command.arg("--window-size=800,1100");
     command.arg(format!("--user-data-dir={}", profile.path().display()));
     command.arg(format!("--screenshot={}", screenshots().join(format!("chromium-{picture}.png")).display()));
     command.arg(url);

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod browsers;
+#[path = "../interop/chromium.rs"]
+mod chromium;
 mod clients;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../common/mod.rs"]

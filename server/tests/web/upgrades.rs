@@ -15,7 +15,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{PAGE, Site, namespace, programs, run};
+use super::{PAGE, Site, chromium, namespace, programs, run};
 
 const ORIGIN: &str = "pk.example.net";
 
@@ -80,19 +80,7 @@ async fn open(program: &Path, settings: &str, url: &str) -> String {
     fs::create_dir(profile.path().join("Default")).unwrap();
     fs::write(profile.path().join("Default/Preferences"), settings).unwrap();
     let mut command = Command::new("timeout");
-    command.arg("60").arg(program).env("HOME", profile.path()).args([
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-proxy-server",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-    ]);
+    command.arg("60").arg(program).env("HOME", profile.path()).args(chromium::FLAGS);
     command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
     run(command).await
 }

@@ -33,8 +33,8 @@ fn is_answered<R: Respond>(responder: &R, transport: Transport) -> bool {
     transport == Transport::Tcp && responder.has_names_for_everybody()
 }
 
-/// Answers the first query, if that takes no work; where there are names for everybody, queries until one is refused. Each may take [`STRANGER_TIME`] to come, and its reply as long to leave. The
-/// caller has the deadline for all.
+/// Answers the first query, if that takes no work; where there are names for everybody, queries until one is refused. Each may
+/// take [`STRANGER_TIME`] to come, and its reply as long to leave. The caller has the deadline for all.
 pub(super) async fn serve<R, I, O>(
     responder: &R,
     address: IpAddr,
