@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod answer_cache;
+pub mod bridge;
 pub mod certificates;
 pub mod client;
 pub mod config;

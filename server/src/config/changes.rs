@@ -51,6 +51,7 @@ impl Config {
             && self.delegation == other.delegation
             && self.rebind_protection == other.rebind_protection
             && self.denied_keys == other.denied_keys
+            && self.bridge == other.bridge
     }
 
     /// Options that differ, by their names.

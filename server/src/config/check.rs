@@ -93,6 +93,7 @@ impl Config {
         );
         self.check_denied_keys(&mut faults);
         self.check_operator(&mut faults);
+        self.check_bridge(&mut faults);
         self.check_certificates(&mut faults);
         self.check_relay(&mut faults);
         self.check_logs(&mut faults);

@@ -2,6 +2,7 @@
 
 mod acme;
 mod address;
+mod bridge;
 mod cache;
 mod changes;
 mod check;
@@ -40,6 +41,7 @@ use crate::access::{AccessList, Allowed};
 
 pub use acme::{Acme, AcmeChallenge};
 pub use address::{AddressError, parse_address};
+pub use bridge::{Bridge, LedClients};
 pub use cache::Cache;
 pub use changes::Changes;
 pub use check::Fault;
@@ -121,6 +123,8 @@ pub struct Config {
     pub denied_keys: DeniedKeys,
     /// `[operator]`
     pub operator: Operator,
+    /// `[bridge]`
+    pub bridge: Bridge,
     /// `[identity]`
     pub identity: Identity,
     /// `[doh]`
@@ -287,6 +291,7 @@ impl Default for Config {
             rebind_protection: RebindProtection::default(),
             denied_keys: DeniedKeys::default(),
             operator: Operator::default(),
+            bridge: Bridge::default(),
             identity: Identity::default(),
             doh: Doh::default(),
             dot: Dot::default(),

@@ -20,6 +20,7 @@ mod own_zone;
 mod proofs;
 mod rebinding;
 mod renewal;
+pub mod site;
 pub mod special;
 
 #[cfg(test)]

@@ -1,0 +1,179 @@
+//! `[bridge]`: sites under keys over HTTPS, for browsers that know nothing of keys.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, HTTPS_PORT, address, check::Faults};
+
+/// Port of HTTP in the clear, beside [`HTTPS_PORT`].
+const HTTP_PORT: u16 = 80;
+
+/// As many addresses of one family fit an answer of 512 bytes.
+const MAX_ADDRESSES: usize = 8;
+
+/// Each question for an address is compared with all of them.
+const MAX_EXEMPT: usize = 1000;
+
+/// The bridge to sites under keys. Off without an address to listen on.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bridge {
+    /// Where browsers come to over HTTPS. An address of `doh.listen` may be among them: then the name that a client asks
+    /// for decides who answers it.
+    #[serde(deserialize_with = "address::list::<HTTPS_PORT, _>")]
+    pub listen: Vec<SocketAddr>,
+    /// Where browsers come to in the clear, to be sent on to HTTPS. Without it, port 80 of each address of `listen` that
+    /// has port 443.
+    #[serde(deserialize_with = "address::optional_list::<HTTP_PORT, _>", skip_serializing_if = "Option::is_none")]
+    pub plain_listen: Option<Vec<SocketAddr>>,
+    /// What questions for the addresses of such sites are answered with. Without any, the addresses of `listen`, which
+    /// must not be `0.0.0.0` or `[::]` then.
+    pub addresses: Vec<IpAddr>,
+    /// Keys and names below them that are left as their packets have them. Lower case, without dots at the ends.
+    #[serde(deserialize_with = "address::suffixes")]
+    pub exempt: Vec<String>,
+    /// The listeners whose clients are led to the bridge.
+    pub clients_of: Vec<LedClients>,
+    /// Connections of all clients at once, both ports together.
+    pub max_connections: usize,
+}
+
+/// Listeners of the server, by what is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LedClients {
+    /// DNS over UDP and TCP.
+    Dns,
+    /// DNS over TLS.
+    Tls,
+    /// DNS over HTTPS.
+    Https,
+    /// DNS over HTTP in the clear, for a proxy.
+    Http,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        use LedClients::{Dns, Http, Https, Tls};
+        Self {
+            listen: Vec::new(),
+            plain_listen: None,
+            addresses: Vec::new(),
+            exempt: Vec::new(),
+            clients_of: vec![Dns, Tls, Https, Http],
+            max_connections: 4096,
+        }
+    }
+}
+
+impl Bridge {
+    /// Whether there is one.
+    pub fn is_enabled(&self) -> bool {
+        !self.listen.is_empty()
+    }
+
+    /// Where it listens in the clear, as configured or by default. Empty when it is off.
+    pub fn plain_addresses(&self) -> Vec<SocketAddr> {
+        let of_listen = || {
+            let standard = self.listen.iter().filter(|address| address.port() == HTTPS_PORT);
+            standard.map(|address| SocketAddr::new(address.ip(), HTTP_PORT)).collect()
+        };
+        match &self.plain_listen {
+            _ if !self.is_enabled() => Vec::new(),
+            Some(configured) => configured.clone(),
+            None => of_listen(),
+        }
+    }
+
+    /// What browsers are told to come to.
+    pub fn shown_addresses(&self) -> Vec<IpAddr> {
+        if !self.addresses.is_empty() {
+            return self.addresses.clone();
+        }
+        let mut addresses: Vec<_> = self.listen.iter().map(SocketAddr::ip).collect();
+        addresses.dedup();
+        addresses
+    }
+}
+
+impl Config {
+    pub(super) fn check_bridge(&self, faults: &mut Faults) {
+        let bridge = &self.bridge;
+        if !bridge.is_enabled() {
+            return;
+        }
+        faults.add_with_if(
+            self.names.suffixes.is_empty(),
+            "names.suffixes",
+            &["bridge.listen"],
+            "is empty, and the bridge can only serve names under a suffix; write [\"key\"]",
+        );
+        let shown = bridge.shown_addresses();
+        if let Some(address) = shown.iter().find(|address| address.is_unspecified() || address.is_multicast()) {
+            faults.add_with(
+                "bridge.addresses",
+                &["bridge.listen"],
+                match bridge.addresses.is_empty() {
+                    true => format!("is missing, and browsers cannot come to {address}; list the addresses of this machine at \
+                                     which they reach it"),
+                    false => format!("{address} is nowhere that a browser can come to; write the address of this machine"),
+                },
+            );
+        }
+        faults.add_if(
+            shown.len() > MAX_ADDRESSES,
+            "bridge.addresses",
+            format!("names more than {MAX_ADDRESSES} addresses"),
+        );
+        faults.add_if(
+            bridge.exempt.len() > MAX_EXEMPT,
+            "bridge.exempt",
+            format!("names more than {MAX_EXEMPT} names"),
+        );
+        faults.add_if(
+            bridge.clients_of.is_empty(),
+            "bridge.clients_of",
+            "is empty, so nobody would be led to the bridge; write [\"dns\", \"tls\", \"https\", \"http\"], or remove bridge.listen",
+        );
+        faults.add_if(
+            bridge.max_connections == 0,
+            "bridge.max_connections",
+            "is 0, so nobody could connect; write at least 1, or remove bridge.listen to switch the bridge off",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, ConfigFile};
+
+    fn said(text: &str) -> String {
+        let checked = ConfigFile::parse("pkdns.toml".as_ref(), text).and_then(ConfigFile::check);
+        checked.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_bridge_that_cannot_be_reached_is_a_mistake_with_what_to_write() {
+        for (text, begins) in [
+            ("", ""),
+            ("[bridge]\nlisten = '127.0.0.1:8443'", ""),
+            ("[bridge]\nlisten = ['0.0.0.0', '[::]']\naddresses = ['192.0.2.1', '2001:db8::1']", ""),
+            ("[bridge]\nlisten = '0.0.0.0:443'", "pkdns.toml:2: bridge.addresses: is missing"),
+            ("[bridge]\nlisten = '127.0.0.1'\naddresses = ['0.0.0.0']", "pkdns.toml:3: bridge.addresses: 0.0.0.0 is nowhere"),
+            ("[bridge]\nlisten = '127.0.0.1'\nclients_of = []", "pkdns.toml:3: bridge.clients_of: is empty"),
+            ("[bridge]\nlisten = '127.0.0.1'\nmax_connections = 0", "pkdns.toml:3: bridge.max_connections: is 0"),
+        ] {
+            let said = said(text);
+            assert!(said.starts_with(begins) && said.is_empty() == begins.is_empty(), "{text}\n{said}");
+        }
+    }
+
+    #[test]
+    fn port_80_is_beside_port_443_and_beside_no_other() {
+        let plain = |text: &str| toml::from_str::<Config>(text).unwrap().bridge.plain_addresses();
+        assert_eq!(plain("[bridge]\nlisten = ['127.0.0.1', '[::1]:8443']"), ["127.0.0.1:80".parse().unwrap()]);
+        assert_eq!(plain("[bridge]\nlisten = '127.0.0.1'\nplain_listen = []"), []);
+        assert_eq!(plain("[bridge]\nplain_listen = '127.0.0.1'"), []);
+    }
+}
