@@ -50,7 +50,7 @@ pub use dns::{DNS_PATH, JSON_PATH};
 pub use health::Health;
 pub use host::Hosts;
 pub use limits::Limits;
-pub use listen::serve;
+pub use listen::{serve, serve_shared};
 pub use metrics::metrics_routes;
 pub use pages::{About, Notices, pages};
 pub use relay::Relay;

@@ -52,6 +52,17 @@ pub(super) fn admissions(config: &Config, metrics: &Metrics) -> [Admission; 2] {
     })
 }
 
+/// Who may come to the bridge.
+pub(super) fn bridge_admission(config: &Config, metrics: &Metrics) -> Admission {
+    Admission {
+        access: config.access.list(),
+        trusted: trusted(config, config.doh.proxy_protocol),
+        answers_strangers: false,
+        refusals: metrics.refusals.clone(),
+        connections: metrics.connections.clone(),
+    }
+}
+
 /// Where one is wanted.
 pub(super) fn relay(
     config: &Config,

@@ -1,5 +1,6 @@
 //! Puts the parts together: binds, serves and stops.
 
+mod bridging;
 mod check;
 mod container;
 mod control;
@@ -12,6 +13,7 @@ mod places;
 mod reload;
 mod running;
 mod seen;
+mod stand_in;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -35,6 +37,7 @@ use crate::{
     service::Service,
     transport::{BindError, Ending, Inherited, Purpose},
 };
+use bridging::BridgeCertificates;
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
 pub use control::Control;
@@ -49,6 +52,7 @@ use reload::Reloads;
 pub use reload::{ReloadError, ReloadHandle, Reloaded};
 use running::Running;
 use seen::Shown;
+use stand_in::SiteConnector;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -70,6 +74,8 @@ pub struct Server {
     denied: DeniedKeys,
     connector: Connector,
     encryption: EncryptedListeners,
+    bridge_certificates: BridgeCertificates,
+    site_connector: SiteConnector,
     reloads: Reloads,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
@@ -145,6 +151,8 @@ impl Server {
         mut inherited: Inherited,
     ) -> Result<Self, StartError> {
         let encryption = EncryptedListeners::new(&config, &forwarder)?;
+        let bridge_certificates = BridgeCertificates::open(&config)?;
+        let site_connector = SiteConnector::new().map_err(CertificateError::Tls)?;
         let wanted = listeners::wanted(&config, |purpose| inherited.assigned(purpose));
         let listeners = listeners::bind(&wanted, false, &mut inherited)?;
         inherited.close();
@@ -191,6 +199,8 @@ impl Server {
             denied,
             connector,
             encryption,
+            bridge_certificates,
+            site_connector,
             reloads: Reloads::new(),
             dht: None,
             stores,
@@ -222,6 +232,18 @@ impl Server {
     /// The addresses of `/metrics`, with the real ports.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
         self.addresses_of(Purpose::Metrics)
+    }
+
+    /// The addresses of the bridge to sites under keys, with the real ports. Those that it shares with HTTPS are among them.
+    pub fn bridge_addresses(&self) -> Vec<SocketAddr> {
+        let shared = self.listeners.iter().filter(|one| listeners::is_shared(&self.config, &one.wanted));
+        let shared = shared.map(|one| one.address);
+        self.addresses_of(Purpose::Bridge).into_iter().chain(shared).collect()
+    }
+
+    /// The addresses of the bridge in the clear, with the real ports.
+    pub fn plain_bridge_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Purpose::BridgePlain)
     }
 
     fn addresses_of(&self, purpose: Purpose) -> Vec<SocketAddr> {

@@ -25,6 +25,10 @@ pub enum Purpose {
     Http,
     /// Metrics over HTTP.
     Metrics,
+    /// HTTPS to sites under keys.
+    Bridge,
+    /// HTTP in the clear to sites under keys.
+    BridgePlain,
 }
 
 /// A socket on its way from one process to another.
@@ -61,6 +65,8 @@ impl Purpose {
             Self::Https => "https",
             Self::Http => "http",
             Self::Metrics => "metrics",
+            Self::Bridge => "bridge",
+            Self::BridgePlain => "bridge-http",
         }
     }
 
@@ -72,12 +78,15 @@ impl Purpose {
             Self::Https => &["https"],
             Self::Http => &["http"],
             Self::Metrics => &["metrics"],
+            Self::Bridge => &["bridge"],
+            Self::BridgePlain => &["bridge-http"],
         }
     }
 
     /// The purpose with this name; `dot` is another one of `tls`.
     pub fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::Dns, Self::Tls, Self::Https, Self::Http, Self::Metrics];
+        let all =
+            [Self::Dns, Self::Tls, Self::Https, Self::Http, Self::Metrics, Self::Bridge, Self::BridgePlain];
         let name = if name == "dot" { "tls" } else { name };
         all.into_iter().find(|purpose| purpose.name() == name)
     }
