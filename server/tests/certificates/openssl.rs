@@ -1,0 +1,70 @@
+//! Whom the authorities of our own convince, by a program that is not ours and reads certificates strictly.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::SystemTime,
+};
+
+use pkdns::certificates::BridgeAuthority;
+use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
+
+use super::programs;
+
+fn is_there(program: &Path) -> bool {
+    let mut version = Command::new(program);
+    version
+        .arg("version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether `openssl verify` takes the certificate for that of `name`.
+fn is_verified(openssl: &Path, root: &Path, leaf: &Path, name: &str) -> bool {
+    let mut command = Command::new(openssl);
+    command.args(["verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", name, "-CAfile"]);
+    command.arg(root).arg(leaf).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().unwrap().success()
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64_STANDARD.encode(der))
+}
+
+/// What somebody signs who has stolen the key of the bridge's authority.
+fn forged(directory: &Path, name: &str) -> String {
+    let stolen = KeyPair::from_pem(&fs::read_to_string(directory.join("bridge-ca.key")).unwrap()).unwrap();
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name = DistinguishedName::new();
+    authority.distinguished_name.push(DnType::CommonName, "pkdns bridge authority");
+    let mut leaf = CertificateParams::new([name.to_owned()]).unwrap();
+    leaf.use_authority_key_identifier_extension = true;
+    leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::from_params(&authority, &stolen)).unwrap().pem()
+}
+
+#[test]
+fn openssl_takes_leaves_of_the_bridge_and_nothing_else_of_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let now = SystemTime::now();
+    let authority = BridgeAuthority::open(directory, &["key".to_owned()], now).unwrap();
+    let (root, leaf, bad) =
+        (authority.certificate_path(), directory.join("leaf.pem"), directory.join("bad.pem"));
+    let Some(openssl) = programs::find("openssl", is_there, "Debian's openssl") else { return };
+    let key = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
+    for name in [format!("{key}.key"), format!("www.{key}.key")] {
+        fs::write(&leaf, pem(&authority.leaf(&name, now).unwrap().cert[0])).unwrap();
+        assert!(is_verified(&openssl, &root, &leaf, &name), "{name}");
+        assert!(!is_verified(&openssl, &root, &leaf, "example.com"), "{name}");
+    }
+    fs::write(&bad, forged(directory, "x.key")).unwrap();
+    assert!(is_verified(&openssl, &root, &bad, "x.key"), "forged well");
+    for name in ["example.com", "monkey"] {
+        fs::write(&bad, forged(directory, name)).unwrap();
+        assert!(!is_verified(&openssl, &root, &bad, name), "{name}");
+    }
+}
