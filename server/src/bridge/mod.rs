@@ -7,6 +7,7 @@
 
 mod answer;
 mod client_tls;
+mod connect;
 mod connection;
 mod copy;
 mod error_page;
@@ -17,6 +18,7 @@ mod plain;
 mod plain_head;
 mod shared_port;
 mod site_places;
+mod verify;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -29,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 pub use client_tls::{ClientTls, HTTP1, HTTP2, HTTPS_PORT, Leaf};
+pub use connect::{ConnectError, Connected, SiteConnector};
 pub use error_page::Failure;
 pub use names::SiteName;
 pub use shared_port::SharedPort;
@@ -42,14 +45,6 @@ use crate::{
 };
 use hello::Hello;
 use site_places::SitePlaces;
-
-/// Connections to sites, verified.
-pub struct Connected {
-    /// The connection, over which nothing has been said.
-    pub stream: tokio_rustls::client::TlsStream<TcpStream>,
-    /// What the site has chosen to speak (ALPN).
-    pub alpn: Option<Vec<u8>>,
-}
 
 /// What names lead to.
 pub trait Sites: Send + Sync + 'static {

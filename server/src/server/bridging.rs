@@ -11,13 +11,10 @@ use hickory_proto::rr::Name;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use super::{
-    StartError, derived,
-    places::Places,
-    stand_in::{self, BridgeAuthority, SiteConnector},
-};
+use super::{StartError, derived, places::Places, stand_in};
 use crate::{
-    bridge::{Bridge, ClientTls, Connected, Failure, HTTPS_PORT, Sites, Terms},
+    bridge::{Bridge, ClientTls, ConnectError, Connected, Failure, HTTPS_PORT, SiteConnector, Sites, Terms},
+    certificates::BridgeAuthority,
     config::Config,
     metrics::Metrics,
     resolver::{name::Suffixes, site::Site},
@@ -130,6 +127,16 @@ impl Sites for ResolvedSites {
     }
 
     async fn connect(&self, site: &Site, protocols: &[Vec<u8>]) -> Result<Connected, Failure> {
-        self.connector.connect(site, protocols).await
+        self.connector.connect(site, protocols).await.map_err(not_connected)
+    }
+}
+
+fn not_connected(error: ConnectError) -> Failure {
+    let said = error.to_string();
+    match error {
+        ConnectError::Unreachable(_) => Failure::Unreachable(said),
+        ConnectError::NoTls(_) | ConnectError::Refused { .. } => Failure::HandshakeRefused(said),
+        ConnectError::AnotherKey { expected, shown, .. } => Failure::AnotherKey { expected, shown },
+        ConnectError::Deadline => Failure::TimedOut(said),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use super::{bridging::bridge_directory, stand_in::BridgeAuthority};
+use super::bridging::bridge_directory;
 use crate::{
-    certificates::{self, CertificateError, Certificates},
+    certificates::{self, BridgeAuthority, CertificateError, Certificates},
     config::{CREDENTIALS, Config, QueryLogLevel},
     denied::check_lists,
     forward::TlsClient,

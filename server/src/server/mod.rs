@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    bridge::SiteConnector,
     certificates::{CertificateError, Certificates},
     config::{Config, UpstreamAddress},
     connector::Connector,
@@ -52,7 +53,6 @@ use reload::Reloads;
 pub use reload::{ReloadError, ReloadHandle, Reloaded};
 use running::Running;
 use seen::Shown;
-use stand_in::SiteConnector;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
