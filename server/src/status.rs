@@ -49,6 +49,8 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     /// Connections that are open, by kind.
     pub connections: Counts,
+    /// What became of connections to sites under keys.
+    pub bridge: Counts,
     /// TLS handshakes that came to nothing, by reason.
     pub tls_handshake_failures: Counts,
     /// Keys that are not answered for.

@@ -20,8 +20,8 @@ use crate::{
     transport::Ending,
 };
 
-/// Bytes that are read at once, and so what may wait for a peer that takes nothing: two records of TLS. One such buffer serves
-/// all connections of a thread.
+/// Bytes that are read at once: two records of TLS. With one that had begun before, that is what may wait for a peer that takes
+/// nothing. One such buffer serves all connections of a thread.
 const PIECE: usize = 32 << 10;
 
 /// A connection without a byte either way is kept for so long: a WebSocket or a page that waits for news may be silent for long,

@@ -217,6 +217,7 @@ impl Sight {
                 .map(|shown| certificate_status(shown, clock))
                 .collect(),
             connections: counts(self.metrics.connections.open.readings()),
+            bridge: counts(self.metrics.bridge.connections.readings()),
             tls_handshake_failures: counts(self.metrics.connections.handshake_failures.readings()),
             denied: DeniedStatus {
                 lists: self.denied.readings().into_iter().map(deny_list_status).collect(),

@@ -50,7 +50,6 @@ pub(crate) fn host() -> String {
 }
 
 /// Where names lead.
-#[derive(Default)]
 pub(crate) struct Script {
     pub(crate) sites: Mutex<HashMap<String, Result<SocketAddr, Failure>>>,
     pub(crate) plain: Mutex<HashMap<String, SocketAddr>>,
@@ -59,6 +58,13 @@ pub(crate) struct Script {
 
 #[derive(Clone)]
 struct Scripted(Arc<Script>);
+
+impl Default for Script {
+    fn default() -> Self {
+        let roots = Mutex::new(RootCertStore::empty());
+        Self { sites: Mutex::default(), plain: Mutex::default(), roots }
+    }
+}
 
 impl Script {
     /// `host` is at `address` from now on, which has to show `certificate`.
@@ -133,6 +139,7 @@ pub(crate) struct Settings {
     pub(crate) connections: usize,
     pub(crate) connections_per_client: usize,
     pub(crate) access: AccessList,
+    pub(crate) trusted: TrustedProxies,
     pub(crate) https_port: u16,
     pub(crate) held_bytes: usize,
 }
@@ -143,6 +150,7 @@ impl Default for Settings {
             connections: 1000,
             connections_per_client: 100,
             access: AccessList::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()),
+            trusted: TrustedProxies::new(Vec::new()),
             https_port: 443,
             held_bytes: 64 << 20,
         }
@@ -161,7 +169,7 @@ impl Stage {
         let terms = Terms { suffixes: Suffixes::new(["key"]), tls, https_port: settings.https_port };
         let admission = Admission {
             access: settings.access,
-            trusted: TrustedProxies::default(),
+            trusted: settings.trusted,
             answers_strangers: false,
             refusals: metrics.refusals.clone(),
             connections: metrics.connections.clone(),
@@ -184,11 +192,20 @@ impl Stage {
 
     /// A browser that trusts the authority, on a connection to `host`.
     pub(crate) async fn connect(&self, host: &str, protocols: &[&str]) -> io::Result<TlsStream<TcpStream>> {
+        self.shake_hands(TcpStream::connect(self.address).await?, host, protocols).await
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        host: &str,
+        protocols: &[&str],
+    ) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.clone()).unwrap();
         let mut config = client_config(roots);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
         timeout(PATIENCE, connecting).await.expect("a handshake that comes to an end")

@@ -183,7 +183,7 @@ async fn on_a_port_that_is_shared_names_of_keys_are_the_bridges_and_all_else_is_
     let error = whole.connect(port, "127.0.0.1", "ca.pem").await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "our certificate, which is for another name: {error}");
     assert_eq!(whole.metrics.bridge.connections.unknown_name.get(), 0);
-    stays_at(&whole.metrics, 0).await;
+    comes_to(&whole.metrics, 0).await;
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_reload_switches_the_bridge_off_and_on_and_what_is_open_goes_on() {
 }
 
 /// Of connections over the bridge.
-async fn stays_at(metrics: &Metrics, count: i64) {
+async fn comes_to(metrics: &Metrics, count: i64) {
     timeout(PATIENCE, async {
         while metrics.connections.open.bridge.get() != count {
             tokio::time::sleep(Duration::from_millis(5)).await;
