@@ -59,8 +59,8 @@ pub(super) fn wanted(config: &Config, assigned: impl Fn(Purpose) -> Vec<SocketAd
         (Purpose::Https, doh.enabled, &doh.listen),
         (Purpose::Http, true, &doh.plain_listen),
         (Purpose::Metrics, true, &config.metrics.listen),
-        (Purpose::Bridge, true, &config.bridge.listen),
-        (Purpose::BridgePlain, true, &plain_bridge),
+        (Purpose::Bridge, config.bridge.is_enabled(), &config.bridge.listen),
+        (Purpose::BridgePlain, config.bridge.is_enabled(), &plain_bridge),
     ];
     let mut all = Vec::new();
     for (purpose, _, configured) in enabled.into_iter().filter(|(_, enabled, _)| *enabled) {
@@ -207,4 +207,52 @@ pub(super) fn addresses_of(
     all: impl IntoIterator<Item = (Purpose, SocketAddr)>,
 ) -> Vec<SocketAddr> {
     all.into_iter().filter(|(other, _)| *other == purpose).map(|(_, address)| address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listened(text: &str) -> Vec<(&'static str, String, bool)> {
+        let config: Config = toml::from_str(text).unwrap();
+        let wanted = wanted(&config, |_| Vec::new());
+        let wanted = wanted.into_iter().filter(|wanted| wanted.purpose != Purpose::Dns);
+        let show =
+            |wanted: Wanted| (wanted.purpose.name(), wanted.address.to_string(), is_shared(&config, &wanted));
+        wanted.map(show).collect()
+    }
+
+    fn row(purpose: &'static str, address: &str, is_shared: bool) -> (&'static str, String, bool) {
+        (purpose, address.to_owned(), is_shared)
+    }
+
+    #[test]
+    fn the_bridge_shares_a_port_that_https_has_and_has_its_own_elsewhere() {
+        let doh = |listen: &str| format!("[doh]\nenabled = true\nlisten = {listen}\n[bridge]\n");
+        for (text, expected) in [
+            ("[bridge]\nlisten = []\nplain_listen = '127.0.0.1'".to_owned(), vec![]),
+            (
+                doh("'127.0.0.1'") + "listen = ['127.0.0.1', '127.0.0.2:8443']",
+                vec![
+                    row("https", "127.0.0.1:443", true),
+                    row("bridge", "127.0.0.2:8443", false),
+                    row("bridge-http", "127.0.0.1:80", false),
+                ],
+            ),
+            (
+                doh("['0.0.0.0', '[::1]']") + "listen = ['192.0.2.1', '[2001:db8::1]']\nplain_listen = []",
+                vec![
+                    row("https", "0.0.0.0:443", true),
+                    row("https", "[::1]:443", false),
+                    row("bridge", "[2001:db8::1]:443", false),
+                ],
+            ),
+            (
+                "[doh]\nlisten = '127.0.0.1'\nplain_listen = '0.0.0.0:80'\n[bridge]\nlisten = '127.0.0.1'".to_owned(),
+                vec![row("http", "0.0.0.0:80", false), row("bridge", "127.0.0.1:443", false)],
+            ),
+        ] {
+            assert_eq!(listened(&text), expected, "{text}");
+        }
+    }
 }
