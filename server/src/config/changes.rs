@@ -133,6 +133,7 @@ mod tests {
             ("delegation.port = 5353", false),
             ("rebind_protection.icann = true", false),
             ("denied_keys.blocked = '/denied'", false),
+            ("bridge.addresses = '192.0.2.1'", false),
             ("operator.contact = 'tel:+1'", true),
             ("names.keep_browsers = true", true),
             ("certificate.names = ['dns.example']", true),

@@ -139,6 +139,8 @@ pub struct Visitor {
     pub address: IpAddr,
     /// Whether nobody on the way can read along: we speak TLS, or a trusted proxy does.
     pub is_encrypted: bool,
+    /// Whether it is we who speak TLS.
+    pub is_tls: bool,
 }
 
 impl<R: Respond> Site<R> {
@@ -205,7 +207,8 @@ impl<R: Respond> Site<R> {
             return Begun::Answered(Refusal::Forwarded.response());
         };
         let address = named.unwrap_or(peer);
-        let visitor = Visitor { address, is_encrypted: is_tls || content.trusted.contains(peer) };
+        let is_encrypted = is_tls || content.trusted.contains(peer);
+        let visitor = Visitor { address, is_encrypted, is_tls };
         let path = request.uri().path();
         let is_for_anyone = path.starts_with(CHALLENGE_PATH)
             || health::is_health_path(path)

@@ -34,6 +34,11 @@ impl RebindProtection {
         Self { icann: settings.icann, keys: settings.keys, exempt }
     }
 
+    /// Whether private addresses of keys are taken out.
+    pub(super) fn filters_keys(&self) -> bool {
+        self.keys
+    }
+
     /// Takes private addresses out of an answer to a question for `asked`. All that had a say in it counts, not who came
     /// last: an alias would else lead around this. Only the name that was asked for can be exempt, because that is the
     /// one by which a browser tells apart whose page it shows.

@@ -11,13 +11,16 @@ use hickory_proto::rr::Name;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use super::{StartError, derived, places::Places, stand_in};
+use super::{StartError, derived, places::Places};
 use crate::{
     bridge::{Bridge, ClientTls, ConnectError, Connected, Failure, HTTPS_PORT, SiteConnector, Sites, Terms},
     certificates::BridgeAuthority,
     config::Config,
     metrics::Metrics,
-    resolver::{name::Suffixes, site::Site},
+    resolver::{
+        name::Suffixes,
+        site::{Site, SiteError},
+    },
     service::Service,
     transport::Entrance,
 };
@@ -119,11 +122,11 @@ impl Sites for ResolvedSites {
     }
 
     async fn find(&self, name: &Name, client: IpAddr) -> Result<Site, Failure> {
-        stand_in::site(&self.service.resolver(), name, client).await
+        self.service.resolver().site(name, client).await.map_err(not_found)
     }
 
     async fn find_plain(&self, name: &Name, client: IpAddr) -> Result<Vec<SocketAddr>, Failure> {
-        stand_in::plain_site(&self.service.resolver(), name, client).await
+        self.service.resolver().plain_site(name, client).await.map_err(not_found)
     }
 
     async fn connect(&self, site: &Site, protocols: &[Vec<u8>]) -> Result<Connected, Failure> {
@@ -138,5 +141,17 @@ fn not_connected(error: ConnectError) -> Failure {
         ConnectError::NoTls(_) | ConnectError::Refused { .. } => Failure::HandshakeRefused(said),
         ConnectError::AnotherKey { expected, shown, .. } => Failure::AnotherKey { expected, shown },
         ConnectError::Deadline => Failure::TimedOut(said),
+    }
+}
+
+fn not_found(error: SiteError) -> Failure {
+    let said = error.to_string();
+    match error {
+        SiteError::Unknown | SiteError::NotUnderAKey | SiteError::NoAddress | SiteError::Chain => {
+            Failure::Absent(said)
+        }
+        SiteError::Exempt | SiteError::Denied => Failure::Denied(said),
+        SiteError::NoTls => Failure::NoTls(said),
+        SiteError::Lookup(_) => Failure::Lookup(said),
     }
 }

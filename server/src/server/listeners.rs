@@ -248,7 +248,8 @@ mod tests {
                 ],
             ),
             (
-                "[doh]\nlisten = '127.0.0.1'\nplain_listen = '0.0.0.0:80'\n[bridge]\nlisten = '127.0.0.1'".to_owned(),
+                "[doh]\nlisten = '127.0.0.1'\nplain_listen = '0.0.0.0:80'\n[bridge]\nlisten = '127.0.0.1'"
+                    .to_owned(),
                 vec![row("http", "0.0.0.0:80", false), row("bridge", "127.0.0.1:443", false)],
             ),
         ] {

@@ -13,7 +13,6 @@ mod places;
 mod reload;
 mod running;
 mod seen;
-mod stand_in;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

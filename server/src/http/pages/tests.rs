@@ -11,7 +11,7 @@ fn about() -> About {
 }
 
 async fn get(about: &About, is_encrypted: bool, host: &str, path: &str) -> (StatusCode, HeaderMap, String) {
-    let visitor = Visitor { address: [127, 0, 0, 1].into(), is_encrypted };
+    let visitor = Visitor { address: [127, 0, 0, 1].into(), is_encrypted, is_tls: is_encrypted };
     let mut request =
         axum::http::Request::builder().uri(path).header("host", host).body(Body::empty()).unwrap();
     request.extensions_mut().insert(visitor);
