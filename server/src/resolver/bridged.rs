@@ -77,10 +77,12 @@ impl BridgeRules {
     pub(super) fn is_exempt(&self, asked: &KeyName, name: &Name) -> bool {
         let depth = name.iter().len().saturating_sub(asked.apex.iter().len());
         // Both from the key on, whatever the spelling of the key and the suffix behind it.
-        let below = |name: &Name, depth| name.iter().take(depth).rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
-        self.exempt.iter().filter(|exempt| exempt.key == asked.key).any(|exempt| {
-            below(name, depth).starts_with(&below(&exempt.name, exempt.depth))
-        })
+        let below =
+            |name: &Name, depth| name.iter().take(depth).rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        self.exempt
+            .iter()
+            .filter(|exempt| exempt.key == asked.key)
+            .any(|exempt| below(name, depth).starts_with(&below(&exempt.name, exempt.depth)))
     }
 
     /// Whether a connection to `address` would come back to the bridge, which would then connect to itself again.
@@ -90,7 +92,9 @@ impl BridgeRules {
         if is_at_port().any(|own| own.ip() == address.ip()) {
             return true;
         }
-        if self.shown.contains(&address.ip()) && (STANDARD_PORTS.contains(&port) || is_at_port().next().is_some()) {
+        if self.shown.contains(&address.ip())
+            && (STANDARD_PORTS.contains(&port) || is_at_port().next().is_some())
+        {
             return true;
         }
         let takes_all = is_at_port().any(|own| own.ip().is_unspecified());

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use hickory_proto::rr::Name;
 use thiserror::Error;
 
-pub(super) use decision::{Decided, Wanted};
 use super::error::ResolveError;
 use crate::signed_packet::PublicKey;
+pub(super) use decision::{Decided, Wanted};
 
 /// A site over TLS, as the packets of its keys have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,9 @@ pub enum SiteError {
     #[error("This name is not below a public key and a suffix that this server knows.")]
     NotUnderAKey,
     /// `bridge.exempt` has it.
-    #[error("This name is exempt from the bridge of this server, so that it is reached at its own addresses alone.")]
+    #[error(
+        "This name is exempt from the bridge of this server, so that it is reached at its own addresses alone."
+    )]
     Exempt,
     /// A list of `[denied_keys]` has a key that the name leads to.
     #[error("This server does not answer for a key that this name leads to.")]

@@ -135,7 +135,9 @@ impl Resolver {
         };
         let admit = |search| match query.view {
             // Nobody waits for what is looked for ahead of time, so that nobody is charged for it.
-            View::Resolver | View::Bridged => search == Search::Ahead || inner.lookup_quota.admit(address, query.is_proven),
+            View::Resolver | View::Bridged => {
+                search == Search::Ahead || inner.lookup_quota.admit(address, query.is_proven)
+            }
             View::Origin => inner.origins.admits(&asked.apex, search, address, query.is_proven),
         };
         let (found_in, packet) = match has_to_be_new {

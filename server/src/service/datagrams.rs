@@ -25,7 +25,10 @@ impl Inner {
             Err(Rejection::Reply(rejected)) => rejected.edns,
             Err(Rejection::Silence) => None,
         };
-        let cookies = self.cookies.as_ref().filter(|_| !matches!(client.transport, Transport::Http | Transport::PlainHttp));
+        let cookies = self
+            .cookies
+            .as_ref()
+            .filter(|_| !matches!(client.transport, Transport::Http | Transport::PlainHttp));
         let checked = cookies
             .zip(edns.and_then(|edns| edns.cookie))
             .map(|(cookies, cookie)| cookies.check(&cookie, client.address, client.now));

@@ -67,7 +67,10 @@ mod tests {
 
     fn leads(bridge: &str, transport: Transport, name: &str, record_type: RecordType) -> bool {
         let led = Led::new(&toml::from_str(bridge).unwrap());
-        led.leads(transport, &Question::new(&absolute_name(name).unwrap(), record_type, DNSClass::IN).unwrap())
+        led.leads(
+            transport,
+            &Question::new(&absolute_name(name).unwrap(), record_type, DNSClass::IN).unwrap(),
+        )
     }
 
     #[test]

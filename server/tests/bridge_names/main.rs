@@ -58,10 +58,11 @@ impl Stage {
         network.publish(&keypair(1), 1, &site);
         let alias = data(RecordType::HTTPS, &format!("0 {}.", z32(1)));
         let address = data(RecordType::A, "203.0.113.2");
-        network.publish(&keypair(2), 1, &[
-            record(&keypair(2), "", 300, alias),
-            record(&keypair(2), "", 300, address),
-        ]);
+        network.publish(
+            &keypair(2),
+            1,
+            &[record(&keypair(2), "", 300, alias), record(&keypair(2), "", 300, address)],
+        );
         let mut config: Config = toml::from_str(&format!(
             "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:1'\nrelay.enabled = true\n\
              doh.plain_listen = '127.0.0.1:0'\n\

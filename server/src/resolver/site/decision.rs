@@ -228,9 +228,7 @@ impl Decision<'_> {
         if record.is_alias() {
             // Usable ones have a target.
             return match record.target {
-                Some(target) => {
-                    self.follow_alias(place, &target, Path { is_service: false, ..path.clone() })
-                }
+                Some(target) => self.follow_alias(place, &target, Path { is_service: false, ..path.clone() }),
                 None => Err(SiteError::NoTls.into()),
             };
         }

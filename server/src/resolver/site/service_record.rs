@@ -21,10 +21,10 @@ const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// Ports of other protocols, to which browsers open no connection either (the Fetch standard, section "port blocking"): whoever
 /// has a key could otherwise make this server talk to a mail server in their name.
 const FOREIGN_PORTS: [u16; 83] = [
-    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109,
-    110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531,
-    532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060,
-    5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103,
+    104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514,
+    515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723,
+    2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 ];
 
 /// What one record says.
@@ -53,7 +53,8 @@ pub(super) fn usable(set: &[Record]) -> Vec<ServiceRecord> {
         RData::HTTPS(https) => read(&https.0, addresses(&record.data)),
         _ => None,
     };
-    let is_alias = |record: &&Record| matches!(&record.data, RData::HTTPS(https) if https.0.svc_priority == 0);
+    let is_alias =
+        |record: &&Record| matches!(&record.data, RData::HTTPS(https) if https.0.svc_priority == 0);
     let mut records: Vec<_> = match set.iter().any(|record| is_alias(&record)) {
         true => set.iter().filter(is_alias).filter_map(of_record).collect(),
         false => set.iter().filter_map(of_record).collect(),
@@ -69,7 +70,12 @@ fn read(record: &SVCB, hints: Vec<IpAddr>) -> Option<ServiceRecord> {
     let priority = record.svc_priority;
     if priority == 0 {
         // There is no service where the target is the root (RFC 9460 section 2.5.1). Parameters mean nothing here.
-        return target.map(|target| ServiceRecord { priority, target: Some(target), port: None, hints: Vec::new() });
+        return target.map(|target| ServiceRecord {
+            priority,
+            target: Some(target),
+            port: None,
+            hints: Vec::new(),
+        });
     }
     let (mut port, mut has_default, mut speaks) = (None, true, false);
     for (_, value) in &record.svc_params {
