@@ -213,7 +213,7 @@ mod tests {
             ("", ""),
             ("[bridge]\nlisten = '127.0.0.1:8443'", ""),
             ("[bridge]\nlisten = ['0.0.0.0', '[::]']\naddresses = ['192.0.2.1', '2001:db8::1']", ""),
-            ("[bridge]\nlisten = '0.0.0.0:443'", "pkdns.toml:2: bridge.addresses: is missing"),
+            ("[bridge]\nlisten = '0.0.0.0:443'", "pkdns.toml:1: bridge.addresses: is missing"),
             (
                 "[bridge]\nlisten = '127.0.0.1'\naddresses = ['0.0.0.0']",
                 "pkdns.toml:3: bridge.addresses: 0.0.0.0 is nowhere",

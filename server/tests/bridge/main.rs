@@ -11,3 +11,4 @@ mod plain;
 mod refused;
 mod site;
 mod stage;
+mod whole;

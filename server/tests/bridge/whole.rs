@@ -103,7 +103,12 @@ impl Whole {
     }
 
     /// A client that trusts the authority in this file.
-    async fn connect(&self, to: SocketAddr, host: &str, authority: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    async fn connect(
+        &self,
+        to: SocketAddr,
+        host: &str,
+        authority: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let authority = CertificateDer::from_pem_file(self.directory.path().join(authority)).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(authority).unwrap();
@@ -131,7 +136,10 @@ impl Whole {
     /// What DNS over HTTPS, or its pages, say at `to`.
     async fn page_of_doh(&self, to: SocketAddr) -> String {
         let mut stream = self.connect(to, "dns.test", "ca.pem").await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: dns.test\r\nconnection: close\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: dns.test\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
         String::from_utf8(rest(&mut stream).await.0).unwrap()
     }
 
