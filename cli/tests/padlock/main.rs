@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod homeserver;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../server/tests/interop/namespace.rs"]
 mod namespace;
@@ -38,6 +39,7 @@ async fn opens_with_a_padlock(kind: Kind, way: Way) {
     let Some(mut scene) = Scene::start().await else { return };
     scene.follow_the_site_owner();
     scene.follow_the_operator(way);
+    scene.wait_until_known(&format!("{}.key", scene.key()));
     let profile = browser.profile(&scene, way);
     scene.follow_the_visitor(way);
     for host in [format!("{}.key", scene.key()), format!("www.{}.key", scene.key())] {
@@ -85,6 +87,7 @@ async fn is_warned(kind: Kind) {
     scene.follow_the_site_owner();
     scene.replace_the_key_of_the_site();
     scene.follow_the_operator(Way::PlainDns);
+    scene.wait_until_known(&format!("{}.key", scene.key()));
     let profile = browser.profile(&scene, Way::PlainDns);
     scene.follow_the_visitor(Way::PlainDns);
     let url = format!("https://{}.key/", scene.key());
@@ -105,6 +108,7 @@ async fn refuses_example_com(kind: Kind) {
     let Some(mut scene) = Scene::start().await else { return };
     scene.follow_the_site_owner();
     scene.follow_the_operator(Way::PlainDns);
+    scene.wait_until_known(&format!("{}.key", scene.key()));
     let profile = browser.profile(&scene, Way::PlainDns);
     scene.follow_the_visitor(Way::PlainDns);
     let thief = scene.serve_example_com();
@@ -123,4 +127,21 @@ fn chromium_does_not_believe_the_authority_about_other_names() {
 fn firefox_does_not_believe_the_authority_about_other_names() {
     let name = "firefox_does_not_believe_the_authority_about_other_names";
     on_a_machine_of_its_own(name, refuses_example_com(Kind::Firefox));
+}
+
+/// It has no certificate at all, and no idea of the bridge.
+#[test]
+fn chromium_opens_a_pubky_homeserver_under_its_key() {
+    let name = "chromium_opens_a_pubky_homeserver_under_its_key";
+    on_a_machine_of_its_own(name, async {
+        let Some(browser) = Browser::find(Kind::Chromium) else { return };
+        let Some(mut scene) = Scene::start().await else { return };
+        let Some(key) = homeserver::start(&mut scene) else { return };
+        scene.follow_the_operator(Way::PlainDns);
+        scene.wait_until_known(&format!("{key}.key"));
+        let profile = browser.profile(&scene, Way::PlainDns);
+        scene.follow_the_visitor(Way::PlainDns);
+        let shown = browser.look(&scene, &profile, &format!("https://{key}.key/"));
+        assert!(shown.contains(homeserver::PAGE), "{shown}");
+    });
 }

@@ -70,18 +70,17 @@ impl Scene {
 
     /// The key of the document.
     pub(crate) fn key(&self) -> String {
-        said(&self.shell("pkdns-cli publickey my.seed").output().unwrap()).trim().to_owned()
+        self.run("pkdns-cli publickey my.seed").trim().to_owned()
     }
 
     /// All that the document says to the owner of a site.
     pub(crate) fn follow_the_site_owner(&mut self) {
-        said(&self.shell(&block("sh", "# a key and its zone")).output().unwrap());
+        self.run(&block("sh", "# a key and its zone"));
         fs::write(self.path().join("publisher.toml"), block("toml", "# publisher.toml")).unwrap();
         let serve = block("sh", "# publish the zone and serve the site");
         self.begin(&serve);
-        self.wait_until("the zone is published", |scene| {
-            scene.shell(&format!("pkdns-cli resolve {}", scene.key())).output().unwrap().status.success()
-        });
+        let key = self.key();
+        self.wait_until("the zone is published", |scene| scene.succeeds(&format!("pkdns-cli resolve {key}")));
     }
 
     /// The zone stays as it is, and somebody with another key has the address.
@@ -91,9 +90,8 @@ impl Scene {
             "pkdns-cli generate --out other.seed >other.log\nsed s/my.seed/other.seed/ publisher.toml >other.toml\n\
              pkdns-cli serve --config other.toml",
         );
-        self.wait_until("another site is there", |scene| {
-            scene.shell(&format!("openssl s_client -connect {SITE}:443 </dev/null 2>&1 | grep -q CONNECTED")).status().unwrap().success()
-        });
+        let connects = format!("echo >/dev/tcp/{SITE}/443");
+        self.wait_until("another site is there", |scene| scene.succeeds(&connects));
     }
 
     /// The configuration of the document, for this machine or for others.
@@ -111,10 +109,6 @@ impl Scene {
         let stop = CancellationToken::new();
         tokio::spawn(Server::bind(config).unwrap().run(stop.clone()));
         self.server = Some(stop.drop_guard());
-        self.wait_until("the resolver answers", |scene| {
-            let ask = format!("getent ahostsv4 {}.key", scene.key());
-            scene.shell(&ask).output().unwrap().status.success()
-        });
     }
 
     /// What the document says to a visitor of that machine, or of another one.
@@ -124,7 +118,7 @@ impl Scene {
             Way::DnsOverHttps => "# trust the authorities of another machine",
         };
         let commands = block("sh", title).replace("/var/lib/pkdns", "state");
-        said(&self.shell(&commands).output().unwrap());
+        self.run(&commands);
     }
 
     /// Serves `example.com` at an address of its own, with a certificate for it that the authority of the bridge has signed.
@@ -133,7 +127,7 @@ impl Scene {
              printf 'subjectAltName=DNS:example.com\\nextendedKeyUsage=serverAuth\\n' >leaf.ext\n\
              openssl x509 -req -in leaf.csr -CA state/certificates/bridge-ca.pem -CAkey state/certificates/bridge-ca.key \
              -CAcreateserial -days 5 -extfile leaf.ext -out leaf.pem 2>&1";
-        said(&self.shell(make).output().unwrap());
+        self.run(make);
         fs::write(self.path().join("thief.py"), THIEF_PROGRAM).unwrap();
         self.begin(&format!("exec /usr/bin/python3 thief.py {THIEF} 2>thief.log"));
         self.wait_until("the thief listens", |scene| scene.said_by_thief().contains("listening"));
@@ -144,8 +138,30 @@ impl Scene {
         fs::read_to_string(self.path().join("thief.log")).unwrap_or_default()
     }
 
+    /// Waits until the machine's resolver has an address of this name.
+    #[track_caller]
+    pub(crate) fn wait_until_known(&self, name: &str) {
+        self.wait_until("the resolver answers", |scene| scene.succeeds(&format!("getent ahostsv4 {name}")));
+    }
+
+    /// A node to join the DHT through, `HOST:PORT`.
+    pub(crate) fn bootstrap(&self) -> String {
+        self.network.bootstrap().swap_remove(0)
+    }
+
+    /// Runs commands to their end, and returns what they print.
+    #[track_caller]
+    pub(crate) fn run(&self, commands: &str) -> String {
+        said(&self.shell(commands).output().unwrap())
+    }
+
+    /// Whether commands end well.
+    pub(crate) fn succeeds(&self, commands: &str) -> bool {
+        self.shell(commands).output().unwrap().status.success()
+    }
+
     /// Runs commands that go on.
-    fn begin(&mut self, commands: &str) {
+    pub(crate) fn begin(&mut self, commands: &str) {
         let mut shell = self.shell(commands);
         let log = fs::File::create(self.path().join("log")).unwrap();
         shell.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
@@ -153,7 +169,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !is_so(self) {
             let log = fs::read_to_string(self.path().join("log")).unwrap_or_default();
@@ -168,7 +184,7 @@ impl Scene {
         let path = std::env::var("PATH").unwrap_or_default();
         let around = format!(
             "sudo() {{ \"$@\"; }}\npkdns-cli() {{ command pkdns-cli --bootstrap {} \"$@\"; }}\n",
-            self.network.bootstrap()[0]
+            self.bootstrap()
         );
         let mut shell = Command::new("bash");
         shell.current_dir(self.path()).args(["-euo", "pipefail", "-c", &(around + commands)]);
