@@ -24,6 +24,9 @@ use crate::{
 /// An answer may take as long as a search in the DHT, and a handshake.
 const DEADLINE: Duration = Duration::from_secs(8);
 
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 4;
+
 /// A name that every resolver knows (RFC 2606).
 const ORDINARY_NAME: &str = "example.com";
 
@@ -98,6 +101,34 @@ impl Place {
     ///
     /// Why it cannot be asked at all.
     pub(super) async fn probe(&self, key: &PublicKey, tls: &TlsClient) -> Result<Vec<Probed>, String> {
+        if let Self::Dns(address) = self {
+            let [udp, tcp] = [(Over::Udp, "udp"), (Over::Tcp, "tcp")]
+                .map(async |(over, name)| probe(&Way::Plain(*address, over), name, key).await);
+            let (udp, tcp) = tokio::join!(udp, tcp);
+            return Ok(vec![udp, tcp]);
+        }
+        let upstreams = self.upstreams().await?;
+        let over = if matches!(self, Self::Dot { .. }) { "tls" } else { "https" };
+        let way = Way::Encrypted(Box::new(Forwarder::new(upstreams, tls)));
+        Ok(vec![probe(&way, over, key).await])
+    }
+
+    /// The server at the addresses of its name, of which any may answer.
+    async fn upstreams(&self) -> Result<Vec<UpstreamAddress>, String> {
+        let host = self.host().unwrap_or_default();
+        let addresses = match host.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => network::system_resolver()(host.to_owned()).await,
+        };
+        let upstreams: Vec<_> = addresses.into_iter().take(MOST_ADDRESSES).filter_map(|ip| self.at(ip)).collect();
+        match upstreams.is_empty() {
+            true => Err(format!("{host} has no address: see whether that name is still in use")),
+            false => Ok(upstreams),
+        }
+    }
+}
+
+async fn probe(&self, key: &PublicKey, tls: &TlsClient) -> Result<Vec<Probed>, String> {
         if let Self::Dns(address) = self {
             let [udp, tcp] = [(Over::Udp, "udp"), (Over::Tcp, "tcp")]
                 .map(async |(over, name)| probe(&Way::Plain(*address, over), name, key).await);

@@ -112,7 +112,7 @@ impl Machine {
         let stop = CancellationToken::new();
         let server = Server::bind(config).unwrap();
         let stopped = stop.clone();
-        let pkdns = tokio::spawn(async move { drop(server.run(stopped).await) });
+        let pkdns = tokio::spawn(server.run(stopped));
         Some((Self { world, dig, stop, pkdns: Some(pkdns), _upstream: upstream }, root))
     }
 
