@@ -78,25 +78,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn connect(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
+    let before = change::present(root)?;
+    let connected = before.first().and_then(|file| plan::system_of(&file.path));
+    let named = arguments.system.or(connected);
+    if before.is_empty()
+        && let Some(asked) = connected_by_others(arguments, root).await
+    {
+        let told = verify::told(&Passage::Through, first_suffix(arguments)?);
+        return terminal::print(&format!("{asked} {told} already; nothing was changed"));
+    }
     let server = server(arguments, root).await?;
-    let seen = root.look().await;
-    let system = match arguments.system {
+    let system = match named {
         Some(system) => system,
-        None => system::choose(&seen, &server, &arguments.suffix).map_err(Failure::Failed)?,
+        None => system::choose(&root.look().await, &server, &arguments.suffix).map_err(Failure::Failed)?,
     };
+    no_other_system(&before, system)?;
     let wish = Wish {
         server,
         suffixes: arguments.suffix.clone(),
         with_private_addresses: arguments.private_addresses,
     };
-    let before = change::present(root)?;
-    no_other_system(&before, system)?;
-    if before.is_empty()
-        && let Some(asked) = connected_by_others(arguments, root, system).await
-    {
-        let told = verify::told(&Passage::Through, first_suffix(arguments)?);
-        return terminal::print(&format!("{asked} {told} already; nothing was changed"));
-    }
     let plan = plan::plan(system, &root.machine(&server), &wish).map_err(Failure::Failed)?;
 
     let Some(shown) = shown(root, &plan)? else {
@@ -124,7 +125,7 @@ async fn connect(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     confirm(arguments, "Change this?")?;
     let others = match root.is_image() || !system.is_asked_over_dns() {
         true => None,
-        false => Some(verify::resolves_others(resolver(arguments, root, system)).await),
+        false => Some(verify::resolves_others(resolver(arguments, root)).await),
     };
     change::make(root, system, &plan, &before)?;
     if root.is_image() {
@@ -146,13 +147,27 @@ fn not_run(plan: &Plan) -> String {
 /// The pkdns that names are sent to. Nothing is changed for one that does not answer.
 async fn server(arguments: &Arguments, root: &Root) -> Result<Server, Failure> {
     let suffix = first_suffix(arguments)?;
-    if root.is_image() || arguments.dry_run && arguments.server.is_some() {
+    if root.is_image() {
         return arguments.server.ok_or_else(|| {
-            Failure::Failed("with --root nobody is asked: name the address of pkdns with --server, such as 127.0.0.1:5300".to_owned())
+            Failure::Failed(
+                "with --root nobody is asked: name the address of pkdns with --server, such as 127.0.0.1:5300".to_owned(),
+            )
         });
     }
-    let usual = || USUAL.map(|port| Server((Ipv4Addr::LOCALHOST, port).into())).to_vec();
-    let candidates = arguments.server.map_or_else(usual, |server| vec![server]);
+    // Once it is connected, it knows keys as well. Sent to itself, it would ask itself without end.
+    let own = resolver(arguments, root);
+    if arguments.server.is_some_and(|server| server.0 == own) {
+        return Err(Failure::Failed(format!(
+            "{own} is the resolver of this machine itself: name the address of pkdns with --server, such as 127.0.0.1:5300"
+        )));
+    }
+    let candidates = match arguments.server {
+        Some(server) => vec![server],
+        None => {
+            let usual = USUAL.map(|port| Server((Ipv4Addr::LOCALHOST, port).into()));
+            usual.into_iter().filter(|server| server.0 != own).collect()
+        }
+    };
     let mut told = Vec::new();
     for server in candidates {
         match verify::passage(server.0, suffix).await {
@@ -173,11 +188,11 @@ fn first_suffix(arguments: &Arguments) -> Result<&Suffix, Failure> {
 }
 
 /// The resolver, if it knows keys without us: it is pkdns itself, or somebody has written a file of their own.
-async fn connected_by_others(arguments: &Arguments, root: &Root, system: System) -> Option<SocketAddr> {
-    if root.is_image() || arguments.dry_run || !system.is_asked_over_dns() {
+async fn connected_by_others(arguments: &Arguments, root: &Root) -> Option<SocketAddr> {
+    if root.is_image() || arguments.dry_run {
         return None;
     }
-    let asked = resolver(arguments, root, system);
+    let asked = resolver(arguments, root);
     (verify::passage(asked, arguments.suffix.first()?).await == Passage::Through).then_some(asked)
 }
 
@@ -203,7 +218,9 @@ fn shown(root: &Root, plan: &Plan) -> Result<Option<String>, Failure> {
     if text.is_empty() && !plan.files.is_empty() {
         return Ok(None);
     }
-    text.push_str(&change::commands(&plan.commands));
+    if !root.is_image() {
+        text.push_str(&change::commands(&plan.commands));
+    }
     for remark in &plan.remarks {
         text.push_str(&format!("note: {remark}\n"));
     }
@@ -223,7 +240,7 @@ async fn verify(
     if !system.is_asked_over_dns() {
         return terminal::print(&format!("done: open a site, such as http://KEY.{suffix}/"));
     }
-    let (asked, passage) = verify::wait(|| resolver(arguments, root, system), suffix).await;
+    let (asked, passage) = verify::wait(|| resolver(arguments, root), suffix).await;
     if passage != Passage::Through {
         return Err(Failure::Failed(format!(
             "the change was made, but {asked} {}: {}. pkdns-cli connect --undo takes the change back",
@@ -240,10 +257,12 @@ async fn verify(
     terminal::print(&format!("done: {asked} {}", verify::told(&passage, suffix)))
 }
 
-/// Who is asked whether it works.
-fn resolver(arguments: &Arguments, root: &Root, system: System) -> SocketAddr {
+/// The resolver of this machine, or the one that it runs for others.
+fn resolver(arguments: &Arguments, root: &Root) -> SocketAddr {
     let first = root.name_servers().first().copied();
-    let own = first.filter(|ip| ip.is_loopback() || system == System::Resolved);
+    // A machine may ask another one itself.
+    let is_for_others = matches!(arguments.system, Some(System::Dnsmasq | System::Unbound));
+    let own = first.filter(|ip| ip.is_loopback() || !is_for_others);
     let usual = own.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     arguments.resolver.unwrap_or_else(|| SocketAddr::new(usual, DNS_PORT))
 }
@@ -279,15 +298,17 @@ fn take_back(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     if is_windows {
         undos.push(plan::undo(System::Windows, root.restarts(), &[]));
     }
+    let runs =
+        |commands: &[plan::Words]| if root.is_image() { String::new() } else { change::commands(commands) };
     for undo in &undos {
-        text.push_str(&change::commands(&undo.before));
+        text.push_str(&runs(&undo.before));
     }
     for file in &ours {
         text.push_str(&format!("remove {}\n", root.at(&file.path).display()));
         text.push_str(&change::lines("- ", file.text.as_deref().unwrap_or_default()));
     }
     for undo in &undos {
-        text.push_str(&change::commands(&undo.after));
+        text.push_str(&runs(&undo.after));
     }
     terminal::print(&text)?;
     if arguments.dry_run {

@@ -1,5 +1,10 @@
 //! `servers check`, of servers in this process: those that are well, and those that are not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests may fail them")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
 
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod program;
@@ -30,7 +35,11 @@ impl Scene {
     async fn start() -> Self {
         let (world, upstream) = (World::new().await, SampleUpstream::start().await.unwrap());
         world.file("seed", HEX);
-        std::fs::set_permissions(world.path().join("seed"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(
+            world.path().join("seed"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
         world.file("zone", "@ 300 A 192.0.2.7\n");
         let published = world.run(&["publish", "seed", "zone", "--yes"]);
         assert_eq!(published.code, 0, "{}", published.err);
@@ -47,7 +56,8 @@ impl Scene {
         config.certificate.names = vec!["localhost".into(), "127.0.0.1".into()];
         config.certificate.path = Some(world.path().join("certificates"));
         let server = Server::bind(config).unwrap();
-        let (dns, tls, https) = (server.addresses()[0], server.tls_addresses()[0], server.https_addresses()[0]);
+        let (dns, tls, https) =
+            (server.addresses()[0], server.tls_addresses()[0], server.https_addresses()[0]);
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
         Self { world, dns, tls, https, upstream, _stop: stop.drop_guard() }

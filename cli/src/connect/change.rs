@@ -102,22 +102,19 @@ pub(super) fn make(root: &Root, system: System, plan: &Plan, before: &[Present])
     let run =
         |commands: &[Words]| commands.iter().filter(|_| !root.is_image()).for_each(|words| drop(run(words)));
     run(&undo.before);
-    let mut left = Vec::new();
-    for path in &written {
-        let old =
-            before.iter().find(|present| present.path == *path).and_then(|present| present.text.as_ref());
-        let restored = match old {
-            Some(text) => marked::write(&root.at(path), text),
-            None => marked::remove(&root.at(path)),
-        };
-        if restored.is_err() {
-            left.push(*path);
-        }
-    }
+    let old =
+        |path: &str| before.iter().find(|file| file.path == path).and_then(|file| file.text.as_ref());
+    let replaced = written.iter().filter_map(|path| Some((path, old(path)?)));
+    let restored = { replaced }.try_for_each(|(path, text)| {
+        marked::write(&root.at(path), text).map_err(|error| format!("cannot restore {path}: {error}"))
+    });
+    let new: Vec<_> = written.iter().filter(|path| old(path).is_none()).map(|path| root.at(path)).collect();
+    let removed =
+        marked::remove(&new).map_err(|(path, error)| format!("cannot remove {}: {error}", path.display()));
     run(&undo.after);
-    let end = match left.as_slice() {
-        [] => "all is as it was before".to_owned(),
-        left => format!("remove {} by hand", left.join(" and ")),
+    let end = match restored.and(removed) {
+        Ok(()) => "all is as it was before".to_owned(),
+        Err(problem) => problem,
     };
     Err(Failure::Failed(format!("{why}; {end}")))
 }
@@ -134,15 +131,10 @@ pub(super) fn take_back(root: &Root, present: &[Present]) -> Result<(), Failure>
         }
     };
     undos.iter().for_each(|undo| run_here(&undo.before));
-    for file in present {
-        marked::remove(&root.at(&file.path)).map_err(|error| {
-            Failure::Failed(format!(
-                "cannot remove {}: {error}; {}",
-                root.at(&file.path).display(),
-                for_root(&error)
-            ))
-        })?;
-    }
+    let paths: Vec<_> = present.iter().map(|file| root.at(&file.path)).collect();
+    marked::remove(&paths).map_err(|(path, error)| {
+        Failure::Failed(format!("cannot remove {}: {error}; {}", path.display(), for_root(&error)))
+    })?;
     undos.iter().for_each(|undo| run_here(&undo.after));
     match problems.as_slice() {
         [] => Ok(()),

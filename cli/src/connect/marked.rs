@@ -77,15 +77,19 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-/// Removes a file of ours, and its directory if that was made with it and nothing else is there.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    let with_directory = made_directory(path);
-    fs::remove_file(path)?;
-    if with_directory && let Some(directory) = path.parent() {
-        // Others may have put something there.
-        let _ = fs::remove_dir(directory);
-    }
-    Ok(())
+/// Removes files of ours, and the directories that were made with them and where nothing else is.
+///
+/// # Errors
+///
+/// The first file that cannot be removed, and why.
+pub(super) fn remove<'a>(paths: &'a [PathBuf]) -> Result<(), (&'a Path, io::Error)> {
+    let made: Vec<_> =
+        paths.iter().filter(|path| made_directory(path)).filter_map(|path| path.parent()).collect();
+    let removed =
+        paths.iter().try_for_each(|path| fs::remove_file(path).map_err(|error| (path.as_path(), error)));
+    // Others may have put something there.
+    made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+    removed
 }
 
 fn temporary(path: &Path) -> PathBuf {
@@ -138,17 +142,22 @@ mod tests {
         // Written again, it is still known.
         write(&made.join("key"), "nameserver 127.0.0.2\n").unwrap();
         assert_eq!(look(&made.join("key")).unwrap(), Found::Ours("nameserver 127.0.0.2\n".to_owned()));
-        remove(&made.join("key")).unwrap();
+        remove(&[made.join("key")]).unwrap();
+        assert!(!made.exists());
+
+        write(&made.join("key"), "").unwrap();
+        write(&made.join("pk"), "").unwrap();
+        remove(&[made.join("key"), made.join("pk")]).unwrap();
         assert!(!made.exists());
 
         write(&made.join("key"), "").unwrap();
         fs::write(made.join("other"), "").unwrap();
-        remove(&made.join("key")).unwrap();
+        remove(&[made.join("key")]).unwrap();
         assert!(made.join("other").exists());
 
         write(&made.join("key"), "").unwrap();
         fs::remove_file(made.join("other")).unwrap();
-        remove(&made.join("key")).unwrap();
+        remove(&[made.join("key")]).unwrap();
         assert!(made.exists(), "it was there before");
     }
 }

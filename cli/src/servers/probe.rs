@@ -120,36 +120,12 @@ impl Place {
             Ok(ip) => vec![ip],
             Err(_) => network::system_resolver()(host.to_owned()).await,
         };
-        let upstreams: Vec<_> = addresses.into_iter().take(MOST_ADDRESSES).filter_map(|ip| self.at(ip)).collect();
+        let upstreams: Vec<_> =
+            addresses.into_iter().take(MOST_ADDRESSES).filter_map(|ip| self.at(ip)).collect();
         match upstreams.is_empty() {
             true => Err(format!("{host} has no address: see whether that name is still in use")),
             false => Ok(upstreams),
         }
-    }
-}
-
-async fn probe(&self, key: &PublicKey, tls: &TlsClient) -> Result<Vec<Probed>, String> {
-        if let Self::Dns(address) = self {
-            let [udp, tcp] = [(Over::Udp, "udp"), (Over::Tcp, "tcp")]
-                .map(async |(over, name)| probe(&Way::Plain(*address, over), name, key).await);
-            let (udp, tcp) = tokio::join!(udp, tcp);
-            return Ok(vec![udp, tcp]);
-        }
-        let upstream = self.upstream().await?;
-        let over = if matches!(self, Self::Dot { .. }) { "tls" } else { "https" };
-        let way = Way::Encrypted(Box::new(Forwarder::new(vec![upstream], tls)));
-        Ok(vec![probe(&way, over, key).await])
-    }
-
-    async fn upstream(&self) -> Result<UpstreamAddress, String> {
-        let host = self.host().unwrap_or_default();
-        let address = match host.parse() {
-            Ok(ip) => Some(ip),
-            Err(_) => network::system_resolver()(host.to_owned()).await.into_iter().next(),
-        };
-        let address =
-            address.ok_or_else(|| format!("{host} has no address: see whether that name is still in use"))?;
-        self.at(address).ok_or_else(|| format!("{host} cannot be the name in a certificate"))
     }
 }
 

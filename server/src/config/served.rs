@@ -40,7 +40,10 @@ mod tests {
         for (text, expected) in [
             ("", Some("answering this machine and private networks alone, and refusing all other clients")),
             ("listen = '127.0.0.1:53'", None),
-            ("listen = '127.0.0.1:53'\n[doh]\nplain_listen = ['192.0.2.1:80']", Some("this machine and private")),
+            (
+                "listen = '127.0.0.1:53'\n[doh]\nplain_listen = ['192.0.2.1:80']",
+                Some("this machine and private"),
+            ),
             ("listen = '127.0.0.1:53'\n[dot]\nlisten = ['192.0.2.1:853']", None),
             ("[access]\nallow = ['10.0.0.0/8', 'connected']", Some("answering 10.0.0.0/8, connected alone")),
             ("[access]\nallow = ['0.0.0.0/0']", None),
