@@ -102,10 +102,9 @@ pub(super) fn make(root: &Root, system: System, plan: &Plan, before: &[Present])
     let run =
         |commands: &[Words]| commands.iter().filter(|_| !root.is_image()).for_each(|words| drop(run(words)));
     run(&undo.before);
-    let old =
-        |path: &str| before.iter().find(|file| file.path == path).and_then(|file| file.text.as_ref());
-    let replaced = written.iter().filter_map(|path| Some((path, old(path)?)));
-    let restored = { replaced }.try_for_each(|(path, text)| {
+    let old = |path: &str| before.iter().find(|file| file.path == path).and_then(|file| file.text.as_ref());
+    let mut replaced = written.iter().filter_map(|path| Some((path, old(path)?)));
+    let restored = replaced.try_for_each(|(path, text)| {
         marked::write(&root.at(path), text).map_err(|error| format!("cannot restore {path}: {error}"))
     });
     let new: Vec<_> = written.iter().filter(|path| old(path).is_none()).map(|path| root.at(path)).collect();

@@ -1,4 +1,5 @@
-//! Systems that are not there: the files that they would get, and the commands, are compared with those in `kept`.
+//! Systems that are not there: the files that they would get, and the commands, are compared with those in `kept`. With `KEEP=1` they
+//! are written there anew.
 
 use std::{
     fs,

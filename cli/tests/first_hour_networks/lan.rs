@@ -53,7 +53,7 @@ pub(crate) async fn hour() {
     let root = signed_root::start().await.address;
     let resolver: SocketAddr = "127.0.0.1:53".parse().unwrap();
     // Nothing in there is asked beyond this machine, and the clock is not looked at.
-    let doctor = in_document("# does it work\n").replace(
+    let doctor = in_document("# does it work\n").trim_end().replace(
         "pkdns-cli doctor",
         &format!("pkdns-cli doctor --clock http://127.0.0.1:9 --forward {root}"),
     );
@@ -89,7 +89,7 @@ pub(crate) async fn hour() {
 
     machine.is_told(
         "3: \"Never forward non-FQDN queries\" is on",
-        &format!("pihole-FTL --config dns.domainNeeded true && {doctor} | grep -v '^failed' || true"),
+        &format!("pihole-FTL --config dns.domainNeeded true && {doctor} || true"),
         &["warning", "Never forward non-FQDN queries", "write KEY.key instead of KEY"],
     );
     machine.does("pihole-FTL --config dns.domainNeeded false");
@@ -112,7 +112,7 @@ pub(crate) async fn hour() {
     machine.does(&in_document("pihole-FTL --config dns.upstreams"));
     machine.is_told(
         "6: somebody has switched on protection against rebinding",
-        &format!("pihole-FTL --config misc.dnsmasq_lines '[\"stop-dns-rebind\"]' && {doctor} | grep -v '^failed' || true"),
+        &format!("pihole-FTL --config misc.dnsmasq_lines '[\"stop-dns-rebind\"]' && {doctor} || true"),
         &["rebind-domain-ok=/key/"],
     );
     machine.does("pihole-FTL --config misc.dnsmasq_lines '[]'");
@@ -129,7 +129,7 @@ pub(crate) async fn hour() {
     machine.is_told(
         "9: the upstream of pkdns is Pi-hole",
         &doctor.replace(&format!("--forward {root}"), "--forward 127.0.0.1"),
-        &["127.0.0.1:53", "name a resolver that does in fallback_dns"],
+        &["127.0.0.1:53", "fallback_dns"],
     );
     let looping = Config { fallback_dns: vec![resolver.into()], ..config(&configuration) };
     let pkdns = Running::start(looping).unwrap();

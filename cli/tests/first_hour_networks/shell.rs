@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
@@ -127,7 +126,6 @@ pub(crate) fn checked(text: &str) -> Result<Vec<String>, String> {
 
 /// A server that runs.
 pub(crate) struct Running {
-    pub(crate) addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -136,9 +134,9 @@ impl Running {
     /// Starts it, or says why that cannot be.
     pub(crate) fn start(config: Config) -> Result<Self, String> {
         let server = Server::bind(config).map_err(|error| error.to_string())?;
-        let (addresses, stop) = (server.addresses(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
-        Ok(Self { addresses, stop, task })
+        Ok(Self { stop, task })
     }
 
     pub(crate) async fn stop(self) {
