@@ -1,6 +1,7 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
 mod certificate;
+mod connect;
 mod core_files;
 mod dns;
 mod doctor;
@@ -25,6 +26,7 @@ mod resolve;
 mod secret_key;
 mod seed;
 mod serve;
+mod servers;
 mod service;
 mod shell;
 mod sources;
@@ -61,6 +63,7 @@ struct Arguments {
 enum Command {
     Certificate(certificate::Arguments),
     Completions(shell::CompletionsArguments),
+    Connect(connect::Arguments),
     Doctor(doctor::Arguments),
     Generate(generate::Arguments),
     Import(import::Arguments),
@@ -72,6 +75,7 @@ enum Command {
     Republish(republish::Arguments),
     Resolve(resolve::Arguments),
     Serve(serve::Arguments),
+    Servers(servers::Arguments),
     Testnet(testnet::Arguments),
     Vanity(vanity::Arguments),
     Zone(zone::Arguments),
@@ -119,6 +123,7 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
     match command {
         Command::Certificate(arguments) => certificate::run(&arguments, &network),
         Command::Completions(arguments) => shell::print_completions(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &network),
         Command::Man(arguments) => shell::write_manual(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
@@ -128,6 +133,7 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Publish(arguments) => publish::run(&arguments, &network),
         Command::Password(arguments) => serve::hash_password(&arguments),
         Command::Serve(arguments) => serve::run(&arguments, &network),
+        Command::Servers(arguments) => servers::run(&arguments),
         Command::Republish(arguments) => republish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),

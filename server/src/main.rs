@@ -167,6 +167,9 @@ async fn serve(
     for warning in warnings_of(&settings) {
         warn!("{warning}");
     }
+    if let Some(served) = settings.config.served() {
+        info!("{served}");
+    }
     let mut config = settings.config.clone();
     let rehearsal = match settings.testnet {
         true => Some(Arc::new(Rehearsal::start(&mut config, settings.sample_upstream).await?)),

@@ -23,6 +23,7 @@ mod redis_url;
 mod relay;
 mod relay_url;
 mod seen;
+mod served;
 #[cfg(test)]
 mod tests;
 mod toml_rest;
