@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use pkdns::config::{
     AddressError, CREDENTIALS, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path,
     parse_address,
@@ -99,6 +100,32 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
+
+    /// Print the completions of a shell
+    ///
+    /// Put the output where the shell looks for it, for example in /usr/share/bash-completion/completions/pkdns
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+
+    /// Print the manual page, or write one for each command to a directory
+    Man {
+        /// Directory for all pages, for example /usr/local/share/man/man1
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What is to be told of the command line itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Description {
+    Completions(Shell),
+    Manual {
+        /// Where each page becomes a file. Without it the first one is printed.
+        directory: Option<PathBuf>,
+    },
 }
 
 /// What `pkdns status` asks for.
@@ -158,6 +185,22 @@ impl fmt::Display for Source {
 }
 
 impl Arguments {
+    /// The command line, as it is described to shells and in manuals.
+    pub(crate) fn description() -> clap::Command {
+        Self::command()
+    }
+
+    /// What to tell of the command line, if that is what is wanted.
+    pub(crate) fn describe(&self, home: Option<&Path>) -> Option<Description> {
+        match self.command.as_ref()? {
+            Command::Completions { shell } => Some(Description::Completions(*shell)),
+            Command::Man { out } => {
+                Some(Description::Manual { directory: out.as_ref().map(|path| expand_home(path, home)) })
+            }
+            Command::Status { .. } => None,
+        }
+    }
+
     /// Whom to ask for the status, if that is what is wanted. A configuration with mistakes is no reason not to look: the
     /// server may run with an older one.
     pub(crate) fn status(&self, home: Option<&Path>, runtime: Option<&Path>) -> Option<StatusRequest> {
