@@ -31,7 +31,7 @@ async fn the_unit_starts_what_the_program_understands() {
     let checked = program::run(world.path(), &arguments);
     assert_eq!(
         (checked.code, checked.out.as_str()),
-        (0, "1 identities can be published\n"),
+        (0, "1 identity can be published\n"),
         "{}",
         checked.err
     );
