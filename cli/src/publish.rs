@@ -243,7 +243,9 @@ fn confirm() -> Result<(), Failure> {
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         // Whoever says no has what they wanted, but a script must not take it for published.
-        _ => Err(Failure::Failed("nothing was published, as you said. Answer y, or add --yes, to publish it".to_string())),
+        _ => Err(Failure::Failed(
+            "nothing was published, as you said. Answer y, or add --yes, to publish it".to_string(),
+        )),
     }
 }
 
@@ -299,7 +301,14 @@ fn watching(seed: &Path, zone: &ZoneSource) -> Option<String> {
     let arguments = std::env::args_os().skip(1).map(|argument| argument.into_string());
     let arguments: Vec<String> = arguments.collect::<Result<_, _>>().ok()?;
     let words = arguments.iter().map(|word| terminal::quoted(word));
-    Some(["pkdns-cli".to_owned()].into_iter().chain(words).chain(["--watch".to_owned()]).collect::<Vec<_>>().join(" "))
+    Some(
+        ["pkdns-cli".to_owned()]
+            .into_iter()
+            .chain(words)
+            .chain(["--watch".to_owned()])
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 /// Where a browser finds the first name that leads to a machine, the key itself before names below it.

@@ -193,7 +193,9 @@ mod tests {
 
     #[test]
     fn a_word_is_one_word_of_a_shell() {
-        for (word, expected) in [("my.seed", "my.seed"), ("my zone", "'my zone'"), ("it's", r"'it'\''s'"), ("", "''")] {
+        for (word, expected) in
+            [("my.seed", "my.seed"), ("my zone", "'my zone'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
             assert_eq!(quoted(word), expected);
         }
     }

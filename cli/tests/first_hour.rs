@@ -40,16 +40,36 @@ fn whoever_errs_is_told_what_to_do() {
     files(directory.path());
     let key = &pkdns::signed_packet::Keypair::from_secret_key(&[3; 32]).to_z32();
     for (mistake, arguments, code, advice) in [
-        ("the testnet does not run", &["--testnet", "publish", "my.seed", "my.zone"][..], 4, "start `pkdns --testnet` in another terminal"),
-        ("there is no network", &["--bootstrap", NOBODY, "publish", "my.seed", "my.zone"], 4, "check the network connection (UDP)"),
+        (
+            "the testnet does not run",
+            &["--testnet", "publish", "my.seed", "my.zone"][..],
+            4,
+            "start `pkdns --testnet` in another terminal",
+        ),
+        (
+            "there is no network",
+            &["--bootstrap", NOBODY, "publish", "my.seed", "my.zone"],
+            4,
+            "check the network connection (UDP)",
+        ),
         ("the seed is there already", &["generate", "--out", "my.seed"], 1, "another"),
         ("seed and zone are swapped", &["publish", "my.zone", "my.seed"], 1, "seed"),
         ("a comment begins with #", &["zone", "hash.zone"], 1, "comments begin with \";\""),
         ("the zone is too large", &["zone", "large.zone"], 1, "1000"),
         ("nobody finds the address", &["publish", "my.seed", "detected.zone"], 1, "--detect-ip"),
         ("a table in place of a list", &["serve", "--check", "--config", "table.toml"], 1, "[[identity]]"),
-        ("an option is misspelt", &["serve", "--check", "--config", "misspelt.toml"], 1, "did you mean `seed`?"),
-        ("the router is to tell another machine", &["serve", "--check", "--config", "elsewhere.toml"], 1, "write one that it has, or 0.0.0.0"),
+        (
+            "an option is misspelt",
+            &["serve", "--check", "--config", "misspelt.toml"],
+            1,
+            "did you mean `seed`?",
+        ),
+        (
+            "the router is to tell another machine",
+            &["serve", "--check", "--config", "elsewhere.toml"],
+            1,
+            "write one that it has, or 0.0.0.0",
+        ),
         ("the last character of the key is lost", &["resolve", &key[..51]], 2, "51 characters"),
     ] {
         let said = run(directory.path(), arguments);
@@ -77,14 +97,19 @@ async fn the_environment_says_once_which_dht_all_commands_use() {
     let wrong = in_environment("nonsense", &["publish", "my.seed", "my.zone"]);
     let said = text(&wrong.stderr);
     assert_eq!(wrong.status.code(), Some(1), "{said}");
-    assert!(said.contains("PKDNS_BOOTSTRAP=nonsense: expected HOST:PORT") && said.contains("unset"), "{said}");
+    assert!(
+        said.contains("PKDNS_BOOTSTRAP=nonsense: expected HOST:PORT") && said.contains("unset"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_new_key_comes_with_what_to_do_next() {
     let directory = directory();
     let made = run(directory.path(), &["generate", "--out", "home.seed"]);
-    for part in ["> home.zone\n", "pkdns-cli publish home.seed home.zone --watch", "forgets it after some two hours"] {
+    for part in
+        ["> home.zone\n", "pkdns-cli publish home.seed home.zone --watch", "forgets it after some two hours"]
+    {
         assert!(made.out.contains(part), "{}", made.out);
     }
 }

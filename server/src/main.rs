@@ -185,10 +185,8 @@ async fn serve(
         }
         predecessor.ask_for_files()?;
     }
-    let server =
-        Server::bind_with_inherited(config.clone(), Inherited::new(heirlooms)).map_err(|error| {
-            if rehearsal.is_some() { Rehearsal::explain(error) } else { error.into() }
-        })?;
+    let server = Server::bind_with_inherited(config.clone(), Inherited::new(heirlooms))
+        .map_err(|error| if rehearsal.is_some() { Rehearsal::explain(error) } else { error.into() })?;
     if let Some(rehearsal) = &rehearsal {
         let stored = rehearsal.publish().await?;
         print(&rehearsal.introduction(&server, &config, stored))?;

@@ -213,7 +213,11 @@ fn a_testnet_decides_what_the_file_leaves_open_and_nothing_else() {
         ("", "", Unsaid::default()),
         ("doh.plain_listen = []", "--testnet", Unsaid { http: false, ..all }),
         ("doh.enabled = false", "--testnet", Unsaid { https: false, ..all }),
-        ("[doh]\nenabled = true\nport = 8444\n[certificate]\nself_signed = true", "--testnet", Unsaid { https: false, ..all }),
+        (
+            "[doh]\nenabled = true\nport = 8444\n[certificate]\nself_signed = true",
+            "--testnet",
+            Unsaid { https: false, ..all },
+        ),
         ("certificate.names = 'localhost'", "--testnet", Unsaid { names: false, ..all }),
         ("certificate.path = '/kept'", "--testnet", Unsaid { certificates: false, ..all }),
     ] {

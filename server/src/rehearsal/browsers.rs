@@ -155,9 +155,8 @@ mod tests {
 
     #[test]
     fn one_browser_of_each_kind_is_found_where_the_shell_finds_it() {
-        let find_among = |there: &[&str]| {
-            find("/a:/b".as_ref(), |path| there.iter().any(|it| Path::new(it) == path))
-        };
+        let find_among =
+            |there: &[&str]| find("/a:/b".as_ref(), |path| there.iter().any(|it| Path::new(it) == path));
         assert_eq!(find_among(&[]), []);
         assert_eq!(
             find_among(&["/b/firefox", "/b/google-chrome", "/a/chromium"]),
@@ -176,7 +175,8 @@ mod tests {
         assert!(line.ends_with(" https://key.key:8443/") && !line.contains('\n'), "{line}");
         let state: serde_json::Value = serde_json::from_str(&read("Local State")).unwrap();
         assert_eq!(state["dns_over_https"]["templates"], "https://127.0.0.1:8443/dns-query");
-        let line = Browser::Firefox("/usr/bin/firefox-esr".into()).prepare(&site(), directory.path()).unwrap();
+        let line =
+            Browser::Firefox("/usr/bin/firefox-esr".into()).prepare(&site(), directory.path()).unwrap();
         assert!(line.starts_with("firefox-esr --new-instance --profile /"), "{line}");
         assert!(read("user.js").contains("\"network.trr.uri\", \"https://127.0.0.1:8443/dns-query\""));
         assert_eq!(read("cert_override.txt").lines().count(), 3);

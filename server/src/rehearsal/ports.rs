@@ -24,7 +24,8 @@ pub(super) fn next_free(usual: SocketAddr) -> SocketAddr {
 
 /// The next address behind `taken` whose port is free over UDP and TCP.
 pub(super) fn next_free_for_dns(taken: SocketAddr) -> SocketAddr {
-    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok();
+    let is_free =
+        |address: &SocketAddr| TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok();
     from(taken).skip(1).find(is_free).unwrap_or(taken)
 }
 

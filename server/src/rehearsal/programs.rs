@@ -41,7 +41,8 @@ pub(super) fn quoted(path: &Path) -> String {
 /// The first of `names` on the PATH, or that is a path itself.
 pub(super) fn first(names: &[&str], path: &OsStr, exists: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
     // Joined to a folder, an absolute path stays as it is.
-    let candidates = names.iter().flat_map(|name| env::split_paths(path).map(move |folder| folder.join(name)));
+    let candidates =
+        names.iter().flat_map(|name| env::split_paths(path).map(move |folder| folder.join(name)));
     candidates.into_iter().find(|path| exists(path))
 }
 
@@ -62,7 +63,11 @@ mod tests {
             (&[], "/opt/pkdns", "/usr/bin", "pkdns-cli"),
         ] {
             let exists = |path: &Path| there.iter().any(|it| Path::new(it) == path);
-            assert_eq!(command("pkdns-cli", Path::new(own), path.as_ref(), exists), expected, "{own} {there:?}");
+            assert_eq!(
+                command("pkdns-cli", Path::new(own), path.as_ref(), exists),
+                expected,
+                "{own} {there:?}"
+            );
         }
     }
 

@@ -50,7 +50,8 @@ fn the_line_that_is_printed_opens_the_site_in_chromium() {
     let line = testnet.line_of("chromium ");
     assert!(line.ends_with(&format!(" https://{KEY}.key:{}/", testnet.https_port())), "{line}");
     let picture = screenshots().join("testnet.png");
-    let flags = format!("{} --window-size=1000,1250 --screenshot={}", chromium::FLAGS.join(" "), picture.display());
+    let flags =
+        format!("{} --window-size=1000,1250 --screenshot={}", chromium::FLAGS.join(" "), picture.display());
     let page = type_line(line, &flags);
     assert!(page.contains(&format!("<title>{TITLE}</title>")), "{page}");
     assert!(page.contains(&format!("<code>{KEY}.key</code>")), "{page}");
@@ -77,7 +78,11 @@ fn under_the_sample_key_there_is_its_site_and_nothing_else() {
     for host in [format!("{KEY}.key"), KEY.to_owned(), format!("www.{KEY}.key:80")] {
         let page = testnet.get(&host, "/");
         assert!(page.starts_with("HTTP/1.1 200 ") && page.contains(TITLE), "{host}: {page}");
-        for path in ["/dns-query?dns=AAABAAABAAAAAAAAB2V4YW1wbGUDY29tAAABAAE", "/resolve?name=example.com", "/pkdns.js"] {
+        for path in [
+            "/dns-query?dns=AAABAAABAAAAAAAAB2V4YW1wbGUDY29tAAABAAE",
+            "/resolve?name=example.com",
+            "/pkdns.js",
+        ] {
             assert!(testnet.get(&host, path).starts_with("HTTP/1.1 404 "), "{host}{path}");
         }
     }
@@ -93,7 +98,10 @@ fn a_port_that_is_taken_is_answered_with_the_line_to_type_instead() {
     let output = Testnet::command(&["--listen", &taken.to_string()]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = output_of(&output);
-    let line = said.lines().find(|line| line.contains(" --testnet --listen 127.0.0.1:")).unwrap_or_else(|| panic!("{said}"));
+    let line = said
+        .lines()
+        .find(|line| line.contains(" --testnet --listen 127.0.0.1:"))
+        .unwrap_or_else(|| panic!("{said}"));
     let address = line.rsplit_once(' ').unwrap().1;
     assert_ne!(address, taken.to_string());
     UdpSocket::bind(address).unwrap();

@@ -3,8 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    KEY, programs,
+    KEY,
     program::{Testnet, output_of},
+    programs,
 };
 
 /// The shell blocks of the README under a heading.
@@ -19,7 +20,9 @@ fn blocks(heading: &str) -> Vec<String> {
 
 #[test]
 fn each_line_of_the_readme_works_as_it_stands() {
-    if programs::find("dig", |_| true, "bind9-dnsutils").is_none() || programs::find("curl", |_| true, "curl").is_none() {
+    if programs::find("dig", |_| true, "bind9-dnsutils").is_none()
+        || programs::find("curl", |_| true, "curl").is_none()
+    {
         return;
     }
     let blocks = blocks("Try it");
@@ -49,7 +52,11 @@ fn whoever_errs_is_told_what_to_do() {
         ("a port that is a word", &["--listen", "127.0.0.1:dns"], "the port must be"),
         ("an upstream that is a name", &["-f", "dns.example"], "is not an IP address"),
         ("an upstream that is nearly one", &["-f", "goggle"], "did you mean `google`?"),
-        ("an upstream that is pkdns itself", &["-l", "127.0.0.1:5300", "-f", "127.0.0.1:5300"], "is this server itself"),
+        (
+            "an upstream that is pkdns itself",
+            &["-l", "127.0.0.1:5300", "-f", "127.0.0.1:5300"],
+            "is this server itself",
+        ),
         ("a file that is not there", &["-c", "/absent.toml"], "write another file after --config"),
         ("a misspelt option", &["--check", "-p", directory], "did you mean `listen`?"),
         ("a status of nobody", &["status", "-p", "/absent"], "pkdns"),

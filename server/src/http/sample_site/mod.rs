@@ -162,7 +162,9 @@ fn steps(found: &Found, now: SystemTime) -> String {
             "The packet says that the address is <code>{address}</code>. Your browser went there, and found pkdns once \
              more, which is the web server here too."
         ),
-        None => "The packet has no address any more: somebody else has signed another one meanwhile.".to_owned(),
+        None => {
+            "The packet has no address any more: somebody else has signed another one meanwhile.".to_owned()
+        }
     };
     format!(
         "<li>pkdns looked for the key in a DHT, the network in which BitTorrent clients find each other, and got one packet \

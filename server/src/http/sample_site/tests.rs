@@ -160,5 +160,8 @@ async fn a_key_that_was_forgotten_has_a_page_that_says_so() {
 #[test]
 fn times_are_told_as_people_tell_them() {
     let words = [0, 1, 119, 120, 7199, 7200, 172_800].map(|seconds| in_words(Duration::from_secs(seconds)));
-    assert_eq!(words, ["0 seconds", "1 second", "119 seconds", "2 minutes", "119 minutes", "2 hours", "2 days"]);
+    assert_eq!(
+        words,
+        ["0 seconds", "1 second", "119 seconds", "2 minutes", "119 minutes", "2 hours", "2 days"]
+    );
 }
