@@ -81,7 +81,7 @@ impl NetworkArguments {
         if self.testnet {
             return vec![TESTNET.to_owned()];
         }
-        let chosen = [&self.bootstrap, &self.environment, others];
+        let chosen = [self.bootstrap.as_slice(), self.environment.as_slice(), others];
         let chosen = chosen.into_iter().find(|nodes| !nodes.is_empty());
         chosen.map_or_else(|| config::Dht::default().bootstrap, <[_]>::to_vec)
     }

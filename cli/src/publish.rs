@@ -1,6 +1,7 @@
 //! `publish`: signs a zone file and stores it on the DHT, once or again and again.
 
 use std::{
+    fs,
     future::pending,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -18,6 +19,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     external_address::{self, Detector, Want},
@@ -83,7 +85,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
-    let secret_key = seed::secret_key(&seed, arguments.passphrase.source())?;
+    let secret_key = seed::secret_key(&seed, arguments.passphrase.source())
+        .map_err(|failure| if holds_a_seed(&zone) { swapped(&failure) } else { failure })?;
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
     let zone = source.read(&secret_key.public_key())?;
@@ -291,6 +294,22 @@ impl Arguments {
             _ => usage(MissingRequiredArgument, "a seed file and a zone file are needed"),
         }
     }
+}
+
+/// Whether what is to be the zone file is a seed file in fact.
+fn holds_a_seed(zone: &Path) -> bool {
+    // A seed is shorter by far, and standard input is read once.
+    let is_small = fs::metadata(zone).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 256);
+    is_small
+        && fs::read_to_string(zone)
+            .map(Zeroizing::new)
+            .is_ok_and(|text| seed::looks_like_a_secret(text.trim()))
+}
+
+fn swapped(failure: &Failure) -> Failure {
+    Failure::Failed(format!(
+        "{failure}. What stands in the place of the zone file is a seed file: swap the two"
+    ))
 }
 
 /// The command that was typed, with --watch. `None` where it cannot be typed again: what it read from standard input is gone.

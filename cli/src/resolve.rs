@@ -248,7 +248,7 @@ mod tests {
     fn a_name_below_the_key_is_shown_alone() {
         let packet = packet(PACKET_B);
         let text = shown(&packet, &format!("WWW.{}.key", packet.key()), packet.timestamp());
-        assert!(text.contains("www   300  CNAME") && !text.contains("_pubky"), "{text}");
+        assert!(text.contains("www   300   CNAME") && !text.contains("_pubky"), "{text}");
         // What a browser would get to is shown as well.
         assert!(text.contains("  A      127.0.0.1"), "{text}");
     }

@@ -20,6 +20,7 @@ fn files(directory: &Path) {
     for (name, text) in [
         ("my.zone", "@ 300 A 192.0.2.1\n"),
         ("hash.zone", "# my zone\n@ 300 A 192.0.2.1\n"),
+        ("umlaut.zone", "b\u{fc}cher 300 A 192.0.2.1\n"),
         ("detected.zone", "@ 300 A {external_ipv4}\n"),
         ("large.zone", &format!("@ TXT \"{}\"\n", "x".repeat(250)).repeat(5)),
         ("table.toml", "[identity]\nseed = \"my.seed\"\n"),
@@ -52,8 +53,8 @@ fn whoever_errs_is_told_what_to_do() {
             4,
             "check the network connection (UDP)",
         ),
-        ("the seed is there already", &["generate", "--out", "my.seed"], 1, "another"),
-        ("seed and zone are swapped", &["publish", "my.zone", "my.seed"], 1, "seed"),
+        ("the seed is there already", &["generate", "--out", "my.seed"], 1, "choose another name"),
+        ("seed and zone are swapped", &["publish", "my.zone", "my.seed"], 1, "swap the two"),
         ("a comment begins with #", &["zone", "hash.zone"], 1, "comments begin with \";\""),
         ("the zone is too large", &["zone", "large.zone"], 1, "1000"),
         ("nobody finds the address", &["publish", "my.seed", "detected.zone"], 1, "--detect-ip"),
@@ -101,6 +102,14 @@ async fn the_environment_says_once_which_dht_all_commands_use() {
         said.contains("PKDNS_BOOTSTRAP=nonsense: expected HOST:PORT") && said.contains("unset"),
         "{said}"
     );
+}
+
+#[test]
+fn a_name_that_no_browser_asks_for_is_warned_of() {
+    let directory = directory();
+    files(directory.path());
+    let shown = run(directory.path(), &["zone", "umlaut.zone"]);
+    assert!(format!("{}{}", shown.out, shown.err).contains("xn--"), "{}{}", shown.out, shown.err);
 }
 
 #[test]

@@ -382,7 +382,8 @@ impl Kept {
 /// What people call an identity, and the beginning of its key, as everywhere in the log.
 fn name(seed: &Path, key: &str) -> String {
     let file = seed.file_name().map_or(seed, Path::new);
-    format!("{} {}", seed::FileName::of(file), key.get(..8).unwrap_or(key))
+    let file = terminal::printable(&seed::FileName::of(file).to_string());
+    format!("{} {}", file.trim_matches('"'), key.get(..8).unwrap_or(key))
 }
 
 fn no_addresses() -> watch::Receiver<ExternalAddresses> {
