@@ -104,7 +104,8 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         terminal::print_json(&Report { ok: failed == 0, milliseconds, checks })?;
     } else {
-        terminal::print(&checks.iter().map(Finding::text).collect::<String>())?;
+        let stdout = std::io::stdout();
+        terminal::print(&checks.iter().map(|finding| finding.text(&stdout)).collect::<String>())?;
     }
     match failed {
         0 => Ok(()),

@@ -120,6 +120,7 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
+    let network = network.with_environment()?;
     match command {
         Command::Certificate(arguments) => certificate::run(&arguments, &network),
         Command::Completions(arguments) => shell::print_completions(&arguments),

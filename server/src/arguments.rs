@@ -16,9 +16,6 @@ use pkdns::config::{
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
 
-/// Where it answers over HTTP.
-const TESTNET_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5380);
-
 /// The directory of pkdns, unless told otherwise.
 const DIRECTORY: &str = "~/.pkdns";
 
@@ -76,7 +73,8 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "print_config")]
     commented: bool,
 
-    /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 (and over HTTP on 127.0.0.1:5380) unless told otherwise
+    /// Try everything without a network: serve a DHT of this process and the site of a sample key, on 127.0.0.1:5300, over HTTP on
+    /// 127.0.0.1:5380 and over HTTPS on 127.0.0.1:8443, unless told otherwise
     #[arg(long)]
     testnet: bool,
 
@@ -156,8 +154,37 @@ pub(crate) struct Settings {
     /// Answer names that are not keys from a sample in this process: with `testnet`, unless `--forward` says who
     /// does.
     pub(crate) sample_upstream: bool,
+    /// What a testnet may decide.
+    pub(crate) unsaid: Unsaid,
     /// What the operator should know of the flags.
     warnings: Vec<String>,
+}
+
+/// What neither the flags nor the file say, of what a testnet serves over HTTP and HTTPS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unsaid {
+    /// Where HTTP is served.
+    pub(crate) http: bool,
+    /// Whether and where HTTPS is served, and with which certificate.
+    pub(crate) https: bool,
+    /// For which names a certificate of our own is.
+    pub(crate) names: bool,
+    /// Where such certificates are kept.
+    pub(crate) certificates: bool,
+}
+
+impl Unsaid {
+    fn by(file: &ConfigFile) -> Self {
+        let says = |options: &[&str]| options.iter().any(|option| file.sets(option));
+        let https = ["enabled", "listen", "port", "cert_path", "key_path"].map(|name| format!("doh.{name}"));
+        let about_certificates = ["acme.enabled", "certificate.self_signed"];
+        Self {
+            http: !says(&["doh.plain_listen"]),
+            https: !says(&https.each_ref().map(String::as_str)) && !says(&about_certificates),
+            names: !says(&["certificate.names"]),
+            certificates: !says(&["certificate.path"]),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -255,10 +282,8 @@ impl Arguments {
             file.overrule("listen");
         } else if self.testnet && !file.sets("listen") {
             file.config.listen = vec![TESTNET_LISTEN];
-            if !file.sets("doh.plain_listen") {
-                file.config.doh.plain_listen = vec![TESTNET_HTTP];
-            }
         }
+        let unsaid = if self.testnet { Unsaid::by(&file) } else { Unsaid::default() };
         if !self.forward.is_empty() {
             let wanted: Vec<_> = self.forward.into_iter().flat_map(|entry| entry.0).collect();
             if file.sets("fallback_dns") && file.config.fallback_dns != wanted {
@@ -300,7 +325,7 @@ impl Arguments {
         let is_hidden = |directory: &Path| self.check && directory.read_dir().is_err();
         let credentials = env::var_os(&CREDENTIALS[1..]);
         config.resolve_credentials(credentials.as_deref().map(Path::new).filter(|path| !is_hidden(path)));
-        Ok(Settings { action, config, source, testnet: self.testnet, sample_upstream, warnings })
+        Ok(Settings { action, config, source, testnet: self.testnet, sample_upstream, unsaid, warnings })
     }
 }
 

@@ -196,7 +196,11 @@ async fn serve(
     }
     let mut config = settings.config.clone();
     let rehearsal = match settings.testnet {
-        true => Some(Arc::new(Rehearsal::start(&mut config, settings.sample_upstream).await?)),
+        true => {
+            let Settings { unsaid, sample_upstream, .. } = settings;
+            let home = command_line.home.clone();
+            Some(Arc::new(Rehearsal::start(&mut config, unsaid, sample_upstream, home).await?))
+        }
         false => None,
     };
     let Origin { predecessor, heirlooms } = origin;
@@ -208,10 +212,11 @@ async fn serve(
         }
         predecessor.ask_for_files()?;
     }
-    let server = Server::bind_with_inherited(config, Inherited::new(heirlooms))?;
+    let server = Server::bind_with_inherited(config.clone(), Inherited::new(heirlooms))
+        .map_err(|error| if rehearsal.is_some() { Rehearsal::explain(error) } else { error.into() })?;
     if let Some(rehearsal) = &rehearsal {
         let stored = rehearsal.publish().await?;
-        print(&rehearsal.introduction(&server.addresses(), &server.http_addresses(), stored))?;
+        print(&rehearsal.introduction(&server, &config, stored))?;
     }
     let handle = server.reload_handle();
     let reloading = Reloading::new(command_line, &settings, handle, verbosity, rehearsal.clone(), hangup);

@@ -147,6 +147,7 @@ fn serve(listeners: Vec<TcpListener>, is_tls: bool) -> Result<Door, CertificateE
         hosts: Hosts::default(),
         challenges: challenges.clone(),
         notices: None,
+        sample_site: None,
     };
     let limits = http::Limits {
         connections: MAX_CONNECTIONS,

@@ -234,7 +234,7 @@ impl Identities {
         for Prepared { key, definition, account, extras, keeper } in fresh {
             // The one before it ends first. An order that it had goes on.
             let certificate = self.kept.remove(&key).and_then(|kept| kept.certificate);
-            let task = Running(self.start(&key, keeper));
+            let task = Running(self.start(&key, &name(&definition.identity.seed, &key), keeper));
             self.kept.insert(key, Kept { definition, account, extras, task, certificate });
         }
         for (key, certificate) in sites {
@@ -319,8 +319,8 @@ impl Identities {
         Ok(Prepared { key: key.to_string(), definition, account, extras, keeper })
     }
 
-    fn start(&self, key: &str, keeper: Keeper<Sources>) -> AbortHandle {
-        let name = short(key);
+    fn start(&self, key: &str, name: &str, keeper: Keeper<Sources>) -> AbortHandle {
+        let name = name.to_owned();
         let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
             match event {
@@ -373,15 +373,17 @@ impl Kept {
         }
         self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
         self.certificate = certificate.map(|(settings, site)| {
-            let task = Keeping::start(certificates::keep(site, short(key)));
+            let task = Keeping::start(certificates::keep(site, name(&self.definition.identity.seed, key)));
             Certified { settings, task }
         });
     }
 }
 
-/// The beginning of a key, as everywhere in the log.
-fn short(key: &str) -> String {
-    key.get(..8).unwrap_or(key).to_string()
+/// What people call an identity, and the beginning of its key, as everywhere in the log.
+fn name(seed: &Path, key: &str) -> String {
+    let file = seed.file_name().map_or(seed, Path::new);
+    let file = terminal::printable(&seed::FileName::of(file).to_string());
+    format!("{} {}", file.trim_matches('"'), key.get(..8).unwrap_or(key))
 }
 
 fn no_addresses() -> watch::Receiver<ExternalAddresses> {

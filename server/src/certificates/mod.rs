@@ -247,6 +247,11 @@ impl Certificates {
         self.shown.challenges()
     }
 
+    /// The certificate that is shown now, DER, without those of authorities.
+    pub fn current(&self) -> Option<Vec<u8>> {
+        self.shown.current()?.cert.first().map(|certificate| certificate.to_vec())
+    }
+
     /// What is shown now.
     pub fn reading(&self) -> Option<CertificateReading> {
         end::read(&*self.shown.current()?)

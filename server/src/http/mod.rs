@@ -17,6 +17,7 @@ mod refusal;
 mod relay;
 mod request_body;
 mod requests;
+mod sample_site;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub use listen::{serve, serve_shared};
 pub use metrics::metrics_routes;
 pub use pages::{About, Notices, pages};
 pub use relay::Relay;
+pub use sample_site::SampleSite;
 
 use crate::{
     access::{AccessList, TrustedProxies},
@@ -105,6 +107,8 @@ pub struct Content {
     pub challenges: Arc<Challenges>,
     /// What everybody may read, whether served or not.
     pub notices: Option<Notices>,
+    /// What there is, in place of all else, under the name of the sample key.
+    pub sample_site: Option<SampleSite>,
 }
 
 impl Content {
@@ -121,6 +125,11 @@ impl Content {
     /// Whether a page from anywhere may read what is here.
     fn is_for_everybody(&self) -> bool {
         self.access.is_public()
+    }
+
+    /// The site of the sample key, where the request is for that.
+    fn sample_site<B>(&self, request: &Request<B>) -> Option<&SampleSite> {
+        self.sample_site.as_ref().filter(|site| site.is_meant(request.uri(), request.headers()))
     }
 
     /// Whether the request may be for the host that it names. Over TLS our certificate has said so. A trusted proxy
@@ -147,7 +156,8 @@ impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let (hosts, challenges) = (Hosts::default(), Arc::default());
-        let content = Content { pages, access, trusted, hosts, challenges, notices: None };
+        let (notices, sample_site) = (None, None);
+        let content = Content { pages, access, trusted, hosts, challenges, notices, sample_site };
         Self::with_content(content, limits, &Metrics::default())
     }
 
@@ -209,6 +219,9 @@ impl<R: Respond> Site<R> {
         let address = named.unwrap_or(peer);
         let is_encrypted = is_tls || content.trusted.contains(peer);
         let visitor = Visitor { address, is_encrypted, is_tls };
+        if content.sample_site(request).is_some() {
+            return Begun::Page(visitor);
+        }
         let path = request.uri().path();
         let is_for_anyone = path.starts_with(CHALLENGE_PATH)
             || health::is_health_path(path)
@@ -277,6 +290,13 @@ impl<R: Respond> Site<R> {
         B::Error: Into<BoxError>,
     {
         let content = self.content.load_full();
+        if let Some(site) = content.sample_site(&request) {
+            if !content.access.allows(visitor.address) {
+                return self.deny(visitor);
+            }
+            let page = site.answer(visitor.address, &request).await;
+            return self.whole(visitor, page).await;
+        }
         if let Some(token) = request.uri().path().strip_prefix(CHALLENGE_PATH)
             && let Some(file) = content.challenges.file(token)
         {
@@ -294,13 +314,18 @@ impl<R: Respond> Site<R> {
             return self.whole(visitor, answer).await;
         }
         if !content.access.allows(visitor.address) {
-            self.refusals.note(Reason::Access, visitor.address);
-            return Refusal::Denied.response();
+            return self.deny(visitor);
         }
         request.extensions_mut().insert(visitor);
         request.extensions_mut().insert(self.limits.unread.clone());
         let page = content.pages.clone().call(request.map(Body::new)).await;
         self.whole(visitor, page.unwrap_or_else(|never| match never {})).await
+    }
+
+    /// What whom `[access]` does not serve is told.
+    fn deny(&self, visitor: Visitor) -> Response<SiteBody> {
+        self.refusals.note(Reason::Access, visitor.address);
+        Refusal::Denied.response()
     }
 
     /// A page with its body in memory, where it is in any case, and counted.

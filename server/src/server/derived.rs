@@ -82,6 +82,7 @@ pub(super) fn site(
     resolver: &Resolver,
     encryption: &EncryptedListeners,
     relay: Option<http::Relay>,
+    packets: &Packets,
 ) -> Content {
     let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
     let mut pages = http::pages(http::About::new(bound, resolver.own_zone().clone(), shown, authority));
@@ -95,6 +96,7 @@ pub(super) fn site(
         hosts: http::Hosts::new(bound),
         challenges: encryption.challenges.clone().unwrap_or_default(),
         notices: http::Notices::new(bound),
+        sample_site: http::SampleSite::new(bound, packets),
     }
 }
 
@@ -107,5 +109,6 @@ pub(super) fn metrics_site(config: &Config, metrics: &Metrics) -> Content {
         hosts: http::Hosts::new(config),
         challenges: std::sync::Arc::default(),
         notices: None,
+        sample_site: None,
     }
 }

@@ -90,7 +90,7 @@ impl Running {
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone());
+        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone(), &packets);
         let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
         let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
         let metrics_content = derived::metrics_site(&config, &metrics);
@@ -275,8 +275,9 @@ impl Running {
             places.bridge,
             over_bridge,
         );
-        let content =
-            derived::site(&self.bound, &self.service.resolver(), &self.encryption, self.relay.clone());
+        let relay = self.relay.clone();
+        let resolver = self.service.resolver();
+        let content = derived::site(&self.bound, &resolver, &self.encryption, relay, &self.packets);
         let metrics_content = derived::metrics_site(config, metrics);
         for (site, limits, content) in
             [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]

@@ -106,7 +106,7 @@ async fn harden(request: Request, next: Next) -> Response {
 }
 
 /// The headers of every page.
-fn with_headers(mut response: Response) -> Response {
+pub(super) fn with_headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
