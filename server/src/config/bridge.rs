@@ -124,12 +124,12 @@ impl Config {
         faults.add_if(
             shown.len() > MAX_ADDRESSES,
             "bridge.addresses",
-            format!("names more than {MAX_ADDRESSES} addresses"),
+            &format!("names more than {MAX_ADDRESSES} addresses"),
         );
         faults.add_if(
             bridge.exempt.len() > MAX_EXEMPT,
             "bridge.exempt",
-            format!("names more than {MAX_EXEMPT} names"),
+            &format!("names more than {MAX_EXEMPT} names"),
         );
         faults.add_if(
             bridge.clients_of.is_empty(),
