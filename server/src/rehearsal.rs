@@ -34,6 +34,7 @@ impl Rehearsal {
     /// Has `config` use what runs here, whatever it says.
     pub(crate) fn point_to_itself(&self, config: &mut Config) {
         config.dht.bootstrap = self.network.bootstrap();
+        config.names.example = Some(sample_keypair().public_key().to_z32());
         // Where HTTP is served, which it is on loopback unless the file says otherwise.
         config.relay.enabled |= config.doh.enabled || !config.doh.plain_listen.is_empty();
         if let Some(upstream) = &self.upstream {

@@ -52,7 +52,7 @@ pub use host::Hosts;
 pub use limits::Limits;
 pub use listen::serve;
 pub use metrics::metrics_routes;
-pub use pages::{About, Notices, pages};
+pub use pages::{About, Notices, StatusPage, Zones, pages};
 pub use relay::Relay;
 
 use crate::{
@@ -84,6 +84,7 @@ pub struct Site<R> {
     content: ArcSwap<Content>,
     refusals: Refusals,
     health: Option<Health>,
+    status: Option<StatusPage>,
     entrance: Entrance,
     limits: Limits,
     has_noted_silent_proxy: AtomicBool,
@@ -105,6 +106,8 @@ pub struct Content {
     pub challenges: Arc<Challenges>,
     /// What everybody may read, whether served or not.
     pub notices: Option<Notices>,
+    /// Who may see how the server does.
+    pub status_access: AccessList,
 }
 
 impl Content {
@@ -139,13 +142,16 @@ pub struct Visitor {
     pub address: IpAddr,
     /// Whether nobody on the way can read along: we speak TLS, or a trusted proxy does.
     pub is_encrypted: bool,
+    /// Whether the address may be that of a proxy, and somebody else behind it.
+    pub may_be_a_proxy: bool,
 }
 
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let (hosts, challenges) = (Hosts::default(), Arc::default());
-        let content = Content { pages, access, trusted, hosts, challenges, notices: None };
+        let status_access = AccessList::new(Vec::new(), Vec::new());
+        let content = Content { pages, access, trusted, hosts, challenges, notices: None, status_access };
         Self::with_content(content, limits, &Metrics::default())
     }
 
@@ -157,7 +163,16 @@ impl<R: Respond> Site<R> {
             .with_forwarders(&limits.forwarders);
         let has_noted_silent_proxy = AtomicBool::new(false);
         let content = ArcSwap::from_pointee(content);
-        Self { dns: None, content, refusals, health: None, entrance, limits, has_noted_silent_proxy }
+        Self {
+            dns: None,
+            content,
+            refusals,
+            health: None,
+            status: None,
+            entrance,
+            limits,
+            has_noted_silent_proxy,
+        }
     }
 
     /// Says something else from now on, also on connections that are open, and takes other numbers of connections.
@@ -173,6 +188,12 @@ impl<R: Respond> Site<R> {
     #[must_use]
     pub fn with_health(self, health: Health) -> Self {
         Self { health: Some(health), ..self }
+    }
+
+    /// Shows how the server does, to those whom `status_access` allows.
+    #[must_use]
+    pub fn with_status(self, status: StatusPage) -> Self {
+        Self { status: Some(status), ..self }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
@@ -205,7 +226,10 @@ impl<R: Respond> Site<R> {
             return Begun::Answered(Refusal::Forwarded.response());
         };
         let address = named.unwrap_or(peer);
-        let visitor = Visitor { address, is_encrypted: is_tls || content.trusted.contains(peer) };
+        let is_trusted = content.trusted.contains(peer);
+        let may_be_a_proxy =
+            named.is_none() || !is_trusted && client_address::is_forwarded(request.headers());
+        let visitor = Visitor { address, is_encrypted: is_tls || is_trusted, may_be_a_proxy };
         let path = request.uri().path();
         let is_for_anyone = path.starts_with(CHALLENGE_PATH)
             || health::is_health_path(path)
@@ -289,6 +313,16 @@ impl<R: Respond> Site<R> {
             && let Some(answer) = notices.answer(&request, SystemTime::now())
         {
             return self.whole(visitor, answer).await;
+        }
+        if let Some(status) = &self.status
+            && StatusPage::is_at(request.uri().path())
+        {
+            // Else a page from anywhere could read it through a browser on this machine, by a name that leads here, and
+            // everybody could through a proxy on it.
+            let is_meant = visitor.is_encrypted || content.hosts.are_meant(request.uri(), request.headers());
+            let is_allowed =
+                is_meant && !visitor.may_be_a_proxy && content.status_access.allows(visitor.address);
+            return self.whole(visitor, status.answer(&request, visitor, is_allowed)).await;
         }
         if !content.access.allows(visitor.address) {
             self.refusals.note(Reason::Access, visitor.address);

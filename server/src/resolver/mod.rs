@@ -9,6 +9,7 @@ mod discovery;
 pub mod error;
 mod icann;
 mod identity;
+pub mod inspection;
 mod local;
 mod lookup_budget;
 pub mod name;

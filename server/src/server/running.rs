@@ -85,8 +85,10 @@ impl Running {
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone());
-        let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
+        let content = derived::site(&bound, &service, &encryption, relay.clone());
+        let site = Site::with_content(content, places.web, &metrics)
+            .with_health(sight.health())
+            .with_status(sight.page());
         let metrics_content = derived::metrics_site(&config, &metrics);
         let watches = Watches {
             certificates: ending.leaving().child_token(),
@@ -101,7 +103,8 @@ impl Running {
             site: Arc::new(site.with_dns(service.clone(), &tasks)),
             metrics_site: Arc::new(
                 Site::with_content(metrics_content, places.metrics, &metrics)
-                    .with_health(sight.health().with_reasons()),
+                    .with_health(sight.health().with_reasons())
+                    .with_status(sight.page()),
             ),
             https_tls: encryption.https.clone().map(SharedTls::from),
             dot_tls: encryption.dot.clone().map(SharedTls::from),
@@ -250,8 +253,7 @@ impl Running {
         {
             connections.reload(limits.connections, limits.connections_per_client, admission);
         }
-        let content =
-            derived::site(&self.bound, &self.service.resolver(), &self.encryption, self.relay.clone());
+        let content = derived::site(&self.bound, &self.service, &self.encryption, self.relay.clone());
         let metrics_content = derived::metrics_site(config, metrics);
         for (site, limits, content) in
             [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]
