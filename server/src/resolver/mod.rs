@@ -10,6 +10,7 @@ mod discovery;
 pub mod error;
 mod icann;
 mod identity;
+pub mod inspection;
 mod keys;
 mod local;
 mod lookup_budget;

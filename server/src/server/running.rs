@@ -90,9 +90,11 @@ impl Running {
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone(), &packets);
+        let content = derived::site(&bound, &service, &encryption, relay.clone(), &packets);
         let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
-        let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
+        let site = Site::with_content(content, places.web, &metrics)
+            .with_health(sight.health())
+            .with_status(sight.page());
         let metrics_content = derived::metrics_site(&config, &metrics);
         let watches = Watches {
             certificates: ending.leaving().child_token(),
@@ -108,7 +110,8 @@ impl Running {
             site: Arc::new(site.with_dns(service.clone(), &tasks)),
             metrics_site: Arc::new(
                 Site::with_content(metrics_content, places.metrics, &metrics)
-                    .with_health(sight.health().with_reasons()),
+                    .with_health(sight.health().with_reasons())
+                    .with_status(sight.page()),
             ),
             https_tls: encryption.https.clone().map(SharedTls::from),
             dot_tls: encryption.dot.clone().map(SharedTls::from),
@@ -276,8 +279,7 @@ impl Running {
             over_bridge,
         );
         let relay = self.relay.clone();
-        let resolver = self.service.resolver();
-        let content = derived::site(&self.bound, &resolver, &self.encryption, relay, &self.packets);
+        let content = derived::site(&self.bound, &self.service, &self.encryption, relay, &self.packets);
         let metrics_content = derived::metrics_site(config, metrics);
         for (site, limits, content) in
             [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]
