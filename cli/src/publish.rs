@@ -202,7 +202,7 @@ async fn watch(
             Ok(())
         }
         // Nobody orders a certificate here.
-        Event::Crowded(failure) => Err(failure.clone()),
+        Event::Crowded(_, failure) => Err(failure.clone()),
         // Whoever has just started it can mend it; later there is something to keep alive.
         Event::Unreadable(failure, _) if !has_begun => Err(failure.clone()),
         Event::Unreadable(failure, is_kept) => {

@@ -10,8 +10,10 @@ mod password;
 mod protocol;
 mod pushes;
 mod refusals;
+mod sites;
 
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     pin::pin,
@@ -20,6 +22,7 @@ use std::{
 };
 
 use clap::Args;
+use futures_util::{StreamExt, stream};
 use pkdns::{
     access::{AccessList, TrustedProxies},
     certificates::Certificates,
@@ -47,6 +50,9 @@ use identities::Identities;
 
 /// How often the configuration is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Web servers that are looked at together.
+const LOOKS_AT_ONCE: usize = 64;
 
 /// Keep the zones of many keys on the DHT, and take new addresses from routers (dyndns2)
 ///
@@ -80,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     let config = Config::read(&arguments.config)?;
     if arguments.check {
         let count = check(&config)?;
+        network::block_on(look_at_backends(&config))?;
         let identities = if count == 1 { "identity" } else { "identities" };
         return terminal::print(&format!("{count} {identities} can be published"));
     }
@@ -96,8 +103,10 @@ fn check(config: &Config) -> Result<usize, Failure> {
         let state = FileName::of(&state);
         mistakes.push(format!("state: {state}: {error}; give it to this user, or choose another directory"));
     }
+    let of_sites: BTreeSet<_> = config.identities.iter().flat_map(|identity| &identity.tls).collect();
+    mistakes.extend(of_sites.into_iter().filter_map(|address| no_address_of_this_machine("tls", address)));
     if let Some(settings) = &config.dyndns {
-        mistakes.extend(settings.listen.iter().filter_map(no_address_of_this_machine));
+        mistakes.extend(settings.listen.iter().filter_map(|address| no_address_of_this_machine("dyndns.listen", address)));
         if let (Some(certificate), Some(key)) = (&settings.cert_path, &settings.key_path)
             && let Err(error) = Certificates::from_files(certificate, key)
         {
@@ -111,13 +120,27 @@ fn check(config: &Config) -> Result<usize, Failure> {
 }
 
 /// What to say of an address that no interface has. Where interfaces cannot be asked, nothing.
-fn no_address_of_this_machine(address: &SocketAddr) -> Option<String> {
+fn no_address_of_this_machine(option: &str, address: &SocketAddr) -> Option<String> {
     let ip = address.ip();
     let own = own_addresses();
     let is_own = ip.is_unspecified() || ip.is_loopback() || own.is_empty() || own.contains(&ip);
     (!is_own).then(|| {
-        format!("dyndns.listen: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0")
+        format!("{option}: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0")
     })
+}
+
+/// Warns of web servers that do not answer: they may be started later.
+async fn look_at_backends(config: &Config) -> Result<(), Failure> {
+    let mut backends: Vec<_> = config.identities.iter().filter_map(|identity| identity.backend.as_ref()).collect();
+    backends.dedup();
+    let looks = stream::iter(backends).map(sites::look).buffer_unordered(LOOKS_AT_ONCE);
+    let warn = |looked: Result<(), String>| async {
+        if let Err(why) = looked {
+            terminal::note(&format!("warning: backend: {why}; start it, or write where it is"));
+        }
+    };
+    looks.for_each(warn).await;
+    Ok(())
 }
 
 async fn serve(
