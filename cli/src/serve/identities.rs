@@ -6,6 +6,7 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -28,6 +29,7 @@ use crate::{
     keeper::{self, Event, Keeper, LeftOut, StateDirectory, in_words},
     network::Network,
     secret_key::SecretKey,
+    seed,
     sources::Sources,
     terminal,
     zone_file::{ExternalAddresses, ZoneRecord},
