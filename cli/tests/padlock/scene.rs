@@ -48,7 +48,7 @@ impl Scene {
         for address in [SITE, OPERATOR, THIEF] {
             namespace::run("ip", ["address", "add", &format!("{address}/32"), "dev", "lo"]);
         }
-        let site = Site::start(directory.path(), 80)?;
+        let site = Site::start(directory.path(), 8080)?;
         // What `trust` changes is of this machine.
         for place in ["/etc/ssl/certs", "/usr/local/share/ca-certificates"] {
             make_private(place, directory.path());
