@@ -20,6 +20,8 @@ use super::{
 /// Where Chromium and its relatives look, in the home of a user. The first one is made where it is not there, because these
 /// browsers make it only when somebody imports something.
 const OF_CHROMIUM: &str = ".pki/nssdb";
+/// Newer ones look here where they do not find that, so that it is not made beside this one, which would then be passed over.
+const OF_NEWER_CHROMIUM: &str = ".local/share/pki/nssdb";
 const OF_SANDBOXES: [&str; 4] = [
     "snap/chromium/current/.pki/nssdb",
     ".var/app/org.chromium.Chromium/.pki/nssdb",
@@ -61,8 +63,11 @@ pub(super) struct NssStore {
 impl NssStore {
     pub(super) fn of_chromium(home: &Path) -> Vec<Self> {
         let of = |directory| Self { directory, whose: "Chromium and its relatives", is_only_for_authorities: true };
-        let sandboxes = OF_SANDBOXES.iter().map(|place| home.join(place)).filter(|place| has_database(place));
-        [home.join(OF_CHROMIUM)].into_iter().chain(sandboxes).map(of).collect()
+        let [usual, newer] = [OF_CHROMIUM, OF_NEWER_CHROMIUM].map(|place| home.join(place));
+        let first = if has_database(&newer) && !has_database(&usual) { newer.clone() } else { usual };
+        let others = OF_SANDBOXES.iter().map(|place| home.join(place)).chain([newer]);
+        let others = others.filter(|place| *place != first && has_database(place)).collect::<Vec<_>>();
+        [first].into_iter().chain(others).map(of).collect()
     }
 
     pub(super) fn of_firefox(directory: PathBuf) -> Self {
@@ -132,8 +137,8 @@ impl NssStore {
         let Some(made) = fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<usize>().ok()) else {
             return Ok(());
         };
-        // Where there is no key, it says so by its exit code.
-        let has_keys = self.certutil("-K", &[], b"").is_ok();
+        // Where there is none, it fails and says so.
+        let has_keys = !self.certutil("-K", &[], b"").is_err_and(|why| why.contains("no keys found"));
         if !self.is_only_for_authorities || has_keys || !self.list()?.is_empty() {
             return Ok(());
         }
@@ -196,4 +201,29 @@ fn has_database(directory: &Path) -> bool {
 /// The directory, or the nearest one above that is there.
 fn existing(directory: &Path) -> &Path {
     directory.ancestors().find(|directory| directory.exists()).unwrap_or(Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_database_is_made_that_hides_the_one_which_chromium_has() {
+        let home = tempfile::tempdir().unwrap();
+        let make = |place: &str| {
+            let place = home.path().join(place);
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join(FILES[0]), "").unwrap();
+        };
+        let places = || -> Vec<_> {
+            let stores = NssStore::of_chromium(home.path());
+            stores.iter().map(|store| store.directory().strip_prefix(home.path()).unwrap().to_owned()).collect()
+        };
+        assert_eq!(places(), [Path::new(OF_CHROMIUM)]);
+        make(OF_NEWER_CHROMIUM);
+        assert_eq!(places(), [Path::new(OF_NEWER_CHROMIUM)]);
+        make(OF_SANDBOXES[0]);
+        make(OF_CHROMIUM);
+        assert_eq!(places(), [OF_CHROMIUM, OF_SANDBOXES[0], OF_NEWER_CHROMIUM].map(Path::new));
+    }
 }
