@@ -33,6 +33,7 @@ mod sources;
 mod terminal;
 mod testnet;
 mod time;
+mod trust;
 mod vanity;
 mod zone;
 mod zone_file;
@@ -77,6 +78,7 @@ enum Command {
     Serve(serve::Arguments),
     Servers(servers::Arguments),
     Testnet(testnet::Arguments),
+    Trust(trust::Arguments),
     Vanity(vanity::Arguments),
     Zone(zone::Arguments),
 }
@@ -138,6 +140,7 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Republish(arguments) => republish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
+        Command::Trust(arguments) => trust::run(&arguments),
         Command::Vanity(arguments) => vanity::run(&arguments),
         Command::Zone(arguments) => zone::run(&arguments),
     }
