@@ -331,7 +331,7 @@ fn watching(seed: &Path, zone: &ZoneSource) -> Option<String> {
 }
 
 /// Where a browser finds the first name that leads to a machine, the key itself before names below it.
-fn page(records: &[TextRecord]) -> Option<String> {
+pub(crate) fn page(records: &[TextRecord]) -> Option<String> {
     let leads = |record: &&TextRecord| matches!(&*record.record_type, "A" | "AAAA" | "CNAME");
     let is_plain = |record: &&TextRecord| !record.owner.starts_with(['_', '*']);
     let mut leading = records.iter().filter(leads).filter(is_plain);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     failure::{EXIT_CODES, Failure},
     name::{self, PublicName},
-    network,
+    network, publish,
     records::{self, TextRecord},
     seed::{self, PassphraseArguments},
     sources::{Holdings, RelayReport},
@@ -75,7 +75,11 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         if arguments.json {
             terminal::print_json(&resolved)
         } else {
-            terminal::print(&report(&resolved, now))
+            terminal::print(&report(&resolved, now))?;
+            if let Some(page) = publish::page(&resolved.records) {
+                terminal::hint(&format!("Open it in a browser that asks a pkdns:\n  {page}"));
+            }
+            Ok(())
         }
     })
 }

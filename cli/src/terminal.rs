@@ -119,6 +119,13 @@ fn priority(text: &str) -> Priority {
     }
 }
 
+/// Tells a user what comes next; scripts and logs are spared.
+pub(crate) fn hint(text: &str) {
+    if io::stdout().is_terminal() {
+        note(&format!("\n{text}"));
+    }
+}
+
 /// Tells a waiting user what is being done; scripts and logs are spared.
 pub(crate) fn progress(text: &str) {
     if io::stderr().is_terminal() {

@@ -47,7 +47,7 @@ impl fmt::Display for Introduction {
         let terminal = if self.browsers.is_empty() { " In another terminal:" } else { "" };
         write!(
             f,
-            "Ask for the zone.{terminal}\n\
+            "Ask for its records.{terminal}\n\
              \n  {dig} {key}\
              \n  {dig} www.{key}.key\
              \n  {dig} +tcp _pubky.{key} HTTPS\
@@ -112,6 +112,6 @@ mod tests {
     fn what_is_not_there_is_not_offered() {
         let bare = Introduction { browsers: Vec::new(), http: None, ..introduction() }.to_string();
         assert!(!bare.contains("browser") && !bare.contains("HTTP,") && !bare.contains("relay"), "{bare}");
-        assert!(bare.contains("Ask for the zone. In another terminal:"), "{bare}");
+        assert!(bare.contains("Ask for its records. In another terminal:"), "{bare}");
     }
 }

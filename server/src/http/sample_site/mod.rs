@@ -155,7 +155,7 @@ fn steps(found: &Found, now: SystemTime) -> String {
     let age = signed.and_then(|signed| now.duration_since(signed).ok()).unwrap_or_default();
     let held = match found.age {
         age if age < Duration::from_secs(2) => "just now".to_owned(),
-        age => format!("{} ago, and has it in memory since", in_words(age)),
+        age => format!("{} ago and has been in memory since", in_words(age)),
     };
     let leads = match packet_address(packet.dns()) {
         Some(address) => format!(

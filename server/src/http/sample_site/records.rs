@@ -32,6 +32,7 @@ fn row(record: &ParsedRecord<'_, [u8]>, apex: &str) -> String {
             _ => String::new(),
         },
     };
+    let relative = data.replace(&format!(".{apex}."), "").replace(&format!("{apex}."), "@");
     let owner = record.owner().to_string();
     let owner = match owner.strip_suffix(apex) {
         Some("") => "@",
@@ -43,7 +44,7 @@ fn row(record: &ParsedRecord<'_, [u8]>, apex: &str) -> String {
         escape(owner),
         record.ttl().as_secs(),
         escape(&record.rtype().to_string()),
-        escape(&data.replace(apex, "@"))
+        escape(&relative)
     )
 }
 
