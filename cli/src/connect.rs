@@ -162,6 +162,8 @@ async fn server(arguments: &Arguments, root: &Root) -> Result<Server, Failure> {
         )));
     }
     let candidates = match arguments.server {
+        // It is only looked at what would be done.
+        Some(server) if arguments.dry_run => return Ok(server),
         Some(server) => vec![server],
         None => {
             let usual = USUAL.map(|port| Server((Ipv4Addr::LOCALHOST, port).into()));

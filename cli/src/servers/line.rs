@@ -78,7 +78,8 @@ fn one(number: usize, line: &str) -> Result<Line, String> {
         "dot" => {
             let expected = || format!("{address}: expected HOST or HOST:PORT, such as dns.example.net:853");
             let uri: Uri = format!("https://{address}/").parse().map_err(|_| expected())?;
-            let (host, port) = host_and_port(&uri, TLS_PORT).ok_or_else(expected)?;
+            let is_host = !address.contains('/');
+            let (host, port) = host_and_port(&uri, TLS_PORT).filter(|_| is_host).ok_or_else(expected)?;
             Place::Dot { host, port }
         }
         "doh" => {
