@@ -219,14 +219,18 @@ impl Thief {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Whether anybody has begun a handshake.
-    pub(crate) fn was_connected_to(&self) -> bool {
-        self.said().contains("connection")
-    }
-
-    /// Whether anybody went on to a request.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.said().contains("request")
+    /// How the first handshake ended: with an alert, or with a request.
+    #[track_caller]
+    pub(crate) fn outcome(&self) -> String {
+        let start = Instant::now();
+        loop {
+            let said = self.said();
+            if said.contains("ALERT") || said.contains("request") {
+                return said;
+            }
+            assert!(start.elapsed() < LIMIT, "nobody came: {said}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
