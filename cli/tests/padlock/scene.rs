@@ -113,12 +113,18 @@ impl Scene {
 
     /// What the document says to a visitor of that machine, or of another one.
     pub(crate) fn follow_the_visitor(&self, way: Way) {
-        let title = match way {
-            Way::PlainDns => "# trust the authorities of this pkdns",
-            Way::DnsOverHttps => "# trust the authorities of another machine",
+        let commands = |title| block("sh", title).replace("/var/lib/pkdns", "state");
+        match way {
+            Way::PlainDns => self.run(&commands("# trust the authorities of this pkdns")),
+            Way::DnsOverHttps => {
+                let shown = self.run(&commands("# the fingerprint, on the server"));
+                let (_, local) = shown.split_once("local authority").unwrap();
+                let (_, fingerprint) = local.split_once("SHA-256:").unwrap();
+                let fingerprint = fingerprint.split_whitespace().next().unwrap();
+                let install = commands("# trust the authorities of another machine");
+                self.run(&install.replace("FINGERPRINT", fingerprint))
+            }
         };
-        let commands = block("sh", title).replace("/var/lib/pkdns", "state");
-        self.run(&commands);
     }
 
     /// Serves `example.com` at an address of its own, with a certificate for it that the authority of the bridge has signed.

@@ -7,6 +7,7 @@ use tracing::warn;
 use super::{StartError, encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
     access::{Forwarders, TrustedProxies},
+    certificates::AuthorityCertificate,
     config::Config,
     denied::DeniedKeys,
     http::{self, Content},
@@ -82,12 +83,14 @@ pub(super) fn site(
     bound: &Config,
     service: &Arc<Service>,
     encryption: &EncryptedListeners,
+    bridge_authority: Option<AuthorityCertificate>,
     relay: Option<http::Relay>,
     packets: &Packets,
 ) -> Content {
     let (shown, authorities) = (encryption.dot_certificates.clone(), encryption.authority.iter().cloned());
     let own_zone = service.resolver().own_zone().clone();
-    let about = http::About::new(bound, own_zone, shown, authorities.collect());
+    let mut about = http::About::new(bound, own_zone, shown, authorities.collect());
+    about.bridge_authority = bridge_authority;
     let mut pages = http::pages(about, Some(http::Zones::new(service.clone())));
     if let Some(relay) = relay {
         pages = pages.merge(relay.routes());

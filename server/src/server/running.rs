@@ -21,6 +21,7 @@ use super::{
 use crate::{
     access::Forwarders,
     bridge::{self, Bridge, SharedPort},
+    certificates::AuthorityCertificate,
     config::Config,
     connector::Connector,
     denied::DeniedKeys,
@@ -60,6 +61,7 @@ pub(super) struct Running {
     https_tls: Option<SharedTls>,
     dot_tls: Option<SharedTls>,
     bridge: Arc<Bridge<ResolvedSites>>,
+    bridge_authority: Option<AuthorityCertificate>,
     open: Vec<Open>,
     watches: Watches,
     /// What the program sees of it.
@@ -90,7 +92,15 @@ impl Running {
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let content = derived::site(&bound, &service, &encryption, relay.clone(), &packets);
+        let bridge_authority = bridge_certificates.authority();
+        let content = derived::site(
+            &bound,
+            &service,
+            &encryption,
+            bridge_authority.clone(),
+            relay.clone(),
+            &packets,
+        );
         let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
         let site = Site::with_content(content, places.web, &metrics)
             .with_health(sight.health())
@@ -116,6 +126,7 @@ impl Running {
             https_tls: encryption.https.clone().map(SharedTls::from),
             dot_tls: encryption.dot.clone().map(SharedTls::from),
             bridge,
+            bridge_authority,
             open: Vec::new(),
             config,
             bound,
@@ -209,6 +220,7 @@ impl Running {
             self.encrypt(encryption);
         }
         if let Some(certificates) = &bridge_certificates {
+            self.bridge_authority = certificates.authority();
             renew(&mut self.watches.bridge_certificates, &self.ending);
             certificates.watch(&self.watches.bridge_certificates, &self.tasks);
         }
@@ -279,7 +291,9 @@ impl Running {
             over_bridge,
         );
         let relay = self.relay.clone();
-        let content = derived::site(&self.bound, &self.service, &self.encryption, relay, &self.packets);
+        let authority = self.bridge_authority.clone();
+        let content =
+            derived::site(&self.bound, &self.service, &self.encryption, authority, relay, &self.packets);
         let metrics_content = derived::metrics_site(config, metrics);
         for (site, limits, content) in
             [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]

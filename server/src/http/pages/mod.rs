@@ -18,7 +18,10 @@ mod zone;
 mod zone_html;
 mod zone_json;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Extension, Router,
@@ -46,6 +49,7 @@ pub use zone::Zones;
 /// What all pages have around them.
 const PAGE: &str = include_str!("page.html");
 const LANDING: &str = include_str!("landing.html");
+const BRIDGE: &str = include_str!("bridge.html");
 const STYLE: &str = include_str!("pkdns.css");
 const SCRIPT: &str = include_str!("pkdns.js");
 const MARK: &str = include_str!("mark.svg");
@@ -81,6 +85,10 @@ pub struct About {
     pub tls_certificates: Option<Certificates>,
     /// The certificates that clients have to import, if they are ours. That of the server itself comes first.
     pub authorities: Vec<AuthorityCertificate>,
+    /// The authority of the bridge, which they have to import for HTTPS under keys.
+    pub bridge_authority: Option<AuthorityCertificate>,
+    /// The port at which the bridge takes connections.
+    pub bridge_port: Option<u16>,
     /// Whether relays are asked beside the DHT.
     pub has_relays: bool,
     /// Who runs this server and what it writes down, in HTML.
@@ -107,6 +115,8 @@ impl About {
             names: config.certificate.names.clone(),
             tls_certificates,
             authorities,
+            bridge_authority: None,
+            bridge_port: config.bridge.listen.first().map(SocketAddr::port),
             has_relays: !config.dht.relays.is_empty(),
             footer: footer::footer(config),
         }
@@ -158,6 +168,7 @@ pub fn pages(about: About, zones: Option<Zones>) -> Router {
         .route("/robots.txt", text("text/plain; charset=utf-8", ROBOTS))
         .route("/pkdns.mobileconfig", routing::get(profile))
         .route("/ca.pem", routing::get(authority))
+        .route("/bridge-ca.pem", routing::get(bridge_authority))
         .route("/check/{token}", routing::get(check));
     if let Some(zones) = zones {
         router = router.merge(zones.routes(about.clone()));
@@ -219,13 +230,16 @@ async fn landing(
         &[
             ("example", &about.example),
             ("example_address", &example_address),
+            ("bridge", if about.bridge_authority.is_some() { BRIDGE } else { "" }),
             ("setup", &setting.html()),
             ("programs", &setting.programs()),
             ("programs_open", if has_terminal { " open" } else { "" }),
         ],
     );
     let zone = about.host_of(&about.own_zone.name());
-    about.page("pkdns: names that nobody can take away", &format!(" data-zone=\"{zone}\""), &main)
+    let bridge = about.bridge_authority.as_ref().and(about.bridge_port);
+    let bridge = bridge.map_or_else(String::new, |port| format!(" data-bridge=\"{port}\""));
+    about.page("pkdns: names that nobody can take away", &format!(" data-zone=\"{zone}\"{bridge}"), &main)
 }
 
 /// Settings that an Apple device installs. It takes a resolver over HTTPS alone.
@@ -241,7 +255,8 @@ async fn profile(
     }
     let origin = Origin::of(visitor, &uri, &headers);
     let doh = format!("{}{DNS_PATH}", origin.url());
-    let certificates: Vec<_> = about.authorities.iter().map(AuthorityCertificate::pem).collect();
+    let authorities = about.authorities.iter().chain(&about.bridge_authority);
+    let certificates: Vec<_> = authorities.map(AuthorityCertificate::pem).collect();
     let certificates: Vec<&str> = certificates.iter().map(|pem| &**pem).collect();
     let headers = [
         (header::CONTENT_TYPE, "application/x-apple-aspen-config"),
@@ -251,15 +266,22 @@ async fn profile(
 }
 
 async fn authority(State(about): State<Arc<About>>) -> Response {
-    match about.authorities.first() {
+    let why = "The certificate of this server is not signed by an authority of its own.\n";
+    to_import(about.authorities.first(), why)
+}
+
+async fn bridge_authority(State(about): State<Arc<About>>) -> Response {
+    to_import(about.bridge_authority.as_ref(), "This server has no bridge to sites under keys.\n")
+}
+
+/// A certificate to be imported, or why there is none.
+fn to_import(authority: Option<&AuthorityCertificate>, why_not: &'static str) -> Response {
+    match authority {
         Some(authority) => {
             let pem = authority.pem().to_string();
             ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
         }
-        None => {
-            let why = "The certificate of this server is not signed by an authority of its own.\n";
-            (StatusCode::NOT_FOUND, why).into_response()
-        }
+        None => (StatusCode::NOT_FOUND, why_not).into_response(),
     }
 }
 

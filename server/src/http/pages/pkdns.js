@@ -11,7 +11,8 @@ async function check(box) {
   verdict.textContent = "Checking whether this browser resolves public-key domains…";
   explanation.textContent = "";
   const options = { mode: "no-cors", cache: "no-store", credentials: "omit" };
-  fetch(`https://${token}.${document.body.dataset.zone}/`, options).catch(() => {});
+  const { zone, bridge } = document.body.dataset;
+  const opened = fetch(`https://${token}.${zone}${bridge ? `:${bridge}` : ""}/`, options).then(() => true, () => false);
   for (const wait of [300, 500, 700, 1000, 1500]) {
     await new Promise(resolve => setTimeout(resolve, wait));
     const reply = await fetch(`/check/${token}`, { cache: "no-store" }).catch(() => null);
@@ -21,12 +22,20 @@ async function check(box) {
       explanation.textContent = "Its questions come to this server.";
       document.getElementById("next").hidden = false;
       document.getElementById("setup").open = false;
+      if (bridge) checkPadlock(await opened);
       return;
     }
   }
   box.classList.replace("checking", "bad");
   verdict.textContent = "This browser does not resolve public-key domains yet.";
   explanation.textContent = "It did not ask this server. Set the address below, then load this page again.";
+}
+
+// Where the server has a bridge, that name leads there, and the connection fails unless the browser believes its authority.
+function checkPadlock(opened) {
+  document.getElementById("padlock").textContent = opened
+    ? "It works in this browser: https:// addresses under keys open with a padlock."
+    : "This browser does not believe that authority yet. Import it, restart the browser, and load this page again.";
 }
 
 function copyButton(box) {

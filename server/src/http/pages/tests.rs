@@ -142,6 +142,22 @@ async fn the_profile_has_the_authorities_that_its_resolver_needs() {
     assert!(profile.contains("<data>AAAA</data>") && profile.contains("<data>BBBB</data>"), "{profile}");
     let (_, _, page) = get(&about, true, "dns.example", "/").await;
     assert!(page.contains("Certificate Trust Settings"), "{page}");
+    assert!(!page.contains("data-bridge") && !page.contains("/bridge-ca.pem"), "{page}");
+    assert_eq!(get(&about, true, "dns.example", "/bridge-ca.pem").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn where_there_is_a_bridge_its_authority_is_in_the_profile_and_the_page_tries_it() {
+    let mut about = about();
+    about.authorities = vec![AUTHORITY.into()];
+    about.bridge_authority = Some(AUTHORITY.replace("AAAA", "BBBB").as_str().into());
+    about.bridge_port = Some(8443);
+    let (_, _, profile) = get(&about, true, "dns.example", "/pkdns.mobileconfig").await;
+    assert!(profile.contains("<data>AAAA</data>") && profile.contains("<data>BBBB</data>"), "{profile}");
+    let (_, _, pem) = get(&about, true, "dns.example", "/bridge-ca.pem").await;
+    assert!(pem.contains("BBBB"), "{pem}");
+    let (_, _, page) = get(&about, true, "dns.example", "/").await;
+    assert!(page.contains("data-bridge=\"8443\"") && page.contains("/bridge-ca.pem"), "{page}");
 }
 
 #[tokio::test]
