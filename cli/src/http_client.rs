@@ -5,7 +5,12 @@ use http::{Method, Request, Response, Uri, header::USER_AGENT};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use pkdns::{certificates::trusting_anyone, connector::Connector, dht::HostResolver, forward::TlsClient};
+use pkdns::{
+    certificates::{trusting_anyone, trusting_only},
+    connector::Connector,
+    dht::HostResolver,
+    forward::TlsClient,
+};
 
 use crate::{failure::Failure, terminal::printable};
 
@@ -26,6 +31,16 @@ impl HttpClient {
     /// Only if the TLS library refuses its own defaults.
     pub(crate) fn of_anyone(resolver: HostResolver) -> Result<Self, Failure> {
         let tls = trusting_anyone().map_err(|error| Failure::Failed(error.to_string()))?;
+        Ok(Self::over(Connector::new(tls, resolver)))
+    }
+
+    /// Certificates have to be signed by the authorities of `pem`.
+    ///
+    /// # Errors
+    ///
+    /// Only if the TLS library refuses its own defaults.
+    pub(crate) fn of_authority(pem: &[u8], resolver: HostResolver) -> Result<Self, Failure> {
+        let tls = trusting_only(pem).map_err(|error| Failure::Failed(error.to_string()))?;
         Ok(Self::over(Connector::new(tls, resolver)))
     }
 

@@ -157,7 +157,9 @@ impl OutputArguments {
 /// The stores of these systems are not changed here: nobody has tried it.
 fn tell_of_other_systems(place: &Place) {
     let command = match env::consts::OS {
-        "macos" => "sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain FILE",
+        "macos" => {
+            "sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain FILE"
+        }
         "windows" => "certutil -addstore -f ROOT FILE",
         _ => return,
     };
@@ -210,7 +212,9 @@ fn install(arguments: &InstallArguments) -> Result<(), Failure> {
 /// Why an authority is not put into a store.
 fn refusal(authority: &AuthorityReading, may_be_unconstrained: bool, now: SystemTime) -> Option<String> {
     if !authority.is_authority {
-        return Some("is the certificate of a server and not of an authority: name ca.pem or bridge-ca.pem".to_owned());
+        return Some(
+            "is the certificate of a server and not of an authority: name ca.pem or bridge-ca.pem".to_owned(),
+        );
     }
     if authority.to <= now {
         return Some("is not valid any more: start pkdns, which makes it anew".to_owned());
@@ -225,7 +229,9 @@ fn refusal(authority: &AuthorityReading, may_be_unconstrained: bool, now: System
 
 fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {
     let of_server = match &arguments.source.server {
-        Some(place) => Some(read(Some(place))?.iter().map(|found| StoredName::of(&found.authority)).collect::<Vec<_>>()),
+        Some(place) => {
+            Some(read(Some(place))?.iter().map(|found| StoredName::of(&found.authority)).collect::<Vec<_>>())
+        }
         None => None,
     };
     let fingerprints = &arguments.fingerprint;
@@ -262,16 +268,17 @@ fn report(changes: &Changes, json: bool, refusals: &[String]) -> Result<(), Fail
             Ok(())
         }
         (0, false) => Ok(()),
-        (failed, _) => Err(Failure::Failed(format!("{failed} stores were not changed: do what stands below each"))),
+        (failed, _) => {
+            Err(Failure::Failed(format!("{failed} stores were not changed: do what stands below each")))
+        }
     }
 }
 
 impl Shown {
     fn of(found: &Found, stores: &[Store]) -> Self {
         let authority = &found.authority;
-        let seconds = |time: SystemTime| {
-            time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-        };
+        let seconds =
+            |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let installed = stores.iter().filter(|store| store.holds(authority).unwrap_or(false));
         Self {
             subject: printable(&authority.subject),

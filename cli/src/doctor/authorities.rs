@@ -31,7 +31,9 @@ pub(super) fn judge(observed: &[(PathBuf, AuthorityReading)]) -> Option<Finding>
         let path = path.display();
         return Some(Finding::warning(
             CHECK,
-            format!("{path} may sign for any name on the Internet to those who have imported it, as an earlier release made it"),
+            format!(
+                "{path} may sign for any name on the Internet to those who have imported it, as an earlier release made it"
+            ),
             format!(
                 "remove {path} but not its key, and restart pkdns, which makes one that may sign for this server alone; import \
                  that, and remove the old one where it was imported"
@@ -64,7 +66,11 @@ mod tests {
         BridgeAuthority::open(directory.path(), &["key".to_owned()], SystemTime::now()).unwrap();
         let finding = judge(&observe(directory.path())).unwrap();
         assert_eq!(finding.verdict, Verdict::Ok);
-        assert!(finding.seen.ends_with("bridge-ca.pem may sign for names under .key only"), "{}", finding.seen);
+        assert!(
+            finding.seen.ends_with("bridge-ca.pem may sign for names under .key only"),
+            "{}",
+            finding.seen
+        );
         let open = rcgen::generate_simple_self_signed(["x.example".to_owned()]).unwrap().cert.pem();
         fs::write(directory.path().join("ca.pem"), open).unwrap();
         let finding = judge(&observe(directory.path())).unwrap();

@@ -64,7 +64,8 @@ mod tests {
         let text = "[Install4F96D1932A9F858E]\nDefault=abc.default\nPath=none\nLocked=1\n\n[Profile1]\nName=other\n\
                     IsRelative=0\nPath=/srv/profile\n\n[Profile0]\r\nName=default\r\nPath=abc.default\r\nIsRelative=1\r\n\n\
                     [General]\nPath=none\nVersion=2\n";
-        let expected: Vec<PathBuf> = vec!["/srv/profile".into(), "/home/u/.mozilla/firefox/abc.default".into()];
+        let expected: Vec<PathBuf> =
+            vec!["/srv/profile".into(), "/home/u/.mozilla/firefox/abc.default".into()];
         assert_eq!(read(text, Path::new("/home/u/.mozilla/firefox")), expected);
         assert!(read("", Path::new("/")).is_empty());
     }

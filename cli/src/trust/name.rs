@@ -90,7 +90,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// A fingerprint as people write it, with or without colons: at least as much of it as is in a name.
 pub(super) fn fingerprint(text: &str) -> Result<String, String> {
     let digits: String = text.chars().filter(|&character| character != ':').collect();
-    let is_sound = (DIGITS..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_sound =
+        (DIGITS..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_sound {
         Ok(digits.to_ascii_lowercase())
     } else {
@@ -110,12 +111,22 @@ mod tests {
             assert_eq!(StoredName::parse_file_name(&name.file_name()), Some(name));
         }
         for text in [
-            "", "pkdns", "pkdns bridge", "pkdns bridge 1A2B3C4D", "pkdns bridge 1a2b3c4", "pkdns bridge 1a2b3c4d5",
-            "pkdns bridge 1a2b3c4d x", "pkdns site 1a2b3c4d", "other bridge 1a2b3c4d", "pkdns  bridge 1a2b3c4d",
+            "",
+            "pkdns",
+            "pkdns bridge",
+            "pkdns bridge 1A2B3C4D",
+            "pkdns bridge 1a2b3c4",
+            "pkdns bridge 1a2b3c4d5",
+            "pkdns bridge 1a2b3c4d x",
+            "pkdns site 1a2b3c4d",
+            "other bridge 1a2b3c4d",
+            "pkdns  bridge 1a2b3c4d",
         ] {
             assert_eq!(StoredName::parse(text), None, "{text}");
         }
-        for text in ["pkdns-bridge-1a2b3c4d", "pkdns-bridge-1a2b3c4d.pem", "pkdns.crt", "mkcert-bridge-1a2b3c4d.crt"] {
+        for text in
+            ["pkdns-bridge-1a2b3c4d", "pkdns-bridge-1a2b3c4d.pem", "pkdns.crt", "mkcert-bridge-1a2b3c4d.crt"]
+        {
             assert_eq!(StoredName::parse_file_name(text), None, "{text}");
         }
     }
@@ -124,7 +135,9 @@ mod tests {
     fn a_fingerprint_may_have_colons_and_any_case_and_be_cut() {
         assert_eq!(fingerprint("1A:2B:3C:4D"), Ok("1a2b3c4d".to_owned()));
         let name = StoredName::parse("pkdns bridge 1a2b3c4d").unwrap();
-        assert!(name.is_meant_by("1a2b3c4d") && name.is_meant_by("1a2b3c4d5e") && !name.is_meant_by("1a2b3c4e"));
+        assert!(
+            name.is_meant_by("1a2b3c4d") && name.is_meant_by("1a2b3c4d5e") && !name.is_meant_by("1a2b3c4e")
+        );
         for text in ["", "1a2b3c4", "1a2b3c4g", &"0".repeat(65)] {
             assert!(fingerprint(text).is_err(), "{text}");
         }

@@ -62,7 +62,11 @@ pub(super) struct NssStore {
 
 impl NssStore {
     pub(super) fn of_chromium(home: &Path) -> Vec<Self> {
-        let of = |directory| Self { directory, whose: "Chromium and its relatives", is_only_for_authorities: true };
+        let of = |directory| Self {
+            directory,
+            whose: "Chromium and its relatives",
+            is_only_for_authorities: true,
+        };
         let [usual, newer] = [OF_CHROMIUM, OF_NEWER_CHROMIUM].map(|place| home.join(place));
         let first = if has_database(&newer) && !has_database(&usual) { newer.clone() } else { usual };
         let others = OF_SANDBOXES.iter().map(|place| home.join(place)).chain([newer]);
@@ -101,7 +105,8 @@ impl NssStore {
     }
 
     pub(super) fn names(&self) -> Result<Vec<StoredName>, String> {
-        let mut names: Vec<_> = self.list()?.into_iter().filter_map(|(name, _)| StoredName::parse(&name)).collect();
+        let mut names: Vec<_> =
+            self.list()?.into_iter().filter_map(|(name, _)| StoredName::parse(&name)).collect();
         names.sort();
         Ok(names)
     }
@@ -134,7 +139,8 @@ impl NssStore {
     /// Takes away a database that was made for us alone and is empty again.
     pub(super) fn finish(&self) -> Result<(), String> {
         let mark = self.directory.join(MARK);
-        let Some(made) = fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<usize>().ok()) else {
+        let Some(made) = fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<usize>().ok())
+        else {
             return Ok(());
         };
         // Where there is none, it fails and says so.
@@ -175,7 +181,8 @@ impl NssStore {
         let output = self.certutil("-L", &[], b"")?;
         let entries = output.lines().filter_map(|line| line.trim_end().rsplit_once(char::is_whitespace));
         // The heading has no trust.
-        let entries = entries.filter(|(_, trust)| trust.matches(',').count() == 2 && !trust.starts_with("SSL"));
+        let entries =
+            entries.filter(|(_, trust)| trust.matches(',').count() == 2 && !trust.starts_with("SSL"));
         Ok(entries.map(|(name, trust)| (name.trim().to_owned(), trust.to_owned())).collect())
     }
 
@@ -217,7 +224,10 @@ mod tests {
         };
         let places = || -> Vec<_> {
             let stores = NssStore::of_chromium(home.path());
-            stores.iter().map(|store| store.directory().strip_prefix(home.path()).unwrap().to_owned()).collect()
+            stores
+                .iter()
+                .map(|store| store.directory().strip_prefix(home.path()).unwrap().to_owned())
+                .collect()
         };
         assert_eq!(places(), [Path::new(OF_CHROMIUM)]);
         make(OF_NEWER_CHROMIUM);

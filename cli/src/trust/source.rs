@@ -26,7 +26,9 @@ const CONFIGURATION: &str = "pkdns.toml";
 const CERTIFICATES: &str = "certificates";
 
 /// What clients import, of the bridge and of the server's own listeners, in a directory and among the pages.
-const FILES: [&str; 2] = ["bridge-ca.pem", "ca.pem"];
+const FILES: [&str; 2] = [BRIDGE, LOCAL];
+const BRIDGE: &str = "bridge-ca.pem";
+const LOCAL: &str = "ca.pem";
 
 /// Bytes of a file or a page: a certificate has some hundred.
 const MAX_SIZE: usize = 1 << 20;
@@ -50,13 +52,18 @@ pub(super) struct Found {
     pub(super) from: String,
     /// Whether nobody between us and the server can have put another one in its place.
     pub(super) is_certain: bool,
+    /// The fingerprint of the authority that certified the server which handed this one out: who is certain of that one is
+    /// certain of this.
+    vouched_by: Option<String>,
 }
 
 /// As a shell takes it, from wherever it is run.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => f.write_str(&quoted(&std::path::absolute(path).unwrap_or_else(|_| path.clone()))),
+            Self::Path(path) => {
+                f.write_str(&quoted(&std::path::absolute(path).unwrap_or_else(|_| path.clone())))
+            }
             Self::Pages(uri) => f.write_str(&quoted(Path::new(&uri.to_string()))),
         }
     }
@@ -86,7 +93,9 @@ pub(super) fn place(text: &str) -> Result<Place, String> {
             let uri = uri.filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
             uri.map(Place::Pages).ok_or_else(|| "expected https://HOST or https://HOST:PORT".to_owned())
         }
-        Some(_) => Err("expected a directory, a PEM file, or an address that begins with https://".to_owned()),
+        Some(_) => {
+            Err("expected a directory, a PEM file, or an address that begins with https://".to_owned())
+        }
     }
 }
 
@@ -110,7 +119,10 @@ pub(super) fn read(place: Option<&Place>) -> Result<Vec<Found>, Failure> {
             let mut found = Vec::new();
             network::block_on(async {
                 found = timeout(DEADLINE, download(uri)).await.map_err(|_| {
-                    failed(&format!("{uri} does not answer within {} s: check the address", DEADLINE.as_secs()))
+                    failed(&format!(
+                        "{uri} does not answer within {} s: check the address",
+                        DEADLINE.as_secs()
+                    ))
                 })??;
                 Ok(())
             })?;
@@ -165,7 +177,7 @@ fn read_file(path: &Path) -> Result<Option<Vec<Found>>, Failure> {
 }
 
 fn all(text: &[u8], from: &str, is_certain: bool) -> Vec<Found> {
-    let found = |authority| Found { authority, from: from.to_owned(), is_certain };
+    let found = |authority| Found { authority, from: from.to_owned(), is_certain, vouched_by: None };
     AuthorityReading::of_pem(text).into_iter().map(found).collect()
 }
 
@@ -173,19 +185,33 @@ fn all(text: &[u8], from: &str, is_certain: bool) -> Vec<Found> {
 async fn download(server: &Uri) -> Result<Vec<Found>, Failure> {
     let Some(host) = server.authority() else { return Err(failed("expected https://HOST")) };
     let certified = HttpClient::new(&network::authorities()?, network::system_resolver());
-    let anybody = HttpClient::of_anyone(network::system_resolver())?;
-    let mut found = Vec::new();
-    for file in FILES {
-        let uri: Uri = format!("https://{host}/{file}").parse().map_err(|_| failed("expected https://HOST"))?;
-        let (text, is_certain) = match page(&certified, &uri).await {
-            Ok(text) => (text, true),
-            Err(_) => {
-                let text = page(&anybody, &uri).await;
-                (text.map_err(|why| failed(&format!("{uri}: {why}; check that pkdns serves HTTPS there")))?, false)
-            }
-        };
-        found.extend(all(&text, &uri.to_string(), is_certain));
+    let [bridge, local] = FILES.map(|file| format!("https://{host}/{file}").parse::<Uri>());
+    let (Ok(bridge), Ok(local)) = (bridge, local) else { return Err(failed("expected https://HOST")) };
+    let unreachable = |uri: &Uri, why| failed(&format!("{uri}: {why}; check that pkdns serves HTTPS there"));
+    if let Ok(text) = page(&certified, &local).await {
+        let mut found = all(&text, &local.to_string(), true);
+        let text = page(&certified, &bridge).await.map_err(|why| unreachable(&bridge, why))?;
+        found.extend(all(&text, &bridge.to_string(), true));
+        return some(found, server);
     }
+    let anybody = HttpClient::of_anyone(network::system_resolver())?;
+    let text = page(&anybody, &local).await.map_err(|why| unreachable(&local, why))?;
+    let mut found = all(&text, &local.to_string(), false);
+    // One fingerprint is enough for people to compare: the connection over which the other comes is verified by the first.
+    let (client, vouched_by) = match found.first() {
+        Some(first) => {
+            let client = HttpClient::of_authority(&text, network::system_resolver())?;
+            (client, Some(hex(&first.authority.fingerprint)))
+        }
+        None => (anybody, None),
+    };
+    let text = page(&client, &bridge).await.map_err(|why| unreachable(&bridge, why))?;
+    let others = all(&text, &bridge.to_string(), false);
+    found.extend(others.into_iter().map(|other| Found { vouched_by: vouched_by.clone(), ..other }));
+    some(found, server)
+}
+
+fn some(found: Vec<Found>, server: &Uri) -> Result<Vec<Found>, Failure> {
     match found.is_empty() {
         true => Err(failed(&format!("{server} has no authority of its own: there is nothing to import"))),
         false => Ok(found),
@@ -217,7 +243,11 @@ pub(super) fn certain(found: Vec<Found>, expected: &[String]) -> Result<Vec<Foun
         })
     };
     if !expected.is_empty() {
-        let chosen: Vec<_> = found.iter().filter(|found| is_expected(found)).cloned().collect();
+        let is_vouched = |found: &&Found| {
+            let voucher = found.vouched_by.as_ref();
+            is_expected(found) || voucher.is_some_and(|voucher| expected.contains(voucher))
+        };
+        let chosen: Vec<_> = found.iter().filter(is_vouched).cloned().collect();
         let seen: Vec<_> = found.iter().map(|found| hex(&found.authority.fingerprint)).collect();
         return match chosen.is_empty() {
             true => Err(failed(&format!(
@@ -230,7 +260,11 @@ pub(super) fn certain(found: Vec<Found>, expected: &[String]) -> Result<Vec<Foun
     }
     let (mut certain, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_certain);
     for found in others {
-        ask(&found)?;
+        let mut fingerprints = certain.iter().map(|certain: &Found| hex(&certain.authority.fingerprint));
+        let is_vouched = fingerprints.any(|fingerprint| found.vouched_by.as_ref() == Some(&fingerprint));
+        if !is_vouched {
+            ask(&found)?;
+        }
         certain.push(found);
     }
     Ok(certain)

@@ -72,8 +72,7 @@ impl SystemStore {
 
     pub(super) fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {
         let path = self.directory.join(name.file_name());
-        private_file::replace_readable(&path, pem(authority).as_bytes())
-            .map_err(|error| fault(&path, &error))
+        private_file::replace_readable(&path, pem(authority).as_bytes()).map_err(|error| fault(&path, &error))
     }
 
     pub(super) fn remove(&self, name: &StoredName) -> Result<(), String> {

@@ -66,7 +66,8 @@ impl Browser {
             Kind::Chromium => {
                 fs::create_dir(&profile).unwrap();
                 let mode = if way == Way::DnsOverHttps { "secure" } else { "off" };
-                let state = format!("{{\"dns_over_https\":{{\"mode\":\"{mode}\",\"templates\":\"{DOH}{{?dns}}\"}}}}");
+                let state =
+                    format!("{{\"dns_over_https\":{{\"mode\":\"{mode}\",\"templates\":\"{DOH}{{?dns}}\"}}}}");
                 fs::write(profile.join("Local State"), state).unwrap();
             }
             Kind::Firefox => {

@@ -43,7 +43,9 @@ module_levels = []
 /// Starts both, and returns the key. `None`: they are not installed, and that is to be accepted.
 pub(crate) fn start(scene: &mut Scene) -> Option<String> {
     let Some(program) = std::env::var_os(VARIABLE) else {
-        programs::skip("no homeserver: .ci/nightly homeserver installs one and says in PUBKY_HOMESERVER where it is");
+        programs::skip(
+            "no homeserver: .ci/nightly homeserver installs one and says in PUBKY_HOMESERVER where it is",
+        );
         return None;
     };
     let database = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().next();
@@ -69,7 +71,9 @@ pub(crate) fn start(scene: &mut Scene) -> Option<String> {
     scene.begin(&format!("exec {} --data-dir homeserver", Path::new(&program).display()));
     scene.wait_until("the homeserver has a key", |scene| scene.succeeds("test -s homeserver/secret"));
     let key = scene.run("pkdns-cli publickey homeserver/secret").trim().to_owned();
-    scene.wait_until("the homeserver is published", |scene| scene.succeeds(&format!("pkdns-cli resolve {key}")));
+    scene.wait_until("the homeserver is published", |scene| {
+        scene.succeeds(&format!("pkdns-cli resolve {key}"))
+    });
     Some(key)
 }
 

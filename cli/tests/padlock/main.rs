@@ -44,14 +44,18 @@ async fn opens_with_a_padlock(kind: Kind, way: Way) {
     scene.follow_the_visitor(way);
     for host in [format!("{}.key", scene.key()), format!("www.{}.key", scene.key())] {
         let open = browser.open(&scene, &profile, &format!("https://{host}/"));
-        let report = scene.site().report(&host);
+        let report = scene.report(&host);
         drop(open);
         let said = &report["report"];
         assert_eq!(said["origin"], format!("https://{host}"), "{report}");
         assert_eq!((&said["secure"], &said["worker"]), (&true.into(), &true.into()), "{report}");
         assert_eq!(said["protocol"], "h2", "{report}");
         assert_eq!(said["echo"], "a word", "{report}");
-        assert_eq!((said["down"].as_u64(), said["up"].as_u64()), (Some(TEN_MEGABYTES), Some(TEN_MEGABYTES)), "{report}");
+        assert_eq!(
+            (said["down"].as_u64(), said["up"].as_u64()),
+            (Some(TEN_MEGABYTES), Some(TEN_MEGABYTES)),
+            "{report}"
+        );
         assert_eq!(report["X-Forwarded-Proto"], "https", "{report}");
     }
 }
@@ -115,7 +119,10 @@ async fn refuses_example_com(kind: Kind) {
     let open = browser.open(&scene, &profile, "https://example.com/");
     let outcome = thief.outcome();
     drop(open);
-    assert!(outcome.contains("ALERT"), "{kind:?} believes an authority for .key about example.com: {outcome}");
+    assert!(
+        outcome.contains("ALERT"),
+        "{kind:?} believes an authority for .key about example.com: {outcome}"
+    );
 }
 
 #[test]

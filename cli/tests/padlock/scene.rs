@@ -11,6 +11,7 @@ use std::{
 };
 
 use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -66,6 +67,15 @@ impl Scene {
 
     pub(crate) fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// What a page tells that is opened under this name.
+    #[track_caller]
+    pub(crate) fn report(&self, host: &str) -> Value {
+        self.site.report(host).unwrap_or_else(|| {
+            let read = |log: &str| fs::read_to_string(self.path().join(log)).unwrap_or_default();
+            panic!("no report from {host}: {}{}", read("log"), read("browser.log"))
+        })
     }
 
     /// The key of the document.

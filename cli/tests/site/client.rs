@@ -97,7 +97,12 @@ fn tlsa(data: &str) -> Tlsa {
 /// A request for the site, by its whole address as HTTP/2 has it.
 pub(crate) fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<Body> {
     let uri = format!("https://{KEY}.key{path}");
-    Request::builder().method(method).uri(uri).header("host", format!("{KEY}.key")).body(Full::new(body.into())).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", format!("{KEY}.key"))
+        .body(Full::new(body.into()))
+        .unwrap()
 }
 
 pub(crate) async fn text(response: Response<hyper::body::Incoming>) -> String {

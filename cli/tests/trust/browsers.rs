@@ -39,13 +39,18 @@ fn what_is_installed_is_believed_for_web_servers_and_removed_without_a_trace() {
     let shown = user.trust(&["show", "--json"]).json();
     let authority = &shown["authorities"][0];
     assert_eq!(authority["may_sign_for"], "names under .key only");
-    assert_eq!((authority["constrained"].as_bool(), authority["certain"].as_bool()), (Some(true), Some(true)));
-    let places: Vec<_> = authority["installed_in"].as_array().unwrap().iter().map(|place| place.as_str().unwrap()).collect();
+    assert_eq!(
+        (authority["constrained"].as_bool(), authority["certain"].as_bool()),
+        (Some(true), Some(true))
+    );
+    let places: Vec<_> =
+        authority["installed_in"].as_array().unwrap().iter().map(|place| place.as_str().unwrap()).collect();
     assert!(places.iter().any(|place| place.contains("abcd.default-esr (Firefox)")), "{places:?}");
     assert!(places.iter().any(|place| place.contains(".pki/nssdb (Chromium")), "{places:?}");
 
     let said = user.trust(&["install", "--only", "browsers", "--json"]).json();
-    let outcomes: Vec<_> = said["changes"].as_array().unwrap().iter().map(|change| &change["outcome"]).collect();
+    let outcomes: Vec<_> =
+        said["changes"].as_array().unwrap().iter().map(|change| &change["outcome"]).collect();
     assert_eq!(outcomes, ["unchanged", "unchanged"]);
 
     // A new key: the old one is removed as well.
@@ -66,10 +71,12 @@ fn what_is_installed_is_believed_for_web_servers_and_removed_without_a_trace() {
     assert_eq!(user.certutil(profile, &["-L"]), in_profile);
     let is_of_pkdns = |path: &std::path::Path| path.starts_with(user.path(".pkdns"));
     // A database is not the same bytes after something was in it, and nobody takes away one that was there.
-    let is_database = |path: &std::path::Path| path.starts_with(user.path(profile)) && path.extension().is_some();
+    let is_database =
+        |path: &std::path::Path| path.starts_with(user.path(profile)) && path.extension().is_some();
     let of = |tree: &std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>| -> Vec<_> {
         let kept = tree.iter().filter(|(path, _)| !is_of_pkdns(path));
-        kept.map(|(path, bytes)| (path.clone(), if is_database(path) { Vec::new() } else { bytes.clone() })).collect()
+        kept.map(|(path, bytes)| (path.clone(), if is_database(path) { Vec::new() } else { bytes.clone() }))
+            .collect()
     };
     assert_eq!(of(&after), of(&before));
 }
@@ -112,11 +119,14 @@ fn what_is_no_authority_or_not_there_is_said() {
     fs::write(user.path("leaf.pem"), leaf).unwrap();
     let leaf = user.path("leaf.pem").display().to_string();
     user.trust(&["install", "--server", &leaf]).assert_failed(1, "is the certificate of a server");
-    user.trust(&["show", "--server", "nowhere"]).assert_failed(1, "nowhere is not there: name the directory of pkdns");
+    user.trust(&["show", "--server", "nowhere"])
+        .assert_failed(1, "nowhere is not there: name the directory of pkdns");
     fs::create_dir(user.path("empty")).unwrap();
-    user.trust(&["show", "--server", "empty"]).assert_failed(1, "there is no authority in empty: name the directory of pkdns");
+    user.trust(&["show", "--server", "empty"])
+        .assert_failed(1, "there is no authority in empty: name the directory of pkdns");
     user.trust(&["show", "--server", "http://192.0.2.1/"]).assert_failed(2, "begins with https://");
-    user.trust(&["install", "--fingerprint", &"0".repeat(64)]).assert_failed(1, "no authority has the fingerprint");
+    user.trust(&["install", "--fingerprint", &"0".repeat(64)])
+        .assert_failed(1, "no authority has the fingerprint");
 }
 
 #[test]

@@ -26,13 +26,15 @@ fn succeeds(command: &mut Command) -> bool {
 
 #[test]
 fn programs_of_the_system_believe_what_is_installed_and_nothing_is_left_when_it_is_removed() {
-    let name = "system::programs_of_the_system_believe_what_is_installed_and_nothing_is_left_when_it_is_removed";
+    let name =
+        "system::programs_of_the_system_believe_what_is_installed_and_nothing_is_left_when_it_is_removed";
     if !namespace::is_inside(name) {
         return;
     }
     let find = |program, package| programs::find(program, |_| true, package);
-    let found = [("update-ca-certificates", "Debian's ca-certificates"), ("curl", "curl"), ("openssl", "openssl")]
-        .map(|(program, package)| find(program, package));
+    let found =
+        [("update-ca-certificates", "Debian's ca-certificates"), ("curl", "curl"), ("openssl", "openssl")]
+            .map(|(program, package)| find(program, package));
     if found.iter().any(Option::is_none) || !Path::new(ADDED).is_dir() {
         return;
     }
@@ -54,7 +56,13 @@ fn programs_of_the_system_believe_what_is_installed_and_nothing_is_left_when_it_
     fs::write(&leaf, pem(&signed.cert[0])).unwrap();
     let is_verified = || {
         let mut verify = Command::new("openssl");
-        verify.args(["verify", "-verify_hostname", "www.a.key", "-CAfile", "/etc/ssl/certs/ca-certificates.crt"]);
+        verify.args([
+            "verify",
+            "-verify_hostname",
+            "www.a.key",
+            "-CAfile",
+            "/etc/ssl/certs/ca-certificates.crt",
+        ]);
         succeeds(verify.arg(&leaf))
     };
     assert!(!is_believed() && !is_verified());
@@ -84,7 +92,12 @@ fn who_may_not_change_the_system_is_told_the_command_for_it() {
     let said = user.trust(&["install", "--only", "system"]);
     let place = user.path(".pkdns").display().to_string();
     assert!(said.code == 0 && said.out.starts_with("skipped "), "{}{}", said.out, said.err);
-    assert!(said.out.contains("-> sudo ") && said.out.contains(&format!("trust install --only system --server {place}")), "{}", said.out);
+    assert!(
+        said.out.contains("-> sudo ")
+            && said.out.contains(&format!("trust install --only system --server {place}")),
+        "{}",
+        said.out
+    );
 }
 
 fn pem(der: &[u8]) -> String {

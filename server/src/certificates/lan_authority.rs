@@ -312,7 +312,10 @@ mod tests {
         let (authority, same) = open(&directory, &[]);
         assert_eq!(same, imported);
         let (names, left_out) = authority.names();
-        assert!(names.contains(&"localhost".to_owned()) && names.contains(&"127.0.0.1".to_owned()), "{names:?}");
+        assert!(
+            names.contains(&"localhost".to_owned()) && names.contains(&"127.0.0.1".to_owned()),
+            "{names:?}"
+        );
         let host = gethostname().unwrap().into_string().unwrap().to_ascii_lowercase();
         assert_eq!(left_out.contains(&host), host != "localhost", "{left_out:?}");
         let issued = authority.issue(SystemTime::now()).unwrap();

@@ -70,6 +70,22 @@ pub fn trusting_anyone() -> Result<ClientConfig, CertificateError> {
     Ok(config)
 }
 
+/// TLS with those alone whom the authorities of `pem` certify.
+///
+/// # Errors
+///
+/// Only if the TLS library refuses its own defaults. What is no certificate certifies nobody.
+pub fn trusting_only(pem: &[u8]) -> Result<ClientConfig, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(CertificateError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
 /// Nothing is sent to whom is looked at, so anyone may be looked at. Whether they have the key is checked all the same.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);

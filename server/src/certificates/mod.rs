@@ -31,7 +31,7 @@ pub use authority::AuthorityCertificate;
 pub use authority_reading::AuthorityReading;
 pub use bridge_authority::BridgeAuthority;
 pub use constraints::Constraints;
-pub use look::{Look, look, trusting_anyone};
+pub use look::{Look, look, trusting_anyone, trusting_only};
 pub use shown::Challenges;
 
 use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};

@@ -93,14 +93,8 @@ impl Running {
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
         let bridge_authority = bridge_certificates.authority();
-        let content = derived::site(
-            &bound,
-            &service,
-            &encryption,
-            bridge_authority.clone(),
-            relay.clone(),
-            &packets,
-        );
+        let content =
+            derived::site(&bound, &service, &encryption, bridge_authority.clone(), relay.clone(), &packets);
         let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
         let site = Site::with_content(content, places.web, &metrics)
             .with_health(sight.health())

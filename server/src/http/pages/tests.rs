@@ -23,7 +23,8 @@ async fn get_with(
     path: &str,
     user_agent: &str,
 ) -> (StatusCode, HeaderMap, String) {
-    let visitor = Visitor { address: [127, 0, 0, 1].into(), is_encrypted, is_tls: is_encrypted, may_be_a_proxy: false };
+    let visitor =
+        Visitor { address: [127, 0, 0, 1].into(), is_encrypted, is_tls: is_encrypted, may_be_a_proxy: false };
     let mut request = axum::http::Request::builder()
         .uri(path)
         .header("host", host)
