@@ -3,9 +3,10 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
+use futures_util::FutureExt;
 use pkdns::{
     bridge::{
         SiteName,
@@ -21,11 +22,10 @@ const PIECE: usize = 700;
 /// Panics where the module does, or where it breaks a promise.
 pub fn check(input: &[u8]) {
     let mut stream = Client { input, read: 0, written: Vec::new() };
-    let reading = std::pin::pin!(Hello::read(&mut stream));
-    let outcome = match reading.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(outcome) => outcome.map(|hello| (hello.server_name(), hello.protocols())),
-        Poll::Pending => unreachable!("a stream that never waits was waited for"),
+    let Some(outcome) = Hello::read(&mut stream).now_or_never() else {
+        unreachable!("a stream that never waits was waited for");
     };
+    let outcome = outcome.map(|hello| (hello.server_name(), hello.protocols()));
     assert!(stream.read <= MAX_HELLO_SIZE, "{} bytes were read", stream.read);
     let Ok((server_name, protocols)) = outcome else {
         // An alert at most.
