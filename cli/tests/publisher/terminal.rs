@@ -46,7 +46,10 @@ async fn somebody_at_a_terminal_is_asked_before_records_are_replaced() {
     let changes = format!("{red}- @ 300 A 192.0.2.1{end}\n{green}+ @ 300 A 192.0.2.2{end}\n");
     let changes = shown.find(&changes);
     assert!(changes.is_some() && changes < shown.find("[y/N]"), "{shown}");
-    assert!(code == 1 && shown.contains("nothing was published, as you said. Answer y, or add --yes"), "{shown}");
+    assert!(
+        code == 1 && shown.contains("nothing was published, as you said. Answer y, or add --yes"),
+        "{shown}"
+    );
     records_when(&world, KEY, |records| records == ["A 192.0.2.1"]);
     let (code, shown) = publish(&script, &world, &[], "y\n");
     assert!(code == 0 && shown.contains("published with changes"), "{shown}");
