@@ -85,8 +85,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
-    let secret_key = seed::secret_key(&seed, arguments.passphrase.source())
-        .map_err(|failure| if holds_a_seed(&zone) { swapped(&failure) } else { failure })?;
+    if holds_a_seed(&zone) {
+        return Err(swapped(&zone));
+    }
+    let secret_key = seed::secret_key(&seed, arguments.passphrase.source())?;
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
     let zone = source.read(&secret_key.public_key())?;
@@ -306,9 +308,10 @@ fn holds_a_seed(zone: &Path) -> bool {
             .is_ok_and(|text| seed::looks_like_a_secret(text.trim()))
 }
 
-fn swapped(failure: &Failure) -> Failure {
+fn swapped(zone: &Path) -> Failure {
+    let zone = seed::FileName::of(zone);
     Failure::Failed(format!(
-        "{failure}. What stands in the place of the zone file is a seed file: swap the two"
+        "{zone} holds a seed, and stands where the zone file belongs: swap the two files"
     ))
 }
 

@@ -17,12 +17,14 @@ const NOBODY: &str = "127.0.0.1:9";
 fn files(directory: &Path) {
     fs::write(directory.join("my.seed"), HEX).unwrap();
     fs::set_permissions(directory.join("my.seed"), PermissionsExt::from_mode(0o600)).unwrap();
+    let large: String =
+        ["a", "b", "c", "d", "e"].map(|name| format!("{name} TXT \"{}\"\n", name.repeat(250))).concat();
     for (name, text) in [
         ("my.zone", "@ 300 A 192.0.2.1\n"),
         ("hash.zone", "# my zone\n@ 300 A 192.0.2.1\n"),
         ("umlaut.zone", "b\u{fc}cher 300 A 192.0.2.1\n"),
         ("detected.zone", "@ 300 A {external_ipv4}\n"),
-        ("large.zone", &format!("@ TXT \"{}\"\n", "x".repeat(250)).repeat(5)),
+        ("large.zone", &large),
         ("table.toml", "[identity]\nseed = \"my.seed\"\n"),
         ("misspelt.toml", "[[identity]]\nsed = \"my.seed\"\nzone_file = \"my.zone\"\n"),
         (
@@ -54,9 +56,9 @@ fn whoever_errs_is_told_what_to_do() {
             "check the network connection (UDP)",
         ),
         ("the seed is there already", &["generate", "--out", "my.seed"], 1, "choose another name"),
-        ("seed and zone are swapped", &["publish", "my.zone", "my.seed"], 1, "swap the two"),
-        ("a comment begins with #", &["zone", "hash.zone"], 1, "comments begin with \";\""),
-        ("the zone is too large", &["zone", "large.zone"], 1, "1000"),
+        ("seed and zone are swapped", &["publish", "my.zone", "my.seed"], 1, "swap the two files"),
+        ("a comment begins with #", &["zone", "hash.zone"], 1, "comments begin with ; and not with #"),
+        ("the zone is too large", &["zone", "large.zone"], 1, "more than the 1000 of a packet"),
         ("nobody finds the address", &["publish", "my.seed", "detected.zone"], 1, "--detect-ip"),
         ("a table in place of a list", &["serve", "--check", "--config", "table.toml"], 1, "[[identity]]"),
         (
