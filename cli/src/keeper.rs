@@ -19,7 +19,7 @@ use crate::{
     publisher::{Publication, Published, Terms},
     secret_key::SecretKey,
     sources::Sources,
-    zone_file::{ExternalAddresses, Lacking},
+    zone_file::{ExternalAddresses, Lacking, ZoneRecord},
     zone_source::{Look, RECENT, Zone, ZoneSource},
 };
 pub(crate) use schedule::{Interval, in_words};
@@ -74,7 +74,29 @@ pub(crate) enum Event<'a> {
     /// These records wait for addresses of this machine, and the rest of the zone with them, unless it is published.
     Waiting(&'a [Lacking], bool),
     /// What the packet should hold besides the zone is left out of it.
-    Crowded(&'a Failure),
+    Crowded(LeftOut, &'a Failure),
+}
+
+/// What there was no room for in a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// What is there for a while, such as the challenge for a certificate.
+    Extras,
+    /// That, and the records of the site that is served here at other names than the key itself.
+    Names,
+    /// All of these.
+    Site,
+}
+
+/// What a packet holds besides the zone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Besides<'a> {
+    /// The records of the site that is served here, unless the zone has its own of the same name and type.
+    pub(crate) site: &'a [ZoneRecord],
+    /// Whether all names that have the addresses of the key are names of the site.
+    pub(crate) everywhere: bool,
+    /// What is there for a while.
+    pub(crate) extras: &'a [ZoneRecord],
 }
 
 /// What records wait for, for people.
@@ -108,8 +130,9 @@ pub(crate) struct Keeper<D> {
     want: Want,
     /// Whether a zone is published without the records that wait for an address.
     takes_parts: bool,
-    /// What the packet holds besides the zone.
+    /// What the packet holds besides the zone: for a while, and for good.
     extras: watch::Receiver<Extras>,
+    site: Vec<ZoneRecord>,
 }
 
 /// The zone as it was last read.
@@ -128,8 +151,8 @@ struct Reading {
     /// Whether the rest of the zone is published.
     is_part: bool,
     /// Why what should be there besides the zone is not, and what was said last of that.
-    crowded: Option<Failure>,
-    told_crowded: Option<Failure>,
+    crowded: Option<(LeftOut, Failure)>,
+    told_crowded: Option<(LeftOut, Failure)>,
 }
 
 impl Reading {
@@ -152,7 +175,13 @@ impl<D: Destination> Keeper<D> {
         want: Want,
     ) -> Self {
         let extras = watch::channel(Extras::new()).1;
-        Self { identity, destination, addresses, timestamp, permits, want, takes_parts: false, extras }
+        let site = Vec::new();
+        Self { identity, destination, addresses, timestamp, permits, want, takes_parts: false, extras, site }
+    }
+
+    /// Publishes the records of a site besides the zone.
+    pub(crate) fn with_site(self, site: Vec<ZoneRecord>) -> Self {
+        Self { site, ..self }
     }
 
     /// Publishes these records besides the zone, for as long as they are there.
@@ -186,8 +215,8 @@ impl<D: Destination> Keeper<D> {
                         }
                     }
                     if reading.told_crowded != reading.crowded {
-                        if let Some(failure) = &reading.crowded {
-                            report(Event::Crowded(failure))?;
+                        if let Some((left_out, failure)) = &reading.crowded {
+                            report(Event::Crowded(*left_out, failure))?;
                         }
                         reading.told_crowded.clone_from(&reading.crowded);
                     }
@@ -241,14 +270,22 @@ impl<D: Destination> Keeper<D> {
         let addresses = *self.addresses.borrow_and_update();
         let extras = self.extras.borrow_and_update().clone();
         reading.crowded = None;
-        let composed = match zone.compose_known(&addresses, &extras) {
-            // The zone comes first.
-            Err(failure) if !extras.is_empty() => {
-                reading.crowded = Some(failure);
-                zone.compose_known(&addresses, &[])
-            }
-            composed => composed,
-        };
+        let (site, extras) = (self.site.as_slice(), extras.as_slice());
+        let mut composed = zone.compose_known(&addresses, Besides { site, everywhere: true, extras });
+        // The zone comes first, and then what is there for good.
+        for (left_out, is_there, besides) in [
+            (LeftOut::Extras, !extras.is_empty(), Besides { site, everywhere: true, extras: &[] }),
+            (LeftOut::Names, !site.is_empty(), Besides { site, everywhere: false, extras: &[] }),
+            (LeftOut::Site, !site.is_empty(), Besides::default()),
+        ] {
+            composed = match composed {
+                Err(failure) if is_there => {
+                    reading.crowded = Some((left_out, failure));
+                    zone.compose_known(&addresses, besides)
+                }
+                composed => composed,
+            };
+        }
         let (dns, lacking) = composed?;
         if !lacking.is_empty() && self.addresses.has_changed().is_err() {
             // Nobody will tell an address: the message says where one comes from.

@@ -10,12 +10,14 @@ use pkdns::signed_packet::{PublicKey, Signer};
 use zeroize::Zeroizing;
 
 /// Signs for a key. Never printed, and wiped when it is dropped.
+#[derive(Clone)]
 pub(crate) struct SecretKey {
     form: Form,
     public_key: PublicKey,
 }
 
 /// On the heap, as a value that moves leaves copies behind.
+#[derive(Clone)]
 enum Form {
     /// 32 random bytes, of which everything else is made (RFC 8032, section 5.1.5).
     Seed(Box<Zeroizing<[u8; 32]>>),
@@ -48,6 +50,11 @@ impl SecretKey {
 
     pub(crate) fn public_key(&self) -> PublicKey {
         self.public_key.clone()
+    }
+
+    /// The public key as 32 bytes.
+    pub(crate) fn public_key_bytes(&self) -> &[u8; 32] {
+        self.public_key.as_bytes()
     }
 
     /// `None` of a key that was found by a search.

@@ -10,8 +10,10 @@ mod password;
 mod protocol;
 mod pushes;
 mod refusals;
+mod sites;
 
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     pin::pin,
@@ -20,6 +22,7 @@ use std::{
 };
 
 use clap::Args;
+use futures_util::{StreamExt, stream};
 use pkdns::{
     access::{AccessList, TrustedProxies},
     certificates::Certificates,
@@ -47,6 +50,9 @@ use identities::Identities;
 
 /// How often the configuration is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Web servers that are looked at together.
+const LOOKS_AT_ONCE: usize = 64;
 
 /// Keep the zones of many keys on the DHT, and take new addresses from routers (dyndns2)
 ///
@@ -80,7 +86,9 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     let config = Config::read(&arguments.config)?;
     if arguments.check {
         let count = check(&config)?;
-        return terminal::print(&format!("{count} identities can be published"));
+        network::block_on(look_at_backends(&config))?;
+        let identities = if count == 1 { "identity" } else { "identities" };
+        return terminal::print(&format!("{count} {identities} can be published"));
     }
     network::block_on(serve(&arguments.config, look, config, network))
 }
@@ -95,8 +103,12 @@ fn check(config: &Config) -> Result<usize, Failure> {
         let state = FileName::of(&state);
         mistakes.push(format!("state: {state}: {error}; give it to this user, or choose another directory"));
     }
+    let of_sites: BTreeSet<_> = config.identities.iter().flat_map(|identity| &identity.tls).collect();
+    mistakes.extend(of_sites.into_iter().filter_map(|address| no_address_of_this_machine("tls", address)));
     if let Some(settings) = &config.dyndns {
-        mistakes.extend(settings.listen.iter().filter_map(no_address_of_this_machine));
+        mistakes.extend(
+            settings.listen.iter().filter_map(|address| no_address_of_this_machine("dyndns.listen", address)),
+        );
         if let (Some(certificate), Some(key)) = (&settings.cert_path, &settings.key_path)
             && let Err(error) = Certificates::from_files(certificate, key)
         {
@@ -110,13 +122,30 @@ fn check(config: &Config) -> Result<usize, Failure> {
 }
 
 /// What to say of an address that no interface has. Where interfaces cannot be asked, nothing.
-fn no_address_of_this_machine(address: &SocketAddr) -> Option<String> {
+fn no_address_of_this_machine(option: &str, address: &SocketAddr) -> Option<String> {
     let ip = address.ip();
     let own = own_addresses();
     let is_own = ip.is_unspecified() || ip.is_loopback() || own.is_empty() || own.contains(&ip);
     (!is_own).then(|| {
-        format!("dyndns.listen: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0")
+        format!(
+            "{option}: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0"
+        )
     })
+}
+
+/// Warns of web servers that do not answer: they may be started later.
+async fn look_at_backends(config: &Config) -> Result<(), Failure> {
+    let mut backends: Vec<_> =
+        config.identities.iter().filter_map(|identity| identity.backend.as_ref()).collect();
+    backends.dedup();
+    let looks = stream::iter(backends).map(sites::look).buffer_unordered(LOOKS_AT_ONCE);
+    let warn = |looked: Result<(), String>| async {
+        if let Err(why) = looked {
+            terminal::note(&format!("warning: backend: {why}; start it, or write where it is"));
+        }
+    };
+    looks.for_each(warn).await;
+    Ok(())
 }
 
 async fn serve(
@@ -125,10 +154,23 @@ async fn serve(
     config: Config,
     network: &network::NetworkArguments,
 ) -> Result<(), Failure> {
+    terminal::begin_log();
     let stop = service::Stop::new()?;
     let mut reload = service::reload()?;
-    let state = StateDirectory::open(&state_path(&config)?)?;
-    let network = Network::join_for_long(&network.bootstrap(&config.bootstrap))?;
+    let state_path = state_path(&config)?;
+    let state = StateDirectory::open(&state_path)?;
+    let bootstrap = network.bootstrap(&config.bootstrap);
+    terminal::note(&format!(
+        "keeping {} from {} on the DHT that is joined through {}; the state is in {}",
+        match config.identities.len() {
+            1 => "1 identity".to_owned(),
+            count => format!("{count} identities"),
+        },
+        path.display(),
+        bootstrap.join(", "),
+        state_path.display()
+    ));
+    let network = Network::join_for_long(&bootstrap)?;
     let accounts = Accounts::default();
     let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Whoever ends this ends all of it.

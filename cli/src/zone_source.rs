@@ -1,5 +1,7 @@
 //! Where the records of an identity come from: a zone file with what it includes, or a text.
 
+mod site_records;
+
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -12,6 +14,7 @@ use pkdns::signed_packet::PublicKey;
 use crate::{
     failure::Failure,
     input::STANDARD_INPUT,
+    keeper::Besides,
     packet,
     seed::FileName,
     zone,
@@ -77,12 +80,12 @@ impl Zone {
         self.packed(&records)
     }
 
-    /// As [`Self::compose`], of the records that need no address that is not known and of `extras`, and what the others wait
-    /// for. There is no message where no record is left, or none of the addresses that the zone needs is known.
+    /// As [`Self::compose`], of the records that need no address that is not known and of those `besides` them, and what the
+    /// others wait for. There is no message where no record is left, or none of the addresses that the zone needs is known.
     pub(crate) fn compose_known(
         &self,
         addresses: &ExternalAddresses,
-        extras: &[ZoneRecord],
+        besides: Besides<'_>,
     ) -> Result<(Option<Vec<u8>>, Vec<Lacking>), Failure> {
         let (mut records, lacking) =
             self.file.known_records(&self.key, addresses).map_err(|error| failed(&error))?;
@@ -91,7 +94,8 @@ impl Zone {
         if records.is_empty() || (!lacking.is_empty() && !has_one) {
             return Ok((None, lacking));
         }
-        records.extend_from_slice(extras);
+        records.extend(site_records::of(&records, &self.key, besides));
+        records.extend_from_slice(besides.extras);
         Ok((Some(self.packed(&records)?), lacking))
     }
 

@@ -109,6 +109,16 @@ impl Service {
         self.0.load().resolver.clone()
     }
 
+    /// Whether a client may see a page that takes a lookup, which costs it as much as a query.
+    pub fn admit_page(&self, address: IpAddr) -> bool {
+        let inner = self.0.load();
+        let is_admitted = inner.quota.admit(address, true);
+        if !is_admitted {
+            inner.refusals.note(Reason::QueryQuota, address);
+        }
+        is_admitted
+    }
+
     /// The record of its queries, to be closed when no more are recorded there.
     pub fn query_log(&self) -> QueryLog {
         self.0.load().query_log.clone()

@@ -3,6 +3,7 @@
 mod certificate;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::{external_address::Service, failure::Failure, input, keeper::Interval, seed::FileName};
 pub(super) use certificate::Certificate;
+pub(super) use tls::{Backend, HTTPS_PORT, Tls};
 
 /// Larger files are not configurations. A thousand identities with their records take half of it.
 const MAX_SIZE: usize = 4 << 20;
@@ -102,6 +104,18 @@ pub(super) struct Identity {
     pub(super) force: bool,
     /// A public certificate for the name of the key in an origin.
     pub(super) certificate: Option<Certificate>,
+    /// Where its site is served over TLS with the key.
+    #[serde(default, deserialize_with = "tls::addresses")]
+    pub(super) tls: Vec<SocketAddr>,
+    /// The web server behind it.
+    pub(super) backend: Option<Backend>,
+    /// A seed file whose key is shown instead. Its passphrase, if it has one, is that of `passphrase_file`.
+    pub(super) tls_key: Option<PathBuf>,
+    /// The port that visitors come to, if it is another one than that of `tls`.
+    pub(super) tls_port: Option<u16>,
+    /// Whether an HTTPS record is published for the site.
+    #[serde(default)]
+    pub(super) https_record: bool,
 }
 
 /// What `{external_ipv4}` and `{external_ipv6}` in a zone stand for.
@@ -146,6 +160,11 @@ impl Config {
         for identity in &mut config.identities {
             place(&mut identity.seed);
             identity.zone_file.iter_mut().chain(&mut identity.passphrase_file).for_each(place);
+            identity
+                .tls_key
+                .iter_mut()
+                .chain(identity.backend.iter_mut().flat_map(Backend::path))
+                .for_each(place);
             identity.certificate.iter_mut().flat_map(Certificate::paths).for_each(place);
         }
         Ok(config)
@@ -204,13 +223,13 @@ impl Config {
         let has_dyndns = self.dyndns.is_some() || taken_out.holds("dyndns");
         for (index, identity) in self.identities.iter().enumerate() {
             let is_known =
-                |keys: &[&str]| !keys.iter().any(|key| taken_out.holds(&format!("identity.{index}.{key}")));
+                &|keys: &[&str]| !keys.iter().any(|key| taken_out.holds(&format!("identity.{index}.{key}")));
             let of = FileName::of(&identity.seed);
             let certificate = identity.certificate.as_ref().and_then(Certificate::fault);
             faults.extend(certificate.map(|why| format!("identity {of}: certificate: {why}")));
-            faults.extend(
-                identity.faults(has_dyndns, is_known).into_iter().map(|why| format!("identity {of}: {why}")),
-            );
+            let mut wrong = identity.faults(has_dyndns, is_known);
+            wrong.extend(identity.tls_faults(is_known));
+            faults.extend(wrong.into_iter().map(|why| format!("identity {of}: {why}")));
         }
         faults
     }

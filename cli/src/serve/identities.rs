@@ -1,5 +1,6 @@
 //! The identities that are kept, each by a task of its own.
 
+mod check;
 #[cfg(test)]
 mod tests;
 
@@ -19,20 +20,22 @@ use super::{
     certificates::{self, Certifier, Keeping},
     config::{AddressSource, Certificate, Config, Detection, Identity},
     dyndns::{Account, Accounts},
+    sites::Sites,
 };
 use crate::{
     certificate::{Extras, Site},
     external_address::{Detector, Finder, Want},
     failure::Failure,
-    keeper::{self, Event, Keeper, StateDirectory, in_words},
+    keeper::{self, Event, Keeper, LeftOut, StateDirectory, in_words},
     network::Network,
     secret_key::SecretKey,
     seed,
     sources::Sources,
     terminal,
-    zone_file::ExternalAddresses,
-    zone_source::{Zone, ZoneSource},
+    zone_file::{ExternalAddresses, ZoneRecord},
+    zone_source::ZoneSource,
 };
+pub(super) use check::check;
 
 /// Publications at once: a thousand keys are stored within a minute, and a home router is not flooded.
 const AT_ONCE: usize = 48;
@@ -43,6 +46,7 @@ pub(super) struct Identities {
     state: StateDirectory,
     accounts: Accounts,
     certifier: Certifier,
+    sites: Sites,
     permits: Arc<Semaphore>,
     want: Want,
     detection: Option<Detecting>,
@@ -51,11 +55,13 @@ pub(super) struct Identities {
     progress: watch::Sender<Progress>,
 }
 
-/// What an identity is, as far as the configuration says so, but for its certificate.
+/// What an identity is, as far as the configuration says so, but for its certificate and its site.
 #[derive(PartialEq, Eq)]
 struct Definition {
     identity: Identity,
     relays: Vec<RelayUrl>,
+    /// What its packet says about its site.
+    site: Vec<ZoneRecord>,
 }
 
 struct Kept {
@@ -110,54 +116,6 @@ impl Progress {
     }
 }
 
-/// Reads every seed and every zone. Returns how many there are. What is probably not meant in a zone is said on the way.
-pub(super) fn check(config: &Config, state: &Path) -> Result<usize, Failure> {
-    let mistakes: Vec<String> = secret_keys(&config.identities)?
-        .iter()
-        .zip(&config.identities)
-        .filter_map(|(secret_key, identity)| {
-            let zone = source(identity).read(&secret_key.public_key());
-            // An address is not known yet, so any stands in for it.
-            let addresses = ExternalAddresses { ipv4: Some([192, 0, 2, 1].into()), ipv6: Some(1.into()) };
-            let composed = zone.and_then(|zone: Zone| {
-                zone.compose(&addresses)?;
-                Ok(zone.mistakes())
-            });
-            let seed = seed::FileName::of(&identity.seed);
-            if let Err(why) = certificates::check(&secret_key.public_key(), identity, state) {
-                return Some(format!("identity {seed}: {why}"));
-            }
-            // Records in the configuration have no file that a message could name.
-            let place =
-                if identity.zone_file.is_some() { String::new() } else { format!("identity {seed}: ") };
-            composed.map(|mistakes| warn(&place, &mistakes)).err().map(|failure| format!("{place}{failure}"))
-        })
-        .collect();
-    if mistakes.is_empty() { Ok(config.identities.len()) } else { Err(Failure::Failed(mistakes.join("\n"))) }
-}
-
-fn warn(place: &str, mistakes: &[String]) {
-    for mistake in mistakes {
-        terminal::note(&format!("warning: {place}{mistake}"));
-    }
-}
-
-/// The keys of all identities, in their order.
-fn secret_keys(identities: &[Identity]) -> Result<Vec<SecretKey>, Failure> {
-    let mut known = HashMap::new();
-    let secret_keys = identities.iter().map(|identity| {
-        let secret_key = seed::secret_key_unattended(&identity.seed, identity.passphrase_file.as_deref())?;
-        let seed = seed::FileName::of(&identity.seed);
-        match known.insert(secret_key.public_key().to_z32(), seed.to_string()) {
-            None => Ok(secret_key),
-            Some(other) => {
-                Err(Failure::Failed(format!("{seed} and {other} hold the same key; name it once")))
-            }
-        }
-    });
-    secret_keys.collect()
-}
-
 fn source(identity: &Identity) -> ZoneSource {
     match (&identity.zone_file, &identity.records) {
         (Some(path), _) => ZoneSource::File(path.clone()),
@@ -172,6 +130,7 @@ impl Identities {
             certifier: Certifier::new(state.path()),
             state,
             accounts,
+            sites: Sites::new(),
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             want: Want::default(),
             detection: None,
@@ -184,13 +143,16 @@ impl Identities {
     ///
     /// # Errors
     ///
-    /// When a seed or the state cannot be read; then everything stays as it was.
+    /// When a seed or the state cannot be read, or nothing can listen for a site; then everything stays as it was.
     pub(super) async fn take(&mut self, config: &Config) -> Result<(), Failure> {
         let identities = config.identities.clone();
         // Each passphrase takes half a second, in which others are not to wait.
-        let secret_keys = spawn_blocking(move || secret_keys(&identities))
-            .await
-            .map_err(|error| Failure::Failed(format!("cannot read the seeds: {error}")))??;
+        let reading = spawn_blocking(move || check::read(&identities).map(|keys| (keys, identities)));
+        let failed = |error| Failure::Failed(format!("cannot read the seeds: {error}"));
+        let (own_keys, mut identities) = reading.await.map_err(failed)??;
+        let wanted: Vec<_> =
+            own_keys.iter().zip(&mut identities).map(|(keys, identity)| keys.site(identity)).collect();
+        let listeners = self.sites.bind(wanted.iter().flatten())?;
         let detection = self.detection_of(config)?;
         let is_new = detection.is_some();
         let detected =
@@ -198,9 +160,11 @@ impl Identities {
         let mut sources = Vec::new();
         let (mut fresh, mut sites) = (Vec::new(), Vec::new());
         let mut keys = HashSet::new();
-        for (secret_key, identity) in secret_keys.into_iter().zip(&config.identities) {
+        for ((own_keys, identity), wanted) in own_keys.into_iter().zip(identities).zip(&wanted) {
+            let (secret_key, address) = (own_keys.secret_key, identity.address);
             let relays = identity.relays.clone().unwrap_or_else(|| config.relays.clone());
-            let mut definition = Definition { identity: identity.clone(), relays };
+            let site = wanted.as_ref().map(|wanted| wanted.records(self.sites.port(wanted, &listeners)));
+            let mut definition = Definition { identity, relays, site: site.transpose()?.unwrap_or_default() };
             let certificate = definition.identity.certificate.take();
             let key = secret_key.public_key().to_z32();
             let extras = self.kept.get(&key).map(|kept| kept.extras.clone()).unwrap_or_default();
@@ -210,7 +174,7 @@ impl Identities {
                     .map(|settings| self.certifier.site(&secret_key.public_key(), settings, &extras));
                 sites.push((key.clone(), certificate.zip(site.transpose()?)));
             }
-            let is_undisturbed = identity.address != AddressSource::Detect || !is_new;
+            let is_undisturbed = address != AddressSource::Detect || !is_new;
             let goes_on =
                 |kept: &Kept| is_undisturbed && kept.definition == definition && !kept.task.0.is_finished();
             if !self.kept.get(&key).is_some_and(goes_on) {
@@ -225,6 +189,7 @@ impl Identities {
             // Nobody is asked for addresses that nobody wants.
             self.detection = None;
         }
+        self.sites.take(wanted.iter().flatten(), listeners);
         self.kept.retain(|key, _| keys.contains(key));
         self.progress.send_modify(|progress| {
             let begins_anew = |key: &String| fresh.iter().any(|fresh| fresh.key == *key);
@@ -234,7 +199,7 @@ impl Identities {
         for Prepared { key, definition, account, extras, keeper } in fresh {
             // The one before it ends first. An order that it had goes on.
             let certificate = self.kept.remove(&key).and_then(|kept| kept.certificate);
-            let task = Running(self.start(&key, keeper));
+            let task = Running(self.start(&key, &name(&definition.identity.seed, &key), keeper));
             self.kept.insert(key, Kept { definition, account, extras, task, certificate });
         }
         for (key, certificate) in sites {
@@ -314,13 +279,13 @@ impl Identities {
         let identity = keeper::Identity { secret_key, zone, interval, force };
         let keeper =
             Keeper::new(identity, sources, addresses, timestamp, self.permits.clone(), self.want.clone());
-        let keeper = keeper.with_extras(extras.subscribe());
+        let keeper = keeper.with_extras(extras.subscribe()).with_site(definition.site.clone());
         let keeper = if account.is_some() { keeper.taking_parts() } else { keeper };
         Ok(Prepared { key: key.to_string(), definition, account, extras, keeper })
     }
 
-    fn start(&self, key: &str, keeper: Keeper<Sources>) -> AbortHandle {
-        let name = short(key);
+    fn start(&self, key: &str, name: &str, keeper: Keeper<Sources>) -> AbortHandle {
+        let name = name.to_owned();
         let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
             match event {
@@ -340,8 +305,16 @@ impl Identities {
                 Event::Waiting(lacking, is_rest_published) => {
                     terminal::note(&format!("{name}: {}", keeper::in_wait(lacking, is_rest_published)));
                 }
-                Event::Crowded(failure) => terminal::note(&format!(
+                Event::Crowded(LeftOut::Extras, failure) => terminal::note(&format!(
                     "{name}: error: the challenge for the certificate is left out of the packet: {failure}"
+                )),
+                Event::Crowded(LeftOut::Names, failure) => terminal::note(&format!(
+                    "{name}: warning: only the key itself is found over https, as the records of its other names are left out \
+                     of the packet: {failure}"
+                )),
+                Event::Crowded(LeftOut::Site, failure) => terminal::note(&format!(
+                    "{name}: error: the records of its site are left out of the packet, so that nobody finds it over https: \
+                     {failure}"
                 )),
                 Event::Unreadable(failure, is_kept) => {
                     let rest = keeper::what_is_kept(is_kept);
@@ -373,14 +346,21 @@ impl Kept {
         }
         self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
         self.certificate = certificate.map(|(settings, site)| {
-            let task = Keeping::start(certificates::keep(site, short(key)));
+            let task = Keeping::start(certificates::keep(site, name(&self.definition.identity.seed, key)));
             Certified { settings, task }
         });
     }
 }
 
+/// What people call an identity, and the beginning of its key, as everywhere in the log.
+fn name(seed: &Path, key: &str) -> String {
+    let file = seed.file_name().map_or(seed, Path::new);
+    let file = terminal::printable(&seed::FileName::of(file).to_string());
+    format!("{} {}", file.trim_matches('"'), key.get(..8).unwrap_or(key))
+}
+
 /// The beginning of a key, as everywhere in the log.
-fn short(key: &str) -> String {
+pub(super) fn short(key: &str) -> String {
     key.get(..8).unwrap_or(key).to_string()
 }
 

@@ -25,7 +25,7 @@ use crate::private_file;
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Importing a new one is work for people.
-const LIFETIME: Duration = DAY.saturating_mul(3650);
+pub(super) const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3650);
 
 /// Nothing that an authority signs lives longer: phones take no certificate that lives longer than 398 days.
 pub(super) const LONGEST_LEAF: Duration = DAY.saturating_mul(90);
@@ -213,7 +213,7 @@ impl Authority {
         let mut parameters = CertificateParams::default();
         parameters.serial_number = Some(serial_number()?);
         parameters.not_before = (now - BACKDATE).into();
-        parameters.not_after = (now + LIFETIME).into();
+        parameters.not_after = (now + AUTHORITY_LIFETIME).into();
         parameters.distinguished_name = common_name(self.kind.common_name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

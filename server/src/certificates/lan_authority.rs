@@ -164,7 +164,10 @@ mod tests {
     };
     use x509_parser::{pem::parse_x509_pem, time::ASN1Time};
 
-    use super::{authority::EARLIEST, *};
+    use super::{
+        authority::{AUTHORITY_LIFETIME, EARLIEST},
+        *,
+    };
 
     #[test]
     fn the_authority_is_made_once_and_its_key_is_for_its_user_alone() {
@@ -197,10 +200,11 @@ mod tests {
         let issued = authority.issue(now).unwrap();
         assert!(!authority.is_due(&issued, now + RENEW_AFTER - DAY));
         assert!(authority.is_due(&issued, now + RENEW_AFTER));
-        authority.names.push("192.0.2.1".into());
+        authority.names.push("192.168.0.1".into());
         assert!(authority.is_due(&issued, now));
         assert!(own_names().contains(&"127.0.0.1".to_owned()), "{:?}", own_names());
     }
+
     /// What a client says that has imported `authority`, at `now`.
     fn accepts(authority: &str, issued: &Issued, now: SystemTime) -> bool {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -252,7 +256,89 @@ mod tests {
         let now = SystemTime::now();
         let open = |now| LanAuthority::open(directory.path(), &[], now).unwrap().certificate().pem();
         let first = open(now);
-        assert_eq!(open(now + AUTHORITY_LIFETIME - LIFETIME - DAY), first);
-        assert_ne!(open(now + AUTHORITY_LIFETIME - LIFETIME + DAY), first);
+        assert_eq!(open(now + AUTHORITY_LIFETIME - LONGEST_LEAF - DAY), first);
+        assert_ne!(open(now + AUTHORITY_LIFETIME - LONGEST_LEAF + DAY), first);
+    }
+    /// Whether a client believes it that has imported `authority`.
+    fn accepts_now(authority: &LanAuthority, imported: &str) -> bool {
+        let now = SystemTime::now();
+        accepts(imported, &authority.issue(now).unwrap(), now)
+    }
+
+    fn open(directory: &tempfile::TempDir, names: &[&str]) -> (LanAuthority, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let authority = LanAuthority::open(directory.path(), &names, SystemTime::now()).unwrap();
+        let pem = authority.certificate().pem().to_string();
+        (authority, pem)
+    }
+
+    #[test]
+    fn it_may_sign_for_the_names_of_this_server_and_for_local_addresses_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (authority, pem) = open(&directory, &["dns.example", "192.0.2.53"]);
+        assert!(accepts_now(&authority, &pem));
+        let constraints = authority.authority.constraints().unwrap();
+        for name in ["dns.example", "192.0.2.53", "localhost", "192.168.1.1", "fd00::1"] {
+            assert!(constraints.permits(name), "{name}");
+        }
+        for name in ["example.com", "example", "192.0.2.54", "2001:db8::1"] {
+            assert!(!constraints.permits(name), "{name}");
+        }
+        // Without names in the configuration, those of the machine.
+        let directory = tempfile::tempdir().unwrap();
+        let (authority, _) = open(&directory, &[]);
+        assert_eq!(authority.names().0, own_names());
+    }
+
+    #[test]
+    fn a_name_that_is_added_makes_another_certificate_of_the_same_key_and_one_that_is_removed_makes_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, old) = open(&directory, &["dns.example"]);
+        let key = fs::read(directory.path().join("ca.key")).unwrap();
+        let (authority, new) = open(&directory, &["dns.example", "other.example"]);
+        assert_ne!(new, old);
+        assert_eq!(fs::read(directory.path().join("ca.key")).unwrap(), key);
+        assert!(accepts_now(&authority, &new) && !accepts_now(&authority, &old));
+        let (authority, same) = open(&directory, &["dns.example"]);
+        assert_eq!(same, new);
+        assert!(accepts_now(&authority, &old), "and those with the old one are served again");
+    }
+
+    #[test]
+    fn names_that_the_machine_has_got_since_are_left_out_so_that_nobody_is_locked_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, imported) = open(&directory, &["dns.example"]);
+        // As after its host name has changed: that is not among the names which the authority permits.
+        let (authority, same) = open(&directory, &[]);
+        assert_eq!(same, imported);
+        let (names, left_out) = authority.names();
+        assert!(
+            names.contains(&"localhost".to_owned()) && names.contains(&"127.0.0.1".to_owned()),
+            "{names:?}"
+        );
+        let host = gethostname().unwrap().into_string().unwrap().to_ascii_lowercase();
+        assert_eq!(left_out.contains(&host), host != "localhost", "{left_out:?}");
+        let issued = authority.issue(SystemTime::now()).unwrap();
+        assert!(!authority.is_due(&issued, SystemTime::now()), "and it is not made again and again");
+    }
+
+    #[test]
+    fn one_that_an_earlier_release_made_stays_valid_until_its_certificate_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, KIND.common_name);
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let old = parameters.self_signed(&key).unwrap().pem();
+        fs::write(directory.path().join("ca.key"), key.serialize_pem()).unwrap();
+        fs::write(directory.path().join("ca.pem"), &old).unwrap();
+        let (authority, same) = open(&directory, &["dns.example"]);
+        assert_eq!((&same, authority.authority.constraints()), (&old, None));
+        assert!(accepts_now(&authority, &old));
+        fs::remove_file(directory.path().join("ca.pem")).unwrap();
+        let (authority, new) = open(&directory, &["dns.example"]);
+        assert!(authority.authority.constraints().is_some());
+        assert!(accepts_now(&authority, &old) && accepts_now(&authority, &new), "nobody is locked out");
     }
 }

@@ -31,7 +31,7 @@ pub use authority::AuthorityCertificate;
 pub use authority_reading::AuthorityReading;
 pub use bridge_authority::BridgeAuthority;
 pub use constraints::Constraints;
-pub use look::{Look, look};
+pub use look::{Look, look, trusting_anyone, trusting_only};
 pub use shown::Challenges;
 
 use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};
@@ -245,6 +245,11 @@ impl Certificates {
     /// What an ACME authority may want to see over HTTP.
     pub fn challenges(&self) -> &Arc<Challenges> {
         self.shown.challenges()
+    }
+
+    /// The certificate that is shown now, DER, without those of authorities.
+    pub fn current(&self) -> Option<Vec<u8>> {
+        self.shown.current()?.cert.first().map(|certificate| certificate.to_vec())
     }
 
     /// What is shown now.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cache, Config, Dht};
+use super::{Cache, Config, Dht, Status};
 
 /// Options, by their names as in the file: `section.name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Config {
             },
             acme: self.acme.clone(),
             log: self.log.clone(),
-            status: self.status.clone(),
+            status: Status { path: self.status.path.clone(), ..new.status.clone() },
             memory: self.memory.clone(),
             ..new.clone()
         };

@@ -33,6 +33,7 @@ use crate::{
     message::{Query, absolute_name},
     metrics::Source,
     signed_packet::PublicKey,
+    view::View,
 };
 
 /// Ports at which browsers come to an address that they are shown, whatever is behind it.
@@ -143,6 +144,14 @@ impl Resolver {
         let is_allowed = self.0.delegations.may_ask(address.ip());
         let is_filtered = self.0.rebind_protection.filters_keys() && is_private(address.ip());
         is_allowed && !is_filtered && !self.0.bridge.is_own(address)
+    }
+
+    /// The records of a name in the zone by which a page finds out how a browser asks, where they lead to the bridge: there it finds out
+    /// whether the browser believes the bridge's authority. There may be none of the type.
+    pub(super) fn lead_from_own_zone(&self, query: &Query, name: &Name) -> Option<Vec<Record>> {
+        let record_type = query.question.record_type();
+        let is_led = matches!(record_type, RecordType::A | RecordType::AAAA | RecordType::HTTPS);
+        (query.view == View::Bridged && is_led).then(|| self.0.bridge.records(name, record_type, 0))
     }
 
     /// The answer for a question in [`crate::view::View::Bridged`], where there is a site that it can be led to. `None` where the name is

@@ -10,6 +10,7 @@ mod discovery;
 pub mod error;
 mod icann;
 mod identity;
+pub mod inspection;
 mod keys;
 mod local;
 mod lookup_budget;
@@ -246,7 +247,10 @@ impl Resolver {
                 Route::PublicKey(zone) if self.0.own_zone.is(&zone.key) => {
                     chain.source = Source::Local;
                     let denial = self.0.own_zone.answer(&name, &zone.apex);
-                    chain.append(denial.code, denial.answers, denial.authorities);
+                    match self.lead_from_own_zone(query, &name) {
+                        Some(records) => chain.append(ResponseCode::NoError, records, denial.authorities),
+                        None => chain.append(denial.code, denial.answers, denial.authorities),
+                    }
                     Step::Done
                 }
                 Route::PublicKey(zone) => {

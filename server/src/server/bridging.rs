@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{StartError, derived, places::Places};
 use crate::{
     bridge::{Bridge, ClientTls, ConnectError, Connected, Failure, HTTPS_PORT, SiteConnector, Sites, Terms},
-    certificates::BridgeAuthority,
+    certificates::{AuthorityCertificate, BridgeAuthority},
     config::Config,
     metrics::Metrics,
     resolver::{
@@ -75,6 +75,11 @@ impl BridgeCertificates {
 
     pub(super) fn terms(&self) -> Option<Terms> {
         self.0.as_ref().map(|signing| signing.terms.clone())
+    }
+
+    /// What clients have to import.
+    pub(super) fn authority(&self) -> Option<AuthorityCertificate> {
+        self.0.as_ref().map(|signing| signing.authority.certificate().clone())
     }
 
     /// Renews the authority's certificate when that is due, until `stop` is cancelled.

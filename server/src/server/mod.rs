@@ -228,6 +228,11 @@ impl Server {
         self.addresses_of(Purpose::Http)
     }
 
+    /// The certificate that HTTPS shows now, DER, if it is served.
+    pub fn https_certificate(&self) -> Option<Vec<u8>> {
+        self.encryption.https_certificates.as_ref()?.current()
+    }
+
     /// The addresses of `/metrics`, with the real ports.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
         self.addresses_of(Purpose::Metrics)

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     access::Forwarders,
     bridge::{self, Bridge, SharedPort},
+    certificates::AuthorityCertificate,
     config::Config,
     connector::Connector,
     denied::DeniedKeys,
@@ -60,6 +61,7 @@ pub(super) struct Running {
     https_tls: Option<SharedTls>,
     dot_tls: Option<SharedTls>,
     bridge: Arc<Bridge<ResolvedSites>>,
+    bridge_authority: Option<AuthorityCertificate>,
     open: Vec<Open>,
     watches: Watches,
     /// What the program sees of it.
@@ -90,9 +92,13 @@ impl Running {
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone());
+        let bridge_authority = bridge_certificates.authority();
+        let content =
+            derived::site(&bound, &service, &encryption, bridge_authority.clone(), relay.clone(), &packets);
         let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
-        let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
+        let site = Site::with_content(content, places.web, &metrics)
+            .with_health(sight.health())
+            .with_status(sight.page());
         let metrics_content = derived::metrics_site(&config, &metrics);
         let watches = Watches {
             certificates: ending.leaving().child_token(),
@@ -108,11 +114,13 @@ impl Running {
             site: Arc::new(site.with_dns(service.clone(), &tasks)),
             metrics_site: Arc::new(
                 Site::with_content(metrics_content, places.metrics, &metrics)
-                    .with_health(sight.health().with_reasons()),
+                    .with_health(sight.health().with_reasons())
+                    .with_status(sight.page()),
             ),
             https_tls: encryption.https.clone().map(SharedTls::from),
             dot_tls: encryption.dot.clone().map(SharedTls::from),
             bridge,
+            bridge_authority,
             open: Vec::new(),
             config,
             bound,
@@ -206,6 +214,7 @@ impl Running {
             self.encrypt(encryption);
         }
         if let Some(certificates) = &bridge_certificates {
+            self.bridge_authority = certificates.authority();
             renew(&mut self.watches.bridge_certificates, &self.ending);
             certificates.watch(&self.watches.bridge_certificates, &self.tasks);
         }
@@ -275,8 +284,10 @@ impl Running {
             places.bridge,
             over_bridge,
         );
+        let relay = self.relay.clone();
+        let authority = self.bridge_authority.clone();
         let content =
-            derived::site(&self.bound, &self.service.resolver(), &self.encryption, self.relay.clone());
+            derived::site(&self.bound, &self.service, &self.encryption, authority, relay, &self.packets);
         let metrics_content = derived::metrics_site(config, metrics);
         for (site, limits, content) in
             [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]

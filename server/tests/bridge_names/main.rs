@@ -12,10 +12,11 @@ mod common;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use common::{HeldNetwork, keypair, packet_message, query, record};
+use common::{HeldNetwork, keypair, packet_message, query, record, with_edns};
 use hickory_proto::{
     op::Message,
     rr::{RData, RecordType},
@@ -23,11 +24,16 @@ use hickory_proto::{
 use http::{Method, Request, Version};
 use pkdns::{
     config::{Config, Origin},
+    dht::NetworkError,
+    message::read_message,
     server::Server,
     signed_packet::SignedPacket,
 };
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Longest wait for a reply.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const BRIDGE: &str = "192.0.2.99";
 const SIGNED: &str = "203.0.113.1";
@@ -79,11 +85,16 @@ impl Stage {
 
     /// The address that is answered over UDP.
     async fn over_udp(&self, name: &str) -> String {
+        address(&self.reply(&query(name, RecordType::A)).await)
+    }
+
+    async fn reply(&self, request: &[u8]) -> Vec<u8> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        socket.send_to(&query(name, RecordType::A), self.dns).await.unwrap();
-        let mut buffer = [0; 1232];
-        let size = socket.recv(&mut buffer).await.unwrap();
-        address(&buffer[..size])
+        socket.send_to(request, self.dns).await.unwrap();
+        let mut buffer = vec![0; 1232];
+        let size = timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("a reply").unwrap();
+        buffer.truncate(size);
+        buffer
     }
 
     /// The address that is answered over HTTP.
@@ -186,4 +197,20 @@ async fn a_newer_packet_of_any_key_on_the_way_takes_the_answer_with_it() {
         assert_eq!(stage.over_udp(&hot).await, BRIDGE);
         assert_eq!(stage.over_udp(&cold).await, BRIDGE);
     }
+}
+
+#[tokio::test]
+async fn a_site_of_a_packet_past_its_time_is_told_as_such() {
+    let stage = Stage::set("['dns']", |config| config.cache.ttl_seconds = 1).await;
+    let site = [("", RecordType::HTTPS, "1 ."), ("", RecordType::A, SIGNED)];
+    let site = site.map(|(name, record_type, text)| record(&keypair(3), name, 1, data(record_type, text)));
+    stage.network.publish(&keypair(3), 1, &site);
+    let request = with_edns(query(&(z32(3) + ".key"), RecordType::A), false);
+    assert_eq!(address(&stage.reply(&request).await), BRIDGE);
+    *stage.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    // The time of the packet is over then.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let reply = stage.reply(&request).await;
+    assert_eq!(address(&reply), BRIDGE);
+    assert_eq!(read_message(&reply).unwrap().extended_error.map(|error| error.code), Some(3));
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use pkdns::certificates::BridgeAuthority;
-use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 
 use super::programs;
 
@@ -35,19 +37,23 @@ fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64_STANDARD.encode(der))
 }
 
-/// What somebody signs who has stolen the key of the bridge's authority.
-fn forged(directory: &Path, name: &str) -> String {
-    let stolen = KeyPair::from_pem(&fs::read_to_string(directory.join("bridge-ca.key")).unwrap()).unwrap();
+/// As somebody signs who has stolen the key of the bridge's authority.
+fn thief(directory: &Path) -> Issuer<'static, KeyPair> {
+    let stolen = fs::read_to_string(directory.join("bridge-ca.key")).unwrap();
     let mut authority = CertificateParams::default();
     authority.distinguished_name = DistinguishedName::new();
     authority.distinguished_name.push(DnType::CommonName, "pkdns bridge authority");
+    Issuer::new(authority, KeyPair::from_pem(&stolen).unwrap())
+}
+
+fn forged(name: &str, issuer: &Issuer<'_, KeyPair>) -> String {
     let mut leaf = CertificateParams::new([name.to_owned()]).unwrap();
     leaf.use_authority_key_identifier_extension = true;
-    leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::from_params(&authority, &stolen)).unwrap().pem()
+    leaf.signed_by(&KeyPair::generate().unwrap(), issuer).unwrap().pem()
 }
 
 #[test]
-fn openssl_takes_leaves_of_the_bridge_and_nothing_else_of_its_key() {
+fn openssl_takes_leaves_of_the_bridge_and_nothing_else_that_its_key_signs() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let now = SystemTime::now();
@@ -61,10 +67,26 @@ fn openssl_takes_leaves_of_the_bridge_and_nothing_else_of_its_key() {
         assert!(is_verified(&openssl, &root, &leaf, &name), "{name}");
         assert!(!is_verified(&openssl, &root, &leaf, "example.com"), "{name}");
     }
-    fs::write(&bad, forged(directory, "x.key")).unwrap();
+    let thief = thief(directory);
+    fs::write(&bad, forged("x.key", &thief)).unwrap();
     assert!(is_verified(&openssl, &root, &bad, "x.key"), "forged well");
     for name in ["example.com", "monkey"] {
-        fs::write(&bad, forged(directory, name)).unwrap();
+        fs::write(&bad, forged(name, &thief)).unwrap();
         assert!(!is_verified(&openssl, &root, &bad, name), "{name}");
     }
+    // Nor is there another authority below it, not even for a name of its own.
+    let mut between = CertificateParams::default();
+    between.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    between.use_authority_key_identifier_extension = true;
+    between.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    between.distinguished_name = DistinguishedName::new();
+    between.distinguished_name.push(DnType::CommonName, "accomplice");
+    let key = KeyPair::generate().unwrap();
+    let chain = between.signed_by(&key, &thief).unwrap().pem();
+    fs::write(&bad, forged("x.key", &Issuer::new(between, key)) + &chain).unwrap();
+    let mut command = Command::new(&openssl);
+    command.args(["verify", "-x509_strict", "-purpose", "sslserver", "-show_chain", "-CAfile"]).arg(&root);
+    let output = command.arg("-untrusted").arg(&bad).arg(&bad).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("path length constraint exceeded"), "{said}");
 }

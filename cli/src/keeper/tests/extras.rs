@@ -23,7 +23,7 @@ async fn a_challenge_is_published_and_taken_out_at_once_and_never_costs_the_zone
         let extras = watch::Sender::<Extras>::default();
         let (told, mut said) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(keeper.with_extras(extras.subscribe()).run(move |event| {
-            if let Event::Crowded(failure) = event {
+            if let Event::Crowded(LeftOut::Extras, failure) = event {
                 let _ = told.send(failure.to_string());
             }
             Ok(())

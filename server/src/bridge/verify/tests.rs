@@ -45,7 +45,7 @@ fn nothing_is_verified_where_nothing_is_expected() {
     let empty = Tlsa { selector: Selector::PublicKey, matching: Matching::Exact, data: Vec::new() };
     let verifier = Verifier::new(proof(None, vec![empty]), Form::Certificate, &ring::default_provider());
     let name = ServerName::try_from("a").unwrap();
-    let verified = verifier.verify_server_cert(&[].into(), &[], &name, &[], UnixTime::now());
+    let verified = verifier.verify_server_cert(&Vec::new().into(), &[], &name, &[], UnixTime::now());
     assert!(verified.is_err());
     assert_eq!(verifier.mismatch().unwrap().shown, "a certificate that cannot be read");
 }

@@ -52,6 +52,10 @@ impl Resolver {
         if self.0.bridge.is_exempt(&asked, &name) {
             return Err(SiteError::Exempt);
         }
+        // Nobody has published it. A page of this server asks for names in it, to see whether the browser believes the bridge.
+        if self.0.own_zone.is(&asked.key) {
+            return Err(SiteError::Unknown);
+        }
         let question = Question::new(&name, RecordType::A, DNSClass::IN).ok_or(SiteError::NotUnderAKey)?;
         let query = Query {
             id: 0,

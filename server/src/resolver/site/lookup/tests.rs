@@ -53,7 +53,7 @@ fn packet(number: u8, records: &[(&str, RecordType, &str)]) -> SignedPacket {
     let mut encoder = BinEncoder::new(&mut dns);
     encoder.emit_vec(&[0, 0, 0x80, 0, 0, 0, 0, records.len() as u8, 0, 0, 0, 0]).unwrap();
     for (label, record_type, data) in records {
-        let owner = if label.is_empty() { apex.clone() } else { apex.prepend_label(label).unwrap() };
+        let owner = if label.is_empty() { apex.clone() } else { apex.prepend_label(*label).unwrap() };
         let data = RData::try_from_str(*record_type, data).unwrap();
         Record::from_rdata(owner, 300, data).emit(&mut encoder).unwrap();
     }
