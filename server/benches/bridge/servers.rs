@@ -94,7 +94,7 @@ fn bridge(relay: SocketAddr) -> Front {
     let certificates = tempfile::tempdir().unwrap().keep();
     let process = Process::pkdns(&format!(
         "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:9'\nconnections_per_client = 200\n\
-         [dht]\nbootstrap = []\nrelays = ['http://{relay}']\n[delegation]\nallow_private = true\n\
+         [dht]\nbootstrap = ['127.0.0.1:9']\nrelays = ['http://{relay}']\n[delegation]\nallow_private = true\n\
          [rate_limit]\nrequests_per_minute = 0\ndht_requests_per_minute = 0\n\
          [certificate]\npath = '{}'\n[bridge]\nlisten = '127.0.0.1:{port}'\n",
         certificates.display()

@@ -84,6 +84,20 @@ pub(super) fn is_shared(config: &Config, wanted: &Wanted) -> bool {
     wanted.purpose == Purpose::Https && bridges.any(|bridge| covers(wanted.address, *bridge))
 }
 
+/// The bridge is on ports of HTTPS from now on as `config` says, or is no more.
+pub(super) fn share_ports(config: &Config, open: &[Open]) {
+    let bridge = Purpose::Bridge.name();
+    for Open { wanted, address, shared, .. } in open {
+        let Some(shared) = shared else { continue };
+        let is_on = is_shared(config, wanted);
+        match (shared.switch(is_on), is_on) {
+            (false, true) => info!("listening {bridge} {address}"),
+            (true, false) => info!("no longer listening {bridge} {address}"),
+            _ => {}
+        }
+    }
+}
+
 /// Whether connections to `address` come to a socket at `bound`.
 fn covers(bound: SocketAddr, address: SocketAddr) -> bool {
     let is_wider = bound.ip().is_unspecified()

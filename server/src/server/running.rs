@@ -182,7 +182,7 @@ impl Running {
         let of = |open: &Open| {
             let shared = open.shared.as_ref().filter(|shared| shared.is_on());
             let protocols = open.wanted.purpose.protocols().iter().copied();
-            let protocols = protocols.chain(shared.map(|_| BRIDGE));
+            let protocols = protocols.chain(shared.map(|_| Purpose::Bridge.name()));
             protocols.zip(std::iter::repeat(open.address)).collect::<Vec<_>>()
         };
         self.open.iter().flat_map(of).collect()
@@ -307,23 +307,10 @@ impl Running {
             let pulses = self.answer(wanted, sockets, shared, ending);
             self.state.add(wanted, heirlooms, pulses);
         }
-        self.share_ports();
+        listeners::share_ports(&self.config, &self.open);
         let listening = self.listening();
         let described = listening.iter().map(|(protocol, address)| format!("{protocol} {address}"));
         self.sight.listens(described.collect());
-    }
-
-    /// The bridge is on ports of HTTPS from now on, or is no more.
-    fn share_ports(&self) {
-        for Open { wanted, address, shared, .. } in &self.open {
-            let Some(shared) = shared else { continue };
-            let is_on = listeners::is_shared(&self.config, wanted);
-            match (shared.switch(is_on), is_on) {
-                (false, true) => info!("listening {BRIDGE} {address}"),
-                (true, false) => info!("no longer listening {BRIDGE} {address}"),
-                _ => {}
-            }
-        }
     }
 
     /// Returns whether its threads run.
@@ -378,9 +365,6 @@ impl Running {
         self.tasks.spawn(stop.clone().run_until_cancelled_owned(task));
     }
 }
-
-/// What the log calls the bridge.
-const BRIDGE: &str = "bridge";
 
 /// Ends what watches, for another one.
 fn renew(watch: &mut CancellationToken, ending: &Ending) {

@@ -107,7 +107,7 @@ impl Sites for Scripted {
         let stream = TcpStream::connect(site.addresses[0]).await.map_err(unreachable)?;
         let name = ServerName::try_from("site").unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
-            Failure::AnotherKey { expected: "the key of the records".into(), shown: error.to_string() }
+            Failure::AnotherKey { expected: "the key of this very test".into(), shown: error.to_string() }
         })?;
         let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Connected { stream, alpn })

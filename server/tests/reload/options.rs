@@ -82,6 +82,8 @@ fn rows() -> Vec<Row> {
     let dot = "doh.cert_path = '{dir}/a.pem'\ndoh.key_path = '{dir}/a.key'\ndot.enabled = true\ndot.listen = '127.0.0.1:0'\n";
     let others = "dot.cert_path = '{dir}/b.pem'\ndot.key_path = '{dir}/b.key'";
     let both = "listen = ['127.0.0.1:0', '127.0.0.2:0']";
+    let bridge = format!("{BRIDGE}bridge.addresses = ['192.0.2.7']\n");
+    let site = || asks(format!("site.{key}.key"), RecordType::A);
     let mut rows = vec![
         row(&["listen"], "", both, || listening("udp"), ["1", "2"]),
         row(&["fallback_dns"], "", "fallback_dns = '{other}'", www, [usual, "NoError 192.0.2.99"]),
@@ -243,6 +245,27 @@ fn rows() -> Vec<Row> {
             "bridge.listen = ['127.0.0.1:0']",
             || listening("bridge"),
             ["0", "1"],
+        ),
+        row(
+            &["bridge.addresses"],
+            &bridge,
+            "bridge.addresses = ['192.0.2.8']",
+            site,
+            ["NoError 192.0.2.7", "NoError 192.0.2.8"],
+        ),
+        row(
+            &["bridge.exempt"],
+            &bridge,
+            format!("bridge.exempt = ['{key}.key']"),
+            site,
+            ["NoError 192.0.2.7", "NoError 192.0.2.6"],
+        ),
+        row(
+            &["bridge.clients_of"],
+            &bridge,
+            "bridge.clients_of = ['https']",
+            site,
+            ["NoError 192.0.2.7", "NoError 192.0.2.6"],
         ),
         row(
             &["bridge.plain_listen"],

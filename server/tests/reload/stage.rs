@@ -10,7 +10,7 @@ use std::{
 
 use hickory_proto::rr::{
     Name, RData, Record, RecordType,
-    rdata::{A, NS},
+    rdata::{A, HTTPS, NS, SVCB},
 };
 use pkdns::{
     config::{Config, ConfigError, ConfigFile},
@@ -56,7 +56,7 @@ pub(crate) struct Stage {
     stop: CancellationToken,
 }
 
-/// The key that is published: an address, a private one at `in`, and name servers at `sub`.
+/// The key that is published: an address, a private one at `in`, name servers at `sub`, and a site over HTTPS at `site`.
 pub(crate) fn key() -> Keypair {
     keypair(1)
 }
@@ -156,6 +156,8 @@ impl Stage {
             ("https", server.https_addresses()),
             ("http", server.http_addresses()),
             ("metrics", server.metrics_addresses()),
+            ("bridge", server.bridge_addresses()),
+            ("bridge-http", server.plain_bridge_addresses()),
         ];
         let listening =
             listening.into_iter().flat_map(|(kind, all)| all.into_iter().map(move |one| (kind, one)));
@@ -211,6 +213,8 @@ fn publish(network: &HeldNetwork) {
         record(&key, "in", 300, a(10, 0, 0, 1)),
         record(&key, "sub", 300, RData::NS(NS(server))),
         record(&key, "ns", 300, a(127, 0, 0, 1)),
+        record(&key, "site", 300, a(192, 0, 2, 6)),
+        record(&key, "site", 300, RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), Vec::new())))),
     ];
     network.publish(&key, 1, &records);
     for (seed, ttl) in [(2, 300), (102, 300), (3, 1), (103, 1)] {
