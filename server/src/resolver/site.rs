@@ -1,5 +1,6 @@
 //! Where the site of a key is served over TLS, and what shows that it is the key's.
 
+mod at_hand;
 mod decision;
 mod lookup;
 mod service_record;

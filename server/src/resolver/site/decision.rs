@@ -14,6 +14,7 @@ use hickory_proto::rr::{Name, Record, RecordType};
 
 use super::{
     Proof, Site, SiteError, Tlsa,
+    at_hand::{AtHand, Need, Standing, Undecided},
     service_record::{self, ServiceRecord},
     tlsa,
 };
@@ -22,11 +23,10 @@ use crate::{
     resolver::{
         MAX_CHAIN,
         chain::ttl,
-        name::{KeyName, Route, Suffixes, move_zone},
+        name::{Route, Suffixes, move_zone},
         work::KnownZone,
         zone::Lookup,
     },
-    signed_packet::PublicKey,
 };
 
 /// Looks into packets. What people write takes ten; each of eight records that lead to names of their own takes six.
@@ -37,40 +37,6 @@ const MAX_ADDRESSES: usize = 8;
 
 const HTTPS: u16 = 443;
 const HTTP: u16 = 80;
-
-/// What there is of a key.
-#[derive(Debug, Clone)]
-pub(super) enum Standing {
-    /// A packet.
-    Known(Arc<KnownZone>),
-    /// Nothing.
-    Absent,
-    /// It is not answered for.
-    Denied,
-}
-
-/// The addresses of a name that is no key's.
-#[derive(Debug, Clone, Default)]
-pub(super) struct OutsideAddresses {
-    pub(super) addresses: Vec<IpAddr>,
-    /// Seconds for which they may be kept.
-    pub(super) ttl: u32,
-}
-
-/// What is at hand.
-#[derive(Debug, Default)]
-pub(super) struct AtHand {
-    keys: Vec<(PublicKey, Standing)>,
-    outside: Vec<(Name, OutsideAddresses)>,
-}
-
-/// What a decision needs before it can be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Need {
-    Key(KeyName),
-    /// The addresses of a name that is no key's.
-    Addresses(Name),
-}
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,33 +56,6 @@ pub(in crate::resolver) struct Decided {
     pub(in crate::resolver) ttl: u32,
     /// Whether somebody else than keys said where it is.
     pub(in crate::resolver) by_others: bool,
-}
-
-/// Why there is no decision for a site.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Undecided {
-    Needs(Need),
-    No(SiteError),
-}
-
-impl From<SiteError> for Undecided {
-    fn from(error: SiteError) -> Self {
-        Self::No(error)
-    }
-}
-
-impl AtHand {
-    pub(super) fn add_key(&mut self, key: PublicKey, standing: Standing) {
-        self.keys.push((key, standing));
-    }
-
-    pub(super) fn add_outside(&mut self, name: Name, addresses: OutsideAddresses) {
-        self.outside.push((name, addresses));
-    }
-
-    fn key(&self, bytes: &[u8; 32]) -> Option<&(PublicKey, Standing)> {
-        self.keys.iter().find(|(key, _)| key.as_bytes() == bytes)
-    }
 }
 
 /// The site at `name`, which is in lower case and below a key. `may_dial` says of an address whether it may be connected to.
@@ -361,8 +300,8 @@ impl Decision<'_> {
     }
 
     fn outside(&self, name: &Name, path: &mut Path) -> Result<Vec<IpAddr>, Undecided> {
-        let Some((_, found)) = self.at_hand.outside.iter().find(|(known, _)| known == name) else {
-            return Err(Undecided::Needs(Need::Addresses(name.clone())));
+        let Some(found) = self.at_hand.outside(name) else {
+            return Err(Need::Addresses(name.clone()).into());
         };
         path.by_others = true;
         if !found.addresses.is_empty() {
@@ -401,7 +340,7 @@ impl Decision<'_> {
         let known = |bytes: &[u8; 32]| self.at_hand.key(bytes).map(|(key, _)| key.clone());
         match self.suffixes.classify_with(name, known) {
             Route::PublicKey(asked) => match self.at_hand.key(asked.key.as_bytes()) {
-                None => Err(Undecided::Needs(Need::Key(asked))),
+                None => Err(Need::Key(asked).into()),
                 Some((_, Standing::Denied)) => Err(SiteError::Denied.into()),
                 Some((_, Standing::Absent)) => Err(SiteError::Unknown.into()),
                 Some((_, Standing::Known(known))) => {

@@ -1,13 +1,14 @@
 //! Looks up what a decision about a site needs: packets as for any question of the client, and addresses outside of keys.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use tokio::time::timeout;
 
 use super::{
     Decided, Site, SiteError, Wanted,
-    decision::{AtHand, Need, OutsideAddresses, Standing, Undecided, decide},
+    at_hand::{AtHand, Need, OutsideAddresses, Standing, Undecided},
+    decision::decide,
 };
 use crate::{
     message::{Query, Question, address},
@@ -38,11 +39,7 @@ impl Resolver {
     /// # Errors
     ///
     /// Why there are none, or they are not known.
-    pub async fn plain_site(
-        &self,
-        name: &Name,
-        client: IpAddr,
-    ) -> Result<Vec<std::net::SocketAddr>, SiteError> {
+    pub async fn plain_site(&self, name: &Name, client: IpAddr) -> Result<Vec<SocketAddr>, SiteError> {
         self.find_site(Wanted::Plain, name, client).await.map(|site| site.addresses)
     }
 
@@ -107,14 +104,17 @@ impl Resolver {
         let mut at_hand = AtHand::default();
         loop {
             let may_dial = |address| self.may_dial(address);
-            match decide(wanted, name, &at_hand, &self.0.suffixes, &may_dial) {
+            let need = match decide(wanted, name, &at_hand, &self.0.suffixes, &may_dial) {
                 Ok(decided) => return Ok(Ok(decided)),
                 Err(Undecided::No(error)) => return Ok(Err(error)),
-                Err(Undecided::Needs(Need::Key(asked))) => {
+                Err(Undecided::Needs(need)) => *need,
+            };
+            match need {
+                Need::Key(asked) => {
                     let standing = self.standing(&asked, query, client, budget, chain).await?;
                     at_hand.add_key(asked.key, standing);
                 }
-                Err(Undecided::Needs(Need::Addresses(name))) => {
+                Need::Addresses(name) => {
                     let addresses = self.outside_addresses(&name, query, client, budget, chain).await?;
                     at_hand.add_outside(name, addresses);
                 }
