@@ -117,7 +117,7 @@ impl Changes {
     fn finish(&mut self, store: &Store, outcome: Outcome, changed: Vec<(&StoredName, Result<(), String>)>) {
         let is_changed = changed.iter().any(|(_, result)| result.is_ok());
         let finished = match is_changed && self.planned == Planned::Done {
-            true => store.finish(),
+            true => store.finish(outcome == Outcome::Removed),
             false => Ok(()),
         };
         for (name, result) in changed {

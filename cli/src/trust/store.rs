@@ -112,10 +112,10 @@ impl Store {
         }
     }
 
-    /// Makes what was changed count.
-    pub(super) fn finish(&self) -> Result<(), String> {
+    /// Makes what was added count, or what was removed.
+    pub(super) fn finish(&self, is_removed: bool) -> Result<(), String> {
         match self {
-            Self::System(store) => store.finish(),
+            Self::System(store) => store.finish(is_removed),
             Self::Nss(store) => store.finish(),
         }
     }
@@ -141,7 +141,9 @@ pub(super) fn run(command: &mut Command, input: &[u8]) -> Result<Output, String>
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    // certutil says some of it in the place of what was asked for.
+    let said = [output.stderr, output.stdout].concat();
+    let said = String::from_utf8_lossy(&said);
     let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     Err(format!("{name} failed: {}", printable(&lines.join("; "))))
 }

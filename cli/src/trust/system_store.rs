@@ -15,13 +15,13 @@ use super::{
     store::{Obstacle, pem, program, run},
 };
 
-/// Directory, program and its arguments: of Debian, Ubuntu, Alpine and Gentoo; of openSUSE; of Fedora and its relatives; of
+/// Directory, program, its arguments, and those after something was removed, which Debian's forgets only then: of Debian, Ubuntu, Alpine and Gentoo; of openSUSE; of Fedora and its relatives; of
 /// Arch.
-const KNOWN: [(&str, &str, &[&str]); 4] = [
-    ("/usr/local/share/ca-certificates", "update-ca-certificates", &[]),
-    ("/etc/pki/trust/anchors", "update-ca-certificates", &[]),
-    ("/etc/pki/ca-trust/source/anchors", "update-ca-trust", &["extract"]),
-    ("/etc/ca-certificates/trust-source/anchors", "update-ca-trust", &["extract"]),
+const KNOWN: [(&str, &str, &[&str], &[&str]); 4] = [
+    ("/usr/local/share/ca-certificates", "update-ca-certificates", &[], &["--fresh"]),
+    ("/etc/pki/trust/anchors", "update-ca-certificates", &[], &["--fresh"]),
+    ("/etc/pki/ca-trust/source/anchors", "update-ca-trust", &["extract"], &["extract"]),
+    ("/etc/ca-certificates/trust-source/anchors", "update-ca-trust", &["extract"], &["extract"]),
 ];
 
 /// A certificate in a file has some hundred bytes.
@@ -33,14 +33,15 @@ pub(super) struct SystemStore {
     directory: PathBuf,
     program: PathBuf,
     arguments: &'static [&'static str],
+    after_removal: &'static [&'static str],
 }
 
 impl SystemStore {
     /// That of this system, if it is one that we know.
     pub(super) fn find() -> Option<Self> {
-        let is_there = |(directory, name, arguments): (&str, &str, &'static [&'static str])| {
+        let is_there = |(directory, name, arguments, after_removal): (&str, &str, _, _)| {
             let (directory, program) = (PathBuf::from(directory), program(name)?);
-            directory.is_dir().then_some(Self { directory, program, arguments })
+            directory.is_dir().then_some(Self { directory, program, arguments, after_removal })
         };
         KNOWN.into_iter().find_map(is_there)
     }
@@ -81,8 +82,9 @@ impl SystemStore {
     }
 
     /// Makes the bundles anew.
-    pub(super) fn finish(&self) -> Result<(), String> {
-        run(Command::new(&self.program).args(self.arguments), b"").map(drop)
+    pub(super) fn finish(&self, is_removed: bool) -> Result<(), String> {
+        let arguments = if is_removed { self.after_removal } else { self.arguments };
+        run(Command::new(&self.program).args(arguments), b"").map(drop)
     }
 }
 

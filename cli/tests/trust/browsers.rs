@@ -78,7 +78,7 @@ fn what_is_installed_is_believed_for_web_servers_and_removed_without_a_trace() {
         kept.map(|(path, bytes)| (path.clone(), if is_database(path) { Vec::new() } else { bytes.clone() }))
             .collect()
     };
-    assert_eq!(of(&after), of(&before));
+    assert!(of(&after) == of(&before), "{:?}", after.keys());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn one_that_may_sign_for_any_name_is_refused_until_somebody_insists() {
     let user = User::new();
     user.write_authority(None);
     let said = user.trust(&["install", "--only", "browsers"]);
-    said.assert_failed(1, "may sign for any name");
+    assert!(said.code == 1 && said.err.contains("may sign for any name"), "{}", said.err);
     assert!(said.out.contains("pkdns bridge ") && !said.out.contains("pkdns local "), "{}", said.out);
     assert!(user.trust(&["show"]).out.contains("any name on the Internet"));
     let said = user.trust(&["install", "--only", "browsers", "--unconstrained"]);
