@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_time_is_one_that_everybody_reads() {
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_796_000_000);
-        assert_eq!(utc(time), "2026-11-29T19:33:20Z");
+        assert_eq!(utc(time), "2026-11-30T00:53:20Z");
     }
 
     #[test]

@@ -157,7 +157,7 @@ mod tests {
     fn one_browser_of_each_kind_is_found_where_the_shell_finds_it() {
         let find_among =
             |there: &[&str]| find("/a:/b".as_ref(), |path| there.iter().any(|it| Path::new(it) == path));
-        assert_eq!(find_among(&[]), []);
+        assert!(find_among(&[]).is_empty());
         assert_eq!(
             find_among(&["/b/firefox", "/b/google-chrome", "/a/chromium"]),
             [Browser::Chromium("/a/chromium".into()), Browser::Firefox("/b/firefox".into())]

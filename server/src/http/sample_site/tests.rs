@@ -51,6 +51,7 @@ fn packet(records: &[(&[u8], &[u8])]) -> SignedPacket {
 fn site_of(packet: SignedPacket) -> SampleSite {
     let config = Config {
         names: crate::config::Names { example: Some(keypair().public_key().to_z32()), ..Default::default() },
+        cache: crate::config::Cache { max_entries: 16, ..Default::default() },
         dht: crate::config::Dht { bootstrap: vec![USUAL_BOOTSTRAP.into()], ..Default::default() },
         ..Config::default()
     };
