@@ -47,6 +47,7 @@ fn ci_is_executable() {
         ".ci/nightly",
         ".ci/systemd/boot",
         ".ci/systemd/trial",
+        ".ci/release/programs",
         ".ci/release/build",
         ".ci/release/image",
         ".ci/packages/try",
@@ -113,7 +114,11 @@ fn the_configuration_of_the_debian_package_changes_no_default() {
     let text = read("contrib/debian/pkdns.toml");
     assert!(text.parse::<toml::Table>().unwrap().is_empty(), "{text}");
     // What it suggests is taken as it stands, once the comment signs are gone.
-    let suggested: Vec<_> = text.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ')).collect();
+    let suggested: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| !line.starts_with(' '))
+        .collect();
     assert!(suggested.len() > 3, "{suggested:?}");
     ConfigFile::parse(Path::new("pkdns.toml"), &suggested.join("\n")).unwrap().check().unwrap();
 }
@@ -155,7 +160,8 @@ fn the_configuration_for_kubernetes_loads_and_serves_no_strangers() {
     let manifests = read("contrib/kubernetes/pkdns.yaml");
     let (_, rest) = manifests.split_once("  pkdns.toml: |\n").unwrap();
     let (text, _) = rest.split_once("\n---\n").unwrap();
-    let text: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let text: String =
+        text.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
     let config = ConfigFile::parse(Path::new("pkdns.toml"), &text).unwrap().check().unwrap();
     assert_eq!(config.open_resolver(), None);
     // A node that passes questions on has an address of this range in most clusters.
@@ -185,7 +191,8 @@ fn the_container_lets_a_configuration_say_where_it_listens() {
     assert!(line("CMD").contains(":5300") && line("HEALTHCHECK").contains("\"status\""));
     let exposed = line("EXPOSE");
     let compose = read("docker-compose.yml");
-    let published = compose.lines().filter_map(|line| Some(line.split_once("- \"${PKDNS_ADDRESS:-127.0.0.1}:")?.1));
+    let published =
+        compose.lines().filter_map(|line| Some(line.split_once("- \"${PKDNS_ADDRESS:-127.0.0.1}:")?.1));
     for port in published.map(|port| port.trim_end_matches('"').split(':').next_back().unwrap()) {
         assert!(exposed.contains(port), "{port}");
     }

@@ -217,8 +217,10 @@ fn a_manual_page_is_written_for_the_server_and_for_each_of_its_commands() {
     let pages = directory.path().join("man/man1");
     let output = pkdns(directory.path(), &["man", "--out", &pages.to_string_lossy()]).output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
-    let mut names: Vec<_> =
-        fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(&pages)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort_unstable();
     assert_eq!(names, ["pkdns-completions.1", "pkdns-man.1", "pkdns-status.1", "pkdns.1"]);
     let printed = text(&run("", &["man"]).stdout);
@@ -243,7 +245,10 @@ fn every_shell_completes_the_flags_of_the_server() {
         let output = run("", &["completions", shell]);
         assert_eq!(output.status.code(), Some(0), "{shell}");
         let completions = text(&output.stdout);
-        assert!(completions.contains("print-config") && completions.contains("status"), "{shell}: {completions}");
+        assert!(
+            completions.contains("print-config") && completions.contains("status"),
+            "{shell}: {completions}"
+        );
     }
 }
 

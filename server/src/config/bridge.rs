@@ -25,7 +25,10 @@ pub struct Bridge {
     pub listen: Vec<SocketAddr>,
     /// Where browsers come to in the clear, to be sent on to HTTPS. Without it, port 80 of each address of `listen` that
     /// has port 443.
-    #[serde(deserialize_with = "address::optional_list::<HTTP_PORT, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "address::optional_list::<HTTP_PORT, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub plain_listen: Option<Vec<SocketAddr>>,
     /// What questions for the addresses of such sites are answered with. Without any, the addresses of `listen`, which
     /// must not be `0.0.0.0` or `[::]` then.
@@ -110,7 +113,8 @@ impl Config {
             "is empty, and the bridge can only serve names under a suffix; write [\"key\"]",
         );
         let shown = bridge.shown_addresses();
-        if let Some(address) = shown.iter().find(|address| address.is_unspecified() || address.is_multicast()) {
+        if let Some(address) = shown.iter().find(|address| address.is_unspecified() || address.is_multicast())
+        {
             faults.add_with(
                 "bridge.addresses",
                 &["bridge.listen"],
@@ -160,9 +164,15 @@ mod tests {
             ("[bridge]\nlisten = '127.0.0.1:8443'", ""),
             ("[bridge]\nlisten = ['0.0.0.0', '[::]']\naddresses = ['192.0.2.1', '2001:db8::1']", ""),
             ("[bridge]\nlisten = '0.0.0.0:443'", "pkdns.toml:2: bridge.addresses: is missing"),
-            ("[bridge]\nlisten = '127.0.0.1'\naddresses = ['0.0.0.0']", "pkdns.toml:3: bridge.addresses: 0.0.0.0 is nowhere"),
+            (
+                "[bridge]\nlisten = '127.0.0.1'\naddresses = ['0.0.0.0']",
+                "pkdns.toml:3: bridge.addresses: 0.0.0.0 is nowhere",
+            ),
             ("[bridge]\nlisten = '127.0.0.1'\nclients_of = []", "pkdns.toml:3: bridge.clients_of: is empty"),
-            ("[bridge]\nlisten = '127.0.0.1'\nmax_connections = 0", "pkdns.toml:3: bridge.max_connections: is 0"),
+            (
+                "[bridge]\nlisten = '127.0.0.1'\nmax_connections = 0",
+                "pkdns.toml:3: bridge.max_connections: is 0",
+            ),
         ] {
             let said = said(text);
             assert!(said.starts_with(begins) && said.is_empty() == begins.is_empty(), "{text}\n{said}");
@@ -172,7 +182,10 @@ mod tests {
     #[test]
     fn port_80_is_beside_port_443_and_beside_no_other() {
         let plain = |text: &str| toml::from_str::<Config>(text).unwrap().bridge.plain_addresses();
-        assert_eq!(plain("[bridge]\nlisten = ['127.0.0.1', '[::1]:8443']"), ["127.0.0.1:80".parse().unwrap()]);
+        assert_eq!(
+            plain("[bridge]\nlisten = ['127.0.0.1', '[::1]:8443']"),
+            ["127.0.0.1:80".parse().unwrap()]
+        );
         assert_eq!(plain("[bridge]\nlisten = '127.0.0.1'\nplain_listen = []"), []);
         assert_eq!(plain("[bridge]\nplain_listen = '127.0.0.1'"), []);
     }
