@@ -1,16 +1,13 @@
 # The programs alone: no shell, no libraries, nothing to update. With programs that have been built before (.ci/release/build),
 # `--build-context build=DIRECTORY` takes the place of the first stage; .ci/image does that.
 FROM rust:1-slim-bookworm AS build
-# ring and jemalloc compile some C.
+# ring and jemalloc compile some C, and so do static programs.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-# Static, so that they need nothing beside them. Pages of memory have 4, 16 or 64 KiB on arm64, and jemalloc wants to know the
-# largest.
-RUN target=$(uname -m)-unknown-linux-gnu \
-    && if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
-    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --workspace --target "$target" \
-    && mkdir /programs /empty && cp "target/$target/release/pkdns" "target/$target/release/pkdns-cli" /programs/
+# Static, so that they need nothing beside them.
+RUN .ci/release/programs \
+    && mkdir /programs /empty && cp target/*-unknown-linux-gnu/release/pkdns target/*-unknown-linux-gnu/release/pkdns-cli /programs/
 
 FROM scratch
 COPY --from=build /programs/pkdns /programs/pkdns-cli /usr/local/bin/

@@ -49,6 +49,7 @@ fn ci_is_executable() {
         ".ci/nightly",
         ".ci/systemd/boot",
         ".ci/systemd/trial",
+        ".ci/release/programs",
         ".ci/release/build",
         ".ci/release/image",
         ".ci/packages/try",
