@@ -217,6 +217,7 @@ async fn landing(
     let main = fill(
         LANDING,
         &[
+            ("find", zone::FIND),
             ("example", &about.example),
             ("example_address", &example_address),
             ("setup", &setting.html()),
