@@ -228,6 +228,7 @@ async fn landing(
     let main = fill(
         LANDING,
         &[
+            ("find", zone::FIND),
             ("example", &about.example),
             ("example_address", &example_address),
             ("bridge", if about.bridge_authority.is_some() { BRIDGE } else { "" }),

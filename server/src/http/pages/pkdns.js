@@ -64,6 +64,13 @@ async function refresh() {
   if (now && !before.contains(document.activeElement)) before.replaceWith(now);
 }
 
+// What is folded away is shown to whoever asks for it.
+function unfold() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  if (target && target.tagName === "DETAILS") target.open = true;
+}
+
+addEventListener("hashchange", unfold);
 if (navigator.clipboard) document.querySelectorAll(".copyable").forEach(copyButton);
 const box = document.getElementById("check");
 if (box) check(box);

@@ -26,7 +26,7 @@ struct Step {
 
 /// Text with a button to copy it, where the browser can.
 pub(super) fn copyable(text: &str) -> String {
-    format!("<div class=\"copyable\"><pre tabindex=\"0\">{text}</pre></div>")
+    format!("<div class=\"copyable\"><pre>{text}</pre></div>")
 }
 
 impl Setting<'_> {

@@ -126,10 +126,6 @@ async fn what_the_visitor_sits_at_comes_first_and_is_open() {
 #[tokio::test]
 async fn each_command_and_address_can_be_copied_by_itself() {
     let (_, _, page) = get(&about(), true, "dns.example", "/").await;
-    for pre in page.split("<pre").skip(1) {
-        let command = pre.split_once("</pre>").unwrap().0;
-        assert!(command.starts_with(" tabindex=\"0\">"), "{command}");
-    }
     assert_eq!(page.matches("<pre").count(), page.matches("<div class=\"copyable\"><pre").count());
     assert!(page.contains("<div class=\"copyable\"><code class=\"value\" id=\"doh\">"));
 }

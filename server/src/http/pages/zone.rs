@@ -14,7 +14,6 @@ use axum::{
 use super::{
     super::{Visitor, json::parameter},
     About, Origin,
-    html::fill,
     search::{NoKey, key_in},
     zone_html,
     zone_json::ZoneJson,
@@ -28,6 +27,7 @@ use crate::{
     signed_packet::PublicKey,
 };
 
+/// The form to look up a key.
 pub(super) const FIND: &str = include_str!("find.html");
 
 /// When to try again, in seconds: after the DHT could not be asked, and after a quota was spent.
@@ -261,11 +261,6 @@ async fn packet(
 pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accept.contains("application/json") && !accept.contains("text/html")
-}
-
-/// The form to look up another key.
-pub(super) fn find_form() -> String {
-    fill(FIND, &[])
 }
 
 #[cfg(test)]

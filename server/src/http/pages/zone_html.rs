@@ -6,7 +6,7 @@ use super::{
     About, Origin,
     html::{escape, fill},
     qr,
-    zone::{Outcome, find_form},
+    zone::{FIND, Outcome},
     zone_json::{WrittenRecord, date, seconds_since, source, written},
 };
 use crate::{
@@ -60,7 +60,7 @@ impl Page<'_> {
             "<h1 class=\"plain\">{title}</h1><p><span class=\"over\">Key</span><span class=\"key\">{key}</span></p>\
              <p class=\"lead\">{text}</p><div class=\"actions\"><a class=\"button\" href=\"/zone/{key}\">Look again</a></div>\
              <h2>Look up another key</h2>{}",
-            find_form()
+            FIND
         )
     }
 
@@ -86,7 +86,7 @@ impl Page<'_> {
                 ("page", &page),
                 ("qr", &qr::drawing(&address, "QR code with the address of the site")),
                 ("history", &self.history(&inspected.sighting)),
-                ("find", &find_form()),
+                ("find", FIND),
             ],
         )
     }
@@ -115,7 +115,10 @@ impl Page<'_> {
                     duration(Duration::from_secs(seconds_since(holders.counted, self.now)))
                 ),
             ),
-            None => ("Not counted yet".to_owned(), "since this server started".to_owned()),
+            None if source(inspected.from) == "dht" => {
+                ("Not known yet".to_owned(), "the search goes on: load the page again in a moment".to_owned())
+            }
+            None => ("Not counted".to_owned(), "since this server started".to_owned()),
         };
         let size = packet.dns().len();
         let part = size * 100 / MAX_DNS_SIZE;
