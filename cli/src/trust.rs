@@ -244,7 +244,7 @@ fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {
     let as_root = as_root("remove", &chosen.collect::<String>());
     let mut changes = Changes::new(arguments.output.planned(), as_root);
     for store in arguments.stores.find() {
-        changes.remove(&store, &is_meant);
+        changes.remove(&store, is_meant);
     }
     report(&changes, arguments.output.json, &[])
 }

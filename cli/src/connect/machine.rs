@@ -99,12 +99,12 @@ impl Root {
         let texts: Vec<_> = files.map(|path| self.text(&path)).collect();
         // The last one counts.
         let options = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once('='));
-        let said = options.filter(|(name, _)| name.trim() == "dns").last();
+        let said = options.rfind(|(name, _)| name.trim() == "dns");
         if said.is_some_and(|(_, value)| value.trim() == "dnsmasq") {
             return Some(NetworkManager::Dnsmasq);
         }
         let is_there = |directory: &&str| self.has(&format!("{directory}/dnsmasq"));
-        Some(if PROGRAMS.iter().any(|directory| is_there(&directory)) {
+        Some(if PROGRAMS.iter().any(|directory| is_there(directory)) {
             NetworkManager::CanRunDnsmasq
         } else {
             NetworkManager::Other

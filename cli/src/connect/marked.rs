@@ -82,7 +82,7 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 ///
 /// The first file that cannot be removed, and why.
-pub(super) fn remove<'a>(paths: &'a [PathBuf]) -> Result<(), (&'a Path, io::Error)> {
+pub(super) fn remove(paths: &[PathBuf]) -> Result<(), (&Path, io::Error)> {
     let made: Vec<_> =
         paths.iter().filter(|path| made_directory(path)).filter_map(|path| path.parent()).collect();
     let removed =

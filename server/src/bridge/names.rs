@@ -53,7 +53,7 @@ mod tests {
             ".",
             "example.com",
             "key",
-            &KEY,
+            KEY,
             &format!("www.{KEY}"),
             &format!("{KEY}.com"),
             &format!("{KEY}.key:443"),

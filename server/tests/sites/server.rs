@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
 use x509_parser::pem::parse_x509_pem;
 
-use super::{OURS, key, programs};
+use super::{OURS, programs};
 
 /// How long one may take to start.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -30,7 +30,8 @@ async fn ask(
     let updates = Updates::working(accounts.clone(), false, Labour { note: Box::new(note), ..quick() });
     let query = query.replace("HOST", "KEY.key").replace("KEY", &key);
     let uri: Uri = format!("/nic/update?{query}").parse().unwrap();
-    let visitor = Extension(Visitor { address: from, is_encrypted: false });
+    let visitor =
+        Extension(Visitor { address: from, is_encrypted: false, is_tls: false, may_be_a_proxy: false });
     let response = update(State(updates), visitor, uri, headers, Bytes::new()).await;
     let status = response.status();
     let body = to_bytes(response.into_body(), 4096).await.unwrap();
@@ -165,7 +166,7 @@ async fn a_router_that_was_told_another_path_is_a_line() {
     let noted = lines.clone();
     let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
     let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
-    let visitor = Visitor { address: client(1), is_encrypted: false };
+    let visitor = Visitor { address: client(1), is_encrypted: false, is_tls: false, may_be_a_proxy: false };
     let mut routes = updates.routes().layer(Extension(visitor));
     let uri = "/v3/update?hostname=home.example&password=hunter2";
     let request = axum::http::Request::get(uri).body(axum::body::Body::empty()).unwrap();

@@ -284,7 +284,12 @@ async fn a_web_page_moves_no_address_and_a_browser_is_asked_for_no_password() {
         let mut headers = if with_password { headers() } else { HeaderMap::new() };
         headers.insert(header::HOST, "192.168.1.20:8245".parse().unwrap());
         headers.extend(lines.iter().map(|(name, value)| (name.parse().ok(), value.parse().unwrap())));
-        let visitor = Extension(Visitor { address: client(1), is_encrypted: false });
+        let visitor = Extension(Visitor {
+            address: client(1),
+            is_encrypted: false,
+            is_tls: false,
+            may_be_a_proxy: false,
+        });
         let uri = query(1..2, "&myip=198.51.100.66");
         update(State(updates.clone()), visitor, uri, headers, Bytes::new()).await
     };

@@ -35,7 +35,7 @@ impl TlsKey {
     pub(in crate::serve) fn new(secret_key: &Arc<SecretKey>, identity: &PublicKey) -> Result<Self, Failure> {
         let public_key_info = [&PREFIX[..], secret_key.public_key().as_bytes()].concat();
         let key = Arc::new(Key(secret_key.clone()));
-        let certificate = certificate(&*key, identity).map_err(|error| unusable(&error))?;
+        let certificate = certificate(&key, identity).map_err(|error| unusable(&error))?;
         let raw = CertifiedKey::new(vec![CertificateDer::from(public_key_info.clone())], key.clone());
         let raw = AlwaysResolvesServerRawPublicKeys::new(Arc::new(raw));
         let certified = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.clone()], key));
