@@ -98,7 +98,7 @@ impl Root {
             .filter(|path| path.extension().is_some_and(|end| end == "conf"));
         let texts: Vec<_> = files.map(|path| self.text(&path)).collect();
         // The last one counts.
-        let options = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once('='));
+        let mut options = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once('='));
         let said = options.rfind(|(name, _)| name.trim() == "dns");
         if said.is_some_and(|(_, value)| value.trim() == "dnsmasq") {
             return Some(NetworkManager::Dnsmasq);
