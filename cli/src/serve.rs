@@ -105,7 +105,9 @@ fn check(config: &Config) -> Result<usize, Failure> {
     let of_sites: BTreeSet<_> = config.identities.iter().flat_map(|identity| &identity.tls).collect();
     mistakes.extend(of_sites.into_iter().filter_map(|address| no_address_of_this_machine("tls", address)));
     if let Some(settings) = &config.dyndns {
-        mistakes.extend(settings.listen.iter().filter_map(|address| no_address_of_this_machine("dyndns.listen", address)));
+        mistakes.extend(
+            settings.listen.iter().filter_map(|address| no_address_of_this_machine("dyndns.listen", address)),
+        );
         if let (Some(certificate), Some(key)) = (&settings.cert_path, &settings.key_path)
             && let Err(error) = Certificates::from_files(certificate, key)
         {
@@ -124,13 +126,16 @@ fn no_address_of_this_machine(option: &str, address: &SocketAddr) -> Option<Stri
     let own = own_addresses();
     let is_own = ip.is_unspecified() || ip.is_loopback() || own.is_empty() || own.contains(&ip);
     (!is_own).then(|| {
-        format!("{option}: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0")
+        format!(
+            "{option}: no interface of this machine has the address {ip}; write one that it has, or 0.0.0.0"
+        )
     })
 }
 
 /// Warns of web servers that do not answer: they may be started later.
 async fn look_at_backends(config: &Config) -> Result<(), Failure> {
-    let mut backends: Vec<_> = config.identities.iter().filter_map(|identity| identity.backend.as_ref()).collect();
+    let mut backends: Vec<_> =
+        config.identities.iter().filter_map(|identity| identity.backend.as_ref()).collect();
     backends.dedup();
     let looks = stream::iter(backends).map(sites::look).buffer_unordered(LOOKS_AT_ONCE);
     let warn = |looked: Result<(), String>| async {

@@ -160,7 +160,11 @@ impl Config {
         for identity in &mut config.identities {
             place(&mut identity.seed);
             identity.zone_file.iter_mut().chain(&mut identity.passphrase_file).for_each(place);
-            identity.tls_key.iter_mut().chain(identity.backend.iter_mut().flat_map(Backend::path)).for_each(place);
+            identity
+                .tls_key
+                .iter_mut()
+                .chain(identity.backend.iter_mut().flat_map(Backend::path))
+                .for_each(place);
             identity.certificate.iter_mut().flat_map(Certificate::paths).for_each(place);
         }
         Ok(config)

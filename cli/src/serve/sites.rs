@@ -195,7 +195,8 @@ impl Sites {
         for (address, listening) in &self.listeners {
             let here = wanted.iter().filter(|wanted| wanted.tls.listen.contains(address));
             let here = here.map(|wanted| wanted.key.to_z32());
-            let sites = here.filter_map(|key| self.served.get(&key).map(|served| (key, served.clone()))).collect();
+            let sites =
+                here.filter_map(|key| self.served.get(&key).map(|served| (key, served.clone()))).collect();
             *listening.table.0.lock().unwrap_or_else(PoisonError::into_inner) = sites;
         }
         // Connections hold their site, so that it would not end with the last that knows its key here.
@@ -227,7 +228,11 @@ fn serve(key: &str, wanted: &Wanted, before: Option<&Arc<Served>>) -> Arc<Served
     let name = super::identities::short(key);
     let addresses: Vec<String> = tls.listen.iter().map(ToString::to_string).collect();
     let note = || {
-        terminal::note(&format!("{name}: https at {} for the web server at {}", addresses.join(", "), tls.backend));
+        terminal::note(&format!(
+            "{name}: https at {} for the web server at {}",
+            addresses.join(", "),
+            tls.backend
+        ));
     };
     match before {
         Some(served) if served.key.public_key_info() == tls_key.public_key_info() => {

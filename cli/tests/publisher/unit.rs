@@ -45,9 +45,8 @@ async fn the_unit_starts_what_the_program_understands() {
 
 #[test]
 fn the_unit_is_hardened_as_that_of_the_server() {
-    // Those of the server that are of no use here: a right for ports below 1024, a user without files of its own, and files
-    // that a group may read.
-    let others = ["AmbientCapabilities", "CapabilityBoundingSet", "DynamicUser", "LimitNOFILE", "UMask"];
+    // Those of the server that are of no use here: a user without files of its own, and files that a group may read.
+    let others = ["DynamicUser", "LimitNOFILE", "UMask"];
     let hardening = SERVER_UNIT.split_once("DynamicUser=").unwrap().1.split_once("[Install]").unwrap().0;
     let lines = hardening.lines().skip(1).filter(|line| line.contains('='));
     let wanted: BTreeSet<&str> =

@@ -20,7 +20,8 @@ pub(crate) async fn start(name: &'static str) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(name, request)) });
+            let service =
+                service_fn(move |request| async move { Ok::<_, Infallible>(answer(name, request)) });
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::spawn(connection.with_upgrades());
         }

@@ -27,7 +27,7 @@ pub(crate) fn of_key(key: &str) -> Proof {
 impl Scene {
     /// What its packet says at the port, once it says something: such a site shows a certificate.
     pub(crate) fn published(&self) -> Proof {
-        let owner = format!("_{}._tcp", self.address.port());
+        let owner = format!("_{}._tcp.{KEY}.", self.address.port());
         let end = std::time::Instant::now() + LIMIT;
         loop {
             let record = self.records().into_iter().find(|record| record[0] == owner && record[1] == "TLSA");
@@ -97,7 +97,12 @@ fn tlsa(data: &str) -> Tlsa {
 /// A request for the site, by its whole address as HTTP/2 has it.
 pub(crate) fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<Body> {
     let uri = format!("https://{KEY}.key{path}");
-    Request::builder().method(method).uri(uri).header("host", format!("{KEY}.key")).body(Full::new(body.into())).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", format!("{KEY}.key"))
+        .body(Full::new(body.into()))
+        .unwrap()
 }
 
 pub(crate) async fn text(response: Response<hyper::body::Incoming>) -> String {

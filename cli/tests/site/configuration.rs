@@ -18,7 +18,10 @@ async fn a_check_names_what_is_wrong_and_warns_of_a_web_server_that_is_not_there
         ("tls = '127.0.0.1'\nbackend = '127.0.0.1:80'", "expected addresses such as 0.0.0.0:443"),
         ("tls = ['127.0.0.1:443']\nbackend = 'nowhere'", "expected an address such as 127.0.0.1:8080"),
         ("tls = '127.0.0.1:443'\nbackend = '127.0.0.1:80'\ntls_key = 'gone'", "cannot read the seed file"),
-        ("tls = '192.0.2.1:443'\nbackend = '127.0.0.1:80'", "tls: no interface of this machine has the address 192.0.2.1"),
+        (
+            "tls = '192.0.2.1:443'\nbackend = '127.0.0.1:80'",
+            "tls: no interface of this machine has the address 192.0.2.1",
+        ),
     ] {
         let found = check(&format!("records = '@ A 192.0.2.1'\n{options}\n"));
         assert_ne!(found.code, 0, "{options}");
@@ -28,7 +31,11 @@ async fn a_check_names_what_is_wrong_and_warns_of_a_web_server_that_is_not_there
     let site = format!("tls = '127.0.0.1:443'\nbackend = '{closed}'\n");
     let found = check(&format!("{full}{site}"));
     assert_eq!(found.code, 0, "{}", found.err);
-    assert!(found.err.contains("warning: identity") && found.err.contains("its records are left out"), "{}", found.err);
+    assert!(
+        found.err.contains("warning: identity") && found.err.contains("its records are left out"),
+        "{}",
+        found.err
+    );
     let warning = format!("warning: backend: the web server at {closed} cannot be reached");
     assert!(found.err.contains(&warning), "{}", found.err);
 }

@@ -63,8 +63,9 @@ impl fmt::Display for Backend {
 impl<'de> Deserialize<'de> for Backend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        backend(&text)
-            .ok_or_else(|| de::Error::custom("expected an address such as 127.0.0.1:8080, or unix:/run/app.sock"))
+        backend(&text).ok_or_else(|| {
+            de::Error::custom("expected an address such as 127.0.0.1:8080, or unix:/run/app.sock")
+        })
     }
 }
 
@@ -125,11 +126,7 @@ impl Identity {
                 &["tls", "?"],
                 "backend needs where visitors come to, such as tls = \"0.0.0.0:443\"",
             ),
-            (
-                !has_tls && has_more,
-                &["tls", "?"],
-                "tls_key, tls_port and https_record need tls and backend",
-            ),
+            (!has_tls && has_more, &["tls", "?"], "tls_key, tls_port and https_record need tls and backend"),
             (self.tls.len() > MAX_ADDRESSES, &[], "tls names more than 16 addresses"),
             (self.tls_port == Some(0), &[], "tls_port is 0, which nobody can come to"),
             (

@@ -11,12 +11,7 @@ use super::{
     source,
 };
 use crate::{
-    failure::Failure,
-    keeper::Besides,
-    secret_key::SecretKey,
-    seed,
-    terminal,
-    zone_file::ExternalAddresses,
+    failure::Failure, keeper::Besides, secret_key::SecretKey, seed, terminal, zone_file::ExternalAddresses,
     zone_source::Zone,
 };
 
@@ -72,8 +67,11 @@ pub(in crate::serve) fn check(config: &Config, state: &Path) -> Result<usize, Fa
                 let mut mistakes = zone.mistakes();
                 if let Some(site) = keys.site(&mut identity.clone()) {
                     let site = site.records(None)?;
-                    let whole = zone.compose_known(&addresses, Besides { site: &site, everywhere: true, extras: &[] });
-                    mistakes.extend(whole.err().map(|failure| format!("tls: its records are left out: {failure}")));
+                    let whole = zone
+                        .compose_known(&addresses, Besides { site: &site, everywhere: true, extras: &[] });
+                    mistakes.extend(
+                        whole.err().map(|failure| format!("tls: its records are left out: {failure}")),
+                    );
                 }
                 Ok(mistakes)
             });

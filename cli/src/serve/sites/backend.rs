@@ -80,7 +80,9 @@ impl Backend {
                 "{name}: error: {}; visitors are told so until it answers: start it, or mend backend",
                 unreachable(&self.address, &cause(error))
             )),
-            (true, _) if !is_down => terminal::note(&format!("{name}: the web server at {} answers again", self.address)),
+            (true, _) if !is_down => {
+                terminal::note(&format!("{name}: the web server at {} answers again", self.address))
+            }
             _ => {}
         }
         answered

@@ -70,7 +70,7 @@ pub(super) async fn serve(
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = TokioIo::new(Watched::new(stream, activity.clone()));
     let stop = site.stop.clone();
-    let visitor = Arc::new(Visitor { address, activity: activity.clone(), requests, place });
+    let visitor = Arc::new(Visitor { address, activity: activity.clone(), requests, _place: place });
     let service = service_fn(move |request| {
         let forwarded = forward(site.clone(), visitor.clone(), request);
         async move { Ok::<_, Infallible>(forwarded.await) }

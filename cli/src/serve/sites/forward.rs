@@ -42,7 +42,7 @@ pub(super) struct Visitor {
     /// Places for requests of all visitors.
     pub(super) requests: Arc<Slots>,
     /// The place of the connection, which a WebSocket on it keeps.
-    pub(super) place: Slot,
+    pub(super) _place: Slot,
 }
 
 /// What a request holds until it is answered.

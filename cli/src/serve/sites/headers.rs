@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
     request, uri,
 };
@@ -19,18 +19,12 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED: &str = "x-forwarded-";
 
 /// The same, of single names. Some web servers know them with underscores only, which are read as hyphens here.
-const OF_PROXIES: [&str; 6] = ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
+const OF_PROXIES: [&str; 6] =
+    ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
 
 /// What is about one connection alone, besides what `Connection` names (RFC 9110 section 7.6.1).
-const OF_THE_CONNECTION: [HeaderName; 7] = [
-    CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+const OF_THE_CONNECTION: [HeaderName; 7] =
+    [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 const OF_OLD_CONNECTIONS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
 /// The only protocol that a connection may become.
@@ -179,11 +173,8 @@ mod tests {
     fn passed(version: Version, uri: &str, headers: &[(&str, &str)]) -> Vec<String> {
         let mut head = head(version, uri, headers);
         for_backend(&mut head, V4).unwrap();
-        let mut lines: Vec<String> = head
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
+        let mut lines: Vec<String> =
+            head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
         lines.insert(0, head.uri.path_and_query().unwrap().to_string());
         lines
@@ -230,8 +221,15 @@ mod tests {
             ("expect", "100-continue"),
         ];
         assert_eq!(passed(Version::HTTP_11, "/", &headers), [&["/"][..], &OURS].concat());
-        let kept = passed(Version::HTTP_11, "/", &[("host", "a.example"), ("accept", "*/*"), ("content-length", "3")]);
-        assert!(kept.contains(&"accept: */*".to_string()) && kept.contains(&"content-length: 3".to_string()), "{kept:?}");
+        let kept = passed(
+            Version::HTTP_11,
+            "/",
+            &[("host", "a.example"), ("accept", "*/*"), ("content-length", "3")],
+        );
+        assert!(
+            kept.contains(&"accept: */*".to_string()) && kept.contains(&"content-length: 3".to_string()),
+            "{kept:?}"
+        );
     }
 
     #[test]

@@ -60,9 +60,8 @@ impl TlsKey {
 
     /// In the form that the client would rather have. One that does not say wants a certificate.
     pub(super) fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
-        let is_known = |kind: &&CertificateType| {
-            matches!(kind, CertificateType::RawPublicKey | CertificateType::X509)
-        };
+        let is_known =
+            |kind: &&CertificateType| matches!(kind, CertificateType::RawPublicKey | CertificateType::X509);
         match hello.server_cert_types().unwrap_or_default().iter().find(is_known) {
             Some(CertificateType::RawPublicKey) => self.raw.clone(),
             _ => self.certified.clone(),
