@@ -68,6 +68,8 @@ enum Manner {
     Recursive,
     /// The same, without a validation that would make a failure of the answer (CD).
     Unchecked,
+    /// The same, with all that belongs to it (DO): systemd-resolved then hands on what it was told as it stands.
+    Whole,
     /// That it says what it knows itself.
     Authoritative,
 }
@@ -80,6 +82,11 @@ pub(crate) async fn ask(server: SocketAddr, name: &Name, record_type: RecordType
 /// The same over UDP, without a validation that would make a failure of the answer (CD).
 pub(crate) async fn ask_unchecked(server: SocketAddr, name: &Name, record_type: RecordType) -> Reply {
     send(server, Query::query(name.clone(), record_type), Manner::Unchecked, Over::Udp).await
+}
+
+/// The same, with the records about its zone that some resolvers leave out.
+pub(crate) async fn ask_whole(server: SocketAddr, name: &Name, record_type: RecordType) -> Reply {
+    send(server, Query::query(name.clone(), record_type), Manner::Whole, Over::Udp).await
 }
 
 /// Asks a name server about its own zone, as resolvers do.
@@ -189,10 +196,11 @@ fn is_cut(bytes: &[u8]) -> bool {
 fn question(id: u16, query: Query, manner: Manner) -> io::Result<Vec<u8>> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = manner != Manner::Authoritative;
-    message.metadata.checking_disabled = manner == Manner::Unchecked;
+    message.metadata.checking_disabled = matches!(manner, Manner::Unchecked | Manner::Whole);
     message.queries.push(query);
     let mut edns = Edns::new();
     edns.set_max_payload(MAX_UDP_SIZE);
+    edns.set_dnssec_ok(manner == Manner::Whole);
     message.edns = Some(edns);
     message.to_vec().map_err(io::Error::other)
 }

@@ -1,5 +1,6 @@
 //! `doctor`: looks at everything that keys need to be published and answered, and says what to do about each.
 
+mod authorities;
 mod clock;
 mod dht;
 mod finding;
@@ -14,6 +15,7 @@ mod settings;
 mod upstream;
 
 use std::{
+    env,
     net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
@@ -34,7 +36,7 @@ use tokio::time::timeout_at;
 use crate::{
     failure::Failure,
     network::{self, Network, NetworkArguments},
-    terminal,
+    terminal, trust,
 };
 use finding::{Finding, Verdict};
 use origin::OriginArguments;
@@ -45,7 +47,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Check this machine's resolver, its network and the DHT, or an origin, and say what to do about what is wrong
 ///
-/// Looks at the configuration of pkdns, at the server on port 53 and the right to listen there, at the resolvers that it
+/// Looks at the configuration of pkdns and what its authorities may sign for, at the server on port 53 and the right to listen there, at the resolvers that it
 /// forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is thrown away, and looked
 /// up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do not count.
 ///
@@ -93,6 +95,9 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         let (config, configuration) = settings::read(arguments.config.as_deref());
         let patient = Patient { arguments, config: &config, network };
         checks.push(configuration);
+        let directory = env::home_dir().unwrap_or_default().join(trust::DIRECTORY);
+        let directory = trust::certificates_of(&config, &directory);
+        checks.extend(authorities::judge(&authorities::observe(&directory)));
         network::block_on(async {
             checks.extend(patient.examine().await?);
             Ok(())
@@ -104,7 +109,8 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         terminal::print_json(&Report { ok: failed == 0, milliseconds, checks })?;
     } else {
-        terminal::print(&checks.iter().map(Finding::text).collect::<String>())?;
+        let stdout = std::io::stdout();
+        terminal::print(&checks.iter().map(|finding| finding.text(&stdout)).collect::<String>())?;
     }
     match failed {
         0 => Ok(()),

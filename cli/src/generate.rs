@@ -75,14 +75,24 @@ fn report(arguments: &Arguments, secret_key: &SecretKey, file: &Path) -> Result<
     let code =
         if arguments.qr { format!("\n{}\n", qr::code(&secret_key.public_key())?) } else { String::new() };
     // More than the key alone: 52 characters redirected to a file would pass for a seed.
-    let file = file.display();
     terminal::print(&format!(
         "Public key:  {key}\n\
-         Seed file:   {file}  (the secret; keep a copy in a safe place)\n\
+         Seed file:   {}  (the secret; keep a copy in a safe place)\n\
          {words}{code}\n\
-         Write a zone file, for example:\n  \
-           echo '@ 300 IN A 192.0.2.1' > zone.txt\n\
-         and publish it:\n  \
-           pkdns-cli publish {file} zone.txt"
+         {}",
+        file.display(),
+        next_steps(file)
     ))
+}
+
+/// What comes after a new key. `file` holds its secret.
+pub(crate) fn next_steps(file: &Path) -> String {
+    let zone = file.with_extension("zone");
+    let [file, zone] = [file, &zone].map(|path| terminal::quoted(&path.display().to_string()));
+    format!(
+        "Write a zone file, with the address of your web server:\n  \
+           echo '@ 300 IN A 192.0.2.1' > {zone}\n\
+         and publish it. With --watch it stays published; without, the DHT forgets it after some two hours:\n  \
+           pkdns-cli publish {file} {zone} --watch"
+    )
 }

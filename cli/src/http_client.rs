@@ -5,9 +5,14 @@ use http::{Method, Request, Response, Uri, header::USER_AGENT};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use pkdns::{connector::Connector, dht::HostResolver, forward::TlsClient};
+use pkdns::{
+    certificates::{trusting_anyone, trusting_only},
+    connector::Connector,
+    dht::HostResolver,
+    forward::TlsClient,
+};
 
-use crate::terminal::printable;
+use crate::{failure::Failure, terminal::printable};
 
 /// Makes a connection for each request: what a server says may change while a connection stays.
 #[derive(Clone)]
@@ -16,7 +21,30 @@ pub(crate) struct HttpClient(Client<Connector, Empty<Bytes>>);
 impl HttpClient {
     /// Certificates have to be signed by the authorities of `tls`.
     pub(crate) fn new(tls: &TlsClient, resolver: HostResolver) -> Self {
-        let connector = Connector::new((*tls.for_tls()).clone(), resolver);
+        Self::over(Connector::new((*tls.for_tls()).clone(), resolver))
+    }
+
+    /// Whoever may answer is taken for the server: what it says has to be verified in another way.
+    ///
+    /// # Errors
+    ///
+    /// Only if the TLS library refuses its own defaults.
+    pub(crate) fn of_anyone(resolver: HostResolver) -> Result<Self, Failure> {
+        let tls = trusting_anyone().map_err(|error| Failure::Failed(error.to_string()))?;
+        Ok(Self::over(Connector::new(tls, resolver)))
+    }
+
+    /// Certificates have to be signed by the authorities of `pem`.
+    ///
+    /// # Errors
+    ///
+    /// Only if the TLS library refuses its own defaults.
+    pub(crate) fn of_authority(pem: &[u8], resolver: HostResolver) -> Result<Self, Failure> {
+        let tls = trusting_only(pem).map_err(|error| Failure::Failed(error.to_string()))?;
+        Ok(Self::over(Connector::new(tls, resolver)))
+    }
+
+    fn over(connector: Connector) -> Self {
         Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
     }
 

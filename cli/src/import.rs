@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::{
     failure::Failure,
+    generate,
     seed::{self, PassphraseArguments, SeedArguments, Source},
     terminal,
 };
@@ -62,7 +63,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         passphrase.as_ref().map(|passphrase| passphrase.as_slice()),
     )?;
     let (key, file) = (secret_key.public_key(), arguments.out.display());
-    terminal::print(&format!("Public key:  {key}\nSeed file:   {file}"))
+    let next_steps = generate::next_steps(&arguments.out);
+    terminal::print(&format!("Public key:  {key}\nSeed file:   {file}\n\n{next_steps}"))
 }
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {

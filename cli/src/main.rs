@@ -1,6 +1,7 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
 mod certificate;
+mod connect;
 mod core_files;
 mod dns;
 mod doctor;
@@ -25,12 +26,14 @@ mod resolve;
 mod secret_key;
 mod seed;
 mod serve;
+mod servers;
 mod service;
 mod shell;
 mod sources;
 mod terminal;
 mod testnet;
 mod time;
+mod trust;
 mod vanity;
 mod zone;
 mod zone_file;
@@ -61,6 +64,7 @@ struct Arguments {
 enum Command {
     Certificate(certificate::Arguments),
     Completions(shell::CompletionsArguments),
+    Connect(connect::Arguments),
     Doctor(doctor::Arguments),
     Generate(generate::Arguments),
     Import(import::Arguments),
@@ -72,7 +76,9 @@ enum Command {
     Republish(republish::Arguments),
     Resolve(resolve::Arguments),
     Serve(serve::Arguments),
+    Servers(servers::Arguments),
     Testnet(testnet::Arguments),
+    Trust(trust::Arguments),
     Vanity(vanity::Arguments),
     Zone(zone::Arguments),
 }
@@ -116,9 +122,11 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
+    let network = network.with_environment()?;
     match command {
         Command::Certificate(arguments) => certificate::run(&arguments, &network),
         Command::Completions(arguments) => shell::print_completions(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &network),
         Command::Man(arguments) => shell::write_manual(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
@@ -128,9 +136,11 @@ fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {
         Command::Publish(arguments) => publish::run(&arguments, &network),
         Command::Password(arguments) => serve::hash_password(&arguments),
         Command::Serve(arguments) => serve::run(&arguments, &network),
+        Command::Servers(arguments) => servers::run(&arguments),
         Command::Republish(arguments) => republish::run(&arguments, &network),
         Command::Resolve(arguments) => resolve::run(&arguments, &network),
         Command::Testnet(arguments) => testnet::run(&arguments),
+        Command::Trust(arguments) => trust::run(&arguments),
         Command::Vanity(arguments) => vanity::run(&arguments),
         Command::Zone(arguments) => zone::run(&arguments),
     }

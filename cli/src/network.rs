@@ -12,7 +12,7 @@ use pkdns::{
 };
 use tokio::{net::lookup_host, runtime, time::timeout};
 
-use crate::{failure::Failure, sources::Sources};
+use crate::{failure::Failure, sources::Sources, terminal};
 
 /// How long the system's resolver may take for a bootstrap node.
 const HOST_DEADLINE: Duration = Duration::from_secs(3);
@@ -29,19 +29,43 @@ const MAX_NODES: usize = 8192;
 /// Where the server keeps the nodes that it knows, in the user's directory.
 const NODES_OF_SERVER: &str = ".pkdns/dht-nodes";
 
+/// Nodes to join through where the command line names none, so that not each of ten commands has to.
+const VARIABLE: &str = "PKDNS_BOOTSTRAP";
+
+/// Where the DHT of `pkdns --testnet` is joined, and that of `pkdns-cli testnet`, unless the port is taken.
+pub(crate) const TESTNET: &str = "127.0.0.1:6881";
+
 /// The network that is used.
 #[derive(Args)]
 pub(crate) struct NetworkArguments {
-    /// DHT node to join through; give it again for more than one [default: those of the public Mainline DHT]
+    /// DHT node to join through; give it again for more than one [default: $PKDNS_BOOTSTRAP, or those of the public
+    /// Mainline DHT]
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     bootstrap: Vec<String>,
+    /// Use the DHT of `pkdns --testnet` on this machine: short for --bootstrap 127.0.0.1:6881
+    #[arg(long, global = true, conflicts_with = "bootstrap")]
+    testnet: bool,
     /// PKARR relay to use besides the DHT, for example `https://relay.pkarr.org`; give it again for more than one. A
     /// relay learns which keys are looked up
     #[arg(long = "relay", global = true, value_name = "URL")]
     relays: Vec<RelayUrl>,
+    /// What the environment says.
+    #[arg(skip)]
+    environment: Vec<String>,
 }
 
 impl NetworkArguments {
+    /// With what the environment says. Fails where that is no address.
+    pub(crate) fn with_environment(self) -> Result<Self, Failure> {
+        let text = env::var(VARIABLE).unwrap_or_default();
+        let nodes = text.split([',', ' ']).filter(|node| !node.is_empty()).map(host_and_port);
+        let environment = nodes.collect::<Result<_, _>>().map_err(|error| {
+            let text = terminal::printable(&text);
+            Failure::Failed(format!("{VARIABLE}={text}: {error}; or unset {VARIABLE}"))
+        })?;
+        Ok(Self { environment, ..self })
+    }
+
     /// Begins to join the DHT, and does not wait for that.
     pub(crate) fn sources(&self) -> Result<Sources, Failure> {
         Network::join(&self.bootstrap(&[]))?.sources(&self.relays)
@@ -52,13 +76,14 @@ impl NetworkArguments {
         Network::join_for_long(&self.bootstrap(&[]))?.sources(&self.relays)
     }
 
-    /// The nodes to join through: those of the command line, or `others`, or those of the public network.
+    /// The nodes to join through: those of the command line, of the environment, or `others`, or those of the public network.
     pub(crate) fn bootstrap(&self, others: &[String]) -> Vec<String> {
-        match (self.bootstrap.as_slice(), others) {
-            ([], []) => config::Dht::default().bootstrap,
-            ([], others) => others.to_vec(),
-            (chosen, _) => chosen.to_vec(),
+        if self.testnet {
+            return vec![TESTNET.to_owned()];
         }
+        let chosen = [self.bootstrap.as_slice(), self.environment.as_slice(), others];
+        let chosen = chosen.into_iter().find(|nodes| !nodes.is_empty());
+        chosen.map_or_else(|| config::Dht::default().bootstrap, <[_]>::to_vec)
     }
 
     /// The relays of the command line, then `others`, each once.
@@ -70,7 +95,9 @@ impl NetworkArguments {
 
     /// The beginning of a command line that uses the same network.
     pub(crate) fn command(&self) -> String {
+        let testnet = self.testnet.then(|| " --testnet".to_owned());
         let nodes = self.bootstrap.iter().map(|node| format!(" --bootstrap {node}"));
+        let nodes = testnet.into_iter().chain(nodes);
         let relays = self.relays.iter().map(|url| format!(" --relay {url}"));
         iter::once("pkdns-cli".to_string()).chain(nodes).chain(relays).collect()
     }
@@ -109,11 +136,13 @@ impl Network {
                     "cannot open a UDP socket: {error}; close other programs, or allow this one more files (ulimit -n)"
                 ))
             })?;
-        let not_joined = format!(
-            "the DHT could not be joined through {}: check the network connection (UDP), or choose other \
-             nodes with --bootstrap",
-            bootstrap.join(", ")
-        );
+        let advice = match bootstrap {
+            [node] if node == TESTNET => {
+                "start `pkdns --testnet` in another terminal; it says at its start where its DHT is, if not here"
+            }
+            _ => "check the network connection (UDP), or choose other nodes with --bootstrap",
+        };
+        let not_joined = format!("the DHT could not be joined through {}: {advice}", bootstrap.join(", "));
         Ok(Self { dht, not_joined })
     }
 

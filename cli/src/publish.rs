@@ -1,6 +1,7 @@
 //! `publish`: signs a zone file and stores it on the DHT, once or again and again.
 
 use std::{
+    fs,
     future::pending,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -18,6 +19,7 @@ use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     external_address::{self, Detector, Want},
@@ -25,12 +27,12 @@ use crate::{
     keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_wait, in_words, what_is_kept},
     network,
     publisher::{Publication, Published, Terms},
-    records::TextRecord,
+    records::{self, TextRecord},
     secret_key::SecretKey,
     seed::{self, PassphraseArguments},
     service,
     sources::Sources,
-    terminal,
+    terminal::{self, Colour},
     zone_file::ExternalAddresses,
     zone_source::ZoneSource,
 };
@@ -41,7 +43,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// Sign a zone file with a seed and store it on the DHT
 ///
 /// The zone file is in the format of RFC 1035; names without a dot at the end are relative to the key, and "@" is the
-/// key itself. What there is is read first and never replaced by something older. Nodes forget after a few hours, so
+/// key itself. The packet that is there is read first, and never replaced by an older one. Nodes forget after a few hours, so
 /// publish again at least every hour or so to keep the zone alive, or let --watch do it.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
@@ -83,6 +85,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
+    if holds_a_seed(&zone) {
+        return Err(swapped(&zone));
+    }
     let secret_key = seed::secret_key(&seed, arguments.passphrase.source())?;
     let source = ZoneSource::of(zone)?;
     // Before anything else is waited for: most mistakes are in it.
@@ -90,12 +95,14 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     for mistake in zone.mistakes() {
         terminal::note(&format!("warning: {mistake}"));
     }
+    let watching = watching(&seed, &source);
     network::block_on(async {
         if arguments.watch {
+            terminal::begin_log();
             return watch(arguments, network, secret_key, source).await;
         }
         let addresses = external_address::find(arguments.addresses.finder()?.as_ref(), zone.macros()).await?;
-        once(arguments, network, &secret_key, &zone.compose(&addresses)?).await
+        once(arguments, network, &secret_key, &zone.compose(&addresses)?, watching.as_deref()).await
     })
 }
 
@@ -104,6 +111,7 @@ async fn once(
     network: &network::NetworkArguments,
     secret_key: &SecretKey,
     dns: &[u8],
+    watching: Option<&str>,
 ) -> Result<(), Failure> {
     terminal::progress("searching for what there is of this key…");
     let sources = network.sources()?;
@@ -134,7 +142,8 @@ async fn once(
     if arguments.json {
         terminal::print_json(&published)
     } else {
-        terminal::print(&report(&published, &network.command()))
+        let address = page(&records::read(dns, &secret_key.public_key()));
+        terminal::print(&report(&published, &network.command(), address.as_deref(), watching))
     }
 }
 
@@ -173,13 +182,13 @@ async fn watch(
             if arguments.json {
                 return terminal::print_json(published);
             }
-            terminal::print(&format!(
+            terminal::print(&terminal::timed(&format!(
                 "{}: {} of {MAX_DNS_SIZE} bytes, stored {}; again in {}",
                 published.key,
                 published.size,
                 published.places(),
                 in_words(pause)
-            ))
+            )))
         }
         Event::Failed(failure @ Failure::NewerPacket(_), _) => Err(failure.clone()),
         Event::Failed(failure, pause) => {
@@ -219,7 +228,8 @@ async fn watch(
 fn tell_changes(added: &[TextRecord], removed: &[TextRecord]) {
     for (sign, records) in [("-", removed), ("+", added)] {
         for record in records {
-            terminal::note(&format!("{sign} {record}"));
+            let colour = if sign == "+" { Colour::Good } else { Colour::Bad };
+            terminal::note(&terminal::coloured(&format!("{sign} {record}"), colour, &io::stderr()));
         }
     }
 }
@@ -237,7 +247,10 @@ fn confirm() -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot read the answer: {error}")))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::Failed("nothing was published: answer y, or add --yes".to_string())),
+        // Whoever says no has what they wanted, but a script must not take it for published.
+        _ => Err(Failure::Failed(
+            "nothing was published, as you said. Answer y, or add --yes, to publish it".to_string(),
+        )),
     }
 }
 
@@ -285,7 +298,51 @@ impl Arguments {
     }
 }
 
-fn report(published: &Published, command: &str) -> String {
+/// Whether what is to be the zone file is a seed file in fact.
+fn holds_a_seed(zone: &Path) -> bool {
+    // A seed is shorter by far, and standard input is read once.
+    let is_small = fs::metadata(zone).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 256);
+    is_small
+        && fs::read_to_string(zone)
+            .map(Zeroizing::new)
+            .is_ok_and(|text| seed::looks_like_a_secret(text.trim()))
+}
+
+fn swapped(zone: &Path) -> Failure {
+    let zone = seed::FileName::of(zone);
+    Failure::Failed(format!(
+        "{zone} holds a seed, and stands where the zone file belongs: swap the two files"
+    ))
+}
+
+/// The command that was typed, with --watch. `None` where it cannot be typed again: what it read from standard input is gone.
+fn watching(seed: &Path, zone: &ZoneSource) -> Option<String> {
+    if seed == Path::new("-") || !matches!(zone, ZoneSource::File(_)) {
+        return None;
+    }
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.into_string());
+    let arguments: Vec<String> = arguments.collect::<Result<_, _>>().ok()?;
+    let words = arguments.iter().map(|word| terminal::quoted(word));
+    Some(
+        ["pkdns-cli".to_owned()]
+            .into_iter()
+            .chain(words)
+            .chain(["--watch".to_owned()])
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
+}
+
+/// Where a browser finds the first name that leads to a machine, the key itself before names below it.
+pub(crate) fn page(records: &[TextRecord]) -> Option<String> {
+    let leads = |record: &&TextRecord| matches!(&*record.record_type, "A" | "AAAA" | "CNAME");
+    let is_plain = |record: &&TextRecord| !record.owner.starts_with(['_', '*']);
+    let mut leading = records.iter().filter(leads).filter(is_plain);
+    let first = leading.clone().find(|record| record.owner == "@").or_else(|| leading.next())?;
+    Some(format!("http://{}.key/", first.name.trim_end_matches('.')))
+}
+
+fn report(published: &Published, command: &str, page: Option<&str>, watching: Option<&str>) -> String {
     let Published { key, size, previous_timestamp, added, removed, .. } = published;
     let what = match previous_timestamp {
         None => "published for the first time, or again after it was forgotten",
@@ -293,11 +350,24 @@ fn report(published: &Published, command: &str) -> String {
         Some(_) => "published with changes",
     };
     let stored = published.places();
+    let page = page.map_or_else(String::new, |page| {
+        format!("\nOpen it in a browser that asks a pkdns, once a web server answers there:\n  {page}\n")
+    });
+    let watching = watching.map_or_else(
+        || "To keep it there, publish it again every hour.".to_owned(),
+        |command| {
+            format!(
+                "To keep it there, leave this running, or see `pkdns-cli serve --help` for a service:\n  {command}"
+            )
+        },
+    );
     format!(
         "{key}\n\
          {what}: {size} of {MAX_DNS_SIZE} bytes, stored {stored}\n\
          \n\
          Look it up:\n  \
-           {command} resolve {key}"
+           {command} resolve {key}\n\
+         {page}\n\
+         The nodes forget it after some two hours. {watching}"
     )
 }

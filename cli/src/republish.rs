@@ -188,6 +188,11 @@ async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) ->
         terminal::progress(&format!("{done} of {total} keys"));
     }
     terminal::note(&format!("stored {stored} of {total} keys again"));
+    if arguments.every.is_none() {
+        terminal::hint(
+            "The nodes forget them after some two hours. With --every 1h this stays, and stores them again in time.",
+        );
+    }
     if stored == total {
         return Ok(());
     }

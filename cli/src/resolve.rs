@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     failure::{EXIT_CODES, Failure},
     name::{self, PublicName},
-    network,
+    network, publish,
     records::{self, TextRecord},
     seed::{self, PassphraseArguments},
     sources::{Holdings, RelayReport},
@@ -75,7 +75,11 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         if arguments.json {
             terminal::print_json(&resolved)
         } else {
-            terminal::print(&report(&resolved, now))
+            terminal::print(&report(&resolved, now))?;
+            if let Some(page) = publish::page(&resolved.records) {
+                terminal::hint(&format!("Open it in a browser that asks a pkdns:\n  {page}"));
+            }
+            Ok(())
         }
     })
 }
@@ -109,7 +113,7 @@ fn resolved(
 ) -> Result<Resolved, Failure> {
     let all = records::read(packet.dns(), packet.key());
     let count = all.len();
-    let records: Vec<_> = all.into_iter().filter(|record| name.is_apex || record.name == name.name).collect();
+    let records = if name.is_apex { all } else { led_to(&all, &name.name) };
     if records.is_empty() && !name.is_apex {
         return Err(Failure::Failed(format!(
             "there is no {} in the packet of its key, signed {}, which holds {count} records of other names: resolve the key alone to see them",
@@ -128,6 +132,24 @@ fn resolved(
         relays: Vec::new(),
         records,
     })
+}
+
+/// The records of a name, and of those that its aliases lead to inside of the packet.
+fn led_to(all: &[TextRecord], name: &str) -> Vec<TextRecord> {
+    let mut names = vec![name.to_string()];
+    let mut records: Vec<TextRecord> = Vec::new();
+    // A name that has been seen is not followed again, so that this ends.
+    for at in 0.. {
+        let Some(name) = names.get(at).cloned() else { break };
+        for record in all.iter().filter(|record| record.name == name) {
+            let target = record.data.to_ascii_lowercase();
+            if record.record_type == "CNAME" && !names.contains(&target) {
+                names.push(target);
+            }
+            records.push(record.clone());
+        }
+    }
+    records
 }
 
 fn report(resolved: &Resolved, now: u64) -> String {
@@ -230,7 +252,22 @@ mod tests {
     fn a_name_below_the_key_is_shown_alone() {
         let packet = packet(PACKET_B);
         let text = shown(&packet, &format!("WWW.{}.key", packet.key()), packet.timestamp());
-        assert!(text.contains("www   300  CNAME") && !text.contains("_pubky"), "{text}");
+        assert!(text.contains("www   300   CNAME") && !text.contains("_pubky"), "{text}");
+        // What a browser would get to is shown as well.
+        assert!(text.contains("  A      127.0.0.1"), "{text}");
+    }
+
+    #[test]
+    fn aliases_that_lead_in_a_circle_are_followed_once() {
+        let record = |name: &str, target: &str| TextRecord {
+            owner: name.into(),
+            name: name.into(),
+            ttl: 1,
+            record_type: "CNAME".into(),
+            data: target.into(),
+        };
+        let all = [record("a.", "B."), record("b.", "a."), record("c.", "a.")];
+        assert_eq!(led_to(&all, "a."), all[..2]);
     }
 
     #[test]

@@ -87,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
     if arguments.check {
         let count = check(&config)?;
         network::block_on(look_at_backends(&config))?;
-        return terminal::print(&format!("{count} identities can be published"));
+        let identities = if count == 1 { "identity" } else { "identities" };
+        return terminal::print(&format!("{count} {identities} can be published"));
     }
     network::block_on(serve(&arguments.config, look, config, network))
 }
@@ -153,10 +154,23 @@ async fn serve(
     config: Config,
     network: &network::NetworkArguments,
 ) -> Result<(), Failure> {
+    terminal::begin_log();
     let stop = service::Stop::new()?;
     let mut reload = service::reload()?;
-    let state = StateDirectory::open(&state_path(&config)?)?;
-    let network = Network::join_for_long(&network.bootstrap(&config.bootstrap))?;
+    let state_path = state_path(&config)?;
+    let state = StateDirectory::open(&state_path)?;
+    let bootstrap = network.bootstrap(&config.bootstrap);
+    terminal::note(&format!(
+        "keeping {} from {} on the DHT that is joined through {}; the state is in {}",
+        match config.identities.len() {
+            1 => "1 identity".to_owned(),
+            count => format!("{count} identities"),
+        },
+        path.display(),
+        bootstrap.join(", "),
+        state_path.display()
+    ));
+    let network = Network::join_for_long(&bootstrap)?;
     let accounts = Accounts::default();
     let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Whoever ends this ends all of it.

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use clap_mangen::Man;
+use pkdns::shell::{ManualPage, completions, manual_pages};
 
 use crate::{failure::Failure, seed::FileName, terminal};
 
@@ -29,21 +29,14 @@ pub(crate) struct ManArguments {
 }
 
 pub(crate) fn print_completions(arguments: &CompletionsArguments) -> Result<(), Failure> {
-    let mut text = Vec::new();
-    clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), NAME, &mut text);
-    let text = String::from_utf8_lossy(&text);
-    if arguments.shell == Shell::Bash {
-        // A hyphen in the name is replaced in two ways (clap issue 6421), so that no option of a command is completed.
-        return terminal::print(&text.replace("pkdns__subcmd__cli__subcmd__", "pkdns__cli__subcmd__"));
-    }
-    terminal::print(&text)
+    terminal::print(&completions(&command(), arguments.shell))
 }
 
 pub(crate) fn write_manual(arguments: &ManArguments) -> Result<(), Failure> {
-    let mut command = crate::Arguments::command().name(NAME).disable_help_subcommand(true);
-    command.build();
+    let pages = manual_pages(&command())
+        .map_err(|error| Failure::Failed(format!("cannot make a manual page: {error}")))?;
     let Some(directory) = &arguments.out else {
-        return terminal::print(&page(command)?);
+        return pages.first().map_or(Ok(()), |page| terminal::print(&page.text));
     };
     let fail = |path: &PathBuf, error| {
         let path = FileName::of(path);
@@ -52,24 +45,13 @@ pub(crate) fn write_manual(arguments: &ManArguments) -> Result<(), Failure> {
         ))
     };
     fs::create_dir_all(directory).map_err(|error| fail(directory, error))?;
-    // Global options are in each of them already.
-    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
-    let mut pages = vec![(NAME.to_string(), page(command.clone())?)];
-    for subcommand in commands {
-        let name = format!("{NAME}-{}", subcommand.get_name());
-        pages.push((name, page(subcommand.clone())?));
-    }
-    for (name, text) in pages {
-        let path = directory.join(format!("{name}.1"));
+    for ManualPage { file_name, text } in pages {
+        let path = directory.join(file_name);
         fs::write(&path, text).map_err(|error| fail(&path, error))?;
     }
     Ok(())
 }
 
-fn page(command: clap::Command) -> Result<String, Failure> {
-    let mut text = Vec::new();
-    Man::new(command)
-        .render(&mut text)
-        .map_err(|error| Failure::Failed(format!("cannot make a manual page: {error}")))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+fn command() -> clap::Command {
+    crate::Arguments::command().name(NAME)
 }

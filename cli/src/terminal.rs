@@ -2,12 +2,18 @@
 //! piped. Nothing here panics when the other end is closed, as `println!` would.
 
 use std::{
+    env,
     io::{self, IsTerminal, Write},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use pkdns::telemetry::{Priority, leads_to_journal, mark};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::failure::Failure;
 
@@ -30,9 +36,72 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// Whether what is told goes to systemd's journal.
 static IS_JOURNAL: LazyLock<bool> = LazyLock::new(leads_to_journal);
 
+/// Whether lines begin with the time.
+static HAS_TIMES: AtomicBool = AtomicBool::new(false);
+
+/// From now on lines say when they were written: for commands that stay. The journal notes the time itself.
+pub(crate) fn begin_log() {
+    HAS_TIMES.store(!*IS_JOURNAL, Ordering::Relaxed);
+}
+
+/// A line of a command that stays, with its time.
+pub(crate) fn timed(text: &str) -> String {
+    match HAS_TIMES.load(Ordering::Relaxed) {
+        true => format!("{} {text}", utc(SystemTime::now())),
+        false => text.to_owned(),
+    }
+}
+
+/// To the second (RFC 3339).
+fn utc(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.to_hms();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
+}
+
+/// What a colour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    Good,
+    Doubtful,
+    Bad,
+    Faint,
+}
+
+/// Text in colour, where `stream` is a terminal and its user has not switched colours off (no-color.org).
+pub(crate) fn coloured(text: &str, colour: Colour, stream: &impl IsTerminal) -> String {
+    let is_off = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
+    match stream.is_terminal() && !is_off && !is_dumb {
+        true => painted(text, colour),
+        false => text.to_owned(),
+    }
+}
+
+/// ECMA-48: "select graphic rendition".
+fn painted(text: &str, colour: Colour) -> String {
+    let code = match colour {
+        Colour::Good => 32,
+        Colour::Doubtful => 33,
+        Colour::Bad => 31,
+        Colour::Faint => 2,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// A word of a command line as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@:=,{}".contains(&byte);
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// Tells the user something beside the result. The journal is told how much it matters, as the words say.
 pub(crate) fn note(text: &str) {
-    let line = format!("{text}\n");
+    let line = format!("{}\n", timed(text));
     let line = if *IS_JOURNAL { mark(priority(text), line.as_bytes()) } else { line.into_bytes() };
     // With standard error closed there is nobody to tell.
     let _ = io::stderr().write_all(&line);
@@ -47,6 +116,13 @@ fn priority(text: &str) -> Priority {
         Priority::Warning
     } else {
         Priority::Info
+    }
+}
+
+/// Tells a user what comes next; scripts and logs are spared.
+pub(crate) fn hint(text: &str) {
+    if io::stdout().is_terminal() {
+        note(&format!("\n{text}"));
     }
 }
 
@@ -106,6 +182,28 @@ mod tests {
             ("no error: fine", Priority::Info),
         ] {
             assert_eq!(priority(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_one_that_everybody_reads() {
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_796_000_000);
+        assert_eq!(utc(time), "2026-11-29T19:33:20Z");
+    }
+
+    #[test]
+    fn colours_are_for_terminals_alone() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(coloured("ok", Colour::Good, &file), "ok");
+        assert_eq!(painted("ok", Colour::Good), "\x1b[32mok\x1b[0m");
+    }
+
+    #[test]
+    fn a_word_is_one_word_of_a_shell() {
+        for (word, expected) in
+            [("my.seed", "my.seed"), ("my zone", "'my zone'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), expected);
         }
     }
 

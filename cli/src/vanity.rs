@@ -22,7 +22,7 @@ use tokio::time::{Duration, MissedTickBehavior, interval_at};
 
 use crate::{
     failure::Failure,
-    network,
+    generate, network,
     secret_key::SecretKey,
     seed::{self, EncryptionArguments, FileName, SeedError},
     service::Stop,
@@ -216,9 +216,13 @@ fn keep(
         });
     }
     let note = if arguments.portable { "" } else { ", for pkdns-cli alone" };
+    let next_steps = match arguments.count {
+        1 => format!("\n\n{}", generate::next_steps(&file)),
+        _ => String::new(),
+    };
     terminal::print(&format!(
         "Public key:  {key}\n\
-         Seed file:   {}  (the secret{note}; keep a copy in a safe place)",
+         Seed file:   {}  (the secret{note}; keep a copy in a safe place){next_steps}",
         file.display(),
     ))
 }

@@ -118,7 +118,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let file = zone_file::open(path)?;
     let report = report(&file, key)?;
-    if arguments.json { terminal::print_json(&report) } else { terminal::print(&text(&report)) }
+    if arguments.json {
+        return terminal::print_json(&report);
+    }
+    terminal::print(&text(&report))?;
+    let path = terminal::quoted(&path.display().to_string());
+    terminal::hint(&format!(
+        "Publish it, and keep it published:\n  pkdns-cli publish SEEDFILE {path} --watch"
+    ));
+    Ok(())
 }
 
 /// What is allowed in a zone of `key` and hardly ever meant, for whoever is about to publish it. How long TTLs are is

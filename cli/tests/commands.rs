@@ -40,8 +40,14 @@ async fn a_key_is_made_published_resolved_and_updated() {
     let published = world.run(&["publish", "my.seed", "zone"]);
     assert_eq!(published.code, 0, "{}", published.err);
     assert!(published.out.starts_with(&format!("{key}\npublished for the first time")), "{}", published.out);
-    let look_up = published.out.lines().last().unwrap().trim();
-    assert!(look_up.starts_with("pkdns-cli --bootstrap 127.0.0.1:"), "{look_up}");
+    let next = |heading: &str| {
+        let mut lines = published.out.lines().skip_while(|line| !line.contains(heading)).skip(1);
+        lines.next().unwrap_or_else(|| panic!("{heading}: {}", published.out)).trim()
+    };
+    assert!(next("Look it up:").starts_with("pkdns-cli --bootstrap 127.0.0.1:"), "{}", published.out);
+    assert_eq!(next("Open it in a browser"), format!("http://{key}.key/"));
+    let watching = next("forget it after some two hours");
+    assert!(watching.ends_with(" publish my.seed zone --watch"), "{watching}");
 
     let resolved = world.run(&["resolve", &format!("{}.KEY", key.to_uppercase()), "--json"]).json();
     assert_eq!(resolved["key"], key);

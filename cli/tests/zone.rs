@@ -181,7 +181,7 @@ fn what_is_hardly_ever_meant_is_said_where_a_zone_is_checked() {
     let config = "[[identity]]\nseed = 'seed'\nzone_file = 'home.zone'\n";
     file(&directory, "publisher.toml", config);
     let checked = run(directory.path(), &["serve", "--check"]);
-    assert_eq!((checked.code, checked.out.as_str()), (0, "1 identities can be published\n"));
+    assert_eq!((checked.code, checked.out.as_str()), (0, "1 identity can be published\n"));
     for expected in
         ["home.zone\": line 3, column 24: the text ends before", "home.zone\": @ MX: mial has no address\n"]
     {

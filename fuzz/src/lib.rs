@@ -2,6 +2,7 @@
 //! these files are written for both crates.
 
 pub mod classify;
+pub mod client_hello;
 pub mod decode;
 pub mod doh;
 pub mod krpc;

@@ -239,9 +239,9 @@ impl AnswerCache {
         }
         let part = match (wanted.view, new.authority) {
             (View::Origin, _) => &self.strangers,
-            (View::Resolver, Authority::Key) => &self.keys,
-            (View::Resolver, Authority::NameServer) => &self.name_servers,
-            (View::Resolver, Authority::Upstream) => &self.upstream,
+            (_, Authority::Key) => &self.keys,
+            (_, Authority::NameServer) => &self.name_servers,
+            (_, Authority::Upstream) => &self.upstream,
         };
         match whole {
             Some(whole) => {
@@ -387,7 +387,8 @@ fn wanted<'a>(query: &Query, buffer: &'a mut [u8; QUESTION_SIZE]) -> Wanted<'a> 
         question: &buffer[..name.len() + 4],
         flags: u8::from(query.dnssec_ok())
             | u8::from(query.checking_disabled) << 1
-            | u8::from(query.view == View::Origin) << 2,
+            | u8::from(query.view == View::Origin) << 2
+            | u8::from(query.view == View::Bridged) << 3,
         view: query.view,
     }
 }

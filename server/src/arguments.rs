@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use pkdns::config::{
     AddressError, CREDENTIALS, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path,
     parse_address,
@@ -14,9 +15,6 @@ use pkdns::config::{
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
-
-/// Where it answers over HTTP.
-const TESTNET_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5380);
 
 /// The directory of pkdns, unless told otherwise.
 const DIRECTORY: &str = "~/.pkdns";
@@ -75,7 +73,8 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "print_config")]
     commented: bool,
 
-    /// Serve a DHT of this process with a sample zone, on 127.0.0.1:5300 (and over HTTP on 127.0.0.1:5380) unless told otherwise
+    /// Try everything without a network: serve a DHT of this process and the site of a sample key, on 127.0.0.1:5300, over HTTP on
+    /// 127.0.0.1:5380 and over HTTPS on 127.0.0.1:8443, unless told otherwise
     #[arg(long)]
     testnet: bool,
 
@@ -98,6 +97,32 @@ enum Command {
         /// Its socket, instead of that in its directory, or of status.path
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
+    },
+
+    /// Print the completions of a shell
+    ///
+    /// Put the output where the shell looks for it, for example in /usr/share/bash-completion/completions/pkdns
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+
+    /// Print the manual page, or write one for each command to a directory
+    Man {
+        /// Directory for all pages, for example /usr/local/share/man/man1
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What is to be told of the command line itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Description {
+    Completions(Shell),
+    Manual {
+        /// Where each page becomes a file. Without it the first one is printed.
+        directory: Option<PathBuf>,
     },
 }
 
@@ -129,8 +154,37 @@ pub(crate) struct Settings {
     /// Answer names that are not keys from a sample in this process: with `testnet`, unless `--forward` says who
     /// does.
     pub(crate) sample_upstream: bool,
+    /// What a testnet may decide.
+    pub(crate) unsaid: Unsaid,
     /// What the operator should know of the flags.
     warnings: Vec<String>,
+}
+
+/// What neither the flags nor the file say, of what a testnet serves over HTTP and HTTPS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unsaid {
+    /// Where HTTP is served.
+    pub(crate) http: bool,
+    /// Whether and where HTTPS is served, and with which certificate.
+    pub(crate) https: bool,
+    /// For which names a certificate of our own is.
+    pub(crate) names: bool,
+    /// Where such certificates are kept.
+    pub(crate) certificates: bool,
+}
+
+impl Unsaid {
+    fn by(file: &ConfigFile) -> Self {
+        let says = |options: &[&str]| options.iter().any(|option| file.sets(option));
+        let https = ["enabled", "listen", "port", "cert_path", "key_path"].map(|name| format!("doh.{name}"));
+        let about_certificates = ["acme.enabled", "certificate.self_signed"];
+        Self {
+            http: !says(&["doh.plain_listen"]),
+            https: !says(&https.each_ref().map(String::as_str)) && !says(&about_certificates),
+            names: !says(&["certificate.names"]),
+            certificates: !says(&["certificate.path"]),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -158,6 +212,22 @@ impl fmt::Display for Source {
 }
 
 impl Arguments {
+    /// The command line, as it is described to shells and in manuals.
+    pub(crate) fn description() -> clap::Command {
+        Self::command()
+    }
+
+    /// What to tell of the command line, if that is what is wanted.
+    pub(crate) fn describe(&self, home: Option<&Path>) -> Option<Description> {
+        match self.command.as_ref()? {
+            Command::Completions { shell } => Some(Description::Completions(*shell)),
+            Command::Man { out } => {
+                Some(Description::Manual { directory: out.as_ref().map(|path| expand_home(path, home)) })
+            }
+            Command::Status { .. } => None,
+        }
+    }
+
     /// Whom to ask for the status, if that is what is wanted. A configuration with mistakes is no reason not to look: the
     /// server may run with an older one.
     pub(crate) fn status(&self, home: Option<&Path>, runtime: Option<&Path>) -> Option<StatusRequest> {
@@ -212,10 +282,8 @@ impl Arguments {
             file.overrule("listen");
         } else if self.testnet && !file.sets("listen") {
             file.config.listen = vec![TESTNET_LISTEN];
-            if !file.sets("doh.plain_listen") {
-                file.config.doh.plain_listen = vec![TESTNET_HTTP];
-            }
         }
+        let unsaid = if self.testnet { Unsaid::by(&file) } else { Unsaid::default() };
         if !self.forward.is_empty() {
             let wanted: Vec<_> = self.forward.into_iter().flat_map(|entry| entry.0).collect();
             if file.sets("fallback_dns") && file.config.fallback_dns != wanted {
@@ -257,7 +325,7 @@ impl Arguments {
         let is_hidden = |directory: &Path| self.check && directory.read_dir().is_err();
         let credentials = env::var_os(&CREDENTIALS[1..]);
         config.resolve_credentials(credentials.as_deref().map(Path::new).filter(|path| !is_hidden(path)));
-        Ok(Settings { action, config, source, testnet: self.testnet, sample_upstream, warnings })
+        Ok(Settings { action, config, source, testnet: self.testnet, sample_upstream, unsaid, warnings })
     }
 }
 

@@ -31,6 +31,7 @@ pub mod revisions;
 pub mod server;
 pub mod service;
 pub mod service_manager;
+pub mod shell;
 pub mod signed_packet;
 pub mod simulator;
 pub mod single_flight;

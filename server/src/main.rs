@@ -9,9 +9,9 @@ mod reloading;
 mod upgrade;
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, ExitCode},
     sync::Arc,
     time::Duration,
@@ -22,6 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
     dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
+    shell::{ManualPage, completions, manual_pages},
     status::{AskError, Status, ask, table},
     succession::Origin,
     telemetry::{self, Verbosity},
@@ -32,7 +33,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use arguments::{Action, Arguments, Settings, StatusForm, StatusRequest};
+use arguments::{Action, Arguments, Description, Settings, StatusForm, StatusRequest};
 use rehearsal::Rehearsal;
 use reloading::{CommandLine, Reloading};
 use upgrade::Attendant;
@@ -61,13 +62,14 @@ fn main() -> ExitCode {
     let runtime = env::var("RUNTIME_DIRECTORY").ok();
     let runtime = runtime.as_deref().and_then(|paths| paths.split(':').next());
     let runtime = runtime.filter(|path| !path.is_empty()).map(PathBuf::from);
-    let acted = match arguments.status(home.as_deref(), runtime.as_deref()) {
-        Some(request) => show_status(&request),
-        None => {
-            let command_line = CommandLine { arguments, home, runtime };
-            let settled = command_line.clone().settle().map_err(Into::into);
-            settled.and_then(|settings| act(settings, command_line))
-        }
+    let acted = if let Some(description) = arguments.describe(home.as_deref()) {
+        describe(description)
+    } else if let Some(request) = arguments.status(home.as_deref(), runtime.as_deref()) {
+        show_status(&request)
+    } else {
+        let command_line = CommandLine { arguments, home, runtime };
+        let settled = command_line.clone().settle().map_err(Into::into);
+        settled.and_then(|settings| act(settings, command_line))
     };
     match acted {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,6 +101,28 @@ fn act(settings: Settings, command_line: CommandLine) -> Result<(), Box<dyn std:
             block_on(serve(settings, command_line, verbosity, origin))?
         }
     }
+}
+
+/// Tells shells and manuals of the command line.
+fn describe(description: Description) -> Result<(), Box<dyn std::error::Error>> {
+    let command = Arguments::description();
+    let directory = match description {
+        Description::Completions(shell) => return print(&completions(&command, shell)),
+        Description::Manual { directory } => directory,
+    };
+    let pages = manual_pages(&command)?;
+    let Some(directory) = directory else {
+        return pages.first().map_or(Ok(()), |page| print(&page.text));
+    };
+    let failed = |path: &Path, error: io::Error| {
+        format!("cannot write {}: {error}; choose a directory that this user may write to", path.display())
+    };
+    fs::create_dir_all(&directory).map_err(|error| failed(&directory, error))?;
+    for ManualPage { file_name, text } in pages {
+        let path = directory.join(file_name);
+        fs::write(&path, text).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
 }
 
 /// Asks a server that runs.
@@ -167,9 +191,16 @@ async fn serve(
     for warning in warnings_of(&settings) {
         warn!("{warning}");
     }
+    if let Some(served) = settings.config.served() {
+        info!("{served}");
+    }
     let mut config = settings.config.clone();
     let rehearsal = match settings.testnet {
-        true => Some(Arc::new(Rehearsal::start(&mut config, settings.sample_upstream).await?)),
+        true => {
+            let Settings { unsaid, sample_upstream, .. } = settings;
+            let home = command_line.home.clone();
+            Some(Arc::new(Rehearsal::start(&mut config, unsaid, sample_upstream, home).await?))
+        }
         false => None,
     };
     let Origin { predecessor, heirlooms } = origin;
@@ -181,10 +212,11 @@ async fn serve(
         }
         predecessor.ask_for_files()?;
     }
-    let server = Server::bind_with_inherited(config, Inherited::new(heirlooms))?;
+    let server = Server::bind_with_inherited(config.clone(), Inherited::new(heirlooms))
+        .map_err(|error| if rehearsal.is_some() { Rehearsal::explain(error) } else { error.into() })?;
     if let Some(rehearsal) = &rehearsal {
         let stored = rehearsal.publish().await?;
-        print(&rehearsal.introduction(&server.addresses(), &server.http_addresses(), stored))?;
+        print(&rehearsal.introduction(&server, &config, stored))?;
     }
     let handle = server.reload_handle();
     let reloading = Reloading::new(command_line, &settings, handle, verbosity, rehearsal.clone(), hangup);

@@ -4,6 +4,7 @@
 //! event. Counters are reached as fields, so that counting is one atomic addition, without a lock.
 
 mod answers;
+mod bridge;
 mod certificates;
 mod connections;
 mod denied;
@@ -34,6 +35,7 @@ use prometheus_client::{
 };
 
 pub use answers::{AnswerTimes, Farthest};
+pub use bridge::{BridgeBytes, BridgeConnections, BridgeHandshakes, BridgeMetrics, BridgePlain};
 pub use certificates::CertificateReading;
 pub use connections::{ConnectionMetrics, HandshakeFailures, OpenConnection, OpenConnections};
 pub use denied::DeniedLookups;
@@ -85,6 +87,8 @@ pub struct Metrics {
     pub logs: LogMetrics,
     /// Connections of clients.
     pub connections: ConnectionMetrics,
+    /// Connections to sites under keys.
+    pub bridge: BridgeMetrics,
 }
 
 impl Default for Metrics {
@@ -93,6 +97,7 @@ impl Default for Metrics {
         let (shared, relay) = (SharedMetrics::default(), RelayMetrics::default());
         let (refusals, reload, logs) = (Refusals::default(), ReloadMetrics::default(), LogMetrics::default());
         let (connections, denied) = (ConnectionMetrics::default(), DeniedLookups::default());
+        let bridge = BridgeMetrics::default();
         let started = SystemTime::now();
         let mut process = Registry::default();
         process.register_collector(Box::new(ProcessCollector { started }));
@@ -107,6 +112,7 @@ impl Default for Metrics {
         logs.register(&mut registry);
         shared.register(registry.sub_registry_with_prefix("shared"));
         relay.register(registry.sub_registry_with_prefix("relay"));
+        bridge.register(registry.sub_registry_with_prefix("bridge"));
         dht.register(registry.sub_registry_with_prefix("dht"));
         let (registry, process) = (Arc::new(RwLock::new(registry)), Arc::new(process));
         Self {
@@ -120,6 +126,7 @@ impl Default for Metrics {
             refusals,
             denied,
             connections,
+            bridge,
             reload,
             logs,
         }
@@ -255,6 +262,7 @@ mod tests {
             "pkdns_dht_first_answer_seconds_bucket{le=\"0.005\"} 0\n",
             "pkdns_dht_datagrams_dropped_by_kernel_total 0\n",
             "pkdns_connections{kind=\"https\"} 0\n",
+            "pkdns_bridge_connections_total{outcome=\"bridged\"} 0\n",
             "pkdns_tls_handshake_failures_total{reason=\"not_tls\"} 0\n",
             "\nprocess_start_time_seconds ",
         ] {

@@ -1,9 +1,9 @@
-//! Files that only their user may read.
+//! Files that only their user may read, and those beside them that everybody may.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -18,6 +18,18 @@ use nix::unistd::{AccessFlags, access};
 /// brought to the disk.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`replace`], but everybody may read the file, whatever the umask says.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn replace_readable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, |file| {
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(bytes)
+    })
 }
 
 /// Whether files could be put into a directory, which is made with those above it where it is not there. Nothing is made or
@@ -72,8 +84,6 @@ pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Res
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -103,6 +113,8 @@ mod tests {
         );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
+        replace_readable(&path, b"third").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert!(replace(&directory.path().join("new"), b"a directory is in the way").is_err());
         assert!(replace(Path::new("/"), b"").is_err());
     }

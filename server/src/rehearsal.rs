@@ -1,15 +1,35 @@
-//! `--testnet`: a DHT, a zone and an upstream of our own, so that everything can be tried without a network.
+//! `--testnet`: a DHT, a zone, a site and an upstream of our own, so that everything can be tried without a network.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+mod browsers;
+mod introduction;
+mod ports;
+mod programs;
+mod scratch;
+
+use std::{
+    env,
+    error::Error,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use pkdns::{
     config::Config,
     dht::{Dht, DhtSettings},
+    server::{Server, StartError},
     signed_packet::Keypair,
     testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    transport::BindError,
 };
-use std::time::SystemTime;
-use tracing::info;
+use tracing::{info, warn};
+
+use crate::arguments::Unsaid;
+use browsers::{Browser, Site};
+use introduction::Introduction;
+use ports::{DHT_PORTS, next_free, next_free_for_dns};
+use scratch::Scratch;
 
 /// Nodes of the DHT: as many as hold a packet in the real one.
 const NODES: usize = 20;
@@ -18,34 +38,79 @@ const NODES: usize = 20;
 pub(crate) struct Rehearsal {
     network: LocalNetwork,
     upstream: Option<SampleUpstream>,
+    http: SocketAddr,
+    https: SocketAddr,
+    /// Certificates, and profiles of browsers. Gone with the process.
+    scratch: Scratch,
+    home: Option<PathBuf>,
 }
 
 impl Rehearsal {
     /// Starts the DHT and, if `sample_upstream`, an upstream, and points `config` at them.
-    pub(crate) async fn start(config: &mut Config, sample_upstream: bool) -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn start(
+        config: &mut Config,
+        unsaid: Unsaid,
+        sample_upstream: bool,
+        home: Option<PathBuf>,
+    ) -> Result<Self, Box<dyn Error>> {
         info!("starting a DHT of {NODES} nodes in this process");
-        let network = LocalNetwork::start(NODES).await?;
+        // Whoever takes any port for questions, as tests do, takes any for all else.
+        let any_port = config.listen.iter().all(|address| address.port() == 0);
+        let network = match any_port {
+            true => LocalNetwork::start(NODES).await?,
+            false => LocalNetwork::start_on(NODES, DHT_PORTS).await?,
+        };
         let upstream = if sample_upstream { Some(SampleUpstream::start().await?) } else { None };
-        let rehearsal = Self { network, upstream };
-        rehearsal.point_to_itself(config);
+        let [http, https] = [ports::HTTP, ports::HTTPS].map(|usual| match any_port {
+            true => SocketAddr::new(usual.ip(), 0),
+            false => next_free(usual),
+        });
+        let rehearsal = Self { network, upstream, http, https, scratch: Scratch::new()?, home };
+        rehearsal.point_to_itself(config, unsaid);
         Ok(rehearsal)
     }
 
-    /// Has `config` use what runs here, whatever it says.
-    pub(crate) fn point_to_itself(&self, config: &mut Config) {
+    /// Has `config` use what runs here, whatever it says, and serve what its file leaves `unsaid`.
+    pub(crate) fn point_to_itself(&self, config: &mut Config, unsaid: Unsaid) {
         config.dht.bootstrap = self.network.bootstrap();
-        // Where HTTP is served, which it is on loopback unless the file says otherwise.
+        if unsaid.http {
+            config.doh.plain_listen = vec![self.http];
+        }
+        if unsaid.https {
+            config.doh.enabled = true;
+            config.doh.listen = vec![self.https];
+            config.certificate.self_signed = true;
+        }
+        if unsaid.names {
+            let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+            config.certificate.names = own.into_iter().chain(sample_hosts(config)).collect();
+        }
+        if unsaid.certificates {
+            config.certificate.path = Some(self.scratch.path().join("certificates"));
+        }
+        config.names.example = Some(sample_key());
         config.relay.enabled |= config.doh.enabled || !config.doh.plain_listen.is_empty();
         if let Some(upstream) = &self.upstream {
             config.fallback_dns = vec![upstream.address().into()];
         }
     }
 
+    /// What to do where the server does not start, besides what `error` says.
+    pub(crate) fn explain(error: StartError) -> Box<dyn Error> {
+        let StartError::Bind(BindError::Taken { address, .. }) = &error else { return error.into() };
+        let free = next_free_for_dns(*address);
+        format!(
+            "{error}\nIf it is another testnet, use that one or end it. Or choose another port:\n  {} --testnet --listen {free}",
+            programs::shown("pkdns")
+        )
+        .into()
+    }
+
     /// Publishes the sample zone, and returns on how many nodes.
     pub(crate) async fn publish(&self) -> Result<u32, Box<dyn Error>> {
         let settings = DhtSettings::on_loopback(self.network.bootstrap());
         // The nodes are given by address, so that there is nothing to resolve.
-        let dht = Dht::start(settings, std::sync::Arc::new(|_| Box::pin(async { Vec::new() })))?;
+        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })))?;
         dht.ready(Duration::from_secs(10)).await?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let timestamp = u64::try_from(now.as_micros())?;
@@ -53,55 +118,56 @@ impl Rehearsal {
     }
 
     /// What to type next.
-    pub(crate) fn introduction(&self, server: &[SocketAddr], http: &[SocketAddr], stored: u32) -> String {
-        let Some(server) = server.first() else {
+    pub(crate) fn introduction(&self, server: &Server, config: &Config, stored: u32) -> String {
+        let Some(dns) = server.addresses().first().map(ports::reachable) else {
             return String::new();
         };
-        let key = Keypair::public_key(&sample_keypair()).to_z32();
-        let dig = format!("dig @{} -p {}", reachable(server).ip(), server.port());
-        let bootstrap = self.network.bootstrap().into_iter().next().unwrap_or_default();
-        let icann = match self.upstream {
-            Some(_) => "answered by a stand-in in this process; for the real one add -f 8.8.8.8",
-            None => "answered by the resolver that -f names",
-        };
-        let web = http.first().map(reachable).map_or_else(String::new, |http| {
-            format!(
-                "Over HTTP, where http://{http}/ shows how to set up a browser:\n\
-                 \n  dig +http-plain @{} -p {} www.{key}.key\
-                 \n  curl 'http://{http}/resolve?name={key}'\n\
-                 \n\
-                 To PKARR clients, http://{http} is a relay.\n\n",
-                http.ip(),
-                http.port()
-            )
+        let http = server.http_addresses().first().map(ports::reachable);
+        let https = server.https_addresses().first().map(ports::reachable);
+        let site = https.zip(server.https_certificate()).map(|(address, certificate)| Site {
+            address,
+            hosts: sample_hosts(config),
+            certificate,
         });
-        format!(
-            "\n\
-             A DHT of {NODES} nodes runs in this process. {stored} of them hold a sample zone. In another terminal:\n\
-             \n  {dig} {key}\
-             \n  {dig} www.{key}.key\
-             \n  {dig} +tcp _pubky.{key} HTTPS\
-             \n  {dig} example.com                # {icann}\n\
-             \n\
-             {web}\
-             To publish a zone of your own into this DHT:\n\
-             \n  pkdns-cli generate --out my.seed\
-             \n  echo '@ 300 A 127.0.0.1' > my.zone\
-             \n  pkdns-cli --bootstrap {bootstrap} publish my.seed my.zone\n\
-             \n\
-             Ctrl-C ends it all.\n\n"
-        )
+        Introduction {
+            nodes: NODES,
+            stored,
+            key: sample_key(),
+            browsers: site.map(|site| self.browsers(&site)).unwrap_or_default(),
+            dns,
+            http,
+            is_upstream_ours: self.upstream.is_some(),
+            cli: programs::shown("pkdns-cli"),
+            bootstrap: self.network.bootstrap().into_iter().next().unwrap_or_default(),
+        }
+        .to_string()
+    }
+
+    /// The command lines that open the site of the sample key.
+    fn browsers(&self, site: &Site) -> Vec<String> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let found = browsers::find(&path, |path| path.is_file());
+        let lines = found.iter().filter_map(|browser: &Browser| {
+            let profile = self.scratch.for_program(browser.program(), self.home.as_deref());
+            let written = profile.and_then(|profile| browser.prepare(site, &profile));
+            written
+                .inspect_err(|error| {
+                    warn!("there is no profile for {}: {error}", browser.program().display());
+                })
+                .ok()
+        });
+        lines.collect()
     }
 }
 
-/// An address to ask, for one that means "all of them".
-fn reachable(address: &SocketAddr) -> SocketAddr {
-    let mut address = *address;
-    if address.ip().is_unspecified() {
-        let loopback = if address.is_ipv6() { "::1" } else { "127.0.0.1" };
-        if let Ok(loopback) = loopback.parse() {
-            address.set_ip(loopback);
-        }
-    }
-    address
+fn sample_key() -> String {
+    Keypair::public_key(&sample_keypair()).to_z32()
+}
+
+/// The names of the site of the sample key: with the first suffix, which programs take best, and without.
+fn sample_hosts(config: &Config) -> Vec<String> {
+    let key = sample_key();
+    let suffix = config.names.suffixes.first().map(|suffix| format!("{key}.{suffix}"));
+    let apexes: Vec<_> = suffix.into_iter().chain([key]).collect();
+    apexes.iter().cloned().chain(apexes.iter().map(|apex| format!("www.{apex}"))).collect()
 }

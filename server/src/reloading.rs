@@ -132,7 +132,7 @@ impl Reloading {
             self.last = settings.config.clone();
             let mut config = settings.config;
             if let Some(rehearsal) = &self.rehearsal {
-                rehearsal.point_to_itself(&mut config);
+                rehearsal.point_to_itself(&mut config, settings.unsaid);
             }
             config
         });

@@ -2,6 +2,7 @@
 
 mod at_hand;
 mod datagrams;
+mod led;
 mod note;
 mod reload;
 mod respond;
@@ -15,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
+use led::Led;
 use tokio::time::{Instant, timeout};
 
 pub use respond::{AtOnce, Client, Refused, Respond, Transport};
@@ -59,6 +61,8 @@ struct Inner {
     cookies: Option<Arc<Cookies>>,
     /// Datagrams over quota, for one in [`datagrams::SLIP`].
     slips: AtomicU32,
+    /// Who is led to the bridge.
+    led: Led,
     answers: AnswerCache,
     resolver: Resolver,
     forwarder: Arc<Forwarder>,
@@ -88,6 +92,7 @@ impl Service {
             quota: quota(config, &forwarders),
             cookies: Cookies::new(Instant::now()).map(Arc::new),
             slips: AtomicU32::new(0),
+            led: Led::new(&config.bridge),
             answers: answers(config, &resolver),
             resolver,
             forwarder,
@@ -102,6 +107,16 @@ impl Service {
     /// What the questions of now are answered by.
     pub fn resolver(&self) -> Resolver {
         self.0.load().resolver.clone()
+    }
+
+    /// Whether a client may see a page that takes a lookup, which costs it as much as a query.
+    pub fn admit_page(&self, address: IpAddr) -> bool {
+        let inner = self.0.load();
+        let is_admitted = inner.quota.admit(address, true);
+        if !is_admitted {
+            inner.refusals.note(Reason::QueryQuota, address);
+        }
+        is_admitted
     }
 
     /// The record of its queries, to be closed when no more are recorded there.
@@ -128,7 +143,7 @@ impl Inner {
             Transport::Udp => &self.metrics.udp,
             Transport::Tcp => &self.metrics.tcp,
             Transport::Tls => &self.metrics.tls,
-            Transport::Http => &self.metrics.http,
+            Transport::Http | Transport::PlainHttp => &self.metrics.http,
         }
     }
 

@@ -4,6 +4,7 @@ mod readiness;
 mod recent;
 mod socket;
 mod table;
+mod trends;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub use readiness::{FRESH, Facts, Readiness};
 pub use recent::{DhtNow, DhtWatch, Sample};
 pub use socket::{AskError, Socket, SocketError, ask};
 pub use table::table;
+pub use trends::{Counted, Period, Trend, Trends};
 
 /// Counts by what is counted.
 pub type Counts = BTreeMap<String, u64>;
@@ -49,6 +51,8 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     /// Connections that are open, by kind.
     pub connections: Counts,
+    /// What became of connections to sites under keys.
+    pub bridge: Counts,
     /// TLS handshakes that came to nothing, by reason.
     pub tls_handshake_failures: Counts,
     /// Keys that are not answered for.

@@ -6,6 +6,8 @@ pub enum View {
     /// As a resolver, for those whom `[access]` serves: every name is answered.
     #[default]
     Resolver,
+    /// As a resolver that leads to the bridge: so are those whom the bridge is for, where their question may be about a site.
+    Bridged,
     /// As a name server, for everybody else: names in an `[[origin]]` are answered, and nobody is asked for others.
     Origin,
 }
@@ -13,6 +15,6 @@ pub enum View {
 impl View {
     /// RA in the header of replies.
     pub fn offers_recursion(self) -> bool {
-        self == Self::Resolver
+        self != Self::Origin
     }
 }

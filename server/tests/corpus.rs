@@ -7,6 +7,8 @@ use std::{fs, path::Path};
 
 #[path = "../../fuzz/src/classify.rs"]
 pub mod classify;
+#[path = "../../fuzz/src/client_hello.rs"]
+pub mod client_hello;
 #[path = "../../fuzz/src/decode.rs"]
 pub mod decode;
 #[path = "../../fuzz/src/doh.rs"]
@@ -32,6 +34,11 @@ fn packets_that_fuzzing_kept_become_zones_that_answer() {
 #[test]
 fn names_that_fuzzing_kept_are_classified() {
     replay("classify", classify::check);
+}
+
+#[test]
+fn hellos_that_fuzzing_kept_are_read_or_refused() {
+    replay("client_hello", client_hello::check);
 }
 
 #[test]

@@ -31,18 +31,30 @@ fn commands(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_readme_has_two_set_up_commands_and_ci_runs_the_second() {
+fn the_readme_begins_with_one_command_and_ci_runs_its_last() {
     let readme = read("README.md");
-    let commands = commands(section(&readme, "Set up"));
-    assert_eq!(commands, ["cargo run --release -p pkdns -- --testnet", "cargo test --workspace"]);
+    let first = commands(section(&readme, "Try it"));
+    assert_eq!(first[0], "cargo run --release -p pkdns -- --testnet");
+    let last = commands(section(&readme, "Contributing"));
+    assert_eq!(last, ["cargo test --workspace"]);
     let ci = read(".ci/run");
-    assert!(ci.lines().any(|line| line == format!("step {}", commands[1])), "{ci}");
+    assert!(ci.lines().any(|line| line == format!("step {}", last[0])), "{ci}");
 }
 
 #[test]
 fn ci_is_executable() {
     use std::os::unix::fs::PermissionsExt;
-    for script in [".ci/run", ".ci/nightly", ".ci/systemd/boot", ".ci/systemd/trial"] {
+    for script in [
+        ".ci/run",
+        ".ci/nightly",
+        ".ci/systemd/boot",
+        ".ci/systemd/trial",
+        ".ci/release/build",
+        ".ci/release/image",
+        ".ci/packages/try",
+        ".ci/packages/trial",
+        ".ci/packages/image",
+    ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script}");
     }
@@ -65,13 +77,99 @@ fn ci_makes_the_benchmarks_that_there_are() {
 
 /// A port without an address is open to all the world, and pkdns sees Docker's proxy in place of it.
 #[test]
-fn the_container_publishes_ports_on_loopback_alone() {
+fn containers_publish_ports_on_loopback_alone_until_somebody_names_another_address() {
     let compose = read("docker-compose.yml");
     // Those that are to be had by taking the mark of a comment away as well.
     let lines = compose.lines().map(|line| line.trim().trim_start_matches("# "));
     let published: Vec<_> = lines.filter_map(|line| line.strip_prefix("- \"")).collect();
-    assert_eq!(published.len(), 4);
-    assert!(published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
+    // Of pkdns, Pi-hole and Caddy.
+    assert_eq!(published.len(), 4 + 3 + 2);
+    for port in published {
+        let (variable, rest) = port.strip_prefix("${").and_then(|port| port.split_once(":-")).expect(port);
+        assert!(variable.ends_with("_ADDRESS") && rest.starts_with("127.0.0."), "{port}");
+    }
+}
+
+/// Whoever Docker's proxy speaks for has the gateway's address, wherever he comes from.
+#[test]
+fn the_configurations_for_containers_load_and_the_one_for_a_network_refuses_the_gateway() {
+    let compose = read("docker-compose.yml");
+    let gateway = compose.lines().find_map(|line| line.trim().strip_prefix("gateway: ")).unwrap();
+    let mut together = String::new();
+    for name in ["lan", "pihole", "caddy", "redis"] {
+        let path = format!("contrib/compose/{name}.toml");
+        let text = read(&path);
+        ConfigFile::parse(Path::new(&path), &text).unwrap().check().unwrap();
+        together.push_str(&text);
+    }
+    // Somebody may want all of it, and puts one behind the other.
+    let config = ConfigFile::parse(Path::new("pkdns.toml"), &together).unwrap().check().unwrap();
+    let access = config.access.list();
+    assert!(!access.allows(gateway.parse().unwrap()), "{gateway}");
+    assert!(access.allows("192.168.1.5".parse().unwrap()) && access.allows("127.0.0.1".parse().unwrap()));
+    assert!(!access.allows("198.51.100.9".parse().unwrap()));
+}
+
+#[test]
+fn the_configuration_of_the_debian_package_changes_no_default() {
+    let text = read("contrib/debian/pkdns.toml");
+    assert!(text.parse::<toml::Table>().unwrap().is_empty(), "{text}");
+    // What it suggests is taken as it stands, once the comment signs are gone.
+    let suggested: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| !line.starts_with(' '))
+        .collect();
+    assert!(suggested.len() > 3, "{suggested:?}");
+    ConfigFile::parse(Path::new("pkdns.toml"), &suggested.join("\n")).unwrap().check().unwrap();
+}
+
+/// The package has the units of `contrib`, with its own path.
+#[test]
+fn units_name_their_programs_by_the_path_that_packages_replace() {
+    for unit in ["pkdns.service", "pkdns-publisher.service"] {
+        let text = read(format!("contrib/{unit}"));
+        let started: Vec<_> = text.lines().filter(|line| line.starts_with("Exec")).collect();
+        assert!(!started.is_empty(), "{unit}");
+        for line in started {
+            assert!(line.contains("=/usr/local/bin/pkdns") || line.contains("=/bin/sh "), "{unit}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_service_of_nixos_is_as_restricted_as_the_unit() {
+    let (unit, module) = (read("contrib/pkdns.service"), read("contrib/nix/module.nix"));
+    let (_, service) = unit.split_once("[Service]\n").unwrap();
+    let (service, _) = service.split_once("[Install]").unwrap();
+    let mut compared = 0;
+    for line in service.lines().filter(|line| !line.starts_with('#') && !line.starts_with("Exec")) {
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let is_there = match name {
+            "SystemCallFilter" => module.contains(&format!("\"{value}\"\n")),
+            _ => module.contains(&format!("        {name} = \"{value}\";\n")),
+        };
+        assert!(is_there, "{line}");
+        compared += 1;
+    }
+    assert!(compared > 30, "{compared}");
+}
+
+/// The manifests give the server its configuration, which nobody looks at before it is applied.
+#[test]
+fn the_configuration_for_kubernetes_loads_and_serves_no_strangers() {
+    let manifests = read("contrib/kubernetes/pkdns.yaml");
+    let (_, rest) = manifests.split_once("  pkdns.toml: |\n").unwrap();
+    let (text, _) = rest.split_once("\n---\n").unwrap();
+    let text: String =
+        text.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let config = ConfigFile::parse(Path::new("pkdns.toml"), &text).unwrap().check().unwrap();
+    assert_eq!(config.open_resolver(), None);
+    // A node that passes questions on has an address of this range in most clusters.
+    assert!(!config.access.list().allows("10.244.0.1".parse().unwrap()));
+    for port in config.listen.iter().chain(&config.doh.plain_listen) {
+        assert!(manifests.contains(&format!("containerPort: {}", port.port())), "{port}");
+    }
 }
 
 /// Podman refuses to start with `uid=` among the options of a tmpfs.
@@ -94,7 +192,8 @@ fn the_container_lets_a_configuration_say_where_it_listens() {
     assert!(line("CMD").contains(":5300") && line("HEALTHCHECK").contains("\"status\""));
     let exposed = line("EXPOSE");
     let compose = read("docker-compose.yml");
-    let published = compose.lines().filter_map(|line| Some(line.split_once("- \"127.0.0.1:")?.1));
+    let published =
+        compose.lines().filter_map(|line| Some(line.split_once("- \"${PKDNS_ADDRESS:-127.0.0.1}:")?.1));
     for port in published.map(|port| port.trim_end_matches('"').split(':').next_back().unwrap()) {
         assert!(exposed.contains(port), "{port}");
     }

@@ -211,6 +211,47 @@ fn help_and_version_are_not_errors() {
     }
 }
 
+#[test]
+fn a_manual_page_is_written_for_the_server_and_for_each_of_its_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("man/man1");
+    let output = pkdns(directory.path(), &["man", "--out", &pages.to_string_lossy()]).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    let mut names: Vec<_> = fs::read_dir(&pages)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["pkdns-completions.1", "pkdns-man.1", "pkdns-status.1", "pkdns.1"]);
+    let printed = text(&run("", &["man"]).stdout);
+    assert_eq!(printed, fs::read_to_string(pages.join("pkdns.1")).unwrap());
+    for expected in ["pkdns\\-status(1)", "\\-\\-testnet", "\\-\\-print\\-config"] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    assert!(!printed.contains("help(1)"), "there is no such page: {printed}");
+}
+
+#[test]
+fn a_manual_that_cannot_be_written_is_an_error_that_names_its_place() {
+    let output = run("", &["man", "--out", "/dev/null/man1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(message.contains("/dev/null/man1") && message.contains("choose a directory"), "{message}");
+}
+
+#[test]
+fn every_shell_completes_the_flags_of_the_server() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run("", &["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let completions = text(&output.stdout);
+        assert!(
+            completions.contains("print-config") && completions.contains("status"),
+            "{shell}: {completions}"
+        );
+    }
+}
+
 /// A server that does not outlive its test.
 struct Server(Child);
 

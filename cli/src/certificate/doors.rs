@@ -147,6 +147,8 @@ fn serve(listeners: Vec<TcpListener>, is_tls: bool) -> Result<Door, CertificateE
         hosts: Hosts::default(),
         challenges: challenges.clone(),
         notices: None,
+        sample_site: None,
+        status_access: AccessList::new(Vec::new(), Vec::new()),
     };
     let limits = http::Limits {
         connections: MAX_CONNECTIONS,

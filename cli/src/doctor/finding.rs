@@ -1,6 +1,10 @@
 //! What a check came to.
 
+use std::io::IsTerminal;
+
 use serde::Serialize;
+
+use crate::terminal::{Colour, coloured};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,15 +53,16 @@ impl Finding {
         Self { verdict, ..self }
     }
 
-    /// For people: a line, and the advice on the next one.
-    pub(super) fn text(&self) -> String {
-        let verdict = match self.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warning => "warning",
-            Verdict::Failed => "failed",
-            Verdict::Skipped => "skipped",
+    /// For people: a line, and the advice on the next one. In colour where `stream` is a terminal.
+    pub(super) fn text(&self, stream: &impl IsTerminal) -> String {
+        let (verdict, colour) = match self.verdict {
+            Verdict::Ok => ("ok", Colour::Good),
+            Verdict::Warning => ("warning", Colour::Doubtful),
+            Verdict::Failed => ("failed", Colour::Bad),
+            Verdict::Skipped => ("skipped", Colour::Faint),
         };
-        let line = format!("{verdict:7}  {:13}  {}\n", self.check, self.seen);
+        let verdict = coloured(&format!("{verdict:7}"), colour, stream);
+        let line = format!("{verdict}  {:13}  {}\n", self.check, self.seen);
         self.advice.iter().fold(line, |line, advice| format!("{line}{:24}-> {advice}\n", ""))
     }
 }
@@ -69,11 +74,12 @@ mod tests {
     #[test]
     fn the_advice_stands_below_what_was_seen() {
         let failed = Finding::failed("clock", "an hour slow", "set it");
+        let file = tempfile::tempfile().unwrap();
         assert_eq!(
-            failed.text(),
+            failed.text(&file),
             "failed   clock          an hour slow\n                        -> set it\n"
         );
-        assert_eq!(Finding::ok("clock", "right").text(), "ok       clock          right\n");
+        assert_eq!(Finding::ok("clock", "right").text(&file), "ok       clock          right\n");
         assert_eq!(failed.clone().softened().verdict, Verdict::Warning);
         assert_eq!(Finding::skipped("clock", "x", "y").softened().verdict, Verdict::Skipped);
     }

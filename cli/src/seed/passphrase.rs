@@ -15,6 +15,9 @@ use crate::{failure::Failure, terminal};
 /// More than any passphrase, in bytes.
 const MAX_SIZE: usize = 1024;
 
+/// A passphrase of fewer bytes is warned of (NIST SP 800-63B asks for 15 where nothing else protects).
+const SHORT: usize = 15;
+
 /// Where the passphrase of a seed file is found.
 #[derive(Debug, Args)]
 pub(crate) struct PassphraseArguments {
@@ -80,23 +83,36 @@ impl<'a> Source<'a> {
 
     /// A passphrase for a file that is to be written. At the terminal it is asked for twice, as it is not seen there.
     pub(crate) fn new_passphrase(self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        match self {
-            Self::File(path) => refuse_empty(first_line(path)?),
-            Self::Terminal | Self::Nobody => ask_twice("New passphrase: "),
-        }
+        let passphrase = match self {
+            Self::File(path) => refuse_empty(first_line(path)?)?,
+            Self::Terminal | Self::Nobody => ask_twice("New passphrase: ")?,
+        };
+        warn_if_short(&passphrase);
+        Ok(passphrase)
     }
 }
 
 /// A password of something else: from the terminal, or all of standard input where that is none.
 pub(crate) fn read_password(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if io::stdin().is_terminal() {
-        return ask_twice(prompt);
+        return ask_twice(prompt).inspect(|password| warn_if_short(password));
     }
     let (mut bytes, _) = file::read(Path::new("-"), MAX_SIZE)
         .map_err(|error| Failure::Failed(format!("cannot read the password from standard input: {error}")))?;
     let length = bytes.trim_ascii_end().len();
     bytes.truncate(length);
+    warn_if_short(&bytes);
     Ok(bytes)
+}
+
+/// Says so where trying all of them does not take long.
+fn warn_if_short(passphrase: &[u8]) {
+    if passphrase.len() < SHORT {
+        terminal::note(&format!(
+            "warning: a passphrase of fewer than {SHORT} characters is soon guessed by whoever gets hold of the file; five random words \
+             are better"
+        ));
+    }
 }
 
 fn ask_twice(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {

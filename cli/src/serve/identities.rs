@@ -6,6 +6,7 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -28,6 +29,7 @@ use crate::{
     keeper::{self, Event, Keeper, LeftOut, StateDirectory, in_words},
     network::Network,
     secret_key::SecretKey,
+    seed,
     sources::Sources,
     terminal,
     zone_file::{ExternalAddresses, ZoneRecord},
@@ -197,7 +199,7 @@ impl Identities {
         for Prepared { key, definition, account, extras, keeper } in fresh {
             // The one before it ends first. An order that it had goes on.
             let certificate = self.kept.remove(&key).and_then(|kept| kept.certificate);
-            let task = Running(self.start(&key, keeper));
+            let task = Running(self.start(&key, &name(&definition.identity.seed, &key), keeper));
             self.kept.insert(key, Kept { definition, account, extras, task, certificate });
         }
         for (key, certificate) in sites {
@@ -282,8 +284,8 @@ impl Identities {
         Ok(Prepared { key: key.to_string(), definition, account, extras, keeper })
     }
 
-    fn start(&self, key: &str, keeper: Keeper<Sources>) -> AbortHandle {
-        let name = short(key);
+    fn start(&self, key: &str, name: &str, keeper: Keeper<Sources>) -> AbortHandle {
+        let name = name.to_owned();
         let (progress, key) = (self.progress.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
             match event {
@@ -344,10 +346,17 @@ impl Kept {
         }
         self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
         self.certificate = certificate.map(|(settings, site)| {
-            let task = Keeping::start(certificates::keep(site, short(key)));
+            let task = Keeping::start(certificates::keep(site, name(&self.definition.identity.seed, key)));
             Certified { settings, task }
         });
     }
+}
+
+/// What people call an identity, and the beginning of its key, as everywhere in the log.
+fn name(seed: &Path, key: &str) -> String {
+    let file = seed.file_name().map_or(seed, Path::new);
+    let file = terminal::printable(&seed::FileName::of(file).to_string());
+    format!("{} {}", file.trim_matches('"'), key.get(..8).unwrap_or(key))
 }
 
 /// The beginning of a key, as everywhere in the log.

@@ -21,7 +21,7 @@ fn every_form_of_a_key_is_read() {
             format!("[[identity]]\nseed = '{form}'\npassphrase_file = 'passphrase'\nzone_file = 'zone'\n");
         private(&directory, "publisher.toml", configuration);
         let checked = run(&["serve", "--check"]);
-        assert_eq!((checked.code, checked.out.as_str()), (0, "1 identities can be published\n"), "{form}");
+        assert_eq!((checked.code, checked.out.as_str()), (0, "1 identity can be published\n"), "{form}");
         let copy = format!("copy of {form}");
         let imported = run(&["import", form, "--passphrase-file", "passphrase", "--out", &copy]);
         assert!(imported.code == 0 && imported.out.contains(KEY), "{form}: {}", imported.err);

@@ -125,7 +125,8 @@ impl Serve {
             };
             match line.split_once(": ") {
                 Some((name, rest)) if rest.starts_with("stored on") => {
-                    stored.insert(name.to_string());
+                    // Behind the time and the name of the file stands the key.
+                    stored.insert(name.rsplit(' ').next().unwrap_or(name).to_string());
                     last = at;
                 }
                 _ if line.contains("error: ") => self.failures += 1,

@@ -14,7 +14,7 @@ fn at_a_terminal(script: &Path, directory: &Path, arguments: &[&str], input: &st
     let line = format!("{program} {}", arguments.join(" "));
     let mut command = Command::new(script);
     command.current_dir(directory).args(["--quiet", "--return", "--echo", "never", "--command"]).arg(line);
-    command.arg("/dev/null").env("SHELL", "/bin/sh");
+    command.arg("/dev/null").env("SHELL", "/bin/sh").env("TERM", "xterm").env_remove("NO_COLOR");
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();
@@ -42,9 +42,14 @@ async fn somebody_at_a_terminal_is_asked_before_records_are_replaced() {
     assert!(code == 0 && !shown.contains("[y/N]"), "nothing changes: {shown}");
     world.file("zone", "@ 300 A 192.0.2.2\n");
     let (code, shown) = publish(&script, &world, &[], "n\n");
-    let changes = shown.find("- @ 300 A 192.0.2.1\n+ @ 300 A 192.0.2.2\n");
+    let (red, green, end) = ("\x1b[31m", "\x1b[32m", "\x1b[0m");
+    let changes = format!("{red}- @ 300 A 192.0.2.1{end}\n{green}+ @ 300 A 192.0.2.2{end}\n");
+    let changes = shown.find(&changes);
     assert!(changes.is_some() && changes < shown.find("[y/N]"), "{shown}");
-    assert!(code == 1 && shown.contains("nothing was published: answer y, or add --yes"), "{shown}");
+    assert!(
+        code == 1 && shown.contains("nothing was published, as you said. Answer y, or add --yes"),
+        "{shown}"
+    );
     records_when(&world, KEY, |records| records == ["A 192.0.2.1"]);
     let (code, shown) = publish(&script, &world, &[], "y\n");
     assert!(code == 0 && shown.contains("published with changes"), "{shown}");

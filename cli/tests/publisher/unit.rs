@@ -29,12 +29,7 @@ async fn the_unit_starts_what_the_program_understands() {
     *path = "publisher.toml";
     arguments.push("--check");
     let checked = program::run(world.path(), &arguments);
-    assert_eq!(
-        (checked.code, checked.out.as_str()),
-        (0, "1 identities can be published\n"),
-        "{}",
-        checked.err
-    );
+    assert_eq!((checked.code, checked.out.as_str()), (0, "1 identity can be published\n"), "{}", checked.err);
     // What sd_notify is for, and a directory for the state.
     for (name, expected) in [("Type", "notify"), ("StateDirectory", "pkdns-publisher")] {
         assert_eq!(value(name).collect::<Vec<_>>(), [expected], "{name}");

@@ -34,7 +34,7 @@ impl Home {
     fn new() -> Self {
         let tcp = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        let ports = vec![("6881", udp), ("8000", tcp()), ("8443", tcp()), ("5300", tcp())];
+        let ports = vec![("6882", udp), ("8000", tcp()), ("8453", tcp()), ("5310", tcp())];
         Self { directory: tempfile::tempdir().unwrap(), ports, shells: Vec::new() }
     }
 
@@ -176,7 +176,7 @@ async fn a_router_puts_a_page_online() {
         let config = config.replace(old, hash).replace("192.168.1.20:8245", "127.0.0.1:0");
         let config = config.replace("[dyndns]", "[dyndns]\nallow_private = true");
         fs::write(home.path().join("publisher.toml"), format!("state = 'state'\n{config}")).unwrap();
-        home.begin(&home.with_ports("pkdns-cli --bootstrap 127.0.0.1:6881 serve 2> serve.log &"));
+        home.begin(&home.with_ports("pkdns-cli --bootstrap 127.0.0.1:6882 serve 2> serve.log &"));
         let log = home.when("serve.log", |log| log.contains("routers may update at "));
         let server = log.split_once("http://").unwrap().1.split_once('/').unwrap().0;
         let key = home.run("pkdns-cli publickey home.seed");

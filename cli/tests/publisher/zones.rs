@@ -116,7 +116,7 @@ async fn only_one_publisher_uses_a_state_directory_and_mistakes_are_found_before
     publisher.wait_for("stored on");
     world.run(&["serve"]).assert_failed(1, "another pkdns-cli serve is using it");
     let checked = world.run(&["serve", "--check"]);
-    assert_eq!((checked.code, checked.out.as_str()), (0, "1 identities can be published\n"));
+    assert_eq!((checked.code, checked.out.as_str()), (0, "1 identity can be published\n"));
     for (config, message) in [
         (
             "state = 'other'\n[[identity]]\nseed = 'nothing'\nrecords = '@ A 192.0.2.1'\n",

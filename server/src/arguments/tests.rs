@@ -205,6 +205,27 @@ fn a_testnet_listens_on_its_own_port_unless_told_otherwise() {
 }
 
 #[test]
+fn a_testnet_decides_what_the_file_leaves_open_and_nothing_else() {
+    let all = Unsaid { http: true, https: true, names: true, certificates: true };
+    for (text, flags, expected) in [
+        ("", "--testnet", all),
+        ("", "--testnet -l 127.0.0.1:5305", all),
+        ("", "", Unsaid::default()),
+        ("doh.plain_listen = []", "--testnet", Unsaid { http: false, ..all }),
+        ("doh.enabled = false", "--testnet", Unsaid { https: false, ..all }),
+        (
+            "[doh]\nenabled = true\nport = 8444\n[certificate]\nself_signed = true",
+            "--testnet",
+            Unsaid { https: false, ..all },
+        ),
+        ("certificate.names = 'localhost'", "--testnet", Unsaid { names: false, ..all }),
+        ("certificate.path = '/kept'", "--testnet", Unsaid { certificates: false, ..all }),
+    ] {
+        assert_eq!(settle(home_with(text).path(), flags).unwrap().unsaid, expected, "{text} {flags}");
+    }
+}
+
+#[test]
 fn a_testnet_forwards_only_to_who_is_named_by_flag() {
     let settings = settle(home_with("fallback_dns = '1.1.1.1'").path(), "--testnet -f 9.9.9.9").unwrap();
     assert!(!settings.sample_upstream);

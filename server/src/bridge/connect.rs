@@ -83,7 +83,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// It is not the site of this key, or nobody has told what its certificate is.
-    #[error("the site is not the one that its records name: it should show {expected}, and {address} shows {shown}")]
+    #[error(
+        "the site is not the one that its records name: it should show {expected}, and {address} shows {shown}"
+    )]
     AnotherKey {
         /// Where.
         address: SocketAddr,
@@ -151,7 +153,8 @@ impl SiteConnector {
                 Err(Failed::Form(error)) => refused = Some(refusal(address, &error)),
                 Err(Failed::Connection(error)) => unreachable.push((address, error)),
             }
-            addresses.retain(|other| *other != address && !unreachable.iter().any(|(failed, _)| failed == other));
+            addresses
+                .retain(|other| *other != address && !unreachable.iter().any(|(failed, _)| failed == other));
         }
         // What somebody has said tells more than a silence elsewhere.
         Err(refused.unwrap_or(ConnectError::Unreachable(unreachable)))
@@ -213,7 +216,8 @@ impl SiteConnector {
     fn forms(&self, site: &Site) -> [Option<Form>; 2] {
         let Proof { key, certificates } = &site.proof;
         let has_records = !certificates.is_empty();
-        let names_key = key.is_some() || certificates.iter().any(|record| record.selector == Selector::PublicKey);
+        let names_key =
+            key.is_some() || certificates.iter().any(|record| record.selector == Selector::PublicKey);
         let raw = names_key.then_some(Form::RawKey);
         let certificate = (key.is_some() || has_records).then_some(Form::Certificate);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&site.end_point).copied();
@@ -285,6 +289,7 @@ fn server_name(end_point: &Name) -> ServerName<'static> {
     let below = last.and_then(|last| labels.get(..=last)).unwrap_or(&labels);
     let key = below.last().copied().unwrap_or_default();
     // A name that may not be sent would end the connection. The key alone says what is meant.
-    let name = [below.join("."), key.to_string()].into_iter().find_map(|name| ServerName::try_from(name).ok());
+    let name =
+        [below.join("."), key.to_string()].into_iter().find_map(|name| ServerName::try_from(name).ok());
     name.unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()))
 }

@@ -14,7 +14,8 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
+        CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature,
+        verify_tls13_signature_with_raw_key,
     },
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::ParsedCertificate,

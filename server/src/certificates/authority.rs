@@ -1,57 +1,66 @@
-//! An authority of our own, for a LAN: its clients import its certificate once.
+//! An authority of our own: its key, the certificate that people import, and what both have in common that sign with one.
 
 use std::{
     fs, io,
-    net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use nix::{ifaddrs::getifaddrs, unistd::gethostname};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData,
+    KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{
+    crypto::ring::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer},
+    sign::SigningKey,
+};
 use x509_parser::pem::parse_x509_pem;
 
-use super::{CertificateError, files::certified_key};
+use super::{CertificateError, constraints::Constraints};
 use crate::private_file;
 
-/// What clients import.
-const CERTIFICATE_NAME: &str = "ca.pem";
-
-/// What nobody else may read.
-const KEY_NAME: &str = "ca.key";
-
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Importing a new one is work for people.
-const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3650);
+pub(super) const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3650);
 
-/// Phones take no certificate that lives longer than 398 days.
-const LIFETIME: Duration = DAY.saturating_mul(90);
-
-/// A certificate is replaced this long after it was made.
-const RENEW_AFTER: Duration = DAY.saturating_mul(60);
+/// Nothing that an authority signs lives longer: phones take no certificate that lives longer than 398 days.
+pub(super) const LONGEST_LEAF: Duration = DAY.saturating_mul(90);
 
 /// Clocks of clients are late.
-const BACKDATE: Duration = DAY;
+pub(super) const BACKDATE: Duration = DAY;
 
 /// No clock is right that says it is earlier: this is from before there was this server. Small computers start at zero, and
 /// what they make then would be over before their clock is set.
-const EARLIEST: Duration = Duration::from_secs(1_748_736_000);
+pub(super) const EARLIEST: Duration = Duration::from_secs(1_748_736_000);
 
-/// Signs certificates for this server.
+/// What tells the authorities of a server from each other.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// The file that clients import.
+    pub(super) certificate_name: &'static str,
+    /// The file that nobody else may read.
+    pub(super) key_name: &'static str,
+    /// How it is called in lists of authorities.
+    pub(super) common_name: &'static str,
+    /// Whether a certificate is good that may sign for anything, as earlier releases made them.
+    pub(super) may_sign_anything: bool,
+    /// What those refuse who have imported a certificate that does not permit all that is required.
+    pub(super) is_refused: &'static str,
+}
+
+/// Signs certificates.
 #[derive(Debug)]
 pub(super) struct Authority {
+    kind: &'static Kind,
     directory: PathBuf,
     key: KeyPair,
     pem: AuthorityCertificate,
-    /// As configured; empty for whatever this machine is called.
-    names: Vec<String>,
+    /// What its certificate has to permit.
+    required: Vec<String>,
 }
 
 /// The certificate of an authority of our own, PEM, for whoever shows it: it may be replaced while the server runs. Cheap to
@@ -76,64 +85,85 @@ impl From<&str> for AuthorityCertificate {
     }
 }
 
-/// A certificate of this authority.
-#[derive(Debug, Clone)]
-pub(super) struct Issued {
-    pub(super) certificate: Arc<CertifiedKey>,
-    names: Vec<String>,
-    not_before: SystemTime,
-    renew_at: SystemTime,
+/// What is known of the certificate that is held.
+struct Held {
+    /// From when to when it is valid, in seconds since 1970.
+    validity: RangeInclusive<i64>,
+    /// `None` where it may sign for anything.
+    constraints: Option<Constraints>,
 }
 
 impl Authority {
-    /// The authority in `directory`, made anew if there is none. Its certificate is replaced where it is of no use: by
-    /// another one of the same key, so that whoever has imported one that is still valid goes on believing.
+    /// The authority in `directory`, made anew if there is none, with a certificate that permits all that is `required`.
+    /// That is replaced where it is of no use: by another one of the same key, so that whoever has imported one that is
+    /// still valid goes on believing what that permits. A new one gets `constraints`.
     pub(super) fn open(
+        kind: &'static Kind,
         directory: &Path,
-        names: &[String],
+        required: &[String],
+        constraints: impl FnOnce() -> Constraints,
         now: SystemTime,
     ) -> Result<Self, CertificateError> {
-        let state = |name: &str| {
-            let path = directory.join(name);
-            move |source| CertificateError::State { path, source }
-        };
-        let key_path = directory.join(KEY_NAME);
+        let key_path = directory.join(kind.key_name);
+        let state = |source| CertificateError::State { path: key_path.clone(), source };
         let key = match fs::read_to_string(&key_path) {
             Ok(text) => KeyPair::from_pem(&text).map_err(|_| CertificateError::NoKey(key_path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = KeyPair::generate().map_err(CertificateError::Make)?;
-                private_file::replace(&key_path, key.serialize_pem().as_bytes()).map_err(state(KEY_NAME))?;
+                private_file::replace(&key_path, key.serialize_pem().as_bytes()).map_err(state)?;
                 key
             }
-            Err(error) => return Err(state(KEY_NAME)(error)),
+            Err(error) => return Err(state(error)),
         };
-        let held = fs::read_to_string(directory.join(CERTIFICATE_NAME)).ok();
-        let pem = held.filter(|text| validity(text, &key).is_some()).as_deref().unwrap_or_default().into();
-        let authority = Self { directory: directory.to_owned(), key, pem, names: names.to_vec() };
-        authority.renew(now)?;
+        let held = fs::read_to_string(directory.join(kind.certificate_name)).ok();
+        let pem = held.filter(|text| Held::of(text, &key).is_some()).as_deref().unwrap_or_default().into();
+        let (directory, required) = (directory.to_owned(), required.to_vec());
+        let authority = Self { kind, directory, key, pem, required };
+        authority.renew(constraints, now)?;
         Ok(authority)
     }
 
-    /// Replaces its certificate if that is of no use: made by a clock that was wrong, or at its end.
-    pub(super) fn renew(&self, now: SystemTime) -> Result<(), CertificateError> {
-        let before = self.pem.pem();
-        let held = validity(&before, &self.key);
-        if held.as_ref().is_some_and(|held| is_of_use(held, now)) {
+    /// Replaces its certificate if that is of no use: made by a clock that was wrong, at its end, or without permission for
+    /// what is required.
+    pub(super) fn renew(
+        &self,
+        constraints: impl FnOnce() -> Constraints,
+        now: SystemTime,
+    ) -> Result<(), CertificateError> {
+        let held = Held::of(&self.pem.pem(), &self.key);
+        let fault = held.as_ref().map(|held| self.fault(held, now));
+        if fault == Some(None) {
             return Ok(());
         }
-        let text = parameters(now).self_signed(&self.key).map_err(CertificateError::Make)?.pem();
+        let parameters = self.parameters(&constraints(), now)?;
+        let text = parameters.self_signed(&self.key).map_err(CertificateError::Make)?.pem();
         let path = self.certificate_path();
-        private_file::replace(&path, text.as_bytes())
+        private_file::replace_readable(&path, text.as_bytes())
             .map_err(|source| CertificateError::State { path: path.clone(), source })?;
-        if held.is_some() {
-            tracing::warn!(
-                "the certificate of our own authority was not valid at this time and has been made anew: import {} where \
-                 the old one was imported",
-                path.display()
-            );
+        if let Some(fault) = fault.flatten() {
+            let (name, path) = (self.kind.common_name, path.display());
+            tracing::warn!("the certificate of {name} {fault}: import {path} where the old one was imported");
         }
         self.pem.replace(&text);
         Ok(())
+    }
+
+    /// Why a certificate is of no use and made anew, as the middle of a sentence.
+    fn fault(&self, held: &Held, now: SystemTime) -> Option<String> {
+        if !is_of_use(&held.validity, now) {
+            return Some("was not valid at this time and has been made anew".to_owned());
+        }
+        let Some(constraints) = &held.constraints else {
+            let fault = "could sign for any name and has been made anew".to_owned();
+            return (!self.kind.may_sign_anything).then_some(fault);
+        };
+        let is_missing = |name: &&String| !constraints.permits(name);
+        let missing: Vec<_> = self.required.iter().filter(is_missing).map(String::as_str).collect();
+        let (names, refused) = (missing.join(", "), self.kind.is_refused);
+        let fault = format!(
+            "did not permit {names} and has been made anew with the same key; whoever has the old one refuses {refused}"
+        );
+        (!missing.is_empty()).then_some(fault)
     }
 
     /// Its certificate.
@@ -142,61 +172,95 @@ impl Authority {
     }
 
     pub(super) fn certificate_path(&self) -> PathBuf {
-        self.directory.join(CERTIFICATE_NAME)
+        self.directory.join(self.kind.certificate_name)
     }
 
-    /// A certificate with a key of its own, which is in memory alone.
-    pub(super) fn issue(&self, now: SystemTime) -> Result<Issued, CertificateError> {
-        let names = self.names();
+    /// What its certificate permits. `None` if that is everything.
+    pub(super) fn constraints(&self) -> Option<Constraints> {
+        Held::of(&self.pem.pem(), &self.key)?.constraints
+    }
+
+    /// A certificate of a server for these names, over the public key of `key`.
+    pub(super) fn sign(
+        &self,
+        leaf: &Leaf<'_>,
+        key: &KeyPair,
+        now: SystemTime,
+    ) -> Result<CertificateDer<'static>, CertificateError> {
         let now = plausible(now);
-        let not_before = now - BACKDATE;
-        let mut leaf = CertificateParams::new(names.clone()).map_err(CertificateError::Make)?;
-        leaf.not_before = not_before.into();
-        leaf.not_after = (now + LIFETIME).into();
-        leaf.distinguished_name = rcgen::DistinguishedName::new();
-        leaf.distinguished_name.push(DnType::CommonName, "pkdns");
-        leaf.use_authority_key_identifier_extension = true;
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate().map_err(CertificateError::Make)?;
-        let issuer = Issuer::new(parameters(now), &self.key);
-        let signed = leaf.signed_by(&key, &issuer).map_err(CertificateError::Make)?;
-        let certificate = certified_key(signed.pem().as_bytes(), key.serialize_pem().as_bytes())
-            .map_err(|_| CertificateError::Make(rcgen::Error::CouldNotParseCertificate))?;
-        Ok(Issued { certificate, names, not_before, renew_at: now + RENEW_AFTER })
+        let mut parameters = CertificateParams::new(leaf.names).map_err(CertificateError::Make)?;
+        parameters.serial_number = Some(serial_number()?);
+        parameters.not_before = (now - BACKDATE).into();
+        parameters.not_after = (now + leaf.lifetime).into();
+        parameters.distinguished_name = common_name(leaf.common_name);
+        parameters.use_authority_key_identifier_extension = true;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // Of these parameters only name and key are in what is signed.
+        let mut of_issuer = CertificateParams::default();
+        of_issuer.distinguished_name = common_name(self.kind.common_name);
+        of_issuer.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let signed = parameters.signed_by(key, &Issuer::from_params(&of_issuer, &self.key));
+        signed.map(|signed| signed.der().clone()).map_err(CertificateError::Make)
     }
 
-    /// Whether `issued` has aged, comes from a clock that was ahead, or this machine has other names now.
-    pub(super) fn is_due(&self, issued: &Issued, now: SystemTime) -> bool {
+    fn parameters(
+        &self,
+        constraints: &Constraints,
+        now: SystemTime,
+    ) -> Result<CertificateParams, CertificateError> {
         let now = plausible(now);
-        now >= issued.renew_at || now < issued.not_before || self.names() != issued.names
+        let mut parameters = CertificateParams::default();
+        parameters.serial_number = Some(serial_number()?);
+        parameters.not_before = (now - BACKDATE).into();
+        parameters.not_after = (now + AUTHORITY_LIFETIME).into();
+        parameters.distinguished_name = common_name(self.kind.common_name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        parameters.name_constraints = Some(constraints.extension());
+        Ok(parameters)
     }
+}
 
-    fn names(&self) -> Vec<String> {
-        if self.names.is_empty() { own_names() } else { self.names.clone() }
-    }
+/// A certificate of a server that is to be signed.
+pub(super) struct Leaf<'a> {
+    pub(super) names: &'a [String],
+    /// What people see. No host name: some clients would take it for one more.
+    pub(super) common_name: &'static str,
+    /// From now on.
+    pub(super) lifetime: Duration,
+}
+
+/// For handshakes.
+pub(super) fn signing_key(key: &KeyPair) -> Result<Arc<dyn SigningKey>, CertificateError> {
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    any_supported_type(&key.into()).map_err(CertificateError::Tls)
 }
 
 /// The time, or the earliest that it can be.
-fn plausible(now: SystemTime) -> SystemTime {
+pub(super) fn plausible(now: SystemTime) -> SystemTime {
     now.max(SystemTime::UNIX_EPOCH + EARLIEST)
 }
 
-fn parameters(now: SystemTime) -> CertificateParams {
-    let now = plausible(now);
-    let mut parameters = CertificateParams::default();
-    parameters.not_before = (now - BACKDATE).into();
-    parameters.not_after = (now + AUTHORITY_LIFETIME).into();
-    parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, "pkdns local authority");
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    parameters
+fn common_name(name: &str) -> rcgen::DistinguishedName {
+    let mut names = rcgen::DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+/// Another one for each certificate. Firefox takes no two of an authority with the same number, and one that is made of the
+/// key would be the same for all that share one.
+fn serial_number() -> Result<SerialNumber, CertificateError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| CertificateError::Make(rcgen::Error::RingUnspecified))?;
+    // Neither negative nor with a byte of zeros in front, which strict readers refuse.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
 }
 
 /// Reads the key of the authority in `directory`, if there is one.
-pub(super) fn check(directory: &Path) -> Result<(), CertificateError> {
-    let path = directory.join(KEY_NAME);
+pub(super) fn check(kind: &Kind, directory: &Path) -> Result<(), CertificateError> {
+    let path = directory.join(kind.key_name);
     match fs::read_to_string(&path) {
         Ok(text) => KeyPair::from_pem(&text).map(drop).map_err(|_| CertificateError::NoKey(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -204,13 +268,18 @@ pub(super) fn check(directory: &Path) -> Result<(), CertificateError> {
     }
 }
 
-/// From when to when the certificate of that key is valid, in seconds since 1970; `None` if it is none.
-fn validity(pem: &str, key: &KeyPair) -> Option<RangeInclusive<i64>> {
-    let (_, pem) = parse_x509_pem(pem.as_bytes()).ok()?;
-    let certificate = pem.parse_x509().ok()?;
-    let is_of_key = certificate.public_key().raw == key.subject_public_key_info();
-    let validity = certificate.validity();
-    is_of_key.then(|| validity.not_before.timestamp()..=validity.not_after.timestamp())
+impl Held {
+    /// `None` if it is no certificate of that key.
+    fn of(pem: &str, key: &KeyPair) -> Option<Self> {
+        let (_, pem) = parse_x509_pem(pem.as_bytes()).ok()?;
+        let certificate = pem.parse_x509().ok()?;
+        let is_of_key = certificate.public_key().raw == key.subject_public_key_info();
+        let validity = certificate.validity();
+        is_of_key.then(|| Self {
+            validity: validity.not_before.timestamp()..=validity.not_after.timestamp(),
+            constraints: Constraints::of_certificate(&certificate),
+        })
+    }
 }
 
 /// Whether it is valid now, and for as long as what it signs now. A clock that is wrong for certain has no say: what was
@@ -224,134 +293,5 @@ fn is_of_use(validity: &RangeInclusive<i64>, now: SystemTime) -> bool {
     if seconds(now) < earliest {
         return *validity.end() > earliest;
     }
-    validity.contains(&seconds(now)) && validity.contains(&seconds(now + LIFETIME))
-}
-
-/// What clients on the same network call this machine: its host name, and the addresses of its interfaces that are not
-/// bound to a link.
-fn own_names() -> Vec<String> {
-    let mut names = vec!["localhost".to_owned()];
-    let host = gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    if !host.is_empty() && host.bytes().all(is_name) {
-        names.push(host.to_ascii_lowercase());
-    }
-    let addresses = getifaddrs().into_iter().flatten().filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
-    });
-    let is_local = |address: &IpAddr| match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    names.extend(addresses.filter(|address| !is_local(address)).map(|address| address.to_string()));
-    names.sort();
-    names.dedup();
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use tokio_rustls::rustls::{
-        RootCertStore,
-        client::{WebPkiServerVerifier, danger::ServerCertVerifier},
-        crypto::ring,
-        pki_types::UnixTime,
-    };
-    use x509_parser::time::ASN1Time;
-
-    use super::*;
-
-    #[test]
-    fn the_authority_is_made_once_and_its_key_is_for_its_user_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let directory = directory.path().join("certificates");
-        let open = || Authority::open(&directory, &[], SystemTime::now()).unwrap().certificate().pem();
-        let first = open();
-        assert_eq!(open(), first);
-        let mode = fs::metadata(directory.join(KEY_NAME)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        // A certificate that is not of this key is of no use to anyone.
-        fs::remove_file(directory.join(KEY_NAME)).unwrap();
-        assert_ne!(open(), first);
-    }
-
-    #[test]
-    fn a_key_that_is_none_is_not_written_over() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(KEY_NAME), "not a key").unwrap();
-        let error = Authority::open(directory.path(), &[], SystemTime::now()).unwrap_err();
-        assert!(matches!(error, CertificateError::NoKey(_)), "{error}");
-        assert_eq!(fs::read_to_string(directory.path().join(KEY_NAME)).unwrap(), "not a key");
-    }
-
-    #[test]
-    fn a_certificate_is_due_with_age_and_with_new_names() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let mut authority = Authority::open(directory.path(), &["dns.example".into()], now).unwrap();
-        let issued = authority.issue(now).unwrap();
-        assert!(!authority.is_due(&issued, now + RENEW_AFTER - DAY));
-        assert!(authority.is_due(&issued, now + RENEW_AFTER));
-        authority.names.push("192.0.2.1".into());
-        assert!(authority.is_due(&issued, now));
-        assert!(own_names().contains(&"127.0.0.1".to_owned()), "{:?}", own_names());
-    }
-    /// What a client says that has imported `authority`, at `now`.
-    fn accepts(authority: &str, issued: &Issued, now: SystemTime) -> bool {
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let (_, pem) = parse_x509_pem(authority.as_bytes()).unwrap();
-        let validity = pem.parse_x509().unwrap().validity().clone();
-        let at = ASN1Time::from_timestamp(since.as_secs() as i64).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(pem.contents.into()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-        let (leaf, name) = (&issued.certificate.cert[0], "dns.example".try_into().unwrap());
-        let verified = verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::since_unix_epoch(since));
-        validity.is_valid_at(at) && verified.is_ok()
-    }
-
-    #[test]
-    fn what_a_clock_that_was_wrong_has_made_is_made_anew_with_the_same_key() {
-        let year = 365 * DAY;
-        let now = SystemTime::UNIX_EPOCH + EARLIEST + 2 * year;
-        for wrong in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + 5 * year, now - year, now + 20 * year]
-        {
-            let directory = tempfile::tempdir().unwrap();
-            let open = |now| Authority::open(directory.path(), &["dns.example".into()], now).unwrap();
-            let authority = open(wrong);
-            let issued = authority.issue(wrong).unwrap();
-            let first = authority.certificate().pem();
-            // The clock is set while the server runs.
-            assert!(authority.is_due(&issued, now), "{wrong:?}");
-            authority.renew(now).unwrap();
-            let issued = authority.issue(now).unwrap();
-            let imported = authority.certificate().pem();
-            assert!(accepts(&imported, &issued, now), "{wrong:?}");
-            assert_eq!(open(now).certificate().pem(), imported, "and once only");
-            // Nobody has to import another one because a clock began at zero.
-            assert_eq!(imported == first, wrong < now, "{wrong:?}");
-            // What has been imported outlives a clock that goes wrong again.
-            let again = open(wrong);
-            again.issue(wrong).unwrap();
-            let again = open(now);
-            assert!(accepts(&imported, &again.issue(now).unwrap(), now), "{wrong:?}");
-            assert!(accepts(&again.certificate().pem(), &again.issue(now).unwrap(), now), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn an_authority_ends_no_sooner_than_what_it_signs() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let open = |now| Authority::open(directory.path(), &[], now).unwrap().certificate().pem();
-        let first = open(now);
-        assert_eq!(open(now + AUTHORITY_LIFETIME - LIFETIME - DAY), first);
-        assert_ne!(open(now + AUTHORITY_LIFETIME - LIFETIME + DAY), first);
-    }
+    validity.contains(&seconds(now)) && validity.contains(&seconds(now + LONGEST_LEAF))
 }

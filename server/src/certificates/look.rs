@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{end, trust};
+use super::{CertificateError, end, trust};
 use crate::metrics::CertificateReading;
 
 /// How long connecting and the handshake may take together.
@@ -42,13 +42,7 @@ pub async fn look(address: SocketAddr, name: &str, more: Option<&Path>) -> io::R
             roots.add(authority.map_err(io::Error::other)?).map_err(io::Error::other)?;
         }
     }
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
+    let config = trusting_anyone().map_err(io::Error::other)?;
     let connecting = async {
         let tcp = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(server.clone(), tcp).await
@@ -58,6 +52,38 @@ pub async fn look(address: SocketAddr, name: &str, more: Option<&Path>) -> io::R
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let doubt = trust::verify(chain, roots, &server, UnixTime::now()).err();
     Ok(Look { certificate: end::read_first(chain), doubt: doubt.map(|error| error.to_string()) })
+}
+
+/// TLS with whoever it may be. Nothing may be believed that is read there until somebody has verified it in another way.
+///
+/// # Errors
+///
+/// Only if the TLS library refuses its own defaults.
+pub fn trusting_anyone() -> Result<ClientConfig, CertificateError> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(CertificateError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// TLS with those alone whom the authorities of `pem` certify.
+///
+/// # Errors
+///
+/// Only if the TLS library refuses its own defaults. What is no certificate certifies nobody.
+pub fn trusting_only(pem: &[u8]) -> Result<ClientConfig, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(CertificateError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
 }
 
 /// Nothing is sent to whom is looked at, so anyone may be looked at. Whether they have the key is checked all the same.

@@ -2,8 +2,12 @@
 
 pub mod acme;
 mod authority;
+mod authority_reading;
+mod bridge_authority;
+mod constraints;
 mod end;
 mod files;
+mod lan_authority;
 mod look;
 mod shown;
 mod trust;
@@ -24,13 +28,16 @@ use tokio_rustls::{
 use tokio_util::sync::CancellationToken;
 
 pub use authority::AuthorityCertificate;
-pub use look::{Look, look};
+pub use authority_reading::AuthorityReading;
+pub use bridge_authority::BridgeAuthority;
+pub use constraints::Constraints;
+pub use look::{Look, look, trusting_anyone, trusting_only};
 pub use shown::Challenges;
 
 use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};
 use acme::Acme;
-use authority::{Authority, Issued};
 use files::{Contents, Files};
+use lan_authority::{Issued, LanAuthority};
 use shown::{ACME_PROTOCOL, Shown};
 
 /// How often a certificate of our own is looked at: it is renewed by the day, and with the addresses of the machine.
@@ -51,13 +58,13 @@ enum Source {
         first: Contents,
     },
     Own {
-        authority: Authority,
+        authority: LanAuthority,
         first: Issued,
     },
     /// Until the first one is there, one of our own is shown, if that is wanted.
     Acme {
         acme: Box<Acme>,
-        stand_in: Option<(Authority, Issued)>,
+        stand_in: Option<(LanAuthority, Issued)>,
     },
 }
 
@@ -108,8 +115,13 @@ pub enum CertificateError {
         source: io::Error,
     },
     /// A certificate of our own cannot be made.
-    #[error("a certificate for certificate.names cannot be made: {0}")]
+    #[error("a certificate of our own cannot be made: {0}; check certificate.names and names.suffixes")]
     Make(rcgen::Error),
+    /// The bridge has been asked for a certificate for a name that it may not sign for.
+    #[error(
+        "{0} is no name below a suffix of names.suffixes, and the authority of the bridge signs for no other"
+    )]
+    NotBelowASuffix(String),
     /// The TLS library refuses its own defaults.
     #[error("TLS cannot be used: {0}")]
     Tls(rustls::Error),
@@ -137,7 +149,7 @@ fn key_fault(error: &rustls::Error) -> String {
 pub fn check_directory(settings: &config::Certificate, obtains: bool) -> Result<(), CertificateError> {
     let path = directory(settings);
     if settings.self_signed {
-        authority::check(&path)?;
+        lan_authority::check(&path)?;
     }
     if obtains {
         acme::check(&path)?;
@@ -235,6 +247,11 @@ impl Certificates {
         self.shown.challenges()
     }
 
+    /// The certificate that is shown now, DER, without those of authorities.
+    pub fn current(&self) -> Option<Vec<u8>> {
+        self.shown.current()?.cert.first().map(|certificate| certificate.to_vec())
+    }
+
     /// What is shown now.
     pub fn reading(&self) -> Option<CertificateReading> {
         end::read(&*self.shown.current()?)
@@ -286,7 +303,7 @@ impl Certificates {
         watched_files::watch(Ok(first), read, take, complain).await;
     }
 
-    async fn renew_own(&self, authority: &Authority, mut issued: Issued, is_wanted: impl Fn() -> bool) {
+    async fn renew_own(&self, authority: &LanAuthority, mut issued: Issued, is_wanted: impl Fn() -> bool) {
         loop {
             sleep(OWN_INTERVAL).await;
             if !is_wanted() {
@@ -311,8 +328,8 @@ impl Certificates {
     }
 }
 
-fn open_authority(settings: &config::Certificate) -> Result<Authority, CertificateError> {
-    Authority::open(&directory(settings), &settings.names, SystemTime::now())
+fn open_authority(settings: &config::Certificate) -> Result<LanAuthority, CertificateError> {
+    LanAuthority::open(&directory(settings), &settings.names, SystemTime::now())
 }
 
 /// The names of a certificate chain in PEM, and from when to when it is valid; `None` where there is none, or `key` is not its
@@ -322,7 +339,7 @@ pub fn reading_of(chain: &[u8], key: &[u8]) -> Option<CertificateReading> {
 }
 
 /// Where keys and certificates are kept.
-fn directory(settings: &config::Certificate) -> PathBuf {
+pub fn directory(settings: &config::Certificate) -> PathBuf {
     settings.path.clone().unwrap_or_else(|| PathBuf::from("certificates"))
 }
 

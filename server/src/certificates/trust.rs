@@ -47,14 +47,14 @@ mod tests {
     use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
     use super::*;
-    use crate::certificates::authority::Authority;
+    use crate::certificates::lan_authority::LanAuthority;
 
     #[test]
     fn a_certificate_convinces_those_who_trust_its_authority_of_its_names_and_in_its_time() {
         let directory = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
         let names = ["dns.example".to_owned(), "192.0.2.53".to_owned()];
-        let authority = Authority::open(directory.path(), &names, now).unwrap();
+        let authority = LanAuthority::open(directory.path(), &names, now).unwrap();
         let shown = authority.issue(now).unwrap().certificate;
         let mut roots = RootCertStore::empty();
         let pem = authority.certificate().pem().to_string();

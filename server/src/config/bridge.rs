@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Config, HTTPS_PORT, address, check::Faults};
+use super::{
+    Config, HTTPS_PORT, address,
+    check::{Faults, is_key_label},
+};
 
 /// Port of HTTP in the clear, beside [`HTTPS_PORT`].
 const HTTP_PORT: u16 = 80;
@@ -25,15 +28,21 @@ pub struct Bridge {
     pub listen: Vec<SocketAddr>,
     /// Where browsers come to in the clear, to be sent on to HTTPS. Without it, port 80 of each address of `listen` that
     /// has port 443.
-    #[serde(deserialize_with = "address::optional_list::<HTTP_PORT, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "address::optional_list::<HTTP_PORT, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub plain_listen: Option<Vec<SocketAddr>>,
     /// What questions for the addresses of such sites are answered with. Without any, the addresses of `listen`, which
     /// must not be `0.0.0.0` or `[::]` then.
+    #[serde(deserialize_with = "addresses")]
     pub addresses: Vec<IpAddr>,
-    /// Keys and names below them that are left as their packets have them. Lower case, without dots at the ends.
-    #[serde(deserialize_with = "address::suffixes")]
+    /// Keys and names below them that are left as their packets have them, with all that is below. Lower case, without
+    /// `pk:` before and a dot behind them.
+    #[serde(deserialize_with = "exempt")]
     pub exempt: Vec<String>,
     /// The listeners whose clients are led to the bridge.
+    #[serde(deserialize_with = "clients_of")]
     pub clients_of: Vec<LedClients>,
     /// Connections of all clients at once, both ports together.
     pub max_connections: usize,
@@ -51,6 +60,32 @@ pub enum LedClients {
     Https,
     /// DNS over HTTP in the clear, for a proxy.
     Http,
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    address::parse_list(deserializer, "an address or a list of addresses", |text| {
+        let advice =
+            || format!("`{text}` is not an IP address: write `192.0.2.1` or `2001:db8::1`, without a port");
+        text.trim().parse::<IpAddr>().map_err(|_| advice())
+    })
+}
+
+fn exempt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    address::parse_list(deserializer, "a name or a list of names", |text| {
+        let name = text.trim().to_ascii_lowercase();
+        let name = name.strip_prefix("pk:").unwrap_or(&name);
+        Ok::<_, String>(name.strip_suffix('.').unwrap_or(name).to_owned())
+    })
+}
+
+fn clients_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LedClients>, D::Error> {
+    address::parse_list(deserializer, "a kind of listener or a list of them", |text| match text.trim() {
+        "dns" => Ok(LedClients::Dns),
+        "tls" => Ok(LedClients::Tls),
+        "https" => Ok(LedClients::Https),
+        "http" => Ok(LedClients::Http),
+        other => Err(format!("`{other}` is no kind of listener: write `dns`, `tls`, `https` or `http`")),
+    })
 }
 
 impl Default for Bridge {
@@ -110,7 +145,8 @@ impl Config {
             "is empty, and the bridge can only serve names under a suffix; write [\"key\"]",
         );
         let shown = bridge.shown_addresses();
-        if let Some(address) = shown.iter().find(|address| address.is_unspecified() || address.is_multicast()) {
+        if let Some(address) = shown.iter().find(|address| address.is_unspecified() || address.is_multicast())
+        {
             faults.add_with(
                 "bridge.addresses",
                 &["bridge.listen"],
@@ -131,6 +167,16 @@ impl Config {
             "bridge.exempt",
             &format!("names more than {MAX_EXEMPT} names"),
         );
+        if let Some(name) = bridge.exempt.iter().find(|name| !self.is_below_key(name)) {
+            faults.add_with(
+                "bridge.exempt",
+                &["names.suffixes"],
+                format!(
+                    "\"{name}\" is neither a key nor below one; write a key of 52 characters, with or without a suffix of \
+                     names.suffixes, or a name below it such as ssh.<key>.key"
+                ),
+            );
+        }
         faults.add_if(
             bridge.clients_of.is_empty(),
             "bridge.clients_of",
@@ -141,6 +187,14 @@ impl Config {
             "bridge.max_connections",
             "is 0, so nobody could connect; write at least 1, or remove bridge.listen to switch the bridge off",
         );
+    }
+
+    /// Whether a name, in lower case, has a key as its last label, or as the last one before a suffix.
+    fn is_below_key(&self, name: &str) -> bool {
+        let before = |suffix: &String| name.strip_suffix(suffix.as_str())?.strip_suffix('.');
+        let without = self.names.suffixes.iter().filter_map(before).chain([name]);
+        let labels = |name: &str| name.split('.').all(|label| (1..=63).contains(&label.len()));
+        without.into_iter().any(|name| labels(name) && name.rsplit('.').next().is_some_and(is_key_label))
     }
 }
 
@@ -159,10 +213,22 @@ mod tests {
             ("", ""),
             ("[bridge]\nlisten = '127.0.0.1:8443'", ""),
             ("[bridge]\nlisten = ['0.0.0.0', '[::]']\naddresses = ['192.0.2.1', '2001:db8::1']", ""),
-            ("[bridge]\nlisten = '0.0.0.0:443'", "pkdns.toml:2: bridge.addresses: is missing"),
-            ("[bridge]\nlisten = '127.0.0.1'\naddresses = ['0.0.0.0']", "pkdns.toml:3: bridge.addresses: 0.0.0.0 is nowhere"),
+            ("[bridge]\nlisten = '0.0.0.0:443'", "pkdns.toml:1: bridge.addresses: is missing"),
+            (
+                "[bridge]\nlisten = '127.0.0.1'\naddresses = ['0.0.0.0']",
+                "pkdns.toml:3: bridge.addresses: 0.0.0.0 is nowhere",
+            ),
             ("[bridge]\nlisten = '127.0.0.1'\nclients_of = []", "pkdns.toml:3: bridge.clients_of: is empty"),
-            ("[bridge]\nlisten = '127.0.0.1'\nmax_connections = 0", "pkdns.toml:3: bridge.max_connections: is 0"),
+            (
+                "[bridge]\nlisten = '127.0.0.1'\nmax_connections = 0",
+                "pkdns.toml:3: bridge.max_connections: is 0",
+            ),
+            (
+                "[bridge]\nlisten = '127.0.0.1'\nexempt = 'example.com'",
+                "pkdns.toml:3: bridge.exempt: \"example.com\" is",
+            ),
+            ("[bridge]\nlisten = '127.0.0.1'\nclients_of = 'udp'", "pkdns.toml:3: "),
+            ("[bridge]\nlisten = '127.0.0.1'\naddresses = '192.0.2.1:443'", "pkdns.toml:3: "),
         ] {
             let said = said(text);
             assert!(said.starts_with(begins) && said.is_empty() == begins.is_empty(), "{text}\n{said}");
@@ -170,9 +236,44 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_exempt_in_any_spelling_that_is_known_for_it() {
+        let key = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";
+        for (exempt, is_sound) in [
+            (key.to_string(), true),
+            (format!("PK:{}.", key.to_uppercase()), true),
+            (format!("{key}.key"), true),
+            (format!("ssh.{key}.key."), true),
+            (format!("ssh.{key}"), true),
+            (format!("{key}.pk.example.net"), false),
+            (format!("ssh..{key}"), false),
+            (format!("ssh{key}"), false),
+            ("key".into(), false),
+            (String::new(), false),
+        ] {
+            let said = said(&format!("[bridge]\nlisten = '127.0.0.1'\nexempt = ['{exempt}']"));
+            assert_eq!(said.is_empty(), is_sound, "{exempt}: {said}");
+        }
+        let read: Config = toml::from_str(&format!("[bridge]\nexempt = 'pk:{key}.key.'")).unwrap();
+        assert_eq!(read.bridge.exempt, [format!("{key}.key")]);
+    }
+
+    #[test]
+    fn one_text_is_as_good_as_a_list_of_one() {
+        let one = "[bridge]\nlisten = '127.0.0.1'\naddresses = '192.0.2.1'\nclients_of = 'https'";
+        let list = "[bridge]\nlisten = ['127.0.0.1']\naddresses = ['192.0.2.1']\nclients_of = ['https']";
+        assert_eq!(
+            toml::from_str::<Config>(one).unwrap().bridge,
+            toml::from_str::<Config>(list).unwrap().bridge
+        );
+    }
+
+    #[test]
     fn port_80_is_beside_port_443_and_beside_no_other() {
         let plain = |text: &str| toml::from_str::<Config>(text).unwrap().bridge.plain_addresses();
-        assert_eq!(plain("[bridge]\nlisten = ['127.0.0.1', '[::1]:8443']"), ["127.0.0.1:80".parse().unwrap()]);
+        assert_eq!(
+            plain("[bridge]\nlisten = ['127.0.0.1', '[::1]:8443']"),
+            ["127.0.0.1:80".parse().unwrap()]
+        );
         assert_eq!(plain("[bridge]\nlisten = '127.0.0.1'\nplain_listen = []"), []);
         assert_eq!(plain("[bridge]\nplain_listen = '127.0.0.1'"), []);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cache, Config, Dht};
+use super::{Cache, Config, Dht, Status};
 
 /// Options, by their names as in the file: `section.name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Config {
             },
             acme: self.acme.clone(),
             log: self.log.clone(),
-            status: self.status.clone(),
+            status: Status { path: self.status.path.clone(), ..new.status.clone() },
             memory: self.memory.clone(),
             ..new.clone()
         };
@@ -133,6 +133,7 @@ mod tests {
             ("delegation.port = 5353", false),
             ("rebind_protection.icann = true", false),
             ("denied_keys.blocked = '/denied'", false),
+            ("bridge.addresses = '192.0.2.1'", false),
             ("operator.contact = 'tel:+1'", true),
             ("names.keep_browsers = true", true),
             ("certificate.names = ['dns.example']", true),

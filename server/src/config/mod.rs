@@ -23,6 +23,7 @@ mod redis_url;
 mod relay;
 mod relay_url;
 mod seen;
+mod served;
 #[cfg(test)]
 mod tests;
 mod toml_rest;
@@ -161,6 +162,9 @@ pub struct Names {
     /// Whether browsers that would switch to a resolver of their own are told to stay with the network's, which is this
     /// one: `use-application-dns.net` does not exist then.
     pub keep_browsers: bool,
+    /// The key that pages take for examples, where it is not the usual one: that of a test network. Not an option.
+    #[serde(skip)]
+    pub example: Option<String>,
 }
 
 /// The Mainline DHT.
@@ -310,7 +314,7 @@ impl Default for Config {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { suffixes: vec!["key".into()], keep_browsers: false }
+        Self { suffixes: vec!["key".into()], keep_browsers: false, example: None }
     }
 }
 

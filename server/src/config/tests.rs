@@ -87,6 +87,13 @@ fn everything_set() -> Config {
         name = "Example"
         contact = "mailto:abuse@example.net"
         policy = "https://example.net/policy"
+        [bridge]
+        listen = "127.0.0.1:443"
+        plain_listen = "127.0.0.1:80"
+        addresses = ["192.0.2.1", "2001:db8::1"]
+        exempt = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy"
+        clients_of = "https"
+        max_connections = 12
         [doh]
         enabled = true
         listen = ["127.0.0.1:11"]

@@ -110,6 +110,14 @@ pub(super) async fn keep_joined(
                 info!("joined the DHT");
             }
             Ok(None) => return,
+            Err(_) if asked == 0 && !settings.bootstrap.is_empty() => {
+                warn!(
+                    ?pause,
+                    "no node to join the DHT through was asked, because none of their names could be looked up: check the \
+                     network and fallback_dns. Trying again"
+                );
+                pause = pause.saturating_mul(2).min(MAX_PAUSE);
+            }
             Err(_) => {
                 warn!(asked, ?pause, "no node to join the DHT through has answered, trying again");
                 pause = pause.saturating_mul(2).min(MAX_PAUSE);

@@ -50,6 +50,13 @@ pub(super) fn client_address(
     }
 }
 
+/// Whether somebody on the way has written that the request is another's. Whoever is not trusted may have made that up, but then
+/// only says so of itself.
+pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
+    let names = ["x-forwarded-for", "forwarded", "x-real-ip", "via", "cf-connecting-ip", "true-client-ip"];
+    names.into_iter().any(|name| headers.contains_key(name))
+}
+
 /// The `for` of one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let node = element.split(';').find_map(|pair| {

@@ -267,7 +267,7 @@ pub(super) enum Waiting {
 fn client_of(visitor: Visitor) -> Client {
     Client {
         address: visitor.address,
-        transport: Transport::Http,
+        transport: if visitor.is_tls { Transport::Http } else { Transport::PlainHttp },
         reply: Reply::Stream { idle_timeout: None, is_encrypted: visitor.is_encrypted },
         now: Instant::now(),
     }

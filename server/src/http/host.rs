@@ -42,15 +42,10 @@ impl Hosts {
 
     /// Whether a request may be for the host that it names. One that names none comes from no browser.
     pub(super) fn are_meant(&self, uri: &Uri, headers: &HeaderMap) -> bool {
-        let authority = match (uri.authority(), headers.get(header::HOST)) {
-            (Some(authority), _) => authority.as_str(),
-            (None, Some(host)) => match host.to_str() {
-                Ok(host) => host,
-                Err(_) => return false,
-            },
-            (None, None) => return true,
-        };
-        self.include(host_of(authority))
+        match (named(uri, headers), headers.contains_key(header::HOST)) {
+            (Some(host), _) => self.include(host),
+            (None, is_named) => !is_named,
+        }
     }
 
     fn include(&self, host: &str) -> bool {
@@ -65,6 +60,15 @@ impl Hosts {
         let is_of_a_key = host.split('.').any(|label| label.len() == KEY_LENGTH);
         !is_of_a_key && (!host.contains('.') || LOCAL_DOMAINS.iter().any(is_below))
     }
+}
+
+/// The host that a request names, if it names one that is text. The authority of the address counts more than the header.
+pub(super) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let authority = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => headers.get(header::HOST)?.to_str().ok()?,
+    };
+    Some(host_of(authority))
 }
 
 /// Without the port, and without what no browser sends.

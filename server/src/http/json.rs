@@ -150,14 +150,14 @@ struct Question {
 }
 
 #[derive(Serialize)]
-struct Record {
-    name: String,
+pub(super) struct Record {
+    pub(super) name: String,
     #[serde(rename = "type")]
-    record_type: u16,
+    pub(super) record_type: u16,
     #[serde(rename = "TTL")]
     ttl: u32,
     /// As zone files write it.
-    data: String,
+    pub(super) data: String,
 }
 
 /// The JSON that says what `reply`, a message, says, as long as there is leave to hold it besides what `permit` has leave
@@ -230,7 +230,7 @@ fn text_of(reply: &[u8]) -> Option<Reply<'_>> {
     })
 }
 
-fn record_of(record: &ParsedRecord<'_, [u8]>) -> Record {
+pub(super) fn record_of(record: &ParsedRecord<'_, [u8]>) -> Record {
     // Data that does not follow the format of its type is shown as bytes (RFC 3597 section 5).
     let data = match record.to_any_record::<AllRecordData<_, _>>() {
         Ok(parsed) => parsed.data().display_zonefile(DisplayKind::Simple).to_string(),

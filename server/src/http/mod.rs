@@ -17,6 +17,7 @@ mod refusal;
 mod relay;
 mod request_body;
 mod requests;
+mod sample_site;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -50,10 +51,11 @@ pub use dns::{DNS_PATH, JSON_PATH};
 pub use health::Health;
 pub use host::Hosts;
 pub use limits::Limits;
-pub use listen::serve;
+pub use listen::{serve, serve_shared};
 pub use metrics::metrics_routes;
-pub use pages::{About, Notices, pages};
+pub use pages::{About, Notices, StatusPage, Zones, pages};
 pub use relay::Relay;
+pub use sample_site::SampleSite;
 
 use crate::{
     access::{AccessList, TrustedProxies},
@@ -84,6 +86,7 @@ pub struct Site<R> {
     content: ArcSwap<Content>,
     refusals: Refusals,
     health: Option<Health>,
+    status: Option<StatusPage>,
     entrance: Entrance,
     limits: Limits,
     has_noted_silent_proxy: AtomicBool,
@@ -105,6 +108,10 @@ pub struct Content {
     pub challenges: Arc<Challenges>,
     /// What everybody may read, whether served or not.
     pub notices: Option<Notices>,
+    /// What there is, in place of all else, under the name of the sample key.
+    pub sample_site: Option<SampleSite>,
+    /// Who may see how the server does.
+    pub status_access: AccessList,
 }
 
 impl Content {
@@ -123,6 +130,11 @@ impl Content {
         self.access.is_public()
     }
 
+    /// The site of the sample key, where the request is for that.
+    fn sample_site<B>(&self, request: &Request<B>) -> Option<&SampleSite> {
+        self.sample_site.as_ref().filter(|site| site.is_meant(request.uri(), request.headers()))
+    }
+
     /// Whether the request may be for the host that it names. Over TLS our certificate has said so. A trusted proxy
     /// decides itself which hosts it serves, and need not pass on their names.
     fn is_meant<B>(&self, visitor: Visitor, request: &Request<B>) -> bool {
@@ -139,13 +151,20 @@ pub struct Visitor {
     pub address: IpAddr,
     /// Whether nobody on the way can read along: we speak TLS, or a trusted proxy does.
     pub is_encrypted: bool,
+    /// Whether it is we who speak TLS.
+    pub is_tls: bool,
+    /// Whether the address may be that of a proxy, and somebody else behind it.
+    pub may_be_a_proxy: bool,
 }
 
 impl<R: Respond> Site<R> {
     /// `pages` alone.
     pub fn new(pages: Router, access: AccessList, trusted: TrustedProxies, limits: Limits) -> Self {
         let (hosts, challenges) = (Hosts::default(), Arc::default());
-        let content = Content { pages, access, trusted, hosts, challenges, notices: None };
+        let (notices, sample_site) = (None, None);
+        let status_access = AccessList::new(Vec::new(), Vec::new());
+        let content =
+            Content { pages, access, trusted, hosts, challenges, notices, sample_site, status_access };
         Self::with_content(content, limits, &Metrics::default())
     }
 
@@ -157,7 +176,16 @@ impl<R: Respond> Site<R> {
             .with_forwarders(&limits.forwarders);
         let has_noted_silent_proxy = AtomicBool::new(false);
         let content = ArcSwap::from_pointee(content);
-        Self { dns: None, content, refusals, health: None, entrance, limits, has_noted_silent_proxy }
+        Self {
+            dns: None,
+            content,
+            refusals,
+            health: None,
+            status: None,
+            entrance,
+            limits,
+            has_noted_silent_proxy,
+        }
     }
 
     /// Says something else from now on, also on connections that are open, and takes other numbers of connections.
@@ -173,6 +201,12 @@ impl<R: Respond> Site<R> {
     #[must_use]
     pub fn with_health(self, health: Health) -> Self {
         Self { health: Some(health), ..self }
+    }
+
+    /// Shows how the server does, to those whom `status_access` allows.
+    #[must_use]
+    pub fn with_status(self, status: StatusPage) -> Self {
+        Self { status: Some(status), ..self }
     }
 
     /// Answers questions at [`DNS_PATH`] and [`JSON_PATH`] as well. Lookups whose client has left go on in `tasks`.
@@ -205,7 +239,13 @@ impl<R: Respond> Site<R> {
             return Begun::Answered(Refusal::Forwarded.response());
         };
         let address = named.unwrap_or(peer);
-        let visitor = Visitor { address, is_encrypted: is_tls || content.trusted.contains(peer) };
+        let is_trusted = content.trusted.contains(peer);
+        let may_be_a_proxy =
+            named.is_none() || !is_trusted && client_address::is_forwarded(request.headers());
+        let visitor = Visitor { address, is_encrypted: is_tls || is_trusted, is_tls, may_be_a_proxy };
+        if content.sample_site(request).is_some() {
+            return Begun::Page(visitor);
+        }
         let path = request.uri().path();
         let is_for_anyone = path.starts_with(CHALLENGE_PATH)
             || health::is_health_path(path)
@@ -274,6 +314,13 @@ impl<R: Respond> Site<R> {
         B::Error: Into<BoxError>,
     {
         let content = self.content.load_full();
+        if let Some(site) = content.sample_site(&request) {
+            if !content.access.allows(visitor.address) {
+                return self.deny(visitor);
+            }
+            let page = site.answer(visitor.address, &request).await;
+            return self.whole(visitor, page).await;
+        }
         if let Some(token) = request.uri().path().strip_prefix(CHALLENGE_PATH)
             && let Some(file) = content.challenges.file(token)
         {
@@ -290,14 +337,29 @@ impl<R: Respond> Site<R> {
         {
             return self.whole(visitor, answer).await;
         }
+        if let Some(status) = &self.status
+            && StatusPage::is_at(request.uri().path())
+        {
+            // Else a page from anywhere could read it through a browser on this machine, by a name that leads here, and
+            // everybody could through a proxy on it.
+            let is_meant = visitor.is_encrypted || content.hosts.are_meant(request.uri(), request.headers());
+            let is_allowed =
+                is_meant && !visitor.may_be_a_proxy && content.status_access.allows(visitor.address);
+            return self.whole(visitor, status.answer(&request, visitor, is_allowed)).await;
+        }
         if !content.access.allows(visitor.address) {
-            self.refusals.note(Reason::Access, visitor.address);
-            return Refusal::Denied.response();
+            return self.deny(visitor);
         }
         request.extensions_mut().insert(visitor);
         request.extensions_mut().insert(self.limits.unread.clone());
         let page = content.pages.clone().call(request.map(Body::new)).await;
         self.whole(visitor, page.unwrap_or_else(|never| match never {})).await
+    }
+
+    /// What whom `[access]` does not serve is told.
+    fn deny(&self, visitor: Visitor) -> Response<SiteBody> {
+        self.refusals.note(Reason::Access, visitor.address);
+        Refusal::Denied.response()
     }
 
     /// A page with its body in memory, where it is in any case, and counted.

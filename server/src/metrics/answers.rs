@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use super::{Durations, StripedCounter};
+use super::{Durations, Observed, StripedCounter};
 
 /// In seconds. An answer is given within 4.5.
 const TIMES: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 3.0, 4.5];
@@ -82,6 +82,11 @@ impl AnswerTimes {
         if let Some(times) = self.0.get(source as usize) {
             times.observe(took.as_secs_f64());
         }
+    }
+
+    /// All answers that were not at hand when their question came.
+    pub fn observed(&self) -> Observed {
+        self.0.iter().map(Durations::observed).sum()
     }
 }
 

@@ -27,6 +27,10 @@ by_label! {
         http = "http",
         /// HTTPS.
         https = "https",
+        /// HTTPS to sites under keys.
+        bridge = "bridge",
+        /// HTTP in the clear to sites under keys.
+        bridge_http = "bridge-http",
     }
 }
 

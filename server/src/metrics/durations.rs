@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    iter::Sum,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -33,6 +34,15 @@ pub struct Observed {
     pub count: u64,
     /// All of it together.
     pub seconds: f64,
+}
+
+impl Sum for Observed {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            count: sum.count + one.count,
+            seconds: sum.seconds + one.seconds,
+        })
+    }
 }
 
 impl Durations {

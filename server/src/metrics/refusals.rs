@@ -45,7 +45,7 @@ macro_rules! reasons {
 
 reasons! {
     /// `[access]` does not serve this address.
-    Access = "access", "a client asked that [access] does not serve";
+    Access = "access", "a client asked that [access] does not serve; if it is one of yours, add its network to access.allow";
     /// More queries than `[rate_limit]` allows.
     QueryQuota = "query_quota",
         "a client asked more than rate_limit.requests_per_minute and burst_size allow";

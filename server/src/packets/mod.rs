@@ -9,6 +9,7 @@ mod memory;
 mod publish;
 mod search;
 mod shared;
+mod sightings;
 mod stored;
 
 use std::{
@@ -25,6 +26,8 @@ use keep_alive::KeepAlive;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
 use publish::{MAX_PUBLICATIONS, Published};
 pub use shared::SharedStore;
+use sightings::Sightings;
+pub use sightings::{Holders, Sighting, Version};
 pub use stored::{MAX_STORED_SIZE, Stored};
 use tokio::time::{Instant, timeout};
 
@@ -121,6 +124,7 @@ struct Inner {
     keep_alive: ArcSwapOption<KeepAlive>,
     lookups: FairQueue<Starter>,
     revisions: Arc<Revisions>,
+    sightings: Sightings,
 }
 
 impl Packets {
@@ -152,6 +156,7 @@ impl Packets {
             keep_alive: ArcSwapOption::from_pointee(KeepAlive::new(keep_alive_per_hour)),
             lookups,
             revisions,
+            sightings: Sightings::default(),
         }))
     }
 

@@ -1,6 +1,6 @@
 //! Searches in the network: one per key, in turns, with what they find in memory and in the stores.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::{
     sync::mpsc,
@@ -69,7 +69,7 @@ impl Packets {
         while let Some(first) = found.recv().await {
             if self.0.memory.store(&first, Instant::now()) {
                 self.keep(first, PROVISIONAL, false);
-                tokio::spawn(async move { self.complete(key, found).await });
+                tokio::spawn(async move { self.complete(key, found, end).await });
                 return;
             }
         }
@@ -100,7 +100,7 @@ impl Packets {
             self.end_in_vain(&key, end).await.map_err(FetchError::Network)?;
             return Ok(PacketAnswer::Absent(Duration::ZERO));
         }
-        self.complete(key.clone(), found).await;
+        self.complete(key.clone(), found, end).await;
         let found = self.0.memory.last_resort(&key, Instant::now());
         Ok(found.map_or(PacketAnswer::Absent(Duration::ZERO), PacketAnswer::Found))
     }
@@ -147,16 +147,25 @@ impl Packets {
     }
 
     /// Takes what comes after the first packet. The channel closes when the search ends.
-    async fn complete(&self, key: PublicKey, mut found: mpsc::UnboundedReceiver<SignedPacket>) {
+    async fn complete(
+        &self,
+        key: PublicKey,
+        mut found: mpsc::UnboundedReceiver<SignedPacket>,
+        end: JoinHandle<Result<Evidence, NetworkError>>,
+    ) {
         while let Some(newer) = found.recv().await {
             self.0.memory.store(&newer, Instant::now());
         }
         self.settle(&key);
+        if let Ok(Ok(evidence)) = end.await {
+            self.0.sightings.note_holders(&key, evidence, SystemTime::now());
+        }
     }
 
     /// What is held of `key` is the newest that there is.
     pub(super) fn settle(&self, key: &PublicKey) {
         if let Some((newest, lifetime)) = self.0.memory.complete(key, Instant::now()) {
+            self.0.sightings.note_version(key, newest.timestamp(), SystemTime::now());
             self.keep(newest, lifetime, true);
         }
     }

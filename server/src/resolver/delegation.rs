@@ -93,7 +93,7 @@ impl Delegations {
     }
 
     /// Whoever holds a key could otherwise make this server send packets into the network behind it.
-    fn may_ask(&self, address: IpAddr) -> bool {
+    pub(super) fn may_ask(&self, address: IpAddr) -> bool {
         self.allow_private || !is_private(address)
     }
 }

@@ -119,7 +119,7 @@ impl Resolver {
         chain: &mut Chain,
     ) -> Result<Step, ResolveError> {
         let asked = query.question.record_type();
-        let is_resolving = query.view == View::Resolver && query.recursion_desired;
+        let is_resolving = query.view != View::Origin && query.recursion_desired;
         chain.source = Source::Origin;
         self.note_own(&ZONE_FILES, chain);
         let answer = match origin.place_with(name, |key| Some(budget.zone(key)?.key().clone())) {
@@ -160,7 +160,7 @@ impl Resolver {
             }
             None => {
                 let ends_here = answer.answers.iter().all(|record| record.record_type() != RecordType::CNAME);
-                if query.view == View::Resolver && !(answer.is_authoritative && ends_here) {
+                if query.view != View::Origin && !(answer.is_authoritative && ends_here) {
                     // With RD there is more to be said, to whoever asks next.
                     chain.fresh_for = Duration::ZERO;
                 }

@@ -34,6 +34,16 @@ impl RebindProtection {
         Self { icann: settings.icann, keys: settings.keys, exempt }
     }
 
+    /// Whether private addresses of keys are taken out.
+    pub(super) fn filters_keys(&self) -> bool {
+        self.keys
+    }
+
+    /// Whether a record of a key is taken out of every answer.
+    pub(super) fn withholds(&self, record: &Record) -> bool {
+        self.keys && is_inner(record)
+    }
+
     /// Takes private addresses out of an answer to a question for `asked`. All that had a say in it counts, not who came
     /// last: an alias would else lead around this. Only the name that was asked for can be exempt, because that is the
     /// one by which a browser tells apart whose page it shows.
@@ -61,8 +71,11 @@ impl Resolver {
     }
 }
 
+fn is_inner(record: &Record) -> bool {
+    addresses(&record.data).into_iter().any(is_private)
+}
+
 fn remove_private(records: &mut Vec<Record>) {
-    let is_inner = |record: &Record| addresses(&record.data).into_iter().any(is_private);
     let mut owners: HashSet<Name, RandomState> = HashSet::default();
     records.retain(|record| {
         let is_inner = is_inner(record);

@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::HashMap, iter, mem, net::Ipv4Addr, sync::Mute
 use async_trait::async_trait;
 use hickory_proto::{
     rr::{
-        RData,
+        RData, Record,
         rdata::{A, CNAME, NS, NULL},
     },
     serialize::binary::{BinEncodable, BinEncoder},

@@ -130,12 +130,14 @@ impl Resolver {
     ) -> (Farthest, Result<PacketAnswer, ResolveError>) {
         let inner = &self.0;
         let asker = match query.view {
-            View::Resolver => Asker::Client(Line::of(address, query.is_proven)),
+            View::Resolver | View::Bridged => Asker::Client(Line::of(address, query.is_proven)),
             View::Origin => Asker::Strangers,
         };
         let admit = |search| match query.view {
             // Nobody waits for what is looked for ahead of time, so that nobody is charged for it.
-            View::Resolver => search == Search::Ahead || inner.lookup_quota.admit(address, query.is_proven),
+            View::Resolver | View::Bridged => {
+                search == Search::Ahead || inner.lookup_quota.admit(address, query.is_proven)
+            }
             View::Origin => inner.origins.admits(&asked.apex, search, address, query.is_proven),
         };
         let (found_in, packet) = match has_to_be_new {
@@ -143,14 +145,14 @@ impl Resolver {
             true => {
                 // Else forged datagrams would have an authority miss the challenge: a datagram is cut then, and whoever comes
                 // over TCP has lookups apart from those.
-                let held_will_do = query.view == View::Resolver || query.is_proven;
+                let held_will_do = query.view != View::Origin || query.is_proven;
                 Box::pin(inner.packets.find_fresh(&asked.key, asker, admit, held_will_do)).await
             }
             false => inner.packets.find(&asked.key, asker, admit).await,
         };
         let packet = packet.map_err(|error| match (error, query.view) {
             (FetchError::Network(error), _) => ResolveError::Network(error),
-            (FetchError::Refused, View::Resolver) => ResolveError::LookupQuota,
+            (FetchError::Refused, View::Resolver | View::Bridged) => ResolveError::LookupQuota,
             (FetchError::Refused, View::Origin) => ResolveError::OriginBudget,
         });
         (found_in, packet)

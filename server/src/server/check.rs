@@ -2,8 +2,9 @@
 
 use std::{fs, path::Path};
 
+use super::bridging::bridge_directory;
 use crate::{
-    certificates::{self, CertificateError, Certificates},
+    certificates::{self, BridgeAuthority, CertificateError, Certificates},
     config::{CREDENTIALS, Config, QueryLogLevel},
     denied::check_lists,
     forward::TlsClient,
@@ -40,6 +41,10 @@ pub fn check_files(config: &Config) -> FileFaults {
     if is_encrypted && common.is_none() && is_made {
         let directory = certificates::check_directory(&config.certificate, config.acme.enabled);
         faults.mistakes.extend(directory.err().map(|error| format!("certificate.path: {error}")));
+    }
+    if config.bridge.is_enabled() {
+        let mistake = BridgeAuthority::check(&bridge_directory(config)).err();
+        faults.mistakes.extend(mistake.map(|error| format!("certificate.path: {error}")));
     }
     faults.authority("fallback_ca_path", config.fallback_ca_path.as_deref());
     if config.acme.enabled {

@@ -1,18 +1,20 @@
 //! What follows from a configuration: who may connect, what is served over HTTP. Made at the start, and at each reload.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tracing::warn;
 
 use super::{StartError, encrypted::EncryptedListeners, listeners::addresses_of};
 use crate::{
     access::{Forwarders, TrustedProxies},
+    certificates::AuthorityCertificate,
     config::Config,
     denied::DeniedKeys,
     http::{self, Content},
     metrics::Metrics,
     packets::Packets,
-    resolver::{Resolver, origin::Origins},
+    resolver::origin::Origins,
+    service::Service,
     transport::{Admission, Purpose},
 };
 
@@ -52,6 +54,17 @@ pub(super) fn admissions(config: &Config, metrics: &Metrics) -> [Admission; 2] {
     })
 }
 
+/// Who may come to the bridge.
+pub(super) fn bridge_admission(config: &Config, metrics: &Metrics) -> Admission {
+    Admission {
+        access: config.access.list(),
+        trusted: trusted(config, config.doh.proxy_protocol),
+        answers_strangers: false,
+        refusals: metrics.refusals.clone(),
+        connections: metrics.connections.clone(),
+    }
+}
+
 /// Where one is wanted.
 pub(super) fn relay(
     config: &Config,
@@ -68,12 +81,17 @@ pub(super) fn relay(
 /// What is served over HTTPS and HTTP besides answers. `bound` has the ports that there are.
 pub(super) fn site(
     bound: &Config,
-    resolver: &Resolver,
+    service: &Arc<Service>,
     encryption: &EncryptedListeners,
+    bridge_authority: Option<AuthorityCertificate>,
     relay: Option<http::Relay>,
+    packets: &Packets,
 ) -> Content {
-    let (shown, authority) = (encryption.dot_certificates.clone(), encryption.authority.clone());
-    let mut pages = http::pages(http::About::new(bound, resolver.own_zone().clone(), shown, authority));
+    let (shown, authorities) = (encryption.dot_certificates.clone(), encryption.authority.iter().cloned());
+    let own_zone = service.resolver().own_zone().clone();
+    let mut about = http::About::new(bound, own_zone, shown, authorities.collect());
+    about.bridge_authority = bridge_authority;
+    let mut pages = http::pages(about, Some(http::Zones::new(service.clone())));
     if let Some(relay) = relay {
         pages = pages.merge(relay.routes());
     }
@@ -84,6 +102,8 @@ pub(super) fn site(
         hosts: http::Hosts::new(bound),
         challenges: encryption.challenges.clone().unwrap_or_default(),
         notices: http::Notices::new(bound),
+        sample_site: http::SampleSite::new(bound, packets),
+        status_access: bound.status.list(),
     }
 }
 
@@ -94,7 +114,9 @@ pub(super) fn metrics_site(config: &Config, metrics: &Metrics) -> Content {
         access: config.access.list(),
         trusted: trusted(config, None),
         hosts: http::Hosts::new(config),
-        challenges: std::sync::Arc::default(),
+        challenges: Arc::default(),
         notices: None,
+        sample_site: None,
+        status_access: config.status.list(),
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct EncryptedListeners {
     pub(super) https: Option<TlsAcceptor>,
     pub(super) dot: Option<TlsAcceptor>,
+    /// What HTTPS shows.
+    pub(super) https_certificates: Option<Certificates>,
     /// What DNS over TLS shows.
     pub(super) dot_certificates: Option<Certificates>,
     /// What clients have to import, if it is ours.
@@ -62,6 +64,7 @@ impl EncryptedListeners {
             shown: shown.into_iter().flatten().cloned().collect(),
             https: https.map(|shown| shown.acceptor(&http::PROTOCOLS)).transpose()?,
             dot: tls.map(|shown| shown.acceptor(&tcp::PROTOCOLS)).transpose()?,
+            https_certificates: https.cloned(),
             dot_certificates: tls.cloned(),
             authority: common.as_ref().and_then(Certificates::authority),
             challenges: common.as_ref().map(|shown| shown.challenges().clone()),

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::{
+    bridge::SharedPort,
     config::Config,
     transport::{self, BindError, Ending, Heirloom, Inherited, Purpose, UdpSockets},
 };
@@ -44,17 +45,22 @@ pub(super) struct Open {
     pub(super) address: SocketAddr,
     /// Of what is served there.
     pub(super) ending: Ending,
+    /// Where it is a listener of HTTPS: whether the bridge is there as well.
+    pub(super) shared: Option<SharedPort>,
 }
 
 /// Every address that a configuration asks for. What `assigned` has for a purpose takes the place of what is configured.
 pub(super) fn wanted(config: &Config, assigned: impl Fn(Purpose) -> Vec<SocketAddr>) -> Vec<Wanted> {
     let (doh, dot) = (&config.doh, &config.dot);
+    let plain_bridge = plain_bridge_addresses(config);
     let enabled = [
         (Purpose::Dns, true, &config.listen),
         (Purpose::Tls, dot.enabled, &dot.listen),
         (Purpose::Https, doh.enabled, &doh.listen),
         (Purpose::Http, true, &doh.plain_listen),
         (Purpose::Metrics, true, &config.metrics.listen),
+        (Purpose::Bridge, config.bridge.is_enabled(), &config.bridge.listen),
+        (Purpose::BridgePlain, config.bridge.is_enabled(), &plain_bridge),
     ];
     let mut all = Vec::new();
     for (purpose, _, configured) in enabled.into_iter().filter(|(_, enabled, _)| *enabled) {
@@ -63,7 +69,38 @@ pub(super) fn wanted(config: &Config, assigned: impl Fn(Purpose) -> Vec<SocketAd
         let addresses = if is_assigned { assigned } else { configured.clone() };
         all.extend(addresses.into_iter().map(|address| Wanted { purpose, address, is_assigned }));
     }
+    let https: Vec<_> = all.iter().copied().filter(|wanted| wanted.purpose == Purpose::Https).collect();
+    let has_port_of_its_own =
+        |bridge: &Wanted| https.iter().all(|https| !covers(https.address, bridge.address));
+    all.retain(|wanted| {
+        wanted.purpose != Purpose::Bridge || wanted.is_assigned || has_port_of_its_own(wanted)
+    });
     all
+}
+
+/// Whether the bridge is on, and shares this address of HTTPS.
+pub(super) fn is_shared(config: &Config, wanted: &Wanted) -> bool {
+    let mut bridges = config.bridge.listen.iter();
+    wanted.purpose == Purpose::Https && bridges.any(|bridge| covers(wanted.address, *bridge))
+}
+
+/// Whether connections to `address` come to a socket at `bound`.
+fn covers(bound: SocketAddr, address: SocketAddr) -> bool {
+    let is_wider = bound.ip().is_unspecified()
+        && bound.is_ipv4() == address.is_ipv4()
+        && bound.port() == address.port()
+        && bound.port() != 0;
+    bound == address || is_wider
+}
+
+/// Those of the bridge for HTTP in the clear. Where nothing is said of them, they give way to a listener of `[doh]`.
+fn plain_bridge_addresses(config: &Config) -> Vec<SocketAddr> {
+    let mut addresses = config.bridge.plain_addresses();
+    if config.bridge.plain_listen.is_none() {
+        let others = &config.doh.plain_listen;
+        addresses.retain(|address| !others.iter().any(|other| covers(*other, *address)));
+    }
+    addresses
 }
 
 /// The same, but for an address that is held already: one that has been given its port, where any would have done, and whose port
@@ -170,4 +207,53 @@ pub(super) fn addresses_of(
     all: impl IntoIterator<Item = (Purpose, SocketAddr)>,
 ) -> Vec<SocketAddr> {
     all.into_iter().filter(|(other, _)| *other == purpose).map(|(_, address)| address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listened(text: &str) -> Vec<(&'static str, String, bool)> {
+        let config: Config = toml::from_str(text).unwrap();
+        let wanted = wanted(&config, |_| Vec::new());
+        let wanted = wanted.into_iter().filter(|wanted| wanted.purpose != Purpose::Dns);
+        let show =
+            |wanted: Wanted| (wanted.purpose.name(), wanted.address.to_string(), is_shared(&config, &wanted));
+        wanted.map(show).collect()
+    }
+
+    fn row(purpose: &'static str, address: &str, is_shared: bool) -> (&'static str, String, bool) {
+        (purpose, address.to_owned(), is_shared)
+    }
+
+    #[test]
+    fn the_bridge_shares_a_port_that_https_has_and_has_its_own_elsewhere() {
+        let doh = |listen: &str| format!("[doh]\nenabled = true\nlisten = {listen}\n[bridge]\n");
+        for (text, expected) in [
+            ("[bridge]\nlisten = []\nplain_listen = '127.0.0.1'".to_owned(), vec![]),
+            (
+                doh("'127.0.0.1'") + "listen = ['127.0.0.1', '127.0.0.2:8443']",
+                vec![
+                    row("https", "127.0.0.1:443", true),
+                    row("bridge", "127.0.0.2:8443", false),
+                    row("bridge-http", "127.0.0.1:80", false),
+                ],
+            ),
+            (
+                doh("['0.0.0.0', '[::1]']") + "listen = ['192.0.2.1', '[2001:db8::1]']\nplain_listen = []",
+                vec![
+                    row("https", "0.0.0.0:443", true),
+                    row("https", "[::1]:443", false),
+                    row("bridge", "[2001:db8::1]:443", false),
+                ],
+            ),
+            (
+                "[doh]\nlisten = '127.0.0.1'\nplain_listen = '0.0.0.0:80'\n[bridge]\nlisten = '127.0.0.1'"
+                    .to_owned(),
+                vec![row("http", "0.0.0.0:80", false), row("bridge", "127.0.0.1:443", false)],
+            ),
+        ] {
+            assert_eq!(listened(&text), expected, "{text}");
+        }
+    }
 }

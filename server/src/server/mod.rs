@@ -1,5 +1,6 @@
 //! Puts the parts together: binds, serves and stops.
 
+mod bridging;
 mod check;
 mod container;
 mod control;
@@ -22,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    bridge::SiteConnector,
     certificates::{CertificateError, Certificates},
     config::{Config, UpstreamAddress},
     connector::Connector,
@@ -35,6 +37,7 @@ use crate::{
     service::Service,
     transport::{BindError, Ending, Inherited, Purpose},
 };
+use bridging::BridgeCertificates;
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
 pub use control::Control;
@@ -70,6 +73,8 @@ pub struct Server {
     denied: DeniedKeys,
     connector: Connector,
     encryption: EncryptedListeners,
+    bridge_certificates: BridgeCertificates,
+    site_connector: SiteConnector,
     reloads: Reloads,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
@@ -145,6 +150,8 @@ impl Server {
         mut inherited: Inherited,
     ) -> Result<Self, StartError> {
         let encryption = EncryptedListeners::new(&config, &forwarder)?;
+        let bridge_certificates = BridgeCertificates::open(&config)?;
+        let site_connector = SiteConnector::new().map_err(CertificateError::Tls)?;
         let wanted = listeners::wanted(&config, |purpose| inherited.assigned(purpose));
         let listeners = listeners::bind(&wanted, false, &mut inherited)?;
         inherited.close();
@@ -191,6 +198,8 @@ impl Server {
             denied,
             connector,
             encryption,
+            bridge_certificates,
+            site_connector,
             reloads: Reloads::new(),
             dht: None,
             stores,
@@ -219,9 +228,26 @@ impl Server {
         self.addresses_of(Purpose::Http)
     }
 
+    /// The certificate that HTTPS shows now, DER, if it is served.
+    pub fn https_certificate(&self) -> Option<Vec<u8>> {
+        self.encryption.https_certificates.as_ref()?.current()
+    }
+
     /// The addresses of `/metrics`, with the real ports.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
         self.addresses_of(Purpose::Metrics)
+    }
+
+    /// The addresses of the bridge to sites under keys, with the real ports. Those that it shares with HTTPS are among them.
+    pub fn bridge_addresses(&self) -> Vec<SocketAddr> {
+        let shared = self.listeners.iter().filter(|one| listeners::is_shared(&self.config, &one.wanted));
+        let shared = shared.map(|one| one.address);
+        self.addresses_of(Purpose::Bridge).into_iter().chain(shared).collect()
+    }
+
+    /// The addresses of the bridge in the clear, with the real ports.
+    pub fn plain_bridge_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Purpose::BridgePlain)
     }
 
     fn addresses_of(&self, purpose: Purpose) -> Vec<SocketAddr> {

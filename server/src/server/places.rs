@@ -4,6 +4,7 @@ use tracing::warn;
 
 use crate::{
     access::Forwarders,
+    bridge,
     config::Config,
     held::Budget,
     http,
@@ -16,6 +17,7 @@ pub(super) struct Places {
     pub(super) tls: tcp::Limits,
     pub(super) web: http::Limits,
     pub(super) metrics: http::Limits,
+    pub(super) bridge: bridge::Caps,
 }
 
 impl Places {
@@ -24,12 +26,16 @@ impl Places {
         let mut places = Self::wished(config);
         let limit = descriptors::limit();
         let has_web = speaks(Purpose::Https) || speaks(Purpose::Http);
-        let is_spoken = [true, speaks(Purpose::Tls), has_web, speaks(Purpose::Metrics)];
+        let is_spoken =
+            [true, speaks(Purpose::Tls), has_web, speaks(Purpose::Metrics), config.bridge.is_enabled()];
         if places.fit(limit, is_spoken) {
             warn!(
-                "there may be {limit} open files, so that at most {} connections are taken over TCP, {} over TLS and {} \
-                 over HTTP; for more raise that limit (LimitNOFILE=, ulimit -n)",
-                places.tcp.connections, places.tls.connections, places.web.connections
+                "there may be {limit} open files, so that at most {} connections are taken over TCP, {} over TLS, {} over \
+                 HTTP and {} by the bridge; for more raise that limit (LimitNOFILE=, ulimit -n)",
+                places.tcp.connections,
+                places.tls.connections,
+                places.web.connections,
+                places.bridge.connections
             );
         }
         places
@@ -69,21 +75,28 @@ impl Places {
                 ..http::Limits::default()
             },
             metrics: http::Limits::for_metrics(),
+            bridge: bridge::Caps {
+                connections: config.bridge.max_connections,
+                connections_per_client: per_client,
+            },
         }
     }
 
     /// Lowers what does not fit into `limit` descriptors, without the kinds that are not spoken; returns whether there
     /// was any.
-    fn fit(&mut self, limit: usize, is_spoken: [bool; 4]) -> bool {
+    fn fit(&mut self, limit: usize, is_spoken: [bool; 5]) -> bool {
+        // Each of these has one to the client, and one to the site.
+        let mut bridge = self.bridge.connections.saturating_mul(2);
         let mut wishes = [
             &mut self.tcp.connections,
             &mut self.tls.connections,
             &mut self.web.connections,
             &mut self.metrics.connections,
+            &mut bridge,
         ];
         // Strangers, and those that made room for others, have places beside them.
         let room = descriptors::for_connections(limit) / (PLACES_PER_EXTRA + 1) * PLACES_PER_EXTRA;
-        let mut wished = [0; 4];
+        let mut wished = [0; 5];
         for ((wished, wish), is_spoken) in wished.iter_mut().zip(&wishes).zip(is_spoken) {
             *wished = if is_spoken { **wish } else { 0 };
         }
@@ -91,6 +104,7 @@ impl Places {
         for ((wish, share), is_spoken) in wishes.iter_mut().zip(shares).zip(is_spoken) {
             **wish = if is_spoken { share } else { **wish };
         }
+        self.bridge.connections = (bridge / 2).max(1);
         shares != wished
     }
 }
@@ -99,18 +113,19 @@ impl Places {
 mod tests {
     use super::*;
 
-    fn fitted(limit: usize, is_spoken: [bool; 4]) -> (bool, [usize; 4]) {
+    fn fitted(limit: usize, is_spoken: [bool; 5]) -> (bool, [usize; 5]) {
         let mut places = Places::wished(&Config::default());
         let is_lowered = places.fit(limit, is_spoken);
-        let Places { tcp, tls, web, metrics } = places;
-        (is_lowered, [tcp.connections, tls.connections, web.connections, metrics.connections])
+        let Places { tcp, tls, web, metrics, bridge } = places;
+        let bridge = 2 * bridge.connections;
+        (is_lowered, [tcp.connections, tls.connections, web.connections, metrics.connections, bridge])
     }
 
     #[test]
     fn all_connections_together_leave_descriptors_for_questions_to_others() {
-        assert_eq!(fitted(524_288, [true; 4]), (false, [2000, 20_000, 20_000, 64]));
+        assert_eq!(fitted(524_288, [true; 5]), (false, [2000, 20_000, 20_000, 64, 8192]));
         for limit in [64, 256, 1024, 4096, 20_000] {
-            let (is_lowered, places) = fitted(limit, [true; 4]);
+            let (is_lowered, places) = fitted(limit, [true; 5]);
             assert!(is_lowered);
             // With a sixteenth for those that make room, and one for strangers.
             let most: usize = places.iter().map(|places| places + 2 * places.div_ceil(16)).sum();
@@ -133,8 +148,8 @@ mod tests {
 
     #[test]
     fn what_is_not_spoken_takes_no_descriptors() {
-        let only_tcp = [true, false, false, false];
-        assert_eq!(fitted(8192, only_tcp), (false, [2000, 20_000, 20_000, 64]));
+        let only_tcp = [true, false, false, false, false];
+        assert_eq!(fitted(8192, only_tcp), (false, [2000, 20_000, 20_000, 64, 8192]));
         assert_eq!(fitted(1100, only_tcp).1[0], 488);
     }
 }

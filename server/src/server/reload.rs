@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    EncryptedListeners, StartError, derived,
+    BridgeCertificates, EncryptedListeners, StartError, derived,
     listeners::{self, Listener, Open, Wanted},
     refuse_own_address,
     running::Running,
@@ -151,6 +151,8 @@ pub(super) struct Prepared {
     pub(super) denied: Option<Lists>,
     /// Where it is another one.
     pub(super) encryption: Option<EncryptedListeners>,
+    /// Where they are others.
+    pub(super) bridge_certificates: Option<BridgeCertificates>,
     /// Addresses that are not served yet.
     pub(super) added: Vec<Listener>,
     /// Addresses that are to be served no more.
@@ -175,6 +177,10 @@ impl Present {
             true => Some(EncryptedListeners::new(&config, &self.forwarder)?),
             false => None,
         };
+        let bridge_certificates = match BridgeCertificates::differ(&self.config, &config) {
+            true => Some(BridgeCertificates::open(&config)?),
+            false => None,
+        };
         let wanted = listeners::wanted(&config, |purpose| listeners::assigned(&self.open, purpose));
         let wanted = listeners::recognised(wanted, &self.open);
         let (kept, removed): (Vec<_>, Vec<_>) =
@@ -192,7 +198,18 @@ impl Present {
         let resolver = self.resolver.renewed(&self.bound, &bound, origins);
         let denied = DeniedKeys::differ(&self.config, &config).then(|| self.denied.renewed(&config));
         let removed = removed.into_iter().map(|open| open.wanted).collect();
-        Ok(Prepared { config, bound, changes, tls, resolver, denied, encryption, added, removed })
+        Ok(Prepared {
+            config,
+            bound,
+            changes,
+            tls,
+            resolver,
+            denied,
+            encryption,
+            bridge_certificates,
+            added,
+            removed,
+        })
     }
 }
 

@@ -7,7 +7,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use super::{
-    EncryptedListeners, ReloadError, Reloaded, Server,
+    BridgeCertificates, EncryptedListeners, ReloadError, Reloaded, Server,
+    bridging::{ResolvedSites, bridge},
     control::State,
     derived,
     listeners::{self, Listener, Open, Sockets, Wanted},
@@ -19,6 +20,8 @@ use super::{
 };
 use crate::{
     access::Forwarders,
+    bridge::{self, Bridge, SharedPort},
+    certificates::AuthorityCertificate,
     config::Config,
     connector::Connector,
     denied::DeniedKeys,
@@ -57,6 +60,8 @@ pub(super) struct Running {
     sight: Arc<Sight>,
     https_tls: Option<SharedTls>,
     dot_tls: Option<SharedTls>,
+    bridge: Arc<Bridge<ResolvedSites>>,
+    bridge_authority: Option<AuthorityCertificate>,
     open: Vec<Open>,
     watches: Watches,
     /// What the program sees of it.
@@ -68,6 +73,7 @@ pub(super) struct Running {
 /// What goes on beside, and ends when something else takes its place.
 struct Watches {
     certificates: CancellationToken,
+    bridge_certificates: CancellationToken,
     hosts_files: CancellationToken,
     denied_keys: CancellationToken,
     keep_alive: CancellationToken,
@@ -80,16 +86,23 @@ impl Running {
         let status_path = server.config.status.socket().map(PathBuf::from);
         let Server { config, listeners, service, forwarder, metrics, places, .. } = server;
         let Server { relay, packets, denied, connector, encryption, reloads, shown, state, .. } = server;
+        let Server { bridge_certificates, site_connector, .. } = server;
         let (ending, tasks, service) = (ending.clone(), tasks.clone(), Arc::new(service));
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let content = derived::site(&bound, &service.resolver(), &encryption, relay.clone());
-        let site = Site::with_content(content, places.web, &metrics).with_health(sight.health());
+        let bridge_authority = bridge_certificates.authority();
+        let content =
+            derived::site(&bound, &service, &encryption, bridge_authority.clone(), relay.clone(), &packets);
+        let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
+        let site = Site::with_content(content, places.web, &metrics)
+            .with_health(sight.health())
+            .with_status(sight.page());
         let metrics_content = derived::metrics_site(&config, &metrics);
         let watches = Watches {
             certificates: ending.leaving().child_token(),
+            bridge_certificates: ending.leaving().child_token(),
             hosts_files: ending.leaving().child_token(),
             denied_keys: ending.leaving().child_token(),
             keep_alive: ending.leaving().child_token(),
@@ -101,10 +114,13 @@ impl Running {
             site: Arc::new(site.with_dns(service.clone(), &tasks)),
             metrics_site: Arc::new(
                 Site::with_content(metrics_content, places.metrics, &metrics)
-                    .with_health(sight.health().with_reasons()),
+                    .with_health(sight.health().with_reasons())
+                    .with_status(sight.page()),
             ),
             https_tls: encryption.https.clone().map(SharedTls::from),
             dot_tls: encryption.dot.clone().map(SharedTls::from),
+            bridge,
+            bridge_authority,
             open: Vec::new(),
             config,
             bound,
@@ -131,6 +147,7 @@ impl Running {
         }
         running.spawn(running.ending.leaving(), own_networks::watch());
         running.encryption.watch(&running.watches.certificates, &running.tasks);
+        bridge_certificates.watch(&running.watches.bridge_certificates, &running.tasks);
         running.watch_hosts_files();
         running.watch_denied_keys();
         running.keep_alive();
@@ -162,13 +179,19 @@ impl Running {
     }
 
     fn listening(&self) -> Vec<(&'static str, SocketAddr)> {
-        let of = |open: &Open| open.wanted.purpose.protocols().iter().zip(std::iter::repeat(open.address));
-        self.open.iter().flat_map(of).map(|(protocol, address)| (*protocol, address)).collect()
+        let of = |open: &Open| {
+            let shared = open.shared.as_ref().filter(|shared| shared.is_on());
+            let protocols = open.wanted.purpose.protocols().iter().copied();
+            let protocols = protocols.chain(shared.map(|_| BRIDGE));
+            protocols.zip(std::iter::repeat(open.address)).collect::<Vec<_>>()
+        };
+        self.open.iter().flat_map(of).collect()
     }
 
     /// Cannot fail, so that nothing is half done.
     fn swap(&mut self, prepared: Prepared) {
         let Prepared { config, bound, tls, resolver, denied, encryption, added, removed, .. } = prepared;
+        let bridge_certificates = prepared.bridge_certificates;
         let old = std::mem::replace(&mut self.config, config);
         let old_bound = std::mem::replace(&mut self.bound, bound);
         self.forwarders.replace(self.config.rate_limit.forwarders.clone());
@@ -190,7 +213,12 @@ impl Running {
         if let Some(encryption) = encryption {
             self.encrypt(encryption);
         }
-        self.admit();
+        if let Some(certificates) = &bridge_certificates {
+            self.bridge_authority = certificates.authority();
+            renew(&mut self.watches.bridge_certificates, &self.ending);
+            certificates.watch(&self.watches.bridge_certificates, &self.tasks);
+        }
+        self.admit(bridge_certificates);
         for open in self.open.extract_if(.., |open| removed.contains(&open.wanted)) {
             info!("no longer listening {} {}", open.wanted.purpose.protocols().join(" and "), open.address);
             open.ending.end();
@@ -240,7 +268,7 @@ impl Running {
     }
 
     /// Who may connect, how often, and what there is over HTTP.
-    fn admit(&self) {
+    fn admit(&self, bridge_certificates: Option<BridgeCertificates>) {
         let (config, metrics) = (&self.config, &self.metrics);
         let wanted = listeners::wanted(config, |purpose| listeners::assigned(&self.open, purpose));
         let places = Places::new(config, |purpose| wanted.iter().any(|wanted| wanted.purpose == purpose));
@@ -250,8 +278,16 @@ impl Running {
         {
             connections.reload(limits.connections, limits.connections_per_client, admission);
         }
+        let over_bridge = derived::bridge_admission(config, metrics);
+        self.bridge.reload(
+            bridge_certificates.map(|certificates| certificates.terms()),
+            places.bridge,
+            over_bridge,
+        );
+        let relay = self.relay.clone();
+        let authority = self.bridge_authority.clone();
         let content =
-            derived::site(&self.bound, &self.service.resolver(), &self.encryption, self.relay.clone());
+            derived::site(&self.bound, &self.service, &self.encryption, authority, relay, &self.packets);
         let metrics_content = derived::metrics_site(config, metrics);
         for (site, limits, content) in
             [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]
@@ -266,17 +302,38 @@ impl Running {
             let heirlooms = listener.heirlooms();
             let Listener { wanted, address, sockets } = listener;
             let ending = self.ending.of_listener();
-            self.open.push(Open { wanted, address, ending: ending.clone() });
-            let pulses = self.answer(wanted, sockets, ending);
+            let shared = (wanted.purpose == Purpose::Https).then(|| SharedPort::new(self.bridge.clone()));
+            self.open.push(Open { wanted, address, ending: ending.clone(), shared: shared.clone() });
+            let pulses = self.answer(wanted, sockets, shared, ending);
             self.state.add(wanted, heirlooms, pulses);
         }
+        self.share_ports();
         let listening = self.listening();
         let described = listening.iter().map(|(protocol, address)| format!("{protocol} {address}"));
         self.sight.listens(described.collect());
     }
 
+    /// The bridge is on ports of HTTPS from now on, or is no more.
+    fn share_ports(&self) {
+        for Open { wanted, address, shared, .. } in &self.open {
+            let Some(shared) = shared else { continue };
+            let is_on = listeners::is_shared(&self.config, wanted);
+            match (shared.switch(is_on), is_on) {
+                (false, true) => info!("listening {BRIDGE} {address}"),
+                (true, false) => info!("no longer listening {BRIDGE} {address}"),
+                _ => {}
+            }
+        }
+    }
+
     /// Returns whether its threads run.
-    fn answer(&self, wanted: Wanted, sockets: Sockets, ending: Ending) -> Vec<udp::Pulse> {
+    fn answer(
+        &self,
+        wanted: Wanted,
+        sockets: Sockets,
+        shared: Option<SharedPort>,
+        ending: Ending,
+    ) -> Vec<udp::Pulse> {
         let (service, tasks) = (self.service.clone(), &self.tasks);
         let listener = match sockets {
             Sockets::Dns(over_udp, over_tcp) => {
@@ -286,15 +343,17 @@ impl Running {
             }
             Sockets::Stream(listener) => listener,
         };
-        match (wanted.purpose, &self.dot_tls, &self.https_tls) {
+        match (wanted.purpose, &self.dot_tls, self.https_tls.as_ref().zip(shared)) {
             (Purpose::Tls, Some(tls), _) => {
                 tcp::serve_tls(listener, tls.clone(), service, self.tls.clone(), ending, tasks);
             }
-            (Purpose::Https, _, Some(tls)) => {
-                http::serve(listener, Some(tls.clone()), self.site.clone(), ending, tasks);
+            (Purpose::Https, _, Some((tls, shared))) => {
+                http::serve_shared(listener, tls.clone(), shared, self.site.clone(), ending, tasks);
             }
             (Purpose::Http, ..) => http::serve(listener, None, self.site.clone(), ending, tasks),
             (Purpose::Metrics, ..) => http::serve(listener, None, self.metrics_site.clone(), ending, tasks),
+            (Purpose::Bridge, ..) => bridge::serve(listener, self.bridge.clone(), ending, tasks),
+            (Purpose::BridgePlain, ..) => bridge::serve_plain(listener, self.bridge.clone(), ending, tasks),
             // Of the kinds that are encrypted, none is listened for without a certificate.
             (Purpose::Dns | Purpose::Tls | Purpose::Https, ..) => {}
         }
@@ -319,6 +378,9 @@ impl Running {
         self.tasks.spawn(stop.clone().run_until_cancelled_owned(task));
     }
 }
+
+/// What the log calls the bridge.
+const BRIDGE: &str = "bridge";
 
 /// Ends what watches, for another one.
 fn renew(watch: &mut CancellationToken, ending: &Ending) {

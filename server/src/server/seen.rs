@@ -18,12 +18,12 @@ use crate::{
     certificates::Certificates,
     denied::{DeniedKeys, ListReading},
     forward::Forwarder,
-    http::Health,
+    http::{Health, StatusPage},
     metrics::{CertificateReading, Metrics, Process, RequestOutcomes, UpstreamReading, UpstreamState},
     packets::{Packets, Stores},
     status::{
-        Caches, CertificateStatus, Counts, DeniedStatus, DenyListStatus, DhtStatus, DhtWatch, Facts,
-        ProcessStatus, Readiness, ReloadStatus, Sample, Socket, SocketError, Status, UpstreamStatus,
+        Caches, CertificateStatus, Counted, Counts, DeniedStatus, DenyListStatus, DhtStatus, DhtWatch, Facts,
+        ProcessStatus, Readiness, ReloadStatus, Sample, Socket, SocketError, Status, Trends, UpstreamStatus,
     },
 };
 
@@ -56,6 +56,7 @@ pub(super) struct Sight {
     stop: CancellationToken,
     start: Instant,
     dht: Mutex<DhtWatch>,
+    trends: Mutex<Trends>,
     /// What was found, without and with all that there may be.
     judged: Mutex<[Option<(Instant, Readiness)>; 2]>,
 }
@@ -75,6 +76,7 @@ impl Sight {
             stop: stop.clone(),
             start: Instant::now(),
             dht: Mutex::default(),
+            trends: Mutex::default(),
             judged: Mutex::default(),
         })
     }
@@ -84,11 +86,11 @@ impl Sight {
         *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = listening;
     }
 
-    /// Looks at the DHT until the stop.
+    /// Looks at what is counted until the stop.
     pub(super) async fn watch(self: Arc<Self>) {
         let watching = async {
             loop {
-                self.look();
+                self.note_trends();
                 sleep(LOOK_EVERY).await;
             }
         };
@@ -128,7 +130,17 @@ impl Sight {
         Health::new(move |all| sight.readiness(all))
     }
 
-    fn look(&self) {
+    /// For the operator, on the listeners of HTTP.
+    pub(super) fn page(self: &Arc<Self>) -> StatusPage {
+        let sight = self.clone();
+        StatusPage::new(move || {
+            let status = sight.status();
+            let trends = sight.trends.lock().unwrap_or_else(PoisonError::into_inner);
+            (status, trends.short(), trends.long())
+        })
+    }
+
+    fn look(&self) -> Sample {
         let requests = &self.metrics.dht.requests;
         let (mut answered, mut ended) = (0, 0);
         for outcomes in [&requests.find_node, &requests.get, &requests.put] {
@@ -141,6 +153,29 @@ impl Sight {
         let round_trips = self.metrics.dht.round_trip.observed();
         let sample = Sample { at: Instant::now(), answered, ended, round_trips };
         self.dht.lock().unwrap_or_else(PoisonError::into_inner).note(sample);
+        sample
+    }
+
+    /// Takes note of what has been counted, for drawings of how it went.
+    fn note_trends(&self) {
+        let dht = self.look();
+        let service = &self.metrics.service;
+        let upstreams = self.forwarder.snapshot(dht.at);
+        let codes =
+            [&service.udp, &service.tcp, &service.tls, &service.http].map(|queries| &queries.answered);
+        let counted = Counted {
+            replies: service.replies(),
+            failures: codes.iter().map(|codes| codes.server_failure.get()).sum(),
+            refusals: self.metrics.refusals.readings().iter().map(|(_, count)| count).sum(),
+            hits: service.answer_cache.hit.get(),
+            misses: service.answer_cache.miss.get(),
+            answers: service.times.observed(),
+            dht_answered: dht.answered,
+            dht_ended: dht.ended,
+            dht_round_trips: dht.round_trips,
+            upstreams: upstreams.iter().map(|upstream| upstream.metrics.latency.observed()).sum(),
+        };
+        self.trends.lock().unwrap_or_else(PoisonError::into_inner).note(dht.at, counted);
     }
 
     fn readiness(&self, all: bool) -> Readiness {
@@ -217,6 +252,7 @@ impl Sight {
                 .map(|shown| certificate_status(shown, clock))
                 .collect(),
             connections: counts(self.metrics.connections.open.readings()),
+            bridge: counts(self.metrics.bridge.connections.readings()),
             tls_handshake_failures: counts(self.metrics.connections.handshake_failures.readings()),
             denied: DeniedStatus {
                 lists: self.denied.readings().into_iter().map(deny_list_status).collect(),

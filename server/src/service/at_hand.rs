@@ -56,7 +56,10 @@ impl Inner {
             }
         };
         query.is_proven = is_proven;
-        query.view = view.unwrap_or_default();
+        query.view = match view.unwrap_or_default() {
+            View::Resolver if self.led.leads(client.transport, &query.question) => View::Bridged,
+            view => view,
+        };
         if refusal != Some(ResolveError::Access) {
             query.reply_cookie = cookie.map(|checked| checked.reply);
         }

@@ -25,7 +25,10 @@ impl Inner {
             Err(Rejection::Reply(rejected)) => rejected.edns,
             Err(Rejection::Silence) => None,
         };
-        let cookies = self.cookies.as_ref().filter(|_| client.transport != Transport::Http);
+        let cookies = self
+            .cookies
+            .as_ref()
+            .filter(|_| !matches!(client.transport, Transport::Http | Transport::PlainHttp));
         let checked = cookies
             .zip(edns.and_then(|edns| edns.cookie))
             .map(|(cookies, cookie)| cookies.check(&cookie, client.address, client.now));
@@ -59,7 +62,7 @@ impl Inner {
             && let Some(view) = view
         {
             let decoded = decoded.map(|query| Query { view, ..query });
-            let has_room = |query: &Query| view == View::Resolver || query.bad_cookie_size() <= size;
+            let has_room = |query: &Query| view != View::Origin || query.bad_cookie_size() <= size;
             match (decoded, cookie) {
                 (Ok(query), Some(checked)) if has_room(&query) => {
                     self.refusals.note(Reason::BadCookie, client.address);
@@ -74,7 +77,7 @@ impl Inner {
                     return AtOnce::Replied;
                 }
                 (Err(Rejection::Reply(rejected)), Some(checked))
-                    if rejected.code == ResponseCode::NoError && view == View::Resolver =>
+                    if rejected.code == ResponseCode::NoError && view != View::Origin =>
                 {
                     return self.answer_rejected(rejected, Some(checked), client, view, out);
                 }

@@ -96,7 +96,7 @@ fn event<'a>(client: Client, source: Source) -> Event<'a> {
         Transport::Udp => Protocol::Udp,
         Transport::Tcp => Protocol::Tcp,
         Transport::Tls => Protocol::Tls,
-        Transport::Http => Protocol::Http,
+        Transport::Http | Transport::PlainHttp => Protocol::Http,
     };
     let (now, took) = (SystemTime::now(), client.now.elapsed());
     Event {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU32};
 
-use super::{Inner, Service, answers, quota};
+use super::{Inner, Service, answers, led::Led, quota};
 use crate::{config::Config, query_log::QueryLog, resolver::Resolver};
 
 impl Service {
@@ -21,6 +21,7 @@ impl Service {
             forwarders: before.forwarders.clone(),
             cookies: before.cookies.clone(),
             slips: AtomicU32::new(0),
+            led: Led::new(&config.bridge),
             answers: if keeps_answers(old, config) {
                 before.answers.clone()
             } else {

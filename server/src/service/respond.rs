@@ -15,8 +15,10 @@ pub enum Transport {
     Tcp,
     /// DNS over TLS.
     Tls,
-    /// DNS over HTTPS, or over HTTP behind a proxy.
+    /// DNS over HTTPS.
     Http,
+    /// DNS over HTTP in the clear, behind a proxy.
+    PlainHttp,
 }
 
 /// Who asks, and how the reply travels.

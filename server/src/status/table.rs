@@ -40,6 +40,7 @@ pub fn table(status: &Status) -> String {
     page.row_unless_empty("no answer", &counts(&status.unanswered));
     page.row_unless_empty("refused", &counts(&status.refusals));
     page.row("connections", &or_none(&counts(&status.connections)));
+    page.row_unless_empty("bridge", &counts(&status.bridge));
     page.row_unless_empty("TLS failures", &counts(&status.tls_handshake_failures));
     for line in caches(&status.caches) {
         page.row("caches", &line);

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -103,13 +104,22 @@ pub struct LocalNetwork {
 impl LocalNetwork {
     /// Starts `nodes` nodes, at least two, that know each other.
     pub async fn start(nodes: usize) -> io::Result<Self> {
+        Self::start_within(nodes, None).await
+    }
+
+    /// As [`LocalNetwork::start`], with the first node at the first of `ports` that is free, if there is one.
+    pub async fn start_on(nodes: usize, ports: RangeInclusive<u16>) -> io::Result<Self> {
+        Self::start_within(nodes, Some(ports)).await
+    }
+
+    async fn start_within(nodes: usize, ports: Option<RangeInclusive<u16>>) -> io::Result<Self> {
         let nodes = nodes.max(2);
-        let mut started = Self::attempt(nodes).await;
+        let mut started = Self::attempt(nodes, ports.clone()).await;
         for _ in 1..ATTEMPTS {
             if started.is_ok() {
                 break;
             }
-            started = Self::attempt(nodes).await;
+            started = Self::attempt(nodes, ports.clone()).await;
         }
         started
     }
@@ -119,10 +129,10 @@ impl LocalNetwork {
         self.addresses.iter().map(SocketAddrV4::to_string).collect()
     }
 
-    async fn attempt(nodes: usize) -> io::Result<Self> {
+    async fn attempt(nodes: usize, ports: Option<RangeInclusive<u16>>) -> io::Result<Self> {
         // A task of its own, where a panic of mainline is an error.
         let network = tokio::spawn(async move {
-            let network = tokio::task::spawn_blocking(move || Self::build(nodes)).await??;
+            let network = tokio::task::spawn_blocking(move || Self::build(nodes, ports)).await??;
             network.introduce().await;
             io::Result::Ok(network)
         });
@@ -131,8 +141,12 @@ impl LocalNetwork {
 
     /// A node without bootstrap nodes takes whoever asks it for a server, and would soon know mostly clients that
     /// have left. So every node gets the others to join through, for which the ports are chosen beforehand.
-    fn build(nodes: usize) -> io::Result<Self> {
-        let sockets: Vec<_> = (0..nodes).map(|_| bind_for_later()).collect::<io::Result<_>>()?;
+    fn build(nodes: usize, ports: Option<RangeInclusive<u16>>) -> io::Result<Self> {
+        let mut wished = ports.into_iter().flatten();
+        let first = wished.find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok());
+        let others = std::iter::repeat_with(bind_for_later);
+        let sockets = first.map(Ok).into_iter().chain(others).take(nodes);
+        let sockets: Vec<_> = sockets.collect::<io::Result<_>>()?;
         let addresses: Vec<_> = sockets
             .iter()
             .map(|socket| Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, socket.local_addr()?.port())))
@@ -292,6 +306,17 @@ mod tests {
         for node in &network.nodes {
             assert_eq!(node.to_bootstrap().await.len(), 4);
         }
+    }
+
+    #[tokio::test]
+    async fn the_first_node_is_at_the_first_port_that_is_free() {
+        let taken = bind_for_later().unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let network = LocalNetwork::start_on(2, port..=port).await.unwrap();
+        assert_ne!(network.addresses[0].port(), port, "it is taken, and nothing else was wished for");
+        drop((taken, network));
+        let network = LocalNetwork::start_on(2, port..=port).await.unwrap();
+        assert_eq!(network.bootstrap()[0], format!("127.0.0.1:{port}"));
     }
 
     async fn ask(upstream: &SampleUpstream, name: &str, record_type: RecordType, over_tcp: bool) -> Message {

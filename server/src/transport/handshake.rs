@@ -23,8 +23,20 @@ pub async fn shake_hands(
     stream: TcpStream,
     failures: &HandshakeFailures,
 ) -> io::Result<TlsStream<TcpStream>> {
+    count_handshake(tls.accept(stream), failures).await
+}
+
+/// As [`shake_hands`], for a handshake that has begun.
+///
+/// # Errors
+///
+/// As that one.
+pub async fn count_handshake<S>(
+    handshake: impl Future<Output = io::Result<S>>,
+    failures: &HandshakeFailures,
+) -> io::Result<S> {
     let mut counted = Counted(Some(&failures.unfinished));
-    let shaken = tls.accept(stream).await;
+    let shaken = handshake.await;
     counted.0 = shaken.as_ref().err().map(|error| reason(failures, error));
     shaken
 }

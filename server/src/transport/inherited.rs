@@ -25,6 +25,10 @@ pub enum Purpose {
     Http,
     /// Metrics over HTTP.
     Metrics,
+    /// HTTPS to sites under keys.
+    Bridge,
+    /// HTTP in the clear to sites under keys.
+    BridgePlain,
 }
 
 /// A socket on its way from one process to another.
@@ -53,6 +57,9 @@ struct Candidate {
 }
 
 impl Purpose {
+    const ALL: [Self; 7] =
+        [Self::Dns, Self::Tls, Self::Https, Self::Http, Self::Metrics, Self::Bridge, Self::BridgePlain];
+
     /// As in `FileDescriptorName=` and in the log.
     pub fn name(self) -> &'static str {
         match self {
@@ -61,6 +68,8 @@ impl Purpose {
             Self::Https => "https",
             Self::Http => "http",
             Self::Metrics => "metrics",
+            Self::Bridge => "bridge",
+            Self::BridgePlain => "bridge-http",
         }
     }
 
@@ -72,14 +81,15 @@ impl Purpose {
             Self::Https => &["https"],
             Self::Http => &["http"],
             Self::Metrics => &["metrics"],
+            Self::Bridge => &["bridge"],
+            Self::BridgePlain => &["bridge-http"],
         }
     }
 
     /// The purpose with this name; `dot` is another one of `tls`.
     pub fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::Dns, Self::Tls, Self::Https, Self::Http, Self::Metrics];
         let name = if name == "dot" { "tls" } else { name };
-        all.into_iter().find(|purpose| purpose.name() == name)
+        Self::ALL.into_iter().find(|purpose| purpose.name() == name)
     }
 }
 
@@ -263,6 +273,15 @@ mod tests {
         assert!(inherited.assigned(Purpose::Http).is_empty());
         assert_eq!(inherited.find(Purpose::Http, ANY.parse().unwrap()), Some(addresses[0]));
         assert_eq!(inherited.find(Purpose::Metrics, ANY.parse().unwrap()), Some(addresses[1]));
+    }
+
+    #[test]
+    fn every_purpose_is_found_by_its_name() {
+        for purpose in Purpose::ALL {
+            assert_eq!(Purpose::from_name(purpose.name()), Some(purpose));
+        }
+        assert_eq!(Purpose::from_name("dot"), Some(Purpose::Tls));
+        assert_eq!(Purpose::from_name("bridge-http"), Some(Purpose::BridgePlain));
     }
 
     #[test]

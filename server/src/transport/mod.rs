@@ -30,7 +30,7 @@ pub use bind::{UdpSockets, bind, bind_tcp, bind_udp};
 pub use bind_error::{BindError, Protocol};
 pub use ending::Ending;
 pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
-pub use handshake::shake_hands;
+pub use handshake::{count_handshake, shake_hands};
 pub use inherited::{Heirloom, Inherited, Purpose};
 pub use shared_tls::SharedTls;
 pub use slots::{Full, Slot, Slots};

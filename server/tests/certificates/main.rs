@@ -8,6 +8,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
+mod openssl;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../interop/pebble.rs"]
 mod pebble;

@@ -9,6 +9,7 @@ mod client;
 mod common;
 mod json;
 mod large;
+mod pages;
 mod table;
 
 use std::{

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{
     common::{keypair, query},
-    options::{Row, row},
+    options::{BRIDGE, Row, row},
     probes::{
         Probe, answered_of_five, is_asked_for_again, lookups_of_three, metric, open_of_four, over_udp, probe,
         without_proxy_header,
@@ -77,6 +77,15 @@ pub(crate) fn rows() -> Vec<Row> {
             "doh.plain_listen = ['127.0.0.1:0']\ndoh.max_connections = 4\ndoh.connections_per_client = 2",
             "doh.max_connections = 1",
             || open_of_four("http"),
+            ["2", "1"],
+        ),
+        row(
+            &["bridge.max_connections"],
+            format!(
+                "{BRIDGE}bridge.plain_listen = ['127.0.0.1:0']\nconnections_per_client = 2\nbridge.max_connections = 4"
+            ),
+            "bridge.max_connections = 1",
+            || open_of_four("bridge-http"),
             ["2", "1"],
         ),
         row(

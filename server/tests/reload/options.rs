@@ -61,6 +61,9 @@ const RESTART: [(&str, &str); 18] = [
     ("status.path", "status.path = '{dir}/status.sock'"),
 ];
 
+/// A bridge.
+pub(crate) const BRIDGE: &str = "certificate.path = '{dir}/bridge'\nbridge.listen = ['127.0.0.1:0']\n";
+
 /// What no test here sees: a store comes an hour after the question, and a list is fetched again after a minute at least.
 /// `packets::tests` and `denied` have their clocks moved by hand.
 const ELSEWHERE: [&str; 2] = ["dht.keep_alive_per_hour", "denied_keys.refresh_seconds"];
@@ -234,6 +237,20 @@ fn rows() -> Vec<Row> {
             ["0", "1"],
         ),
         row(&["metrics.listen"], "", "metrics.listen = ['127.0.0.1:0']", || listening("metrics"), ["0", "1"]),
+        row(
+            &["bridge.listen"],
+            "certificate.path = '{dir}/bridge'",
+            "bridge.listen = ['127.0.0.1:0']",
+            || listening("bridge"),
+            ["0", "1"],
+        ),
+        row(
+            &["bridge.plain_listen"],
+            BRIDGE,
+            "bridge.plain_listen = ['127.0.0.1:0']",
+            || listening("bridge-http"),
+            ["0", "1"],
+        ),
     ];
     rows.extend([
         denied(&["denied_keys.blocked"], "blocked"),

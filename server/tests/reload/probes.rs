@@ -163,6 +163,8 @@ pub(crate) fn listening(protocol: &'static str) -> Probe {
                 let reply = match protocol {
                     "udp" => over_udp(address, &www()).await,
                     "tls" => over_tls(address, &www()).await,
+                    "bridge" => no_such_name(address).await,
+                    "bridge-http" => get(address, "/", "").await.replace("421", "NoError"),
                     "https" => if client::shown(address).await.is_some() { "NoError" } else { "" }.into(),
                     "metrics" => get(address, "/metrics", "").await.replace("200", "NoError"),
                     _ => get(address, "/", "").await.replace("200", "NoError"),
@@ -172,6 +174,15 @@ pub(crate) fn listening(protocol: &'static str) -> Probe {
             answering.to_string()
         })
     })
+}
+
+/// What the bridge says of a name that is none of a key.
+async fn no_such_name(bridge: SocketAddr) -> String {
+    let config = client::trusting_anyone(DEFAULT_VERSIONS, &[]);
+    match client::connect(bridge, "localhost", config).await {
+        Err(error) if error.to_string().contains("UnrecognisedName") => "NoError".into(),
+        _ => "something else".into(),
+    }
 }
 
 pub(crate) async fn over_tls(server: SocketAddr, request: &[u8]) -> String {

@@ -51,6 +51,7 @@ pub(crate) fn rows() -> Vec<Row> {
             || gets("/abuse", ""),
             ["404", "200"],
         ),
+        row(&["status.allow"], HTTP, "status.allow = []", || gets("/status", ""), ["200", "403"]),
         notice(&["operator.name"], "name = 'Example'", "This is a DNS server of Example."),
         notice(&["operator.policy"], "policy = 'https://example.net/policy'", "https://example.net/policy"),
         row(

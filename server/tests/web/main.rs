@@ -12,6 +12,7 @@ mod common;
 #[allow(dead_code, reason = "other tests have an internet")]
 #[path = "../interop/namespace.rs"]
 mod namespace;
+mod pages;
 mod places;
 #[path = "../interop/programs.rs"]
 mod programs;
@@ -54,6 +55,7 @@ pub(crate) struct Site {
     /// `ca.pem`, `cert.pem`, `key.pem`, and room for more.
     pub(crate) directory: TempDir,
     pub(crate) metrics: Metrics,
+    network: Arc<HeldNetwork>,
     _stop: DropGuard,
 }
 
@@ -98,7 +100,7 @@ impl Site {
                 record(&owner, "www", 300, RData::CNAME(CNAME(apex))),
             ],
         );
-        let server = Server::bind_to_network(config, network).unwrap();
+        let server = Server::bind_to_network(config, network.clone()).unwrap();
         let (dns, https, http, dot) = (
             server.addresses()[0],
             server.https_addresses()[0],
@@ -109,11 +111,19 @@ impl Site {
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
         let web = WebServer::start().await;
-        Self { dns, https, http, dot, upstream, web, directory, metrics, _stop: stop.drop_guard() }
+        Self { dns, https, http, dot, upstream, web, directory, metrics, network, _stop: stop.drop_guard() }
     }
 
     pub(crate) fn key(&self) -> String {
         keypair(1).to_z32()
+    }
+
+    /// Publishes another zone of the key, in place of the first.
+    pub(crate) fn publish(&self, records: &[(&str, u32, RData)]) {
+        let owner = keypair(1);
+        let records: Vec<_> =
+            records.iter().map(|(name, ttl, data)| record(&owner, name, *ttl, data.clone())).collect();
+        self.network.publish(&owner, 1_764_443_000_000_000, &records);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -64,7 +64,10 @@ struct Server {
 }
 
 impl Server {
-    async fn start(resolver: Arc<dyn ResolvesServerCert>, versions: &[&'static SupportedProtocolVersion]) -> Self {
+    async fn start(
+        resolver: Arc<dyn ResolvesServerCert>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()

@@ -1,13 +1,25 @@
-//! What people see who open the address of the server: what it is, how to use it, and whether they do already.
+//! What people see who open the address of the server: what it is, how to use it, whether they do already, and the zone of any
+//! key.
 
+mod footer;
+mod html;
 mod notices;
+mod platform;
+mod plot;
 mod private_dns;
+mod profile;
+mod qr;
+mod search;
+mod setup;
+mod status;
 #[cfg(test)]
 mod tests;
+mod zone;
+mod zone_html;
+mod zone_json;
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -26,17 +38,31 @@ use crate::{
     config::Config,
     resolver::OwnZone,
 };
+use html::fill;
+use platform::System;
+use setup::Setting;
 
 pub use notices::Notices;
+pub use status::StatusPage;
+pub use zone::Zones;
 
+/// What all pages have around them.
+const PAGE: &str = include_str!("page.html");
 const LANDING: &str = include_str!("landing.html");
+const BRIDGE: &str = include_str!("bridge.html");
 const STYLE: &str = include_str!("pkdns.css");
 const SCRIPT: &str = include_str!("pkdns.js");
-const PROFILE: &str = include_str!("profile.xml");
+const MARK: &str = include_str!("mark.svg");
+
+/// A lookup is dear, and no robot needs one.
+const ROBOTS: &str = "User-agent: *\nAllow: /$\nAllow: /abuse$\nDisallow: /\n";
 
 /// Nothing from elsewhere. The check asks for a name below a key, which no policy can list.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self' https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self' https:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// The key in examples, where the configuration knows no better one.
+const EXAMPLE_KEY: &str = "7fmjpcuuzf54hw18bsgi3zihzyh4awseeuq5tmojefaezjbd64cy";
 
 /// What the pages tell.
 #[derive(Debug, Clone)]
@@ -45,16 +71,28 @@ pub struct About {
     pub own_zone: Arc<OwnZone>,
     /// Behind which keys are found: empty, or a suffix without dots at its ends.
     pub suffix: String,
+    /// The key in examples, which there has to be in the network that is asked.
+    pub example: String,
     /// The port of DNS over TLS, if it is served.
     pub tls_port: Option<u16>,
+    /// The port of HTTPS, if it is served.
+    pub https_port: Option<u16>,
     /// An address of this server, if its configuration names one.
     pub address: Option<IpAddr>,
     /// Names and addresses of this server, as its configuration has them.
     pub names: Vec<String>,
     /// What DNS over TLS shows, if it is served.
     pub tls_certificates: Option<Certificates>,
-    /// The certificate that clients have to import, if it is one of ours.
-    pub authority: Option<AuthorityCertificate>,
+    /// The certificates that clients have to import, if they are ours. That of the server itself comes first.
+    pub authorities: Vec<AuthorityCertificate>,
+    /// The authority of the bridge, which they have to import for HTTPS under keys.
+    pub bridge_authority: Option<AuthorityCertificate>,
+    /// The port at which the bridge takes connections.
+    pub bridge_port: Option<u16>,
+    /// Whether relays are asked beside the DHT.
+    pub has_relays: bool,
+    /// Who runs this server and what it writes down, in HTML.
+    footer: String,
 }
 
 impl About {
@@ -63,42 +101,96 @@ impl About {
         config: &Config,
         own_zone: Arc<OwnZone>,
         tls_certificates: Option<Certificates>,
-        authority: Option<AuthorityCertificate>,
+        authorities: Vec<AuthorityCertificate>,
     ) -> Self {
         let tls = config.dot.listen.first().filter(|_| config.dot.enabled);
+        let https = config.doh.listen.first().filter(|_| config.doh.enabled);
         Self {
             own_zone,
             suffix: config.names.suffixes.first().cloned().unwrap_or_default(),
+            example: config.names.example.clone().unwrap_or_else(|| EXAMPLE_KEY.to_owned()),
             tls_port: tls.map(|address| address.port()),
+            https_port: https.map(|address| address.port()),
             address: config.certificate.names.iter().find_map(|name| name.parse().ok()),
             names: config.certificate.names.clone(),
             tls_certificates,
-            authority,
+            authorities,
+            bridge_authority: None,
+            bridge_port: config.bridge.listen.first().map(SocketAddr::port),
+            has_relays: !config.dht.relays.is_empty(),
+            footer: footer::footer(config),
         }
+    }
+
+    /// The name of a key as every browser takes it.
+    fn host_of(&self, key: &str) -> String {
+        // A name without a dot is taken for words to search for.
+        format!("{key}.{}", self.suffix)
+    }
+
+    fn example_host(&self) -> String {
+        self.host_of(&self.example)
+    }
+
+    /// How else a key may be written, as the end of a list.
+    fn below_suffix(&self) -> String {
+        match self.suffix.as_str() {
+            "" => String::new(),
+            suffix => format!(" and <code>&lt;key&gt;.{suffix}</code>"),
+        }
+    }
+
+    /// A whole page.
+    fn page(&self, title: &str, attributes: &str, main: &str) -> Response {
+        let values = [
+            ("title", title),
+            ("attributes", attributes),
+            ("mark", MARK.trim_end()),
+            ("main", main),
+            ("footer", &self.footer),
+        ];
+        ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], fill(PAGE, &values)).into_response()
     }
 }
 
 /// The pages beside the answers.
-pub fn pages(about: About) -> Router {
+pub fn pages(about: About, zones: Option<Zones>) -> Router {
     let text = |kind: &'static str, text: &'static str| {
         routing::get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
     };
-    Router::new()
+    let about = Arc::new(about);
+    let mut router = Router::new()
         .route("/", routing::get(landing))
         .route("/pkdns.css", text("text/css; charset=utf-8", STYLE))
         .route("/pkdns.js", text("text/javascript; charset=utf-8", SCRIPT))
+        .route("/favicon.svg", text("image/svg+xml", MARK))
+        .route("/favicon.ico", text("image/svg+xml", MARK))
+        .route("/robots.txt", text("text/plain; charset=utf-8", ROBOTS))
         .route("/pkdns.mobileconfig", routing::get(profile))
         .route("/ca.pem", routing::get(authority))
-        .route("/check/{token}", routing::get(check))
-        .fallback(async || nothing())
-        .layer(middleware::from_fn(harden))
-        .with_state(Arc::new(about))
+        .route("/bridge-ca.pem", routing::get(bridge_authority))
+        .route("/check/{token}", routing::get(check));
+    if let Some(zones) = zones {
+        router = router.merge(zones.routes(about.clone()));
+    }
+    router.fallback(async || nothing()).layer(middleware::from_fn(harden)).with_state(about)
 }
 
 /// What is said where there is no page.
 pub(super) fn nothing() -> Response {
-    let text = "There is nothing here. / says what this server is for.\n";
-    with_headers((StatusCode::NOT_FOUND, text).into_response())
+    let main = "<h1 class=\"plain\">There is nothing here</h1>\n\
+        <p class=\"lead\">The address may be misspelt, or out of date.</p>\n\
+        <div class=\"actions\"><a class=\"button\" href=\"/\">What this server is for</a>\
+        <a class=\"button quiet\" href=\"/zone\">Look up a key</a></div>";
+    let values = [
+        ("title", "Nothing here · pkdns"),
+        ("attributes", ""),
+        ("mark", MARK.trim_end()),
+        ("main", main),
+        ("footer", footer::VERSION),
+    ];
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    with_headers((StatusCode::NOT_FOUND, kind, fill(PAGE, &values)).into_response())
 }
 
 async fn harden(request: Request, next: Next) -> Response {
@@ -106,7 +198,7 @@ async fn harden(request: Request, next: Next) -> Response {
 }
 
 /// The headers of every page.
-fn with_headers(mut response: Response) -> Response {
+pub(super) fn with_headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -114,7 +206,8 @@ fn with_headers(mut response: Response) -> Response {
         // The address in the pages is that of the request.
         (header::CACHE_CONTROL, "no-store"),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        // A page may have reasons of its own for another one.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -125,91 +218,70 @@ async fn landing(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Origin { scheme, host, port, authority } = Origin::of(visitor, &uri, &headers);
-    let origin = format!("{scheme}://{authority}");
-    let suffix = &about.suffix;
-    let zone = format!("{}.{suffix}", about.own_zone.name());
-    let insecure = match visitor.is_encrypted {
-        true => "",
-        false => {
-            "<p class=\"warning\">You opened this page over plain HTTP. Browsers and phones take an address that \
-             begins with https alone: switch on <code>[doh]</code> in the configuration, or put a proxy that speaks \
-             HTTPS in front.</p>"
-        }
-    };
-    let ca = match &about.authority {
-        None => "",
-        Some(_) => {
-            "<p class=\"warning\">The certificate of this server is signed by an authority of its own: \
-             <a href=\"ca.pem\">download its certificate</a> and import it as a trusted authority first.</p>"
-        }
-    };
-    let convinces =
-        |name: &str| about.tls_certificates.as_ref().is_some_and(|shown| shown.convinces_everybody(name));
-    let android = private_dns::advice(about.tls_port, &host, &about.names, convinces);
-    let address =
-        about.address.map_or_else(|| "&lt;address of this server&gt;".to_owned(), |ip| ip.to_string());
-    let bracketed = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-    let (resolved, dig) = match about.tls_port {
-        Some(port) => (
-            format!(
-                "<p>In <code>/etc/systemd/resolved.conf</code>, then <code>systemctl restart systemd-resolved</code>:</p>\
-                 <pre>[Resolve]\nDNS={bracketed}:{port}#{host}\nDNSOverTLS=yes\nDomains=~.\nDNSSEC=no</pre>"
-            ),
-            format!("-p {port} +tls"),
-        ),
-        None => (
-            "<p>systemd-resolved takes DNS over TLS, which this server does not serve.</p>".to_owned(),
-            format!(
-                "{}+https{}",
-                port.map_or_else(String::new, |port| format!("-p {port} ")),
-                if visitor.is_encrypted { "" } else { " +http-plain" }
-            ),
-        ),
-    };
-    let page = fill(
+    let origin = Origin::of(visitor, &uri, &headers);
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let (system, browser) = platform::of(user_agent.unwrap_or_default());
+    // Nobody types commands on a phone.
+    let has_terminal = !matches!(system, System::Apple | System::Android);
+    let setting = Setting { about: &about, origin: &origin, system, browser };
+    let example_address = format!("http://{}/", about.example_host());
+    let main = fill(
         LANDING,
         &[
-            ("doh", &format!("{origin}{DNS_PATH}")),
-            ("origin", &origin),
-            ("host", &host),
-            ("zone", &zone),
-            ("dotted_suffix", suffix),
-            ("insecure", insecure),
-            ("authority", ca),
-            ("android", &android),
-            ("address", &address),
-            ("resolved", &resolved),
-            ("dig", &dig),
+            ("example", &about.example),
+            ("example_address", &example_address),
+            ("bridge", if about.bridge_authority.is_some() { BRIDGE } else { "" }),
+            ("setup", &setting.html()),
+            ("programs", &setting.programs()),
+            ("programs_open", if has_terminal { " open" } else { "" }),
         ],
     );
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+    let zone = about.host_of(&about.own_zone.name());
+    let bridge = about.bridge_authority.as_ref().and(about.bridge_port);
+    let bridge = bridge.map_or_else(String::new, |port| format!(" data-bridge=\"{port}\""));
+    about.page("pkdns: names that nobody can take away", &format!(" data-zone=\"{zone}\"{bridge}"), &main)
 }
 
-/// Settings that an Apple device installs.
-async fn profile(Extension(visitor): Extension<Visitor>, uri: Uri, headers: HeaderMap) -> Response {
-    let Origin { scheme, host, authority, .. } = Origin::of(visitor, &uri, &headers);
-    let doh = format!("{scheme}://{authority}{DNS_PATH}");
-    let (profile_id, settings_id) = (identifier("profile", &authority), identifier("settings", &authority));
-    let values =
-        [("doh", &doh[..]), ("host", &host), ("profile_id", &profile_id), ("settings_id", &settings_id)];
+/// Settings that an Apple device installs. It takes a resolver over HTTPS alone.
+async fn profile(
+    State(about): State<Arc<About>>,
+    Extension(visitor): Extension<Visitor>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if !visitor.is_encrypted {
+        let why = "A profile names a resolver over HTTPS, and this page was asked for over HTTP.\n";
+        return (StatusCode::NOT_FOUND, why).into_response();
+    }
+    let origin = Origin::of(visitor, &uri, &headers);
+    let doh = format!("{}{DNS_PATH}", origin.url());
+    let authorities = about.authorities.iter().chain(&about.bridge_authority);
+    let certificates: Vec<_> = authorities.map(AuthorityCertificate::pem).collect();
+    let certificates: Vec<&str> = certificates.iter().map(|pem| &**pem).collect();
     let headers = [
         (header::CONTENT_TYPE, "application/x-apple-aspen-config"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"pkdns.mobileconfig\""),
     ];
-    (headers, fill(PROFILE, &values)).into_response()
+    (headers, profile::profile(&doh, &origin.host, &origin.authority, &certificates)).into_response()
 }
 
 async fn authority(State(about): State<Arc<About>>) -> Response {
-    match &about.authority {
+    let why = "The certificate of this server is not signed by an authority of its own.\n";
+    to_import(about.authorities.first(), why)
+}
+
+async fn bridge_authority(State(about): State<Arc<About>>) -> Response {
+    to_import(about.bridge_authority.as_ref(), "This server has no bridge to sites under keys.\n")
+}
+
+/// A certificate to be imported, or why there is none.
+fn to_import(authority: Option<&AuthorityCertificate>, why_not: &'static str) -> Response {
+    match authority {
         Some(authority) => {
             let pem = authority.pem().to_string();
             ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
         }
-        None => {
-            let why = "The certificate of this server is not signed by an authority of its own.\n";
-            (StatusCode::NOT_FOUND, why).into_response()
-        }
+        None => (StatusCode::NOT_FOUND, why_not).into_response(),
     }
 }
 
@@ -246,29 +318,18 @@ impl Origin {
         let port = port.filter(|port| !port.is_empty()).map(str::to_owned);
         Self { scheme: if visitor.is_encrypted { "https" } else { "http" }, host, port, authority }
     }
-}
 
-/// Puts the values into the template, in the order of the list.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    values
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
-}
+    /// As a browser writes it, without a path.
+    fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
+    }
 
-/// A UUID (version 8, RFC 9562) that is the same for the same server, so that a profile replaces its older self.
-fn identifier(purpose: &str, authority: &str) -> String {
-    let half = |part: u8| {
-        let mut hasher = DefaultHasher::new();
-        (part, purpose, authority).hash(&mut hasher);
-        hasher.finish()
-    };
-    let (high, low) = (half(0) & !0xf000 | 0x8000, half(1) & !(0xc0 << 56) | 0x80 << 56);
-    format!(
-        "{:08X}-{:04X}-{:04X}-{:04X}-{:012X}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
+    /// The same host at another port.
+    fn url_at(&self, scheme: &str, port: u16) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match port {
+            443 => format!("{scheme}://{host}/"),
+            port => format!("{scheme}://{host}:{port}/"),
+        }
+    }
 }

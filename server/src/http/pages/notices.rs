@@ -11,7 +11,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::{STYLE, fill, with_headers};
+use super::{
+    MARK, STYLE,
+    html::{escape, fill},
+    with_headers,
+};
 use crate::config::Config;
 
 const ABUSE_PATH: &str = "/abuse";
@@ -55,8 +59,13 @@ impl Notices {
                 escape(page)
             ),
         };
-        let values =
-            [("style", STYLE), ("contacts", &contacts.join("\n")), ("policy", &policy), ("operator", &name)];
+        let values = [
+            ("style", STYLE),
+            ("mark", MARK.trim_end()),
+            ("contacts", &contacts.join("\n")),
+            ("policy", &policy),
+            ("operator", &name),
+        ];
         let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
         let content_security_policy = format!(
             "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -104,10 +113,6 @@ impl Notices {
 fn date(time: SystemTime) -> String {
     let day = OffsetDateTime::from(time).date();
     format!("{:04}-{:02}-{:02}T00:00:00Z", day.year(), u8::from(day.month()), day.day())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

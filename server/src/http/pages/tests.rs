@@ -5,17 +5,34 @@ use tower_service::Service;
 
 use super::*;
 
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
 fn about() -> About {
     let config = Config::default();
-    About::new(&config, Arc::new(OwnZone::new()), None, None)
+    About::new(&config, Arc::new(OwnZone::new()), None, Vec::new())
 }
 
 async fn get(about: &About, is_encrypted: bool, host: &str, path: &str) -> (StatusCode, HeaderMap, String) {
-    let visitor = Visitor { address: [127, 0, 0, 1].into(), is_encrypted };
-    let mut request =
-        axum::http::Request::builder().uri(path).header("host", host).body(Body::empty()).unwrap();
+    get_with(about, is_encrypted, host, path, "").await
+}
+
+async fn get_with(
+    about: &About,
+    is_encrypted: bool,
+    host: &str,
+    path: &str,
+    user_agent: &str,
+) -> (StatusCode, HeaderMap, String) {
+    let visitor =
+        Visitor { address: [127, 0, 0, 1].into(), is_encrypted, is_tls: is_encrypted, may_be_a_proxy: false };
+    let mut request = axum::http::Request::builder()
+        .uri(path)
+        .header("host", host)
+        .header("user-agent", user_agent)
+        .body(Body::empty())
+        .unwrap();
     request.extensions_mut().insert(visitor);
-    let (head, body) = pages(about.clone()).call(request).await.unwrap().into_parts();
+    let (head, body) = pages(about.clone(), None).call(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
 }
@@ -26,11 +43,11 @@ async fn the_page_shows_the_address_by_which_it_was_reached() {
     let (status, headers, page) = get(&about, true, "dns.example:8443", "/").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers["content-type"], "text/html; charset=utf-8");
-    assert!(page.contains("value=\"https://dns.example:8443/dns-query\""), "{page}");
+    assert!(page.contains(">https://dns.example:8443/dns-query</code>"), "{page}");
     assert!(page.contains(&format!("data-zone=\"{}.key\"", about.own_zone.name())), "{page}");
     assert!(!page.contains("{{") && !page.contains("plain HTTP") && !page.contains("ca.pem"), "{page}");
     let (_, _, page) = get(&about, false, "192.0.2.1", "/").await;
-    assert!(page.contains("value=\"http://192.0.2.1/dns-query\"") && page.contains("plain HTTP"), "{page}");
+    assert!(page.contains("curl 'http://192.0.2.1/resolve?") && page.contains("plain HTTP"), "{page}");
     assert!(page.contains("dig @192.0.2.1 +https +http-plain "), "{page}");
     let (_, _, page) = get(&about, false, "192.0.2.1:8080", "/").await;
     assert!(page.contains("dig @192.0.2.1 -p 8080 +https +http-plain "), "{page}");
@@ -40,19 +57,19 @@ async fn the_page_shows_the_address_by_which_it_was_reached() {
 async fn what_is_served_decides_what_is_explained() {
     let mut about = about();
     let (_, _, page) = get(&about, true, "dns.example", "/").await;
-    assert!(page.contains("which this server does not serve"), "{page}");
+    assert!(!page.contains("systemd-resolved"), "it takes DNS over TLS alone: {page}");
     assert_eq!(get(&about, true, "dns.example", "/ca.pem").await.0, StatusCode::NOT_FOUND);
     about.tls_port = Some(853);
-    about.authority = Some("-----BEGIN CERTIFICATE-----\n".into());
+    about.authorities = vec![AUTHORITY.into()];
     let (_, _, page) = get(&about, true, "dns.example:8443", "/").await;
-    assert!(page.contains(":853#dns.example\n"), "{page}");
+    assert!(page.contains("\nDNS=ADDRESS:853#dns.example\n"), "{page}");
     // An authority of our own is nobody's whom Android believes.
     assert!(page.contains("Android cannot use this server yet") && !page.contains("enter <code>"), "{page}");
-    assert!(page.contains("href=\"ca.pem\""), "{page}");
+    assert!(page.contains("href=\"/ca.pem\""), "{page}");
     about.address = Some("2001:db8::53".parse().unwrap());
     let (_, _, page) = get(&about, true, "[2001:db8::53]:8443", "/").await;
     assert!(page.contains("DNS=[2001:db8::53]:853#2001:db8::53\n"), "{page}");
-    assert!(page.contains("dig @2001:db8::53 -p 853 +tls "), "{page}");
+    assert!(page.contains("dig @2001:db8::53 -p 853 +tls +tls-ca=ca.pem "), "{page}");
     assert!(
         page.contains("server=2001:db8::53 dohtemplate=https://[2001:db8::53]:8443/dns-query "),
         "{page}"
@@ -62,6 +79,86 @@ async fn what_is_served_decides_what_is_explained() {
         (&headers["content-type"], &pem[..5]),
         (&HeaderValue::from_static("application/x-pem-file"), "-----")
     );
+}
+
+/// An address in the browser is the address of this server, whatever the configuration names.
+#[tokio::test]
+async fn commands_have_the_address_by_which_the_page_was_opened() {
+    let mut about = about();
+    about.tls_port = Some(8853);
+    let (_, _, page) = get(&about, true, "192.168.1.2:8444", "/").await;
+    assert!(page.contains("server=192.168.1.2 dohtemplate=https://192.168.1.2:8444/dns-query"), "{page}");
+    assert!(page.contains("DNS=192.168.1.2:8853#192.168.1.2") && !page.contains("ADDRESS"), "{page}");
+}
+
+#[tokio::test]
+async fn over_plain_http_nothing_is_advised_that_needs_https() {
+    let mut about = about();
+    about.authorities = vec![AUTHORITY.into()];
+    let (_, _, page) = get(&about, false, "192.0.2.1:5380", "/").await;
+    for part in ["pkdns.mobileconfig", "netsh", "--doh-url", "Max Protection", "id=\"doh\""] {
+        assert!(!page.contains(part), "{part}: {page}");
+    }
+    assert_eq!(get(&about, false, "192.0.2.1", "/pkdns.mobileconfig").await.0, StatusCode::NOT_FOUND);
+    about.https_port = Some(8443);
+    let (_, _, page) = get(&about, false, "192.0.2.1:5380", "/").await;
+    assert!(page.contains("<a href=\"https://192.0.2.1:8443/\">Open this page over HTTPS</a>"), "{page}");
+}
+
+#[tokio::test]
+async fn what_the_visitor_sits_at_comes_first_and_is_open() {
+    let mut about = about();
+    about.tls_port = Some(853);
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/18.6 Mobile Safari/604.1";
+    for (user_agent, first) in [(firefox, "Firefox"), (iphone, "iPhone, iPad"), ("", "Firefox")] {
+        let (_, _, page) = get_with(&about, true, "dns.example", "/", user_agent).await;
+        let steps: Vec<&str> = page.split("<details class=\"step\"").skip(1).collect();
+        let title = steps[0].split_once("<summary>").unwrap().1;
+        assert!(title.starts_with(first), "{user_agent}: {title}");
+        assert_eq!(steps[0].starts_with(" open>"), !user_agent.is_empty(), "{user_agent}");
+        assert!(steps[1..].iter().all(|step| step.starts_with('>')), "one is open");
+        // All are there for those whose browser says something else.
+        assert_eq!(steps.len(), 8, "{user_agent}");
+    }
+}
+
+#[tokio::test]
+async fn each_command_and_address_can_be_copied_by_itself() {
+    let (_, _, page) = get(&about(), true, "dns.example", "/").await;
+    for pre in page.split("<pre").skip(1) {
+        let command = pre.split_once("</pre>").unwrap().0;
+        assert!(command.starts_with(" tabindex=\"0\">"), "{command}");
+    }
+    assert_eq!(page.matches("<pre").count(), page.matches("<div class=\"copyable\"><pre").count());
+    assert!(page.contains("<div class=\"copyable\"><code class=\"value\" id=\"doh\">"));
+}
+
+#[tokio::test]
+async fn the_profile_has_the_authorities_that_its_resolver_needs() {
+    let mut about = about();
+    about.authorities = vec![AUTHORITY.into(), AUTHORITY.replace("AAAA", "BBBB").as_str().into()];
+    let (_, headers, profile) = get(&about, true, "dns.example", "/pkdns.mobileconfig").await;
+    assert_eq!(headers["content-type"], "application/x-apple-aspen-config");
+    assert!(profile.contains("<data>AAAA</data>") && profile.contains("<data>BBBB</data>"), "{profile}");
+    let (_, _, page) = get(&about, true, "dns.example", "/").await;
+    assert!(page.contains("Certificate Trust Settings"), "{page}");
+    assert!(!page.contains("data-bridge") && !page.contains("/bridge-ca.pem"), "{page}");
+    assert_eq!(get(&about, true, "dns.example", "/bridge-ca.pem").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn where_there_is_a_bridge_its_authority_is_in_the_profile_and_the_page_tries_it() {
+    let mut about = about();
+    about.authorities = vec![AUTHORITY.into()];
+    about.bridge_authority = Some(AUTHORITY.replace("AAAA", "BBBB").as_str().into());
+    about.bridge_port = Some(8443);
+    let (_, _, profile) = get(&about, true, "dns.example", "/pkdns.mobileconfig").await;
+    assert!(profile.contains("<data>AAAA</data>") && profile.contains("<data>BBBB</data>"), "{profile}");
+    let (_, _, pem) = get(&about, true, "dns.example", "/bridge-ca.pem").await;
+    assert!(pem.contains("BBBB"), "{pem}");
+    let (_, _, page) = get(&about, true, "dns.example", "/").await;
+    assert!(page.contains("data-bridge=\"8443\"") && page.contains("/bridge-ca.pem"), "{page}");
 }
 
 #[tokio::test]
@@ -75,18 +172,35 @@ async fn a_host_that_is_none_does_not_get_into_a_page() {
 }
 
 #[tokio::test]
-async fn nothing_comes_from_elsewhere() {
-    for path in ["/", "/pkdns.css", "/pkdns.js", "/nothing"] {
+async fn nothing_comes_from_elsewhere_and_all_of_it_is_small() {
+    let mut size = 0;
+    for path in ["/", "/pkdns.css", "/pkdns.js", "/favicon.svg", "/nothing"] {
         let (_, headers, page) = get(&about(), true, "dns.example", path).await;
         assert_eq!(headers["content-security-policy"], CONTENT_SECURITY_POLICY, "{path}");
         assert_eq!(
             (&headers["cache-control"], &headers["x-content-type-options"]),
             (&"no-store".parse().unwrap(), &"nosniff".parse().unwrap())
         );
-        for attribute in ["src=\"http", "href=\"http", "url(http", "import "] {
-            assert!(!page.contains(attribute), "{attribute} in {path}");
+        for attribute in
+            ["src=\"", "<link rel=\"stylesheet\" href=\"http", "url(", "import ", "style=\"", " onclick="]
+        {
+            let found = page.replace("<script src=\"/pkdns.js\"", "").contains(attribute);
+            assert!(!found, "{attribute} in {path}");
         }
+        size += page.len();
     }
+    assert!(size < 60_000, "{size}");
+}
+
+#[tokio::test]
+async fn browsers_find_an_icon_and_robots_find_their_rules() {
+    for path in ["/favicon.ico", "/favicon.svg"] {
+        let (status, headers, icon) = get(&about(), true, "dns.example", path).await;
+        assert_eq!((status, &headers["content-type"]), (StatusCode::OK, &"image/svg+xml".parse().unwrap()));
+        assert!(icon.starts_with("<svg xmlns="), "{icon}");
+    }
+    let (status, _, robots) = get(&about(), true, "dns.example", "/robots.txt").await;
+    assert_eq!((status, robots.lines().last()), (StatusCode::OK, Some("Disallow: /")));
 }
 
 #[tokio::test]
@@ -99,16 +213,4 @@ async fn the_check_tells_once_whether_the_name_was_asked_for() {
     about.own_zone.answer(&Name::from_ascii(format!("{token}.{apex}")).unwrap(), &apex);
     assert_eq!(ask(&token.to_uppercase()).await, "{\"asked\":true}\n");
     assert_eq!(ask(token).await, "{\"asked\":false}\n");
-}
-
-#[tokio::test]
-async fn the_profile_is_the_same_each_time_and_another_for_another_server() {
-    let (_, headers, profile) = get(&about(), true, "dns.example", "/pkdns.mobileconfig").await;
-    assert_eq!(headers["content-type"], "application/x-apple-aspen-config");
-    assert!(profile.contains("<string>https://dns.example/dns-query</string>") && !profile.contains("{{"));
-    assert_eq!(get(&about(), true, "dns.example", "/pkdns.mobileconfig").await.2, profile);
-    assert_ne!(identifier("profile", "dns.example"), identifier("profile", "dns2.example"));
-    let id = identifier("profile", "dns.example");
-    assert_eq!((id.len(), &id[14..15]), (36, "8"), "{id}");
-    assert!("89AB".contains(&id[19..20]), "{id}");
 }

@@ -52,6 +52,7 @@ fn busy() -> Status {
             days_left: 60,
         }],
         connections: counted(&[("tcp", 2), ("https", 118)]),
+        bridge: counted(&[("bridged", 7), ("absent", 0)]),
         tls_handshake_failures: counted(&[("closed", 4)]),
         denied: DeniedStatus {
             lists: vec![DenyListStatus {
@@ -84,6 +85,7 @@ answers       1,234,666 NOERROR, 4,321 NXDOMAIN
 no answer     12 quota
 refused       12 query_quota, 3 access
 connections   118 https, 2 tcp
+bridge        7 bridged
 TLS failures  4 closed
 caches        answers: 900,000 of 1,000,000 from the cache (90.0 %)
               packets: 5,000 in memory, 80,000 on disk

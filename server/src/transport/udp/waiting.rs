@@ -83,7 +83,7 @@ impl Waiting {
     /// A place for the reply to a query of `client`, from when it came. `None` when the client has as many as it may.
     pub fn begin(self: &Arc<Self>, client: Client, query: &Query) -> Option<WaitingReply> {
         let places = match query.view {
-            View::Resolver => &self.places,
+            View::Resolver | View::Bridged => &self.places,
             View::Origin => &self.strangers,
         };
         let place = places.take(client.address, query.is_proven)?;

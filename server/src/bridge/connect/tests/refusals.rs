@@ -35,9 +35,24 @@ async fn another_key_is_told_with_both_and_nothing_is_tried_that_could_hide_it()
     for (server, proof, connections, parts) in [
         (&raw, of_key(1), 1, vec![format!("show the key {ours}"), format!("shows the key {theirs}")]),
         // The first of them is for the raw key, which this server has not.
-        (&certified, of_key(1), 2, vec![format!("the key {ours}"), format!("a certificate of the key {theirs}")]),
-        (&certified, records(), 1, vec!["show what matches the record TLSA 3 1 1 ".to_string(), theirs.clone()]),
-        (&foreign, both(), 1, vec![format!("the key {ours}, or what"), "an ECDSA key, for TLSA 3 1 1 ".to_string()]),
+        (
+            &certified,
+            of_key(1),
+            2,
+            vec![format!("the key {ours}"), format!("a certificate of the key {theirs}")],
+        ),
+        (
+            &certified,
+            records(),
+            1,
+            vec!["show what matches the record TLSA 3 1 1 ".to_string(), theirs.clone()],
+        ),
+        (
+            &foreign,
+            both(),
+            1,
+            vec![format!("the key {ours}, or what"), "an ECDSA key, for TLSA 3 1 1 ".to_string()],
+        ),
         (&old, records(), 1, vec![", for TLSA 3 0 1 ".to_string()]),
     ] {
         let before = server.connections();
@@ -58,7 +73,9 @@ async fn whoever_shows_the_key_and_cannot_sign_with_it_is_refused() {
     let certified = Server::certified(ed25519_certificate(1), signing_key(2), &TLS13).await;
     let old = Server::certified(ed25519_certificate(1), signing_key(2), &TLS12).await;
     let record = || of_record(record(Selector::PublicKey, Matching::Sha256, &public_key_info(1)));
-    for (server, proof) in [(&raw, of_key(1)), (&certified, of_key(1)), (&certified, record()), (&old, record())] {
+    for (server, proof) in
+        [(&raw, of_key(1)), (&certified, of_key(1)), (&certified, record()), (&old, record())]
+    {
         let error = refused(&server.site(proof)).await;
         assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
         assert!(error.to_string().contains("BadSignature"), "{error}");

@@ -40,7 +40,8 @@ async fn a_record_may_name_a_certificate_or_its_key_in_any_way_over_both_version
             let public = record(Selector::PublicKey, matching, &signing_key.public_key().unwrap());
             for record in [whole, public] {
                 let told = format!("{version:?} {record:?}");
-                let connected = use_site(&SiteConnector::new().unwrap(), &server.site(of_record(record))).await;
+                let connected =
+                    use_site(&SiteConnector::new().unwrap(), &server.site(of_record(record))).await;
                 let connected = connected.expect(&told);
                 let spoken = connected.stream.get_ref().1.protocol_version();
                 assert_eq!(spoken, Some(version.version), "{told}");

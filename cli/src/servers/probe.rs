@@ -1,0 +1,228 @@
+//! The questions to a public server, and which answers are right.
+
+use std::time::{Duration, Instant};
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RData, Record, RecordType},
+};
+use pkdns::{
+    config::UpstreamAddress,
+    forward::{Asker, ForwardError, Forwarder, TlsClient},
+    message::Question,
+    signed_packet::{Keypair, PublicKey},
+};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::line::Place;
+use crate::{
+    dns::{self, Over, code},
+    network,
+};
+
+/// An answer may take as long as a search in the DHT, and a handshake.
+const DEADLINE: Duration = Duration::from_secs(8);
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 4;
+
+/// A name that every resolver knows (RFC 2606).
+const ORDINARY_NAME: &str = "example.com";
+
+/// What was asked over one transport.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Probed {
+    pub(super) over: &'static str,
+    key: Answer,
+    other: Answer,
+    absent: Answer,
+}
+
+/// Of one question.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Answer {
+    ok: bool,
+    milliseconds: u64,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl Probed {
+    pub(super) fn is_well(&self) -> bool {
+        self.answers().iter().all(|answer| answer.ok)
+    }
+
+    pub(super) fn answers(&self) -> [&Answer; 3] {
+        [&self.key, &self.other, &self.absent]
+    }
+
+    pub(super) fn reasons(&self) -> Vec<&str> {
+        self.answers().into_iter().filter_map(|answer| answer.why.as_deref()).collect()
+    }
+}
+
+impl Answer {
+    /// In a table.
+    pub(super) fn cell(&self) -> String {
+        match self.ok {
+            true => format!("ok {} ms", self.milliseconds),
+            false => "failed".to_owned(),
+        }
+    }
+}
+
+/// What a server said, whichever way it was asked.
+struct Told {
+    code: ResponseCode,
+    records: usize,
+    /// The owner of the SOA record.
+    zone: Option<String>,
+}
+
+/// A question, and what is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Records,
+    Absence,
+}
+
+/// How a server is asked.
+enum Way {
+    Plain(std::net::SocketAddr, Over),
+    Encrypted(Box<Forwarder>),
+}
+
+impl Place {
+    /// Asks it all questions over each transport.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be asked at all.
+    pub(super) async fn probe(&self, key: &PublicKey, tls: &TlsClient) -> Result<Vec<Probed>, String> {
+        if let Self::Dns(address) = self {
+            let [udp, tcp] = [(Over::Udp, "udp"), (Over::Tcp, "tcp")]
+                .map(async |(over, name)| probe(&Way::Plain(*address, over), name, key).await);
+            let (udp, tcp) = tokio::join!(udp, tcp);
+            return Ok(vec![udp, tcp]);
+        }
+        let upstreams = self.upstreams().await?;
+        let over = if matches!(self, Self::Dot { .. }) { "tls" } else { "https" };
+        let way = Way::Encrypted(Box::new(Forwarder::new(upstreams, tls)));
+        Ok(vec![probe(&way, over, key).await])
+    }
+
+    /// The server at the addresses of its name, of which any may answer.
+    async fn upstreams(&self) -> Result<Vec<UpstreamAddress>, String> {
+        let host = self.host().unwrap_or_default();
+        let addresses = match host.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => network::system_resolver()(host.to_owned()).await,
+        };
+        let upstreams: Vec<_> =
+            addresses.into_iter().take(MOST_ADDRESSES).filter_map(|ip| self.at(ip)).collect();
+        match upstreams.is_empty() {
+            true => Err(format!("{host} has no address: see whether that name is still in use")),
+            false => Ok(upstreams),
+        }
+    }
+}
+
+async fn probe(way: &Way, over: &'static str, key: &PublicKey) -> Probed {
+    let absent = Keypair::random().public_key().to_z32();
+    let name = key.to_z32();
+    // One after the other, so that the first handshake does not count for all of them.
+    let key = ask(way, &name, Expected::Records).await;
+    let other = ask(way, ORDINARY_NAME, Expected::Records).await;
+    let absent = ask(way, &absent, Expected::Absence).await;
+    Probed { over, key, other, absent }
+}
+
+async fn ask(way: &Way, name: &str, expected: Expected) -> Answer {
+    let begun = Instant::now();
+    let told = match timeout(DEADLINE, told(way, &dns::complete(name))).await {
+        Ok(told) => told,
+        Err(_) => Err(format!("there is no answer within {} s", DEADLINE.as_secs())),
+    };
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let why =
+        told.map_or_else(|why| Some(format!("asked for {name} {why}")), |told| judge(&told, name, expected));
+    Answer { ok: why.is_none(), milliseconds, why }
+}
+
+async fn told(way: &Way, name: &Name) -> Result<Told, String> {
+    match way {
+        Way::Plain(address, over) => {
+            let reply = dns::ask(*address, name, RecordType::A, *over).await;
+            let said = reply.said().ok_or_else(|| reply.told())?;
+            Ok(Told { code: said.code, records: said.records, zone: said.zone.clone() })
+        }
+        Way::Encrypted(forwarder) => {
+            let question = Question::new(name, RecordType::A, DNSClass::IN).ok_or("it cannot be asked")?;
+            let answer = forwarder.ask(Asker::Own, &question, false, false).await;
+            let message = answer.map_err(|error| match error {
+                ForwardError::Unusable(what) => what.to_string(),
+                _ => "there is no answer".to_owned(),
+            })?;
+            let zone = message.authorities.iter().find(|record| is_soa(record));
+            let zone = zone.map(|record| record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase());
+            Ok(Told { code: message.code, records: message.answers.len(), zone })
+        }
+    }
+}
+
+fn is_soa(record: &Record) -> bool {
+    matches!(record.data, RData::SOA(_))
+}
+
+/// What is wrong with an answer about `name`.
+fn judge(told: &Told, name: &str, expected: Expected) -> Option<String> {
+    let is_of_name = told.zone.as_deref() == Some(name);
+    match (expected, told.code) {
+        (Expected::Records, ResponseCode::NoError) if told.records > 0 => None,
+        (Expected::Records, ResponseCode::NoError | ResponseCode::NXDomain) if is_of_name => {
+            Some(format!("it says that {name} has published no address: name a key that has with --key"))
+        }
+        (Expected::Absence, ResponseCode::NXDomain) if is_of_name => None,
+        (_, ResponseCode::NoError | ResponseCode::NXDomain) if name != ORDINARY_NAME => Some(format!(
+            "it does not know {name} for a key: it is no pkdns, or asks another resolver about keys"
+        )),
+        (_, ResponseCode::Refused) => Some(format!(
+            "it answers REFUSED for {name}: it does not serve this address, or a quota is used up"
+        )),
+        (_, ResponseCode::ServFail) => {
+            Some(format!("it answers SERVFAIL for {name}: it cannot ask the DHT or its upstream resolvers"))
+        }
+        (_, other) => Some(format!("it answers {} for {name}, with {} records", code(other), told.records)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
+
+    #[test]
+    fn each_wrong_answer_has_its_reason() {
+        use ResponseCode::{NXDomain, NoError, Refused, ServFail};
+        for (name, expected, code, records, zone, part) in [
+            (KEY, Expected::Records, NoError, 1, None, None),
+            (KEY, Expected::Records, NXDomain, 0, Some(KEY), Some("--key")),
+            (KEY, Expected::Records, NXDomain, 0, Some(""), Some("no pkdns")),
+            (KEY, Expected::Absence, NXDomain, 0, Some(KEY), None),
+            (KEY, Expected::Absence, NXDomain, 0, Some(""), Some("no pkdns")),
+            (KEY, Expected::Absence, NoError, 0, None, Some("no pkdns")),
+            (KEY, Expected::Absence, ServFail, 0, None, Some("the DHT")),
+            (ORDINARY_NAME, Expected::Records, NoError, 2, None, None),
+            (ORDINARY_NAME, Expected::Records, NXDomain, 0, Some(""), Some("NXDOMAIN")),
+            (ORDINARY_NAME, Expected::Records, Refused, 0, None, Some("does not serve this address")),
+        ] {
+            let told = Told { code, records, zone: zone.map(String::from) };
+            let why = judge(&told, name, expected);
+            assert_eq!(why.is_some(), part.is_some(), "{name} {code} {why:?}");
+            assert!(part.is_none_or(|part| why.unwrap().contains(part)), "{name} {code}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Where programs look for the authorities that they believe.
+
+use std::{
+    env,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use pkdns::certificates::AuthorityReading;
+
+use super::{firefox_profiles, name::StoredName, nss::NssStore, system_store::SystemStore};
+use crate::terminal::printable;
+
+/// Directories with programs for whoever administers a machine, which are not in every user's PATH.
+const OF_ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// A store, by who reads it.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// Of all programs that believe whom the system believes: curl, git, most languages.
+    System(SystemStore),
+    /// Of Chromium and its relatives, or of one profile of Firefox.
+    Nss(NssStore),
+}
+
+/// Why nothing can be done with a store, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// It is not for this user.
+    NoRight,
+    /// A program is missing.
+    NoProgram(String),
+}
+
+/// What somebody wants to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Part {
+    /// The store of the system.
+    System,
+    /// Those of the browsers of this user.
+    Browsers,
+}
+
+impl Store {
+    /// Those of this machine and this user. `more` are other directories of NSS, such as profiles of Firefox.
+    pub(super) fn find(home: Option<&Path>, more: &[PathBuf], only: Option<Part>) -> Vec<Self> {
+        let system = SystemStore::find().map(Self::System);
+        let browsers = home.map_or_else(Vec::new, |home| {
+            let profiles = firefox_profiles::find(home).into_iter().map(NssStore::of_firefox);
+            NssStore::of_chromium(home).into_iter().chain(profiles).collect()
+        });
+        let more = more.iter().cloned().map(NssStore::of_other);
+        let browsers = browsers.into_iter().chain(more).map(Self::Nss);
+        let system = system.into_iter().filter(|_| only != Some(Part::Browsers));
+        system.chain(browsers.filter(|_| only != Some(Part::System))).collect()
+    }
+
+    /// Where it is, and whose.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::System(store) => format!("{} (the system)", store.directory().display()),
+            Self::Nss(store) => format!("{} ({})", store.directory().display(), store.whose()),
+        }
+    }
+
+    /// What keeps us from changing it.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::System(store) => store.obstacle(),
+            Self::Nss(store) => store.obstacle(),
+        }
+    }
+
+    /// Whether it is of no use to anybody as yet: it is not there, and neither is a program that would read it.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::System(_) => false,
+            Self::Nss(store) => store.is_idle(),
+        }
+    }
+
+    /// Names of what has been put there by us.
+    pub(super) fn names(&self) -> Result<Vec<StoredName>, String> {
+        match self {
+            Self::System(store) => store.names(),
+            Self::Nss(store) => store.names(),
+        }
+    }
+
+    /// Whether exactly this authority is there, and believed.
+    pub(super) fn holds(&self, authority: &AuthorityReading) -> Result<bool, String> {
+        let name = StoredName::of(authority);
+        match self {
+            Self::System(store) => store.holds(&name, authority),
+            Self::Nss(store) => store.holds(&name, authority),
+        }
+    }
+
+    pub(super) fn add(&self, authority: &AuthorityReading) -> Result<(), String> {
+        let name = StoredName::of(authority);
+        match self {
+            Self::System(store) => store.add(&name, authority),
+            Self::Nss(store) => store.add(&name, authority),
+        }
+    }
+
+    pub(super) fn remove(&self, name: &StoredName) -> Result<(), String> {
+        match self {
+            Self::System(store) => store.remove(name),
+            Self::Nss(store) => store.remove(name),
+        }
+    }
+
+    /// Makes what was changed count.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        match self {
+            Self::System(store) => store.finish(),
+            Self::Nss(store) => store.finish(),
+        }
+    }
+}
+
+/// A program in one of the directories where programs are.
+pub(super) fn program(name: &str) -> Option<PathBuf> {
+    let of_user = env::var_os("PATH").unwrap_or_default();
+    let of_user = env::split_paths(&of_user).filter(|directory| directory.is_absolute());
+    let places = of_user.chain(OF_ADMINISTRATORS.map(PathBuf::from));
+    places.map(|directory| directory.join(name)).find(|path| path.is_file())
+}
+
+/// Runs a program to its end with this input. The error is what it says itself.
+pub(super) fn run(command: &mut Command, input: &[u8]) -> Result<Output, String> {
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default().display().to_string();
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let fault = |error: io::Error| format!("{name} cannot be run: {error}");
+    let mut child = spawned.map_err(fault)?;
+    // A few hundred bytes, which fit the pipe. Whoever does not read them says why by its end.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
+    let output = child.wait_with_output().map_err(fault)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Err(format!("{name} failed: {}", printable(&lines.join("; "))))
+}
+
+/// A certificate for those who read text (RFC 7468).
+pub(super) fn pem(authority: &AuthorityReading) -> String {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    let text = BASE64_STANDARD.encode(&authority.der);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for line in text.as_bytes().chunks(64) {
+        pem.push_str(&String::from_utf8_lossy(line));
+        pem.push('\n');
+    }
+    pem + "-----END CERTIFICATE-----\n"
+}

@@ -1,0 +1,57 @@
+//! The first hour of whoever has a network: of a LAN behind Pi-hole, and of the operator of a public server. They type what
+//! docs/lan-resolvers.md and docs/operating.md say and nothing else, make ten mistakes each, and are told what to do.
+//!
+//! Each runs on a machine of its own. Needs `dnsmasq` and `dig`, and for the operator `curl`, `kdig` and `pebble`. Without them the tests
+//! say so and pass, unless `CI=true`; without the right to make network namespaces they always do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
+
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../origins/authority.rs"]
+mod authority;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../../server/tests/interop/dig.rs"]
+mod dig;
+mod lan;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../../server/tests/interop/namespace.rs"]
+mod namespace;
+mod operator;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../program/mod.rs"]
+mod program;
+#[path = "../../../server/tests/interop/programs.rs"]
+mod programs;
+mod shell;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../../server/tests/recipes/signed_root.rs"]
+mod signed_root;
+
+use std::future::Future;
+
+fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
+    if namespace::is_inside(name) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.unwrap().block_on(test);
+    }
+}
+
+#[test]
+fn a_lan_behind_pi_hole_resolves_keys_and_ten_mistakes_say_what_to_do() {
+    on_a_machine_of_its_own(
+        "a_lan_behind_pi_hole_resolves_keys_and_ten_mistakes_say_what_to_do",
+        lan::hour(),
+    );
+}
+
+#[test]
+fn a_public_server_answers_everybody_and_ten_mistakes_say_what_to_do() {
+    on_a_machine_of_its_own(
+        "a_public_server_answers_everybody_and_ten_mistakes_say_what_to_do",
+        operator::hour(),
+    );
+}

@@ -1,0 +1,147 @@
+//! What the bridge to sites under keys costs, beside HAProxy that ends TLS and verifies towards the site. Run it with
+//! `cargo bench -p pkdns --bench bridge`; names of tables after `--` run these only: `memory`, `handshakes`, `download`. Needs nginx,
+//! curl and, to compare with, HAProxy.
+//!
+//! Both servers have one core; the site and the client are on another. Nothing is asserted about time, only that everything
+//! arrives.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark may fail where it stands"
+)]
+
+mod client;
+#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod servers;
+
+use std::env;
+
+use client::Client;
+use common::{cores, on_core};
+use servers::{Front, Servers};
+
+/// Connections that say nothing.
+const IDLE: usize = 2000;
+
+/// Handshakes of one run.
+const HANDSHAKES: usize = 1000;
+
+/// Runs of each server, alternating.
+const RUNS: usize = 5;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let in_full = arguments.iter().any(|argument| argument == "--bench");
+    if !in_full {
+        println!("Short rounds: the figures mean nothing.");
+    }
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name);
+    let (server_core, client_core) = cores();
+    let servers = Servers::start(server_core, client_core, if in_full { 100_000_000 } else { 1_000_000 });
+    let runs = if in_full { RUNS } else { 1 };
+    if is_wanted("memory") {
+        memory(&servers, if in_full { IDLE } else { 40 });
+    }
+    if is_wanted("handshakes") {
+        handshakes(&servers, if in_full { HANDSHAKES } else { 10 }, runs);
+    }
+    if is_wanted("download") {
+        download(&servers, runs);
+    }
+}
+
+/// What connections take that are open and silent, after a request each.
+fn memory(servers: &Servers, count: usize) {
+    let front = &servers.bridge;
+    // What a first connection brings along is not what each takes.
+    drop(Client::new(servers, front).open(1));
+    let before = front.process.memory();
+    let open = Client::new(servers, front).open(count);
+    let grown = front.process.memory().saturating_sub(before);
+    println!(
+        "\n{count} silent connections to {} sites: {:.1} MB, {:.1} kB each\n",
+        servers.keys(),
+        grown as f64 / 1e6,
+        grown as f64 / count as f64 / 1e3
+    );
+    drop(open);
+}
+
+/// CPU of whole handshakes, with the client and with the site, none of them resumed by the client.
+fn handshakes(servers: &Servers, count: usize, runs: usize) {
+    println!("\nms of server CPU for a connection: both handshakes and one small request (least to most)\n");
+    println!("| | median | spread |\n|---|---|---|");
+    each(servers, runs, |front| {
+        let before = front.process.cpu_time();
+        let client = Client::new(servers, front);
+        (0..count).for_each(|_| drop(client.open(1)));
+        (front.process.cpu_time() - before).total() * 1e3 / count as f64
+    })
+    .into_iter()
+    .for_each(|(name, figures)| {
+        println!(
+            "| {name} | {:.2} | {:.2} to {:.2} |",
+            median(&figures),
+            figures[0],
+            figures[figures.len() - 1]
+        )
+    });
+}
+
+/// A large file: how fast it comes, and what it costs the server.
+fn download(servers: &Servers, runs: usize) {
+    let mut cpu = Vec::new();
+    let rates = each(servers, runs, |front| {
+        let before = front.process.cpu_time();
+        let (bytes, seconds) = client::download(servers, front);
+        assert_eq!(bytes, servers.file_size, "the whole file");
+        cpu.push((front.name, (front.process.cpu_time() - before).total() * 1e9 / bytes as f64));
+        bytes as f64 / 1e6 / seconds
+    });
+    println!("\nA file of {} MB: MB/s, and seconds of server CPU for a GB\n", servers.file_size / 1_000_000);
+    println!("| | MB/s | spread | CPU |\n|---|---|---|---|");
+    for (name, figures) in &rates {
+        let mut cpu: Vec<_> = cpu.iter().filter(|(of, _)| of == name).map(|(_, cpu)| *cpu).collect();
+        cpu.sort_by(f64::total_cmp);
+        let (least, most) = (figures[0], figures[figures.len() - 1]);
+        println!("| {name} | {:.0} | {least:.0} to {most:.0} | {:.2} |", median(figures), median(&cpu));
+    }
+    if let [(_, ours), (_, theirs)] = &rates[..] {
+        println!("\nratio of the bridge to HAProxy: {:.2}", median(ours) / median(theirs));
+    }
+}
+
+/// Figures of each server in runs that alternate, in order.
+fn each(
+    servers: &Servers,
+    runs: usize,
+    mut measure: impl FnMut(&Front) -> f64,
+) -> Vec<(&'static str, Vec<f64>)> {
+    let fronts: Vec<_> = [Some(&servers.bridge), servers.haproxy.as_ref()].into_iter().flatten().collect();
+    let mut all: Vec<_> = fronts.iter().map(|front| (front.name, Vec::new())).collect();
+    // The first run of each finds nothing at hand.
+    fronts.iter().for_each(|front| {
+        measure(front);
+    });
+    for _ in 0..runs {
+        for (front, (_, figures)) in fronts.iter().zip(&mut all) {
+            figures.push(measure(front));
+        }
+    }
+    all.iter_mut().for_each(|(_, figures)| figures.sort_by(f64::total_cmp));
+    all
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
+
+/// Starts what `start` starts on the core of the servers.
+fn on_server_core<T>(servers: (usize, usize), start: impl FnOnce() -> T) -> T {
+    on_core(servers.0, servers.1, start)
+}

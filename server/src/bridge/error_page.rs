@@ -1,0 +1,225 @@
+//! Why a site cannot be shown, and the page that says so.
+
+use http::StatusCode;
+use thiserror::Error;
+
+use super::names::SiteName;
+
+/// Why there is no connection to a site.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// There is no such name, or it leads nowhere that may be connected to.
+    #[error("{0}")]
+    Absent(String),
+    /// The name has records, and none that say how TLS is verified.
+    #[error("{0}")]
+    NoTls(String),
+    /// This server does not lead there.
+    #[error("{0}")]
+    Denied(String),
+    /// What the name leads to could not be found out.
+    #[error("{0}")]
+    Lookup(String),
+    /// The site could not be connected to.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The site showed another key than it has to.
+    #[error("the site showed {shown} instead of {expected}")]
+    AnotherKey {
+        /// What it had to show.
+        expected: String,
+        /// What it has shown.
+        shown: String,
+    },
+    /// The site ended the handshake, or speaks no TLS.
+    #[error("{0}")]
+    HandshakeRefused(String),
+    /// The site did not answer in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// There are as many connections to this site as there may be.
+    #[error("there are as many connections to this site from here as there may be")]
+    SiteFull,
+}
+
+impl Failure {
+    /// The status of the response that says so.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Absent(_) => StatusCode::NOT_FOUND,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::SiteFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lookup(_) | Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoTls(_) | Self::Unreachable(_) | Self::AnotherKey { .. } | Self::HandshakeRefused(_) => {
+                StatusCode::BAD_GATEWAY
+            }
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Absent(_) => "There is no such site",
+            Self::NoTls(_) => "This site has no HTTPS that can be verified",
+            Self::Denied(_) => "This server does not lead to this site",
+            Self::Lookup(_) => "Where this site is could not be found out",
+            Self::Unreachable(_) => "This site cannot be reached",
+            Self::AnotherKey { .. } => "This site did not prove that it is the one you asked for",
+            Self::HandshakeRefused(_) => "This site does not speak HTTPS with us",
+            Self::TimedOut(_) => "This site did not answer in time",
+            Self::SiteFull => "Too many are connected to this site",
+        }
+    }
+
+    /// What happened, as HTML.
+    fn account(&self) -> String {
+        match self {
+            Self::AnotherKey { expected, shown } => format!(
+                "<p>Whoever answered at the site's address has shown another key than the site's signed records ask for. Nothing that \
+                 you wanted to send has been sent there.</p><dl><dt>Expected</dt><dd>{}</dd><dt>Shown</dt><dd>{}</dd></dl>",
+                escape(expected),
+                escape(shown)
+            ),
+            other => format!("<p>{}</p>", escape(&sentence(&other.to_string()))),
+        }
+    }
+
+    fn for_visitors(&self) -> &'static str {
+        match self {
+            Self::Absent(_) => {
+                "Compare the address with the one that you were given, letter by letter: it is a key, and one wrong letter makes another."
+            }
+            Self::NoTls(_) => {
+                "The same address with http:// in place of https:// may work. What you send and read there can be read and changed on the way."
+            }
+            Self::Denied(_) => "Ask whoever runs this server why, or use another one.",
+            Self::Lookup(_) => "Try again in a minute.",
+            Self::Unreachable(_) | Self::HandshakeRefused(_) | Self::TimedOut(_) => {
+                "Try again later. The site may be switched off."
+            }
+            Self::AnotherKey { .. } => {
+                "Do not send passwords or anything else to this site by another way now. Somebody between this server and the site may be pretending to be it, or its owner has made a mistake: tell the owner what is shown above."
+            }
+            Self::SiteFull => "Try again in a minute.",
+        }
+    }
+
+    fn for_owners(&self) -> &'static str {
+        match self {
+            Self::Absent(_) => {
+                "Publish the key's records again, and look at them with pkdns-cli resolve. Nodes forget what is not published for a day or two."
+            }
+            Self::NoTls(_) => {
+                "Publish a TLSA record (3 1 1) of the certificate that the site shows, or let pkdns-cli serve end TLS with the key."
+            }
+            Self::Denied(_) => "Ask whoever runs this server.",
+            Self::Lookup(_) => "Publish the records again if this goes on for longer.",
+            Self::Unreachable(_) | Self::TimedOut(_) => {
+                "Check that the address and the port in the records are right, that the site runs, and that a firewall or a router lets connections through."
+            }
+            Self::AnotherKey { .. } => {
+                "Publish the record that belongs to the certificate which the site shows now, or let it show the key of the records. After a certificate was renewed with a new key, its TLSA record has to be new as well."
+            }
+            Self::HandshakeRefused(_) => {
+                "The port in the records has to speak TLS 1.3, or TLS 1.2 with a certificate for which there is a TLSA record."
+            }
+            Self::SiteFull => "Nothing is wrong with the site.",
+        }
+    }
+
+    /// The page for whoever asked for `site`.
+    pub(super) fn page(&self, site: &SiteName) -> String {
+        let (title, account) = (self.title(), self.account());
+        let (visitors, owners, name) = (self.for_visitors(), self.for_owners(), escape(&site.text));
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
+             <h1>{title}</h1>\n<p class=\"name\">{name}</p>\n{account}\n<h2>If you are a visitor</h2>\n<p>{visitors}</p>\n\
+             <h2>If this is your site</h2>\n<p>{owners}</p>\n\
+             <p class=\"from\">This page is from the DNS server that connects you to sites under keys, and not from the site.</p>\n\
+             </main>\n</body>\n</html>\n"
+        )
+    }
+}
+
+/// No script, no image, no frame: nothing but text and this style.
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const STYLE: &str = "body{margin:0;font:1rem/1.5 system-ui,sans-serif;color:#222;background:#fff}main{max-width:42rem;margin:0 auto;\
+                     padding:2rem 1rem}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:1.5rem}.name,dd{font-family:monospace;\
+                     overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem}.from{margin-top:2rem;color:#666;font-size:.9rem}\
+                     @media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}.from{color:#999}}";
+
+/// Longest text of others that is shown, in characters.
+const LONGEST: usize = 1000;
+
+/// As text in HTML, whoever wrote it.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars().take(LONGEST) {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // Among them are those that turn the direction of text around.
+            other if other.is_control() || is_formatting(other) => escaped.push('\u{fffd}'),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+fn is_formatting(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// With a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let Some(first) = characters.next() else { return String::new() };
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    first.to_uppercase().chain(characters).collect::<String>() + stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolver::name::Suffixes;
+
+    fn site() -> SiteName {
+        let host = "www.yqrx81zchh6aotjj85s96gdqbmsoprxr3ks6ks6y8eccpj8b7oiy.key";
+        SiteName::read(host, &Suffixes::new(["key"])).unwrap()
+    }
+
+    #[test]
+    fn what_others_have_written_stays_text() {
+        let hostile = "<script>alert(1)</script>\" onload='x' & \u{202e}gpj.exe\0";
+        for failure in [
+            Failure::AnotherKey { expected: hostile.into(), shown: hostile.into() },
+            Failure::Lookup(hostile.into()),
+            Failure::Unreachable(hostile.into()),
+        ] {
+            let page = failure.page(&site());
+            for part in ["<script", "alert(1)<", "'x'", "\" onload", " & ", "\u{202e}", "\0"] {
+                assert!(!page.contains(part), "{part:?} is in\n{page}");
+            }
+            assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
+        }
+        let long = Failure::Unreachable("x".repeat(100_000)).page(&site());
+        assert!(long.len() < 8000, "{}", long.len());
+    }
+
+    #[test]
+    fn a_page_says_what_was_expected_and_what_was_shown_and_what_can_be_done() {
+        let failure = Failure::AnotherKey { expected: "the key abc".into(), shown: "the key def".into() };
+        let page = failure.page(&site());
+        for part in
+            ["the key abc", "the key def", "If you are a visitor", "If this is your site", &site().text]
+        {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+        assert_eq!(sentence("there is none"), "There is none.");
+    }
+}

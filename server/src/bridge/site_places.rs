@@ -1,0 +1,90 @@
+//! Places for connections to each site, so that nobody makes the bridge overrun a small one.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ahash::RandomState;
+
+use crate::transport::{Slot, Slots};
+
+/// Connections to the site of one key at once, for all clients.
+const PER_SITE: usize = 512;
+
+/// Connections of one client to it. Browsers open a few for each page.
+const PER_SITE_AND_CLIENT: usize = 64;
+
+/// Connections by the key of their site. There are no more entries than connections.
+#[derive(Debug, Default)]
+pub(super) struct SitePlaces {
+    // Who chooses keys must not choose collisions.
+    sites: Mutex<HashMap<[u8; 32], Arc<Slots>, RandomState>>,
+}
+
+/// A place at a site, until this is dropped.
+#[derive(Debug)]
+pub(super) struct SitePlace {
+    places: Arc<SitePlaces>,
+    key: [u8; 32],
+    slot: Option<Slot>,
+}
+
+impl SitePlaces {
+    /// A place for a connection of `client` to the site of `key`; `None` if all that there are for it are taken.
+    pub(super) fn take(self: &Arc<Self>, key: [u8; 32], client: IpAddr) -> Option<SitePlace> {
+        let mut sites = self.lock();
+        let slots = sites.entry(key).or_insert_with(|| Slots::new(PER_SITE, PER_SITE_AND_CLIENT));
+        // Without one, there are others, so that no empty entry is left behind.
+        let slot = slots.take(client)?;
+        Some(SitePlace { places: self.clone(), key, slot: Some(slot) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Slots>, RandomState>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SitePlace {
+    fn drop(&mut self) {
+        let mut sites = self.places.lock();
+        self.slot = None;
+        // Each place has a share in what counts it, and places are given under the same lock.
+        if sites.get(&self.key).is_some_and(|slots| Arc::strong_count(slots) == 1) {
+            sites.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn v4(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits(number).into()
+    }
+
+    #[test]
+    fn a_site_has_so_many_places_and_others_have_their_own() {
+        let places = Arc::new(SitePlaces::default());
+        let of_one: Vec<_> = (0..1000).map_while(|_| places.take([1; 32], v4(1))).collect();
+        assert_eq!(of_one.len(), PER_SITE_AND_CLIENT);
+        let of_all: Vec<_> = (2..5000).filter_map(|client| places.take([1; 32], v4(client))).collect();
+        assert_eq!(of_one.len() + of_all.len(), PER_SITE);
+        assert!(places.take([1; 32], v4(9000)).is_none());
+        assert!(places.take([2; 32], v4(1)).is_some(), "another site");
+    }
+
+    #[test]
+    fn sites_that_nobody_is_connected_to_take_no_memory() {
+        let places = Arc::new(SitePlaces::default());
+        let (one, two) = (places.take([1; 32], v4(1)), places.take([1; 32], v4(2)));
+        drop(one);
+        assert_eq!(places.lock().len(), 1);
+        drop(two);
+        assert!(places.lock().is_empty());
+    }
+}

@@ -1,0 +1,14 @@
+//! The bridge between clients and sites, with sites and clients that a test decides.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+
+mod bytes;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../common/mod.rs"]
+mod common;
+mod hostile;
+mod plain;
+mod refused;
+mod site;
+mod stage;
+mod whole;

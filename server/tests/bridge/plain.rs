@@ -1,0 +1,102 @@
+//! Requests in the clear.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use pkdns::bridge::Failure;
+
+use crate::{
+    site::{Manner, TlsSite},
+    stage::{KEY, PATIENCE, Settings, Stage, host},
+};
+
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut response)).await.unwrap().unwrap();
+    response
+}
+
+#[tokio::test]
+async fn a_site_with_tls_is_where_requests_in_the_clear_are_sent() {
+    let stage = Stage::start_with(Settings { https_port: 8443, ..Settings::default() }).await;
+    let site = TlsSite::start(Manner::Echo, &[]).await;
+    stage.script.lead(&host(), site.address, &site.certificate);
+    for (line, port, expected) in [
+        (
+            "GET /a?b=c HTTP/1.1",
+            "",
+            format!("HTTP/1.1 308 Permanent Redirect\r\nlocation: https://{}/a?b=c\r\n", host()),
+        ),
+        (
+            "POST / HTTP/1.0",
+            ":80",
+            format!("HTTP/1.1 301 Moved Permanently\r\nlocation: https://{}/\r\n", host()),
+        ),
+        (
+            "GET / HTTP/1.1",
+            ":8080",
+            format!("HTTP/1.1 308 Permanent Redirect\r\nlocation: https://{}:8443/\r\n", host()),
+        ),
+    ] {
+        let upper = host().to_uppercase();
+        let response = exchange(stage.plain, &format!("{line}\r\nHost: {upper}{port}\r\n\r\n")).await;
+        let lines: Vec<_> = response.lines().collect();
+        let (status, location) = expected.trim_end().split_once("\r\n").unwrap();
+        assert_eq!(lines[0], status, "{response}");
+        assert!(lines.contains(&location), "{response}");
+    }
+    assert_eq!(site.received(), 0);
+}
+
+#[tokio::test]
+async fn a_site_without_tls_gets_the_request_as_it_stands() {
+    let stage = Stage::start().await;
+    stage.script.fail(&host(), Failure::NoTls("nothing says how".into()));
+    let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = site.local_addr().unwrap();
+    stage.script.plain.lock().unwrap().insert(format!("{}.", host()), address);
+    let request =
+        format!("POST /x HTTP/1.1\r\nhost: {}\r\nX-Odd:  spaces \r\ncontent-length: 4\r\n\r\nbody", host());
+    let mut client = TcpStream::connect(stage.plain).await.unwrap();
+    client.write_all(request.as_bytes()).await.unwrap();
+    let (mut stream, _) = timeout(PATIENCE, site.accept()).await.unwrap().unwrap();
+    let mut received = vec![0; request.len()];
+    timeout(PATIENCE, stream.read_exact(&mut received)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(received).unwrap(), request);
+    // What follows goes both ways, and either side may end first.
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut response = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut response)).await.unwrap().unwrap();
+    assert_eq!(response, "HTTP/1.1 200 OK\r\n\r\nhello");
+    client.write_all(b"more").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut more = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut more)).await.unwrap().unwrap();
+    assert_eq!(more, "more");
+    assert_eq!(stage.metrics.bridge.plain.passed_on.get(), 1);
+}
+
+#[tokio::test]
+async fn other_hosts_and_what_is_no_request_are_told_so() {
+    let stage = Stage::start().await;
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nhost: example.com\r\n\r\n".to_owned(), "421"),
+        (format!("GET / HTTP/1.1\r\nhost: {KEY}\r\n\r\n"), "421"),
+        (format!("GET http://example.com/ HTTP/1.1\r\nhost: {}\r\n\r\n", host()), "421"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        (format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)), "400"),
+        (format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", host()), "404"),
+    ] {
+        let response = exchange(stage.plain, &request).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{response}");
+    }
+}

@@ -1,0 +1,104 @@
+//! Clients for whom there is no verified site.
+
+use std::sync::atomic::Ordering;
+
+use pkdns::bridge::Failure;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::rustls::{AlertDescription, Error};
+
+use crate::{
+    site::{Manner, TlsSite},
+    stage::{KEY, Stage, host, rest},
+};
+
+const REQUEST: &[u8] = b"POST /login HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\npassword";
+
+async fn page(stage: &Stage, host: &str) -> String {
+    let mut stream = stage.connect(host, &["h2", "http/1.1"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    stream.write_all(REQUEST).await.unwrap();
+    let (page, _) = rest(&mut stream).await;
+    String::from_utf8(page).unwrap()
+}
+
+#[tokio::test]
+async fn a_site_that_shows_another_key_gets_not_one_byte_and_the_client_a_page() {
+    let stage = Stage::start().await;
+    let (ours, impostor) = (TlsSite::start(Manner::Echo, &[]).await, TlsSite::start(Manner::Echo, &[]).await);
+    stage.script.lead(&host(), impostor.address, &ours.certificate);
+    let page = page(&stage, &host()).await;
+    assert!(page.starts_with("HTTP/1.1 502 "), "{page}");
+    for part in [
+        "the key of the records",
+        "content-security-policy: default-src 'none'",
+        "connection: close",
+        &host(),
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert_eq!((impostor.received(), impostor.connections.load(Ordering::SeqCst)), (0, 0));
+    assert_eq!((stage.counted("another_key"), stage.counted("bridged")), (1, 0));
+}
+
+#[tokio::test]
+async fn every_failure_has_a_page_with_its_status() {
+    let stage = Stage::start().await;
+    for (failure, status, outcome) in [
+        (Failure::Absent("nobody is there".into()), 404, "absent"),
+        (Failure::NoTls("nothing says how".into()), 502, "no_tls"),
+        (Failure::Denied("it is on a list".into()), 403, "denied"),
+        (Failure::Lookup("the DHT is silent".into()), 504, "lookup_failed"),
+        (Failure::Unreachable("no route".into()), 502, "unreachable"),
+        (Failure::HandshakeRefused("an alert".into()), 502, "handshake_refused"),
+        (Failure::TimedOut("ten seconds".into()), 504, "timed_out"),
+    ] {
+        stage.script.fail(&host(), failure);
+        let page = page(&stage, &host()).await;
+        assert!(page.starts_with(&format!("HTTP/1.1 {status} ")), "{page}");
+        assert_eq!(stage.counted(outcome), 1, "{outcome}");
+    }
+    stage.until(|stage| stage.metrics.connections.open.bridge.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_http_2_alone_reads_the_page_in_it() {
+    let stage = Stage::start().await;
+    let stream = stage.connect(&host(), &["h2"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{}/", host())).body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 404);
+    let mut body = response.into_body();
+    let mut page = Vec::new();
+    while let Some(piece) = body.data().await {
+        page.extend(piece.unwrap());
+    }
+    assert!(String::from_utf8(page).unwrap().contains("There is no such site"));
+}
+
+#[tokio::test]
+async fn names_that_are_none_below_a_key_are_refused_by_the_alert_for_it() {
+    let stage = Stage::start().await;
+    for host in ["example.com", &format!("{KEY}.com"), KEY, "key"] {
+        let error = stage.connect(host, &[]).await.unwrap_err();
+        let said = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+        assert_eq!(said, Some(&Error::AlertReceived(AlertDescription::UnrecognisedName)), "{host}");
+    }
+    // An address is no name, so that there is none.
+    let error = stage.connect("127.0.0.1", &[]).await.unwrap_err();
+    assert!(error.to_string().contains("UnrecognisedName"), "{error}");
+    assert_eq!(stage.counted("unknown_name"), 5);
+}
+
+#[tokio::test]
+async fn a_protocol_that_cannot_be_passed_on_is_refused_before_the_site_is_asked() {
+    let stage = Stage::start().await;
+    let site = TlsSite::start(Manner::Echo, &["dot"]).await;
+    stage.script.lead(&host(), site.address, &site.certificate);
+    let error = stage.connect(&host(), &["dot"]).await.unwrap_err();
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+    assert_eq!(site.connections.load(Ordering::SeqCst), 0);
+}
