@@ -194,7 +194,13 @@ fn explain(TomlMistake { line, kind }: TomlMistake, lines: &BTreeMap<String, usi
     }
 }
 
+/// Options that two sections have, of which one is nearly always meant.
+const USUAL_HOMES: [(&str, &str); 1] = [("allow", "[access]")];
+
 fn explain_unknown(unknown: &str, known: &[String]) -> String {
+    if let Some((_, home)) = USUAL_HOMES.iter().find(|(name, _)| *name == unknown) {
+        return format!("`{unknown}` belongs under {home}");
+    }
     match homes_of(unknown).as_slice() {
         [""] => return format!("`{unknown}` belongs above the first [section]"),
         [home] => return format!("`{unknown}` belongs under {home}"),

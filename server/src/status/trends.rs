@@ -106,7 +106,7 @@ impl Samples {
         let is_due = self
             .samples
             .back()
-            .is_none_or(|(last, _)| at.saturating_duration_since(*last) >= self.every * 9 / 10);
+            .is_none_or(|(last, _)| at.saturating_duration_since(*last) >= self.every * 19 / 20);
         if is_due {
             if self.samples.len() == SAMPLES {
                 self.samples.pop_front();
