@@ -104,7 +104,7 @@ impl Root {
             return Some(NetworkManager::Dnsmasq);
         }
         let is_there = |directory: &&str| self.has(&format!("{directory}/dnsmasq"));
-        Some(if PROGRAMS.iter().any(|directory| is_there(directory)) {
+        Some(if PROGRAMS.iter().any(is_there) {
             NetworkManager::CanRunDnsmasq
         } else {
             NetworkManager::Other
