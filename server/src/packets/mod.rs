@@ -156,7 +156,7 @@ impl Packets {
             keep_alive: ArcSwapOption::from_pointee(KeepAlive::new(keep_alive_per_hour)),
             lookups,
             revisions,
-            sightings: Sightings::default(),
+            sightings: Sightings::new(settings.max_entries),
         }))
     }
 

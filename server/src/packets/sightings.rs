@@ -52,14 +52,14 @@ pub struct Holders {
 #[derive(Debug)]
 pub(super) struct Sightings(Mutex<LruCache<[u8; 32], Sighting, RandomState>>);
 
-impl Default for Sightings {
-    fn default() -> Self {
-        let capacity = NonZeroUsize::new(MAX_SEEN_KEYS).unwrap_or(NonZeroUsize::MIN);
-        Self(Mutex::new(LruCache::with_hasher(capacity, RandomState::new())))
-    }
-}
 
 impl Sightings {
+    /// Of an eighth as many keys as there may be packets, so that a small cache stays small; [`MAX_SEEN_KEYS`] at most.
+    pub(super) fn new(max_packets: usize) -> Self {
+        let capacity = NonZeroUsize::new((max_packets / 8).min(MAX_SEEN_KEYS)).unwrap_or(NonZeroUsize::MIN);
+        Self(Mutex::new(LruCache::with_hasher(capacity, RandomState::new())))
+    }
+
     /// Takes note of the newest packet of a key.
     pub(super) fn note_version(&self, key: &PublicKey, timestamp: u64, seen: SystemTime) {
         let mut sightings = self.lock();
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_last_versions_of_a_key_are_remembered_with_when_they_came_first() {
-        let sightings = Sightings::default();
+        let sightings = Sightings::new(usize::MAX);
         for timestamp in [5, 3, 5, 7] {
             sightings.note_version(&key(1), timestamp, at(100 + timestamp));
         }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_last_count_is_remembered_and_a_search_that_asked_no_node_is_none() {
-        let sightings = Sightings::default();
+        let sightings = Sightings::new(usize::MAX);
         let evidence = |queried, held| Evidence { queried, responded: 20, held };
         sightings.note_holders(&key(1), evidence(25, 18), at(1));
         sightings.note_holders(&key(1), evidence(0, 0), at(2));
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn no_more_keys_are_remembered_than_there_is_room_for() {
-        let sightings = Sightings::default();
+        let sightings = Sightings::new(usize::MAX);
         for number in 0..=u8::MAX {
             sightings.note_version(&key(number), 1, at(1));
         }

@@ -178,7 +178,9 @@ fn rows() -> Vec<Row> {
                     && reply.header("allow").contains("HEAD")
             }),
         // Other paths.
-        get("no such path", "/dns-queries").fails(404).has(|reply| reply.text().contains("/ says")),
+        Row { status: 404, cache_control: "no-store", ..get("no such path", "/dns-queries") }
+            .gives("text/html; charset=utf-8")
+            .has(|reply| reply.text().contains("There is nothing here")),
         get("the landing page", "/")
             .gives("text/html; charset=utf-8")
             .has(|reply| reply.text().contains("/dns-query")),
