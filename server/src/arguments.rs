@@ -332,7 +332,8 @@ impl Arguments {
 impl Settings {
     /// What the operator should know although it does not keep the server from starting.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.warnings.iter().cloned().chain(self.config.open_resolver()).collect()
+        let of_config = [self.config.open_resolver(), self.config.bridge_out_of_reach()];
+        self.warnings.iter().cloned().chain(of_config.into_iter().flatten()).collect()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod fair_share;
 pub mod forward;
 pub mod health;
 pub mod held;
+mod html;
 pub mod http;
 pub mod message;
 pub mod metrics;

@@ -10,7 +10,6 @@ use super::{
     Bridge, Connected, Failure, Sites, Terms,
     answer::answer,
     client_tls::{HTTP1, HTTP2, for_error_page, passable},
-    copy::{self, copy},
     hello::Hello,
     names::SiteName,
     peer::TlsPeer,
@@ -89,19 +88,8 @@ pub(super) async fn proceed<S: Sites>(
     let _open = OpenConnection::new(&bridge.entrance.metrics().open.bridge);
     let joining = Box::pin(join(hello, &guest, bridge));
     let Some(Some(bridged)) = guest.leave.run_until_cancelled(joining).await else { return };
-    let ending = ending.of_one(guest.leave.clone());
     let Bridged { client, site, place } = bridged;
-    let terms = copy::Terms {
-        client: guest.address,
-        unread: &bridge.unread,
-        to_site: &bridge.metrics.bytes.to_site,
-        to_client: &bridge.metrics.bytes.to_client,
-    };
-    let copying = Box::pin(copy(client, site, terms, &ending, || bridge.entrance.is_crowded()));
-    if let Err(error) = copying.await {
-        tracing::debug!(%error, "connection to a site ended");
-    }
-    drop(place);
+    bridge.carry(&guest, client, site, place, ending).await;
 }
 
 /// The client and its site, or `None` where the client has had an alert or an error page instead.
@@ -206,7 +194,7 @@ async fn refuse<S: Sites>(
 
 fn count<'a>(outcomes: &'a BridgeConnections, failure: &Failure) -> &'a Counter {
     match failure {
-        Failure::Absent(_) => &outcomes.absent,
+        Failure::Absent(_) | Failure::NoAddress(_) | Failure::Chain(_) | Failure::Loop => &outcomes.absent,
         Failure::NoTls(_) => &outcomes.no_tls,
         Failure::Denied(_) => &outcomes.denied,
         Failure::Lookup(_) => &outcomes.lookup_failed,

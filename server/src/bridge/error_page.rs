@@ -4,13 +4,23 @@ use http::StatusCode;
 use thiserror::Error;
 
 use super::names::SiteName;
+use crate::html::escape;
 
 /// Why there is no connection to a site.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Failure {
-    /// There is no such name, or it leads nowhere that may be connected to.
+    /// There is no such name.
     #[error("{0}")]
     Absent(String),
+    /// The name has no address, or none that may be connected to.
+    #[error("{0}")]
+    NoAddress(String),
+    /// The name leads in a circle, or too far.
+    #[error("{0}")]
+    Chain(String),
+    /// The request was sent by this bridge itself, to which the site's address leads.
+    #[error("the address in the records of this name leads back to this server")]
+    Loop,
     /// The name has records, and none that say how TLS is verified.
     #[error("{0}")]
     NoTls(String),
@@ -48,17 +58,24 @@ impl Failure {
         match self {
             Self::Absent(_) => StatusCode::NOT_FOUND,
             Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::SiteFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::Lookup(_) | Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoTls(_) | Self::Unreachable(_) | Self::AnotherKey { .. } | Self::HandshakeRefused(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::NoAddress(_)
+            | Self::Chain(_)
+            | Self::NoTls(_)
+            | Self::Unreachable(_)
+            | Self::AnotherKey { .. }
+            | Self::HandshakeRefused(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
     fn title(&self) -> &'static str {
         match self {
             Self::Absent(_) => "There is no such site",
+            Self::NoAddress(_) => "This site has no address that can be connected to",
+            Self::Chain(_) => "The records of this site lead to no end",
+            Self::Loop => "The address of this site leads back here",
             Self::NoTls(_) => "This site has no HTTPS that can be verified",
             Self::Denied(_) => "This server does not lead to this site",
             Self::Lookup(_) => "Where this site is could not be found out",
@@ -76,10 +93,10 @@ impl Failure {
             Self::AnotherKey { expected, shown } => format!(
                 "<p>Whoever answered at the site's address has shown another key than the site's signed records ask for. Nothing that \
                  you wanted to send has been sent there.</p><dl><dt>Expected</dt><dd>{}</dd><dt>Shown</dt><dd>{}</dd></dl>",
-                escape(expected),
-                escape(shown)
+                escaped(expected),
+                escaped(shown)
             ),
-            other => format!("<p>{}</p>", escape(&sentence(&other.to_string()))),
+            other => format!("<p>{}</p>", escaped(&sentence(&other.to_string()))),
         }
     }
 
@@ -90,6 +107,12 @@ impl Failure {
             }
             Self::NoTls(_) => {
                 "The same address with http:// in place of https:// may work. What you send and read there can be read and changed on the way."
+            }
+            Self::NoAddress(_) => {
+                "If the site is in your own network, whoever runs this server can allow its address. Otherwise its owner has to put it right."
+            }
+            Self::Chain(_) | Self::Loop => {
+                "Only the owner of the site can put this right. Tell the owner what is shown above."
             }
             Self::Denied(_) => "Ask whoever runs this server why, or use another one.",
             Self::Lookup(_) => "Try again in a minute.",
@@ -106,10 +129,19 @@ impl Failure {
     fn for_owners(&self) -> &'static str {
         match self {
             Self::Absent(_) => {
-                "Publish the key's records again, and look at them with pkdns-cli resolve. Nodes forget what is not published for a day or two."
+                "Publish the key's records again, and look at them with pkdns-cli resolve. Nodes forget them after some two hours, so let pkdns-cli publish --watch or serve publish them again and again."
             }
             Self::NoTls(_) => {
                 "Publish a TLSA record (3 1 1) of the certificate that the site shows, or let pkdns-cli serve end TLS with the key."
+            }
+            Self::NoAddress(_) => {
+                "Publish an A or AAAA record with the public address of the machine that the site is on. For an address in a private network, the server needs allow_private = true under [delegation]."
+            }
+            Self::Chain(_) => {
+                "Look at the CNAME and HTTPS records with pkdns-cli resolve, and let them lead to the site in a few steps."
+            }
+            Self::Loop => {
+                "Publish the address of the machine that the site itself is on. Where that machine and this server share a public address, port 80 of that address has to lead to the site."
             }
             Self::Denied(_) => "Ask whoever runs this server.",
             Self::Lookup(_) => "Publish the records again if this goes on for longer.",
@@ -129,7 +161,7 @@ impl Failure {
     /// The page for whoever asked for `site`.
     pub(super) fn page(&self, site: &SiteName) -> String {
         let (title, account) = (self.title(), self.account());
-        let (visitors, owners, name) = (self.for_visitors(), self.for_owners(), escape(&site.text));
+        let (visitors, owners, name) = (self.for_visitors(), self.for_owners(), escaped(&site.text));
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -153,26 +185,10 @@ const STYLE: &str = "body{margin:0;font:1rem/1.5 system-ui,sans-serif;color:#222
 /// Longest text of others that is shown, in characters.
 const LONGEST: usize = 1000;
 
-/// As text in HTML, whoever wrote it.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars().take(LONGEST) {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // Among them are those that turn the direction of text around.
-            other if other.is_control() || is_formatting(other) => escaped.push('\u{fffd}'),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
-fn is_formatting(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// What others have written, as text in HTML, and not all of it if it is long.
+fn escaped(text: &str) -> String {
+    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(end, _)| end);
+    escape(text.get(..end).unwrap_or_default())
 }
 
 /// With a capital letter and a full stop.

@@ -12,6 +12,7 @@ mod connection;
 mod copy;
 mod error_page;
 pub mod hello;
+mod mark;
 mod names;
 mod peer;
 mod plain;
@@ -41,10 +42,12 @@ use crate::{
     metrics::BridgeMetrics,
     resolver::{name::Suffixes, site::Site},
     service::Respond,
-    transport::{Admission, Ending, Entrance, accept},
+    transport::{Admission, Ending, Entrance, Guest, accept},
 };
 use hello::Hello;
-use site_places::SitePlaces;
+use mark::Mark;
+use peer::Peer;
+use site_places::{SitePlace, SitePlaces};
 
 /// What names lead to.
 pub trait Sites: Send + Sync + 'static {
@@ -100,6 +103,7 @@ pub struct Bridge<S> {
     places: Arc<SitePlaces>,
     unread: Budget,
     metrics: BridgeMetrics,
+    mark: Mark,
 }
 
 impl<S: Sites> Bridge<S> {
@@ -112,7 +116,7 @@ impl<S: Sites> Bridge<S> {
         metrics: BridgeMetrics,
     ) -> Self {
         let terms = ArcSwapOption::from_pointee(terms);
-        Self { sites, entrance, terms, places: Arc::default(), unread, metrics }
+        Self { sites, entrance, terms, places: Arc::default(), unread, metrics, mark: Mark::new() }
     }
 
     /// Other caps and clients from now on, and other terms where there are any. Connections that are open stay, and count.
@@ -135,6 +139,31 @@ impl<S: Sites> Bridge<S> {
     pub async fn take_over(self: Arc<Self>, hello: Hello<TcpStream>, client: IpAddr, ending: Ending) {
         let Some(guest) = self.entrance.admit(client, ending.stop()) else { return };
         connection::proceed(hello, guest, &self, &ending).await;
+    }
+
+    /// Copies between a client and its site until either has ended the connection, or `ending` has. The place at the site is kept for as
+    /// long.
+    async fn carry(
+        &self,
+        guest: &Guest,
+        client: impl Peer,
+        site: impl Peer,
+        place: SitePlace,
+        ending: &Ending,
+    ) {
+        let ending = ending.of_one(guest.leave.clone());
+        let bytes = &self.metrics.bytes;
+        let terms = copy::Terms {
+            client: guest.address,
+            unread: &self.unread,
+            to_site: &bytes.to_site,
+            to_client: &bytes.to_client,
+        };
+        let copying = Box::pin(copy::copy(client, site, terms, &ending, || self.entrance.is_crowded()));
+        if let Err(error) = copying.await {
+            tracing::debug!(%error, "connection to a site ended");
+        }
+        drop(place);
     }
 }
 

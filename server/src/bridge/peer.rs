@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer for PlainPeer<S> {
             self.written += count;
             *written += count;
         }
-        // Whoever is silent holds nothing.
+        // A connection on which nothing waits keeps no buffer.
         (self.queued, self.written) = (Vec::new(), 0);
         self.outlet.poll_shutdown(context)
     }
@@ -256,13 +256,13 @@ impl<S> Outlet<S> {
         }
     }
 
-    /// Of our side, if it is wanted.
+    /// Ends our side of the connection, if that is wanted.
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncWrite + Unpin,
     {
         if self.shutdown == Shutdown::Wanted {
-            // Who has gone already needs no end.
+            // An error says that the other side has gone, and then there is nothing left to end.
             let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
             self.shutdown = Shutdown::Done;
         }

@@ -11,7 +11,6 @@ use tokio::{
 
 use super::{
     Bridge, Failure, HTTPS_PORT, Sites,
-    copy::{self, copy},
     error_page::POLICY,
     names::SiteName,
     peer::PlainPeer,
@@ -49,7 +48,7 @@ struct Passed {
 /// What becomes of a request.
 enum Fate {
     Redirect(String, bool),
-    PassOn(TcpStream, SitePlace),
+    PassOn(TcpStream, SitePlace, bool),
     Foreign,
     Malformed,
     Failed(SiteName, Failure),
@@ -61,19 +60,8 @@ pub(super) async fn open<S: Sites>(stream: TcpStream, guest: Guest, bridge: Arc<
     let leave = guest.leave.clone();
     let opening = Box::pin(begin(stream, guest, &bridge, &ending));
     let Some(Some((passed, guest))) = leave.run_until_cancelled(opening).await else { return };
-    let ending = ending.of_one(guest.leave.clone());
     let Passed { client, site, place } = passed;
-    let terms = copy::Terms {
-        client: guest.address,
-        unread: &bridge.unread,
-        to_site: &bridge.metrics.bytes.to_site,
-        to_client: &bridge.metrics.bytes.to_client,
-    };
-    let copying = Box::pin(copy(client, site, terms, &ending, || bridge.entrance.is_crowded()));
-    if let Err(error) = copying.await {
-        tracing::debug!(%error, "connection to a site in the clear ended");
-    }
-    drop(place);
+    bridge.carry(&guest, client, site, place, &ending).await;
 }
 
 async fn begin<S: Sites>(
@@ -99,7 +87,10 @@ async fn begin<S: Sites>(
     let mut head = Vec::new();
     let read = timeout_at(deadline, read_head(&mut stream, &mut head)).await.ok().and_then(Result::ok);
     let fate = match read {
-        Some(Head::Request(target)) => decide(bridge, &guest, target).await,
+        Some(Head::Request(target)) => {
+            let is_own = bridge.mark.is_in(&head);
+            decide(bridge, &guest, target, is_own).await
+        }
         Some(Head::Partial | Head::Malformed) => Fate::Malformed,
         None => {
             outcomes.malformed.inc();
@@ -115,8 +106,8 @@ async fn begin<S: Sites>(
     };
     count.inc();
     let response = match fate {
-        Fate::PassOn(site, place) => {
-            let client = PlainPeer::new(guest.watch(stream), head);
+        Fate::PassOn(site, place, is_http10) => {
+            let client = PlainPeer::new(guest.watch(stream), bridge.mark.put_into(&head, is_http10));
             return Some((Passed { client, site: PlainPeer::new(site, Vec::new()), place }, guest));
         }
         Fate::Redirect(location, is_http10) => {
@@ -158,9 +149,13 @@ async fn read_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<Hea
     }
 }
 
-async fn decide<S: Sites>(bridge: &Bridge<S>, guest: &Guest, target: Target) -> Fate {
+/// `is_own`: this bridge has sent the request itself.
+async fn decide<S: Sites>(bridge: &Bridge<S>, guest: &Guest, target: Target, is_own: bool) -> Fate {
     let Some(terms) = bridge.terms.load_full() else { return Fate::Foreign };
     let Some(site) = SiteName::read(&target.host, &terms.suffixes) else { return Fate::Foreign };
+    if is_own {
+        return Fate::Failed(site, Failure::Loop);
+    }
     let late = |_| Failure::TimedOut("it took too long".to_owned());
     let finding = timeout(FINDING_TIME, bridge.sites.find(&site.name, guest.address));
     match finding.await.map_err(late).flatten() {
@@ -174,7 +169,7 @@ async fn decide<S: Sites>(bridge: &Bridge<S>, guest: &Guest, target: Target) -> 
             Fate::Redirect(format!("https://{}{port}{}", site.text, target.path), target.is_http10)
         }
         Err(Failure::NoTls(_)) => match connect(bridge, &site, guest).await {
-            Ok((stream, place)) => Fate::PassOn(stream, place),
+            Ok((stream, place)) => Fate::PassOn(stream, place, target.is_http10),
             Err(failure) => Fate::Failed(site, failure),
         },
         Err(failure) => Fate::Failed(site, failure),

@@ -4,7 +4,7 @@
 pub(super) const MAX_HEAD_SIZE: usize = 8 << 10;
 
 /// Fields of a head that are looked at.
-const MAX_FIELDS: usize = 64;
+pub(super) const MAX_FIELDS: usize = 64;
 
 /// What the head of a request says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use ahash::RandomState;
 
 use crate::transport::{Slot, Slots};
 
-/// Connections to the site of one key at once, for all clients.
-const PER_SITE: usize = 512;
+/// Connections to the site of one key at once, for all clients: as many as `pkdns-cli serve` takes from one address.
+const PER_SITE: usize = 256;
 
 /// Connections of one client to it. Browsers open a few for each page.
 const PER_SITE_AND_CLIENT: usize = 64;

@@ -211,12 +211,12 @@ fn shown(form: Form, shown: &[u8]) -> String {
     };
     let what = match form {
         Form::RawKey => "",
-        Form::Certificate => "a certificate of ",
+        Form::Certificate => "a certificate with ",
     };
     if let Some(bytes) = ed25519(key) {
         return match PublicKey::try_from(bytes) {
             Ok(key) => format!("{what}the key {}", key.to_z32()),
-            Err(_) => format!("{what}an Ed25519 key that is none"),
+            Err(_) => format!("{what}no valid Ed25519 key"),
         };
     }
     let kind = kind(key);
@@ -225,16 +225,16 @@ fn shown(form: Form, shown: &[u8]) -> String {
         Form::RawKey => String::new(),
         Form::Certificate => format!(", for TLSA 3 0 1 {}", hex(&Sha256::digest(shown))),
     };
-    format!("{what}{kind} key, for TLSA 3 1 1 {hash}{certificate}")
+    format!("{what}{kind}, for TLSA 3 1 1 {hash}{certificate}")
 }
 
 /// The kind of a key, with its article.
 fn kind(key: &[u8]) -> &'static str {
     let parsed = SubjectPublicKeyInfo::from_der(key).ok();
     match parsed.as_ref().map(|(_, key)| key.parsed()) {
-        Some(Ok(ParsedKey::RSA(_))) => "an RSA",
-        Some(Ok(ParsedKey::EC(_))) => "an ECDSA",
-        _ => "another",
+        Some(Ok(ParsedKey::RSA(_))) => "an RSA key",
+        Some(Ok(ParsedKey::EC(_))) => "an ECDSA key",
+        _ => "a key of an unknown kind",
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Bridge {
     #[serde(deserialize_with = "address::list::<HTTPS_PORT, _>")]
     pub listen: Vec<SocketAddr>,
     /// Where browsers come to in the clear, to be sent on to HTTPS. Without it, port 80 of each address of `listen` that
-    /// has port 443.
+    /// has port 443, less what `doh.plain_listen` has already.
     #[serde(
         deserialize_with = "address::optional_list::<HTTP_PORT, _>",
         skip_serializing_if = "Option::is_none"
@@ -126,13 +126,39 @@ impl Bridge {
         if !self.addresses.is_empty() {
             return self.addresses.clone();
         }
-        let mut addresses: Vec<_> = self.listen.iter().map(SocketAddr::ip).collect();
-        addresses.dedup();
+        let mut addresses = Vec::new();
+        for address in self.listen.iter().map(SocketAddr::ip) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         addresses
     }
 }
 
 impl Config {
+    /// What to say where clients of other machines are told to come to this one's loopback address, which is that of their own.
+    pub fn bridge_out_of_reach(&self) -> Option<String> {
+        let bridge = &self.bridge;
+        if !bridge.is_enabled() || !bridge.shown_addresses().iter().all(IpAddr::is_loopback) {
+            return None;
+        }
+        let listeners = |clients: &LedClients| match clients {
+            LedClients::Dns => self.listen.as_slice(),
+            LedClients::Tls if self.dot.enabled => &self.dot.listen,
+            LedClients::Https if self.doh.enabled => &self.doh.listen,
+            LedClients::Http => &self.doh.plain_listen,
+            LedClients::Tls | LedClients::Https => &[],
+        };
+        let mut led = bridge.clients_of.iter().flat_map(listeners);
+        let open = led.find(|address| !address.ip().is_loopback())?;
+        Some(format!(
+            "bridge.addresses: clients of other machines, which may ask at {open}, are told that sites under keys are at a loopback \
+             address, where they reach themselves; list the addresses of this machine at which they reach it, or leave their \
+             listeners out of bridge.clients_of"
+        ))
+    }
+
     pub(super) fn check_bridge(&self, faults: &mut Faults) {
         let bridge = &self.bridge;
         if !bridge.is_enabled() {
@@ -265,6 +291,35 @@ mod tests {
             toml::from_str::<Config>(one).unwrap().bridge,
             toml::from_str::<Config>(list).unwrap().bridge
         );
+    }
+
+    #[test]
+    fn an_address_is_shown_once_and_the_first_one_first() {
+        let shown = |text: &str| toml::from_str::<Config>(text).unwrap().bridge.shown_addresses();
+        let addresses =
+            shown("[bridge]\nlisten = ['127.0.0.2', '127.0.0.1', '127.0.0.2:8443', '127.0.0.1:8443']");
+        assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.2", "127.0.0.1"]);
+    }
+
+    #[test]
+    fn clients_of_other_machines_that_are_led_to_their_own_loopback_are_warned_of() {
+        for (text, says) in [
+            ("[bridge]", None),
+            ("[bridge]\nlisten = '127.0.0.1'", Some("0.0.0.0:53")),
+            ("listen = '127.0.0.1'\n[bridge]\nlisten = ['127.0.0.1', '[::1]']", None),
+            ("listen = '192.0.2.1'\n[bridge]\nlisten = ['127.0.0.1', '[::1]']", Some("192.0.2.1:53")),
+            ("listen = '192.0.2.1'\n[bridge]\nlisten = ['127.0.0.1', '192.0.2.1']", None),
+            ("listen = '192.0.2.1'\n[bridge]\nlisten = '127.0.0.1'\naddresses = '192.0.2.1'", None),
+            ("listen = '192.0.2.1'\n[bridge]\nlisten = '127.0.0.1'\nclients_of = 'https'", None),
+            (
+                "[doh]\nplain_listen = '192.0.2.1:80'\n[bridge]\nlisten = '127.0.0.1'\nclients_of = 'http'",
+                Some("192.0.2.1:80"),
+            ),
+        ] {
+            let said = toml::from_str::<Config>(text).unwrap().bridge_out_of_reach();
+            assert_eq!(said.is_some(), says.is_some(), "{text}: {said:?}");
+            assert!(says.is_none_or(|part| said.unwrap().contains(part)), "{text}");
+        }
     }
 
     #[test]

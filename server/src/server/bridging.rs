@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{StartError, derived, places::Places};
 use crate::{
     bridge::{Bridge, ClientTls, ConnectError, Connected, Failure, HTTPS_PORT, SiteConnector, Sites, Terms},
-    certificates::{AuthorityCertificate, BridgeAuthority},
+    certificates::{self, AuthorityCertificate, BridgeAuthority},
     config::Config,
     metrics::Metrics,
     resolver::{
@@ -93,7 +93,7 @@ impl BridgeCertificates {
 
 /// Where the authority of the bridge is kept.
 pub(super) fn bridge_directory(config: &Config) -> PathBuf {
-    config.certificate.path.clone().unwrap_or_else(|| PathBuf::from("certificates"))
+    certificates::directory(&config.certificate)
 }
 
 /// The bridge as configured, which takes nobody where it is off.
@@ -152,9 +152,9 @@ fn not_connected(error: ConnectError) -> Failure {
 fn not_found(error: SiteError) -> Failure {
     let said = error.to_string();
     match error {
-        SiteError::Unknown | SiteError::NotUnderAKey | SiteError::NoAddress | SiteError::Chain => {
-            Failure::Absent(said)
-        }
+        SiteError::Unknown | SiteError::NotUnderAKey => Failure::Absent(said),
+        SiteError::NoAddress => Failure::NoAddress(said),
+        SiteError::Chain => Failure::Chain(said),
         SiteError::Exempt | SiteError::Denied => Failure::Denied(said),
         SiteError::NoTls => Failure::NoTls(said),
         SiteError::Lookup(_) => Failure::Lookup(said),

@@ -56,7 +56,7 @@ async fn a_site_with_tls_is_where_requests_in_the_clear_are_sent() {
 }
 
 #[tokio::test]
-async fn a_site_without_tls_gets_the_request_as_it_stands() {
+async fn a_site_without_tls_gets_the_request_as_it_stands_but_for_a_via() {
     let stage = Stage::start().await;
     stage.script.fail(&host(), Failure::NoTls("nothing says how".into()));
     let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,9 +67,12 @@ async fn a_site_without_tls_gets_the_request_as_it_stands() {
     let mut client = TcpStream::connect(stage.plain).await.unwrap();
     client.write_all(request.as_bytes()).await.unwrap();
     let (mut stream, _) = timeout(PATIENCE, site.accept()).await.unwrap().unwrap();
-    let mut received = vec![0; request.len()];
+    let via = "Via: 1.1 pkdns-bridge-0123456789abcdef\r\n";
+    let mut received = vec![0; request.len() + via.len()];
     timeout(PATIENCE, stream.read_exact(&mut received)).await.unwrap().unwrap();
-    assert_eq!(String::from_utf8(received).unwrap(), request);
+    let received = String::from_utf8(received).unwrap();
+    let (before, after) = received.split_once("Via: 1.1 pkdns-bridge-").unwrap();
+    assert_eq!(format!("{before}{}", after.split_once("\r\n").unwrap().1), request);
     // What follows goes both ways, and either side may end first.
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.unwrap();
     stream.shutdown().await.unwrap();
@@ -82,6 +85,19 @@ async fn a_site_without_tls_gets_the_request_as_it_stands() {
     timeout(PATIENCE, stream.read_to_string(&mut more)).await.unwrap().unwrap();
     assert_eq!(more, "more");
     assert_eq!(stage.metrics.bridge.plain.passed_on.get(), 1);
+}
+
+/// A router whose public address is in the site's records leads back to the bridge behind it.
+#[tokio::test]
+async fn a_site_whose_address_leads_back_to_the_bridge_makes_it_connect_to_itself_once() {
+    let stage = Stage::start().await;
+    stage.script.fail(&host(), Failure::NoTls("nothing says how".into()));
+    stage.script.plain.lock().unwrap().insert(format!("{}.", host()), stage.plain);
+    let response = exchange(stage.plain, &format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", host())).await;
+    assert!(response.starts_with("HTTP/1.1 508 "), "{response}");
+    assert!(response.contains("leads back to this server"), "{response}");
+    let outcomes = &stage.metrics.bridge.plain;
+    assert_eq!((outcomes.passed_on.get(), outcomes.failed.get()), (1, 1));
 }
 
 #[tokio::test]

@@ -49,7 +49,8 @@ impl Resolver {
         if self.0.bridge.is_exempt(&asked, &name) {
             return Err(SiteError::Exempt);
         }
-        // Nobody has published it. A page of this server asks for names in it, to see whether the browser believes the bridge.
+        // A page of this server asks for names in its own zone, to see whether the browser trusts the bridge's authority. Nobody has
+        // published anything there.
         if self.0.own_zone.is(&asked.key) {
             return Err(SiteError::Unknown);
         }
@@ -74,15 +75,13 @@ impl Resolver {
         }
     }
 
-    /// A name that a site may have: below a key and a suffix of `[names]`, and in no zone of this server's own.
+    /// The key of a name that a site may have: one below a key and a suffix of `[names]`, and below no origin of this server.
     pub(in crate::resolver) fn site_name(&self, name: &Name) -> Option<KeyName> {
         if self.0.origins.of(name).is_some() {
             return None;
         }
         match self.0.suffixes.classify(name) {
-            Route::PublicKey(asked) if !self.0.own_zone.is(&asked.key) && asked.apex.iter().len() > 1 => {
-                Some(asked)
-            }
+            Route::PublicKey(asked) if asked.apex.iter().len() > 1 => Some(asked),
             _ => None,
         }
     }

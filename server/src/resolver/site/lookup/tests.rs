@@ -136,6 +136,9 @@ async fn why_there_is_no_site_is_said() {
         let found = found.map(|site| site.addresses);
         assert_eq!(found, expected.map(|it| vec![it.parse().unwrap()]), "{name}");
     }
-    let plain = resolver(BRIDGE).plain_site(&below("plain.", 1, ".key"), CLIENT).await;
+    let resolver = resolver(BRIDGE);
+    let own = absolute_name(&format!("a.{}.key", resolver.own_zone().name())).unwrap();
+    assert_eq!(resolver.site(&own, CLIENT).await, Err(SiteError::Unknown));
+    let plain = resolver.plain_site(&below("plain.", 1, ".key"), CLIENT).await;
     assert_eq!(plain, Ok(vec!["203.0.113.2:80".parse().unwrap()]));
 }
