@@ -34,13 +34,13 @@ impl HttpClient {
         Ok(Self::over(Connector::new(tls, resolver)))
     }
 
-    /// Certificates have to be signed by the authorities of `pem`.
+    /// Certificates have to be signed by this authority, whose own is given in DER.
     ///
     /// # Errors
     ///
     /// Only if the TLS library refuses its own defaults.
-    pub(crate) fn of_authority(pem: &[u8], resolver: HostResolver) -> Result<Self, Failure> {
-        let tls = trusting_only(pem).map_err(|error| Failure::Failed(error.to_string()))?;
+    pub(crate) fn of_authority(authority: &[u8], resolver: HostResolver) -> Result<Self, Failure> {
+        let tls = trusting_only(authority).map_err(|error| Failure::Failed(error.to_string()))?;
         Ok(Self::over(Connector::new(tls, resolver)))
     }
 

@@ -202,6 +202,10 @@ fn install(arguments: &InstallArguments) -> Result<(), Failure> {
     let as_root = as_root("install", &format!(" --server {place}{}{open}", chosen.collect::<String>()));
     let mut changes = Changes::new(arguments.output.planned(), as_root);
     tell_of_other_systems(&place);
+    for authority in &accepted {
+        let range = authority.constraints.as_ref().map_or_else(|| "any name".to_owned(), ToString::to_string);
+        terminal::note(&format!("{} may sign for {}", printable(&authority.subject), printable(&range)));
+    }
     if !accepted.is_empty() {
         for store in arguments.stores.find() {
             changes.install(&store, &accepted);

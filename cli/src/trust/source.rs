@@ -196,13 +196,20 @@ async fn download(server: &Uri) -> Result<Vec<Found>, Failure> {
     let anybody = HttpClient::of_anyone(network::system_resolver())?;
     let text = page(&anybody, &local).await.map_err(|why| unreachable(&local, why))?;
     let mut found = all(&text, &local.to_string(), false);
-    // One fingerprint is enough for people to compare: the connection over which the other comes is verified by the first.
-    let (client, vouched_by) = match found.first() {
-        Some(first) => {
-            let client = HttpClient::of_authority(&text, network::system_resolver())?;
-            (client, Some(hex(&first.authority.fingerprint)))
+    // One fingerprint is enough for people to compare: the connection over which the other comes is verified by this very
+    // certificate. A second one beside it, whose fingerprint nobody compares, would have no better reason to be there than to
+    // certify somebody else.
+    let (client, vouched_by) = match found.as_slice() {
+        [only] => {
+            let client = HttpClient::of_authority(&only.authority.der, network::system_resolver())?;
+            (client, Some(hex(&only.authority.fingerprint)))
         }
-        None => (anybody, None),
+        [] => (anybody, None),
+        [_, _, ..] => {
+            return Err(failed(&format!(
+                "{local} holds more than one certificate, which no pkdns does: somebody on the way may have put one there"
+            )));
+        }
     };
     let text = page(&client, &bridge).await.map_err(|why| unreachable(&bridge, why))?;
     let others = all(&text, &bridge.to_string(), false);

@@ -8,6 +8,7 @@
 )]
 
 mod browsers;
+mod impostor;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../server/tests/interop/namespace.rs"]
 mod namespace;

@@ -8,7 +8,7 @@ use pkdns::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{User, has_certutil};
+use super::{User, has_certutil, impostor::Impostor};
 
 /// A pkdns in this process, whose HTTPS is certified by its own authority.
 pub(crate) struct Pkdns {
@@ -30,6 +30,8 @@ impl Pkdns {
         config.certificate.self_signed = true;
         config.certificate.names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         config.certificate.path = Some(user.path(".pkdns/certificates"));
+        config.bridge.listen = vec![any];
+        config.bridge.plain_listen = Some(Vec::new());
         let server = Server::bind(config).unwrap();
         let https = server.https_addresses()[0];
         let stop = CancellationToken::new();
@@ -62,4 +64,32 @@ async fn over_the_network_a_fingerprint_has_to_be_compared_in_full() {
     let shown = user.trust(&["show", "--json"]).json();
     let shown = shown["authorities"].as_array().unwrap();
     assert!(shown.iter().any(|authority| authority["sha256"] == fingerprint), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_fingerprint_brings_the_authority_of_the_bridge_and_none_of_somebody_on_the_way() {
+    if !has_certutil() {
+        return;
+    }
+    let (user, visitor) = (User::new(), User::new());
+    let server = Pkdns::start(&user);
+    let shown = user.trust(&["show", "--json"]).json();
+    let shown = shown["authorities"].as_array().unwrap();
+    let local = shown.iter().find(|authority| authority["subject"] == "pkdns local authority").unwrap();
+    let fingerprint = local["sha256"].as_str().unwrap();
+    let install = |place: &str| {
+        visitor.trust(&["install", "--only", "browsers", "--server", place, "--fingerprint", fingerprint])
+    };
+    let genuine = std::fs::read_to_string(user.path(".pkdns/certificates/ca.pem")).unwrap();
+    for is_first in [false, true] {
+        let impostor = Impostor::start(&genuine, is_first).await;
+        install(&impostor.place).assert_failed(1, "more than one certificate");
+    }
+    // With the genuine certificate alone he cannot certify himself.
+    let said = install(&format!("https://{}", server.https));
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    for added in ["added         pkdns local ", "added         pkdns bridge "] {
+        assert_eq!(said.out.matches(added).count(), 1, "{}", said.out);
+    }
+    assert!(said.err.contains("may sign for names under .key only"), "{}", said.err);
 }

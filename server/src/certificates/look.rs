@@ -70,14 +70,14 @@ pub fn trusting_anyone() -> Result<ClientConfig, CertificateError> {
     Ok(config)
 }
 
-/// TLS with those alone whom the authorities of `pem` certify.
+/// TLS with those alone whom this authority certifies, whose certificate is given in DER.
 ///
 /// # Errors
 ///
 /// Only if the TLS library refuses its own defaults. What is no certificate certifies nobody.
-pub fn trusting_only(pem: &[u8]) -> Result<ClientConfig, CertificateError> {
+pub fn trusting_only(authority: &[u8]) -> Result<ClientConfig, CertificateError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
+    roots.add_parsable_certificates([CertificateDer::from(authority)]);
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(CertificateError::Tls)?
