@@ -116,8 +116,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pid = directory.path().join("pid");
         let text = format!("sleep 600 & echo $! > '{}'; wait", pid.display());
-        let error = run(shell(&text).process_group(0), b"", Duration::from_secs(1)).unwrap_err();
-        assert_eq!(error.to_string(), "it did not end within 1 s, and was killed");
+        let error = run(shell(&text).process_group(0), b"", Duration::from_secs(3)).unwrap_err();
+        assert_eq!(error.to_string(), "it did not end within 3 s, and was killed");
         let started = std::fs::read_to_string(&pid).unwrap();
         let stat = format!("/proc/{}/stat", started.trim());
         let is_gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
