@@ -10,7 +10,6 @@ mod system;
 mod verify;
 
 use std::{
-    io::{self, IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
@@ -162,7 +161,7 @@ async fn server(arguments: &Arguments, root: &Root) -> Result<Server, Failure> {
         )));
     }
     let candidates = match arguments.server {
-        // It is only looked at what would be done.
+        // With --dry-run nobody is asked, because nothing is changed.
         Some(server) if arguments.dry_run => return Ok(server),
         Some(server) => vec![server],
         None => {
@@ -332,23 +331,11 @@ fn take_back(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     terminal::print("done: names of keys go where all others go")
 }
 
-/// Asks whoever sits at the terminal. A script has to say that it means it.
+/// Nothing is changed without a yes: a script has to say that it means it.
 fn confirm(arguments: &Arguments, question: &str) -> Result<(), Failure> {
-    if arguments.yes {
-        return Ok(());
-    }
-    let none = || Failure::Failed("nothing was changed: answer y, or add --yes".to_owned());
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(none());
-    }
-    let _ = write!(io::stderr(), "{question} [y/N] ");
-    let mut answer = String::new();
-    io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::Failed(format!("cannot read the answer: {error}")))?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(none()),
+    match arguments.yes || terminal::confirm(question)? == Some(true) {
+        true => Ok(()),
+        false => Err(Failure::Failed("nothing was changed: answer y, or add --yes".to_owned())),
     }
 }
 

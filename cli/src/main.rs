@@ -1,6 +1,7 @@
 //! `pkdns-cli`: keys, zones and the DHT from the command line.
 
 mod certificate;
+mod child;
 mod connect;
 mod core_files;
 mod dns;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     future::pending,
-    io::{self, IsTerminal, Write},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -236,19 +236,10 @@ fn tell_changes(added: &[TextRecord], removed: &[TextRecord]) {
 
 /// Asks whoever sits at the terminal. Scripts have decided already.
 fn confirm() -> Result<(), Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(());
-    }
-    // Whoever closed the terminal meanwhile gives no answer either.
-    let _ = write!(io::stderr(), "Replace these records? [y/N] ");
-    let mut answer = String::new();
-    io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::Failed(format!("cannot read the answer: {error}")))?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
+    match terminal::confirm("Replace these records?")? {
+        None | Some(true) => Ok(()),
         // Whoever says no has what they wanted, but a script must not take it for published.
-        _ => Err(Failure::Failed(
+        Some(false) => Err(Failure::Failed(
             "nothing was published, as you said. Answer y, or add --yes, to publish it".to_string(),
         )),
     }

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal, Read, Write},
     sync::{
         LazyLock,
         atomic::{AtomicBool, Ordering},
@@ -32,6 +32,9 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::Failed(error.to_string()))?;
     print(&text)
 }
+
+/// What is read of an answer.
+const MAX_ANSWER: u64 = 1024;
 
 /// Whether what is told goes to systemd's journal.
 static IS_JOURNAL: LazyLock<bool> = LazyLock::new(leads_to_journal);
@@ -92,7 +95,7 @@ fn painted(text: &str, colour: Colour) -> String {
 
 /// A word of a command line as a shell takes it.
 pub(crate) fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@:=,{}".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@:=,%".contains(&byte);
     match !word.is_empty() && word.bytes().all(is_plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
@@ -131,6 +134,26 @@ pub(crate) fn progress(text: &str) {
     if io::stderr().is_terminal() {
         note(text);
     }
+}
+
+/// Asks whoever sits at the terminal, and takes nothing but a yes for a yes. `None` if nobody sits there.
+pub(crate) fn confirm(question: &str) -> Result<Option<bool>, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    // Whoever closed the terminal meanwhile gives no answer either.
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin()
+        .lock()
+        .take(MAX_ANSWER)
+        .read_line(&mut answer)
+        .map_err(|error| Failure::Failed(format!("cannot read the answer: {error}")))?;
+    Ok(Some(is_yes(&answer)))
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
 }
 
 /// Replaces the line that tells a waiting user how far it is. Only a line that fits can be replaced.
@@ -192,6 +215,12 @@ mod tests {
     }
 
     #[test]
+    fn nothing_but_a_yes_is_a_yes() {
+        assert!(["y\n", " Yes \r\n", "YES"].into_iter().all(is_yes));
+        assert!(!["\n", "", "n\n", "yy\n", "yes please\n"].into_iter().any(is_yes));
+    }
+
+    #[test]
     fn colours_are_for_terminals_alone() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(coloured("ok", Colour::Good, &file), "ok");
@@ -200,9 +229,13 @@ mod tests {
 
     #[test]
     fn a_word_is_one_word_of_a_shell() {
-        for (word, expected) in
-            [("my.seed", "my.seed"), ("my zone", "'my zone'"), ("it's", r"'it'\''s'"), ("", "''")]
-        {
+        for (word, expected) in [
+            ("my.seed", "my.seed"),
+            ("{a,b}", "'{a,b}'"),
+            ("my zone", "'my zone'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
             assert_eq!(quoted(word), expected);
         }
     }

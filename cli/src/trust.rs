@@ -16,12 +16,12 @@ use serde::Serialize;
 
 use crate::{
     failure::Failure,
-    terminal::{self, printable},
+    terminal::{self, printable, quoted},
 };
 use change::{Changes, Planned};
 use name::{StoredName, fingerprint, hex};
 pub(crate) use source::{DIRECTORY, certificates_of};
-use source::{Found, Place, certain, place, quoted, read, usual};
+use source::{Found, Place, certain, place, read, usual};
 use store::{Part, Store};
 
 /// Let this machine believe the authorities of a pkdns, or stop it
@@ -170,7 +170,8 @@ fn tell_of_other_systems(place: &Place) {
 
 /// The same for the store of the system alone, by whoever may change that.
 fn as_root(action: &str, arguments: &str) -> String {
-    let program = env::current_exe().map_or_else(|_| "pkdns-cli".to_owned(), |path| quoted(&path));
+    let program = env::current_exe()
+        .map_or_else(|_| "pkdns-cli".to_owned(), |path| quoted(&path.display().to_string()));
     format!("sudo {program} trust {action} --only system{arguments}")
 }
 
@@ -272,8 +273,9 @@ fn report(changes: &Changes, json: bool, refusals: &[String]) -> Result<(), Fail
             Ok(())
         }
         (0, false) => Ok(()),
+        (1, _) => Err(Failure::Failed("one line failed: follow the line below it".to_owned())),
         (failed, _) => {
-            Err(Failure::Failed(format!("{failed} stores were not changed: do what stands below each")))
+            Err(Failure::Failed(format!("{failed} lines failed: follow the line below each of them")))
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, ErrorKind},
-    process::{Command, Stdio},
+    os::unix::process::CommandExt,
+    process::Command,
 };
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     plan::{MACOS, PATHS, Plan, PlannedFile, Words, system_of, typed, undo},
     system::System,
 };
-use crate::{failure::Failure, terminal};
+use crate::{child, failure::Failure, terminal};
 
 /// A file of ours that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,18 +159,18 @@ fn run_all(commands: &[Words]) -> Result<(), String> {
     commands.iter().try_for_each(|words| run(words))
 }
 
-/// Runs a command to its end. What it says is for whoever waits.
+/// Runs a command to its end, if that comes within a minute. What it says is for whoever waits.
 pub(super) fn run(words: &[String]) -> Result<(), String> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     terminal::progress(&format!("running {}", typed(words)));
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    match output {
+    let mut command = Command::new(program);
+    match child::run(command.args(arguments).process_group(0), b"", child::DEADLINE) {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let said: Vec<_> = said.lines().map(terminal::printable).collect();
             Err(format!("{} failed ({}): {}", typed(words), output.status, said.join(" ").trim()))
         }
-        Err(error) => Err(format!("{} cannot be run: {error}", typed(words))),
+        Err(error) => Err(format!("{} cannot be run to its end: {error}", typed(words))),
     }
 }

@@ -242,7 +242,7 @@ pub(super) fn file(path: &str, text: String) -> PlannedFile {
     PlannedFile { path: path.to_owned(), text }
 }
 
-/// As it is typed.
+/// As it is typed. Quotes are needed in commands of Windows alone, whose shells take no single ones.
 pub(super) fn typed(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);

@@ -80,7 +80,7 @@ pub(super) enum NetworkManager {
     Other,
 }
 
-/// Of which systemd-resolved answers.
+/// The addresses at which systemd-resolved answers.
 const STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 
 /// The one that the machine uses.

@@ -1,8 +1,7 @@
 //! Where the certificates of a server's authorities are read: in its directory, in a file, or from its pages.
 
 use std::{
-    env, fmt,
-    io::{self, BufRead, IsTerminal, Read},
+    env, fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use crate::{
     failure::Failure,
     http_client::HttpClient,
     network,
-    terminal::{self, printable},
+    terminal::{self, printable, quoted},
 };
 
 /// The directory of pkdns in the home of its user, its configuration in it, and what it signs with.
@@ -62,20 +61,11 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => {
-                f.write_str(&quoted(&std::path::absolute(path).unwrap_or_else(|_| path.clone())))
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                f.write_str(&quoted(&path.display().to_string()))
             }
-            Self::Pages(uri) => f.write_str(&quoted(Path::new(&uri.to_string()))),
+            Self::Pages(uri) => f.write_str(&quoted(&uri.to_string())),
         }
-    }
-}
-
-/// In quotes where a shell would see more than a word.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+,=".contains(&byte);
-    match text.bytes().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -103,18 +93,21 @@ pub(super) fn place(text: &str) -> Result<Place, String> {
 pub(super) fn read(place: Option<&Place>) -> Result<Vec<Found>, Failure> {
     match place {
         None => read(Some(&usual())),
-        Some(Place::Path(path)) if path.is_dir() => read_directory(path),
-        Some(Place::Path(path)) if !path.exists() => Err(failed(&format!(
-            "{} is not there: name the directory of pkdns, a PEM file, or https://HOST of the server with --server",
-            path.display()
-        ))),
-        Some(Place::Path(path)) => {
-            let found = read_file(path)?.unwrap_or_default();
-            match found.is_empty() {
-                true => Err(failed(&format!("{} holds no certificate in PEM", path.display()))),
-                false => Ok(found),
+        Some(Place::Path(path)) => match fs::metadata(path) {
+            Ok(there) if there.is_dir() => read_directory(path),
+            Ok(_) => {
+                let found = read_file(path)?.unwrap_or_default();
+                match found.is_empty() {
+                    true => Err(failed(&format!("{} holds no certificate in PEM", path.display()))),
+                    false => Ok(found),
+                }
             }
-        }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(failed(&format!(
+                "{} is not there: name the directory of pkdns, a PEM file, or https://HOST of the server with --server",
+                path.display()
+            ))),
+            Err(error) => Err(unreadable(path, &error)),
+        },
         Some(Place::Pages(uri)) => {
             let mut found = Vec::new();
             network::block_on(async {
@@ -169,11 +162,17 @@ fn read_file(path: &Path) -> Result<Option<Vec<Found>>, Failure> {
     match watched_files::read(path, MAX_SIZE as u64) {
         Ok(text) => Ok(Some(all(&text, &path.display().to_string(), true))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(&format!(
-            "{}: {error}; run this as a user who may read it, or name https://HOST of the server with --server",
-            path.display()
-        ))),
+        Err(error) => Err(unreadable(path, &error)),
     }
+}
+
+/// The directory of a service is closed to users.
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    failed(&format!(
+        "{}: {error}; run this as a user who may read it, such as root, or copy bridge-ca.pem or ca.pem from the certificates in it \
+         and name the copy with --server, or name https://HOST of the server",
+        path.display()
+    ))
 }
 
 fn all(text: &[u8], from: &str, is_certain: bool) -> Vec<Found> {
@@ -284,18 +283,13 @@ fn ask(found: &Found) -> Result<(), Failure> {
          of {subject} is\n  {fingerprint}\nCompare it with what pkdns-cli trust show prints on the server",
         found.from
     );
-    if !io::stdin().is_terminal() {
-        return Err(failed(&format!(
+    match terminal::confirm(&format!("{why}.\nIs it the same?"))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(failed("nothing was changed, because the fingerprint was not confirmed")),
+        None => Err(failed(&format!(
             "{why}, then run this again with --fingerprint {}",
             hex(&found.authority.fingerprint)
-        )));
-    }
-    terminal::note(&format!("{why}.\nIs it the same? [y/N]"));
-    let mut answer = String::new();
-    let read = io::stdin().lock().take(16).read_line(&mut answer);
-    match read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-        true => Ok(()),
-        false => Err(failed("nothing was changed, because the fingerprint was not confirmed")),
+        ))),
     }
 }
 

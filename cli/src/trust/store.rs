@@ -2,15 +2,14 @@
 
 use std::{
     env,
-    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
 };
 
 use pkdns::certificates::AuthorityReading;
 
 use super::{firefox_profiles, name::StoredName, nss::NssStore, system_store::SystemStore};
-use crate::terminal::printable;
+use crate::{child, terminal::printable};
 
 /// Directories with programs for whoever administers a machine, which are not in every user's PATH.
 const OF_ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -129,15 +128,11 @@ pub(super) fn program(name: &str) -> Option<PathBuf> {
     places.map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
-/// Runs a program to its end with this input. The error is what it says itself.
+/// Runs a program to its end with this input, if that comes within a minute. The error is what it says itself.
 pub(super) fn run(command: &mut Command, input: &[u8]) -> Result<Output, String> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().display().to_string();
-    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let fault = |error: io::Error| format!("{name} cannot be run: {error}");
-    let mut child = spawned.map_err(fault)?;
-    // A few hundred bytes, which fit the pipe. Whoever does not read them says why by its end.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input));
-    let output = child.wait_with_output().map_err(fault)?;
+    let output = child::run(command, input, child::DEADLINE)
+        .map_err(|error| format!("{name} cannot be run to its end: {error}"))?;
     if output.status.success() {
         return Ok(output);
     }

@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -15,8 +16,9 @@ use super::{
     store::{Obstacle, pem, program, run},
 };
 
-/// Directory, program, its arguments, and those after something was removed, which Debian's forgets only then: of Debian, Ubuntu, Alpine and Gentoo; of openSUSE; of Fedora and its relatives; of
-/// Arch.
+/// Each has a directory, a program, the arguments of the program, and its arguments after something was removed, which the
+/// program of Debian forgets only with them. The first is of Debian, Ubuntu, Alpine and Gentoo, the second of openSUSE, the
+/// third of Fedora and its relatives, and the last of Arch.
 const KNOWN: [(&str, &str, &[&str], &[&str]); 4] = [
     ("/usr/local/share/ca-certificates", "update-ca-certificates", &[], &["--fresh"]),
     ("/etc/pki/trust/anchors", "update-ca-certificates", &[], &["--fresh"]),
@@ -84,7 +86,8 @@ impl SystemStore {
     /// Makes the bundles anew.
     pub(super) fn finish(&self, is_removed: bool) -> Result<(), String> {
         let arguments = if is_removed { self.after_removal } else { self.arguments };
-        run(Command::new(&self.program).args(arguments), b"").map(drop)
+        // It is a script that runs other programs, and all of them are killed if they do not end.
+        run(Command::new(&self.program).args(arguments).process_group(0), b"").map(drop)
     }
 }
 

@@ -138,3 +138,14 @@ fn the_key_is_never_opened() {
     assert_eq!(user.trust(&["show"]).code, 0);
     assert!(user.bridge.certificate_path().ends_with(".pkdns/certificates/bridge-ca.pem"));
 }
+
+#[test]
+fn a_place_that_may_not_be_looked_at_is_not_called_missing() {
+    let user = User::new();
+    let missing = user.path("missing").display().to_string();
+    user.trust(&["show", "--server", &missing]).assert_failed(1, "missing is not there");
+    // Root may look into every directory, but nobody gets through this one.
+    std::os::unix::fs::symlink("closed", user.path("closed")).unwrap();
+    let closed = user.path("closed/pkdns").display().to_string();
+    user.trust(&["show", "--server", &closed]).assert_failed(1, "run this as a user who may read it");
+}

@@ -14,7 +14,7 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake, rustls::server::Acceptor}
 pub const MAX_HELLO_SIZE: usize = 16 << 10;
 
 /// A record with the alert `unrecognized_name`, fatal (RFC 6066 section 3). Before keys are agreed on it goes in the clear.
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+pub const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// A ClientHello, and the connection that it came over.
 pub struct Hello<S> {

@@ -36,6 +36,7 @@ pub use connect::{ConnectError, Connected, SiteConnector};
 pub use error_page::Failure;
 pub use names::SiteName;
 pub use shared_port::SharedPort;
+pub use verify::ED25519_PREFIX;
 
 use crate::{
     held::Budget,

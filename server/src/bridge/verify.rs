@@ -27,7 +27,7 @@ use x509_parser::{
 use crate::resolver::site::{Matching, Proof, Selector, Tlsa};
 
 /// What stands before the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410 section 4).
-const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// Bytes of a hash in a text for people: enough to compare by eye.
 const SHOWN_BYTES: usize = 16;

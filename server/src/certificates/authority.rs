@@ -109,6 +109,7 @@ impl Authority {
         let key = match fs::read_to_string(&key_path) {
             Ok(text) => KeyPair::from_pem(&text).map_err(|_| CertificateError::NoKey(key_path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                warn_of_lost_key(kind, directory);
                 let key = KeyPair::generate().map_err(CertificateError::Make)?;
                 private_file::replace(&key_path, key.serialize_pem().as_bytes()).map_err(state)?;
                 key
@@ -219,6 +220,20 @@ impl Authority {
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         parameters.name_constraints = Some(constraints.extension());
         Ok(parameters)
+    }
+}
+
+/// A certificate without its key is of no use, but people have imported it.
+fn warn_of_lost_key(kind: &Kind, directory: &Path) {
+    let certificate = directory.join(kind.certificate_name);
+    if certificate.exists() {
+        tracing::warn!(
+            "{key} is missing, but {certificate} is there: a new {name} replaces the one that was imported. Import \
+             {certificate} again where the old one was imported, or put the key back from a backup and start pkdns again",
+            key = directory.join(kind.key_name).display(),
+            certificate = certificate.display(),
+            name = kind.common_name,
+        );
     }
 }
 

@@ -14,7 +14,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pkdns::transport::{Slot, Slots, TLS_BUFFER};
+use pkdns::{
+    bridge::hello::UNRECOGNIZED_NAME,
+    transport::{Slot, Slots, TLS_BUFFER},
+};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, rustls::server::Acceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -49,9 +52,6 @@ const SEND_BUFFER: usize = 64 << 10;
 
 /// What was asked before the end is answered within this time of it.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// A fatal alert, "unrecognized_name" (RFC 8446 section 6), as a record of its own.
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Serves a visitor until either side has had enough.
 pub(super) async fn serve(

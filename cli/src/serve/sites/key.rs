@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use pkdns::signed_packet::{PublicKey, Signer as _};
+use pkdns::{
+    bridge::ED25519_PREFIX,
+    signed_packet::{PublicKey, Signer as _},
+};
 use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ED25519, PublicKeyData, SanType};
 use tokio_rustls::rustls::{
     self, ServerConfig, SignatureAlgorithm, SignatureScheme,
@@ -14,9 +17,6 @@ use tokio_rustls::rustls::{
 };
 
 use crate::{failure::Failure, secret_key::SecretKey};
-
-/// What stands before the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410 section 4).
-const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// What is spoken over TLS, the best first.
 pub(super) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -33,7 +33,7 @@ pub(in crate::serve) struct TlsKey {
 impl TlsKey {
     /// The certificate is for `identity`, whichever key it is of. The same key always gives the same one.
     pub(in crate::serve) fn new(secret_key: &Arc<SecretKey>, identity: &PublicKey) -> Result<Self, Failure> {
-        let public_key_info = [&PREFIX[..], secret_key.public_key().as_bytes()].concat();
+        let public_key_info = [&ED25519_PREFIX[..], secret_key.public_key().as_bytes()].concat();
         let key = Arc::new(Key(secret_key.clone()));
         let certificate = certificate(&key, identity).map_err(|error| unusable(&error))?;
         let raw = CertifiedKey::new(vec![CertificateDer::from(public_key_info.clone())], key.clone());
@@ -113,7 +113,7 @@ impl SigningKey for Key {
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
-        let info = [&PREFIX[..], self.0.public_key().as_bytes()].concat();
+        let info = [&ED25519_PREFIX[..], self.0.public_key().as_bytes()].concat();
         Some(SubjectPublicKeyInfoDer::from(info))
     }
 

@@ -269,6 +269,27 @@ async fn a_clock_that_is_set_while_it_runs_makes_it_valid_without_a_restart() {
 }
 
 #[test]
+fn a_key_that_is_lost_is_warned_of_because_people_have_imported_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = || {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+        tracing::subscriber::with_default(subscriber, || open(&directory, &["key"], SystemTime::now()));
+        fs::read_to_string(log.path()).unwrap()
+    };
+    assert_eq!(opened(), "");
+    fs::remove_file(directory.path().join("bridge-ca.pem")).unwrap();
+    assert_eq!(opened(), "", "the key makes the certificate anew");
+    fs::remove_file(directory.path().join("bridge-ca.key")).unwrap();
+    let said = opened();
+    assert!(
+        said.contains("bridge-ca.key is missing") && said.contains("a new pkdns bridge authority"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_key_that_is_none_is_not_written_over() {
     let directory = tempfile::tempdir().unwrap();
     assert!(BridgeAuthority::check(directory.path()).is_ok());
