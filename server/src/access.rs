@@ -97,6 +97,20 @@ fn is_connected(address: IpAddr) -> bool {
     connected.ranges.contains(address) && connected.except != Some(address)
 }
 
+/// Networks that this machine shares with others by its interfaces, of containers as well.
+static NEIGHBOURS: LazyLock<RwLock<Ranges>> = LazyLock::new(RwLock::default);
+
+/// Takes the networks that this machine shares with others, in place of those before.
+pub fn set_neighbours(networks: Vec<IpNet>) {
+    *NEIGHBOURS.write().unwrap_or_else(PoisonError::into_inner) = Ranges::new(networks);
+}
+
+/// Whether an address is in a network that this machine is part of, where it may reach what others cannot: whatever the address
+/// is, and that of this machine there as well.
+pub fn is_neighbour(address: IpAddr) -> bool {
+    NEIGHBOURS.read().unwrap_or_else(PoisonError::into_inner).contains(address.to_canonical())
+}
+
 impl AccessList {
     /// `deny` wins. Nobody is served when `allow` is empty.
     pub fn new(allow: Vec<Allowed>, deny: Vec<IpNet>) -> Self {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     metrics::{BridgeConnections, OpenConnection},
+    resolver::name::Route,
     transport::{Ending, Guest, Standing, TLS_BUFFER, Watched, count_handshake},
 };
 
@@ -114,7 +115,7 @@ async fn join<S: Sites>(hello: Hello<TcpStream>, guest: &Guest, bridge: &Bridge<
         shake_hands(bridge, hello, terms.tls.speaking(Some(HTTP1))).await;
         return None;
     }
-    match reach(bridge, &site, guest, &protocols).await {
+    match reach(bridge, &terms, &site, guest, &protocols).await {
         Ok((Connected { stream, alpn }, place)) => {
             bridge.metrics.handshakes.site.inc();
             let (client, session) = shake_hands(bridge, hello, terms.tls.speaking(alpn.as_deref())).await?;
@@ -136,6 +137,7 @@ async fn join<S: Sites>(hello: Hello<TcpStream>, guest: &Guest, bridge: &Bridge<
 /// A verified connection to the site, with a place at it.
 async fn reach<S: Sites>(
     bridge: &Bridge<S>,
+    terms: &Terms,
     site: &SiteName,
     guest: &Guest,
     protocols: &[Vec<u8>],
@@ -144,6 +146,13 @@ async fn reach<S: Sites>(
     let place = bridge.places.take(site.key, guest.address).ok_or(Failure::SiteFull)?;
     let finding = bridge.sites.find(&site.name, guest.address);
     let found = timeout(FINDING_TIME, finding).await.map_err(late)??;
+    let place = match terms.suffixes.classify(&found.end_point) {
+        Route::PublicKey(end) => {
+            let place = bridge.places.take_also(place, *end.key.as_bytes(), guest.address);
+            place.ok_or(Failure::SiteFull)?
+        }
+        _ => place,
+    };
     let connecting = bridge.sites.connect(&found, protocols);
     let connected = timeout(CONNECTING_TIME, connecting).await.map_err(late)??;
     // Only delays what is small.

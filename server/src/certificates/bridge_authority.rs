@@ -95,7 +95,7 @@ impl BridgeAuthority {
     ///
     /// When `name` is no host name below a suffix.
     pub fn leaf(&self, name: &str, now: SystemTime) -> Result<Arc<CertifiedKey>, CertificateError> {
-        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let now = plausible(now);
         let is_good = |made: &&Made| now < made.renew_at && now >= made.not_before;
         let held = |leaves: &mut LruCache<Box<str>, Made, RandomState>| {

@@ -233,7 +233,7 @@ pub struct Delegation {
     /// Port that they are asked on.
     pub port: u16,
     /// Whether they may have loopback, private or link-local addresses. Opens the network behind this server to
-    /// whoever holds a key.
+    /// whoever holds a key. For the bridge, also whether sites may be in a network that this machine is part of.
     pub allow_private: bool,
 }
 

@@ -7,7 +7,7 @@ use std::{collections::HashSet, net::IpAddr};
 
 use axum::http::{HeaderMap, Uri, header};
 
-use crate::config::Config;
+use crate::{config::Config, message::absolute_name, resolver::name::Suffixes};
 
 /// Top-level domains that the public DNS does not have (RFC 2606, 6761, 6762 and its appendix G, 8375), so that nobody
 /// outside can make a name below them lead anywhere.
@@ -30,14 +30,19 @@ const KEY_LENGTH: usize = 52;
 /// The names that a server goes by, besides those that nobody outside can make lead to it: addresses, names of the local
 /// network, names without a dot.
 #[derive(Debug, Clone, Default)]
-pub struct Hosts(HashSet<String>);
+pub struct Hosts {
+    names: HashSet<String>,
+    /// Behind which names of keys are.
+    suffixes: Suffixes,
+}
 
 impl Hosts {
     /// As configured, and as this machine calls itself.
     pub fn new(config: &Config) -> Self {
         let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         let configured = config.doh.hosts.iter().chain(&config.certificate.names).cloned();
-        Self(configured.chain(own).map(|name| name.to_ascii_lowercase()).collect())
+        let names = configured.chain(own).map(|name| name.to_ascii_lowercase()).collect();
+        Self { names, suffixes: Suffixes::new(config.names.suffixes.iter().map(String::as_str)) }
     }
 
     /// Whether a request may be for the host that it names. One that names none comes from no browser.
@@ -48,10 +53,18 @@ impl Hosts {
         }
     }
 
+    /// Whether a request is for a name of a key that the server does not go by. The bridge has a certificate for such a name, so that over
+    /// TLS as well whoever has the key could lead its pages here.
+    pub(super) fn are_of_a_key(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let Some(host) = named(uri, headers).map(canonical) else { return false };
+        !self.names.contains(&host)
+            && absolute_name(&host).is_some_and(|name| self.suffixes.reads_as_key(&name))
+    }
+
     fn include(&self, host: &str) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let host = canonical(host);
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-        if address.parse::<IpAddr>().is_ok() || self.0.contains(&host) {
+        if address.parse::<IpAddr>().is_ok() || self.names.contains(&host) {
             return true;
         }
         let is_below = |domain: &&str| {
@@ -60,6 +73,10 @@ impl Hosts {
         let is_of_a_key = host.split('.').any(|label| label.len() == KEY_LENGTH);
         !is_of_a_key && (!host.contains('.') || LOCAL_DOMAINS.iter().any(is_below))
     }
+}
+
+fn canonical(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 /// The host that a request names, if it names one that is text. The authority of the address counts more than the header.
@@ -135,6 +152,43 @@ mod tests {
         for host in foreign.into_iter().map(str::to_owned).chain(keys) {
             assert!(!is_meant(&host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_name_of_a_key_is_one_behind_a_suffix_or_none_and_those_that_are_configured_are_not() {
+        let mut config = Config::default();
+        config.names.suffixes = vec!["key".into(), "pk.example.net".into()];
+        config.certificate.names = vec![format!("own.{KEY}.key")];
+        config.doh.hosts = vec![format!("Doh.{KEY}.key")];
+        let hosts = Hosts::new(&config);
+        let is_of_a_key = |host: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(host).unwrap())]);
+            hosts.are_of_a_key(&Uri::from_static("/status"), &headers)
+        };
+        let upper = KEY.to_ascii_uppercase();
+        for host in [
+            format!("{KEY}.key"),
+            format!("{KEY}.key.:8443"),
+            format!("www.{upper}.KEY:443"),
+            format!("a.b.{KEY}.pk.example.net"),
+            KEY.to_owned(),
+            format!("www.{KEY}:8443"),
+        ] {
+            assert!(is_of_a_key(&host), "{host}");
+        }
+        for host in [
+            format!("own.{KEY}.key"),
+            format!("doh.{KEY}.key.:443"),
+            format!("{KEY}.example.com"),
+            "dns.example.net".to_owned(),
+            "127.0.0.1:443".to_owned(),
+            "[::1]".to_owned(),
+        ] {
+            assert!(!is_of_a_key(&host), "{host}");
+        }
+        let authority = format!("https://{KEY}.key:8443/resolve").parse().unwrap();
+        assert!(hosts.are_of_a_key(&authority, &HeaderMap::new()));
+        assert!(!hosts.are_of_a_key(&Uri::from_static("/"), &HeaderMap::new()));
     }
 
     #[test]

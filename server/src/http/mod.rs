@@ -135,12 +135,14 @@ impl Content {
         self.sample_site.as_ref().filter(|site| site.is_meant(request.uri(), request.headers()))
     }
 
-    /// Whether the request may be for the host that it names. Over TLS our certificate has said so. A trusted proxy
-    /// decides itself which hosts it serves, and need not pass on their names.
+    /// Whether the request may be for the host that it names. Over TLS our certificate has said so, but for a name of a key, which the
+    /// bridge has vouched for. A trusted proxy decides itself which hosts it serves, and need not pass on their names.
     fn is_meant<B>(&self, visitor: Visitor, request: &Request<B>) -> bool {
-        visitor.is_encrypted
-            || self.is_for_everybody()
-            || self.hosts.are_meant(request.uri(), request.headers())
+        let (uri, headers) = (request.uri(), request.headers());
+        match visitor.is_tls {
+            true => !self.hosts.are_of_a_key(uri, headers),
+            false => visitor.is_encrypted || self.is_for_everybody() || self.hosts.are_meant(uri, headers),
+        }
     }
 }
 
@@ -216,8 +218,7 @@ impl<R: Respond> Site<R> {
         Self { dns: Some(dns), ..self }
     }
 
-    /// The response to a request that came from `peer`, over TLS or not. Takes as long as the request's body and its
-    /// answer take.
+    /// The response to a request that came from `peer`, over TLS or not. Takes as long as the request's body and its answer take.
     pub async fn respond<B>(&self, peer: IpAddr, is_tls: bool, request: Request<B>) -> Response<SiteBody>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -230,8 +231,7 @@ impl<R: Respond> Site<R> {
         }
     }
 
-    /// As far as a request comes without waiting. Questions do not pass axum's router, which costs as much as the
-    /// answer.
+    /// As far as a request comes without waiting. Questions do not pass axum's router, which costs as much as the answer.
     fn begin<B>(&self, origin: Origin, request: &Request<B>) -> Begun {
         let Origin { peer, is_tls, .. } = origin;
         let content = self.content.load();

@@ -28,8 +28,8 @@ use super::{
     zone::present,
 };
 use crate::{
-    access::is_private,
-    config,
+    access::{is_neighbour, is_private},
+    config::Config,
     message::{Query, absolute_name},
     metrics::Source,
     signed_packet::PublicKey,
@@ -46,6 +46,7 @@ const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 #[derive(Debug)]
 pub(super) struct BridgeRules {
     shown: Vec<IpAddr>,
+    /// Every address that this server takes connections at.
     listen: Vec<SocketAddr>,
     exempt: Vec<Exempt>,
 }
@@ -60,7 +61,8 @@ struct Exempt {
 }
 
 impl BridgeRules {
-    pub(super) fn new(settings: &config::Bridge, suffixes: &Suffixes) -> Self {
+    pub(super) fn new(config: &Config, suffixes: &Suffixes) -> Self {
+        let settings = &config.bridge;
         let exempt = |text: &String| {
             let name = absolute_name(text.strip_prefix("pk:").unwrap_or(text))?;
             let Route::PublicKey(KeyName { key, apex }) = suffixes.classify(&name) else { return None };
@@ -69,7 +71,7 @@ impl BridgeRules {
         };
         Self {
             shown: settings.shown_addresses(),
-            listen: settings.listen.iter().copied().chain(settings.plain_addresses()).collect(),
+            listen: listeners(config),
             exempt: settings.exempt.iter().filter_map(exempt).collect(),
         }
     }
@@ -86,8 +88,10 @@ impl BridgeRules {
             .any(|exempt| below(name, depth).starts_with(&below(&exempt.name, exempt.depth)))
     }
 
-    /// Whether a connection to `address` would come back to the bridge, which would then connect to itself again.
+    /// Whether a connection to `address` would come back to this server. The bridge would connect to itself again, and all else would
+    /// take the server for its client, and answer a page of whoever made the packet.
     fn is_own(&self, address: SocketAddr) -> bool {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let port = address.port();
         let is_at_port = || self.listen.iter().filter(move |own| own.port() == port);
         if is_at_port().any(|own| own.ip() == address.ip()) {
@@ -125,8 +129,17 @@ fn https() -> RData {
     RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), parameters)))
 }
 
+fn listeners(config: &Config) -> Vec<SocketAddr> {
+    let (doh, dot, bridge) = (&config.doh, &config.dot, &config.bridge);
+    let over_tls = [(doh.enabled, &doh.listen), (dot.enabled, &dot.listen)];
+    let over_tls = over_tls.into_iter().filter(|(enabled, _)| *enabled).flat_map(|(_, listen)| listen);
+    let others = [&config.listen, &doh.plain_listen, &config.metrics.listen, &bridge.listen];
+    over_tls.chain(others.into_iter().flatten()).copied().chain(bridge.plain_addresses()).collect()
+}
+
 /// Whether this machine has the address. Where nobody can say, it may have any.
 fn is_of_this_machine(address: IpAddr) -> bool {
+    let address = address.to_canonical();
     if address.is_loopback() || address.is_unspecified() {
         return true;
     }
@@ -139,9 +152,16 @@ fn is_of_this_machine(address: IpAddr) -> bool {
 }
 
 impl Resolver {
-    /// Whether the bridge may connect to an address that a key names, as its name servers may be asked there.
+    /// Whether an address is one of this machine, or may be.
+    pub fn is_of_this_machine(address: IpAddr) -> bool {
+        is_of_this_machine(address)
+    }
+
+    /// Whether the bridge may connect to an address that a key names, as its name servers may be asked there. Neighbours may have public
+    /// addresses, and a firewall before them that does not hold for this machine.
     pub(super) fn may_dial(&self, address: SocketAddr) -> bool {
-        let is_allowed = self.0.delegations.may_ask(address.ip());
+        let is_allowed = self.0.delegations.may_ask_privately()
+            || self.0.delegations.may_ask(address.ip()) && !is_neighbour(address.ip());
         let is_filtered = self.0.rebind_protection.filters_keys() && is_private(address.ip());
         is_allowed && !is_filtered && !self.0.bridge.is_own(address)
     }

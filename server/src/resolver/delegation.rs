@@ -92,6 +92,11 @@ impl Delegations {
         self.enabled
     }
 
+    /// Whether addresses of the own network may be asked as well.
+    pub(super) fn may_ask_privately(&self) -> bool {
+        self.allow_private
+    }
+
     /// Whoever holds a key could otherwise make this server send packets into the network behind it.
     pub(super) fn may_ask(&self, address: IpAddr) -> bool {
         self.allow_private || !is_private(address)

@@ -132,7 +132,7 @@ impl Resolver {
         let forwarders = Forwarders::new(config.rate_limit.forwarders.clone());
         let suffixes = suffixes(config);
         Self(Arc::new(Inner {
-            bridge: BridgeRules::new(&config.bridge, &suffixes),
+            bridge: BridgeRules::new(config, &suffixes),
             local: LocalNames::open(&config.local, &suffixes, packets.revisions()),
             suffixes,
             packets,

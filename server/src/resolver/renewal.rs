@@ -38,7 +38,7 @@ impl Resolver {
         let holds = config.answers_as(old) && config.cache.max_entries == old.cache.max_entries;
         let suffixes = suffixes(config);
         Self(Arc::new(Inner {
-            bridge: BridgeRules::new(&config.bridge, &suffixes),
+            bridge: BridgeRules::new(config, &suffixes),
             local: match Self::reads_hosts_files_anew(old, config) {
                 true => LocalNames::open(&config.local, &suffixes, inner.packets.revisions()),
                 false => inner.local.clone(),

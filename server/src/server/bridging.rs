@@ -9,7 +9,7 @@ use std::{
 
 use hickory_proto::rr::Name;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 use super::{StartError, derived, places::Places};
 use crate::{
@@ -18,12 +18,16 @@ use crate::{
     config::Config,
     metrics::Metrics,
     resolver::{
+        Resolver,
         name::Suffixes,
         site::{Site, SiteError},
     },
     service::Service,
     transport::Entrance,
 };
+
+/// What is said of a site on this machine that cannot be connected to.
+const HERE: &str = "the site is on the machine of this server, which logs why there is no connection to it (at the level debug)";
 
 /// Names by the resolver of now, sites by their records.
 pub(super) struct ResolvedSites {
@@ -53,7 +57,7 @@ impl BridgeCertificates {
         let signer = authority.clone();
         let tls = ClientTls::new(Arc::new(move |name| {
             let leaf = signer.leaf(name, SystemTime::now());
-            leaf.inspect_err(|error| warn!("no certificate for {name}: {error}")).ok()
+            leaf.inspect_err(|error| debug!("no certificate for {name}: {error}")).ok()
         }))
         .map_err(crate::certificates::CertificateError::Tls)?;
         let ports = config.bridge.listen.iter().map(SocketAddr::port);
@@ -135,13 +139,28 @@ impl Sites for ResolvedSites {
     }
 
     async fn connect(&self, site: &Site, protocols: &[Vec<u8>]) -> Result<Connected, Failure> {
-        self.connector.connect(site, protocols).await.map_err(not_connected)
+        let connected = self.connector.connect(site, protocols).await;
+        connected.map_err(|error| {
+            let is_here = || site.addresses.iter().any(|address| Resolver::is_of_this_machine(address.ip()));
+            not_connected(error, is_here)
+        })
     }
 }
 
-fn not_connected(error: ConnectError) -> Failure {
+/// A page of a key may lead its name to one port of this machine after the other, and read what the bridge says of each: it is not
+/// told what is there.
+fn not_connected(error: ConnectError, is_here: impl Fn() -> bool) -> Failure {
     let said = error.to_string();
     match error {
+        ConnectError::Unreachable(_)
+        | ConnectError::NoTls(_)
+        | ConnectError::Refused { .. }
+        | ConnectError::Deadline
+            if is_here() =>
+        {
+            debug!("no connection to a site on this machine: {said}");
+            Failure::Unreachable(HERE.to_owned())
+        }
         ConnectError::Unreachable(_) => Failure::Unreachable(said),
         ConnectError::NoTls(_) | ConnectError::Refused { .. } => Failure::HandshakeRefused(said),
         ConnectError::AnotherKey { expected, shown, .. } => Failure::AnotherKey { expected, shown },
@@ -158,5 +177,30 @@ fn not_found(error: SiteError) -> Failure {
         SiteError::Exempt | SiteError::Denied => Failure::Denied(said),
         SiteError::NoTls => Failure::NoTls(said),
         SiteError::Lookup(_) => Failure::Lookup(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn ports_of_this_machine_cannot_be_told_apart() {
+        let address: SocketAddr = "127.0.0.1:22".parse().unwrap();
+        let errors = || {
+            [
+                ConnectError::Unreachable(vec![(address, io::ErrorKind::ConnectionRefused.into())]),
+                ConnectError::NoTls(address),
+                ConnectError::Refused { address, reason: "an alert".into() },
+                ConnectError::Deadline,
+            ]
+        };
+        for error in errors() {
+            assert_eq!(not_connected(error, || true), Failure::Unreachable(HERE.into()));
+        }
+        let elsewhere = errors().map(|error| not_connected(error, || false).to_string());
+        assert!(elsewhere[0].contains("127.0.0.1:22"), "{elsewhere:?}");
     }
 }

@@ -18,11 +18,22 @@ use crate::{
     transport::{Admission, Purpose},
 };
 
-/// With the ports that there are: what clients are told.
+/// With the ports that there are: what clients are told, and where the bridge must not connect to.
 pub(super) fn with_ports(config: &Config, addresses: &[(Purpose, SocketAddr)]) -> Config {
     let mut bound = config.clone();
     bound.doh.listen = addresses_of(Purpose::Https, addresses.iter().copied());
     bound.dot.listen = addresses_of(Purpose::Tls, addresses.iter().copied());
+    bound.doh.plain_listen = addresses_of(Purpose::Http, addresses.iter().copied());
+    bound.metrics.listen = addresses_of(Purpose::Metrics, addresses.iter().copied());
+    bound.listen = addresses_of(Purpose::Dns, addresses.iter().copied());
+    if config.bridge.is_enabled() {
+        // What is shown stays as configured.
+        bound.bridge.addresses = config.bridge.shown_addresses();
+        bound.bridge.plain_listen = Some(addresses_of(Purpose::BridgePlain, addresses.iter().copied()));
+        let bridge = addresses_of(Purpose::Bridge, addresses.iter().copied());
+        bound.bridge.listen.retain(|address| address.port() != 0 || bridge.is_empty());
+        bound.bridge.listen.extend(bridge);
+    }
     bound
 }
 

@@ -14,7 +14,10 @@ use nix::{
 use tokio::time::sleep;
 
 use super::container;
-use crate::{access::set_connected_networks, client::set_own_networks};
+use crate::{
+    access::{set_connected_networks, set_neighbours},
+    client::set_own_networks,
+};
 
 /// Addresses come and go with the network.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -41,15 +44,18 @@ pub(super) fn look() {
     let Ok(interfaces) = getifaddrs() else { return };
     let interfaces: Vec<InterfaceAddress> = interfaces.collect();
     set_own_networks(interfaces.iter().filter_map(network));
+    set_neighbours(interfaces.iter().filter_map(subnet).filter(has_neighbours).collect());
     // In a container, its own network is that of a proxy as well.
     set_connected_networks(interfaces.iter().filter_map(connected).collect(), container::gateway());
 }
 
 /// The network of an interface, if whoever is there is a neighbour.
 fn connected(interface: &InterfaceAddress) -> Option<IpNet> {
-    if is_of_containers(&interface.interface_name) {
-        return None;
-    }
+    if is_of_containers(&interface.interface_name) { None } else { subnet(interface) }
+}
+
+/// The network of an interface, of containers as well.
+fn subnet(interface: &InterfaceAddress) -> Option<IpNet> {
     if let Some((address, length)) = network(interface) {
         return IpNet::new(address.into(), length).ok();
     }
@@ -57,6 +63,11 @@ fn connected(interface: &InterfaceAddress) -> Option<IpNet> {
     let (address, mask) = (ip(interface.address.as_ref()?)?, ip(interface.netmask.as_ref()?)?);
     let network = IpNet::with_netmask(address.into(), IpAddr::V4(mask)).ok()?;
     (network.prefix_len() >= SHORTEST_IPV4_PREFIX).then_some(network)
+}
+
+/// Whether there are others in a network. One of a single address is the machine itself.
+fn has_neighbours(network: &IpNet) -> bool {
+    network.prefix_len() < network.max_prefix_len()
 }
 
 pub(super) fn is_of_containers(name: &str) -> bool {
@@ -108,6 +119,18 @@ mod tests {
         assert!(found.contains(&(Ipv6Addr::LOCALHOST, 128)), "{found:?}");
         let connected: Vec<_> = getifaddrs().unwrap().filter_map(|interface| connected(&interface)).collect();
         assert!(connected.contains(&"::1/128".parse().unwrap()), "{connected:?}");
+    }
+
+    #[test]
+    fn an_address_without_a_network_has_no_neighbours() {
+        for (network, expected) in [
+            ("203.0.113.1/32", false),
+            ("203.0.113.1/24", true),
+            ("2001:db8::1/128", false),
+            ("2001:db8::1/64", true),
+        ] {
+            assert_eq!(has_neighbours(&network.parse().unwrap()), expected, "{network}");
+        }
     }
 
     #[test]

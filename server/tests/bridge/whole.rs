@@ -52,6 +52,7 @@ struct Whole {
     host: String,
     metrics: Metrics,
     reload: ReloadHandle,
+    network: Arc<HeldNetwork>,
     site: TlsSite,
     directory: TempDir,
     _stop: DropGuard,
@@ -91,7 +92,7 @@ impl Whole {
                 record(&owner, "plain", 300, RData::A(A::new(127, 0, 0, 1))),
             ],
         );
-        let server = Server::bind_to_network(config.clone(), network).unwrap();
+        let server = Server::bind_to_network(config.clone(), network.clone()).unwrap();
         let (bridge, plain) = (server.bridge_addresses()[0], server.plain_bridge_addresses()[0]);
         let https = server.https_addresses().first().copied();
         let (metrics, reload) = (server.metrics().clone(), server.reload_handle());
@@ -99,7 +100,7 @@ impl Whole {
         tokio::spawn(server.run(stop.clone()));
         let host = format!("{}.key", owner.to_z32());
         let _stop = stop.drop_guard();
-        Self { config, bridge, plain, https, host, metrics, reload, site, directory, _stop }
+        Self { config, bridge, plain, https, host, metrics, reload, network, site, directory, _stop }
     }
 
     /// A client that trusts the authority in this file.
@@ -215,6 +216,65 @@ async fn a_reload_switches_the_bridge_off_and_on_and_what_is_open_goes_on() {
     assert!(reloaded.listening.contains(&("bridge", port)), "{reloaded:?}");
     whole.echo(port).await.unwrap();
     assert!(whole.page_of_doh(port).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn the_server_is_no_site_of_a_key_that_names_its_own_ports() {
+    let whole = Whole::start(
+        |config| {
+            config.doh.enabled = true;
+            config.doh.listen = vec![any()];
+            config.bridge.listen = vec!["127.0.0.2:0".parse().unwrap()];
+        },
+        None,
+    )
+    .await;
+    let owner = keypair(2);
+    let host = format!("{}.key", owner.to_z32());
+    let port = whole.https.unwrap().port();
+    let service = SVCB::new(1, Name::root(), vec![(SvcParamKey::Port, SvcParamValue::Port(port))]);
+    let hash = Sha256::digest(b"whatever it shows").to_vec();
+    let tlsa = TLSA::new(CertUsage::DaneEe, Selector::Full, Matching::Sha256, hash);
+    whole.network.publish(
+        &owner,
+        1,
+        &[
+            record(&owner, "", 300, RData::A(A::new(127, 0, 0, 1))),
+            record(&owner, "", 300, RData::HTTPS(HTTPS(service))),
+            record(&owner, &format!("_{port}._tcp"), 300, RData::TLSA(tlsa)),
+        ],
+    );
+    let mut stream = whole.connect(whole.bridge, &host, "bridge-ca.pem").await.unwrap();
+    stream.write_all(b"GET /status HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let page = String::from_utf8(rest(&mut stream).await.0).unwrap();
+    assert!(page.starts_with("HTTP/1.1 404 "), "{page}");
+}
+
+#[tokio::test]
+async fn over_tls_dns_over_https_answers_no_request_for_a_name_of_a_key() {
+    let share = |config: &mut Config| {
+        config.doh.enabled = true;
+        config.doh.listen = vec![any()];
+        config.doh.hosts = vec![format!("doh.{}.key", keypair(3).to_z32())];
+    };
+    let whole = Whole::start(share, None).await;
+    let status = async |path: &str, host: &str| {
+        let mut stream = whole.connect(whole.https.unwrap(), "dns.test", "ca.pem").await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let response = String::from_utf8_lossy(&rest(&mut stream).await.0).into_owned();
+        response.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let (key, configured) = (keypair(2).to_z32(), &whole.config.doh.hosts[0]);
+    for path in ["/", "/status", "/zone", "/resolve?name=a.test", "/dns-query?dns=AAAA"] {
+        for host in [format!("{key}.key"), format!("www.{key}.key.:8443"), key.clone()] {
+            assert_eq!(status(path, &host).await, "421", "{path} {host}");
+        }
+        for host in ["dns.test", "127.0.0.1", configured] {
+            assert_ne!(status(path, host).await, "421", "{path} {host}");
+        }
+    }
+    assert_eq!(status("/healthz", &key).await, "200", "everybody may know that");
 }
 
 /// Of connections over the bridge.

@@ -91,7 +91,7 @@ fn a_leaf_is_for_one_name_and_a_week() {
     };
     let mut serials = vec![root.raw_serial().to_vec()];
     for name in ["a.key", "www.a.key", "_x.b-c.key"] {
-        let leaf = authority.leaf(&name.to_uppercase(), now).unwrap();
+        let leaf = authority.leaf(&format!("{}.", name.to_uppercase()), now).unwrap();
         let (_, certificate) = parse_x509_certificate(&leaf.cert[0]).unwrap();
         let names = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
         assert_eq!(names[..], [GeneralName::DNSName(name)]);
@@ -130,7 +130,7 @@ fn a_name_that_is_not_below_a_suffix_gets_no_certificate() {
         ".key",
         "example.com",
         "monkey",
-        "a.key.",
+        "a.key..",
         "a..key",
         "*.key",
         "a b.key",
@@ -194,7 +194,7 @@ fn certificates_are_kept_for_four_days_and_no_more_than_so_many() {
     let now = SystemTime::now();
     let authority = open(&directory, &["key"], now);
     let first = authority.leaf("a.key", now).unwrap();
-    let is_first = |time| Arc::ptr_eq(&first, &authority.leaf("A.key", time).unwrap());
+    let is_first = |time| Arc::ptr_eq(&first, &authority.leaf("A.key.", time).unwrap());
     assert!(is_first(now) && is_first(now + RENEW_AFTER - Duration::from_secs(1)));
     assert!(!is_first(now + RENEW_AFTER));
     // That one comes from a clock that was ahead.

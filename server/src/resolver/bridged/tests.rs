@@ -4,7 +4,8 @@ const KEY: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";
 const OTHER: &str = "csjbhp9jpbomwh3m5eyrj1py41m8sjpkzzqmzpj5madsi7sc4mto";
 
 fn rules(settings: &str) -> BridgeRules {
-    BridgeRules::new(&toml::from_str(settings).unwrap(), &Suffixes::new(["key", "pk.example.net"]))
+    let config = Config { bridge: toml::from_str(settings).unwrap(), ..Config::default() };
+    BridgeRules::new(&config, &Suffixes::new(["key", "pk.example.net"]))
 }
 
 #[test]
@@ -53,6 +54,44 @@ fn the_bridge_is_never_told_to_connect_to_itself() {
     ] {
         assert_eq!(rules(settings).is_own(address.parse().unwrap()), expected, "{settings} {address}");
     }
+}
+
+#[test]
+fn the_bridge_is_never_told_to_connect_to_any_listener_of_the_server() {
+    let all = |text: &[&str]| text.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    let mut config = Config { listen: all(&["192.0.2.1:53"]), ..Config::default() };
+    (config.doh.enabled, config.doh.listen) = (true, all(&["192.0.2.1:8443", "0.0.0.0:4443"]));
+    config.doh.plain_listen = all(&["192.0.2.1:8080", "[::1]:8081"]);
+    (config.dot.enabled, config.dot.listen) = (true, all(&["[::]:853"]));
+    config.metrics.listen = all(&["192.0.2.1:9100"]);
+    config.bridge.listen = all(&["192.0.2.1:9443"]);
+    config.bridge.plain_listen = Some(all(&["192.0.2.1:9080"]));
+    config.bridge.addresses = vec!["192.0.2.77".parse().unwrap()];
+    let suffixes = Suffixes::new(["key"]);
+    let rules = BridgeRules::new(&config, &suffixes);
+    let is_own = |address: &str| rules.is_own(address.parse().unwrap());
+    for port in [53, 8443, 8080, 9100, 9443, 9080] {
+        assert!(is_own(&format!("192.0.2.1:{port}")), "{port}");
+        assert!(is_own(&format!("[::ffff:192.0.2.1]:{port}")), "{port}");
+        // A router sends on what comes to the address that is shown.
+        assert!(is_own(&format!("192.0.2.77:{port}")), "{port}");
+        assert!(!is_own(&format!("192.0.2.2:{port}")), "{port}");
+    }
+    // All addresses of this machine are those of a listener that takes all.
+    for address in ["127.0.0.1:4443", "127.9.9.9:4443", "[::1]:853", "[::ffff:127.0.0.1]:4443", "[::1]:8081"]
+    {
+        assert!(is_own(address), "{address}");
+    }
+    let of_interfaces = getifaddrs().unwrap().filter_map(|interface| interface.address);
+    for own in of_interfaces.filter_map(|own| own.as_sockaddr_in().map(|own| own.ip())) {
+        assert!(is_own(&format!("{own}:4443")), "{own}");
+    }
+    for address in ["192.0.2.9:4443", "192.0.2.1:6287", "127.0.0.1:8081", "127.0.0.1:6287"] {
+        assert!(!is_own(address), "{address}");
+    }
+    (config.doh.enabled, config.dot.enabled) = (false, false);
+    let rules = BridgeRules::new(&config, &suffixes);
+    assert!(!rules.is_own("192.0.2.1:8443".parse().unwrap()), "nothing listens there");
 }
 
 #[test]
