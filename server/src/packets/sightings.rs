@@ -52,7 +52,6 @@ pub struct Holders {
 #[derive(Debug)]
 pub(super) struct Sightings(Mutex<LruCache<[u8; 32], Sighting, RandomState>>);
 
-
 impl Sightings {
     /// Of an eighth as many keys as there may be packets, so that a small cache stays small; [`MAX_SEEN_KEYS`] at most.
     pub(super) fn new(max_packets: usize) -> Self {

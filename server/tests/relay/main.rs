@@ -220,9 +220,13 @@ async fn without_the_option_there_is_no_relay() {
 #[tokio::test]
 async fn the_pages_and_dns_stay_where_they_are() {
     let server = Running::start().await;
-    for (path, text) in
-        [("/", "Names that nobody"), ("/favicon.ico", "<svg"), ("/robots.txt", "Disallow"), ("/pkdns.css", "{"), ("/resolve?name=example.com", "192.0.2.53")]
-    {
+    for (path, text) in [
+        ("/", "Names that nobody"),
+        ("/favicon.ico", "<svg"),
+        ("/robots.txt", "Disallow"),
+        ("/pkdns.css", "{"),
+        ("/resolve?name=example.com", "192.0.2.53"),
+    ] {
         let reply = server.get(path).await;
         assert_eq!(reply.status, 200, "{path}");
         assert!(reply.text().contains(text), "{path}");
