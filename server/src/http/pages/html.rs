@@ -1,7 +1,7 @@
 //! HTML from templates and from texts that anybody may have written. Pure.
 
 /// Puts values in the places of a template that are called `{{name}}`. What is put in is not looked at again, whatever it says.
-pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(in crate::http) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some((before, from)) = rest.split_once("{{") {
@@ -27,7 +27,7 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
 
 /// A text as it may stand in an element or in an attribute with double quotes: no markup, and nothing that hides, reorders or
 /// ends what stands around it.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::http) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         match character {
