@@ -1,9 +1,9 @@
 //! HTML from templates and from texts that anybody may have written. Pure.
 
-pub(super) use crate::html::escape;
+pub(in crate::http) use crate::html::escape;
 
 /// Puts values in the places of a template that are called `{{name}}`. What is put in is not looked at again, whatever it says.
-pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(in crate::http) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some((before, from)) = rest.split_once("{{") {

@@ -2,7 +2,8 @@
 //! key.
 
 mod footer;
-mod html;
+pub(super) mod html;
+mod imports;
 mod notices;
 mod platform;
 mod plot;
@@ -140,6 +141,32 @@ impl About {
         }
     }
 
+    /// Where a visitor who came over plain HTTP finds what needs HTTPS, and `why` to go there.
+    fn over_https(&self, origin: &Origin, why: &str) -> String {
+        match self.https_port {
+            Some(port) => {
+                format!("<a href=\"{}\">Open this page over HTTPS</a> {why}.", origin.url_at("https", port))
+            }
+            None => "The operator of this server makes that possible with <code>[doh]</code> in the configuration, or with a \
+                     proxy in front that speaks HTTPS."
+                .to_owned(),
+        }
+    }
+
+    /// The card of the bridge. It sends visitors to where nobody between can change the authority that they import.
+    fn bridge_card(&self, origin: &Origin) -> String {
+        match (&self.bridge_authority, origin.scheme) {
+            (None, _) => String::new(),
+            (Some(_), "https") => BRIDGE.to_owned(),
+            (Some(_), _) => format!(
+                "<section class=\"card\" id=\"bridge\">\n<h2>HTTPS under keys</h2>\n<p>This server leads browsers to sites under \
+                 keys over HTTPS, with an authority of its own that has to be imported once. You opened this page over plain \
+                 HTTP, where anybody on the way could hand you another one. {}</p>\n</section>\n",
+                self.over_https(origin, "to import it")
+            ),
+        }
+    }
+
     /// A whole page.
     fn page(&self, title: &str, attributes: &str, main: &str) -> Response {
         let values = [
@@ -231,14 +258,14 @@ async fn landing(
             ("find", zone::FIND),
             ("example", &about.example),
             ("example_address", &example_address),
-            ("bridge", if about.bridge_authority.is_some() { BRIDGE } else { "" }),
+            ("bridge", &about.bridge_card(&origin)),
             ("setup", &setting.html()),
             ("programs", &setting.programs()),
             ("programs_open", if has_terminal { " open" } else { "" }),
         ],
     );
     let zone = about.host_of(&about.own_zone.name());
-    let bridge = about.bridge_authority.as_ref().and(about.bridge_port);
+    let bridge = about.bridge_authority.as_ref().and(about.bridge_port).filter(|_| visitor.is_encrypted);
     let bridge = bridge.map_or_else(String::new, |port| format!(" data-bridge=\"{port}\""));
     about.page("pkdns: names that nobody can take away", &format!(" data-zone=\"{zone}\"{bridge}"), &main)
 }

@@ -59,12 +59,22 @@ impl Notices {
                 escape(page)
             ),
         };
+        let (passage, bridge_denies) = match config.bridge.is_enabled() {
+            true => (
+                "what you load from there\ndoes not pass through this server, unless your browser came by its bridge to sites \
+                 under keys. The bridge takes what that machine\nsends to whoever asked for it, and keeps no copy.",
+                " Its bridge no\nlonger connects to sites of the key either.",
+            ),
+            false => ("what you load from there\ndoes not pass through this server.", ""),
+        };
         let values = [
             ("style", STYLE),
             ("mark", MARK.trim_end()),
             ("contacts", &contacts.join("\n")),
             ("policy", &policy),
             ("operator", &name),
+            ("passage", passage),
+            ("bridge_denies", bridge_denies),
         ];
         let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
         let content_security_policy = format!(
@@ -172,6 +182,20 @@ mod tests {
             policy.contains(&format!("style-src 'sha256-{hash}'")) && policy.contains("default-src 'none'")
         );
         assert_eq!(get(&notices, Method::POST, ABUSE_PATH).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_a_bridge_the_page_says_what_passes_through_it_and_that_a_denied_key_closes_it() {
+        let contact = "operator.contact = 'mailto:abuse@example.net'";
+        for (bridge, is_there) in [("", false), ("\nbridge.listen = ['192.0.2.1:443']", true)] {
+            let (_, _, page) =
+                get(&notices(&format!("{contact}{bridge}")).unwrap(), Method::GET, ABUSE_PATH).await;
+            for part in ["unless your browser came by its bridge", "Its bridge no\nlonger connects"] {
+                assert_eq!(page.contains(part), is_there, "{part}: {page}");
+            }
+            assert_eq!(page.contains("does not pass through this server.\n"), !is_there, "{page}");
+            assert!(!page.contains("{{"), "{page}");
+        }
     }
 
     #[test]

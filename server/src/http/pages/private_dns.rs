@@ -30,7 +30,7 @@ pub(super) fn advice(
             }
         },
         (Some(port), _) => format!("This server speaks DNS over TLS on port {port}."),
-        (None, _) => "DNS over TLS is what this server does not serve.".to_owned(),
+        (None, _) => "This server does not serve DNS over TLS.".to_owned(),
     };
     format!(
         "<em>Private DNS</em> in the settings of Android cannot use this server yet. It takes the name of a host, speaks DNS \

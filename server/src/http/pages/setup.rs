@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::{
     About, DNS_PATH, Origin,
+    imports::Imports,
     platform::{Browser, System},
     private_dns,
 };
@@ -38,22 +39,23 @@ impl Setting<'_> {
         format!("{}{DNS_PATH}", self.origin.url())
     }
 
-    fn needs_authority(&self) -> bool {
-        self.is_encrypted() && !self.about.authorities.is_empty()
+    fn imports(&self) -> Imports<'_> {
+        Imports::new(self.about)
     }
 
-    /// An address of this server, if one is known.
+    /// An address of this server, if one is known: that by which the visitor reached it before one that the configuration has.
     fn address(&self) -> Option<IpAddr> {
-        self.about.address.or_else(|| self.origin.host.parse().ok())
+        self.origin.host.parse().ok().or(self.about.address)
     }
 
-    /// What there is to do before the rest, and how on one platform.
-    fn import(&self, how: &str) -> String {
-        match self.needs_authority() {
-            true => format!(
-                "<li><a href=\"/ca.pem\" download>Download the certificate</a> of this server's authority. {how}</li>"
+    /// The address to write into a command, with `shown`, and what there is to say of it.
+    fn address_in_command(&self, shown: impl Fn(IpAddr) -> String) -> (String, &'static str) {
+        match self.address() {
+            Some(address) => (shown(address), ""),
+            None => (
+                "ADDRESS".to_owned(),
+                " Write the IP address of this server in place of <code>ADDRESS</code>.",
             ),
-            false => String::new(),
         }
     }
 
@@ -77,28 +79,13 @@ impl Setting<'_> {
 
     fn beginning(&self) -> String {
         if !self.is_encrypted() {
-            let elsewhere = match self.about.https_port {
-                Some(port) => format!(
-                    "<a href=\"{url}\">Open this page over HTTPS</a> to see how to set them up.",
-                    url = self.origin.url_at("https", port)
-                ),
-                None => "The operator of this server makes that possible with <code>[doh]</code> in the configuration, or \
-                         with a proxy in front that speaks HTTPS."
-                    .to_owned(),
-            };
+            let elsewhere = self.about.over_https(self.origin, "to see how to set them up");
             return format!(
                 "<p class=\"warning\">You opened this page over plain HTTP. Browsers and phones only take a resolver whose \
                  address begins with <code>https://</code>. {elsewhere}</p>"
             );
         }
-        let ca = match self.needs_authority() {
-            true => {
-                "<p class=\"warning\">This server signs its own certificate, so each device has to be told once to trust it. \
-                 The steps below say how. Only do this if you know who runs this server: whoever holds its authority could \
-                 vouch for any site to your device.</p>"
-            }
-            false => "",
-        };
+        let ca = self.imports().warning();
         let doh = self.doh();
         format!(
             "<p>This is the address that browsers and phones ask for. Some programs want it as a template, with \
@@ -140,7 +127,7 @@ impl Setting<'_> {
     }
 
     fn firefox(&self) -> Step {
-        let import = self.import(
+        let import = self.imports().step(
             "Firefox has its own list of authorities: <em>Settings</em>, <em>Privacy &amp; Security</em>, <em>View \
              Certificates</em>, <em>Authorities</em>, <em>Import</em>. Tick <em>Trust this CA to identify websites</em>.",
         );
@@ -162,23 +149,25 @@ impl Setting<'_> {
     fn import_into_system(&self) -> String {
         let how = match self.system {
             System::Windows => self.on_windows(),
-            System::Mac => "The profile for Macs below brings it along.".to_owned(),
+            System::Mac => "The profile for Macs below brings the certificates along.".to_owned(),
             System::Linux => format!(
                 "Then run the following in the folder of the download (<code>certutil</code> is in <code>libnss3-tools</code>), \
                  and start the browser anew.{}",
-                copyable("certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n pkdns -i ca.pem")
+                self.imports().commands(|file, label| {
+                    format!("certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n {label} -i {file}")
+                })
             ),
-            _ => "Import it as the section of your system below says. On Linux: <em>Settings</em>, <em>Privacy and \
+            _ => "Import the file as the section of your system below says. On Linux: <em>Settings</em>, <em>Privacy and \
                   security</em>, <em>Security</em>, <em>Manage certificates</em>."
                 .to_owned(),
         };
-        self.import(&how)
+        self.imports().step(&how)
     }
 
     fn on_windows(&self) -> String {
         format!(
             "Then run this in the folder of the download, and confirm.{}",
-            copyable("certutil -user -addstore Root ca.pem")
+            self.imports().commands(|file, _| format!("certutil -user -addstore Root {file}"))
         )
     }
 
@@ -214,13 +203,12 @@ impl Setting<'_> {
     }
 
     fn apple(&self) -> Step {
-        let trust = match self.needs_authority() {
-            true => {
-                "<li>Open <em>Settings</em>, <em>General</em>, <em>About</em>, <em>Certificate Trust Settings</em>, and switch \
-                 on the authority of this server. The profile has brought it, and it counts only from then on.</li>"
-            }
-            false => "",
-        };
+        let trust = self.imports().named().map_or_else(String::new, |authorities| {
+            format!(
+                "<li>Open <em>Settings</em>, <em>General</em>, <em>About</em>, <em>Certificate Trust Settings</em>, and switch on \
+                 {authorities}. The profile has brought what is needed, and it counts only from then on.</li>"
+            )
+        });
         Step {
             title: "iPhone, iPad",
             body: format!(
@@ -234,9 +222,9 @@ impl Setting<'_> {
     }
 
     fn mac(&self) -> Step {
-        let trust = match self.needs_authority() {
+        let trust = match self.imports().are_any() {
             true => {
-                "<li>If Safari still warns of the certificate, find it in <em>Keychain Access</em>, open <em>Trust</em>, and \
+                "<li>If Safari still warns of a certificate, find its authority in <em>Keychain Access</em>, open <em>Trust</em>, and \
                  choose <em>Always Trust</em>.</li>"
             }
             false => "",
@@ -253,24 +241,17 @@ impl Setting<'_> {
         }
     }
 
-    fn about_profile(&self) -> &'static str {
-        match self.needs_authority() {
-            true => {
-                "The profile holds the address above and the certificate of this server's authority. It is not signed."
-            }
-            false => "The profile holds the address above and nothing else. It is not signed.",
-        }
+    fn about_profile(&self) -> String {
+        let authorities = match self.imports().named() {
+            Some(authorities) => format!("the certificate of {authorities}"),
+            None => "nothing else".to_owned(),
+        };
+        format!("The profile holds the address above and {authorities}. It is not signed.")
     }
 
     fn windows(&self) -> Step {
-        let import = self.import(&self.on_windows());
-        let (address, which) = match self.address() {
-            Some(address) => (address.to_string(), ""),
-            None => (
-                "ADDRESS".to_owned(),
-                " Write the IP address of this server in place of <code>ADDRESS</code>.",
-            ),
-        };
+        let import = self.imports().step(&self.on_windows());
+        let (address, which) = self.address_in_command(|address| address.to_string());
         let doh = self.doh();
         let command = copyable(&format!(
             "netsh dns add encryption server={address} dohtemplate={doh} autoupgrade=yes udpfallback=no"
@@ -293,9 +274,9 @@ impl Setting<'_> {
         let advice = private_dns::advice(about.tls_port, &self.origin.host, &about.names, convinces);
         let in_browsers = match self.is_encrypted() {
             true => {
-                let import = self.import(
+                let import = self.imports().step(
                     "Open <em>Settings</em>, <em>Security</em>, <em>Encryption &amp; credentials</em>, <em>Install a \
-                     certificate</em>, <em>CA certificate</em>, and choose it.",
+                     certificate</em>, <em>CA certificate</em>, and choose the file.",
                 );
                 format!(
                     "<ol>{import}<li>In Chrome: <em>Settings</em>, <em>Privacy and security</em>, <em>Use secure DNS</em>, \
@@ -311,14 +292,10 @@ impl Setting<'_> {
 
     fn resolved(&self) -> Option<Step> {
         let port = self.about.tls_port?;
-        let (address, which) = match self.address() {
-            Some(IpAddr::V6(address)) => (format!("[{address}]"), ""),
-            Some(address) => (address.to_string(), ""),
-            None => (
-                "ADDRESS".to_owned(),
-                " Write the IP address of this server in place of <code>ADDRESS</code>.",
-            ),
-        };
+        let (address, which) = self.address_in_command(|address| match address {
+            IpAddr::V6(address) => format!("[{address}]"),
+            IpAddr::V4(address) => address.to_string(),
+        });
         let import = match self.about.authorities.is_empty() {
             true => String::new(),
             false => format!(
@@ -348,7 +325,7 @@ impl Setting<'_> {
     pub(super) fn programs(&self) -> String {
         let Origin { host, port, .. } = self.origin;
         let (origin, doh, example) = (self.origin.url(), self.doh(), &self.about.example);
-        let is_own = self.needs_authority();
+        let is_own = self.is_encrypted() && !self.about.authorities.is_empty();
         let cacert = if is_own { "--cacert ca.pem " } else { "" };
         let mut commands = vec![format!("curl {cacert}'{origin}/resolve?name={example}&amp;type=TXT'")];
         if self.is_encrypted() {

@@ -66,7 +66,9 @@ async fn what_is_served_decides_what_is_explained() {
     // An authority of our own is nobody's whom Android believes.
     assert!(page.contains("Android cannot use this server yet") && !page.contains("enter <code>"), "{page}");
     assert!(page.contains("href=\"/ca.pem\""), "{page}");
-    about.address = Some("2001:db8::53".parse().unwrap());
+    about.address = Some("192.0.2.99".parse().unwrap());
+    let (_, _, page) = get(&about, true, "dns.example", "/").await;
+    assert!(page.contains("DNS=192.0.2.99:853#dns.example\n"), "the host is no address: {page}");
     let (_, _, page) = get(&about, true, "[2001:db8::53]:8443", "/").await;
     assert!(page.contains("DNS=[2001:db8::53]:853#2001:db8::53\n"), "{page}");
     assert!(page.contains("dig @2001:db8::53 -p 853 +tls +tls-ca=ca.pem "), "{page}");
@@ -86,9 +88,11 @@ async fn what_is_served_decides_what_is_explained() {
 async fn commands_have_the_address_by_which_the_page_was_opened() {
     let mut about = about();
     about.tls_port = Some(8853);
+    about.address = Some("192.0.2.99".parse().unwrap());
     let (_, _, page) = get(&about, true, "192.168.1.2:8444", "/").await;
     assert!(page.contains("server=192.168.1.2 dohtemplate=https://192.168.1.2:8444/dns-query"), "{page}");
     assert!(page.contains("DNS=192.168.1.2:8853#192.168.1.2") && !page.contains("ADDRESS"), "{page}");
+    assert!(!page.contains("192.0.2.99"), "{page}");
 }
 
 #[tokio::test]
@@ -155,6 +159,85 @@ async fn where_there_is_a_bridge_its_authority_is_in_the_profile_and_the_page_tr
     assert!(pem.contains("BBBB"), "{pem}");
     let (_, _, page) = get(&about, true, "dns.example", "/").await;
     assert!(page.contains("data-bridge=\"8443\"") && page.contains("/bridge-ca.pem"), "{page}");
+}
+
+#[tokio::test]
+async fn where_the_bridge_alone_has_an_authority_each_step_imports_that_one() {
+    let mut about = about();
+    about.bridge_authority = Some(AUTHORITY.into());
+    let linux = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
+    let (_, _, page) = get_with(&about, true, "dns.example", "/", linux).await;
+    for part in [
+        "-n pkdns-bridge -i bridge-ca.pem</pre>",
+        "certutil -user -addstore Root bridge-ca.pem</pre>",
+        "switch on the authority of its bridge",
+        "holds the address above and the certificate of the authority of its bridge",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    // Firefox, Chrome, Edge, Windows, Android.
+    assert_eq!(
+        page.matches("<li>For HTTPS under keys, <a href=\"/bridge-ca.pem\" download>").count(),
+        5,
+        "{page}"
+    );
+    for part in ["\"/ca.pem\"", "--cacert", "nothing else. It is not signed", "signs its own certificate"] {
+        assert!(!page.contains(part), "{part}: {page}");
+    }
+    about.authorities = vec![AUTHORITY.into()];
+    let (_, _, page) = get_with(&about, true, "dns.example", "/", linux).await;
+    for part in [
+        "addstore Root ca.pem\ncertutil -user -addstore Root bridge-ca.pem</pre>",
+        "switch on the authority of this server and that of its bridge",
+        "--cacert ca.pem ",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn over_plain_http_the_bridge_is_told_of_and_its_authority_not_handed_out_by_the_page() {
+    let mut about = about();
+    about.bridge_authority = Some(AUTHORITY.into());
+    (about.bridge_port, about.https_port) = (Some(443), Some(8443));
+    let (_, _, page) = get(&about, false, "192.0.2.1:5380", "/").await;
+    assert!(page.contains("<h2>HTTPS under keys</h2>"), "{page}");
+    for part in ["bridge-ca.pem", "id=\"padlock\"", "data-bridge"] {
+        assert!(!page.contains(part), "{part}: {page}");
+    }
+    let link = "<a href=\"https://192.0.2.1:8443/\">Open this page over HTTPS</a> to import it.";
+    assert!(page.contains(link), "{page}");
+}
+
+/// An authority that devices hold to its constraints is not said to be able to do more than they permit.
+#[tokio::test]
+async fn the_warning_says_what_the_authority_may_sign_for() {
+    let mut about = about();
+    let warning = async |about: &About| {
+        let (_, _, page) = get(about, true, "dns.example", "/").await;
+        page.split_once("This server signs its own certificate")
+            .unwrap()
+            .1
+            .split_once("</p>")
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let names = ["dns.example".to_owned()];
+    let own =
+        crate::certificates::BridgeAuthority::open(directory.path(), &names, std::time::SystemTime::now());
+    about.authorities = vec![own.unwrap().certificate().clone()];
+    let text = warning(&about).await;
+    assert!(
+        text.contains("may sign for names under .dns.example only") && !text.contains("any site"),
+        "{text}"
+    );
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    about.authorities = vec![pem.as_str().into()];
+    assert!(warning(&about).await.contains("could vouch for any site"));
 }
 
 #[tokio::test]

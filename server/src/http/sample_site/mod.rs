@@ -23,7 +23,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::{host, pages::with_headers};
+use super::{
+    host,
+    pages::{html::fill, with_headers},
+};
 use crate::{
     config::Config,
     message::absolute_name,
@@ -136,7 +139,6 @@ impl SampleSite {
                 String::new(),
             ),
         };
-        // What strangers wrote comes last, so that nothing in it is taken for a placeholder.
         let values = [
             ("network", &*self.0.network),
             ("suffix", &escape(&self.0.suffix)),
@@ -227,13 +229,6 @@ fn shortened(key: &str) -> String {
 fn in_groups(key: &str) -> String {
     let groups = key.as_bytes().chunks(4).map(|group| String::from_utf8_lossy(group));
     groups.collect::<Vec<_>>().join("<wbr>")
-}
-
-/// Puts the values into the template, in the order of the list.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    values
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
 }
 
 #[cfg(test)]

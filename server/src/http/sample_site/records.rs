@@ -9,7 +9,7 @@ use domain::{
     rdata::AllRecordData,
 };
 
-use crate::signed_packet::PublicKey;
+use crate::{http::pages::html, signed_packet::PublicKey};
 
 /// Characters of a cell. A packet of a thousand bytes can hold names of four times as many, over and over.
 const MAX_CELL: usize = 300;
@@ -48,25 +48,18 @@ fn row(record: &ParsedRecord<'_, [u8]>, apex: &str) -> String {
     )
 }
 
-/// Text that others wrote, as text of a page: printable ASCII, without what means something in HTML.
+/// Text that others wrote, as text of a page: printable ASCII, not longer than a cell, without what means something in HTML.
 pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
+    let mut visible = String::with_capacity(text.len());
     for (count, character) in text.chars().enumerate() {
-        if count == MAX_CELL {
-            safe.push('…');
-            break;
-        }
         match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            // The marks of placeholders.
-            '{' => safe.push_str("&#123;"),
-            ' '..='~' => safe.push(character),
-            other => safe.push_str(&format!("\\u{:04x}", u32::from(other))),
+            _ if count == MAX_CELL => {
+                visible.push('…');
+                break;
+            }
+            ' '..='~' => visible.push(character),
+            other => visible.push_str(&format!("\\u{:04x}", u32::from(other))),
         }
     }
-    safe
+    html::escape(&visible)
 }
