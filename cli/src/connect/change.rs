@@ -25,7 +25,8 @@ pub(super) struct Present {
 pub(super) fn present(root: &Root) -> Result<Vec<Present>, Failure> {
     let paths = PATHS.iter().map(|path| (*path).to_owned()).chain(root.names_in(MACOS));
     let mut present = Vec::new();
-    for path in paths {
+    // What lies elsewhere is not of this image, and not to be removed with it.
+    for path in paths.filter(|path| is_inside(root, path)) {
         match marked::look(&root.at(&path)).map_err(|error| unreadable(&path, &error))? {
             Found::Ours(text) => present.push(Present { path, text: Some(text) }),
             Found::Edited => present.push(Present { path, text: None }),
@@ -33,6 +34,11 @@ pub(super) fn present(root: &Root) -> Result<Vec<Present>, Failure> {
         }
     }
     Ok(present)
+}
+
+/// Whether a file of an image is in it, and not where a link leads out of it.
+fn is_inside(root: &Root, path: &str) -> bool {
+    !root.is_image() || marked::is_inside(&root.at("/"), &root.at(path))
 }
 
 fn unreadable(path: &str, error: &io::Error) -> Failure {
@@ -54,6 +60,12 @@ fn for_root(error: &io::Error) -> &'static str {
 /// What a file is about to become, for people. `None`: it is as it shall be.
 pub(super) fn shown(root: &Root, file: &PlannedFile) -> Result<Option<String>, Failure> {
     let path = root.at(&file.path);
+    if !is_inside(root, &file.path) {
+        return Err(Failure::Failed(format!(
+            "{} is outside of the image: a link leads there; replace that link by a directory, or connect the machine itself",
+            path.display()
+        )));
+    }
     let old = match marked::look(&path).map_err(|error| unreadable(&file.path, &error))? {
         Found::Nothing => String::new(),
         Found::Ours(text) if text == file.text => return Ok(None),

@@ -32,6 +32,10 @@ pub(super) enum Found {
 /// What is at `path`.
 pub(super) fn look(path: &Path) -> io::Result<Found> {
     let mut bytes = Vec::new();
+    // Ours never is one, and where it leads may be outside of an image.
+    if path.is_symlink() {
+        return Ok(Found::Foreign);
+    }
     match File::open(path) {
         Ok(file) => file.take(MOST).read_to_end(&mut bytes)?,
         // A file in the place of a directory is not ours either.
@@ -51,6 +55,13 @@ pub(super) fn look(path: &Path) -> io::Result<Found> {
     }
 }
 
+/// Whether the directory of `path`, which may not be there yet, is below `root` once links are followed.
+pub(super) fn is_inside(root: &Path, path: &Path) -> bool {
+    let there = path.ancestors().skip(1).find(|path| path.symlink_metadata().is_ok());
+    let there = there.and_then(|path| path.canonicalize().ok());
+    there.zip(root.canonicalize().ok()).is_some_and(|(there, root)| there.starts_with(root))
+}
+
 /// Writes a file as a whole, under its mark, and its directory where there is none. A file of ours that is there keeps what its
 /// mark says about the directory.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -63,7 +74,9 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let content = format!("{MARK}{with_directory}{}\n{text}", in_brackets(text));
     // Some programs read every file of the directory, so that this one must not last, nor end as those do.
     let temporary = temporary(path);
-    let written = File::create(&temporary).and_then(|mut file| {
+    // One may be left from before. What somebody else puts there, such as a link to another file, is not written to.
+    let _ = fs::remove_file(&temporary);
+    let written = File::create_new(&temporary).and_then(|mut file| {
         file.write_all(content.as_bytes())?;
         file.sync_all()
     });
@@ -132,6 +145,37 @@ mod tests {
         fs::write(&path, "server=/key/127.0.0.1#5300\n").unwrap();
         assert_eq!(look(&path).unwrap(), Found::Foreign);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_neither_followed_nor_written_through() {
+        use std::os::unix::fs::symlink;
+        let (image, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let other = outside.path().join("other");
+        fs::write(&other, "as it was").unwrap();
+        symlink(outside.path(), image.path().join("linked")).unwrap();
+        symlink(outside.path().join("gone"), image.path().join("dangling")).unwrap();
+        fs::create_dir(image.path().join("own")).unwrap();
+        symlink("own", image.path().join("within")).unwrap();
+        for (path, expected) in [
+            ("linked/pkdns.conf", false),
+            ("linked/new/pkdns.conf", false),
+            ("dangling/pkdns.conf", false),
+            ("linked/../../pkdns.conf", false),
+            ("own/pkdns.conf", true),
+            ("own/new/pkdns.conf", true),
+            ("within/pkdns.conf", true),
+        ] {
+            assert_eq!(is_inside(image.path(), &image.path().join(path)), expected, "{path}");
+        }
+        let path = image.path().join("own/pkdns.conf");
+        symlink(&other, temporary(&path)).unwrap();
+        write(&path, "text\n").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "as it was");
+        assert_eq!(look(&path).unwrap(), Found::Ours("text\n".to_owned()));
+        let link = image.path().join("own/link.conf");
+        symlink(&path, &link).unwrap();
+        assert_eq!(look(&link).unwrap(), Found::Foreign);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(super) struct Config {
     /// Relays of identities that name none.
     #[serde(default)]
     pub(super) relays: Vec<RelayUrl>,
+    /// Addresses of bridges, each of which stands for many visitors of the sites.
+    #[serde(default, deserialize_with = "ranges")]
+    pub(super) bridges: Vec<IpNet>,
     pub(super) dyndns: Option<Dyndns>,
     #[serde(default)]
     pub(super) detection: Detection,

@@ -189,6 +189,7 @@ impl Identities {
             // Nobody is asked for addresses that nobody wants.
             self.detection = None;
         }
+        self.sites.set_bridges(config.bridges.clone());
         self.sites.take(wanted.iter().flatten(), listeners);
         self.kept.retain(|key, _| keys.contains(key));
         self.progress.send_modify(|progress| {

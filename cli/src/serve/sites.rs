@@ -6,8 +6,10 @@ mod body;
 mod connection;
 mod forward;
 mod headers;
+mod host;
 mod key;
 mod page;
+mod places;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -18,27 +20,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pkdns::{
-    signed_packet::PublicKey,
-    transport::{Slots, accept},
-};
+use ipnet::IpNet;
+use pkdns::{access::Forwarders, signed_packet::PublicKey, transport::accept};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::config::{self, Tls};
 use crate::{failure::Failure, terminal, zone_file::ZoneRecord};
 use backend::Backend;
+use places::Places;
 pub(super) use {backend::look, key::TlsKey};
-
-/// Connections of all visitors. One holds some 100 kB while it is busy.
-const CONNECTIONS: usize = 1024;
-
-/// Those of one address. The visitors of a bridge share its address.
-const CONNECTIONS_PER_CLIENT: usize = 256;
-
-/// Requests of all visitors that wait for a web server, and those of one address.
-const REQUESTS: usize = 1024;
-const REQUESTS_PER_CLIENT: usize = 256;
 
 /// Characters of z-base-32 in a key.
 const KEY_LENGTH: usize = 52;
@@ -49,8 +40,7 @@ pub(super) struct Sites {
     listeners: HashMap<SocketAddr, Listening>,
     /// By key in z-base-32.
     served: HashMap<String, Arc<Served>>,
-    connections: Arc<Slots>,
-    requests: Arc<Slots>,
+    places: Places,
 }
 
 /// A listener, which ends with this.
@@ -68,6 +58,8 @@ struct Table(Mutex<HashMap<String, Arc<Served>>>);
 struct Served {
     /// That of its identity in the log.
     name: String,
+    /// The key of its identity in z-base-32, which may be another one than that which ends TLS.
+    identity: String,
     key: Arc<TlsKey>,
     /// For the next request.
     backend: Mutex<Backend>,
@@ -151,12 +143,7 @@ impl Drop for Served {
 
 impl Sites {
     pub(super) fn new() -> Self {
-        Self {
-            listeners: HashMap::new(),
-            served: HashMap::new(),
-            connections: Slots::new(CONNECTIONS, CONNECTIONS_PER_CLIENT),
-            requests: Slots::new(REQUESTS, REQUESTS_PER_CLIENT),
-        }
+        Self { listeners: HashMap::new(), served: HashMap::new(), places: Places::new(Forwarders::default()) }
     }
 
     /// Binds what is not bound yet. Nothing is served there before [`Self::take`].
@@ -175,6 +162,11 @@ impl Sites {
         let address = wanted.tls.listen.first()?;
         let fresh = fresh.0.get(address).map(|(bound, _)| bound);
         fresh.or_else(|| self.listeners.get(address).map(|listening| &listening.bound)).map(SocketAddr::port)
+    }
+
+    /// Whose addresses stand for many visitors, from now on.
+    pub(super) fn set_bridges(&self, bridges: Vec<IpNet>) {
+        self.places.bridges().replace(bridges);
     }
 
     /// Serves these and no others from now on. Connections of sites that stay go on, and their next request goes to the web server
@@ -209,12 +201,12 @@ impl Sites {
 
     fn listen(&self, bound: SocketAddr, listener: TcpListener) -> Listening {
         let (stop, table) = (CancellationToken::new(), Arc::new(Table::default()));
-        let (connections, requests) = (self.connections.clone(), self.requests.clone());
+        let places = self.places.clone();
         let (stopped, shown) = (stop.clone(), table.clone());
         tokio::spawn(async move {
             accept(listener, &stopped, |stream, address| {
-                let Some(place) = connections.take(address) else { return };
-                tokio::spawn(connection::serve(stream, address, shown.clone(), place, requests.clone()));
+                let Some(seat) = places.connection(address) else { return };
+                tokio::spawn(connection::serve(stream, address, shown.clone(), seat, places.clone()));
             })
             .await;
         });
@@ -245,6 +237,7 @@ fn serve(key: &str, wanted: &Wanted, before: Option<&Arc<Served>>) -> Arc<Served
             note();
             Arc::new(Served {
                 name,
+                identity: key.to_string(),
                 key: tls_key.clone(),
                 backend: Mutex::new(Backend::new(tls.backend.clone())),
                 stop: CancellationToken::new(),

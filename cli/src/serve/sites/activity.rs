@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 /// How often it is looked.
@@ -27,20 +27,39 @@ const IDLE_LOOKS: u32 = 5;
 const SILENT_LOOKS: u32 = 60;
 
 /// What happens on one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Activity {
     was_used: AtomicBool,
     requests: AtomicUsize,
+    /// When it began, or its last request ended.
+    idle_since: Mutex<Instant>,
 }
 
 /// A request, until this is dropped.
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Activity>);
 
+impl Default for Activity {
+    fn default() -> Self {
+        let idle_since = Mutex::new(Instant::now());
+        Self { was_used: AtomicBool::default(), requests: AtomicUsize::default(), idle_since }
+    }
+}
+
 impl Activity {
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         self.requests.fetch_add(1, Ordering::Relaxed);
         UnderWay(self.clone())
+    }
+
+    /// How many requests there are.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Since when there has been no request. `None` if there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.requests() == 0).then(|| *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns when the connection has been silent for so long that nobody is expected to come back to it.
@@ -49,7 +68,7 @@ impl Activity {
         loop {
             sleep(LOOK_EVERY).await;
             silent = if self.was_used.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
-            let is_idle = self.requests.load(Ordering::Relaxed) == 0;
+            let is_idle = self.requests() == 0;
             if silent >= if is_idle { IDLE_LOOKS } else { SILENT_LOOKS } {
                 return;
             }
@@ -59,6 +78,7 @@ impl Activity {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -116,8 +136,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pkdns::transport::{Slot, Slots, TLS_BUFFER};
+use pkdns::transport::TLS_BUFFER;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, rustls::server::Acceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use super::{
     Served, Table,
     activity::{Activity, Watched},
     forward::{Visitor, forward},
+    places::{Places, Seat},
 };
 
 /// For all of the handshake.
@@ -54,23 +55,18 @@ const DRAIN: Duration = Duration::from_secs(5);
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Serves a visitor until either side has had enough.
-pub(super) async fn serve(
-    stream: TcpStream,
-    address: IpAddr,
-    table: Arc<Table>,
-    place: Slot,
-    requests: Arc<Slots>,
-) {
+pub(super) async fn serve(stream: TcpStream, address: IpAddr, table: Arc<Table>, seat: Seat, places: Places) {
     // Only delays responses when it fails.
     let _ = stream.set_nodelay(true);
     // Boxed, because a handshake is large and soon over. One that fails is the visitor's affair.
-    let opened = Box::pin(timeout(OPENING, open(stream, &table))).await;
-    let Ok(Ok(Some((site, stream)))) = opened else { return };
-    let activity = Arc::new(Activity::default());
+    let (activity, leave) = (seat.activity().clone(), seat.leave().clone());
+    let opening = Box::pin(timeout(OPENING, open(stream, &table)));
+    let Some(Ok(Ok(Some((site, stream))))) = leave.run_until_cancelled(opening).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let server_name = stream.get_ref().1.server_name().map(str::to_owned);
     let stream = TokioIo::new(Watched::new(stream, activity.clone()));
     let stop = site.stop.clone();
-    let visitor = Arc::new(Visitor { address, activity: activity.clone(), requests, _place: place });
+    let visitor = Arc::new(Visitor { address, server_name, places, seat });
     let service = service_fn(move |request| {
         let forwarded = forward(site.clone(), visitor.clone(), request);
         async move { Ok::<_, Infallible>(forwarded.await) }
@@ -85,7 +81,7 @@ pub(super) async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .serve_connection(stream, service);
-        drive(connection, http2::Connection::graceful_shutdown, &activity, &stop).await;
+        drive(connection, http2::Connection::graceful_shutdown, &activity, [&stop, &leave]).await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -93,7 +89,7 @@ pub(super) async fn serve(
             .max_buf_size(HEAD_SIZE)
             .serve_connection(stream, service)
             .with_upgrades();
-        drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, &stop).await;
+        drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, [&stop, &leave]).await;
     }
 }
 
@@ -119,7 +115,7 @@ async fn drive<C: Future>(
     connection: C,
     shut_down: impl FnOnce(Pin<&mut C>),
     activity: &Activity,
-    stop: &CancellationToken,
+    [stop, leave]: [&CancellationToken; 2],
 ) {
     let mut connection = pin!(connection);
     tokio::select! {
@@ -127,6 +123,7 @@ async fn drive<C: Future>(
         _ = connection.as_mut() => return,
         () = activity.silence() => {}
         () = stop.cancelled() => {}
+        () = leave.cancelled() => {}
     }
     shut_down(connection.as_mut());
     let _ = timeout(DRAIN, connection).await;

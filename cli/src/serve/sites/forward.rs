@@ -1,32 +1,26 @@
 //! A request of a visitor, and what the web server says to it.
 
-use std::{
-    io::ErrorKind,
-    net::IpAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::ErrorKind, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, header::CONTENT_LENGTH};
+use http::{
+    Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, HOST},
+};
 use hyper::{
     body::{Body, Incoming},
     upgrade::{self, OnUpgrade},
 };
 use hyper_util::{client::legacy::Error, rt::TokioIo};
-use pkdns::transport::{Slot, Slots};
 use tokio::{io::copy_bidirectional, time::timeout};
 
 use super::{
     Served,
-    activity::{Activity, UnderWay},
     backend::Backend,
-    body::{self, Held, Outgoing, Reply},
-    headers,
+    body::{self, Coming, Fault, Held, Outgoing, Reply},
+    headers::{self, Unfit},
+    host,
     page::NoPage,
+    places::{Places, RequestPlace, Seat},
 };
 
 /// How long a web server may think about a request that has come whole.
@@ -38,15 +32,15 @@ const TURNING: Duration = Duration::from_secs(10);
 /// Who asks, on one connection.
 pub(super) struct Visitor {
     pub(super) address: IpAddr,
-    pub(super) activity: Arc<Activity>,
-    /// Places for requests of all visitors.
-    pub(super) requests: Arc<Slots>,
+    /// The name for which the connection was opened.
+    pub(super) server_name: Option<String>,
+    pub(super) places: Places,
     /// The place of the connection, which a WebSocket on it keeps.
-    pub(super) _place: Slot,
+    pub(super) seat: Seat,
 }
 
 /// What a request holds until it is answered.
-type Hold = (Slot, UnderWay, Arc<Visitor>);
+type Hold = (RequestPlace, Arc<Visitor>);
 
 /// Passes a request on, and the response back.
 pub(super) async fn forward(
@@ -62,19 +56,23 @@ async fn pass(
     visitor: Arc<Visitor>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Reply>, NoPage> {
-    let place = visitor.requests.take(visitor.address).ok_or(NoPage::Busy)?;
-    let hold: Hold = (place, visitor.activity.begin(), visitor.clone());
+    let place = visitor.places.request(visitor.address, visitor.seat.activity()).ok_or(NoPage::Busy)?;
+    let hold: Hold = (place, visitor.clone());
     let client_side = upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
     head.extensions.clear();
     let wants_websocket = headers::for_backend(&mut head, visitor.address).map_err(NoPage::Unfit)?;
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !host::is_of_site(host, visitor.server_name.as_deref(), &site.identity) {
+        return Err(NoPage::Unfit(Unfit::OtherHost));
+    }
     // What does not say its length comes in pieces, and says nothing else about it.
     if body.size_hint().exact().is_none() {
         head.headers.remove(CONTENT_LENGTH);
     }
-    let has_moved = Arc::new(AtomicBool::new(false));
-    let request = Request::from_parts(head, Outgoing::new(body, has_moved.clone()));
-    let mut response = answer(&site.backend(), &site.name, request, &has_moved).await?;
+    let coming = Arc::new(Coming::default());
+    let request = Request::from_parts(head, Outgoing::new(body, coming.clone()));
+    let mut response = answer(&site.backend(), &site.name, request, &coming).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if !wants_websocket || !headers::is_websocket(response.headers()) {
             return Err(NoPage::Broken);
@@ -95,13 +93,19 @@ async fn answer(
     backend: &Backend,
     name: &str,
     request: Request<Outgoing>,
-    has_moved: &AtomicBool,
+    coming: &Coming,
 ) -> Result<Response<Incoming>, NoPage> {
     let mut answer = pin!(backend.request(name, request));
     loop {
         match timeout(THINKING, &mut answer).await {
-            Ok(answered) => return answered.map_err(|error| reason(&error)),
-            Err(_) if has_moved.swap(false, Ordering::Relaxed) => {}
+            Ok(answered) => {
+                return answered.map_err(|error| match coming.fault() {
+                    Some(Fault::Slow) => NoPage::Slow,
+                    Some(Fault::Broken) => NoPage::BadBody,
+                    None => reason(&error),
+                });
+            }
+            Err(_) if coming.has_moved() => {}
             Err(_) => return Err(NoPage::Late),
         }
     }
@@ -127,11 +131,11 @@ async fn connect(site: Arc<Served>, client: OnUpgrade, server: OnUpgrade, hold: 
     let turned = timeout(TURNING, async { tokio::try_join!(client, server) }).await;
     let Ok(Ok((client, server))) = turned else { return };
     let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-    let (_, _, visitor) = &hold;
+    let (_, visitor) = &hold;
     tokio::select! {
         // How it ended is known to both sides.
         _ = copy_bidirectional(&mut client, &mut server) => {}
-        () = visitor.activity.silence() => {}
+        () = visitor.seat.activity().silence() => {}
         () = site.stop.cancelled() => {}
     }
 }

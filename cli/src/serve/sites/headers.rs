@@ -19,8 +19,19 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED: &str = "x-forwarded-";
 
 /// The same, of single names. Some web servers know them with underscores only, which are read as hyphens here.
-const OF_PROXIES: [&str; 6] =
-    ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
+const OF_PROXIES: [&str; 11] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 /// What is about one connection alone, besides what `Connection` names (RFC 9110 section 7.6.1).
 const OF_THE_CONNECTION: [HeaderName; 7] =
@@ -35,6 +46,10 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 pub(super) enum Unfit {
     /// There is no host, or more than one.
     Host,
+    /// It names a host that is none of this site.
+    OtherHost,
+    /// It says two lengths.
+    Length,
     /// It asks for something else than a page of this site.
     Method,
 }
@@ -55,6 +70,7 @@ pub(super) fn for_backend(head: &mut request::Parts, client: IpAddr) -> Result<b
     // The one who is asked to go on is this server.
     head.headers.remove(EXPECT);
     join_cookies(&mut head.headers);
+    join_lengths(&mut head.headers)?;
     let address = HeaderValue::from_str(&client.to_string()).map_err(|_| Unfit::Host)?;
     let forwarded = match client {
         IpAddr::V4(client) => format!("for={client}"),
@@ -154,6 +170,17 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Two lengths that are the same are one (RFC 9110 section 8.6). Over HTTP/2 they come through as two.
+fn join_lengths(headers: &mut HeaderMap) -> Result<(), Unfit> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next().cloned() else { return Ok(()) };
+    if lengths.any(|other| other != first) {
+        return Err(Unfit::Length);
+    }
+    headers.insert(CONTENT_LENGTH, first);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -201,6 +228,10 @@ mod tests {
             ("x_real_ip", "127.0.0.1"),
             ("forwarded", "for=127.0.0.1"),
             ("x-rewrite-url", "/admin"),
+            ("x-original-url", "/admin"),
+            ("x-original-host", "evil.example"),
+            ("true-client-ip", "127.0.0.1"),
+            ("cf-connecting-ip", "127.0.0.1"),
         ];
         let expected = [&["/a?b=c"][..], &OURS].concat();
         assert_eq!(passed(Version::HTTP_11, "/a?b=c", &forged), expected);
@@ -258,6 +289,15 @@ mod tests {
         let mut connect = head(Version::HTTP_11, "a.example:443", &[("host", "a.example")]);
         connect.method = Method::CONNECT;
         assert_eq!(for_backend(&mut connect, V4), Err(Unfit::Method));
+    }
+
+    #[test]
+    fn two_lengths_are_one_or_none() {
+        let mut twice = [("host", "a.example"), ("content-length", "3"), ("content-length", "3")];
+        let once = passed(Version::HTTP_2, "https://a.example/", &twice);
+        assert_eq!(once.iter().filter(|line| *line == "content-length: 3").count(), 1, "{once:?}");
+        twice[2].1 = "4";
+        assert_eq!(for_backend(&mut head(Version::HTTP_11, "/", &twice), V4), Err(Unfit::Length));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) enum NoPage {
     Broken,
     /// There are too many requests.
     Busy,
+    /// The rest of the request comes too slowly.
+    Slow,
+    /// The rest of the request is not what HTTP says.
+    BadBody,
     /// The request itself is wrong.
     Unfit(Unfit),
 }
@@ -46,6 +50,26 @@ impl NoPage {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The site is busy",
                 "More is asked of this site than it can answer at once. Try again in a moment.",
+            ),
+            Self::Slow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "The request was too slow",
+                "What was sent to this site came too slowly to wait for its end. Try again over a better connection.",
+            ),
+            Self::BadBody => (
+                StatusCode::BAD_REQUEST,
+                "No such request",
+                "What was sent to this site broke off, or was not sent as HTTP has it.",
+            ),
+            Self::Unfit(Unfit::OtherHost) => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "Another site",
+                "The request names a host that is not on this site. Open that one by its own address.",
+            ),
+            Self::Unfit(Unfit::Length) => (
+                StatusCode::BAD_REQUEST,
+                "No such request",
+                "The request says two different lengths of what it sends.",
             ),
             Self::Unfit(Unfit::Host) => (
                 StatusCode::BAD_REQUEST,

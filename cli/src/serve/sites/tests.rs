@@ -9,7 +9,8 @@ fn served(seed: u8) -> (String, Arc<Served>) {
     let key = Arc::new(TlsKey::new(&secret_key, &public_key).unwrap());
     let backend = Mutex::new(Backend::new(config::Backend::Tcp("127.0.0.1:9".to_string())));
     let name = public_key.to_z32();
-    let site = Served { name: name.clone(), key, backend, stop: CancellationToken::new() };
+    let identity = name.clone();
+    let site = Served { name: name.clone(), identity, key, backend, stop: CancellationToken::new() };
     (name, Arc::new(site))
 }
 
