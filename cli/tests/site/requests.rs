@@ -103,3 +103,25 @@ async fn a_web_server_that_is_gone_is_told_in_words_and_may_come_back_elsewhere_
         assert!(told.starts_with(&format!("{name} GET /\n")), "{told}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_for_a_host_that_is_not_of_the_site_is_misdirected_over_either_version_of_http() {
+    let scene = Scene::new().await;
+    scene.configure(&backend::start("first").await.to_string(), "");
+    let _publisher = scene.start();
+    let for_another = || {
+        let mut request = request("GET", "/", "");
+        *request.uri_mut() = "https://evil.example/".parse().unwrap();
+        request.headers_mut().insert("host", "evil.example".parse().unwrap());
+        request
+    };
+    let mut http1 = scene.http1(of_key(KEY)).await;
+    let answer = http1.send_request(for_another()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST);
+    let mut http2 = scene.http2(of_key(KEY)).await;
+    let mut two = for_another();
+    two.headers_mut().remove("host");
+    assert_eq!(http2.send_request(two).await.unwrap().status(), StatusCode::MISDIRECTED_REQUEST);
+    // The connection is good for what is of the site.
+    assert_eq!(http2.send_request(request("GET", "/", "")).await.unwrap().status(), StatusCode::OK);
+}

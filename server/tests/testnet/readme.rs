@@ -69,7 +69,7 @@ fn whoever_errs_is_told_what_to_do() {
     }
     let testnet = Testnet::start(&[]);
     for (mistake, host, path, advice) in [
-        ("a page that is not there", "localhost", "/page", "/ says what this server is for"),
+        ("a page that is not there", "localhost", "/page", "What this server is for"),
         ("a question that is left out", "localhost", "/dns-query", "/ explains how"),
         ("another key's name", "o4dksfbqk85ogzdb5osziw6befigbuxmuxkuxq8434q89uj56uyy.key", "/", "hosts"),
         ("another page of the site", &format!("{KEY}.key"), "/about", "The page of this key is at /."),

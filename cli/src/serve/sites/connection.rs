@@ -60,6 +60,7 @@ pub(super) async fn serve(stream: TcpStream, address: IpAddr, table: Arc<Table>,
     let opening = Box::pin(timeout(OPENING, open(stream, &table)));
     let Some(Ok(Ok(Some((site, stream))))) = leave.run_until_cancelled(opening).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let server_name = stream.get_ref().1.server_name().map(str::to_owned);
     let stream = TokioIo::new(Watched::new(stream, activity.clone()));
     let stop = site.stop.clone();
     let server_name = stream.get_ref().1.server_name().map(str::to_owned);
