@@ -63,7 +63,6 @@ pub(super) async fn serve(stream: TcpStream, address: IpAddr, table: Arc<Table>,
     let server_name = stream.get_ref().1.server_name().map(str::to_owned);
     let stream = TokioIo::new(Watched::new(stream, activity.clone()));
     let stop = site.stop.clone();
-    let server_name = stream.get_ref().1.server_name().map(str::to_owned);
     let visitor = Arc::new(Visitor { address, server_name, places, seat });
     let service = service_fn(move |request| {
         let forwarded = forward(site.clone(), visitor.clone(), request);
