@@ -183,7 +183,7 @@ fn rows() -> Vec<Row> {
             .has(|reply| reply.text().contains("There is nothing here")),
         get("the landing page", "/")
             .gives("text/html; charset=utf-8")
-            .has(|reply| reply.text().contains("/dns-query")),
+            .has(|reply| reply.text().contains("Names that nobody can take away")),
         get("JSON at its own path", "/resolve?name=www.example.com").gives(JSON).keeps("max-age=300"),
         get("wire format at the path of JSON", format!("/resolve?{}", &encoded[11..])).keeps("max-age=300"),
     ]

@@ -39,7 +39,7 @@ async fn another_key_is_told_with_both_and_nothing_is_tried_that_could_hide_it()
             &certified,
             of_key(1),
             2,
-            vec![format!("the key {ours}"), format!("a certificate of the key {theirs}")],
+            vec![format!("the key {ours}"), format!("a certificate with the key {theirs}")],
         ),
         (
             &certified,

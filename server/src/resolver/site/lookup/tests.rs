@@ -10,10 +10,13 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     config::Config,
+    denied::DeniedKeys,
     dht::{Evidence, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     message::absolute_name,
+    metrics::DeniedLookups,
     packets::Packets,
+    resolver::origin::Origins,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 
@@ -82,7 +85,9 @@ fn resolver(settings: &str) -> Resolver {
     let held = packets.into_iter().map(|packet| (*packet.key().as_bytes(), packet)).collect();
     let packets = Packets::new(&config.cache, Arc::new(Holds(held)));
     let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
-    Resolver::new(&config, packets, forwarder)
+    let origins = Origins::open(&config, &[]).unwrap();
+    let denied = DeniedKeys::open(&config, packets.revisions(), &DeniedLookups::default());
+    Resolver::with_origins(&config, packets, forwarder, origins, denied)
 }
 
 fn below(label: &str, number: u8, suffix: &str) -> Name {
