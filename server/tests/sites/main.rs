@@ -84,7 +84,7 @@ async fn is_reached(kind: Kind) {
     let foreign = Certificate::ed25519(&openssl, directory.path(), THEIRS);
     let server = Server::start(kind, &foreign, "").unwrap();
     let error = page(&server, of_key()).await.unwrap_err();
-    let theirs = format!("shows a certificate of the key {}", key(THEIRS).to_z32());
+    let theirs = format!("shows a certificate with the key {}", key(THEIRS).to_z32());
     assert!(error.to_string().contains(&theirs), "{kind:?}: {error}");
 }
 
