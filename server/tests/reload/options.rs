@@ -61,8 +61,9 @@ const RESTART: [(&str, &str); 18] = [
     ("status.path", "status.path = '{dir}/status.sock'"),
 ];
 
-/// A bridge.
-pub(crate) const BRIDGE: &str = "certificate.path = '{dir}/bridge'\nbridge.listen = ['127.0.0.1:0']\n";
+/// A bridge. The addresses of documents may be those of the network that this machine is in.
+pub(crate) const BRIDGE: &str =
+    "certificate.path = '{dir}/bridge'\nbridge.listen = ['127.0.0.1:0']\ndelegation.allow_private = true\n";
 
 /// What no test here sees: a store comes an hour after the question, and a list is fetched again after a minute at least.
 /// `packets::tests` and `denied` have their clocks moved by hand.
