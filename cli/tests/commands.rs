@@ -243,7 +243,8 @@ fn what_is_not_a_seed_is_refused_and_not_repeated() {
         .assert_failed(1, "looks like a seed");
     for seed in [HEX, Z32] {
         file(&directory, "seed", seed);
-        run(directory.path(), &["publish", "seed", "seed"]).assert_failed(1, "stands where the zone file belongs");
+        run(directory.path(), &["publish", "seed", "seed"])
+            .assert_failed(1, "stands where the zone file belongs");
         run(directory.path(), &["publish", "seed", seed]).assert_failed(1, "cannot read the zone file");
     }
 }
