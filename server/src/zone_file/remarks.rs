@@ -49,13 +49,6 @@ pub(super) fn of_owner(token: &Token) -> Option<String> {
     if is_comment(token) {
         return Some(format!("this is a record of a name that begins with {word}: {COMMENTS}"));
     }
-    if token.symbols.iter().any(|symbol| matches!(symbol, Symbol::DecimalEscape(0x80..))) {
-        return Some(
-            "browsers never ask for a name with letters outside of ASCII: write it as they do, with xn-- at its beginning (`idn \
-             NAME` prints that)"
-                .to_string(),
-        );
-    }
     if word == "IN" {
         return Some(
             "the name of this record is \"in\"; a line without a name of its own begins with a space"
