@@ -56,7 +56,9 @@ impl Hosts {
     /// Whether a request is for a name of a key that the server does not go by. The bridge has a certificate for such a name, so that over
     /// TLS as well whoever has the key could lead its pages here.
     pub(super) fn are_of_a_key(&self, uri: &Uri, headers: &HeaderMap) -> bool {
-        let Some(host) = named(uri, headers).map(canonical) else { return false };
+        // Nearly every name of a server is shorter than a key, and is read no further: every request over TLS comes by here.
+        let long_enough = named(uri, headers).filter(|host| host.len() >= KEY_LENGTH);
+        let Some(host) = long_enough.map(canonical) else { return false };
         !self.names.contains(&host)
             && absolute_name(&host).is_some_and(|name| self.suffixes.reads_as_key(&name))
     }
