@@ -13,9 +13,10 @@ const KEYS: u16 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_nodes_of_each_kind_hide_no_key_and_nothing_they_say_is_believed() {
-    let (first, second) = Hostile::ALL.split_at(Hostile::ALL.len() / 2);
-    for kinds in [first, second] {
-        join_all(kinds.iter().map(|&kind| every_key_is_found_among(kind))).await;
+    // One kind after the other: many searches at once lose datagrams on a busy machine, and too many of them are no
+    // longer the work of hostile nodes.
+    for kind in Hostile::ALL {
+        every_key_is_found_among(kind).await;
     }
 }
 
