@@ -28,8 +28,8 @@ use tempfile::TempDir;
 
 use crate::{common::Process, on_server_core};
 
-/// Sites, of which each has a limit of connections.
-const KEYS: u8 = 8;
+/// Sites, of which each has a limit of connections, the last quarter of them for clients with few.
+const KEYS: u8 = 16;
 
 /// How long a server may take to start, in steps of 100 ms.
 const START_STEPS: u32 = 100;
