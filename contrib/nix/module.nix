@@ -1,4 +1,4 @@
-# The service of NixOS, as contrib/pkdns.service is for other systems. A test holds the two to the same restrictions.
+# The service for NixOS; contrib/pkdns.service is that for other systems. A test checks that both have the same restrictions.
 {
   config,
   lib,
@@ -27,13 +27,13 @@ in
         listen = [ "192.168.1.2:53" ];
         fallback_dns = "quad9";
       };
-      description = "The configuration, as in pkdns.toml. What is not set has its default.";
+      description = "The configuration, as in pkdns.toml. Options that are not set have their defaults.";
     };
 
     openFirewall = lib.mkOption {
       type = lib.types.bool;
       default = false;
-      description = "Whether port 53 is opened to the network. Whom pkdns answers there is up to `settings.access`.";
+      description = "Whether port 53 is opened to the network. `settings.access` decides which clients pkdns answers.";
     };
   };
 
@@ -53,7 +53,7 @@ in
       after = [ "network.target" ];
       before = [ "nss-lookup.target" ];
       wants = [ "nss-lookup.target" ];
-      # What is in the way at boot may be gone a minute later: it is tried for ever.
+      # A problem at boot may be gone a minute later, so systemd never stops trying.
       startLimitIntervalSec = 0;
       serviceConfig = {
         Type = "notify";

@@ -13,7 +13,7 @@ rustPlatform.buildRustPackage {
   pname = "pkdns";
   version = workspace.package.version;
 
-  # Without what was built, and without what does not matter to the programs.
+  # Only the files that the programs need, without build results.
   src = lib.fileset.toSource {
     inherit root;
     fileset = lib.fileset.unions [
@@ -26,9 +26,9 @@ rustPlatform.buildRustPackage {
   cargoLock.lockFile = root + "/Cargo.lock";
   nativeBuildInputs = [ installShellFiles ];
 
-  # jemalloc is told of the largest pages of memory that there may be.
+  # jemalloc has to know the largest memory pages that the machine may have.
   env = lib.optionalAttrs stdenv.hostPlatform.isAarch64 { JEMALLOC_SYS_WITH_LG_PAGE = "16"; };
-  # The tests compare with a dozen other programs.
+  # The tests need a dozen other programs.
   doCheck = false;
 
   postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
