@@ -1,4 +1,4 @@
-//! Those who look for keys: our server, and others beside it.
+//! The clients whose lookups are compared: our server, and others.
 
 use std::{
     collections::HashMap,

@@ -1,10 +1,10 @@
-//! Keys that nobody asked for yet: how long they take, and whether any is lost, on a simulated DHT of ten million nodes.
-//! Run it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the tables. Names of tables after `--`
-//! run these only; `worlds`, `worlds-offline` and `soak` are run only by name.
+//! Lookups of keys that the server has not seen yet: how long they take, and whether any key is lost, on a simulated
+//! DHT of ten million nodes. Run it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the
+//! tables. Names after `--` choose tables; `worlds`, `worlds-offline` and `soak` run only if they are named.
 //!
-//! The server is a process of its own on one core; client and DHT share another. The `mainline` client and libtorrent do
-//! the same work in the same run. Nothing is asserted about time. Without `--bench`, as under `cargo test --all-targets`,
-//! the worlds are small.
+//! The server is a process of its own on one core; client and DHT share another. The `mainline` client and libtorrent
+//! do the same work in the same run. The benchmark checks no times. Without `--bench`, as under
+//! `cargo test --all-targets`, the networks are small.
 
 #![allow(
     clippy::unwrap_used,
