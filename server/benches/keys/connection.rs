@@ -1,4 +1,4 @@
-//! One socket of a client: sends queries in batches, and tells what becomes of each.
+//! One socket of a client, which sends queries in batches and reports the outcome of each.
 
 use std::{
     io::{IoSlice, IoSliceMut},

@@ -1,4 +1,4 @@
-//! Names of which few are asked for often and most hardly ever: who waits for the network?
+//! Few names are asked for often, and most hardly ever: which queries wait for the network?
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ const CLIENTS: u8 = 4;
 /// Queries that are due at the same time: at 100,000 a second there are ten every 0.1 ms.
 const BURST: u32 = 10;
 
-/// Queries of the first pass on their way at once.
+/// Queries in flight at once in the first pass.
 const WINDOW: usize = 256;
 
 /// Popular names that waited, of which as many are shown.
@@ -64,7 +64,7 @@ struct Load<'n> {
 pub(crate) fn zipf(names: &Names, scale: Scale) {
     let Scale { rate, lifetime, .. } = scale;
     println!(
-        "\nzipf: {} names, s = 1; a lookup takes {} ms; packets and TTLs last {lifetime} s; {rate} queries a second",
+        "\nzipf: {} names, s = 1; a lookup takes {} ms; packets and TTLs last {lifetime} s; {rate} queries per second",
         names.count(),
         LATENCY.as_millis()
     );
@@ -94,7 +94,7 @@ pub(crate) fn zipf(names: &Names, scale: Scale) {
     results.print();
     let seconds = results.elapsed.as_secs_f64();
     println!(
-        "from the answer cache {:.3} %, {:.0} lookups a second, server's core {:.0} % busy",
+        "from the answer cache {:.3} %, {:.0} lookups per second, server's core {:.0} % busy",
         counts.hits as f64 * 100.0 / (counts.hits + counts.misses) as f64,
         counts.lookups as f64 / seconds,
         cpu.total() * 100.0 / seconds
