@@ -41,7 +41,7 @@ const COLUMNS: [&str; 12] = [
     "max",
     "before",
     "in total",
-    "p50, p99 to mainline",
+    "ratio to mainline: p50, p99",
 ];
 
 impl Outcome {
