@@ -23,7 +23,7 @@ use crate::{
     zones::{NEW, Zone},
 };
 
-/// Longest that others are waited for.
+/// The longest wait for the other clients.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Somebody who looks for keys.

@@ -89,7 +89,8 @@ pub(crate) fn search_in(
 fn publish(world: World, known: usize, scale: Scale) {
     let (mut network, mut client) = joined(Offline::new(world).unwrap(), known);
     for zone in Zone::series(2, scale.searches / 10) {
-        // The 20 nearest that may store it hold what it replaces: whoever still does afterwards was missed.
+        // The 20 nearest nodes that can store it hold the packet that it replaces. Those that still do afterwards were
+        // missed.
         network.store(&zone.packet(OLD));
         client.publish(&mut network, &zone.packet(NEW), None);
         client.run_until_done(&mut network);

@@ -50,7 +50,7 @@ pub(crate) enum Over {
     Https,
 }
 
-/// What became of those who are not served.
+/// What clients that are not served have achieved.
 #[derive(Debug, Default)]
 struct Strangers {
     connections: AtomicU64,

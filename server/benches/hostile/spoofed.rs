@@ -27,7 +27,7 @@ const BATCH: u32 = 50;
 /// As long as dig waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// As long as whoever gets no reply to plain UDP is worth waiting for.
+/// How long a reply over plain UDP is waited for.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// Sends that many in a second, or what the core can; returns how many there were.

@@ -15,10 +15,10 @@ use crate::{
 /// How long a lookup takes.
 const LATENCY: Duration = Duration::from_millis(200);
 
-/// Who is overtaken by a query that was due so much later has waited for a lookup.
+/// If a query that was due this much later is answered first, the query has waited for a lookup.
 const WAITED: Duration = Duration::from_millis(100);
 
-/// What has not come by then is lost. Common clients ask again after five seconds.
+/// A reply that has not arrived by then is lost. Common clients ask again after five seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Clients take turns, so that the limits per client are not what is measured.
@@ -30,7 +30,7 @@ const BURST: u32 = 10;
 /// Queries in flight at once in the first pass.
 const WINDOW: usize = 256;
 
-/// Popular names that waited, of which as many are shown.
+/// How many of the popular names that waited are shown.
 const SHOWN: usize = 20;
 
 /// What became of the queries for names up to a rank.
@@ -46,7 +46,7 @@ struct Results {
     popular: Vec<(Duration, u32, Duration)>,
     failed: u64,
     lost: u64,
-    /// Bursts that were sent more than a millisecond late, of all. What they wait is the client's doing.
+    /// How many of all bursts were sent more than a millisecond late. The client causes that delay, not the server.
     late: u32,
     bursts: u32,
     elapsed: Duration,
