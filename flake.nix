@@ -1,5 +1,5 @@
-# For Nix with flakes: `nix build`, `nix run . -- --testnet`, and a module for NixOS. It has been parsed and its module evaluated, but
-# never built.
+# For Nix with flakes: `nix build`, `nix run . -- --testnet`, and a module for NixOS. The flake has been parsed and the module
+# evaluated, but nothing has ever been built with them.
 {
   description = "DNS resolver for public-key domains";
 

@@ -1,6 +1,6 @@
-// Linked into static programs. A static program of glibc loads the modules that /etc/nsswitch.conf names from the system that it
-// runs on, and dies of a signal where those belong to another version of glibc. Two of the modules for hosts are in the program
-// itself; these are the ones that it shall use.
+// Linked into the static programs. A program that is linked statically with glibc loads the modules that /etc/nsswitch.conf
+// names from the system on which it runs, and crashes if they belong to another version of glibc. Two of the modules for host
+// names are part of the program itself; this makes it use only those.
 #include <nss.h>
 
 __attribute__((constructor)) static void look_hosts_up_without_the_modules_of_the_system(void)

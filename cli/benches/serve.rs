@@ -1,6 +1,6 @@
-//! Many identities in one `serve`, and `republish` for as many keys: time, memory, CPU. Run it with
-//! `cargo bench -p pkdns-cli --bench serve`; `docs/performance.md` explains the table. Numbers after `--` are those of the
-//! identities. Without `--bench`, as under `cargo test --all-targets`, there are few.
+//! Many identities in one `serve`, and `republish` for as many keys: time, memory and CPU. Run it with
+//! `cargo bench -p pkdns-cli --bench serve`; `docs/performance.md` explains the tables. Numbers after `--` choose how
+//! many identities there are. Without `--bench`, as under `cargo test --all-targets`, there are few.
 
 #![allow(
     clippy::unwrap_used,
@@ -66,7 +66,7 @@ fn serve(scene: &Scene, idle: Duration) {
         serve.cpu_time() - cpu
     );
     println!(
-        "  peak {:.1} MB, {} failures, {messages} messages in all; held by {} nodes",
+        "  peak {:.1} MB, {} failures, {messages} messages in total; held by {} nodes",
         serve.megabytes("VmHWM"),
         serve.failures,
         holders(scene)
@@ -89,7 +89,7 @@ fn republish(scene: &Scene) {
         .collect();
     let stored = reports.iter().filter(|report| report["error"].is_null()).count();
     println!(
-        "  republish, after a tenth of the nodes has gone: {stored} of {} in {took:.1} s, {:.1} a second; held by {before} \
+        "  republish, after a tenth of the nodes has left: {stored} of {} in {took:.1} s, {:.1} per second; held by {before} \
          nodes before and {} now",
         reports.len(),
         reports.len() as f64 / took,
@@ -101,5 +101,5 @@ fn republish(scene: &Scene) {
 fn holders(scene: &Scene) -> String {
     let counts: Vec<usize> = scene.keys.iter().map(|key| scene.simulator.holders(key).len()).collect();
     let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
-    format!("{} to {}, in the mean {mean:.1}", counts.iter().min().unwrap(), counts.iter().max().unwrap())
+    format!("{} to {}, on average {mean:.1}", counts.iter().min().unwrap(), counts.iter().max().unwrap())
 }

@@ -1,8 +1,8 @@
-//! Tries per second of a search for a key: as the program searches, beside one that makes a key for each try. Run it
+//! Tries per second of the program's search for a key, compared with a search that makes a key for each try. Run it
 //! with `cargo bench -p pkdns-cli --bench vanity`; `docs/performance.md` explains the table.
 //!
-//! Nothing is asserted about time, only that each key found looks as wanted and belongs to its secret. Without
-//! `--bench`, as under `cargo test --all-targets`, there is one short round.
+//! The benchmark checks no times, only that each key that is found has the wanted text and belongs to its secret.
+//! Without `--bench`, as under `cargo test --all-targets`, there is one short round.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,8 +44,8 @@ mod search;
 mod walk;
 
 const WAYS: [(&str, Way); 3] = [
-    ("a key pair and its text per try", Way::KeyPairs),
-    ("`--portable`: a seed per try", Way::Seeds),
+    ("a new key pair and its text for each try", Way::KeyPairs),
+    ("`--portable`: a new seed for each try", Way::Seeds),
     ("additions", Way::Walk),
 ];
 

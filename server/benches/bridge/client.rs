@@ -1,4 +1,4 @@
-//! Clients: many that hold a connection, and one that downloads.
+//! The clients: many that keep a connection open, and one that downloads a file.
 
 use std::{
     fs,

@@ -1,9 +1,9 @@
-//! What the bridge to sites under keys costs, beside HAProxy that ends TLS and verifies towards the site. Run it with
-//! `cargo bench -p pkdns --bench bridge`; names of tables after `--` run these only: `memory`, `handshakes`, `download`. Needs nginx,
-//! curl and, to compare with, HAProxy.
+//! The cost of the bridge to sites under keys, compared with an HAProxy that terminates TLS and verifies the site.
+//! Run it with `cargo bench -p pkdns --bench bridge`; names after `--` choose tables: `memory`, `handshakes`,
+//! `download`. It needs nginx and curl, and HAProxy for the comparison.
 //!
-//! Both servers have one core; the site and the client are on another. Nothing is asserted about time, only that everything
-//! arrives.
+//! Both servers have one core; the site and the client are on another. The benchmark checks no times, only that
+//! everything arrives.
 
 #![allow(
     clippy::unwrap_used,
@@ -74,7 +74,9 @@ fn memory(servers: &Servers, count: usize) {
 
 /// CPU of whole handshakes, with the client and with the site, none of them resumed by the client.
 fn handshakes(servers: &Servers, count: usize, runs: usize) {
-    println!("\nms of server CPU for a connection: both handshakes and one small request (least to most)\n");
+    println!(
+        "\nms of server CPU for a connection: both handshakes and one small request (lowest to highest)\n"
+    );
     println!("| | median | spread |\n|---|---|---|");
     each(servers, runs, |front| {
         let before = front.process.cpu_time();
@@ -112,7 +114,7 @@ fn download(servers: &Servers, runs: usize) {
         println!("| {name} | {:.0} | {least:.0} to {most:.0} | {:.2} |", median(figures), median(&cpu));
     }
     if let [(_, ours), (_, theirs)] = &rates[..] {
-        println!("\nratio of the bridge to HAProxy: {:.2}", median(ours) / median(theirs));
+        println!("\nbridge / HAProxy: {:.2}", median(ours) / median(theirs));
     }
 }
 

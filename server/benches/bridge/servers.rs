@@ -1,4 +1,4 @@
-//! The bridge, HAProxy in its place, the site behind both, and a relay that knows the site's packets.
+//! The bridge, HAProxy in its place, the site behind both, and a relay that has the site's packets.
 
 use std::{
     fs,
@@ -119,7 +119,7 @@ fn haproxy(directory: &Path, site_port: u16) -> Option<Front> {
     fs::write(&path, configuration).unwrap();
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-f").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().inspect_err(|error| println!("without HAProxy: {error}")).ok()?;
+    let child = command.spawn().inspect_err(|error| println!("SKIPPED: HAProxy: {error}")).ok()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let process = Process::new(child, address, None);
     wait_for(address);

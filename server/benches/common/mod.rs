@@ -1,4 +1,4 @@
-//! Servers as processes of their own, on a core of their own.
+//! Starts servers as processes of their own, on a core of their own.
 
 use std::{
     fs,

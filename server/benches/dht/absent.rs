@@ -1,4 +1,4 @@
-//! Keys that nobody has published.
+//! Lookups of keys that nobody has published.
 
 use pkdns::simulator::World;
 
@@ -31,5 +31,5 @@ pub(crate) fn absent(scale: Scale) {
     stage.simulator.silence(true);
     let zones = stage.absent(scale.keys / 20);
     let outcome = stage.measure(&mut Server::unreachable(server.address()), &zones, AT_ONCE);
-    outcome.print("pkdns, all nodes silent; right is SERVFAIL 22", None);
+    outcome.print("pkdns, all nodes silent; right is SERVFAIL with error 22", None);
 }

@@ -1,4 +1,4 @@
-//! Those who look for keys: our server, and others beside it.
+//! The clients whose lookups are compared: our server, and others.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::{
     zones::{NEW, Zone},
 };
 
-/// Longest that others are waited for.
+/// The longest wait for the other clients.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Somebody who looks for keys.

@@ -1,4 +1,4 @@
-//! Those who look for keys and publish them.
+//! Clients of the DHT that look up keys: the server, our client without it, and `mainline`.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! Keys that nobody asked for yet, in a network of the public one's size.
+//! Lookups of keys that the server has not seen yet, in a network as large as the public DHT.
 
 use std::{
     thread::sleep,

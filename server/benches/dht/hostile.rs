@@ -1,4 +1,4 @@
-//! Networks in which some nodes do harm.
+//! Networks in which some nodes are hostile.
 
 use pkdns::simulator::{Hostile, World};
 
@@ -16,7 +16,7 @@ const SHARE: f64 = 0.2;
 
 pub(crate) fn hostile(scale: Scale) {
     print_heads(&format!(
-        "hostile: {} nodes, 2 in 10 of one kind; then 40 around each attacked key",
+        "hostile: {} nodes, 2 in 10 of them hostile, of one kind; then 40 around each attacked key",
         scale.nodes
     ));
     for kind in Hostile::ALL {
@@ -25,10 +25,10 @@ pub(crate) fn hostile(scale: Scale) {
         let server = stage.warm_server(BY_DEFAULT, "");
         let outcome =
             stage.measure(&mut Server::found(server.address()), &stage.zones(scale.keys / 8), AT_ONCE);
-        outcome.print(&format!("pkdns: {kind:?}, keys that are there"), None);
+        outcome.print(&format!("pkdns: {kind:?}, published keys"), None);
         let outcome =
             stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 16), AT_ONCE);
-        outcome.print(&format!("pkdns: {kind:?}, keys that are not"), None);
+        outcome.print(&format!("pkdns: {kind:?}, absent keys"), None);
     }
     attacked(scale);
 }
@@ -45,13 +45,11 @@ fn attacked(scale: Scale) {
             stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
         outcome.print(title, None);
     };
-    stage
-        .measure(&mut Server::found(server.address()), found, AT_ONCE)
-        .print("pkdns: keys that are attacked", None);
-    denied("pkdns: keys that are not there, meanwhile");
+    stage.measure(&mut Server::found(server.address()), found, AT_ONCE).print("pkdns: attacked keys", None);
+    denied("pkdns: absent keys, during the attacks");
     stage
         .measure(&mut Server::found(server.address()), others, AT_ONCE)
-        .print("pkdns: other keys that are attacked", None);
+        .print("pkdns: other attacked keys", None);
     stage.simulator.end_attacks();
-    denied("pkdns: keys that are not there, afterwards");
+    denied("pkdns: absent keys, after the attacks");
 }

@@ -1,4 +1,4 @@
-//! What it costs to know many nodes and be asked for nothing.
+//! The cost of knowing many nodes while no queries arrive.
 
 use std::{thread::sleep, time::Duration};
 
@@ -11,17 +11,23 @@ use crate::{
     stage::{BY_DEFAULT, Stage, metrics_of},
 };
 
-const COLUMNS: [&str; 6] =
-    ["nodes known", "memory MB", "bytes a node", "CPU to start s", "CPU of a core %", "datagrams a second"];
+const COLUMNS: [&str; 6] = [
+    "nodes known",
+    "memory MB",
+    "bytes per node",
+    "CPU to start s",
+    "CPU of a core %",
+    "datagrams per second",
+];
 
 pub(crate) fn idle(scale: Scale) {
     let stage = Stage::new(World::realistic(scale.nodes), scale);
-    println!("\nidle: {} nodes; nobody asks for {} s\n", scale.nodes, scale.idle.as_secs());
+    println!("\nidle: {} nodes; no queries for {} s\n", scale.nodes, scale.idle.as_secs());
     print_cells("", COLUMNS.map(str::to_owned));
     println!("|---|{}", "---:|".repeat(COLUMNS.len()));
     let mut alone = 0;
     for (known, title) in
-        [(0, "began with nobody"), (BY_DEFAULT, "from a file"), (scale.most_known, "from a larger file")]
+        [(0, "without a file"), (BY_DEFAULT, "from a file"), (scale.most_known, "from a larger file")]
     {
         let server = stage.server(known, "");
         let metrics = metrics_of(&server);

@@ -1,4 +1,4 @@
-//! A client of the server: plain DNS over UDP, with a bounded number of questions on their way.
+//! A client of the server: plain DNS over UDP, with a bounded number of questions in flight.
 
 use std::{
     collections::HashMap,

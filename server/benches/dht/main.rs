@@ -1,10 +1,10 @@
-//! Keys that nobody asked for yet: how long they take, and whether any is lost, on a simulated DHT of ten million nodes.
-//! Run it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the tables. Names of tables after `--`
-//! run these only; `worlds`, `worlds-offline` and `soak` are run only by name.
+//! Lookups of keys that the server has not seen yet: how long they take, and whether any key is lost, on a simulated
+//! DHT of ten million nodes. Run it with `cargo bench -p pkdns --bench dht`; `docs/performance.md` explains the
+//! tables. Names after `--` choose tables; `worlds`, `worlds-offline` and `soak` run only if they are named.
 //!
-//! The server is a process of its own on one core; client and DHT share another. The `mainline` client and libtorrent do
-//! the same work in the same run. Nothing is asserted about time. Without `--bench`, as under `cargo test --all-targets`,
-//! the worlds are small.
+//! The server is a process of its own on one core; client and DHT share another. The `mainline` client and libtorrent
+//! do the same work in the same run. The benchmark checks no times. Without `--bench`, as under
+//! `cargo test --all-targets`, the networks are small.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,22 +40,22 @@ use std::{env, time::Duration};
 /// How large everything is.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    /// Nodes of the realistic network, and the most of them that a server is to know.
+    /// Nodes of the realistic network, and the largest number of them that a server knows.
     pub(crate) nodes: usize,
     pub(crate) most_known: usize,
-    /// Nodes of the small one, all of which it knows.
+    /// Nodes of the small network, all of which the server knows.
     pub(crate) small_nodes: usize,
     pub(crate) keys: u32,
-    /// Other keys that somebody is asked for before anything is measured.
+    /// Other keys that a client is asked for before the measurement begins.
     pub(crate) warm_up: u32,
     /// In the small network.
     pub(crate) at_once: usize,
     pub(crate) publications: u32,
     /// Searches without sockets.
     pub(crate) searches: u32,
-    /// Questions of the soak.
+    /// Queries of the soak test.
     pub(crate) soak: usize,
-    /// Longest that a table of nodes is waited for, and how long a server is watched that nobody asks.
+    /// The longest wait for a table of nodes to fill, and how long a server without queries is watched.
     pub(crate) filling: Duration,
     pub(crate) idle: Duration,
 }

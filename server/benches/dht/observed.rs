@@ -1,4 +1,4 @@
-//! What a server says of itself, by its metrics.
+//! Reads the metrics of a server.
 
 use std::{
     io::{Read, Write},

@@ -1,5 +1,5 @@
-//! Thousands of searches without sockets, in time that moves by hand: what the product's searches come to where computing
-//! takes no time.
+//! Thousands of searches without sockets and on a simulated clock, which shows what the searches of the real client
+//! take when computation costs no time.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 const SEARCHES: [&str; 10] =
-    ["searches", "lost", "first p50 ms", "p90", "p99", "max", "before", "in all", "end p50 ms", "end p99"];
+    ["searches", "lost", "first p50 ms", "p90", "p99", "max", "before", "in total", "end p50 ms", "end p99"];
 const PUBLICATIONS: [&str; 9] = [
     "published",
     "failed",
@@ -25,8 +25,8 @@ const PUBLICATIONS: [&str; 9] = [
     "p99",
     "max",
     "messages",
-    "held by, least",
-    "of the 20 nearest, least",
+    "fewest holders",
+    "fewest of the 20 nearest",
     "mean",
 ];
 
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const SETTLING: Duration = Duration::from_secs(10);
 
 pub(crate) fn offline(scale: Scale) {
-    print_heads(&format!("offline: {} nodes; a search every {} ms", scale.nodes, PAUSE.as_millis()));
+    print_heads(&format!("offline: {} nodes; one search every {} ms", scale.nodes, PAUSE.as_millis()));
     let all_known = [8192, BY_DEFAULT, scale.most_known];
     for known in all_known {
         search(World::realistic(scale.nodes), known, &format!("{known} nodes known"), scale);
@@ -75,13 +75,13 @@ pub(crate) fn search_in(
     let there = Zone::series(1, scale.searches);
     there.iter().for_each(|zone| store(&mut network, &zone.packet(NEW)));
     let not_there = Zone::series(NOBODY, scale.searches / 2);
-    for (zones, what) in [(there, "there"), (not_there, "not there")] {
+    for (zones, what) in [(there, "published"), (not_there, "absent")] {
         let (first, start) = (client.searches().len(), network.now());
         for (number, zone) in zones.iter().enumerate() {
             client.search_at(&mut network, &zone.keypair.public_key(), start + PAUSE * number as u32);
         }
         client.run_until_done(&mut network);
-        print_searches(&format!("{title}: {what}"), &client.searches()[first..], what == "there");
+        print_searches(&format!("{title}: {what}"), &client.searches()[first..], what == "published");
     }
     eprintln!("  took {:.1} s", began.elapsed().as_secs_f64());
 }
@@ -89,7 +89,8 @@ pub(crate) fn search_in(
 fn publish(world: World, known: usize, scale: Scale) {
     let (mut network, mut client) = joined(Offline::new(world).unwrap(), known);
     for zone in Zone::series(2, scale.searches / 10) {
-        // The 20 nearest that may store it hold what it replaces: whoever still does afterwards was missed.
+        // The 20 nearest nodes that can store it hold the packet that it replaces. Those that still do afterwards were
+        // missed.
         network.store(&zone.packet(OLD));
         client.publish(&mut network, &zone.packet(NEW), None);
         client.run_until_done(&mut network);

@@ -1,4 +1,4 @@
-//! Packets published, one after the other.
+//! Publications of packets, one after the other.
 
 use std::{
     env, fs,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 const COLUMNS: [&str; 7] =
-    ["published", "failed", "p50 ms", "p99 ms", "max ms", "nodes that hold it 2 s later, least", "median"];
+    ["published", "failed", "p50 ms", "p99 ms", "max ms", "fewest holders 2 s later", "median"];
 
 /// Others, and a program that starts, joins, publishes and ends, publish this part of what a server does.
 const PART: usize = 3;
@@ -57,7 +57,12 @@ pub(crate) fn publish(scale: Scale) {
             let directory = tempfile::tempdir().unwrap();
             let bootstrap = stage.simulator.bootstrap();
             let publish = |zone: &Zone| publish_from_cold(&program, directory.path(), &bootstrap, zone);
-            row(&stage.simulator, "pkdns-cli publish, from cold", &some(many.div_ceil(PART)), publish);
+            row(
+                &stage.simulator,
+                "pkdns-cli publish, from a cold start",
+                &some(many.div_ceil(PART)),
+                publish,
+            );
         }
         None => println!("SKIPPED: no pkdns-cli beside pkdns (cargo build --release -p pkdns-cli)"),
     }

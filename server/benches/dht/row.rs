@@ -1,4 +1,4 @@
-//! What came of keys that were asked for, and rows of tables about it.
+//! The outcomes of lookups, and the rows of tables that show them.
 
 use std::{fs, time::Duration};
 
@@ -40,8 +40,8 @@ const COLUMNS: [&str; 12] = [
     "p99",
     "max",
     "before",
-    "in all",
-    "p50, p99 to mainline",
+    "in total",
+    "ratio to mainline: p50, p99",
 ];
 
 impl Outcome {
@@ -75,9 +75,9 @@ impl Outcome {
 
 /// The heads of the columns of [`Outcome::print`], below what the table is about.
 pub(crate) fn print_heads(about: &str) {
-    // Where others keep the cores busy, the figures say how slow the machine is.
+    // If other programs keep the cores busy, the figures are those of a slower machine.
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("\n{about}; others make a load of {}\n", load.split(' ').next().unwrap_or("-"));
+    println!("\n{about}; load average {}\n", load.split(' ').next().unwrap_or("-"));
     print_cells("", COLUMNS.map(str::to_owned));
     println!("|---|{}", "---:|".repeat(COLUMNS.len()));
 }

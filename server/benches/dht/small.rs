@@ -1,5 +1,5 @@
-//! A DHT of which the server knows nearly all nodes, so that a search takes one round: figures that must not get worse,
-//! and that say little about the public DHT.
+//! A small DHT, of which the server knows nearly all nodes, so that a search takes one round trip. The figures say
+//! little about the public DHT, but must not get worse.
 
 use std::time::{Duration, Instant};
 
@@ -103,7 +103,7 @@ fn cold(scale: Scale) {
     print_row("pkdns, through the server", right, &replies.latencies(), replies.elapsed);
     stage.print_wrong(&replies);
     println!(
-        "  messages before the first answer: median {}, p99 {}; in all: median {}, p99 {}; server CPU {cpu:.0} us a key",
+        "  messages before the first answer: median {}, p99 {}; in total: median {}, p99 {}; server CPU {cpu:.0} us per key",
         show(percentile(&first, 0.5)),
         show(percentile(&first, 0.99)),
         show(percentile(&all, 0.5)),
@@ -124,7 +124,10 @@ pub(crate) fn speed(scale: Scale) {
         let cpu = (stage.server.cpu_time() - before).total() / f64::from(scale.keys) * 1e6;
         let title = format!("pkdns, through the server, {at_once} at once");
         print_row(&title, stage.right(&replies), &replies.latencies(), replies.elapsed);
-        println!("  messages in all: median {}; server CPU {cpu:.0} us a key", show(percentile(&all, 0.5)));
+        println!(
+            "  messages in total: median {}; server CPU {cpu:.0} us per key",
+            show(percentile(&all, 0.5))
+        );
         if at_once == 1 {
             beside(&stage.simulator, &[1, 64, scale.at_once], &stage.zones);
         }
@@ -146,35 +149,32 @@ fn beside(simulator: &Simulator, at_once: &[usize], zones: &[Zone]) {
 }
 
 fn absent(scale: Scale) {
-    println!(
-        "\nsmall, absent: {} nodes, RTT 30-230 ms, 20 % dead, 2 % loss; keys that nobody published",
-        scale.small_nodes
-    );
+    println!("\nsmall, absent: {} nodes, RTT 30-230 ms, 20 % dead, 2 % loss; absent keys", scale.small_nodes);
     let mut stage = Stage::new(world(scale), scale);
     stage.zones = Zone::series(NOBODY, scale.keys / 4);
     print_header();
     let (replies, _, all) = stage.ask(scale.at_once / 10);
     let denied = replies.count(|_, said| said == Said::NoSuchName);
     print_row("pkdns: NXDOMAIN", denied, &replies.latencies(), replies.elapsed);
-    println!("  messages in all: median {}", show(percentile(&all, 0.5)));
+    println!("  messages in total: median {}", show(percentile(&all, 0.5)));
     stage.simulator.silence(true);
     stage.zones = Zone::series(NOBODY - 1, scale.keys / 20);
     let (replies, ..) = stage.ask(scale.at_once / 10);
     let failed = replies.count(|_, said| said == Said::Failure(Some(22)));
-    print_row("pkdns, a silent DHT: SERVFAIL 22", failed, &replies.latencies(), replies.elapsed);
+    print_row("pkdns, silent DHT: SERVFAIL 22", failed, &replies.latencies(), replies.elapsed);
 }
 
 fn stale(scale: Scale) {
     println!(
-        "\nsmall, stale: the same world; 3 in 10 nodes that hold a key hold an older packet; 100 at once"
+        "\nsmall, stale: the same network; 3 in 10 nodes that hold a key hold an older packet; 100 at once"
     );
     let simulator = Simulator::start(World { stale: 0.3, ..world(scale) }).unwrap();
     let (zones, warm_up) = (Zone::series(1, scale.keys), Zone::series(WARM_UP, scale.keys / 2));
     for zone in zones.iter().chain(&warm_up) {
         simulator.store_stale(&zone.packet(NEW), &zone.packet(OLD));
     }
-    println!("{:36}{:>8}{:>10}{:>10}{:>10}{:>10}", "", "found", "old first", "old %", "p50 ms", "p99 ms");
-    for (title, confirmations) in [("no waiting", 1), ("pkdns, as it is", 3)] {
+    println!("{:36}{:>8}{:>10}{:>10}{:>10}{:>10}", "", "found", "outdated", "%", "p50 ms", "p99 ms");
+    for (title, confirmations) in [("without waiting", 1), ("pkdns", 3)] {
         runtime().block_on(async {
             let dht = clients::client(&simulator, confirmations).await;
             clients::find(&dht, &warm_up, scale.at_once / 10).await;
@@ -196,7 +196,10 @@ fn stale(scale: Scale) {
 }
 
 fn hostile(scale: Scale) {
-    println!("\nsmall, hostile: the same world; 2 in 10 nodes of one kind; {} at once", scale.at_once / 10);
+    println!(
+        "\nsmall, hostile: the same network; 2 in 10 nodes hostile, of one kind; {} at once",
+        scale.at_once / 10
+    );
     print_header();
     for kind in Hostile::ALL {
         let world = World { hostile: vec![(kind, 0.2)], ..world(scale) };
@@ -205,7 +208,7 @@ fn hostile(scale: Scale) {
         print_row(&format!("pkdns: {kind:?}"), stage.right(&replies), &replies.latencies(), replies.elapsed);
         stage.print_wrong(&replies);
         println!(
-            "  messages in all: median {}, p99 {}",
+            "  messages in total: median {}, p99 {}",
             show(percentile(&all, 0.5)),
             show(percentile(&all, 0.99))
         );
@@ -213,8 +216,8 @@ fn hostile(scale: Scale) {
 }
 
 fn publish(scale: Scale) {
-    println!("\nsmall, publish: the same world; {PUBLICATIONS} packets, one after the other");
-    println!("{:36}{:>14}{:>14}{:>10}{:>10}", "", "nodes, least", "median", "p50 ms", "max ms");
+    println!("\nsmall, publish: the same network; {PUBLICATIONS} packets, one after the other");
+    println!("{:36}{:>14}{:>14}{:>10}{:>10}", "", "fewest nodes", "median", "p50 ms", "max ms");
     let simulator = Simulator::start(world(scale)).unwrap();
     let mut results = Vec::new();
     runtime().block_on(async {

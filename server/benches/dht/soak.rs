@@ -1,4 +1,4 @@
-//! A day of use in a quarter of an hour: a million lookups in a DHT whose nodes come and go.
+//! As many lookups as in a day of use, in a quarter of an hour: a million, in a DHT whose nodes come and go.
 
 use pkdns::simulator::{Simulator, World};
 

@@ -1,4 +1,4 @@
-//! A network with its keys, and those who look for them.
+//! A network with its keys, and the clients that look them up.
 
 use std::{
     cell::Cell,
@@ -115,7 +115,7 @@ impl Stage {
         sleep(REST);
         let late = self.simulator.statistics().overflowed - late;
         if late > 0 {
-            eprintln!("  the network was slower than it pretends: {late} answers were not sent");
+            eprintln!("  the simulator was too slow: {late} answers were not sent");
         }
         Outcome { replies, before, all: (0..zones.len()).map(messages).collect() }
     }

@@ -1,4 +1,4 @@
-//! Keys of which some nodes hold an older packet.
+//! Lookups of keys for which some nodes hold an older packet.
 
 use std::thread::sleep;
 
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 32;
 pub(crate) fn stale(scale: Scale) {
     let stage = Stage::new(World { stale: 0.3, ..World::realistic(scale.nodes) }, scale);
     print_heads(&format!(
-        "stale: {} nodes; 3 in 10 of those that hold a key hold an older packet: wrong is the older one",
+        "stale: {} nodes; 3 in 10 holders have an older packet, which counts as wrong",
         scale.nodes
     ));
     row(&stage, scale, "mainline 8", &mut Mainline::join(&stage.simulator));
@@ -40,5 +40,5 @@ fn row(stage: &Stage, scale: Scale, title: &str, asker: &mut dyn Asker) {
     let outcome = stage.measure(asker, &zones, AT_ONCE);
     let answered = outcome.replies.len() - outcome.count(Came::Lost);
     let old = outcome.count(Came::Wrong) as f64 * 100.0 / answered.max(1) as f64;
-    outcome.print(&format!("{title}, {AT_ONCE} at once: {old:.1} % old"), None);
+    outcome.print(&format!("{title}, {AT_ONCE} at once: {old:.1} % outdated"), None);
 }

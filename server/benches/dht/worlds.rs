@@ -1,4 +1,4 @@
-//! Networks that nothing was tuned to.
+//! Networks that the search was not tuned for.
 
 use std::time::Duration;
 
@@ -21,18 +21,16 @@ const AT_ONCE: usize = 32;
 const MOST_ON_LOOPBACK: usize = 16_500_000;
 
 pub(crate) fn worlds(scale: Scale) {
-    print_heads(
-        "worlds: 65,536 nodes known, from a file, 32 at once; keys that are there, and keys that are not",
-    );
+    print_heads("worlds: 65,536 nodes known, from a file, 32 at once; published and absent keys");
     for (title, world) in others(scale).into_iter().filter(|(_, world)| world.nodes <= MOST_ON_LOOPBACK) {
         let stage = Stage::new(world, scale);
         let server = stage.warm_server(BY_DEFAULT, "");
         let outcome =
             stage.measure(&mut Server::found(server.address()), &stage.zones(scale.keys / 4), AT_ONCE);
-        outcome.print(&format!("{title}: there"), None);
+        outcome.print(&format!("{title}: published"), None);
         let outcome =
             stage.measure(&mut Server::denied(server.address()), &stage.absent(scale.keys / 8), AT_ONCE);
-        outcome.print(&format!("{title}: not there"), None);
+        outcome.print(&format!("{title}: absent"), None);
     }
 }
 
@@ -45,7 +43,7 @@ pub(crate) fn without_sockets(scale: Scale) {
     let realistic = || World::realistic(scale.nodes);
     offline::search(World { family: Family::V6, ..realistic() }, BY_DEFAULT, "IPv6", scale);
     for (family, title) in
-        [(Family::V4, "both families, packets in IPv4"), (Family::V6, "both families, packets in IPv6")]
+        [(Family::V4, "IPv4 and IPv6, packets in IPv4"), (Family::V6, "IPv4 and IPv6, packets in IPv6")]
     {
         let network = Offline::of_both_families(realistic(), realistic()).unwrap();
         let store = |network: &mut Offline, packet: &SignedPacket| network.store_in(family, packet);
@@ -69,7 +67,7 @@ fn others(scale: Scale) -> Vec<(&'static str, World)> {
         ("twice the nodes", World::realistic(scale.nodes * 2)),
         ("30 % behind a NAT", World { behind_nat: 0.3, ..realistic() }),
         ("1 in 10 answers up to 2 s late", World { late: (0.1, Duration::from_secs(2)), ..realistic() }),
-        ("1 in 4 entries of tables is of the past", World { stale_entries: 0.25, ..realistic() }),
-        ("packets on the nearest of all nodes", World { on_living_only: false, ..realistic() }),
+        ("1 in 4 routing-table entries outdated", World { stale_entries: 0.25, ..realistic() }),
+        ("packets on the nearest nodes of any kind", World { on_living_only: false, ..realistic() }),
     ]
 }

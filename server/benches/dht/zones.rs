@@ -1,4 +1,4 @@
-//! Keys with a zone each, whose address says which zone and which version it is.
+//! Keys with one zone each, whose address shows which zone and which version it is.
 
 use std::net::Ipv4Addr;
 

@@ -1,8 +1,8 @@
-//! What one client can take from another, and from the machine. Run it with `cargo bench -p pkdns --bench hostile`;
-//! `docs/performance.md` explains the tables. Names of parts after `--` run these only.
+//! How much harm one client can do to another, and to the machine. Run it with
+//! `cargo bench -p pkdns --bench hostile`; `docs/performance.md` explains the tables. Names after `--` choose parts.
 //!
-//! The server is the real program, a process of its own on one core, and so is whoever floods; the client whose fate
-//! is measured asks from the other. Nothing is asserted about time.
+//! The server is the real program, in a process of its own on one core, which the flooding client shares; the client
+//! whose answers are measured is on the other core. The benchmark checks no times.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Memory that a client takes which reads nothing, or sends bodies without end, and what it leaves behind.
+//! The memory that a client can take by reading nothing or by sending endless bodies, and how much of it remains
+//! taken.
 
 use std::{
     io::Write,
@@ -107,21 +108,21 @@ pub(crate) fn memory(in_full: bool) {
     let cases = [
         ("HTTP/1.1, JSON", "", Flood::Http(get(JSON).repeat(40).into_bytes())),
         (
-            "HTTP/1.1, heads alone",
+            "HTTP/1.1, HEAD requests",
             "",
             Flood::Http(get(SMALL).replace("GET", "HEAD").repeat(100_000).into_bytes()),
         ),
-        ("HTTP/2, window 0, wire", "", gets(0, WIRE)),
+        ("HTTP/2, window 0, wire form", "", gets(0, WIRE)),
         ("HTTP/2, window 0, JSON", "", gets(0, JSON)),
-        ("HTTP/2, window 1, wire", "", gets(1, WIRE)),
+        ("HTTP/2, window 1, wire form", "", gets(1, WIRE)),
         ("HTTP/2, window 1, JSON", "", gets(1, JSON)),
-        ("HTTP/2, window 1000, wire", "", gets(1000, WIRE)),
+        ("HTTP/2, window 1000, wire form", "", gets(1000, WIRE)),
         ("HTTP/2, window 1000, JSON", "", gets(1000, JSON)),
         ("HTTP/2, window 1, small answers", "", gets(1, SMALL)),
         ("TCP", "", Flood::Tcp(questions.clone())),
         ("TLS", "", Flood::Tls(questions)),
-        ("HTTP/2, bodies without end", "", bodies()),
-        ("HTTP/2, bodies without end, denied", denied, bodies()),
+        ("HTTP/2, endless bodies", "", bodies()),
+        ("HTTP/2, endless bodies, client not served", denied, bodies()),
     ];
     println!(
         "\n{CONNECTIONS} connections of one client that reads nothing: MB of memory, and another client's hits in ms\n\n\

@@ -1,5 +1,6 @@
-//! Three mischiefs at once by one client within its quota: names whose authorities are silent, names of keys whose name
-//! servers are silent, and keys that nobody published. What becomes of another client's names and keys?
+//! One client, within its quota, asks for three kinds of slow names at once: names whose authoritative servers are
+//! silent, names of keys whose name servers are silent, and keys that nobody has published. How long does another
+//! client wait?
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -158,16 +159,16 @@ pub(crate) fn mischief(in_full: bool) {
     stop.store(true, Ordering::Relaxed);
     mischief.join().unwrap();
     println!(
-        "\nBeside {SLOW_NAMES} slow names, {SILENT_DELEGATIONS} names of silent name servers and {MADE_UP_KEYS} made-up \
-         keys a second: ms\n\n| | answered | p50 | p99 | failed |\n|---|---|---|---|---|"
+        "\nDuring {SLOW_NAMES} slow names, {SILENT_DELEGATIONS} names of silent name servers and {MADE_UP_KEYS} made-up \
+         keys per second: ms\n\n| | answered | p50 | p99 | failed |\n|---|---|---|---|---|"
     );
-    for ((what, alone), beside) in ["uncached names", "cold keys", "uncached names of a name server"]
+    for ((what, alone), beside) in ["uncached names", "cold keys", "uncached names at a name server"]
         .into_iter()
         .zip(&alone)
         .zip(&beside)
     {
         println!("| {what}, alone | {} |", alone.cells());
-        println!("| {what}, beside the mischief | {} |", beside.cells());
+        println!("| {what}, during the attack | {} |", beside.cells());
         if let (Some(alone), Some(beside)) = (alone.percentile(50), beside.percentile(50)) {
             println!("| | {:.2} times | | | |", beside / alone);
         }

@@ -1,4 +1,4 @@
-//! Packets that are written to be costly to answer from, by a plan that a search can change a little at a time.
+//! Plans for packets that are designed to be costly to answer from; a search can change a plan a little at a time.
 
 use pkdns::signed_packet::{Keypair, SignedPacket};
 
@@ -95,10 +95,16 @@ impl Plan {
     pub(crate) fn by_hand() -> Vec<(&'static str, Self)> {
         let plain = Self::plain;
         vec![
-            ("a chain of 11 within the key", plain()),
-            ("41 owners of another key", Self { filler: Filler::Foreign, ..plain() }),
-            ("the same, its own in another spelling", Self { filler: Filler::OtherSpelling, ..plain() }),
-            ("names of 30 labels", Self { depth: 28, filler: Filler::Deep, ..plain() }),
+            ("a chain of 11 links within the key", plain()),
+            ("the same, filled up with records of another key", Self { filler: Filler::Foreign, ..plain() }),
+            (
+                "the same, filled up with records in another spelling of the key",
+                Self { filler: Filler::OtherSpelling, ..plain() },
+            ),
+            (
+                "the same at names of 30 labels, filled up with more of them",
+                Self { depth: 28, filler: Filler::Deep, ..plain() },
+            ),
             (
                 "names of 70 labels, by a wildcard",
                 Self {
@@ -111,7 +117,7 @@ impl Plan {
                 },
             ),
             (
-                "ten keys, owners of another key",
+                "ten keys, each filled up with records of another",
                 Self { keys: 10, links: 0, filler: Filler::Foreign, ..plain() },
             ),
             (
@@ -142,7 +148,7 @@ impl Plan {
                 },
             ),
             (
-                "aliases that cannot be read",
+                "aliases to names of 110 labels, which are too long, before each of 7 links",
                 Self { links: 7, depth: 28, filler: Filler::MalformedAliases, target_depth: 110, ..plain() },
             ),
             (

@@ -1,4 +1,4 @@
-//! Writes packets whose names point to each other as no honest encoder would have them.
+//! Writes packets with compression pointers between names that no honest encoder would write.
 
 use pkdns::signed_packet::MAX_DNS_SIZE;
 

@@ -1,4 +1,4 @@
-//! What one query costs, whatever the packets hold that it leads to. They are in memory; there is no socket in the way.
+//! The cost of one query that leads through costly packets. The packets are in memory, and no socket is involved.
 
 use std::{
     cell::Cell,
@@ -131,7 +131,7 @@ pub(crate) fn packets(in_full: bool) {
     let bench = Bench::start(&upstream);
     let queries = if in_full { 300 } else { 3 };
     println!(
-        "\nA query, its packets in memory: µs of CPU\n\n| packets | µs | code, answers |\n|---|---|---|"
+        "\nA query whose packets are in memory: µs of CPU\n\n| packets | µs | code, answers |\n|---|---|---|"
     );
     let mut worst = Vec::new();
     for (what, plan) in Plan::by_hand() {
@@ -160,7 +160,7 @@ pub(crate) fn packets(in_full: bool) {
         let request = |_| query(1, name, RecordType::TXT);
         let reply = bench.ask(&request(0));
         let cost = bench.cost(queries, request);
-        println!("| an upstream's {what}, once more over UDP | {cost:.1} | {} |", outcome(&reply));
+        println!("| {what} of an upstream, asked for again over UDP | {cost:.1} | {} |", outcome(&reply));
     }
     let asked = upstream.questions();
     println!("\n{asked} questions to the upstream");

@@ -1,5 +1,5 @@
-//! Who is not served asks again and again on all connections that it can open; who is served asks once in a while, on
-//! a new connection each time.
+//! Clients that are not served ask again and again on all connections that they can open. A client that is served
+//! asks once in a while, on a new connection each time.
 
 use std::{
     io,
@@ -50,7 +50,7 @@ pub(crate) enum Over {
     Https,
 }
 
-/// What became of those who are not served.
+/// What clients that are not served have achieved.
 #[derive(Debug, Default)]
 struct Strangers {
     connections: AtomicU64,
@@ -210,7 +210,7 @@ pub(crate) fn places(in_full: bool) {
         }
     };
     let fates = runtime.block_on(fares(servers, &tls, Instant::now() + time / 10));
-    show("alone", &fates);
+    show("no strangers", &fates);
 
     let (end, before) = (Instant::now() + time, setting.server.cpu_time());
     let (hosts, of_network): (Arc<Strangers>, Arc<Strangers>) = Default::default();
@@ -240,10 +240,10 @@ pub(crate) fn places(in_full: bool) {
             flood(&runtime, (Ipv6Addr::LOCALHOST, port).into(), from, Over::Tcp, per_host, &of_network);
         }
     } else {
-        println!("| without a /48: there is no IPv6, or it takes root to have one | | | | |");
+        println!("| SKIPPED: the /48, which needs IPv6 and root | | | | |");
     }
     let fates = runtime.block_on(fares(servers, &tls, end));
-    show("strangers ask", &fates);
+    show("with strangers", &fates);
     let cpu = (setting.server.cpu_time() - before).total();
     for (who, seen) in [("20 hosts", &hosts), ("a /48", &of_network)] {
         let (connections, replies) =
@@ -277,5 +277,5 @@ pub(crate) fn places(in_full: bool) {
         }
         fate
     });
-    println!("| 101 connections over Tls, all held | {} |", fate.cells());
+    println!("| 101 connections over TLS, all kept open | {} |", fate.cells());
 }

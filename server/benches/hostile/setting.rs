@@ -1,4 +1,4 @@
-//! The server under attack, and how its other clients fare.
+//! The server under attack, and the outcomes for its other clients.
 
 use std::{
     fmt::Write,

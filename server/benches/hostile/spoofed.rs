@@ -1,4 +1,4 @@
-//! Datagrams that bear a client's address and are not its own, while the client asks in every way that there is.
+//! Datagrams with the forged address of a client, while the client itself asks over every transport.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -27,7 +27,7 @@ const BATCH: u32 = 50;
 /// As long as dig waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// As long as whoever gets no reply to plain UDP is worth waiting for.
+/// How long a reply over plain UDP is waited for.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// Sends that many in a second, or what the core can; returns how many there were.
@@ -126,15 +126,15 @@ pub(crate) fn spoofed(in_full: bool) {
             println!("| {what}, {over:?} | {} |", fate.cells());
         }
         println!("| {what}, Udp with a cookie | {} |", with.join().unwrap().cells());
-        println!("| {what}, Udp | {} |", without.join().unwrap().cells());
+        println!("| {what}, Udp without a cookie | {} |", without.join().unwrap().cells());
     };
-    round("alone", Instant::now() + time / 10);
+    round("no forgeries", Instant::now() + time / 10);
 
     let (end, before) = (Instant::now() + time, setting.server.cpu_time());
     // A second earlier than the client, so that the burst is spent.
     let flood = thread::spawn(move || forge(udp, end));
     sleep(time / 10);
-    round("forged", end);
+    round("with forgeries", end);
     let sent = flood.join().unwrap();
     let cpu = (setting.server.cpu_time() - before).total();
     println!(

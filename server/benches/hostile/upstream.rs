@@ -1,7 +1,8 @@
 //! A resolver, or a name server, that answers at once, late, at length or never, as the name says.
 //!
 //! Names below `slow.example` are never answered. `big.example` and names below it have TXT records of 60 kB over TCP
-//! and are cut over UDP, and so is `many.example` with small ones. Every other name has an A record that lives for 300 s.
+//! and are truncated over UDP, and so is `many.example` with many small ones. Every other name has an A record with a
+//! TTL of 300 s.
 
 use std::{
     io::{Read, Write},

@@ -1,4 +1,4 @@
-//! One socket of a client: sends queries in batches, and tells what becomes of each.
+//! One socket of a client, which sends queries in batches and reports the outcome of each.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -49,8 +49,8 @@ pub(crate) struct Reply {
     pub(crate) number: u32,
     /// Since the query should have been sent.
     pub(crate) latency: Duration,
-    /// How much later queries were due that have been answered before. A server or client that has no turn of its
-    /// core makes all wait, one after the other: nobody is overtaken. Whoever waits for a lookup is.
+    /// The largest delay after which a query was due that was answered before this one. If a core is busy with other
+    /// programs, all queries wait in their order. A query that waits for a lookup is overtaken by others.
     pub(crate) overtaken: Duration,
     /// Whether this is the right answer, or a failure. A wrong one ends the benchmark.
     pub(crate) is_answer: bool,

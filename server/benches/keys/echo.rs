@@ -1,4 +1,5 @@
-//! The least that a server can do with a query: send it back, in as few system calls as the system has for it.
+//! An echo server, which does the least that a server can do: it sends queries back, in as few system calls as
+//! possible.
 
 use std::{
     env,

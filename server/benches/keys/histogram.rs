@@ -1,4 +1,4 @@
-//! How long many things took, to three parts in a hundred.
+//! A histogram of durations, exact to three percent.
 
 use std::time::Duration;
 

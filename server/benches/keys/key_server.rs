@@ -1,4 +1,4 @@
-//! The handle of the server's process, which takes orders on its standard input.
+//! The handle of the server's process, which takes commands on its standard input.
 
 use std::{
     env,

@@ -1,10 +1,10 @@
-//! A million keys: what each takes in memory, what a cached one costs, and who waits for the DHT when names are as
-//! popular as they are in life. Run it with `cargo bench -p pkdns --bench keys`; `docs/performance.md` explains the
-//! tables. Names of tables after `--` run these only.
+//! A million keys: the memory that each takes, the cost of a cached answer, and which queries wait for the DHT when
+//! some names are far more popular than others. Run it with `cargo bench -p pkdns --bench keys`;
+//! `docs/performance.md` explains the tables. Names after `--` choose tables.
 //!
 //! The server is a process of its own on one core, with a network that has a packet for every key; the client is on
-//! another. Nothing is asserted about time, only that the answers are right. Without `--bench`, as under `cargo test
-//! --all-targets`, there are few keys.
+//! another. The benchmark checks no times, only that the answers are right. Without `--bench`, as under
+//! `cargo test --all-targets`, there are few keys.
 
 #![allow(
     clippy::unwrap_used,

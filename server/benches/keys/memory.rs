@@ -1,4 +1,4 @@
-//! What a cached key takes, and what asking for it costs.
+//! The memory that a cached key takes, and the cost of asking for it.
 
 use crate::{
     Scale,
@@ -13,7 +13,7 @@ use crate::{
 /// Shares of the keys after which the memory is looked at.
 const STEPS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 
-/// Queries on their way at once.
+/// Queries in flight at once.
 const WINDOW: usize = 128;
 
 /// A day: nothing ends while this runs.
@@ -66,7 +66,7 @@ pub(crate) fn memory(names: &Names, scale: Scale) {
     client.ask_all(random.shuffled(names.count()), WINDOW);
     let full = server.memory();
     println!(
-        "asked once more: {:.0} bytes a key",
+        "asked for again: {:.0} bytes per key",
         (full.resident - empty.resident) / f64::from(names.count())
     );
 
@@ -81,7 +81,7 @@ pub(crate) fn memory(names: &Names, scale: Scale) {
     }
     let counts = server.counts() - counted;
     println!(
-        "\ncached: {} rounds of {} queries for any of these keys, {WINDOW} on their way at once\n",
+        "\ncached: {} rounds of {} queries for any of these keys, {WINDOW} in flight at once\n",
         scale.rounds, scale.queries
     );
     println!("{:24}{:>10}{:>14}{:>8}{:>9}{:>8}", "", "answers", "CPU us/query", "user", "system", "ratio");

@@ -1,4 +1,5 @@
-//! The server, in a process of its own: all of pkdns but the DHT, in whose place a network has a packet for each key.
+//! The server, in a process of its own: all of pkdns except the DHT, which is replaced by a network with a packet for
+//! each key.
 
 use std::{
     collections::HashMap,

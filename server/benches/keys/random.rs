@@ -1,4 +1,4 @@
-//! Chance, the same in each run.
+//! Random numbers that are the same in each run.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub(crate) struct Random(pub(crate) u64);

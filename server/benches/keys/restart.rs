@@ -1,4 +1,4 @@
-//! What a server that is killed has kept, and how soon the next one gives it.
+//! How many packets survive when a server is killed, and how soon the next server answers from them.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
 const KEYS: u32 = 100_000;
 const LAST: u32 = 1000;
 
-/// Queries on their way at once.
+/// Queries in flight at once.
 const WINDOW: usize = 128;
 
 const LIFETIME: u32 = 86_400;
@@ -59,14 +59,14 @@ pub(crate) fn restart(names: &Names, scale: Scale) {
     let of_last = client.ask_once(keys..keys + last, WINDOW);
 
     println!(
-        "\nrestart: {keys} keys on disk, {:.1} MB; killed right after {last} more; then without a network\n",
+        "\nrestart: {keys} keys on disk, {:.1} MB; killed just after {last} more; then without a network\n",
         size as f64 / 1e6
     );
-    println!("from start to first answer      {:>8.0} ms", until_first.as_secs_f64() * 1e3);
-    println!("answered of those before        {keys:>8} of {keys}");
-    println!("answered of the last moment     {:>8} of {last}", of_last.answers);
+    println!("from the start to the first answer  {:>8.0} ms", until_first.as_secs_f64() * 1e3);
+    println!("answered of the keys on disk        {keys:>8} of {keys}");
+    println!("answered of those just before       {:>8} of {last}", of_last.answers);
     println!(
-        "first answer of each from disk  {:>8.1} us of CPU, {:.0}/s",
+        "first answer of each from disk      {:>8.1} us of CPU, {:.0}/s",
         cpu.total() * 1e6 / f64::from(keys),
         f64::from(keys) / elapsed.as_secs_f64()
     );

@@ -1,4 +1,4 @@
-//! Names of which few are asked for often and most hardly ever: who waits for the network?
+//! Few names are asked for often, and most hardly ever: which queries wait for the network?
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::{
 /// How long a lookup takes.
 const LATENCY: Duration = Duration::from_millis(200);
 
-/// Who is overtaken by a query that was due so much later has waited for a lookup.
+/// If a query that was due this much later is answered first, the query has waited for a lookup.
 const WAITED: Duration = Duration::from_millis(100);
 
-/// What has not come by then is lost. Common clients ask again after five seconds.
+/// A reply that has not arrived by then is lost. Common clients ask again after five seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Clients take turns, so that the limits per client are not what is measured.
@@ -27,10 +27,10 @@ const CLIENTS: u8 = 4;
 /// Queries that are due at the same time: at 100,000 a second there are ten every 0.1 ms.
 const BURST: u32 = 10;
 
-/// Queries of the first pass on their way at once.
+/// Queries in flight at once in the first pass.
 const WINDOW: usize = 256;
 
-/// Popular names that waited, of which as many are shown.
+/// How many of the popular names that waited are shown.
 const SHOWN: usize = 20;
 
 /// What became of the queries for names up to a rank.
@@ -46,7 +46,7 @@ struct Results {
     popular: Vec<(Duration, u32, Duration)>,
     failed: u64,
     lost: u64,
-    /// Bursts that were sent more than a millisecond late, of all. What they wait is the client's doing.
+    /// How many of all bursts were sent more than a millisecond late. The client causes that delay, not the server.
     late: u32,
     bursts: u32,
     elapsed: Duration,
@@ -64,7 +64,7 @@ struct Load<'n> {
 pub(crate) fn zipf(names: &Names, scale: Scale) {
     let Scale { rate, lifetime, .. } = scale;
     println!(
-        "\nzipf: {} names, s = 1; a lookup takes {} ms; packets and TTLs last {lifetime} s; {rate} queries a second",
+        "\nzipf: {} names, s = 1; a lookup takes {} ms; packets and TTLs last {lifetime} s; {rate} queries per second",
         names.count(),
         LATENCY.as_millis()
     );
@@ -94,7 +94,7 @@ pub(crate) fn zipf(names: &Names, scale: Scale) {
     results.print();
     let seconds = results.elapsed.as_secs_f64();
     println!(
-        "from the answer cache {:.3} %, {:.0} lookups a second, server's core {:.0} % busy",
+        "from the answer cache {:.3} %, {:.0} lookups per second, server's core {:.0} % busy",
         counts.hits as f64 * 100.0 / (counts.hits + counts.misses) as f64,
         counts.lookups as f64 / seconds,
         cpu.total() * 100.0 / seconds

@@ -1,4 +1,5 @@
-//! Zones whose keys derive from numbers: the client knows their names, and the network can sign their packets.
+//! Zones whose keys are derived from numbers, so that the client knows their names and the network can sign their
+//! packets.
 
 use std::net::Ipv4Addr;
 

@@ -1,8 +1,8 @@
-//! An upgrade, and a reload every second, at as many queries as two cores carry beside their clients. Run it with
-//! `cargo bench -p pkdns --bench upgrade`.
+//! An upgrade, and a reload every second, under as many queries as two cores can handle together with the clients.
+//! Run it with `cargo bench -p pkdns --bench upgrade`.
 //!
-//! Clients ask the next question when they have an answer, over UDP with 16 under way. Nothing is asserted about time, only
-//! that every query is answered, by the counts of the clients and of the servers.
+//! Each client asks its next question when it has an answer; over UDP, 16 questions are in flight. The benchmark
+//! checks no times, only that every query is answered, by the counts of the clients and of the servers.
 
 #![allow(
     clippy::unwrap_used,
@@ -83,7 +83,7 @@ fn upgrade(runtime: &Runtime, length: Duration) {
     );
     let answered = stopped(runtime, load, start);
     let (before, (after, unanswered)) = (answered_before(&server), runtime.block_on(replies(metrics)));
-    println!("\nThe old process counts {before} replies, the new one {after}: {} in all", before + after);
+    println!("\nThe old process counts {before} replies, the new one {after}: {} in total", before + after);
     assert_eq!((before + after, unanswered), (answered, 0));
     send("TERM", successor);
     server.log.wait_for_end();

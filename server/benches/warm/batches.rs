@@ -1,4 +1,4 @@
-//! Datagrams answered where they arrived, as many as there are with one system call. The least that a server can do.
+//! Answers datagrams in place, as many as have arrived with one system call: the least that a server can do.
 
 use std::{
     io::{IoSlice, IoSliceMut},

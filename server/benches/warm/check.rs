@@ -1,4 +1,4 @@
-//! What a reply must be.
+//! Checks replies.
 
 use std::time::Duration;
 

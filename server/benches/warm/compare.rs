@@ -1,4 +1,4 @@
-//! Servers that do the same work in turns, and the table of what it cost them.
+//! Lets servers do the same work in turns, and prints a table of what it costs each.
 
 use crate::{
     check::Outcome,

@@ -1,7 +1,7 @@
-//! Asks over UDP as fast as one core can, with a bounded number of queries on their way.
+//! Asks over UDP as fast as one core can, with a bounded number of queries in flight.
 //!
-//! The client must cost less than any server, or it would be the client that is measured: a batch of queries leaves
-//! as one large datagram that the kernel cuts up (UDP GSO), and the client polls, so that no server pays for waking
+//! The client must cost less than any server, or the benchmark would measure the client. So it sends a batch of
+//! queries as one large datagram that the kernel splits (UDP GSO), and it polls, so that no server pays for waking
 //! it.
 
 use std::{

@@ -1,4 +1,4 @@
-//! The limit of any server: the same bytes through the same system calls, and nothing else.
+//! The lower limit of the cost of any server: the same bytes through the same system calls, and nothing else.
 
 use std::{
     io::{Read, Write},

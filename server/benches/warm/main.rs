@@ -1,10 +1,9 @@
-//! What an answer that the server knows costs it, beside what the same bytes cost a program that only sends them
-//! back, and beside unbound. Run it with `cargo bench -p pkdns --bench warm`; `docs/performance.md` explains the
-//! tables. Names of tables after `--` run these only.
+//! The cost of a cached answer, compared with a program that only sends the same bytes back, and with unbound. Run it
+//! with `cargo bench -p pkdns --bench warm`; `docs/performance.md` explains the tables. Names after `--` choose
+//! tables.
 //!
-//! Servers are processes of their own on one core; the queries come from another core. Nothing is asserted about
-//! time, only that the answers are right. Without `--bench`, as under `cargo test --all-targets`, there is one short
-//! round.
+//! Servers are processes of their own on one core; the queries come from another core. The benchmark checks no times,
+//! only that the answers are right. Without `--bench`, as under `cargo test --all-targets`, there is one short round.
 
 #![allow(
     clippy::unwrap_used,

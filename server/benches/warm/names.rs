@@ -1,5 +1,5 @@
-//! The names that are asked for, `n<number>.bench.example`: all equally long, so that one query turns into another
-//! by writing eight digits.
+//! The names that are asked for, `n<number>.bench.example`: all of the same length, so that eight digits turn one
+//! query into another.
 
 use std::net::Ipv4Addr;
 

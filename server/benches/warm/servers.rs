@@ -1,4 +1,4 @@
-//! The programs that are measured: pkdns, unbound, and those that send everything back.
+//! The programs that are measured: pkdns, unbound and the echo servers.
 
 use std::{
     env, fs,

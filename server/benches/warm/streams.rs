@@ -1,4 +1,4 @@
-//! Asks over TCP: several connections, pipelined queries, several of them in one write.
+//! Asks over TCP, with pipelined queries on several connections, and several queries in one write.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How it asks, in words.
-pub(crate) const PATTERN: &str = "8 connections, 64 queries on their way on each, 32 in a write";
+pub(crate) const PATTERN: &str = "8 connections, 64 queries in flight on each, 32 per write";
 
 const CONNECTIONS: usize = 8;
 const WINDOW: usize = 64;

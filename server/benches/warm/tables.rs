@@ -1,4 +1,4 @@
-//! The tables. Each starts its servers, brings the names into their caches and compares what they cost.
+//! The tables. Each one starts its servers, fills their caches and compares what they cost.
 
 use std::net::SocketAddr;
 
@@ -39,7 +39,7 @@ const ALL_ADDRESSES: &str = "0.0.0.0:0";
 
 /// A busy server.
 fn udp(scale: Scale) {
-    let title = format!("udp: {WINDOW} queries on their way at once, {NAMES} names in the cache");
+    let title = format!("udp: {WINDOW} queries in flight at once, {NAMES} names in the cache");
     udp_with(&title, scale, QUERIES, WINDOW);
 }
 
@@ -81,7 +81,7 @@ fn mixed(scale: Scale) {
             .iter()
             .map(|(name, server)| over_udp(name, server, NAMES, with_new_ones(NAMES, tenths), WINDOW));
         let title = format!(
-            "mixed: {tenths}0 % of the queries for {NAMES} names in the cache, the rest for new ones"
+            "mixed: {tenths}0 % of the queries are for {NAMES} names in the cache, the rest for new ones"
         );
         compare(&title, scale, QUERIES / 2, contenders.collect());
     }
@@ -132,7 +132,7 @@ fn million(scale: Scale) {
 fn threads(scale: Scale) {
     let (server_core, client_core) = cores();
     if server_core == client_core {
-        println!("\nSKIPPED: threads, for there is one core only");
+        println!("\nSKIPPED: threads, because there is only one core");
         return;
     }
     let upstream = upstream::start();
@@ -142,9 +142,9 @@ fn threads(scale: Scale) {
     pin(&[server_core, client_core]);
     let two = Server::pkdns(ONE_ADDRESS, upstream, CACHE);
     pin(&[client_core]);
-    let contenders = [("pkdns on one core", &one), ("pkdns on two, one also the client's", &two)]
+    let contenders = [("pkdns on one core", &one), ("pkdns on two, one shared with the client", &two)]
         .map(|(name, server)| over_udp(name, server, NAMES, in_turn(NAMES), WINDOW));
-    let title = format!("threads: {WINDOW} queries on their way at once, {NAMES} names in the cache");
+    let title = format!("threads: {WINDOW} queries in flight at once, {NAMES} names in the cache");
     compare(&title, scale, QUERIES, contenders.into());
 }
 

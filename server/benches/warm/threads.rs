@@ -1,4 +1,4 @@
-//! The way to a cached answer without the network: [`Service::at_once`] in a loop.
+//! The code path of a cached answer, without the network: [`Service::at_once`] in a loop.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -1,4 +1,4 @@
-//! The resolver that servers forward to: an address for every name, at once.
+//! The resolver that servers forward to, which answers immediately, with an address for every name.
 
 use std::{
     io::{self, Read, Write},

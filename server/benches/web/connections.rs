@@ -1,4 +1,4 @@
-//! Many connections, and one connection on which some wait.
+//! Many idle connections, and one connection on which some requests wait.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},

@@ -1,4 +1,4 @@
-//! Programs that ask as fast as they can.
+//! Programs that send queries as fast as they can.
 
 use std::{fmt::Write, fs, process::Command};
 

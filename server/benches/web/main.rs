@@ -1,8 +1,8 @@
-//! What a cached answer over HTTPS and TLS costs the server, beside what it costs dnsdist. Run it with
-//! `cargo bench -p pkdns --bench web`; `docs/performance.md` explains the tables. Names of tables after `--` run these
-//! only. Needs `h2load` (nghttp2-client), `dnsperf` and, to compare with, `dnsdist`.
+//! The cost of a cached answer over HTTPS and TLS, compared with dnsdist. Run it with
+//! `cargo bench -p pkdns --bench web`; `docs/performance.md` explains the tables. Names after `--` choose tables. It
+//! needs `h2load` (nghttp2-client) and `dnsperf`, and `dnsdist` for the comparison.
 //!
-//! Servers are processes of their own on one core; the queries come from another core. Nothing is asserted about time,
+//! Servers are processes of their own on one core; the queries come from another core. The benchmark checks no times,
 //! only that every query is answered.
 
 #![allow(
