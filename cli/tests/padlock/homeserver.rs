@@ -10,7 +10,7 @@ const VARIABLE: &str = "PUBKY_HOMESERVER";
 /// What its first page says.
 pub(crate) const PAGE: &str = "Pubky Homeserver";
 
-/// Without all that would ask the internet.
+/// Asks nothing of the internet. The list of relays may not be empty, so it names a port on which nothing listens.
 const CONFIGURATION: &str = r#"
 [general]
 database_url = "postgres://postgres@127.0.0.1:5432/postgres"
@@ -33,7 +33,7 @@ enabled = false
 public_ip = "203.0.113.10"
 user_keys_republisher_interval = 0
 dht_bootstrap_nodes = ["BOOTSTRAP"]
-dht_relay_nodes = []
+dht_relay_nodes = ["http://127.0.0.1:1"]
 
 [logging]
 level = "info"
