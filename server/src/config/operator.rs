@@ -42,7 +42,7 @@ impl Config {
         faults.add_if(
             !is_page,
             "operator.policy",
-            "is the address of a page, as in \"https://example.net/policy\"",
+            "must be the address of a page, as in \"https://example.net/policy\"",
         );
         faults.add_with_if(
             contact.is_empty() && !(name.is_empty() && policy.is_empty()),

@@ -51,13 +51,13 @@ pub enum UpstreamError {
     )]
     AddressMissing(String),
     /// What stands before `@` cannot be in a certificate.
-    #[error("`{0}`: what stands before @ is not the name of a server")]
+    #[error("`{0}`: the part before @ is not the name of a server")]
     Name(String),
     /// A word that no public resolver goes by.
     #[error("{0}")]
     Preset(UnknownPreset),
     /// The path cannot be asked for.
-    #[error("`{0}`: the path is not one; write it as in `https://9.9.9.9/dns-query`")]
+    #[error("`{0}`: what follows the host is not a path; write it as in `https://9.9.9.9/dns-query`")]
     Path(String),
 }
 

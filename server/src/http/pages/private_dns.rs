@@ -22,9 +22,9 @@ pub(super) fn advice(
             );
         }
         (Some(TLS_PORT), None) => match all.first() {
-            Some(name) => format!(
-                "The certificate of this server is none of a public authority for <code>{name}</code>."
-            ),
+            Some(name) => {
+                format!("This server has no certificate of a public authority for <code>{name}</code>.")
+            }
             None => {
                 "This server is known by its address alone, and no address can be entered there.".to_owned()
             }
