@@ -195,10 +195,12 @@ fn from_text(text: &[u8], file: impl Fn() -> FileName) -> Result<SecretKey, Seed
     })
 }
 
-/// Whether a word of it is one of zone files.
+/// Whether its first line, but for comments, has a word of zone files.
 fn looks_like_a_zone(text: &[u8]) -> bool {
-    let words = text.split(u8::is_ascii_whitespace);
-    words.filter_map(|word| std::str::from_utf8(word).ok()).any(|word| WORDS_OF_ZONES.contains(&word))
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let Some(first) = lines.find(|line| !line.is_empty() && !line.starts_with(b";")) else { return false };
+    let mut words = first.split(u8::is_ascii_whitespace).filter_map(|word| std::str::from_utf8(word).ok());
+    words.any(|word| WORDS_OF_ZONES.contains(&word))
 }
 
 /// Whether there is a seed in a file that is to be something else. Standard input is read once, and so not looked at.
