@@ -120,11 +120,11 @@ mod tests {
             (Http01, false, false, true, None),
             (TlsAlpn01, false, true, false, None),
             (Dns01, true, false, false, None),
-            (Http01, true, false, false, Some("by dns-01 alone")),
-            (TlsAlpn01, true, false, false, Some("by dns-01 alone")),
+            (Http01, true, false, false, Some("needs the challenge dns-01")),
+            (TlsAlpn01, true, false, false, Some("needs the challenge dns-01")),
             (TlsAlpn01, false, false, true, Some("http-01 alone")),
             (Dns01, false, false, true, Some("http-01 alone")),
-            (Dns01, false, true, false, Some("nowhere to listen")),
+            (Dns01, false, true, false, Some("listen has no meaning")),
             (Http01, false, true, true, Some("exclude each other")),
         ] {
             let fault = faults(challenge, wildcard, listen, webroot);

@@ -99,7 +99,7 @@ fn a_mistake_names_its_line_or_identity_and_what_to_write() {
         (
             "[[identity]]\nseed = 'a'\nzone_file = 'z'\n\
              certificate = { origin = 'a.b', challenge = 'http-01', wildcard = true }",
-            "by dns-01 alone",
+            "a wildcard needs the challenge dns-01",
         ),
         (
             "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', challenge = 'http' }",
