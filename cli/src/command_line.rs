@@ -70,7 +70,8 @@ pub(crate) fn end(message: &str, exit_code: i32) -> ! {
 
 /// What clap says, without how the command is used.
 fn mistake(message: &str) -> &str {
-    let mistake = message.split("\n\nUsage:").next().unwrap_or(message);
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|rest| message.find(rest)).min();
+    let mistake = end.and_then(|end| message.get(..end)).unwrap_or(message);
     mistake.strip_prefix("error: ").unwrap_or(mistake).trim()
 }
 
@@ -153,5 +154,8 @@ mod tests {
     fn a_program_is_told_the_mistake_without_the_usage() {
         let error = command().try_get_matches_from(["pkdns-cli", "generate", "--nonsense"]).unwrap_err();
         assert_eq!(mistake(&error.to_string()), "unexpected argument '--nonsense' found");
+        let error = command().try_get_matches_from(["pkdns-cli", "resolve", "nokey"]).unwrap_err();
+        let mistake = mistake(&error.to_string()).to_owned();
+        assert!(mistake.ends_with("with or without \".key\" after it"), "{mistake}");
     }
 }
