@@ -42,8 +42,9 @@ pub(crate) fn command() -> Command {
     let command = Arguments::command();
     let of_network = command.get_arguments().filter(|argument| argument.is_global_set());
     let hidden: Vec<Arg> = of_network.map(|argument| argument.clone().hide(true)).collect();
-    WITHOUT_NETWORK.iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |subcommand| subcommand.args(hidden.clone()))
+    command.mut_subcommands(|subcommand| match WITHOUT_NETWORK.contains(&subcommand.get_name()) {
+        true => subcommand.args(hidden.clone()),
+        false => subcommand,
     })
 }
 

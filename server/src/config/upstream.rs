@@ -233,8 +233,8 @@ mod tests {
             ("https://[fe80::1]/dns-query", "add the interface"),
             ("tls://@1.1.1.1", "not the name of a server"),
             ("tls://a b@1.1.1.1", "not the name of a server"),
-            ("https://1.1.1.1/a b", "the path is not one"),
-            ("https://1.1.1.1/#", "the path is not one"),
+            ("https://1.1.1.1/a b", "what follows the host is not a path"),
+            ("https://1.1.1.1/#", "what follows the host is not a path"),
         ] {
             let error = text.parse::<UpstreamAddress>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
