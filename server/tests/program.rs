@@ -364,7 +364,7 @@ fn names_are_looked_up_whatever_connections_strangers_and_clients_open() {
     let mut is_said = false;
     let address: SocketAddr = lines
         .find_map(|line| {
-            is_said |= line.contains("300 open files") && line.contains("LimitNOFILE");
+            is_said |= line.contains("may open 300 files") && line.contains("LimitNOFILE");
             line.split("listening tcp ").nth(1)?.parse().ok()
         })
         .unwrap();
