@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use clap::{Args, CommandFactory, error::ErrorKind};
+use clap::{Args, error::ErrorKind};
 use pkdns::{
     certificates::acme::Challenge, metrics::CertificateReading, service_manager, signed_packet::PublicKey,
 };
@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    command_line,
     failure::{EXIT_CODES, Failure},
     keeper::in_words,
     name,
@@ -52,7 +53,7 @@ const DIRECTORY: &str = ".pkdns/certificates";
 /// How long what an order has shown may take to be taken away after a signal.
 const STOP_DEADLINE: Duration = Duration::from_secs(70);
 
-/// Get and renew a public certificate for the name of a key in an origin, such as KEY.pk.example.net
+/// Get and renew a public certificate for the name of a key in an origin
 ///
 /// An origin is a zone whose servers answer for every key, so that KEY.pk.example.net leads everybody to the site of the
 /// key. Any authority that speaks ACME (RFC 8555) gives a certificate for it to whoever shows that the name is theirs.
@@ -64,7 +65,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(70);
 #[command(after_help = EXIT_CODES)]
 #[command(group = clap::ArgGroup::new("subject").required(true).args(["key", "seed"]))]
 pub(crate) struct Arguments {
-    /// The public key. dns-01 needs --seed instead
+    /// The public key
+    ///
+    /// dns-01 needs --seed instead.
     #[arg(value_name = "KEY")]
     key: Option<String>,
     /// Seed file of the key, in any form that import reads
@@ -75,44 +78,56 @@ pub(crate) struct Arguments {
     /// Zone in which the key is a name, for example pk.example.net
     #[arg(long, value_name = "NAME", value_parser = names::origin)]
     origin: String,
-    /// A name below the key, such as www, to be in the certificate too; give it again for more than one
+    /// A name below the key, such as www, that it is for as well; repeat it for more
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
-    /// Every name right below the key as well; takes dns-01
+    /// Every name right below the key as well; this needs dns-01
     #[arg(long)]
     wildcard: bool,
-    /// How the authority sees that the name is yours: by a file on port 80, by a handshake on port 443, or by a record in
-    /// the packet of the key [default: http-01, and dns-01 with --wildcard]
+    /// How the authority sees that the name is yours [default: http-01]
+    ///
+    /// By a file on port 80 (http-01), by a handshake on port 443 (tls-alpn-01), or by a record in the packet of the key
+    /// (dns-01). With --wildcard it is dns-01.
     #[arg(long, value_enum, value_name = "CHALLENGE")]
     challenge: Option<Way>,
-    /// Where http-01 or tls-alpn-01 is answered; give it again for more than one [default: port 80 or 443 of every address]
+    /// Where http-01 or tls-alpn-01 is answered; repeat it for more
+    ///
+    /// Without it, on port 80 or 443 of every address.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
     /// Directory that a web server on port 80 serves, to answer http-01 with
     #[arg(long, value_name = "DIR", conflicts_with = "listen")]
     webroot: Option<PathBuf>,
-    /// Where certificate, key and account are kept [default: ~/.pkdns/certificates/KEY.ORIGIN]
+    /// Where they are kept [default: ~/.pkdns/certificates/KEY.ORIGIN]
+    ///
+    /// The certificate, its key, and the account with the authority.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Run this with the shell when there is a new certificate, for example "systemctl reload nginx"
+    /// Run this with the shell when there is a new certificate
+    ///
+    /// For example "systemctl reload nginx".
     #[arg(long, value_name = "COMMAND")]
     reload_command: Option<String>,
     /// Address of the authority [default: Let's Encrypt]
     #[arg(long, value_name = "URL", conflicts_with = "staging")]
     authority: Option<String>,
-    /// Ask the authority for tests of Let's Encrypt, whose certificates browsers do not believe
+    /// Ask the authority that Let's Encrypt has for tests
+    ///
+    /// Browsers do not believe its certificates.
     #[arg(long)]
     staging: bool,
-    /// Certificates of the authorities that may have certified the server of the authority, in PEM, besides the public ones
+    /// Certificates that may have signed that of the authority's server, in PEM
+    ///
+    /// The public ones are believed as well.
     #[arg(long, value_name = "FILE")]
     authority_ca: Option<PathBuf>,
-    /// Where the authority may write to
+    /// Address of mail that the authority may write to
     #[arg(long, value_name = "ADDRESS", value_parser = email)]
     email: Option<String>,
-    /// Resolver that finds the name servers of the origin [default: those of the system]
+    /// Resolver that finds the name servers of the origin [default: the system's]
     #[arg(long, value_name = "ADDR", value_parser = server_address)]
     resolver: Option<SocketAddr>,
-    /// Name server of the origin, instead of those that are found; give it again for more than one
+    /// Name server of the origin, instead of those that are found; repeat it for more
     #[arg(long, value_name = "ADDR", value_parser = server_address)]
     name_server: Vec<SocketAddr>,
     /// Get a new certificate now, whatever the age of the one that is there
@@ -149,7 +164,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         refuse(fault);
     }
     if challenge == Challenge::Dns01 && arguments.seed.is_none() {
-        refuse("dns-01 is proven by the packet of the key: give --seed FILE instead of the key");
+        refuse("dns-01 puts a record into the packet of the key: give --seed FILE instead of the key");
     }
     let secret_key = match &arguments.seed {
         Some(seed) => Some(seed::secret_key(seed, arguments.passphrase.source())?),
@@ -311,10 +326,5 @@ pub(crate) fn public_key(text: &str) -> Result<PublicKey, Failure> {
 
 /// Ends the program as for any other mistake on the command line.
 fn refuse(message: &str) -> ! {
-    let mut command = crate::Arguments::command();
-    command.build();
-    match command.find_subcommand_mut("certificate") {
-        Some(certificate) => certificate.error(ErrorKind::ArgumentConflict, message).exit(),
-        None => command.error(ErrorKind::ArgumentConflict, message).exit(),
-    }
+    command_line::misused("certificate", ErrorKind::ArgumentConflict, message)
 }

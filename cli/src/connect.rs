@@ -38,23 +38,28 @@ const USUAL: [u16; 2] = [DNS_PORT, 5300];
 /// KEY.key.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Address of pkdns, port 53 unless given [default: 127.0.0.1:53 or 127.0.0.1:5300, whichever is a pkdns]
+    /// Address of pkdns [default: 127.0.0.1, on whichever of the ports 53 and 5300]
+    ///
+    /// Port 53 unless another is given.
     #[arg(long, value_name = "ADDR")]
     server: Option<Server>,
     /// What resolves names on this machine [default: whatever it is found to be]
     #[arg(long, value_enum)]
     system: Option<System>,
-    /// Ending of the names to send there, as in `[names] suffixes` of pkdns; give it again for more than one
+    /// Ending of the names to send there; repeat it for more
+    ///
+    /// One of `[names] suffixes` in the configuration of pkdns.
     #[arg(long, value_name = "NAME", default_value = "key")]
     suffix: Vec<Suffix>,
-    /// Let sites under keys have addresses of your own network, where dnsmasq (stop-dns-rebind) or Unbound (private-address)
-    /// would take these out of answers
+    /// Let sites under keys have addresses of your own network
+    ///
+    /// Otherwise dnsmasq (stop-dns-rebind) or Unbound (private-address) may take these out of answers.
     #[arg(long)]
     private_addresses: bool,
     /// Resolver to ask whether it works [default: the one of this machine]
     #[arg(long, value_name = "ADDR", value_parser = resolver_address)]
     resolver: Option<SocketAddr>,
-    /// Change the files of an image below this directory, run nothing and ask nobody
+    /// Change the files of an image below this directory; run nothing, and ask nobody
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Do not ask before the change
@@ -63,7 +68,9 @@ pub(crate) struct Arguments {
     /// Show what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take the change back. Works while pkdns is down
+    /// Take the change back
+    ///
+    /// This works while pkdns is down, too.
     #[arg(long, conflicts_with_all = ["server", "system", "suffix", "private_addresses", "resolver"])]
     undo: bool,
 }
@@ -328,7 +335,7 @@ fn take_back(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     if !edited.is_empty() {
         return Err(Failure::Failed(told_of_edited("")));
     }
-    terminal::print("done: names of keys go where all others go")
+    terminal::print("done: names of keys are resolved like all others again")
 }
 
 /// Nothing is changed without a yes: a script has to say that it means it.

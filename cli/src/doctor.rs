@@ -45,27 +45,33 @@ use server::{Kind, Subject};
 /// All of it ends within this time.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Check this machine's resolver, its network and the DHT, or an origin, and say what to do about what is wrong
+/// Check this machine's resolver, its network and the DHT, and say what to do
 ///
-/// Looks at the configuration of pkdns and what its authorities may sign for, at the server on port 53 and the right to listen there, at the resolvers that it
-/// forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is thrown away, and looked
-/// up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do not count.
+/// Looks at the configuration of pkdns and what its authorities may sign for, at the server on port 53 and the right to listen
+/// there, at the resolvers that it forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is
+/// thrown away, and looked up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do
+/// not count.
 ///
 /// With --origin, another thing is looked at: the way from the world to the sites of an origin. Its delegation, each of its
 /// name servers, and with KEY who may certify that site, its ports and the certificate that it shows.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Server to look at, port 53 unless given [default: where the configuration says, on this machine]
+    /// Server to look at [default: where the configuration says, on this machine]
+    ///
+    /// Port 53 unless another is given.
     #[arg(long, value_name = "ADDR", value_parser = server_address)]
     server: Option<SocketAddr>,
-    /// Resolver for other names to look at, as `pkdns --forward` takes it; give it again for more than one [default: those of
-    /// the configuration]
+    /// Upstream resolver to look at; repeat it for more [default: fallback_dns]
+    ///
+    /// As `pkdns --forward` takes it.
     #[arg(long, value_name = "UPSTREAM")]
     forward: Vec<UpstreamEntry>,
     /// Configuration file of pkdns [default: ~/.pkdns/pkdns.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Web server to compare the clock with; give it again for more than one [default: the relays, and three on the Internet]
+    /// Web server to compare the clock with; repeat it for more
+    ///
+    /// Without it, the relays and three servers on the Internet.
     #[arg(long, value_name = "URL", value_parser = web_address)]
     clock: Vec<Uri>,
     #[command(flatten)]
@@ -248,7 +254,7 @@ fn late(check: &'static str) -> Finding {
     Finding::failed(
         check,
         format!("it did not end within {} s", DEADLINE.as_secs()),
-        "mend what other lines say, then try again",
+        "do what the other lines say, then try again",
     )
 }
 

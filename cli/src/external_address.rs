@@ -49,15 +49,17 @@ const SERVICES: [&str; 6] = [
 /// How the address of this machine is found.
 #[derive(Args)]
 pub(crate) struct AddressArguments {
-    /// Ask services on the Internet for the addresses that {external_ipv4} and {external_ipv6} in the zone file stand
-    /// for; two of them have to agree
+    /// Ask services on the Internet for the addresses of this machine
+    ///
+    /// The answers take the place of {external_ipv4} and {external_ipv6} in the zone file. Two services have to agree.
     #[arg(long)]
     detect_ip: bool,
-    /// Ask this service instead: an address of HTTPS that answers with an IP address alone, or `stun:HOST:PORT`; give
-    /// it again for more than one
+    /// Ask this service instead; repeat it for more
+    ///
+    /// An address of HTTPS that answers with an IP address alone, or `stun:HOST:PORT`.
     #[arg(long = "ip-service", value_name = "URL")]
     services: Vec<Service>,
-    /// Take {external_ipv6} from this machine's own interfaces and ask nobody
+    /// Take {external_ipv6} from this machine's own interfaces, and ask nobody
     #[arg(long)]
     ipv6_from_interface: bool,
     /// Accept an address of a private network

@@ -1,6 +1,6 @@
 //! Why a command did not do what it was asked to, and the exit code that says so to a script.
 
-use std::{fmt, io, process::ExitCode};
+use std::{fmt, io};
 
 /// Explains the exit codes at the end of `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -25,13 +25,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
             Self::OutputClosed => 0,
             Self::Failed(_) => 1,
             Self::NewerPacket(_) => 3,
             Self::Unreachable(_) => 4,
-        })
+        }
     }
 }
 

@@ -19,13 +19,16 @@ use crate::{
 /// place, for without it the zone cannot be changed or kept alive.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// File to write the seed to; it must not exist yet [default: the first 8 characters of the key, and ".seed"]
+    /// File to write the seed to; it must not exist yet [default: KEY.seed]
+    ///
+    /// KEY stands for the first 8 characters of the key.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
     encryption: EncryptionArguments,
-    /// Make the key of 12 words, as Pubky Ring does, and write them, not encrypted, to this file, which must not exist
-    /// yet
+    /// Make the key of 12 words, and write them to this file, which must not exist yet
+    ///
+    /// As Pubky Ring does. The words are not encrypted, even where the seed file is.
     #[arg(long, value_name = "FILE")]
     words_file: Option<PathBuf>,
     /// Also print a QR code, with which a phone opens the page of the key

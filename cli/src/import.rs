@@ -28,7 +28,9 @@ pub(crate) struct Arguments {
     /// Encrypt the seed file with a passphrase, as an age file
     #[arg(long)]
     encrypt: bool,
-    /// With --encrypt: file whose first line is the passphrase of the new file; "-" reads standard input [default: ask]
+    /// With --encrypt: file whose first line is the new passphrase [default: ask]
+    ///
+    /// "-" reads standard input.
     #[arg(long, value_name = "FILE", requires = "encrypt")]
     new_passphrase_file: Option<PathBuf>,
 }
@@ -46,7 +48,9 @@ pub(crate) struct ExportArguments {
     /// Recovery file to write; it must not exist yet
     #[arg(long, value_name = "FILE")]
     recovery_file: PathBuf,
-    /// File whose first line is the passphrase of the recovery file; "-" reads standard input [default: ask]
+    /// File whose first line is the passphrase of the recovery file [default: ask]
+    ///
+    /// "-" reads standard input.
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
 }

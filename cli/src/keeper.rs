@@ -71,7 +71,10 @@ pub(crate) enum Event<'a> {
     Failed(&'a Failure, Duration),
     /// The zone cannot be read. What was read before, if that is so, is kept alive.
     Unreadable(&'a Failure, bool),
-    /// These records wait for addresses of this machine, and the rest of the zone with them, unless it is published.
+    /// The zone can be read again.
+    Readable,
+    /// These records wait for addresses of this machine, and the rest of the zone with them, unless it is published. None, when
+    /// that is over.
     Waiting(&'a [Lacking], bool),
     /// What the packet should hold besides the zone is left out of it.
     Crowded(LeftOut, &'a Failure),
@@ -104,8 +107,8 @@ pub(crate) fn in_wait(lacking: &[Lacking], is_rest_published: bool) -> String {
     let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
     let lacking = lacking.join(", and ");
     match is_rest_published {
-        true => format!("publishing all but what waits for an address of {lacking}"),
-        false => format!("waiting for an address of {lacking}"),
+        true => format!("publishing all records but those that wait for {lacking}"),
+        false => format!("waiting for {lacking}"),
     }
 }
 
@@ -207,12 +210,12 @@ impl<D: Destination> Keeper<D> {
             let is_due = Instant::now() >= due;
             let is_new = match self.read(&mut reading) {
                 Ok((is_new, lacking)) => {
-                    reading.told = None;
+                    if reading.told.take().is_some() {
+                        report(Event::Readable)?;
+                    }
                     if reading.lacking != lacking {
                         reading.lacking = lacking;
-                        if !reading.lacking.is_empty() {
-                            report(Event::Waiting(&reading.lacking, reading.is_part))?;
-                        }
+                        report(Event::Waiting(&reading.lacking, reading.is_part))?;
                     }
                     if reading.told_crowded != reading.crowded {
                         if let Some((left_out, failure)) = &reading.crowded {
@@ -301,7 +304,7 @@ impl<D: Destination> Keeper<D> {
 
     async fn publish(&mut self, dns: &[u8]) -> Result<Published, Failure> {
         let Ok(_permit) = self.permits.acquire().await else {
-            return Err(Failure::Failed("the program is about to end".to_string()));
+            return Err(Failure::Failed("pkdns-cli is stopping".to_string()));
         };
         let terms = Terms { last: self.timestamp.last(), force: self.identity.force };
         // Before it goes out: whatever happens afterwards, nothing older is signed again.

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod child;
+mod command_line;
 mod connect;
 mod core_files;
 mod dns;
@@ -89,13 +90,13 @@ const SECRET: &str = "(this looks like a seed, which belongs into a file and not
 
 fn main() -> ExitCode {
     core_files::forbid();
-    match run(Arguments::try_parse().unwrap_or_else(|error| refuse(&error))) {
+    match run(command_line::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure != Failure::OutputClosed {
-                terminal::note(&format!("error: {failure}"));
+                terminal::fail(&failure.to_string(), failure.exit_code());
             }
-            failure.exit_code()
+            failure.exit_code().into()
         }
     }
 }
@@ -109,7 +110,7 @@ fn refuse(error: &clap::Error) -> ! {
         None => argument,
     });
     let secrets: Vec<String> = values.filter(|value| seed::looks_like_a_secret(value)).collect();
-    if secrets.is_empty() || !error.use_stderr() {
+    if !error.use_stderr() || (secrets.is_empty() && !terminal::is_json()) {
         error.exit();
     }
     let message = error.render().to_string();
@@ -118,8 +119,7 @@ fn refuse(error: &clap::Error) -> ! {
         Some(length) => message.replace(secret.as_str(), &format!("({length} characters)")),
         None => message.replace(secret.as_str(), SECRET),
     };
-    terminal::note(secrets.iter().fold(message, hide).trim_end());
-    std::process::exit(error.exit_code())
+    command_line::end(&secrets.iter().fold(message, hide), error.exit_code())
 }
 
 fn run(Arguments { network, command }: Arguments) -> Result<(), Failure> {

@@ -35,19 +35,26 @@ const VARIABLE: &str = "PKDNS_BOOTSTRAP";
 /// Where the DHT of `pkdns --testnet` is joined, and that of `pkdns-cli testnet`, unless the port is taken.
 pub(crate) const TESTNET: &str = "127.0.0.1:6881";
 
+/// Under which the help of each command has them.
+const HEADING: &str = "Network";
+
 /// The network that is used.
 #[derive(Args)]
 pub(crate) struct NetworkArguments {
-    /// DHT node to join through; give it again for more than one [default: $PKDNS_BOOTSTRAP, or those of the public
-    /// Mainline DHT]
-    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
+    /// DHT node to join through; repeat it for more [default: those of the public DHT]
+    ///
+    /// PKDNS_BOOTSTRAP in the environment names nodes as well, with commas between them.
+    #[arg(long, global = true, help_heading = HEADING, value_name = "HOST:PORT", value_parser = host_and_port)]
     bootstrap: Vec<String>,
-    /// Use the DHT of `pkdns --testnet` on this machine: short for --bootstrap 127.0.0.1:6881
-    #[arg(long, global = true, conflicts_with = "bootstrap")]
+    /// Use the DHT of `pkdns --testnet` on this machine
+    ///
+    /// Short for --bootstrap 127.0.0.1:6881.
+    #[arg(long, global = true, help_heading = HEADING, conflicts_with = "bootstrap")]
     testnet: bool,
-    /// PKARR relay to use besides the DHT, for example `https://relay.pkarr.org`; give it again for more than one. A
-    /// relay learns which keys are looked up
-    #[arg(long = "relay", global = true, value_name = "URL")]
+    /// PKARR relay to use besides the DHT; repeat it for more
+    ///
+    /// For example `https://relay.pkarr.org`. A relay learns which keys are looked up.
+    #[arg(long = "relay", global = true, help_heading = HEADING, value_name = "URL")]
     relays: Vec<RelayUrl>,
     /// What the environment says.
     #[arg(skip)]

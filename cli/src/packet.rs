@@ -29,7 +29,7 @@ pub(crate) enum PacketError {
     TooLarge(TooLarge),
     #[error("the zone has more records than a DNS message can count")]
     TooMany,
-    #[error("the packet that there is cannot be read as a DNS message: publish the zone anew")]
+    #[error("the packet that is published now cannot be read as a DNS message: publish the whole zone again")]
     Broken,
     #[error("other implementations of PKARR could not read this zone ({0}): take out what is unusual in it")]
     Unreadable(String),

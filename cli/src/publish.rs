@@ -1,7 +1,6 @@
 //! `publish`: signs a zone file and stores it on the DHT, once or again and again.
 
 use std::{
-    fs,
     future::pending,
     io,
     path::{Path, PathBuf},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use clap::{
-    Args, CommandFactory,
+    Args,
     error::ErrorKind::{MissingRequiredArgument, TooManyValues},
 };
 use futures_util::future::Either;
@@ -19,9 +18,9 @@ use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
 };
-use zeroize::Zeroizing;
 
 use crate::{
+    command_line,
     external_address::{self, Detector, Want},
     failure::{EXIT_CODES, Failure},
     keeper::{Event, Identity, Interval, Keeper, TimestampFile, in_wait, in_words, what_is_kept},
@@ -34,7 +33,7 @@ use crate::{
     sources::Sources,
     terminal::{self, Colour},
     zone_file::ExternalAddresses,
-    zone_source::ZoneSource,
+    zone_source::{self, ZoneSource},
 };
 
 /// How often a user who waits is told how far it has come.
@@ -50,7 +49,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 #[command(override_usage = "pkdns-cli publish [OPTIONS] SEEDFILE ZONEFILE\n       \
                             pkdns-cli publish [OPTIONS] --seed FILE --zone-file FILE")]
 pub(crate) struct Arguments {
-    /// SEEDFILE, then ZONEFILE, unless they are given as options; "-" reads standard input
+    /// SEEDFILE, then ZONEFILE, unless they are given as options
+    ///
+    /// "-" reads standard input.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Seed file, in any form that import reads
@@ -61,10 +62,14 @@ pub(crate) struct Arguments {
     /// Zone file
     #[arg(long, value_name = "FILE")]
     zone_file: Option<PathBuf>,
-    /// Stay, and publish again every hour, and at once when the zone file or the address changes
+    /// Stay, and publish again every hour
+    ///
+    /// And at once when the zone file or the address changes.
     #[arg(long)]
     watch: bool,
-    /// With --watch: how often, for example 30m or 1h; a tenth of it is left to chance
+    /// With --watch: how often, for example 30m or 1h
+    ///
+    /// A tenth of it is left to chance.
     #[arg(long, value_name = "TIME", default_value = "1h", requires = "watch")]
     every: Interval,
     #[command(flatten)]
@@ -72,10 +77,14 @@ pub(crate) struct Arguments {
     /// Say what would change, and store nothing
     #[arg(long, conflicts_with = "watch")]
     dry_run: bool,
-    /// Do not ask before records are replaced. Only a terminal is asked
+    /// Do not ask before records are replaced
+    ///
+    /// Only whoever sits at a terminal is asked.
     #[arg(long, short)]
     yes: bool,
-    /// Replace a packet of another machine, even one that is newer than this machine's clock
+    /// Replace a packet of another machine
+    ///
+    /// Even one that is newer than this machine's clock.
     #[arg(long)]
     force: bool,
     /// Print one line of JSON; with --watch one for each time
@@ -85,8 +94,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
     let (seed, zone) = arguments.files();
-    if holds_a_seed(&zone) {
-        return Err(swapped(&zone));
+    if seed::is_in(&zone) {
+        return Err(zone_source::swapped(&zone));
     }
     let secret_key = seed::secret_key(&seed, arguments.passphrase.source())?;
     let source = ZoneSource::of(zone)?;
@@ -197,10 +206,16 @@ async fn watch(
             terminal::note(&format!("error: {failure}; trying again in {}", in_words(pause)));
             Ok(())
         }
+        // What is published next says so.
+        Event::Waiting([], _) => Ok(()),
         Event::Waiting(lacking, is_rest_published) => {
             let waiting = in_wait(lacking, is_rest_published);
             service_manager::ready(&waiting);
             terminal::note(&waiting);
+            Ok(())
+        }
+        Event::Readable => {
+            terminal::note("the zone can be read again");
             Ok(())
         }
         // Nobody orders a certificate here.
@@ -265,14 +280,7 @@ impl Arguments {
         let mut files = self.files.iter();
         let mut next = |option: &Option<PathBuf>| option.clone().or_else(|| files.next().cloned());
         let (seed, zone) = (next(&self.seed), next(&self.zone_file));
-        let usage = |kind, message| -> ! {
-            let mut command = crate::Arguments::command();
-            command.build();
-            match command.find_subcommand_mut("publish") {
-                Some(publish) => publish.error(kind, message).exit(),
-                None => command.error(kind, message).exit(),
-            }
-        };
+        let usage = |kind, message| -> ! { command_line::misused("publish", kind, message) };
         match (seed, zone) {
             (Some(seed), Some(zone)) if files.next().is_none() => {
                 if seed == Path::new("-") && zone == seed {
@@ -287,23 +295,6 @@ impl Arguments {
             _ => usage(MissingRequiredArgument, "a seed file and a zone file are needed"),
         }
     }
-}
-
-/// Whether what is to be the zone file is a seed file in fact.
-fn holds_a_seed(zone: &Path) -> bool {
-    // A seed is shorter by far, and standard input is read once.
-    let is_small = fs::metadata(zone).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 256);
-    is_small
-        && fs::read_to_string(zone)
-            .map(Zeroizing::new)
-            .is_ok_and(|text| seed::looks_like_a_secret(text.trim()))
-}
-
-fn swapped(zone: &Path) -> Failure {
-    let zone = seed::FileName::of(zone);
-    Failure::Failed(format!(
-        "{zone} holds a seed, and stands where the zone file belongs: swap the two files"
-    ))
 }
 
 /// The command that was typed, with --watch. `None` where it cannot be typed again: what it read from standard input is gone.
@@ -341,6 +332,10 @@ fn report(published: &Published, command: &str, page: Option<&str>, watching: Op
         Some(_) => "published with changes",
     };
     let stored = published.places();
+    let few = match published.is_everywhere() {
+        true => "The search has found no more nodes for this key, as in a small network such as a testnet.\n",
+        false => "",
+    };
     let page = page.map_or_else(String::new, |page| {
         format!("\nOpen it in a browser that asks a pkdns, once a web server answers there:\n  {page}\n")
     });
@@ -355,7 +350,7 @@ fn report(published: &Published, command: &str, page: Option<&str>, watching: Op
     format!(
         "{key}\n\
          {what}: {size} of {MAX_DNS_SIZE} bytes, stored {stored}\n\
-         \n\
+         {few}\n\
          Look it up:\n  \
            {command} resolve {key}\n\
          {page}\n\

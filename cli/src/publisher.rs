@@ -1,7 +1,7 @@
 //! Stores the zone of a key: what there is is read first, and never replaced by something older.
 
 use pkdns::{
-    dht::{Dht, Evidence, PutError},
+    dht::{Dht, Evidence, PutError, REPLICAS},
     relay_client::RelayError,
     signed_packet::SignedPacket,
 };
@@ -45,6 +45,9 @@ pub(crate) struct Published {
     pub(crate) key: String,
     /// DHT nodes that confirmed to us that they stored the packet.
     pub(crate) nodes: u32,
+    /// DHT nodes that answered the search before it.
+    #[serde(skip)]
+    pub(crate) found: u32,
     /// What the relays did, if any were named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) relays: Vec<RelayReport>,
@@ -125,10 +128,12 @@ impl Publication {
         progress: &watch::Sender<u32>,
     ) -> Result<Published, Failure> {
         let Self { packet, existing, held, added, removed } = self;
+        let found = held.as_ref().map_or(0, |(_, evidence)| evidence.responded);
         let (nodes, relays) = store_everywhere(sources, &packet, held, progress).await?;
         Ok(Published {
             key: packet.key().to_z32(),
             nodes,
+            found,
             relays,
             size: packet.dns().len(),
             timestamp: packet.timestamp(),
@@ -150,6 +155,12 @@ impl Published {
         let by_relays = self.relays.iter().filter(|report| report.error.is_none());
         let by_relays = by_relays.map(|report| format!("by {}", report.relay));
         on_nodes.into_iter().chain(by_relays).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Whether it is on fewer nodes than usual because the search has found no more.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        let usual = u32::try_from(REPLICAS).unwrap_or(u32::MAX);
+        self.nodes > 0 && self.nodes < usual && self.nodes >= self.found
     }
 }
 
@@ -248,7 +259,7 @@ async fn store(
 
 fn overtaken() -> Failure {
     Failure::NewerPacket(
-        "somebody else published this key at the same time, and later: see what is there with resolve, then try again"
+        "somebody else has just published a newer packet of this key: look at it with pkdns-cli resolve, then try again"
             .to_string(),
     )
 }
@@ -337,6 +348,26 @@ mod tests {
     fn a_packet_of_the_last_possible_date_cannot_be_replaced_by_force_either() {
         let last = i64::MAX.unsigned_abs();
         assert!(matches!(signed_at(Some((last, ZONE)), 1, None, true), Err(Failure::NewerPacket(_))));
+    }
+
+    #[test]
+    fn a_packet_on_few_nodes_is_everywhere_where_no_more_were_found() {
+        let published = |nodes, found| Published {
+            key: String::new(),
+            nodes,
+            found,
+            relays: Vec::new(),
+            size: 0,
+            timestamp: 1,
+            previous_timestamp: None,
+            added: Vec::new(),
+            removed: Vec::new(),
+        };
+        for (nodes, found, expected) in
+            [(9, 9, true), (10, 9, true), (9, 14, false), (20, 20, false), (0, 0, false)]
+        {
+            assert_eq!(published(nodes, found).is_everywhere(), expected, "{nodes} of {found}");
+        }
     }
 
     #[test]

@@ -58,7 +58,9 @@ pub(crate) struct Arguments {
     /// Keys begun in a minute, at most
     #[arg(long, value_name = "NUMBER", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     per_minute: u32,
-    /// Stay, and do it again after this time, for example 1h; the list is read again each time
+    /// Stay, and do it again after this time, for example 1h
+    ///
+    /// The list is read again each time.
     #[arg(long, value_name = "TIME")]
     every: Option<Interval>,
     /// Print a line of JSON for each key
@@ -198,12 +200,13 @@ async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) ->
     }
     if unreachable == total {
         return Err(Failure::Unreachable(
-            "nothing was stored: the DHT could not be asked, each key says why; try again later".to_string(),
+            "nothing was stored: the DHT could not be asked, as the line of each key says; try again later"
+                .to_string(),
         ));
     }
     let missing = total - stored;
     Err(Failure::Failed(format!(
-        "{missing} of {total} keys were not stored: each says why; try those again later"
+        "{missing} of {total} keys were not stored: the line of each says why; try those again later"
     )))
 }
 

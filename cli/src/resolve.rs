@@ -52,6 +52,9 @@ struct Resolved {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     relays: Vec<RelayReport>,
     records: Vec<TextRecord>,
+    /// Where an alias leads to that the packet does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leads_to: Option<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
@@ -63,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
             (Some(packet), _) => packet,
             (None, Err(_)) => {
                 return Err(Failure::Unreachable(format!(
-                    "no relay holds a packet of {}, but whether there is one, only the DHT can say",
+                    "no relay holds a packet of {}, and the DHT, which may hold one, could not be asked: try again",
                     name.key
                 )));
             }
@@ -113,7 +116,7 @@ fn resolved(
 ) -> Result<Resolved, Failure> {
     let all = records::read(packet.dns(), packet.key());
     let count = all.len();
-    let records = if name.is_apex { all } else { led_to(&all, &name.name) };
+    let (records, leads_to) = if name.is_apex { (all, None) } else { led_to(&all, &name.name) };
     if records.is_empty() && !name.is_apex {
         return Err(Failure::Failed(format!(
             "there is no {} in the packet of its key, signed {}, which holds {count} records of other names: resolve the key alone to see them",
@@ -131,17 +134,24 @@ fn resolved(
         nodes_responded: evidence.map_or(0, |evidence| evidence.responded),
         relays: Vec::new(),
         records,
+        leads_to,
     })
 }
 
-/// The records of a name, and of those that its aliases lead to inside of the packet.
-fn led_to(all: &[TextRecord], name: &str) -> Vec<TextRecord> {
+/// The records of a name, and of those that its aliases lead to inside of the packet. And the name to which they lead out of
+/// it.
+fn led_to(all: &[TextRecord], name: &str) -> (Vec<TextRecord>, Option<String>) {
     let mut names = vec![name.to_string()];
     let mut records: Vec<TextRecord> = Vec::new();
+    let mut leads_to = None;
     // A name that has been seen is not followed again, so that this ends.
     for at in 0.. {
         let Some(name) = names.get(at).cloned() else { break };
-        for record in all.iter().filter(|record| record.name == name) {
+        let owner = owner_of(all, &name);
+        if at > 0 && !all.iter().any(|record| record.name == owner) {
+            leads_to = Some(name.clone());
+        }
+        for record in all.iter().filter(|record| record.name == owner) {
             let target = record.data.to_ascii_lowercase();
             if record.record_type == "CNAME" && !names.contains(&target) {
                 names.push(target);
@@ -149,7 +159,24 @@ fn led_to(all: &[TextRecord], name: &str) -> Vec<TextRecord> {
             records.push(record.clone());
         }
     }
-    records
+    (records, leads_to)
+}
+
+/// Whose records a resolver answers with: those of the name itself, or of the wildcard right below the closest name above it
+/// that there is (RFC 4592 section 3.3.1).
+fn owner_of(all: &[TextRecord], name: &str) -> String {
+    let is_there = |name: &str| {
+        all.iter().any(|record| {
+            let above = record.name.strip_suffix(name);
+            above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        })
+    };
+    if is_there(name) {
+        return name.to_owned();
+    }
+    let above = name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..));
+    let closest = above.filter(|above| !above.is_empty()).find(|above| is_there(above));
+    closest.map_or_else(|| name.to_owned(), |above| format!("*.{above}"))
 }
 
 fn report(resolved: &Resolved, now: u64) -> String {
@@ -169,11 +196,16 @@ fn report(resolved: &Resolved, now: u64) -> String {
         [] => "The packet holds no records.\n".to_string(),
         records => records::table(records),
     };
+    let elsewhere = resolved.leads_to.as_ref().map_or_else(String::new, |name| {
+        format!(
+            "\nThe alias leads to {name}, which this packet does not hold: a resolver finds its address.\n"
+        )
+    });
     format!(
         "{key}\n\
          signed {}, {size} of {MAX_DNS_SIZE} bytes, {dht}\n\
          {relays}\n\
-         {records}",
+         {records}{elsewhere}",
         age(*timestamp, now),
     )
 }
@@ -257,17 +289,56 @@ mod tests {
         assert!(text.contains("  A      127.0.0.1"), "{text}");
     }
 
-    #[test]
-    fn aliases_that_lead_in_a_circle_are_followed_once() {
-        let record = |name: &str, target: &str| TextRecord {
+    fn alias(name: &str, target: &str) -> TextRecord {
+        TextRecord {
             owner: name.into(),
             name: name.into(),
             ttl: 1,
             record_type: "CNAME".into(),
             data: target.into(),
+        }
+    }
+
+    #[test]
+    fn aliases_that_lead_in_a_circle_are_followed_once() {
+        let all = [alias("a.", "B."), alias("b.", "a."), alias("c.", "a.")];
+        assert_eq!(led_to(&all, "a."), (all[..2].to_vec(), None));
+    }
+
+    #[test]
+    fn an_alias_that_leads_out_of_the_packet_says_where_to() {
+        let all = [alias("www.key.", "shop.key."), alias("shop.key.", "example.com.")];
+        assert_eq!(led_to(&all, "www.key."), (all.to_vec(), Some("example.com.".into())));
+        let resolved = Resolved {
+            key: "key".into(),
+            timestamp: 1,
+            age: 0,
+            size: 80,
+            nodes_queried: 1,
+            nodes_responded: 1,
+            relays: Vec::new(),
+            records: all.to_vec(),
+            leads_to: Some("example.com.".into()),
         };
-        let all = [record("a.", "B."), record("b.", "a."), record("c.", "a.")];
-        assert_eq!(led_to(&all, "a."), all[..2]);
+        assert!(report(&resolved, 1).ends_with(
+            "leads to example.com., which this packet does not hold: a resolver finds its address.\n"
+        ));
+    }
+
+    #[test]
+    fn a_name_without_records_of_its_own_has_those_of_the_wildcard_above_it() {
+        let all = [alias("*.key.", "a.key."), alias("a.b.key.", "a.key."), alias("*.b.key.", "c.key.")];
+        for (name, expected) in [
+            ("x.key.", "*.key."),
+            ("x.y.key.", "*.key."),
+            ("x.b.key.", "*.b.key."),
+            ("a.b.key.", "a.b.key."),
+            // It is there, without records: a name below it has some.
+            ("b.key.", "b.key."),
+            ("xkey.", "xkey."),
+        ] {
+            assert_eq!(owner_of(&all, name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -22,9 +22,14 @@ use crate::{failure::Failure, secret_key::SecretKey, terminal};
 pub(crate) use passphrase::{EncryptionArguments, PassphraseArguments, Source, read_password};
 pub(crate) use text::looks_like_a_secret;
 use text::{EXPANDED_LENGTH, HEX_LENGTH, Z32_LENGTH};
+use words::NoPhrase;
 
 /// More than any form of a secret and the white space around it, in bytes.
 const MAX_FILE_SIZE: usize = 4096;
+
+/// What stands in zone files and in no form of a secret.
+const WORDS_OF_ZONES: [&str; 10] =
+    ["$TTL", "$ORIGIN", "IN", "A", "AAAA", "CNAME", "HTTPS", "MX", "NS", "TXT"];
 
 /// A seed file, as the one argument of a command or after `--seed`, as `publish` has it.
 #[derive(Args)]
@@ -57,10 +62,12 @@ pub(crate) enum SeedError {
          seed, and nothing else"
     )]
     Invalid { file: FileName },
+    #[error("the words in {file} belong to no key: {reason}")]
+    Words { file: FileName, reason: NoPhrase },
     #[error(
-        "the words in {file} belong to no key: compare their spelling and order with what was written down"
+        "{file} holds a zone, and stands where the seed file belongs: name the seed file, or swap the two"
     )]
-    Words { file: FileName },
+    Zone { file: FileName },
     #[error("{file} is damaged: take another copy of it")]
     Damaged { file: FileName },
     #[error(
@@ -72,7 +79,7 @@ pub(crate) enum SeedError {
          pkdns-cli import --encrypt"
     )]
     TooCostly { file: FileName },
-    #[error("the passphrase of {file} is another one, or the file is damaged: try again")]
+    #[error("the passphrase does not open {file}, or the file is damaged: try again")]
     WrongPassphrase { file: FileName },
     #[error("nothing can be encrypted with this passphrase: choose another")]
     Passphrase,
@@ -133,14 +140,24 @@ pub(crate) fn secret_key(path: &Path, passphrase: Source<'_>) -> Result<SecretKe
     let name = || FileName::of(path);
     let (bytes, warning) =
         file::read(path, MAX_FILE_SIZE).map_err(|error| SeedError::Read { file: name(), error })?;
+    let secret_key = from_bytes(&bytes, passphrase, name)?;
+    // Of a file that holds no secret, everybody may read what there is.
     if let Some(warning) = warning {
         terminal::note(&warning);
     }
+    Ok(secret_key)
+}
+
+fn from_bytes(
+    bytes: &[u8],
+    passphrase: Source<'_>,
+    name: impl Fn() -> FileName,
+) -> Result<SecretKey, Failure> {
     if bytes.len() >= MAX_FILE_SIZE {
         return Err(SeedError::Invalid { file: name() }.into());
     }
-    if age::is_age(&bytes) {
-        let encrypted = age::Encrypted::parse(&bytes).map_err(|refusal| match refusal {
+    if age::is_age(bytes) {
+        let encrypted = age::Encrypted::parse(bytes).map_err(|refusal| match refusal {
             age::Refusal::Damaged => SeedError::Damaged { file: name() },
             age::Refusal::NoPassphrase => SeedError::NoPassphrase { file: name() },
             age::Refusal::TooCostly => SeedError::TooCostly { file: name() },
@@ -150,14 +167,14 @@ pub(crate) fn secret_key(path: &Path, passphrase: Source<'_>) -> Result<SecretKe
             encrypted.decrypt(&passphrase).ok_or_else(|| SeedError::WrongPassphrase { file: name() })?;
         return Ok(from_text(&text, name)?);
     }
-    if recovery::is_recovery_file(&bytes) {
+    if recovery::is_recovery_file(bytes) {
         let encrypted =
-            recovery::Encrypted::parse(&bytes).ok_or_else(|| SeedError::Damaged { file: name() })?;
+            recovery::Encrypted::parse(bytes).ok_or_else(|| SeedError::Damaged { file: name() })?;
         let passphrase = passphrase.passphrase(&name())?;
         let secret_key = encrypted.decrypt(&passphrase);
         return Ok(secret_key.ok_or_else(|| SeedError::WrongPassphrase { file: name() })?);
     }
-    Ok(from_text(&bytes, name)?)
+    Ok(from_text(bytes, name)?)
 }
 
 /// As [`secret_key`], where nobody can be asked for a passphrase.
@@ -170,9 +187,31 @@ pub(crate) fn secret_key_unattended(
 
 fn from_text(text: &[u8], file: impl Fn() -> FileName) -> Result<SecretKey, SeedError> {
     if words::are_words(text) {
-        return words::decode(text).ok_or_else(|| SeedError::Words { file: file() });
+        return words::decode(text).map_err(|reason| SeedError::Words { file: file(), reason });
     }
-    text::decode(text).ok_or_else(|| SeedError::Invalid { file: file() })
+    text::decode(text).ok_or_else(|| match looks_like_a_zone(text) {
+        true => SeedError::Zone { file: file() },
+        false => SeedError::Invalid { file: file() },
+    })
+}
+
+/// Whether its first line, but for comments, has a word of zone files.
+fn looks_like_a_zone(text: &[u8]) -> bool {
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let Some(first) = lines.find(|line| !line.is_empty() && !line.starts_with(b";")) else { return false };
+    let mut words = first.split(u8::is_ascii_whitespace).filter_map(|word| std::str::from_utf8(word).ok());
+    words.any(|word| WORDS_OF_ZONES.contains(&word))
+}
+
+/// Whether there is a seed in a file that is to be something else. Standard input is read once, and so not looked at.
+pub(crate) fn is_in(path: &Path) -> bool {
+    let is_small = |metadata: fs::Metadata| metadata.is_file() && metadata.len() < MAX_FILE_SIZE as u64;
+    fs::metadata(path).is_ok_and(is_small)
+        && file::read(path, MAX_FILE_SIZE).is_ok_and(|(bytes, _)| {
+            age::is_age(&bytes)
+                || recovery::is_recovery_file(&bytes)
+                || std::str::from_utf8(&bytes).is_ok_and(looks_like_a_secret)
+        })
 }
 
 /// Makes a new random key.

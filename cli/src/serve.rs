@@ -11,6 +11,7 @@ mod protocol;
 mod pushes;
 mod refusals;
 mod sites;
+mod status;
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +33,7 @@ use pkdns::{
     service_manager,
     transport::SharedTls,
 };
+use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -54,10 +56,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Web servers that are looked at together.
 const LOOKS_AT_ONCE: usize = 64;
 
-/// Keep the zones of many keys on the DHT, and take new addresses from routers (dyndns2)
+/// Keep the zones of many keys on the DHT, as a service
 ///
 /// The configuration names the seed and the zone file of each key. It is read again when it changes, and at SIGHUP; zones
-/// are published at once when they change. Runs until SIGTERM or SIGINT. docs/publish.md explains all of it.
+/// are published at once when they change. Routers can tell new addresses (dyndns2). Runs until SIGTERM or SIGINT.
+/// docs/publish.md explains all of it.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
@@ -65,8 +68,26 @@ pub(crate) struct Arguments {
     #[arg(long, short, value_name = "FILE", default_value = "publisher.toml")]
     config: PathBuf,
     /// Check the configuration, the seeds and the zone files, and publish nothing
+    ///
+    /// All mistakes are told at once.
     #[arg(long)]
     check: bool,
+    /// Show what the publisher that runs has done for each identity
+    ///
+    /// When it was last stored, on how many nodes, when it is stored again, and what is wrong. The exit code is 1 if no publisher
+    /// runs, or an identity is not stored as the configuration says.
+    #[arg(long, conflicts_with = "check")]
+    status: bool,
+    /// Write each line of the log, and what --check and --status print, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--check` prints for a program.
+#[derive(Serialize)]
+struct Checked {
+    /// How many can be published.
+    identities: usize,
 }
 
 /// Print the hash of a password for the configuration of serve
@@ -81,12 +102,18 @@ pub(crate) fn hash_password(_: &PasswordArguments) -> Result<(), Failure> {
 }
 
 pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) -> Result<(), Failure> {
+    if arguments.status {
+        return status::show(&arguments.config, arguments.json);
+    }
     // Before it is read, so that no later change is missed.
     let look = Look::at(&arguments.config);
     let config = Config::read(&arguments.config)?;
     if arguments.check {
         let count = check(&config)?;
         network::block_on(look_at_backends(&config))?;
+        if arguments.json {
+            return terminal::print_json(&Checked { identities: count });
+        }
         let identities = if count == 1 { "identity" } else { "identities" };
         return terminal::print(&format!("{count} {identities} can be published"));
     }
@@ -178,6 +205,7 @@ async fn serve(
     let addresses = config.dyndns.iter().flat_map(|settings| &settings.listen);
     let listeners = addresses.map(bind).collect::<Result<Vec<_>, _>>()?;
     let mut identities = Identities::new(network, state, accounts.clone());
+    let board = identities.board();
     let mut stopped = pin!(stop.requested());
     // A passphrase takes half a second, and there may be thousands.
     tokio::select! {
@@ -216,9 +244,12 @@ async fn serve(
     };
     tokio::select! {
         () = watching => {}
+        () = board.write() => {}
         () = service_manager::watchdog(|| true) => {}
         () = &mut stopped => service_manager::stopping(),
     }
+    // What happened in the last second. Why it cannot be written was said before.
+    let _ = board.save();
     Ok(())
 }
 
@@ -227,7 +258,7 @@ async fn take(identities: &mut Identities, running: &mut Config, config: Config)
     let (effective, after_restart) = running.followed_by(config);
     identities.take(&effective).await?;
     for option in after_restart {
-        terminal::note(&format!("warning: {option} needs a restart: until then it is as it was"));
+        terminal::note(&format!("warning: {option} needs a restart; until then its old value is in effect"));
     }
     *running = effective;
     Ok(())
@@ -240,13 +271,18 @@ async fn changed(look: &Look) {
 }
 
 fn state_path(config: &Config) -> Result<PathBuf, Failure> {
+    config.state.clone().map_or_else(usual_state_path, Ok)
+}
+
+/// Where the state is if the configuration does not say so.
+fn usual_state_path() -> Result<PathBuf, Failure> {
     // From `StateDirectory=` of systemd, which may name several, with colons between them.
     let of_service = || {
         let directories = std::env::var("STATE_DIRECTORY").ok()?;
         directories.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
     };
     let at_home = || std::env::home_dir().map(|home| home.join(".pkdns/publisher"));
-    config.state.clone().or_else(of_service).or_else(at_home).ok_or_else(|| {
+    of_service().or_else(at_home).ok_or_else(|| {
         Failure::Failed(
             "HOME is not set: write state = \"/var/lib/pkdns-publisher\" into the configuration".to_string(),
         )

@@ -38,19 +38,22 @@ enum Command {
     Check(CheckArguments),
 }
 
-/// Ask each server of a list for a key, for an ordinary name and for a key that has published nothing
+/// Ask each server of a list whether it answers as it should
 ///
-/// Servers for plain DNS are asked over UDP and over TCP. The certificates of the others have to be for their names. The exit
-/// code is 0 only if every answer of every server is right.
+/// Each is asked for a key, for an ordinary name, and for a key that has published nothing. Servers for plain DNS are asked over
+/// UDP and over TCP. The certificates of the others have to be for their names. The exit code is 0 only if every answer of every
+/// server is right.
 #[derive(Args)]
 struct CheckArguments {
-    /// List to check, in the form of servers.txt; - reads it from standard input [default: the one that this program came with]
+    /// List in the form of servers.txt [default: the one that this program came with]
+    ///
+    /// "-" reads standard input.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Published key to ask for
     #[arg(long, value_name = "KEY", default_value = DEMO_KEY)]
     key: PublicKey,
-    /// File of authorities that may have certified the servers, besides the public ones
+    /// Certificates of authorities to believe besides the public ones, in PEM
     #[arg(long, value_name = "FILE")]
     authority_ca: Option<PathBuf>,
     /// Print one line of JSON

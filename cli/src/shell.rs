@@ -2,11 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use pkdns::shell::{ManualPage, completions, manual_pages};
 
-use crate::{failure::Failure, seed::FileName, terminal};
+use crate::{command_line, failure::Failure, seed::FileName, terminal};
 
 const NAME: &str = "pkdns-cli";
 
@@ -53,5 +53,5 @@ pub(crate) fn write_manual(arguments: &ManArguments) -> Result<(), Failure> {
 }
 
 fn command() -> clap::Command {
-    crate::Arguments::command().name(NAME)
+    command_line::command().name(NAME)
 }

@@ -1,5 +1,6 @@
 //! What the commands print. Results go to standard output, everything else to standard error, so that output can be
-//! piped. Nothing here panics when the other end is closed, as `println!` would.
+//! piped: as lines of text, or with `--json` as lines of JSON. Nothing here panics when the other end is closed, as
+//! `println!` would.
 
 use std::{
     env,
@@ -39,17 +40,45 @@ const MAX_ANSWER: u64 = 1024;
 /// Whether what is told goes to systemd's journal.
 static IS_JOURNAL: LazyLock<bool> = LazyLock::new(leads_to_journal);
 
-/// Whether lines begin with the time.
+/// Whether lines say when they were written.
 static HAS_TIMES: AtomicBool = AtomicBool::new(false);
+
+/// Whether what is told is for a program.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// A line on standard error for a program, with the fields that lines of the server's log have.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<String>,
+    level: &'static str,
+    /// What it is about, where it is about one of many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
+    message: &'a str,
+    /// Of the last line of a command that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<u8>,
+}
 
 /// From now on lines say when they were written: for commands that stay. The journal notes the time itself.
 pub(crate) fn begin_log() {
-    HAS_TIMES.store(!*IS_JOURNAL, Ordering::Relaxed);
+    HAS_TIMES.store(true, Ordering::Relaxed);
+}
+
+/// From now on each line on standard error is JSON.
+pub(crate) fn speak_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Whether each line on standard error is JSON.
+pub(crate) fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
 }
 
 /// A line of a command that stays, with its time.
 pub(crate) fn timed(text: &str) -> String {
-    match HAS_TIMES.load(Ordering::Relaxed) {
+    match HAS_TIMES.load(Ordering::Relaxed) && !*IS_JOURNAL {
         true => format!("{} {text}", utc(SystemTime::now())),
         false => text.to_owned(),
     }
@@ -76,7 +105,7 @@ pub(crate) enum Colour {
 pub(crate) fn coloured(text: &str, colour: Colour, stream: &impl IsTerminal) -> String {
     let is_off = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
-    match stream.is_terminal() && !is_off && !is_dumb {
+    match stream.is_terminal() && !is_off && !is_dumb && !is_json() {
         true => painted(text, colour),
         false => text.to_owned(),
     }
@@ -102,36 +131,67 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
-/// Tells the user something beside the result. The journal is told how much it matters, as the words say.
+/// Tells the user something beside the result. How much it matters is told by the word at its beginning.
 pub(crate) fn note(text: &str) {
-    let line = format!("{}\n", timed(text));
-    let line = if *IS_JOURNAL { mark(priority(text), line.as_bytes()) } else { line.into_bytes() };
+    tell(None, text, None);
+}
+
+/// As [`note`], about one of many identities.
+pub(crate) fn note_about(identity: &str, text: &str) {
+    tell(Some(identity), text, None);
+}
+
+/// Tells why the command ends with another exit code than 0.
+pub(crate) fn fail(message: &str, exit_code: u8) {
+    tell(None, &format!("error: {message}"), Some(exit_code));
+}
+
+fn tell(identity: Option<&str>, text: &str, exit_code: Option<u8>) {
+    let (priority, message) = rated(text);
+    let line = if is_json() {
+        let timestamp = HAS_TIMES.load(Ordering::Relaxed).then(|| utc(SystemTime::now()));
+        let level = level(priority);
+        // Texts alone, so that nothing can go wrong.
+        let line = serde_json::to_string(&Line { timestamp, level, identity, message, exit_code });
+        line.unwrap_or_default() + "\n"
+    } else {
+        match identity {
+            Some(identity) => format!("{}\n", timed(&format!("{identity}: {text}"))),
+            None => format!("{}\n", timed(text)),
+        }
+    };
+    let line = if *IS_JOURNAL { mark(priority, line.as_bytes()) } else { line.into_bytes() };
     // With standard error closed there is nobody to tell.
     let _ = io::stderr().write_all(&line);
 }
 
-/// All that goes wrong is told with a word at the beginning, behind what it is about if it is about one of many.
-fn priority(text: &str) -> Priority {
-    let behind = text.split_once(": ").map_or("", |(_, rest)| rest);
-    if [text, behind].iter().any(|text| text.starts_with("error: ")) {
-        Priority::Error
-    } else if [text, behind].iter().any(|text| text.starts_with("warning: ")) {
-        Priority::Warning
-    } else {
-        Priority::Info
+/// How much a line matters, and the line without the word that says so.
+fn rated(text: &str) -> (Priority, &str) {
+    let words = [("error: ", Priority::Error), ("warning: ", Priority::Warning)];
+    let rated = words.into_iter().find_map(|(word, priority)| Some((priority, text.strip_prefix(word)?)));
+    rated.unwrap_or((Priority::Info, text))
+}
+
+/// As the server's log calls it.
+fn level(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Error => "ERROR",
+        Priority::Warning => "WARN",
+        Priority::Info => "INFO",
+        Priority::Debug => "DEBUG",
     }
 }
 
 /// Tells a user what comes next; scripts and logs are spared.
 pub(crate) fn hint(text: &str) {
-    if io::stdout().is_terminal() {
+    if io::stdout().is_terminal() && !is_json() {
         note(&format!("\n{text}"));
     }
 }
 
 /// Tells a waiting user what is being done; scripts and logs are spared.
 pub(crate) fn progress(text: &str) {
-    if io::stderr().is_terminal() {
+    if io::stderr().is_terminal() && !is_json() {
         note(text);
     }
 }
@@ -168,7 +228,7 @@ pub(crate) fn clear_status() {
 
 fn rewrite_line(text: &str) {
     let mut err = io::stderr().lock();
-    if err.is_terminal() {
+    if err.is_terminal() && !is_json() {
         // ECMA-48: "erase in line" to its end.
         let _ = write!(err, "\r\x1b[K{text}");
         let _ = err.flush();
@@ -197,14 +257,13 @@ mod tests {
 
     #[test]
     fn the_words_say_how_much_a_line_matters() {
-        for (text, expected) in [
-            ("error: no network", Priority::Error),
-            ("8pinxxgq: error: no network; trying again in 1 min", Priority::Error),
-            ("warning: a zone", Priority::Warning),
-            ("8pinxxgq: stored on 20 nodes; again in an hour", Priority::Info),
-            ("no error: fine", Priority::Info),
+        for (text, expected, message) in [
+            ("error: no network", Priority::Error, "no network"),
+            ("warning: a zone", Priority::Warning, "a zone"),
+            ("stored on 20 nodes; again in an hour", Priority::Info, "stored on 20 nodes; again in an hour"),
+            ("no error: fine", Priority::Info, "no error: fine"),
         ] {
-            assert_eq!(priority(text), expected, "{text}");
+            assert_eq!(rated(text), (expected, message), "{text}");
         }
     }
 

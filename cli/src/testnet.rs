@@ -4,11 +4,11 @@ mod quantities;
 
 use std::{io, ops::RangeInclusive, time::Duration};
 
-use clap::{Args, CommandFactory, error::ErrorKind};
+use clap::{Args, error::ErrorKind};
 use pkdns::simulator::{Hostile, RoundTrips, Simulator, World};
 use serde::Serialize;
 
-use crate::{failure::Failure, network, terminal};
+use crate::{command_line, failure::Failure, network, terminal};
 use quantities::{Percentage, in_units};
 
 /// From so many nodes on, a network is like the public one if it is not told otherwise.
@@ -21,14 +21,17 @@ const MANY: usize = 1_000_000;
 /// million nodes on, all that is not said is as in the public DHT, as far as that is known.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Number of DHT nodes, such as 5000, 10k or 10M. A million takes 8 MB
+    /// Number of DHT nodes, such as 5000, 10k or 10M
+    ///
+    /// A million takes 8 MB.
     #[arg(long, value_name = "NUMBER", default_value = "20", value_parser = quantities::nodes)]
     nodes: usize,
     /// Be like the public DHT in all that no other option says
     #[arg(long)]
     realistic: bool,
-    /// Round trip to a node: one time for all, or a range such as 30ms-230ms, of which each node has its own [default:
-    /// 0ms]
+    /// Round trip to a node, such as 80ms or 30ms-230ms [default: 0ms]
+    ///
+    /// Of a range, each node has a time of its own.
     #[arg(long, value_name = "TIME", value_parser = quantities::durations)]
     rtt: Option<RangeInclusive<Duration>>,
     /// Longest that a round trip takes beyond that, at random [default: 0ms]
@@ -99,13 +102,8 @@ impl Arguments {
         let dead = share(self.dead, base.dead);
         let without_bep_44 = share(self.without_bep_44, base.without_bep_44);
         if dead + without_bep_44 + self.stale.share() + self.hostile.share() > 1.0 {
-            let mut command = crate::Arguments::command();
-            command.build();
             let message = "--dead, --without-bep-44, --stale and --hostile are more than 100% together";
-            match command.find_subcommand_mut("testnet") {
-                Some(testnet) => testnet.error(ErrorKind::ValueValidation, message).exit(),
-                None => command.error(ErrorKind::ValueValidation, message).exit(),
-            }
+            command_line::misused("testnet", ErrorKind::ValueValidation, message)
         }
         let mut hostile = Hostile::mix(self.hostile.share());
         hostile.push((Hostile::StaleForever, self.stale.share()));

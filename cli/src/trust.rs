@@ -37,12 +37,14 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show the authorities of a server: what they may sign for, until when, their fingerprints, and where they are installed
-    Show(ShowArguments),
-    /// Put the authorities of a server into the stores of this machine and of this user's browsers
+    /// Show the authorities of a server, and where they are installed
     ///
-    /// The store of the system needs root; without, the command for it is printed. Browsers look at their stores when they
-    /// start.
+    /// What they may sign for, until when, and their fingerprints.
+    Show(ShowArguments),
+    /// Let this machine and this user's browsers believe the authorities of a server
+    ///
+    /// Their certificates are put into the store of the system and into those of the browsers. That of the system needs root;
+    /// without it, the command is printed. Browsers look at their stores when they start.
     Install(InstallArguments),
     /// Take away what install has put there, of any server unless one is named
     Remove(RemoveArguments),
@@ -65,11 +67,14 @@ struct InstallArguments {
     source: SourceArguments,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Only the authority with this SHA-256 fingerprint, colons or not; give it again for more than one
+    /// Only the authority with this SHA-256 fingerprint; repeat it for more
+    ///
+    /// With or without colons.
     #[arg(long, value_name = "HEX", value_parser = fingerprint)]
     fingerprint: Vec<String>,
-    /// Also an authority that may sign for any name on the Internet: whoever steals its key can pose as any site to this
-    /// machine
+    /// Also an authority that may sign for any name on the Internet
+    ///
+    /// Whoever steals its key can pose as any site to this machine.
     #[arg(long)]
     unconstrained: bool,
     #[command(flatten)]
@@ -82,7 +87,7 @@ struct RemoveArguments {
     source: SourceArguments,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Only the authority whose SHA-256 fingerprint begins so; give it again for more than one
+    /// Only the authority whose SHA-256 fingerprint begins so; repeat it for more
     #[arg(long, value_name = "HEX", value_parser = fingerprint, conflicts_with = "server")]
     fingerprint: Vec<String>,
     #[command(flatten)]
@@ -91,7 +96,9 @@ struct RemoveArguments {
 
 #[derive(Args)]
 struct SourceArguments {
-    /// The server: its directory, a PEM file, or https://HOST where its pages are [default: ~/.pkdns]
+    /// Directory of the server, a PEM file, or https://HOST [default: ~/.pkdns]
+    ///
+    /// https://HOST is where the pages of the server are.
     #[arg(long, visible_alias = "pkdns-dir", value_name = "PLACE", value_parser = place)]
     server: Option<Place>,
 }
@@ -101,7 +108,9 @@ struct StoreArguments {
     /// Only the store of the system, or only those of browsers
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
-    /// A profile of Firefox, or another directory of NSS, besides those that are found; give it again for more than one
+    /// Another profile of Firefox or directory of NSS; repeat it for more
+    ///
+    /// Besides those that are found.
     #[arg(long, value_name = "DIR")]
     nss: Vec<PathBuf>,
 }
@@ -273,10 +282,10 @@ fn report(changes: &Changes, json: bool, refusals: &[String]) -> Result<(), Fail
             Ok(())
         }
         (0, false) => Ok(()),
-        (1, _) => Err(Failure::Failed("one line failed: follow the line below it".to_owned())),
-        (failed, _) => {
-            Err(Failure::Failed(format!("{failed} lines failed: follow the line below each of them")))
-        }
+        (1, _) => Err(Failure::Failed("one change failed: the line below it says what to do".to_owned())),
+        (failed, _) => Err(Failure::Failed(format!(
+            "{failed} changes failed: the line below each of them says what to do"
+        ))),
     }
 }
 

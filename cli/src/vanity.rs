@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     /// What the key begins with
     #[arg(value_name = "PATTERN", value_parser = Pattern::beginning, required_unless_present = "suffix")]
     prefix: Vec<Pattern>,
-    /// What the key ends with instead; may be given several times
+    /// What the key ends with instead; repeat it for more
     #[arg(long, value_name = "TEXT", value_parser = Pattern::end)]
     suffix: Vec<Pattern>,
     /// Search for a seed, which other programs can use as well; this is much slower
@@ -67,7 +67,9 @@ pub(crate) struct Arguments {
     /// Number of threads that search [default: one for each core]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// File to write the secret to; it must not exist yet [default: the first 8 characters of the key, and ".seed"]
+    /// File to write the secret to; it must not exist yet [default: KEY.seed]
+    ///
+    /// KEY stands for the first 8 characters of the key.
     #[arg(long, value_name = "FILE", conflicts_with = "count")]
     out: Option<PathBuf>,
     #[command(flatten)]

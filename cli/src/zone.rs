@@ -41,9 +41,10 @@ const EXAMPLES: ExternalAddresses = ExternalAddresses {
     ipv6: Some(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
 };
 
-/// Check a zone file: what each record weighs, what a resolver will answer, and what looks wrong
+/// Check a zone file before it is published
 ///
-/// Nothing is published. Zone files can also be made from JSON and from a name server.
+/// Shows what each record weighs, what a resolver will answer, and what looks wrong. Nothing is published. Zone files can also be
+/// made from JSON and from a name server.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Zone file; "-" reads standard input
@@ -60,11 +61,14 @@ pub(crate) struct Arguments {
     /// Print one line of JSON
     #[arg(long, conflicts_with_all = ["from_json", "from_server"])]
     json: bool,
-    /// Print a zone file with the records in JSON as `resolve --json` and `zone --json` write it; "-" reads standard
-    /// input
+    /// Print a zone file with the records that are in JSON
+    ///
+    /// As `resolve --json` and `zone --json` write it. "-" reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "from_server"])]
     from_json: Option<PathBuf>,
-    /// Print a zone file with the records of a zone that a name server lets this machine copy (AXFR)
+    /// Print a zone file with the records of a zone of a name server (AXFR)
+    ///
+    /// The name server has to allow this machine to copy the zone.
     #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = server, requires = "origin", conflicts_with = "file")]
     from_server: Option<SocketAddr>,
     /// The zone to copy, for example example.com

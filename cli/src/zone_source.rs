@@ -16,7 +16,7 @@ use crate::{
     input::STANDARD_INPUT,
     keeper::Besides,
     packet,
-    seed::FileName,
+    seed::{self, FileName},
     zone,
     zone_file::{self, ExternalAddresses, Lacking, Macros, ZoneFile, ZoneFileError, ZoneRecord},
 };
@@ -51,7 +51,13 @@ impl ZoneSource {
 
     pub(crate) fn read(&self, key: &PublicKey) -> Result<Zone, Failure> {
         let (file, name) = match self {
-            Self::File(path) => (zone_file::open(path), Some(FileName::of(path))),
+            Self::File(path) => {
+                let file = zone_file::open(path);
+                if file.is_err() && seed::is_in(path) {
+                    return Err(swapped(path));
+                }
+                (file, Some(FileName::of(path)))
+            }
             Self::StandardInput(text) => {
                 (zone_file::from_standard_input(text), Some(FileName::of(Path::new(STANDARD_INPUT))))
             }
@@ -143,6 +149,14 @@ impl Look {
     pub(crate) fn has_changed(&self) -> bool {
         *self != Self::at(&self.path)
     }
+}
+
+/// What to say of a seed file that is to be a zone.
+pub(crate) fn swapped(path: &Path) -> Failure {
+    let file = FileName::of(path);
+    Failure::Failed(format!(
+        "{file} holds a seed, and stands where the zone file belongs: swap the two files"
+    ))
 }
 
 fn failed(error: &ZoneFileError) -> Failure {

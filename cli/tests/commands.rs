@@ -73,7 +73,8 @@ async fn a_key_is_made_published_resolved_and_updated() {
     world.file("zone", "@ 300 A 192.0.2.2\nwww 3600 CNAME @\n");
     let update = world.run(&["publish", "--json", "--seed", "my.seed", "--zone-file", "zone"]);
     assert_eq!(update.code, 0, "{}", update.err);
-    assert_eq!(update.err, "- @ 300 A 192.0.2.1\n- _pubky 60 HTTPS 0 example.com.\n+ @ 300 A 192.0.2.2\n");
+    let changes = ["- @ 300 A 192.0.2.1", "- _pubky 60 HTTPS 0 example.com.", "+ @ 300 A 192.0.2.2"];
+    assert_eq!(update.messages(), changes);
     let update = update.json();
     assert!(
         update["nodes"].as_u64() > Some(0) && update["timestamp"].as_u64() > resolved["timestamp"].as_u64()
@@ -181,6 +182,40 @@ fn a_new_key_goes_into_a_file_of_its_own_and_nowhere_else() {
     run(directory.path(), &["generate", "--out", "-"]).assert_failed(1, "only ever written to a file");
     run(directory.path(), &["generate", "--out", "no/such/place"])
         .assert_failed(1, "cannot write \"no/such/place\"");
+}
+
+#[test]
+fn what_goes_wrong_is_told_to_a_program_in_json() {
+    let directory = directory();
+    file(&directory, "seed", HEX);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(directory.path().join("seed"), mode).unwrap();
+    file(&directory, "zone", "@ 300 A 192.0.2.1\n@ 300 MX 10 mial\n");
+    let told = |arguments: &[&str], code: i32| -> Vec<Value> {
+        let finished = run(directory.path(), arguments);
+        assert_eq!((finished.code, finished.out.as_str()), (code, ""), "{}", finished.err);
+        finished.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let lines = told(&["--bootstrap", NOBODY, "publish", "seed", "zone", "--json"], 4);
+    let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["WARN", "WARN", "ERROR"], "{lines:?}");
+    let message = |line: &Value| line["message"].as_str().unwrap().to_owned();
+    assert!(message(&lines[0]).starts_with("\"seed\" is open to other users"), "{lines:?}");
+    assert!(message(&lines[2]).starts_with("the DHT could not be joined"), "{lines:?}");
+    assert_eq!((&lines[1]["exit_code"], &lines[2]["exit_code"]), (&Value::Null, &4.into()));
+
+    // Before the command line is understood, and without what people are told of its usage.
+    for (arguments, expected) in [
+        (&["publish", "--json", "--nonsense"][..], "unexpected argument '--nonsense' found"),
+        (&["publish", "--json", "seed"], "a seed file and a zone file are needed"),
+        (&["resolve", &KEY[..51], "--json"], "the last label has 51 characters"),
+    ] {
+        let lines = told(arguments, 2);
+        assert_eq!((lines.len(), &lines[0]["exit_code"]), (1, &2.into()), "{lines:?}");
+        let message = message(&lines[0]);
+        assert!(message.contains(expected) && !message.contains("Usage:"), "{message}");
+    }
+    run(directory.path(), &["publish", "--nonsense"]).assert_failed(2, "Usage:");
 }
 
 #[test]

@@ -159,7 +159,10 @@ async fn a_dead_dht_and_a_dead_resolver_are_told_with_what_to_do() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), report["ok"].as_bool()), (Some(1), Some(false)), "{report:#}");
-    assert!(err.starts_with("error: ") && err.contains("checks failed: do what stands below"), "{err}");
+    assert!(
+        err.starts_with("{\"level\":\"ERROR\",") && err.contains("checks failed: do what stands below"),
+        "{err}"
+    );
     for (check, verdict, part) in [
         ("server", "failed", "nothing listens on 127.0.0.1:9 -> start pkdns"),
         ("upstream", "failed", "over UDP and TCP nothing listens -> check the network"),

@@ -26,6 +26,7 @@ fn files(directory: &Path) {
         ("detected.zone", "@ 300 A {external_ipv4}\n"),
         ("large.zone", &large),
         ("table.toml", "[identity]\nseed = \"my.seed\"\n"),
+        ("swapped.toml", "state = \"state\"\n[[identity]]\nseed = \"my.zone\"\nzone_file = \"my.seed\"\n"),
         ("misspelt.toml", "[[identity]]\nsed = \"my.seed\"\nzone_file = \"my.zone\"\n"),
         (
             "elsewhere.toml",
@@ -57,6 +58,18 @@ fn whoever_errs_is_told_what_to_do() {
         ),
         ("the seed is there already", &["generate", "--out", "my.seed"], 1, "choose another name"),
         ("seed and zone are swapped", &["publish", "my.zone", "my.seed"], 1, "swap the two files"),
+        (
+            "only the zone is there",
+            &["publickey", "my.zone"],
+            1,
+            "holds a zone, and stands where the seed file",
+        ),
+        (
+            "the configuration swaps them",
+            &["serve", "--check", "--config", "swapped.toml"],
+            1,
+            "or swap the two",
+        ),
         ("a comment begins with #", &["zone", "hash.zone"], 1, "comments begin with ; and not with #"),
         ("the zone is too large", &["zone", "large.zone"], 1, "more than the 1000 of a packet"),
         ("nobody finds the address", &["publish", "my.seed", "detected.zone"], 1, "--detect-ip"),

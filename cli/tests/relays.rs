@@ -135,7 +135,7 @@ async fn a_newer_packet_at_a_relay_is_not_replaced_silently() {
     let blind = ScriptedRelay::start(blind).await;
     world
         .run_alone(&["publish", "seed", "zone", "--relay", &blind.url()])
-        .assert_failed(3, "somebody else published this key");
+        .assert_failed(3, "somebody else has just published a newer packet");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +143,7 @@ async fn a_relay_that_fails_is_a_warning_as_long_as_the_dht_works() {
     let (world, relay) = (world().await, broken().await);
     let published = world.run(&["publish", "seed", "zone", "--relay", &relay.url()]);
     assert_eq!(published.code, 0, "{}", published.err);
-    let warning = format!("warning: relay {}: it cannot say now (HTTP status 503)\n", relay.url());
+    let warning = format!("warning: relay {}: it is unavailable (HTTP status 503)\n", relay.url());
     assert!(published.err.contains(&warning), "{}", published.err);
     assert!(!published.out.contains(" and by "), "{}", published.out);
     let resolved = world.run(&["resolve", KEY, "--relay", &relay.url()]);

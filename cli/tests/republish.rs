@@ -174,7 +174,11 @@ fn who_stays_tries_again_soon_after_an_outage_and_reads_the_list_again() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (sender, errors) = channel();
     let output = BufReader::new(child.stderr.take().unwrap());
-    thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let message =
+        |line: String| serde_json::from_str::<Value>(&line).unwrap()["message"].as_str().unwrap().to_owned();
+    thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(message(line)))
+    });
     let next = || errors.recv_timeout(LIMIT);
     let told = [next().unwrap(), next().unwrap()];
     assert!(told[0].contains("could not be joined") && told[1].contains("again in"), "{told:?}");

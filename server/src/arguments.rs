@@ -36,32 +36,70 @@ const PACKETS_NAME: &str = "packets";
 /// Directory of keys and certificates in the directory of pkdns.
 const CERTIFICATES_NAME: &str = "certificates";
 
-/// DNS resolver for public-key domains: answers keys from the Mainline DHT and forwards every other name.
+/// What `--help` says at its end, and `-h` does not.
+const MORE_HELP: &str = "\
+Examples:
+  pkdns --testnet                        tries everything on this machine, without a network
+  pkdns --listen 127.0.0.1:5300          serves this machine on a port that needs no rights
+  pkdns --check                          says what is wrong with the configuration
+  pkdns --print-config --commented       prints every option with its comment
+  pkdns status                           shows how the server does that runs
+
+Files in the directory of pkdns:
+  pkdns.toml      the configuration; without it the defaults are in effect
+  dht-nodes       DHT nodes that were known when the server last ran
+  packets         packets of keys that were asked for
+  certificates    keys and certificates that pkdns makes or gets itself
+  status.sock     the socket that `pkdns status` asks
+
+Signals:
+  SIGTERM, SIGINT   answers what is in flight, then ends; the second one ends it at once
+  SIGHUP            reads the configuration again
+  SIGUSR2           lets another process take over, without a query lost
+
+Exit codes:
+  0  stopped by a signal, or done
+  1  failed: the message on standard error says why and what to do";
+
+/// DNS resolver for public-key domains
+///
+/// It answers names under keys from the Mainline DHT, and forwards every other name. Flags win over the configuration file, and
+/// without either the defaults are in effect.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "pkdns", version)]
+#[command(name = "pkdns", version, after_long_help = MORE_HELP)]
 pub(crate) struct Arguments {
     /// Configuration file, instead of pkdns.toml in the directory of pkdns
+    ///
+    /// It has to be there. `pkdns --print-config --commented` prints one with every option.
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
-    /// Directory of pkdns
+    /// Directory of the configuration, and of what outlives a restart
     #[arg(short, long, value_name = "DIR", default_value = DIRECTORY, global = true)]
     pkdns_dir: PathBuf,
 
-    /// Resolver for the names that are not keys, port 53 unless given; also tls://ADDR, https://ADDR, or a name such as
-    /// quad9; repeat it for more, tried in order
+    /// Resolver for names that are not under keys; repeat it for more, tried in order
+    ///
+    /// An address with port 53 unless another is given, tls://ADDR, https://ADDR, or the name of a public resolver such as quad9.
+    /// Wins over fallback_dns in the configuration.
     #[arg(short, long, value_name = "UPSTREAM")]
     forward: Vec<UpstreamEntry>,
 
     /// Address to serve over UDP and TCP, port 53 unless given; repeat it for more
+    ///
+    /// Wins over listen in the configuration.
     #[arg(short, long, value_name = "ADDR", value_parser = address)]
     listen: Vec<SocketAddr>,
 
     /// Log each query
+    ///
+    /// The log then holds what every client looks up.
     #[arg(short, long)]
     verbose: bool,
 
     /// Say what is wrong with the configuration, and exit
+    ///
+    /// Certificates, keys and directories that it names are opened, and nothing is served. All mistakes are told at once.
     #[arg(long, conflicts_with = "print_config")]
     check: bool,
 
@@ -69,12 +107,16 @@ pub(crate) struct Arguments {
     #[arg(long)]
     print_config: bool,
 
-    /// With --print-config: all options with their comments, those that have their defaults commented out
+    /// With --print-config: every option with its comment
+    ///
+    /// Those that have their defaults are commented out.
     #[arg(long, requires = "print_config")]
     commented: bool,
 
-    /// Try everything without a network: serve a DHT of this process and the site of a sample key, on 127.0.0.1:5300, over HTTP on
-    /// 127.0.0.1:5380 and over HTTPS on 127.0.0.1:8443, unless told otherwise
+    /// Try everything without a network, with a sample key and its site
+    ///
+    /// The DHT and the upstream resolver are in this process. It serves DNS on 127.0.0.1:5300, HTTP on 127.0.0.1:5380 and HTTPS on
+    /// 127.0.0.1:8443, unless told otherwise.
     #[arg(long)]
     testnet: bool,
 
@@ -84,7 +126,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// Show how the server does that runs with this directory: answers, caches, the DHT, upstreams, certificates
+    /// Show how the server does that runs with this directory
+    ///
+    /// Its answers, caches, DHT nodes, upstreams and certificates, and what to do about what is wrong. Only the user that it runs as
+    /// and root may ask.
     Status {
         /// Print it as JSON
         #[arg(long)]
@@ -94,7 +139,7 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         ready: bool,
 
-        /// Its socket, instead of that in its directory, or of status.path
+        /// Its socket, instead of that of status.path or of its directory
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },

@@ -25,7 +25,7 @@ use pkdns::{
     shell::{ManualPage, completions, manual_pages},
     status::{AskError, Status, ask, table},
     succession::Origin,
-    telemetry::{self, Verbosity},
+    telemetry::{self, Priority, Verbosity, leads_to_journal, mark},
     transport::Inherited,
 };
 use tikv_jemallocator::Jemalloc;
@@ -74,10 +74,23 @@ fn main() -> ExitCode {
     match acted {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
+            let said = as_errors(&error.to_string());
+            let said =
+                if leads_to_journal() { mark(Priority::Error, said.as_bytes()) } else { said.into_bytes() };
+            // Nobody is left to tell when the terminal is gone.
+            let _ = io::stderr().write_all(&said);
             ExitCode::FAILURE
         }
     }
+}
+
+/// One error on each line, as clap writes those of the command line. Indented lines go on with the one above them.
+fn as_errors(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.starts_with(' ') || line.is_empty() {
+        true => format!("{line}\n"),
+        false => format!("error: {line}\n"),
+    });
+    lines.collect()
 }
 
 fn act(settings: Settings, command_line: CommandLine) -> Result<(), Box<dyn std::error::Error>> {
@@ -132,7 +145,7 @@ fn show_status(request: &StatusRequest) -> Result<(), Box<dyn std::error::Error>
         StatusForm::Json => print(&document),
         StatusForm::Table => print(&table(&status)),
         StatusForm::Ready if status.ready => print("ready\n"),
-        StatusForm::Ready => Err(format!("not ready\n{}", status.missing.join("\n")).into()),
+        StatusForm::Ready => Err(format!("not ready\n  {}", status.missing.join("\n  ")).into()),
     }
 }
 
@@ -284,6 +297,14 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn each_mistake_begins_as_an_error_of_the_command_line_does() {
+        assert_eq!(
+            as_errors("a.toml:1: wrong\na.toml:2: wrong\n  try this"),
+            "error: a.toml:1: wrong\nerror: a.toml:2: wrong\n  try this\n"
+        );
+    }
 
     #[test]
     fn a_thread_that_blocks_does_not_hold_up_the_end() {

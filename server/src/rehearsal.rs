@@ -152,7 +152,7 @@ impl Rehearsal {
             let written = profile.and_then(|profile| browser.prepare(site, &profile));
             written
                 .inspect_err(|error| {
-                    warn!("there is no profile for {}: {error}", browser.program().display());
+                    warn!("cannot make a profile for {}: {error}", browser.program().display());
                 })
                 .ok()
         });

@@ -95,7 +95,7 @@ impl Reloading {
     pub(crate) async fn wanted(&mut self) -> bool {
         tokio::select! {
             _ = self.hangup.recv() => {
-                info!("SIGHUP: taking the configuration anew");
+                info!("SIGHUP: reading the configuration again");
                 true
             }
             _ = self.changes.1.recv() => false,

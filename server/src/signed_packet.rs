@@ -16,7 +16,7 @@ pub enum InvalidPacket {
     #[error("the packet holds {0} bytes of DNS, over the limit of {MAX_DNS_SIZE}")]
     TooLarge(usize),
     /// There is no room for a signature and a timestamp.
-    #[error("it ends before the packet begins")]
+    #[error("it is too short for a packet")]
     TooShort,
     /// The timestamp does not fit BEP44's signed sequence number.
     #[error("the packet's timestamp is out of range")]

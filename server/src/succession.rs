@@ -65,7 +65,7 @@ pub enum SuccessionError {
     #[error("it has ended; the log says why")]
     Ended,
     /// It takes too long.
-    #[error("it has not come further within {} s", .0.as_secs())]
+    #[error("it made no progress for {} s", .0.as_secs())]
     Late(Duration),
     /// It says what it should not.
     #[error("it does not understand this version")]

@@ -55,7 +55,7 @@ impl Attendant {
         if let Some(predecessor) = predecessor
             && let Err(error) = blocking(move || predecessor.take_over()).await
         {
-            error!("the process whose place this one was to take does not leave: {error}");
+            error!("the process that this one replaces does not stop: {error}");
             self.shutdown.cancel();
             return;
         }
@@ -105,7 +105,7 @@ impl Attendant {
                 true
             }
             Err(error) => {
-                warn!("no other process takes the place of this one, which goes on: {error}");
+                warn!("no other process takes over, and this one goes on: {error}");
                 service_manager::ready(&self.status);
                 false
             }
@@ -117,12 +117,12 @@ impl Attendant {
         if !self.reloading.is_asked_for() {
             return;
         }
-        info!("SIGHUP: left to process {process}");
+        info!("SIGHUP is passed on to process {process}");
         let process = i32::try_from(process).map(Pid::from_raw);
         if let Ok(process) = process
             && let Err(error) = kill(process, SignalNumber::SIGHUP)
         {
-            warn!("process {process} does not take the configuration anew: {error}");
+            warn!("process {process} cannot be told to read the configuration again: {error}");
         }
     }
 

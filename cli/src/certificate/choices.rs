@@ -52,11 +52,15 @@ pub(crate) fn faults(
 ) -> Option<&'static str> {
     match challenge {
         Challenge::Http01 | Challenge::TlsAlpn01 if wildcard => {
-            Some("a wildcard is proven by dns-01 alone: take that challenge, or name what is below the key")
+            Some("a wildcard needs the challenge dns-01: choose that, or name what is below the key")
         }
         Challenge::TlsAlpn01 | Challenge::Dns01 if has_webroot => Some("webroot is for http-01 alone"),
-        Challenge::Dns01 if has_listen => Some("nobody connects for dns-01, so there is nowhere to listen"),
-        Challenge::Http01 if has_listen && has_webroot => Some("webroot and listen exclude each other"),
+        Challenge::Dns01 if has_listen => {
+            Some("listen has no meaning with dns-01, for which nobody connects: leave it out")
+        }
+        Challenge::Http01 if has_listen && has_webroot => {
+            Some("webroot and listen exclude each other: write one of them")
+        }
         _ => None,
     }
 }
@@ -116,11 +120,11 @@ mod tests {
             (Http01, false, false, true, None),
             (TlsAlpn01, false, true, false, None),
             (Dns01, true, false, false, None),
-            (Http01, true, false, false, Some("by dns-01 alone")),
-            (TlsAlpn01, true, false, false, Some("by dns-01 alone")),
+            (Http01, true, false, false, Some("needs the challenge dns-01")),
+            (TlsAlpn01, true, false, false, Some("needs the challenge dns-01")),
             (TlsAlpn01, false, false, true, Some("http-01 alone")),
             (Dns01, false, false, true, Some("http-01 alone")),
-            (Dns01, false, true, false, Some("nowhere to listen")),
+            (Dns01, false, true, false, Some("listen has no meaning")),
             (Http01, false, true, true, Some("exclude each other")),
         ] {
             let fault = faults(challenge, wildcard, listen, webroot);

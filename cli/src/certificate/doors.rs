@@ -126,7 +126,7 @@ fn taken(error: &BindError, address: SocketAddr, challenge: Challenge) -> String
         }
         BindError::NotPermitted { .. } => format!(
             "port {port} needs a right that this process does not have: run it with sudo, or give it the right \
-             (AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of systemd), or prove the name by --challenge dns-01"
+             (AmbientCapabilities=CAP_NET_BIND_SERVICE in a unit of systemd), or use --challenge dns-01"
         ),
         BindError::NoSuchAddress { .. } => format!(
             "no interface of this machine has the address {}: name one that it has with --listen",

@@ -111,7 +111,7 @@ impl Files {
                 let path = self.0.join(name);
                 if fs::symlink_metadata(&path).is_ok() {
                     return Err(Failure::Failed(format!(
-                        "{} is there already and not from here (there is no {BOTH} beside it), and would be overwritten: \
+                        "{} exists, and pkdns-cli did not write it (there is no {BOTH} beside it): it would be overwritten; \
                          choose another directory, or move the file away",
                         FileName::of(&path)
                     )));

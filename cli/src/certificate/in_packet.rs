@@ -137,7 +137,7 @@ impl InPacket {
             there.iter().find(|record| record.record_type == "CNAME" && names.contains(&record.name))
         {
             return Err(Failure::Failed(format!(
-                "the packet holds \"{alias}\", and where an alias is, no challenge can stand: take it out of the zone"
+                "the packet holds the alias \"{alias}\", beside which no challenge can be published: take it out of the zone"
             )));
         }
         let dns = packet::edited(Some(newest), &key, without, with)?;

@@ -181,7 +181,7 @@ impl Site {
 
     async fn try_to_obtain(&self) -> Result<CertificateReading, Refusal> {
         let Ok(_permit) = self.permits.acquire().await else {
-            return Err(Failure::Failed("the program is about to end".to_string()).into());
+            return Err(Failure::Failed("pkdns-cli is stopping".to_string()).into());
         };
         self.files.probe()?;
         terminal::progress("looking at the origin…");
@@ -194,7 +194,7 @@ impl Site {
         let outcome = self.stop.run_until_cancelled(timeout(ORDER_DEADLINE, ordering)).await;
         let own_failure = attempt.end().await;
         let Some(outcome) = outcome else {
-            return Err(Failure::Failed("stopped before there was a certificate".to_string()).into());
+            return Err(Failure::Failed("stopped before the certificate was there".to_string()).into());
         };
         let new = match outcome.unwrap_or(Err(AcmeError::Deadline(ORDER_DEADLINE))) {
             Ok(new) => new,
@@ -212,7 +212,11 @@ impl Site {
         self.issued.hold(new);
         match self.issued.keep_in(&self.files)? {
             Some(reading) => Ok(reading),
-            None => Err(Failure::Failed("the new certificate is not there any more".to_string()).into()),
+            None => Err(Failure::Failed(
+                "the new certificate has been removed again: see what else writes to its directory"
+                    .to_string(),
+            )
+            .into()),
         }
     }
 

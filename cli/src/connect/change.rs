@@ -73,14 +73,14 @@ pub(super) fn shown(root: &Root, file: &PlannedFile) -> Result<Option<String>, F
         Found::Ours(text) => text,
         Found::Edited => {
             return Err(Failure::Failed(format!(
-                "{0} is from here and was edited since, so it stays as it is: move what you need out of it, remove it (sudo rm \
+                "pkdns-cli wrote {0}, and somebody has edited it since, so it stays as it is: move what you need out of it, remove it (sudo rm \
                  {0}), and try again",
                 path.display()
             )));
         }
         Found::Foreign => {
             return Err(Failure::Failed(format!(
-                "there is a {} already, which is not from here: move it away, or see whether it does what you want",
+                "{} exists already, and pkdns-cli did not write it: move it away, or see whether it does what you want",
                 path.display()
             )));
         }

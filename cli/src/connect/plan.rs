@@ -98,11 +98,11 @@ pub(super) fn plan(system: System, machine: &Machine, wish: &Wish) -> Result<Pla
             let text = format!("nameserver {}\nport {}\n", server.host(), server.0.port());
             let files = wish.suffixes.iter().map(|suffix| file(&format!("{MACOS}/{suffix}"), text.clone()));
             let remark =
-                "dig and host do not look into /etc/resolver: see with dscacheutil -q host -a name NAME";
+                "dig and host do not look into /etc/resolver: try it with dscacheutil -q host -a name NAME";
             Ok(Plan { files: files.collect(), commands: flush_macos(), remarks: vec![remark.to_owned()] })
         }
         System::Windows if !server.has_usual_port() => Err(format!(
-            "Windows asks the servers of its rules on port 53 alone, and this one is {}: let pkdns listen on port 53 of that \
+            "Windows asks the servers of its rules on port 53 only, and this one is {}: let pkdns listen on port 53 of that \
              address, or of another one such as 127.0.0.2:53",
             server.0
         )),
@@ -115,7 +115,7 @@ pub(super) fn plan(system: System, machine: &Machine, wish: &Wish) -> Result<Pla
             };
             let mut commands: Vec<_> = wish.suffixes.iter().map(rule).collect();
             commands.push(powershell("Clear-DnsClientCache"));
-            let remark = "nslookup does not follow such rules: see with Resolve-DnsName NAME";
+            let remark = "nslookup does not follow such rules: try it with Resolve-DnsName NAME";
             Ok(Plan { files: Vec::new(), commands, remarks: vec![remark.to_owned()] })
         }
     }

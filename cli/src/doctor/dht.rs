@@ -89,7 +89,7 @@ pub(super) fn judge_address(observed: &Observed) -> Finding {
         return Finding::skipped(
             ADDRESS,
             why,
-            "mend what the line dht says; some small networks never say it",
+            "do what the line dht says; the nodes of some small networks never tell it",
         );
     };
     let Sighting { ip, votes, voters } = sighting;

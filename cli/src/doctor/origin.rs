@@ -46,13 +46,15 @@ pub(super) struct OriginArguments {
     /// With --origin: at the site of this key, too
     #[arg(value_name = "KEY", requires = "origin")]
     key: Option<String>,
-    /// With --origin: resolver that finds the name servers [default: those of the system]
+    /// With --origin: resolver that finds the name servers [default: the system's]
     #[arg(long, value_name = "ADDR", value_parser = server_address, requires = "origin")]
     resolver: Option<SocketAddr>,
-    /// With --origin: name server to look at, instead of those that are found; give it again for more than one
+    /// With --origin: name server to look at, not those found; repeat it for more
     #[arg(long, value_name = "ADDR", value_parser = server_address, requires = "origin")]
     name_server: Vec<SocketAddr>,
-    /// With --origin: certificates of authorities to believe besides the public ones, in PEM
+    /// With --origin: certificates of authorities to believe, in PEM
+    ///
+    /// The public ones are believed as well.
     #[arg(long, value_name = "FILE", requires = "origin")]
     authority_ca: Option<PathBuf>,
     /// For tests, where others have the usual ports
@@ -85,7 +87,7 @@ impl Route<'_> {
         let end = Instant::now() + DEADLINE;
         let mut findings = Vec::new();
         let late =
-            || Finding::failed("origin", "it took too long", "mend what other lines say, then try again");
+            || Finding::failed("origin", "it took too long", "do what the other lines say, then try again");
         if timeout_at(end, self.look(&mut findings)).await.is_err() {
             findings.push(late());
         }

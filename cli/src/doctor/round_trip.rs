@@ -91,7 +91,7 @@ pub(super) fn judge(observed: &Observed) -> Finding {
             let seen = format!("a packet was not stored: {}", printable(&error.to_string()));
             let advice = match error {
                 PutError::NotMostRecent | PutError::CasFailed => {
-                    "try again: a key that was made just now has no other"
+                    "try again: the key was made just now, so nobody else can have published it"
                 }
                 PutError::Refused(..) => "set this machine's clock and try again; other nodes may take it",
                 PutError::Network(_) => "try again; if it stays, the network loses or limits UDP",
@@ -103,7 +103,7 @@ pub(super) fn judge(observed: &Observed) -> Finding {
     let Some(Found { result, searching }) = &observed.found else {
         return Finding::skipped(CHECK, "it was stored and not looked up", "try again");
     };
-    let advice = "try again in a minute; if it stays, the network loses UDP, or the nodes there are no help";
+    let advice = "try again in a minute; if it stays, the network loses UDP, or the nodes near this key are unreliable";
     match result {
         Ok((true, evidence)) => {
             let searching = searching.as_millis();
@@ -114,7 +114,7 @@ pub(super) fn judge(observed: &Observed) -> Finding {
                 return Finding::warning(
                     CHECK,
                     seen,
-                    "publish often, for few nodes hold a packet from here, and these forget",
+                    "publish often, because few nodes hold a packet that comes from here, and they forget it",
                 );
             }
             Finding::ok(CHECK, seen)
@@ -156,12 +156,12 @@ pub(super) fn judge_served(server: SocketAddr, kind: Kind, served: Option<&Serve
     let Some(Served { text: reply, time, address }) = served else {
         return match kind {
             Kind::Pkdns | Kind::Front => {
-                Finding::skipped(SERVED, "nothing was published", "mend what the line round trip says")
+                Finding::skipped(SERVED, "nothing was published", "do what the line round trip says")
             }
             Kind::Other | Kind::Nobody => Finding::skipped(
                 SERVED,
                 &format!("pkdns does not answer on {server}"),
-                "see the line server; without a server, who publishes needs none",
+                "do what the line server says; to publish, no server is needed",
             ),
         };
     };

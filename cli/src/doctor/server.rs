@@ -78,7 +78,7 @@ pub(super) fn judge(
     let grave = if is_named { Finding::failed } else { Finding::warning };
     if replies().all(|reply| *reply == Reply::Closed) {
         let seen = format!("nothing listens on {address}");
-        let advice = "start pkdns, or name its address with --server; who only publishes needs none";
+        let advice = "start pkdns, or name its address with --server; to publish, none is needed";
         return (grave(CHECK, seen, advice.to_string()), Kind::Nobody);
     }
     let name = upstream::ORDINARY_NAME;
@@ -95,7 +95,7 @@ pub(super) fn judge(
             Finding::failed(
                 CHECK,
                 seen,
-                "mend what it asks about other names, which may be pkdns: pkdns-cli doctor --server with the address of pkdns",
+                "look at the resolver that it asks about other names, which may be pkdns: pkdns-cli doctor --server with the address of pkdns",
             ),
             kind,
         );
@@ -122,7 +122,7 @@ pub(super) fn judge(
     }
     if natures.contains(&Nature::CannotLookUp) {
         let seen = format!("{address} cannot look public keys up now");
-        let advice = "mend what the line dht says, then see the log of pkdns (journalctl -u pkdns)";
+        let advice = "do what the line dht says, then look at the log of pkdns (journalctl -u pkdns)";
         return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
     }
     for (over, reply) in [("UDP", key_udp), ("TCP", key_tcp)] {
@@ -136,7 +136,7 @@ pub(super) fn judge(
     if let Some(reply) = ill {
         let seen = format!("{address} is pkdns and knows keys, but asked for {name} {}", reply.told());
         let advice =
-            "mend what the line upstream says: set fallback_dns in pkdns.toml to a resolver that answers";
+            "do what the line upstream says: set fallback_dns in pkdns.toml to a resolver that answers";
         return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
     }
     let seen = format!("{address} is pkdns, and answers for keys and other names over UDP and TCP");

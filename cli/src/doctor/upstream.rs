@@ -67,7 +67,7 @@ pub(super) fn judge_all(observed: &[(&UpstreamAddress, Observed)]) -> Vec<Findin
             Observed::NoRoute => Finding::skipped(
                 CHECK,
                 &format!("this machine has no route to {}", told(upstream)),
-                "nothing, while another answers: pkdns does without it",
+                "nothing to do while another one answers: pkdns leaves this one out",
             ),
             _ => finding.softened(),
         };

@@ -6,6 +6,8 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use pkdns::{private_file, signed_packet::PublicKey};
@@ -13,8 +15,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{failure::Failure, terminal, zone_file::ExternalAddresses};
 
+/// Whoever asks whether the directory is in use holds its lock for a moment.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Larger files are not ours.
 const MAX_SIZE: u64 = 4096;
+
+/// Held by whoever uses the directory.
+const LOCK: &str = "lock";
 
 /// Where the state of identities is kept.
 #[derive(Debug)]
@@ -33,14 +42,28 @@ impl StateDirectory {
         let refused =
             |error| fail(&format_args!("{error}; give it to this user, or choose another as state"));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refused)?;
-        let lock = File::create(path.join("lock")).map_err(refused)?;
-        match lock.try_lock() {
+        let lock = File::create(path.join(LOCK)).map_err(refused)?;
+        let mut locked = lock.try_lock();
+        for _ in 1..TRIES {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            thread::sleep(PAUSE);
+            locked = lock.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(fail(
                 &"another pkdns-cli serve is using it; stop that one, or choose another directory as state",
             )),
             Err(TryLockError::Error(error)) => Err(refused(error)),
         }
+    }
+
+    /// Whether somebody uses the directory at `path` now.
+    pub(crate) fn is_in_use(path: &Path) -> bool {
+        let lock = File::open(path.join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -151,6 +174,7 @@ mod tests {
         let addresses = ExternalAddresses { ipv4: Some("192.0.2.1".parse().unwrap()), ipv6: None };
         let mut timestamp = state.timestamp(&key).unwrap();
         assert!(StateDirectory::open(&directory.path().join("new")).is_err(), "it is in use");
+        assert!(StateDirectory::is_in_use(&directory.path().join("new")));
         assert_eq!(
             (timestamp.last(), state.addresses(&key).load()),
             (None, Ok(ExternalAddresses::default()))
@@ -159,6 +183,10 @@ mod tests {
         state.addresses(&key).save(&addresses).unwrap();
         assert_eq!(state.timestamp(&key).unwrap().last(), Some(7));
         assert_eq!(state.addresses(&key).load(), Ok(addresses));
+        drop(state);
+        for path in ["new", "none"] {
+            assert!(!StateDirectory::is_in_use(&directory.path().join(path)), "{path}");
+        }
     }
 
     #[test]

@@ -21,7 +21,9 @@ const SHORT: usize = 15;
 /// Where the passphrase of a seed file is found.
 #[derive(Debug, Args)]
 pub(crate) struct PassphraseArguments {
-    /// File whose first line is the passphrase of an encrypted seed file; "-" reads standard input [default: ask]
+    /// File whose first line is the passphrase of the seed file [default: ask]
+    ///
+    /// Only an encrypted seed file has one. "-" reads standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
 }
@@ -38,7 +40,9 @@ pub(crate) struct EncryptionArguments {
     /// Encrypt the seed file with a passphrase, as an age file
     #[arg(long)]
     encrypt: bool,
-    /// With --encrypt: file whose first line is the passphrase; "-" reads standard input [default: ask]
+    /// With --encrypt: file whose first line is the passphrase [default: ask]
+    ///
+    /// "-" reads standard input.
     #[arg(long, value_name = "FILE", requires = "encrypt")]
     passphrase_file: Option<PathBuf>,
 }
@@ -118,7 +122,7 @@ fn warn_if_short(passphrase: &[u8]) {
 fn ask_twice(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let passphrase = refuse_empty(ask(prompt)?)?;
     if ask("Once more: ")? != passphrase {
-        return Err(Failure::Failed("the two differ: run the command again".to_string()));
+        return Err(Failure::Failed("the two passphrases differ: run the command again".to_string()));
     }
     Ok(passphrase)
 }

@@ -161,7 +161,7 @@ fn an_encrypted_file_needs_its_passphrase_and_says_what_is_wrong_without_repeati
         let read = |passphrase: &Path| secret_key_unattended(path, Some(passphrase));
         assert_eq!(read(&right).unwrap().secret(), secret_key.secret());
         for (failure, message) in [
-            (read(&wrong).unwrap_err(), "is another one, or the file is damaged"),
+            (read(&wrong).unwrap_err(), "the passphrase does not open"),
             (read(&empty).unwrap_err(), "an empty passphrase protects nothing"),
             (read(&directory.path().join("none")).unwrap_err(), "cannot read the passphrase file"),
             (
@@ -189,5 +189,27 @@ fn words_are_a_form_of_a_seed() {
     assert_eq!(read(&path).unwrap().secret(), secret_key.secret());
     fs::write(&path, "zoo ".repeat(12)).unwrap();
     let failure = read(&path).unwrap_err().to_string();
-    assert!(failure.contains("belong to no key") && !failure.contains("zoo"), "{failure}");
+    assert!(failure.contains("belong to no key: all words are in") && !failure.contains("zoo"), "{failure}");
+    fs::write(&path, "zoo ".repeat(11) + "zooo").unwrap();
+    let failure = read(&path).unwrap_err().to_string();
+    assert!(failure.contains("no key: word 12 is not in") && !failure.contains("zoo"), "{failure}");
+}
+
+#[test]
+fn a_zone_in_place_of_a_seed_and_a_seed_in_place_of_something_else_are_told() {
+    for zone in ["@ A 192.0.2.1\n", "; mine\n$TTL 300\nwww CNAME @\n"] {
+        let (_directory, path) = file(zone.as_bytes());
+        assert!(read(&path).unwrap_err().to_string().contains("holds a zone"), "{zone}");
+        assert!(!is_in(&path), "{zone}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (secret_key, path) = (random().unwrap(), |name: &str| directory.path().join(name));
+    write_new(&path("plain"), &secret_key, None).unwrap();
+    write_new(&path("encrypted"), &secret_key, Some(b"horse")).unwrap();
+    write_recovery_file(&path("recovery"), secret_key.seed().unwrap(), b"horse").unwrap();
+    random_words(&path("words")).unwrap();
+    for name in ["plain", "encrypted", "recovery", "words"] {
+        assert!(is_in(&path(name)), "{name}");
+    }
+    assert!(!is_in(directory.path()) && !is_in(&path("none")));
 }

@@ -2,6 +2,7 @@
 //! of English words without a passphrase.
 
 use bip39::{Language, Mnemonic};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::SeedError;
@@ -19,12 +20,43 @@ pub(super) fn are_words(text: &[u8]) -> bool {
     LENGTHS.contains(&words.clone().count()) && words.all(|word| word.iter().all(u8::is_ascii_alphabetic))
 }
 
-/// The key of a phrase, in either case, with any white space between its words. `None`: a word is not of the list, or
-/// the last one, which checks the others, is wrong.
-pub(super) fn decode(text: &[u8]) -> Option<SecretKey> {
+/// Why words are no phrase. Their places are told and not the words, which are a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum NoPhrase {
+    #[error("{} not in the list of BIP-39: compare the spelling with what was written down", places(.0))]
+    Unknown(Vec<usize>),
+    #[error(
+        "all words are in the list of BIP-39, but they do not belong together: compare each of them, and their order, with \
+         what was written down"
+    )]
+    Checksum,
+}
+
+/// The places, from 1.
+fn places(places: &[usize]) -> String {
+    let told: Vec<String> = places.iter().map(ToString::to_string).collect();
+    match told.as_slice() {
+        [one] => format!("word {one} is"),
+        [others @ .., last] => format!("words {} and {last} are", others.join(", ")),
+        [] => "they are".to_owned(),
+    }
+}
+
+/// The key of a phrase, in either case, with any white space between its words.
+///
+/// # Errors
+///
+/// When a word is not of the list, or the last one, which checks the others, is wrong.
+pub(super) fn decode(text: &[u8]) -> Result<SecretKey, NoPhrase> {
     let lower_case = Zeroizing::new(text.to_ascii_lowercase());
-    let text = std::str::from_utf8(&lower_case).ok()?;
-    Mnemonic::parse_in_normalized(Language::English, text).ok().map(|phrase| secret_key(&phrase))
+    let text = std::str::from_utf8(&lower_case).map_err(|_| NoPhrase::Checksum)?;
+    let phrase = Mnemonic::parse_in_normalized(Language::English, text);
+    phrase.map(|phrase| secret_key(&phrase)).map_err(|_| {
+        let words = text.split_ascii_whitespace().zip(1..);
+        let unknown = words.filter(|(word, _)| Language::English.find_word(word).is_none());
+        let unknown: Vec<usize> = unknown.map(|(_, place)| place).collect();
+        if unknown.is_empty() { NoPhrase::Checksum } else { NoPhrase::Unknown(unknown) }
+    })
 }
 
 /// Makes a new key and its 12 words, in one line.
@@ -86,15 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_with_a_mistake_is_none() {
-        for wrong in [
-            ABANDON.replace("about", "abandon"),
-            ABANDON.replace("about", "aboot"),
-            ABANDON[8..].to_string(),
-            format!("{ABANDON} {ABANDON}"),
+    fn a_phrase_with_a_mistake_is_none_and_the_places_of_unknown_words_are_told() {
+        for (wrong, places) in [
+            (ABANDON.replace("about", "abandon"), None),
+            (ABANDON.replace("about", "aboot"), Some(vec![12])),
+            (ABANDON.to_uppercase().replacen("ABANDON", "ABANDONED", 2), Some(vec![1, 2])),
+            (ABANDON[8..].to_string(), None),
+            (format!("{ABANDON} {ABANDON}"), None),
         ] {
-            assert!(decode(wrong.as_bytes()).is_none(), "{wrong}");
+            let expected = places.map_or(NoPhrase::Checksum, NoPhrase::Unknown);
+            assert_eq!(decode(wrong.as_bytes()).err(), Some(expected), "{wrong}");
         }
+        let told = |places: &[usize]| NoPhrase::Unknown(places.to_vec()).to_string();
+        assert!(told(&[7]).starts_with("word 7 is not in the list of BIP-39: compare the spelling"));
+        assert!(told(&[1, 2, 12]).starts_with("words 1, 2 and 12 are not in the list of BIP-39: "));
     }
 
     #[test]

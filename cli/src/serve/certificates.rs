@@ -147,25 +147,21 @@ impl Drop for Keeping {
 
 /// Keeps the certificate of `site`, and says so under `name`.
 pub(super) async fn keep(site: Site, name: String) {
+    let note = |text: &str| terminal::note_about(&name, text);
     let keeping = site.keep(|event| {
         match event {
             Event::New(new) => {
                 let until = httpdate::fmt_http_date(new.to);
-                terminal::note(&format!(
-                    "{name}: new certificate for {}, valid until {until}",
-                    new.names.join(", ")
-                ));
+                let names = new.names.join(", ");
+                note(&format!("new certificate for {names}, valid until {until}"));
             }
-            Event::Reloaded => terminal::note(&format!("{name}: the reload command has been run")),
+            Event::Reloaded => note("the reload command has been run"),
             Event::Held(held, left) => {
                 let names = held.names.join(", ");
-                terminal::note(&format!(
-                    "{name}: the certificate for {names} is renewed in {}",
-                    in_days(left)
-                ));
+                note(&format!("the certificate for {names} is renewed in {}", in_days(left)));
             }
             Event::Failed(failure, pause) => {
-                terminal::note(&format!("{name}: error: {failure}; trying again in {}", in_words(pause)));
+                note(&format!("error: {failure}; trying again in {}", in_words(pause)));
             }
         }
         Ok(())

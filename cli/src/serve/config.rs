@@ -1,6 +1,7 @@
 //! What `serve` is told: which zones, how often, and from whom addresses are taken.
 
 mod certificate;
+mod mistakes;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -11,7 +12,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use pkdns::config::{Parsed, RelayUrl, TakenOut, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
+use pkdns::config::{Parsed, RelayUrl, TakenOut, parse_toml, text_of};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{external_address::Service, failure::Failure, input, keeper::Interval, seed::FileName};
@@ -21,10 +22,8 @@ pub(super) use tls::{Backend, HTTPS_PORT, Tls};
 /// Larger files are not configurations. A thousand identities with their records take half of it.
 const MAX_SIZE: usize = 4 << 20;
 
-const NO_IDENTITY: &str = "there is no [[identity]], so there is nothing to publish";
-
-/// As [`pkdns::config`] says it.
-const LIST: &str = "a list in brackets";
+const NO_IDENTITY: &str =
+    "there is no [[identity]], so there is nothing to publish: write one, with a seed and a zone_file";
 
 /// Mistakes that are told at once.
 const MOST_MISTAKES: usize = 32;
@@ -175,7 +174,8 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, String> {
         let Parsed { value, mistakes, taken_out, .. } = parse_toml::<Self>(text);
-        let mut mistakes: Vec<String> = mistakes.into_iter().map(told).collect();
+        let mut mistakes: Vec<String> =
+            mistakes.into_iter().map(|mistake| mistakes::told(mistake, text)).collect();
         if let Some(config) = &value {
             mistakes.extend(config.faults(&taken_out));
         }
@@ -238,31 +238,6 @@ impl Config {
     }
 }
 
-/// A mistake with its line. What stands in place of what is expected is not repeated: it may be a password.
-fn told(TomlMistake { line, kind }: TomlMistake) -> String {
-    let message = match kind {
-        TomlMistakeKind::Unknown { name, known } => {
-            let near = nearest(&name, known.iter().map(String::as_str));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
-            format!("unknown field `{name}`, expected one of {}{near}", known.join(", "))
-        }
-        TomlMistakeKind::Missing(name) => format!("`{name}` is missing here"),
-        TomlMistakeKind::Value { expected, found } if expected == LIST && found == "a section" => {
-            "each identity has a section of its own: write [[identity]], with two brackets".to_string()
-        }
-        TomlMistakeKind::Value { expected, .. } => format!("expected {expected}"),
-        TomlMistakeKind::Other(message) => match message.split_once(", expected ") {
-            Some((_, expected)) => format!("expected {expected}"),
-            None => message,
-        },
-    };
-    match line {
-        Some(line) => format!("line {line}: {message}"),
-        None => message,
-    }
-}
-
 impl Identity {
     /// The directory that it has chosen for its certificate.
     fn own_directory(&self) -> Option<&Path> {
@@ -279,12 +254,12 @@ impl Identity {
             (
                 self.zone_file.is_none() && self.records.is_none(),
                 &["zone_file", "records", "?"],
-                "write a zone_file, or the records themselves",
+                "it has no zone: write zone_file = \"my.zone\", or the records themselves as records",
             ),
             (
                 self.zone_file.is_some() && self.records.is_some(),
                 &[],
-                "zone_file and records exclude each other",
+                "zone_file and records exclude each other; write one of them",
             ),
             (
                 is_dyndns && (self.user.is_none() || self.password.is_none()),

@@ -176,8 +176,8 @@ impl Updates {
         // Before the quota: a page uses up what the router behind the same address needs.
         if let Some(header) = page_from_elsewhere(headers, uri.authority().map(|it| it.as_str()).or(host)) {
             self.0.pages.note(&format!(
-                "an update was refused that a web page or a link had a browser send ({header}): routers send no such \
-                 header, and nor does curl"
+                "an update was refused, because a web page or a link had a browser send it ({header}): routers and curl send \
+                 no such header"
             ));
             return Err(Word::BadAgent);
         }

@@ -21,6 +21,7 @@ use super::{
     config::{AddressSource, Certificate, Config, Detection, Identity},
     dyndns::{Account, Accounts},
     sites::Sites,
+    status::Board,
 };
 use crate::{
     certificate::{Extras, Site},
@@ -53,6 +54,7 @@ pub(super) struct Identities {
     /// By key in z-base-32.
     kept: HashMap<String, Kept>,
     progress: watch::Sender<Progress>,
+    board: Board,
 }
 
 /// What an identity is, as far as the configuration says so, but for its certificate and its site.
@@ -128,6 +130,7 @@ impl Identities {
         Self {
             network,
             certifier: Certifier::new(state.path()),
+            board: Board::open(state.path()),
             state,
             accounts,
             sites: Sites::new(),
@@ -159,7 +162,7 @@ impl Identities {
             detection.as_ref().or(self.detection.as_ref()).map(|detecting| detecting.addresses.clone());
         let mut sources = Vec::new();
         let (mut fresh, mut sites) = (Vec::new(), Vec::new());
-        let mut keys = HashSet::new();
+        let (mut keys, mut named) = (HashSet::new(), Vec::new());
         for ((own_keys, identity), wanted) in own_keys.into_iter().zip(identities).zip(&wanted) {
             let (secret_key, address) = (own_keys.secret_key, identity.address);
             let relays = identity.relays.clone().unwrap_or_else(|| config.relays.clone());
@@ -167,6 +170,7 @@ impl Identities {
             let mut definition = Definition { identity, relays, site: site.transpose()?.unwrap_or_default() };
             let certificate = definition.identity.certificate.take();
             let key = secret_key.public_key().to_z32();
+            let seed_name = name(&definition.identity.seed, &key);
             let extras = self.kept.get(&key).map(|kept| kept.extras.clone()).unwrap_or_default();
             if !self.kept.get(&key).is_some_and(|kept| kept.is_certified_as(certificate.as_ref())) {
                 let site = certificate
@@ -181,6 +185,7 @@ impl Identities {
                 let sources = self.sources(&definition.relays, &mut sources)?;
                 fresh.push(self.prepare(&key, secret_key, definition, sources, extras, detected.clone())?);
             }
+            named.push((key.clone(), seed_name));
             keys.insert(key);
         }
         if is_new {
@@ -197,6 +202,7 @@ impl Identities {
             progress.published.retain(|key| keys.contains(key) && !begins_anew(key));
             progress.of = keys.len();
         });
+        self.board.keep(named, &fresh.iter().map(|fresh| fresh.key.as_str()).collect());
         for Prepared { key, definition, account, extras, keeper } in fresh {
             // The one before it ends first. An order that it had goes on.
             let certificate = self.kept.remove(&key).and_then(|kept| kept.certificate);
@@ -211,6 +217,11 @@ impl Identities {
         let accounts = self.kept.iter().filter_map(|(key, kept)| Some((key.clone(), kept.account.clone()?)));
         *self.accounts.write().await = accounts.collect();
         Ok(())
+    }
+
+    /// Where what happens to each of them is noted.
+    pub(super) fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// How far it has come, for people.
@@ -287,40 +298,41 @@ impl Identities {
 
     fn start(&self, key: &str, name: &str, keeper: Keeper<Sources>) -> AbortHandle {
         let name = name.to_owned();
-        let (progress, key) = (self.progress.clone(), key.to_string());
+        let (progress, board, key) = (self.progress.clone(), self.board.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
+            board.note(&key, &event);
+            let note = |text: &str| terminal::note_about(&name, text);
             match event {
                 Event::Published(published, pause) => {
-                    terminal::note(&format!(
-                        "{name}: stored {}; again in {}",
-                        published.places(),
-                        in_words(pause)
-                    ));
+                    note(&format!("stored {}; again in {}", published.places(), in_words(pause)));
                     if progress.send_if_modified(|progress| progress.published.insert(key.clone())) {
                         service_manager::status(&progress.borrow().status());
                     }
                 }
                 Event::Failed(failure, pause) => {
-                    terminal::note(&format!("{name}: error: {failure}; trying again in {}", in_words(pause)));
+                    note(&format!("error: {failure}; trying again in {}", in_words(pause)));
                 }
+                // What is published next says so.
+                Event::Waiting([], _) => {}
                 Event::Waiting(lacking, is_rest_published) => {
-                    terminal::note(&format!("{name}: {}", keeper::in_wait(lacking, is_rest_published)));
+                    note(&keeper::in_wait(lacking, is_rest_published));
                 }
-                Event::Crowded(LeftOut::Extras, failure) => terminal::note(&format!(
-                    "{name}: error: the challenge for the certificate is left out of the packet: {failure}"
+                Event::Crowded(LeftOut::Extras, failure) => note(&format!(
+                    "error: the challenge for the certificate is left out of the packet: {failure}"
                 )),
-                Event::Crowded(LeftOut::Names, failure) => terminal::note(&format!(
-                    "{name}: warning: only the key itself is found over https, as the records of its other names are left out \
+                Event::Crowded(LeftOut::Names, failure) => note(&format!(
+                    "warning: only the key itself is found over https, as the records of its other names are left out \
                      of the packet: {failure}"
                 )),
-                Event::Crowded(LeftOut::Site, failure) => terminal::note(&format!(
-                    "{name}: error: the records of its site are left out of the packet, so that nobody finds it over https: \
+                Event::Crowded(LeftOut::Site, failure) => note(&format!(
+                    "error: the records of its site are left out of the packet, so that nobody finds it over https: \
                      {failure}"
                 )),
                 Event::Unreadable(failure, is_kept) => {
                     let rest = keeper::what_is_kept(is_kept);
-                    terminal::note(&format!("{name}: error: {failure}; {rest}"));
+                    note(&format!("error: {failure}; {rest}"));
                 }
+                Event::Readable => note("the zone can be read again"),
             }
             Ok(())
         });

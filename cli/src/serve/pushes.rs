@@ -62,7 +62,7 @@ pub(super) fn stray(client: IpAddr, path: &str) -> String {
     let path = if shown.is_empty() { "/" } else { &shown };
     let client = client.to_canonical();
     format!(
-        "{client} asked for \"{path}{rest}\", where nothing is: routers tell their addresses at /nic/update"
+        "{client} asked for \"{path}{rest}\", where there is nothing: routers tell their addresses at /nic/update"
     )
 }
 

@@ -220,11 +220,8 @@ fn serve(key: &str, wanted: &Wanted, before: Option<&Arc<Served>>) -> Arc<Served
     let name = super::identities::short(key);
     let addresses: Vec<String> = tls.listen.iter().map(ToString::to_string).collect();
     let note = || {
-        terminal::note(&format!(
-            "{name}: https at {} for the web server at {}",
-            addresses.join(", "),
-            tls.backend
-        ));
+        let addresses = addresses.join(", ");
+        terminal::note_about(&name, &format!("https at {addresses} for the web server at {}", tls.backend));
     };
     match before {
         Some(served) if served.key.public_key_info() == tls_key.public_key_info() => {

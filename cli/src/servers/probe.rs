@@ -182,11 +182,11 @@ fn judge(told: &Told, name: &str, expected: Expected) -> Option<String> {
     match (expected, told.code) {
         (Expected::Records, ResponseCode::NoError) if told.records > 0 => None,
         (Expected::Records, ResponseCode::NoError | ResponseCode::NXDomain) if is_of_name => {
-            Some(format!("it says that {name} has published no address: name a key that has with --key"))
+            Some(format!("it says that {name} has published no address: name a key that has one with --key"))
         }
         (Expected::Absence, ResponseCode::NXDomain) if is_of_name => None,
         (_, ResponseCode::NoError | ResponseCode::NXDomain) if name != ORDINARY_NAME => Some(format!(
-            "it does not know {name} for a key: it is no pkdns, or asks another resolver about keys"
+            "it does not recognise {name} as a key: it is no pkdns, or asks another resolver about keys"
         )),
         (_, ResponseCode::Refused) => Some(format!(
             "it answers REFUSED for {name}: it does not serve this address, or a quota is used up"

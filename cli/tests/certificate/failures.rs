@@ -21,9 +21,12 @@ async fn what_cannot_work_is_said_before_the_authority_is_asked() {
     assert_eq!(orders(), 0, "{}", scene.pebble.log());
     // What the command line alone tells.
     for (more, part) in [
-        (&[KEY, "--wildcard", "--challenge", "http-01"][..], "dns-01 alone"),
+        (&[KEY, "--wildcard", "--challenge", "http-01"][..], "needs the challenge dns-01"),
         (&[KEY, "--wildcard"], "give --seed FILE"),
-        (&["--seed", "seed", "--challenge", "dns-01", "--listen", "127.0.0.1:80"], "nowhere to listen"),
+        (
+            &["--seed", "seed", "--challenge", "dns-01", "--listen", "127.0.0.1:80"],
+            "listen has no meaning with dns-01",
+        ),
         (&[KEY, "--name", "a b"], "such as www"),
         (&[], "--seed"),
     ] {

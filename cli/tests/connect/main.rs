@@ -129,7 +129,7 @@ fn nothing_is_changed_without_a_pkdns_or_consent_or_over_the_work_of_others() {
             fs::write(path, "server=/key/192.0.2.1\n").unwrap();
             machine.fails(
                 &["connect", "--yes"],
-                "there is a /etc/dnsmasq.d/pkdns.conf already, which is not from here",
+                "/etc/dnsmasq.d/pkdns.conf exists already, and pkdns-cli did not write it",
             );
             assert_eq!(fs::read_to_string(path).unwrap(), "server=/key/192.0.2.1\n");
             fs::remove_file(path).unwrap();

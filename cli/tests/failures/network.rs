@@ -69,7 +69,11 @@ fn nodes_that_vanish_or_refuse_are_told() {
     for (kind, code, parts) in [
         (Node::Vanishes, 4, ["the DHT could not be asked (no DHT node answered)", "try again"]),
         (Node::Refuses(203), 1, ["the packet was not stored: the DHT nodes refused it", "(error 203)"]),
-        (Node::Refuses(302), 3, ["somebody else published this key at the same time", "see what is there"]),
+        (
+            Node::Refuses(302),
+            3,
+            ["somebody else has just published a newer packet", "look at it with pkdns-cli resolve"],
+        ),
     ] {
         let bootstrap = node(kind);
         let arguments = ["--bootstrap", &bootstrap, "publish", "seed", "zone"];

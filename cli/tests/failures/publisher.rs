@@ -44,7 +44,7 @@ fn mistakes_in_the_configuration_are_told_with_what_to_write() {
             (&serve("missing"), 1, ["\"missing\": ", "name a configuration"]),
             (&serve("empty"), 1, ["\"empty\": ", "identity"]),
             (&serve("large"), 1, ["\"large\": it is larger than 4194304 bytes", "name a configuration"]),
-            (&serve("unknown"), 1, ["unknown field `intervall`", "expected one of"]),
+            (&serve("unknown"), 1, ["there is no option `intervall`", "did you mean `interval`?"]),
             (&serve("unquoted"), 1, ["\"unquoted\": ", "line 4"]),
             (&serve("clear"), 1, ["password is not a hash", "make one with pkdns-cli password"]),
             (&check("twice"), 1, ["hold the same key", "name it once"]),

@@ -62,7 +62,6 @@ fn what_is_wrong_with_a_zone_file_is_told_with_what_to_write() {
             (&publish("large"), 1, ["larger than 16384 bytes", "take out what is not needed"]),
             (&publish("missing"), 1, ["cannot read the zone file \"missing\"", "check its name"]),
             (&["publish", "missing", "zone"], 1, ["cannot read the seed file \"missing\"", "check its name"]),
-            (&["zone", "zone", "--json"], 1, ["--json writes names in full", "add --key or --seed"]),
         ],
     );
 }

@@ -79,7 +79,7 @@ fn no_passphrase_is_repeated() {
     let directory = scene();
     for form in ["age", "recovery"] {
         for (passphrase, message) in [
-            ("wrong", "is another one, or the file is damaged: try again"),
+            ("wrong", "or the file is damaged: try again"),
             ("empty", "an empty passphrase protects nothing: choose another"),
             ("long", "its first line is longer than 1024 bytes"),
             ("missing", "cannot read the passphrase file \"missing\": "),
@@ -94,7 +94,13 @@ fn no_passphrase_is_repeated() {
             configure(&directory, form, passphrase, "zone");
             fails(&directory, &["serve", "--check"], "", 1, message.trim_end_matches(": "));
         }
-        fails(&directory, &["publickey", form, "--passphrase-file", "-"], "horse\n", 1, "is another one");
+        fails(
+            &directory,
+            &["publickey", form, "--passphrase-file", "-"],
+            "horse\n",
+            1,
+            "the passphrase does not open",
+        );
         private(&directory, "publisher.toml", format!("[[identity]]\nseed = '{form}'\nzone_file = 'zone'\n"));
         fails(&directory, &["serve", "--check"], "", 1, "name a file with its passphrase as passphrase_file");
     }
@@ -129,7 +135,7 @@ fn no_secret_that_cannot_be_used_is_repeated() {
     private(&directory, "not clamped", format!("{}1{}", &expanded()[..1], &expanded()[2..]));
     private(&directory, "assigned", format!("seed={HEX}"));
     for (file, message) in [
-        ("misspelt", "words in \"misspelt\" belong to no key: compare their spelling"),
+        ("misspelt", "words in \"misspelt\" belong to no key: all words are in the list of BIP-39"),
         ("cut recovery", "\"cut recovery\" is damaged: take another copy of it"),
         ("cut age", "\"cut age\" is damaged: take another copy of it"),
         ("cut hex", "\"cut hex\" does not hold a seed: expected"),

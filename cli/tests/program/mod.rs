@@ -100,6 +100,14 @@ impl Finished {
         serde_json::from_str(&self.out).unwrap()
     }
 
+    /// The messages of a run with `--json`, one for each line on standard error.
+    #[track_caller]
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let message =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].as_str().map(String::from);
+        self.err.lines().map(|line| message(line).unwrap()).collect()
+    }
+
     #[track_caller]
     pub(crate) fn assert_failed(&self, code: i32, message: &str) {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);

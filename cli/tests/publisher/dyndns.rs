@@ -88,7 +88,7 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
     let Some(_) = programs::find("curl", |_| true, "curl") else { return };
     let world = world().await;
     let (mut publisher, url) = serve(&world);
-    publisher.wait_for("waiting for an address");
+    publisher.wait_for("waiting for an IPv4 address (");
     let host = format!("hostname={KEY}.key");
     for (query, expected) in [
         (format!("{host}&myip=198.51.100.7"), "good 198.51.100.7"),
@@ -151,7 +151,7 @@ async fn several_names_and_both_families_are_told_at_once() {
     let host = format!("hostname={KEY}.key");
     assert_eq!(answer(&url, &format!("{host}&myip=198.51.100.7&myipv6=")), "good 198.51.100.7");
     publisher.wait_for(
-        "publishing all but what waits for an address of IPv6 for {external_ipv6} in \"zone\": line 2",
+        "publishing all records but those that wait for an IPv6 address ({external_ipv6} in \"zone\": line 2)",
     );
     records_when(&world, KEY, |records| records == ["A 198.51.100.7"]);
     let both = "198.51.100.7,2001:db8::7";

@@ -25,6 +25,7 @@ mod programs;
 mod relay;
 mod republish;
 mod speed;
+mod status;
 mod terminal;
 mod unit;
 mod user;

@@ -19,6 +19,7 @@ async fn a_zone_file_is_published_when_it_changes_and_kept_alive_when_it_breaks(
     let line = publisher.wait_for("error: ");
     assert!(line.contains("line 1") && line.contains("kept alive"), "{line}");
     world.file("more", "www 300 A 192.0.2.4\n");
+    publisher.wait_for("the zone can be read again");
     records_when(&world, KEY, |records| records == ["A 192.0.2.2", "A 192.0.2.4"]);
     assert_eq!(publisher.stop(), Some(0));
 }

@@ -44,6 +44,31 @@ fn the_manual_names_every_flag() {
 }
 
 #[test]
+fn short_help_has_a_line_for_each_option_and_long_help_says_more() {
+    let mut command = Arguments::command();
+    command.build();
+    for command in command.get_subcommands().chain([&command]).filter(|command| command.get_name() != "help")
+    {
+        let name = command.get_name();
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(!about.is_empty() && about.len() <= 80 && !about.contains('\n'), "{name}: {about}");
+        for argument in command.get_arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let id = argument.get_id();
+            assert!(!help.is_empty() && help.len() <= 80 && !help.contains('\n'), "{name} {id}: {help}");
+            assert!(
+                !help.contains(". "),
+                "{name} {id}: the second sentence belongs into a paragraph: {help}"
+            );
+        }
+    }
+    let (short, long) = (command.render_help().to_string(), command.render_long_help().to_string());
+    for part in ["Exit codes:", "SIGUSR2", "It answers names under keys"] {
+        assert!(long.contains(part) && !short.contains(part), "{part}: {short}");
+    }
+}
+
+#[test]
 fn without_a_file_the_defaults_are_served() {
     let home = tempfile::tempdir().unwrap();
     let settings = settle(home.path(), "").unwrap();

@@ -48,7 +48,7 @@ pub enum Failure {
     #[error("{0}")]
     TimedOut(String),
     /// There are as many connections to this site as there may be.
-    #[error("there are as many connections to this site from here as there may be")]
+    #[error("this server has too many connections to this site open")]
     SiteFull,
 }
 
@@ -74,16 +74,16 @@ impl Failure {
         match self {
             Self::Absent(_) => "There is no such site",
             Self::NoAddress(_) => "This site has no address that can be connected to",
-            Self::Chain(_) => "The records of this site lead to no end",
+            Self::Chain(_) => "The records of this site lead nowhere",
             Self::Loop => "The address of this site leads back here",
             Self::NoTls(_) => "This site has no HTTPS that can be verified",
-            Self::Denied(_) => "This server does not lead to this site",
-            Self::Lookup(_) => "Where this site is could not be found out",
+            Self::Denied(_) => "This server does not open this site",
+            Self::Lookup(_) => "The address of this site could not be found",
             Self::Unreachable(_) => "This site cannot be reached",
             Self::AnotherKey { .. } => "This site did not prove that it is the one you asked for",
             Self::HandshakeRefused(_) => "This site does not speak HTTPS with us",
             Self::TimedOut(_) => "This site did not answer in time",
-            Self::SiteFull => "Too many are connected to this site",
+            Self::SiteFull => "There are too many connections to this site",
         }
     }
 

@@ -117,10 +117,10 @@ async fn begin<S: Sites>(
         Fate::Foreign => text(
             "421 Misdirected Request",
             "",
-            "Sites are here by names of keys, such as <key>.key, and none by the name that was asked for.\n",
+            "This server opens sites by names of keys, such as <key>.key. The name that was asked for is none of these.\n",
         ),
         Fate::Malformed => {
-            text("400 Bad Request", "", "This is no request of HTTP/1.1 that names its host.\n")
+            text("400 Bad Request", "", "The request is not one of HTTP/1.1, or names no host.\n")
         }
         Fate::Failed(site, failure) => {
             let kind = format!("content-security-policy: {POLICY}\r\n");

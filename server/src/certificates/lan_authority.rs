@@ -88,8 +88,8 @@ impl LanAuthority {
         let (names, left_out) = self.names();
         if !left_out.is_empty() {
             tracing::info!(
-                "{} does not permit {}, so that our certificate is not for these names: if clients know this server by them, \
-                 write them into certificate.names, and import what is made then",
+                "{} does not permit {}, so our certificate does not cover these names: if clients use them for this server, \
+                 write them into certificate.names, and import the authority that is made then",
                 self.certificate_path().display(),
                 left_out.join(", ")
             );

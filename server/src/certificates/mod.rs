@@ -115,7 +115,7 @@ pub enum CertificateError {
         source: io::Error,
     },
     /// A certificate of our own cannot be made.
-    #[error("a certificate of our own cannot be made: {0}; check certificate.names and names.suffixes")]
+    #[error("cannot make a certificate: {0}; check certificate.names and names.suffixes")]
     Make(rcgen::Error),
     /// The bridge has been asked for a certificate for a name that it may not sign for.
     #[error(
@@ -282,7 +282,7 @@ impl Certificates {
                 }
                 let obtaining = acme.run(&self.shown);
                 let Some((authority, first)) = stand_in else { return obtaining.await };
-                tracing::warn!("a certificate of our own stands in until {acme} gives one");
+                tracing::warn!("a certificate of our own authority is shown until {acme} gives one");
                 let is_wanted = || acme.stored().is_ok_and(|stored| stored.is_none());
                 // One after the other in this task, so that what has been obtained is not covered again.
                 tokio::join!(obtaining, self.renew_own(authority, first.clone(), is_wanted));

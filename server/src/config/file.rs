@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::{
     Config, Fault, TEMPLATE,
     toml_rest::TakenOut,
-    toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of},
+    toml_text::{Parsed, TomlMistake, TomlMistakeKind, options_here, parse_toml, text_of, unknown_option},
 };
 
 /// A configuration larger than this many bytes is some other file.
@@ -201,19 +201,11 @@ fn explain_unknown(unknown: &str, known: &[String]) -> String {
     if let Some((_, home)) = USUAL_HOMES.iter().find(|(name, _)| *name == unknown) {
         return format!("`{unknown}` belongs under {home}");
     }
-    match homes_of(unknown).as_slice() {
-        [""] => return format!("`{unknown}` belongs above the first [section]"),
-        [home] => return format!("`{unknown}` belongs under {home}"),
-        _ => {}
-    }
+    let homes = homes_of(unknown);
     let older = OLDER.iter().find(|(name, _)| *name == unknown).map(|(_, today)| today);
-    if let (None, Some(near)) = (older, nearest(unknown, known.iter().map(String::as_str))) {
-        return format!("there is no option `{unknown}`; did you mean `{near}`?");
-    }
-    let known = format!("there is no option `{unknown}` here; the options are {}", known.join(", "));
-    match older {
-        Some(today) => format!("{known}. It was one of older releases: {today}"),
-        None => known,
+    match older.filter(|_| homes.len() != 1) {
+        Some(today) => format!("{}. It was one of older releases: {today}", options_here(unknown, known)),
+        None => unknown_option(unknown, known, &homes),
     }
 }
 

@@ -23,8 +23,9 @@ pub struct Memory {
 impl Memory {
     pub(super) fn fault(&self) -> Option<Fault> {
         let megabytes = self.unread_megabytes.filter(|megabytes| !(LEAST..=MOST).contains(megabytes))?;
-        let advice =
-            format!("{megabytes} is not within {LEAST} and {MOST}; remove it for what suits the machine");
+        let advice = format!(
+            "{megabytes} is not between {LEAST} and {MOST}; remove it, and it is as large as suits the machine"
+        );
         Some(Fault { key: "memory.unread_megabytes", others: &[], advice })
     }
 }

@@ -66,7 +66,7 @@ pub use relay::Relay;
 pub use relay_url::{RelayUrl, RelayUrlError};
 pub use seen::{Metrics, Status, is_socket_path};
 pub use toml_rest::TakenOut;
-pub use toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of};
+pub use toml_text::{Parsed, TomlMistake, TomlMistakeKind, nearest, parse_toml, text_of, unknown_option};
 pub use upstream::{UpstreamAddress, UpstreamError};
 
 /// Every option with its default and the reason for it, as text that loads.

@@ -42,7 +42,7 @@ impl Config {
         faults.add_if(
             !is_page,
             "operator.policy",
-            "is the address of a page, as in \"https://example.net/policy\"",
+            "must be the address of a page, as in \"https://example.net/policy\"",
         );
         faults.add_with_if(
             contact.is_empty() && !(name.is_empty() && policy.is_empty()),
@@ -111,7 +111,10 @@ mod tests {
             ("contact = 'https://example.net/\"><script>'", "is not an address"),
             ("name = 'Example'", "operator.contact: is missing"),
             ("policy = 'https://example.net/p'", "operator.contact: is missing"),
-            ("contact = 'tel:+1'\npolicy = 'example.net/p'", "operator.policy: is the address of a page"),
+            (
+                "contact = 'tel:+1'\npolicy = 'example.net/p'",
+                "operator.policy: must be the address of a page",
+            ),
             ("contact = 'tel:+1'\nname = \"a\\nb\"", "operator.name: is one line"),
             ("contact = ['tel:1', 'tel:2', 'tel:3', 'tel:4', 'tel:5']", "names more than 4"),
         ] {

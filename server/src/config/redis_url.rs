@@ -52,21 +52,21 @@ pub enum RedisUrlError {
     Scheme,
     /// A user without a password, or escapes that are none.
     #[error(
-        "write the login as :PASSWORD@ or USER:PASSWORD@, with % and what follows for special characters"
+        "write the login as :PASSWORD@ or USER:PASSWORD@, with special characters percent-encoded, such as %40 for @"
     )]
     Login,
     /// It was printed by `--print-config`.
-    #[error("`***` stands where the password was when this was printed; write the password")]
+    #[error("`***` is how --print-config hides the password; write the password itself")]
     Hidden,
     /// The host is neither a name nor an address.
-    #[error("the host is not a name or an IP address; an IPv6 address stands in brackets")]
+    #[error("the host is not a name or an IP address; write an IPv6 address in brackets")]
     Host,
     /// The port is not a number that fits.
     #[error("the port must be a number from 1 to 65535")]
     Port,
     /// What stands behind the hosts is not a database.
     #[error(
-        "behind the host may stand the number of a database only, as in redis://HOST/1; in a cluster nothing"
+        "only the number of a database may follow the host, as in redis://HOST/1, and nothing at all in a cluster"
     )]
     Database,
     /// More hosts than are asked.

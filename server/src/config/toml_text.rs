@@ -76,6 +76,25 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Optio
     known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|near| likeness(near) > 0.8)
 }
 
+/// What to say of an option that there is not. `homes` are the sections that have one of this name, and empty text stands for
+/// the top of the file.
+pub fn unknown_option(name: &str, known: &[String], homes: &[&str]) -> String {
+    match homes {
+        [""] => return format!("`{name}` belongs above the first [section]"),
+        [home] => return format!("`{name}` belongs under {home}"),
+        _ => {}
+    }
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("there is no option `{name}`; did you mean `{near}`?"),
+        None => options_here(name, known),
+    }
+}
+
+/// The same where nothing is known that could be meant.
+pub(super) fn options_here(name: &str, known: &[String]) -> String {
+    format!("there is no option `{name}` here; the options are {}", known.join(", "))
+}
+
 /// The text of a file. `Err` says in which line it is no UTF-8.
 ///
 /// # Errors

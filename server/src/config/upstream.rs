@@ -51,13 +51,13 @@ pub enum UpstreamError {
     )]
     AddressMissing(String),
     /// What stands before `@` cannot be in a certificate.
-    #[error("`{0}`: what stands before @ is not the name of a server")]
+    #[error("`{0}`: the part before @ is not the name of a server")]
     Name(String),
     /// A word that no public resolver goes by.
     #[error("{0}")]
     Preset(UnknownPreset),
     /// The path cannot be asked for.
-    #[error("`{0}`: the path is not one; write it as in `https://9.9.9.9/dns-query`")]
+    #[error("`{0}`: what follows the host is not a path; write it as in `https://9.9.9.9/dns-query`")]
     Path(String),
 }
 
@@ -233,8 +233,8 @@ mod tests {
             ("https://[fe80::1]/dns-query", "add the interface"),
             ("tls://@1.1.1.1", "not the name of a server"),
             ("tls://a b@1.1.1.1", "not the name of a server"),
-            ("https://1.1.1.1/a b", "the path is not one"),
-            ("https://1.1.1.1/#", "the path is not one"),
+            ("https://1.1.1.1/a b", "what follows the host is not a path"),
+            ("https://1.1.1.1/#", "what follows the host is not a path"),
         ] {
             let error = text.parse::<UpstreamAddress>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

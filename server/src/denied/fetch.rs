@@ -49,9 +49,9 @@ pub(super) enum Fetched {
 pub(super) enum FetchError {
     #[error("it cannot be fetched: {0}")]
     Unreachable(String),
-    #[error("it did not come within {DEADLINE:?}")]
+    #[error("it was not complete within {DEADLINE:?}")]
     TimedOut,
-    #[error("its server sends us to {0}: write that address, if you trust it")]
+    #[error("its server redirects to {0}: write that address if you trust it")]
     Redirect(String),
     #[error("its server says {0}")]
     Status(StatusCode),

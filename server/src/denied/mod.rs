@@ -262,7 +262,7 @@ impl List {
                     };
                 }
                 Err(error) => {
-                    let instead = if before.is_some() { "what it said" } else { "none of its keys" };
+                    let instead = if before.is_some() { "its last version" } else { "none of its keys" };
                     warn!("{name}: {error}; {instead} is denied until it can be read");
                     state = State { contents: None, fault: Some(error), ..state };
                 }
@@ -274,7 +274,7 @@ impl List {
                         state.validators = copy.validators;
                         state.heard = Some(copy.fetched);
                     }
-                    Some(Err(error)) => warn!("{name}: what came last from there cannot be read: {error}"),
+                    Some(Err(error)) => warn!("{name}: the copy of its last version cannot be read: {error}"),
                     Some(Ok(None)) | None => {}
                 }
             }

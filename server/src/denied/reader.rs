@@ -37,7 +37,7 @@ pub(super) enum NoList {
     TooMany,
     #[error("no line of it is a key or a hash: is it a list at all?")]
     Other,
-    #[error("it is empty: a list without keys has a comment at least")]
+    #[error("it is empty: write at least a comment into a list that denies no key")]
     Empty,
 }
 

@@ -127,7 +127,7 @@ impl DeniedKeys {
         if let Some(directory) = directory
             && let Err(error) = copy::write(directory, url, &kept)
         {
-            warn!("{url}: it cannot be kept for the next start: {error}");
+            warn!("{url}: the list cannot be kept for the next start: {error}");
         }
         self.install(list, kept.keys);
         *list.state() = State { validators, heard: Some(fetched), ..State::default() };
@@ -144,7 +144,7 @@ impl Lists {
         if let Some(directory) = &self.directory
             && let Err(error) = copy::remove_others(directory, urls)
         {
-            debug!("copies of lists that are not in use stay: {error}");
+            debug!("copies of lists that are no longer in use could not be removed: {error}");
         }
     }
 }
@@ -158,8 +158,8 @@ impl List {
     /// What holds while it cannot be had.
     fn meanwhile(&self) -> &'static str {
         match self.state().heard {
-            Some(_) => "what it said last stays denied",
-            None => "none of its keys is denied until it can be had",
+            Some(_) => "the keys of its last version stay denied",
+            None => "none of its keys is denied until it can be fetched",
         }
     }
 }

@@ -119,7 +119,7 @@ pub(super) async fn keep_joined(
                 pause = pause.saturating_mul(2).min(MAX_PAUSE);
             }
             Err(_) => {
-                warn!(asked, ?pause, "no node to join the DHT through has answered, trying again");
+                warn!(asked, ?pause, "none of the nodes to join the DHT through has answered, trying again");
                 pause = pause.saturating_mul(2).min(MAX_PAUSE);
             }
         }

@@ -78,7 +78,7 @@ pub(super) async fn run(
 async fn has_ended(serve: impl Future<Output = ()>) -> bool {
     let ended = AssertUnwindSafe(serve).catch_unwind().await.is_ok();
     if !ended {
-        error!("the DHT client has failed, which is a mistake in pkdns; it starts anew");
+        error!("the DHT client has failed because of a mistake in pkdns, and is started again");
         sleep(RESTART_PAUSE).await;
     }
     ended

@@ -23,7 +23,7 @@ const RECURSION_AVAILABLE: u8 = 0x80;
 
 /// INFO-CODE of what has none of its own (RFC 8914 section 4.1).
 const OTHER_ERROR: u16 = 0;
-const NO_RESOLVER: &str = "the upstream names other servers that are to be asked: it is no resolver";
+const NO_RESOLVER: &str = "the upstream refers to other servers instead of answering: it is no resolver";
 
 /// The options that go along.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -169,7 +169,7 @@ impl Upstream {
     pub(super) fn note_capabilities(&self, capabilities: Capabilities) {
         let before = std::mem::replace(&mut self.logged().capabilities, capabilities);
         if before != capabilities && capabilities != Capabilities::ALL {
-            info!("upstream {} {capabilities}; that is tried anew after a while", self.address);
+            info!("upstream {} {capabilities}; this is tried again after a while", self.address);
         }
     }
 

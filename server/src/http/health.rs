@@ -63,7 +63,7 @@ impl Health {
             && let Ok(json) = serde_json::to_string(&readiness)
         {
             let kind = [(header::CONTENT_TYPE, "application/json")];
-            return Some((status, fresh, kind, json).into_response());
+            return Some((status, fresh, kind, json + "\n").into_response());
         }
         let reasons: String = readiness.missing.iter().map(|reason| format!("- {reason}\n")).collect();
         Some((status, fresh, format!("{word}\n{reasons}")).into_response())
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(answer(broken.clone(), true, true, "/readyz").await, said(503, reasons));
         assert_eq!(answer(broken, false, true, "/healthz").await, said(200, "ok\n"));
         assert_eq!(answer(missing(&[]), true, true, "/readyz").await, said(200, "ready\n"));
-        let json = "{\"ready\":false,\"stopping\":false,\"missing\":[\"it is dark\"]}";
+        let json = "{\"ready\":false,\"stopping\":false,\"missing\":[\"it is dark\"]}\n";
         let dark = missing(&["it is dark"]);
         assert_eq!(answer(dark, true, true, "/readyz application/json").await, said(503, json));
     }

@@ -166,7 +166,9 @@ pub(super) fn write(reply: &[u8], permit: Permit) -> Result<SiteBody, Refusal> {
     let beside = permit.bytes();
     let mut text = Text { bytes: Vec::new(), beside, permit, refusal: Refusal::Busy };
     let written = text_of(reply).ok_or(Refusal::Busy)?;
-    match serde_json::to_writer(&mut text, &written) {
+    // The end of the line is for terminals: a prompt would stand behind the last bracket.
+    let ended = serde_json::to_writer(&mut text, &written).map_err(io::Error::from);
+    match ended.and_then(|()| io::Write::write_all(&mut text, b"\n")) {
         Ok(()) => Ok(SiteBody::new(text.bytes, text.permit)),
         Err(_) => Err(text.refusal),
     }
@@ -286,7 +288,9 @@ mod tests {
 
     fn written(reply: &[u8]) -> Value {
         static BUDGET: LazyLock<Budget> = LazyLock::new(|| budget(64 << 20));
-        serde_json::from_slice(&write_within(&BUDGET, reply).unwrap()).unwrap()
+        let line = write_within(&BUDGET, reply).unwrap();
+        assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1), "one line");
+        serde_json::from_slice(&line).unwrap()
     }
 
     /// A reply of 65 kB whose question has a name of 200 bytes that stands before each of the records.

@@ -91,7 +91,9 @@ impl Refusal {
             Self::Forwarded => with_help!(
                 "X-Forwarded-For and Forwarded name different clients. Let the proxy remove the one that it does not set."
             ),
-            Self::Denied => "[access] does not allow this address.\n",
+            Self::Denied => {
+                "This server does not serve your address. Its operator can allow it in access.allow.\n"
+            }
             Self::Method => with_help!("Questions are asked with GET or POST."),
             Self::NotAcceptable => with_help!(
                 "Answers are application/dns-message or application/dns-json, and the request accepts neither."

@@ -132,7 +132,7 @@ async fn what_is_not_http_ends_the_connection_and_nothing_else() {
 async fn clients_outside_the_access_list_are_told_so() {
     let listening = Listening::start(&["192.0.2.0/24"], Limits::for_metrics()).await;
     let reply = listening.get("/metrics").await;
-    assert!(reply.starts_with("HTTP/1.1 403 ") && reply.contains("[access]"), "{reply}");
+    assert!(reply.starts_with("HTTP/1.1 403 ") && reply.contains("access.allow"), "{reply}");
     assert!(!reply.contains("pkdns_"), "{reply}");
 }
 

@@ -85,7 +85,7 @@ pub enum RelayError {
     #[error("it says that it is asked too often")]
     TooManyRequests,
     /// It cannot ask the DHT, or is not well itself (5xx).
-    #[error("it cannot say now (HTTP status {})", .0.as_u16())]
+    #[error("it is unavailable (HTTP status {})", .0.as_u16())]
     Unavailable(StatusCode),
     /// It sends us elsewhere, where we do not go.
     #[error("it redirects elsewhere (HTTP status {}): name the address that it redirects to", .0.as_u16())]
@@ -97,7 +97,7 @@ pub enum RelayError {
     #[error("its answer is not a packet")]
     NotAPacket,
     /// What it gave is not what the key's owner signed.
-    #[error("its answer is refused: {0}")]
+    #[error("its answer is not a valid packet: {0}")]
     Invalid(#[from] InvalidPacket),
     /// It knows a more recent packet than the one to be stored (409, 428).
     #[error("it holds a more recent packet")]

@@ -135,7 +135,7 @@ impl State {
                 tasks.close();
                 let rest = timeout(LEAVE_DEADLINE, tasks.wait());
                 if let Some(Err(_)) = ending.stop().run_until_cancelled(rest).await {
-                    info!("after {LEAVE_DEADLINE:?} there are still connections, which end now");
+                    info!("the connections that are still open after {LEAVE_DEADLINE:?} are closed now");
                 }
             }
         }

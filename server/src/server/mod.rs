@@ -104,7 +104,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// There is no certificate for HTTPS or DNS over TLS.
-    #[error("no certificate: {0}")]
+    #[error("cannot use the certificate: {0}")]
     Certificate(#[from] CertificateError),
     /// Another process keeps its packets where this one would.
     #[error(transparent)]

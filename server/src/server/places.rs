@@ -30,8 +30,8 @@ impl Places {
             [true, speaks(Purpose::Tls), has_web, speaks(Purpose::Metrics), config.bridge.is_enabled()];
         if places.fit(limit, is_spoken) {
             warn!(
-                "there may be {limit} open files, so that at most {} connections are taken over TCP, {} over TLS, {} over \
-                 HTTP and {} by the bridge; for more raise that limit (LimitNOFILE=, ulimit -n)",
+                "this process may open {limit} files, so that it takes at most {} connections over TCP, {} over TLS, {} over \
+                 HTTP and {} for the bridge; raise that limit (LimitNOFILE=, ulimit -n) for more",
                 places.tcp.connections,
                 places.tls.connections,
                 places.web.connections,

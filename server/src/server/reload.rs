@@ -50,10 +50,10 @@ pub enum ReloadError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// What would act at once does not go with what stays until a restart.
-    #[error("this takes a restart, as without one {0}")]
+    #[error("this configuration needs a restart: {0}")]
     NeedsRestart(String),
     /// The server has stopped, or is about to.
-    #[error("the server stops")]
+    #[error("the server is stopping")]
     Stopped,
 }
 
@@ -81,15 +81,18 @@ impl ReloadHandle {
         match &outcome {
             Ok(Reloaded { changes, .. }) => {
                 match changes.at_once.is_empty() {
-                    true => info!("reloaded: nothing else is in effect than before"),
+                    true => info!("reloaded: nothing has changed"),
                     false => info!("reloaded: {}", changes.at_once.join(", ")),
                 }
                 for option in &changes.after_restart {
-                    warn!("{option} needs a restart: until then it is as it was");
+                    warn!("{option} needs a restart; until then its old value is in effect");
                 }
             }
             Err(error) => {
-                error!("not reloaded, all stays as it was: {}", error.to_string().replace('\n', "; "));
+                error!(
+                    "not reloaded, and everything stays as it was: {}",
+                    error.to_string().replace('\n', "; ")
+                );
             }
         }
         outcome

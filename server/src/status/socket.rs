@@ -172,7 +172,7 @@ pub enum AskError {
     #[error("no pkdns runs with this directory: there is no {}; name its directory with --pkdns-dir, or its socket with --socket", .0.display())]
     Absent(PathBuf),
     /// There is a socket, and nobody behind it.
-    #[error("no pkdns runs: {} was left behind by one that did not come to its end", .0.display())]
+    #[error("no pkdns runs: {} was left behind by one that was killed", .0.display())]
     NobodyThere(PathBuf),
     /// It belongs to somebody else.
     #[error("{} may be asked only by the user that pkdns runs as and by root; try with sudo", .0.display())]
@@ -212,7 +212,7 @@ pub fn ask(path: &Path) -> Result<(String, Status), AskError> {
         return Err(AskError::Denied(path.to_owned()));
     }
     let status = serde_json::from_str(&document)
-        .map_err(|error| no_status(format!("what it said is not the status of a pkdns ({error})")))?;
+        .map_err(|error| no_status(format!("its answer is not the status of a pkdns ({error})")))?;
     Ok((document, status))
 }
 

@@ -216,7 +216,13 @@ impl fmt::Display for Lacking {
             Family::Ipv4 => "IPv4",
             Family::Ipv6 => "IPv6",
         };
-        write!(f, "{family} for {} in {}line {}", self.family.name(), prefix(&self.file), self.position.line)
+        write!(
+            f,
+            "an {family} address ({} in {}line {})",
+            self.family.name(),
+            prefix(&self.file),
+            self.position.line
+        )
     }
 }
 

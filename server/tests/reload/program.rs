@@ -147,7 +147,7 @@ fn sighup_takes_the_file_anew_and_a_bad_one_changes_nothing() {
     let from = program.lines();
     assert_eq!(program.ask("localhost"), "NoError 127.0.0.1");
     program.hang_up();
-    program.line(from, "nothing else is in effect than before");
+    program.line(from, "nothing has changed");
     assert!(
         !program.log.lock().unwrap().iter().skip(from).any(|line| line.contains("localhost.")),
         "verbose no more"

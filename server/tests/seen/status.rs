@@ -133,7 +133,7 @@ fn the_program_shows_the_status_of_the_one_that_runs() {
     };
     let (code, _, message) = status(&[]);
     assert_eq!(code, Some(1));
-    assert!(message.starts_with("no pkdns runs with this directory: there is no "), "{message}");
+    assert!(message.starts_with("error: no pkdns runs with this directory: there is no "), "{message}");
 
     let mut server = Program(pkdns(directory.path(), &[]).stderr(Stdio::null()).spawn().unwrap());
     let deadline = Instant::now() + PATIENCE;
@@ -152,11 +152,11 @@ fn the_program_shows_the_status_of_the_one_that_runs() {
     // Port 9 has no resolver.
     let (code, _, message) = status(&["--ready"]);
     assert_eq!(code, Some(1));
-    assert!(message.contains("not ready\nthe upstream 127.0.0.1:9 has not answered"), "{message}");
+    assert!(message.contains("error: not ready\n  the upstream 127.0.0.1:9 has not answered"), "{message}");
     // A server that has not come to its end leaves its socket behind.
     server.0.kill().unwrap();
     server.0.wait().unwrap();
     let (code, _, message) = status(&[]);
     assert_eq!(code, Some(1));
-    assert!(message.contains("was left behind by one that did not come to its end"), "{message}");
+    assert!(message.contains("was left behind by one that was killed"), "{message}");
 }

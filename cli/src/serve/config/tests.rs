@@ -48,14 +48,10 @@ fn every_option_is_in_the_document() {
     let certificate = "[[identity]]\nseed = 'a'\n[identity.certificate]\n";
     for section in ["", "[dyndns]\n", "[detection]\n", "[[identity]]\n", certificate] {
         let message = mistake(&format!("{section}nonsense = 1\n"));
-        let (_, expected) = message.split_once("expected one of ").unwrap();
+        let (_, expected) = message.split_once("the options are ").unwrap();
         let expected = expected.split("; ").next().unwrap();
         for option in expected.split(", ") {
-            let known = [
-                option.to_string(),
-                format!("`[{}]`", option.trim_matches('`')),
-                format!("`[[{}]]`", option.trim_matches('`')),
-            ];
+            let known = [format!("`{option}`"), format!("`[{option}]`"), format!("`[[{option}]]`")];
             assert!(known.iter().any(|option| reference.contains(option)), "{option} of {section}");
         }
     }
@@ -72,15 +68,18 @@ fn a_mistake_names_its_line_or_identity_and_what_to_write() {
             "line 1: each identity has a section of its own: write [[identity]]",
         ),
         ("[[identity]]\nsed = 'a'\nzone_file = 'z'", "did you mean `seed`?"),
-        ("[[identity]]\nzone_file = 'z'", "`seed` is missing here"),
+        ("[[identity]]\nzone_file = 'z'", "line 1: `seed` is missing here: write seed = "),
         (
             "state = 1\nrelay = []\n[[identity]]\nseed = 'a'\nzone_file = 'z'\nforce = 'no'",
-            "line 1: expected a text in quotes; line 2: unknown field `relay`",
+            "line 1: state: expected a text in quotes; line 2: there is no option `relay`; did you mean `relays`?",
         ),
         ("[dyndns]\nlisten = ['[::1]:1']\n[dyndns]\n", "`dyndns` is there already, in line 1"),
         ("state = 1\nstate2 = 2", "line 1"),
-        ("[[identity]]\nseed = 'a'\nzone = 'z'", "line 3: unknown field `zone`"),
-        ("[[identity]]\nseed = 'a'", "identity \"a\": write a zone_file"),
+        (
+            "[[identity]]\nseed = 'a'\nzone = 'z'",
+            "line 3: there is no option `zone`; did you mean `zone_file`?",
+        ),
+        ("[[identity]]\nseed = 'a'", "identity \"a\": it has no zone: write zone_file"),
         ("[[identity]]\nseed = 'a'\nzone_file = 'z'\nrecords = ''", "exclude each other"),
         ("[[identity]]\nseed = 'a'\nzone_file = 'z'\ninterval = '1s'", "from 1m to 24h"),
         ("[[identity]]\nseed = 'a'\nzone_file = 'z'\naddress = 'dyndns'", "needs a user and a password"),
@@ -100,12 +99,17 @@ fn a_mistake_names_its_line_or_identity_and_what_to_write() {
         (
             "[[identity]]\nseed = 'a'\nzone_file = 'z'\n\
              certificate = { origin = 'a.b', challenge = 'http-01', wildcard = true }",
-            "by dns-01 alone",
+            "a wildcard needs the challenge dns-01",
         ),
         (
             "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', challenge = 'http' }",
-            "line 4: expected ",
+            "line 4: certificate: expected ",
         ),
+        (
+            "user = 'u'\n[[identity]]\nseed = 'a'\nzone_file = 'z'",
+            "line 1: `user` belongs under [[identity]]",
+        ),
+        ("[dyndns]\nallow_private = true", "`listen` is missing here: write listen = "),
         (
             "[[identity]]\nseed = 'a'\nzone_file = 'z'\ncertificate = { origin = 'a.b', email = 'me' }",
             "email: expected an address",
@@ -132,13 +136,13 @@ fn all_mistakes_are_told_at_once_and_none_twice() {
                 zone_file = 'z'\nrecords = ''\naddress = 'dyndns'\n";
     let message = mistake(text);
     for part in [
-        "line 1: expected a text",
-        "line 6: unknown field `sed`",
+        "line 1: state: expected a text",
+        "line 6: there is no option `sed`",
         "line 8: `seed` is missing",
-        "line 12: expected true or false",
+        "line 12: force: expected true or false",
         "dyndns.listen is empty",
         "go together",
-        "identity \"c\": write a zone_file",
+        "identity \"c\": it has no zone",
         "identity \"d\": zone_file and records exclude",
         "identity \"d\": address = \"dyndns\" needs a user",
     ] {
@@ -180,6 +184,8 @@ fn a_password_that_is_no_hash_is_refused_and_not_repeated() {
     for line in ["password = 4711", "user = 4711", "force = '4711'", "address = '4711'", "interval = '4711'"]
     {
         let message = mistake(&format!("[[identity]]\nseed = 'a'\nzone_file = 'z'\n{line}\n"));
-        assert!(message.starts_with("line 4: expected ") && !message.contains("4711"), "{line}: {message}");
+        let name = line.split(' ').next().unwrap();
+        let begins = format!("line 4: {name}: expected ");
+        assert!(message.starts_with(&begins) && !message.contains("4711"), "{line}: {message}");
     }
 }

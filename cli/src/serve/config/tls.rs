@@ -127,8 +127,16 @@ impl Identity {
                 "backend needs where visitors come to, such as tls = \"0.0.0.0:443\"",
             ),
             (!has_tls && has_more, &["tls", "?"], "tls_key, tls_port and https_record need tls and backend"),
-            (self.tls.len() > MAX_ADDRESSES, &[], "tls names more than 16 addresses"),
-            (self.tls_port == Some(0), &[], "tls_port is 0, which nobody can come to"),
+            (
+                self.tls.len() > MAX_ADDRESSES,
+                &[],
+                "tls names more than 16 addresses; leave some out, or write 0.0.0.0:443",
+            ),
+            (
+                self.tls_port == Some(0),
+                &[],
+                "tls_port is 0, to which nobody can connect; write the port that visitors come to",
+            ),
             (
                 has_tls && !is_standard && !self.https_record,
                 &["tls_port", "https_record", "?"],

@@ -76,12 +76,13 @@ impl Backend {
         let answered = self.client.request(request).await;
         let is_down = answered.as_ref().is_err_and(Error::is_connect);
         match (self.is_down.swap(is_down, Ordering::Relaxed), &answered) {
-            (false, Err(error)) if is_down => terminal::note(&format!(
-                "{name}: error: {}; visitors are told so until it answers: start it, or mend backend",
-                unreachable(&self.address, &cause(error))
-            )),
+            (false, Err(error)) if is_down => {
+                let why = unreachable(&self.address, &cause(error));
+                let advice = "visitors are told so until it answers: start it, or mend backend";
+                terminal::note_about(name, &format!("error: {why}; {advice}"));
+            }
             (true, _) if !is_down => {
-                terminal::note(&format!("{name}: the web server at {} answers again", self.address))
+                terminal::note_about(name, &format!("the web server at {} answers again", self.address));
             }
             _ => {}
         }

@@ -29,7 +29,7 @@ pub enum AcmeError {
     #[error("{0}")]
     NotShown(String),
     /// The authority did not see what was shown.
-    #[error("it could not see that {name} is ours{}", unproven(.problem))]
+    #[error("it could not verify that {name} is ours{}", unproven(.problem))]
     Unproven {
         /// Which name, or all of them.
         name: String,
@@ -37,19 +37,19 @@ pub enum AcmeError {
         problem: Option<Problem>,
     },
     /// The order ended otherwise than orders do.
-    #[error("the order ended as {0:?}")]
+    #[error("the order has failed, with the status {0:?}")]
     Order(OrderStatus),
     /// The chain and our key do not belong together.
-    #[error("what it gave is no certificate for our key")]
+    #[error("its certificate does not belong to our key")]
     NotACertificate,
     /// A certificate or what belongs to it cannot be made or kept.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// It took too long.
-    #[error("it took more than {0:?}")]
+    #[error("the order was not complete within {0:?}")]
     Deadline(Duration),
     /// A new certificate is as old as one that is replaced.
-    #[error("what it gave has to be renewed at once; is the clock of this machine right?")]
+    #[error("its certificate is due for renewal already: check the clock of this machine")]
     DueAtOnce,
 }
 
@@ -69,7 +69,7 @@ impl AcmeError {
                 let detail = problem.detail.unwrap_or_else(|| "too many were asked for".to_owned());
                 Self::RateLimited { detail, until: not_before }
             }
-            Error::Timeout(_) => Self::Protocol(Error::Str("the authority is slower than we wait")),
+            Error::Timeout(_) => Self::Protocol(Error::Str("the authority took too long")),
             error => Self::Protocol(error),
         }
     }
@@ -153,7 +153,7 @@ fn advice(kind: &str) -> Option<&'static str> {
         }
         "externalAccountRequired" => "it wants an account that is made by hand: choose another authority",
         "invalidContact" | "unsupportedContact" => "write another address to contact, or none",
-        "userActionRequired" => "it wants its terms to be agreed to anew, by a person",
+        "userActionRequired" => "a person has to agree to its new terms",
         "serverInternal" => "that is its own fault: try again later",
         _ => return None,
     })
@@ -185,7 +185,7 @@ mod tests {
             let problem = problem(kind, Some("so it says"));
             let error = AcmeError::Unproven { name: "a.example".to_owned(), problem: Some(problem) };
             let text = error.to_string();
-            assert!(text.starts_with("it could not see that a.example is ours (so it says); "), "{text}");
+            assert!(text.starts_with("it could not verify that a.example is ours (so it says); "), "{text}");
             assert!(text.contains(part), "{text}");
         }
         let text = AcmeError::of(Error::Api(problem("rejectedIdentifier", Some("no"))), None).to_string();

@@ -113,7 +113,7 @@ pub(super) fn check<B>(response: &Response<B>) -> Result<(), ExchangeError> {
     let status = response.status();
     if status.is_redirection() {
         return Err(ExchangeError::unusable(format_args!(
-            "it redirects elsewhere (HTTP status {}), where nobody asked us to go",
+            "it redirects elsewhere (HTTP status {}), which is not followed",
             status.as_u16()
         )));
     }
@@ -194,7 +194,7 @@ mod tests {
             (200, None, Some("it answers without a media type")),
             (404, Some("application/dns-message"), Some("it answers with HTTP status 404")),
             (503, None, Some("it answers with HTTP status 503")),
-            (308, None, Some("it redirects elsewhere (HTTP status 308), where nobody asked us to go")),
+            (308, None, Some("it redirects elsewhere (HTTP status 308), which is not followed")),
         ] {
             let mut response = Response::builder().status(status);
             if let Some(media_type) = media_type {

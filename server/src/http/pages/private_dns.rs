@@ -22,9 +22,9 @@ pub(super) fn advice(
             );
         }
         (Some(TLS_PORT), None) => match all.first() {
-            Some(name) => format!(
-                "The certificate of this server is none of a public authority for <code>{name}</code>."
-            ),
+            Some(name) => {
+                format!("This server has no certificate of a public authority for <code>{name}</code>.")
+            }
             None => {
                 "This server is known by its address alone, and no address can be entered there.".to_owned()
             }
@@ -60,7 +60,13 @@ mod tests {
         for (tls_port, host, names, is_public, part) in [
             (None, "dns.example", &[][..], true, "does not serve"),
             (Some(8853), "dns.example", &[], true, "on port 8853"),
-            (Some(853), "dns.example", &[], false, "none of a public authority for <code>dns.example</code>"),
+            (
+                Some(853),
+                "dns.example",
+                &[],
+                false,
+                "no certificate of a public authority for <code>dns.example</code>",
+            ),
             // Even with a certificate of a public authority for the address.
             (Some(853), "192.168.1.2", &lan, true, "no address can be entered"),
             (Some(853), "2001:db8::1", &[], true, "no address can be entered"),

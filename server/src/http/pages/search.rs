@@ -49,7 +49,7 @@ impl NoKey {
                 "There is no key in it. A key has 52 letters and digits, alone or as a part of a name.".to_owned()
             }
             Self::Length(length) => format!(
-                "A key has 52 letters and digits, and this has {length}. Copy it anew: a double click may have taken a part of \
+                "A key has 52 letters and digits, and this has {length}. Copy it again: a double click may have taken a part of \
                  it."
             ),
             Self::Characters(found) => format!(

@@ -152,7 +152,7 @@ impl Setting<'_> {
             System::Mac => "The profile for Macs below brings the certificates along.".to_owned(),
             System::Linux => format!(
                 "Then run the following in the folder of the download (<code>certutil</code> is in <code>libnss3-tools</code>), \
-                 and start the browser anew.{}",
+                 and start the browser again.{}",
                 self.imports().commands(|file, label| {
                     format!("certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n {label} -i {file}")
                 })

@@ -204,7 +204,8 @@ async fn count(
     headers: HeaderMap,
 ) -> Response {
     if !comes_from_here(&headers, &Origin::of(visitor, &uri, &headers)) {
-        return (StatusCode::FORBIDDEN, "Counting is asked for on the page itself.\n").into_response();
+        return (StatusCode::FORBIDDEN, "The nodes can be counted from the page of the key alone.\n")
+            .into_response();
     }
     let key = match key_of(key, &about) {
         Ok(key) => key,

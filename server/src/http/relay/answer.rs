@@ -105,7 +105,7 @@ impl Answer {
                 said(StatusCode::NOT_FOUND, "The key has published nothing.")
             }
             Self::Absent { unreadable: Some(timestamp) } => {
-                let mut response = said(StatusCode::NOT_FOUND, "The key has published what cannot be read.");
+                let mut response = said(StatusCode::NOT_FOUND, "What the key has published cannot be read.");
                 set(&mut response, INVALID_SEQ, timestamp.into());
                 response
             }

@@ -251,7 +251,7 @@ impl Shared {
             let is_due = logged.is_none_or(|logged: Instant| logged.elapsed() >= WARN_EVERY);
             // What another process has is its own to complain of.
             if lost > 0 && is_due && !self.directory().is_lent() {
-                warn!("{lost} packets were not kept on disk, which takes none or not as many as come");
+                warn!("{lost} packets were not written to disk, which is too slow or takes none");
                 (lost, logged) = (0, Some(Instant::now()));
             }
         }
