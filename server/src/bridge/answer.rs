@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{
     server::conn::{http1, http2},
@@ -36,11 +36,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let page = Bytes::from(failure.page(site));
-    let status = failure.status();
+    let (status, why) = (failure.status(), HeaderValue::try_from(failure.proxy_status()).ok());
     let asked = Notify::new();
     let service = service_fn(|_| {
         asked.notify_one();
-        let response = response(status, page.clone());
+        let response = response(status, why.clone(), page.clone());
         async move { Ok::<_, Infallible>(response) }
     });
     let stream = TokioIo::new(stream);
@@ -73,7 +73,7 @@ where
     let _ = limited.await;
 }
 
-fn response(status: StatusCode, page: Bytes) -> Response<Full<Bytes>> {
+fn response(status: StatusCode, why: Option<HeaderValue>, page: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(page));
     *response.status_mut() = status;
     let headers = [
@@ -84,7 +84,8 @@ fn response(status: StatusCode, page: Bytes) -> Response<Full<Bytes>> {
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in headers {
-        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    response.headers_mut().extend(why.map(|why| (HeaderName::from_static("proxy-status"), why)));
     response
 }

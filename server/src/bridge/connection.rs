@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     metrics::{BridgeConnections, OpenConnection},
-    resolver::name::Route,
     transport::{Ending, Guest, Standing, TLS_BUFFER, Watched, count_handshake},
 };
 
@@ -143,20 +142,17 @@ async fn reach<S: Sites>(
     protocols: &[Vec<u8>],
 ) -> Result<(Connected, SitePlace), Failure> {
     let late = |_| Failure::TimedOut("it took too long".to_owned());
-    let place = bridge.places.take(site.key, guest.address).ok_or(Failure::SiteFull)?;
+    let mut place = bridge.places.take(site.key, guest.address).ok_or(Failure::SiteFull)?;
     let finding = bridge.sites.find(&site.name, guest.address);
-    let found = timeout(FINDING_TIME, finding).await.map_err(late)??;
-    let place = match terms.suffixes.classify(&found.end_point) {
-        Route::PublicKey(end) => {
-            let place = bridge.places.take_also(place, *end.key.as_bytes(), guest.address);
-            place.ok_or(Failure::SiteFull)?
-        }
-        _ => place,
-    };
-    let connecting = bridge.sites.connect(&found, protocols);
-    let connected = timeout(CONNECTING_TIME, connecting).await.map_err(late)??;
+    let mut found = timeout(FINDING_TIME, finding).await.map_err(late)??;
+    place.extend(&mut found, &terms.suffixes)?;
+    let connecting = timeout(CONNECTING_TIME, bridge.sites.connect(&found, protocols));
+    let connected = connecting.await.map_err(late).flatten();
+    let connected = connected.map_err(|failure| bridge.told(failure, &found))?;
+    let stream = connected.stream.get_ref().0;
+    place.settle(stream.peer_addr().ok());
     // Only delays what is small.
-    let _ = connected.stream.get_ref().0.set_nodelay(true);
+    let _ = stream.set_nodelay(true);
     Ok((connected, place))
 }
 
@@ -212,5 +208,6 @@ fn count<'a>(outcomes: &'a BridgeConnections, failure: &Failure) -> &'a Counter 
         Failure::HandshakeRefused(_) => &outcomes.handshake_refused,
         Failure::TimedOut(_) => &outcomes.timed_out,
         Failure::SiteFull => &outcomes.site_full,
+        Failure::Withheld(failure) => count(outcomes, failure),
     }
 }

@@ -236,3 +236,6 @@ impl Way {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

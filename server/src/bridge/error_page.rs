@@ -50,7 +50,15 @@ pub enum Failure {
     /// There are as many connections to this site as there may be.
     #[error("this server has too many connections to this site open")]
     SiteFull,
+    /// There is no connection to the site, and clients are not told why: they could learn what is at an address that they cannot
+    /// reach themselves.
+    #[error("{0}")]
+    Withheld(Box<Failure>),
 }
+
+/// What is told of [`Failure::Withheld`].
+const WITHHELD: &str = "the site is at an address that not everybody can reach, and the log of this server (at the level debug) says why there is no \
+                        connection to it";
 
 impl Failure {
     /// The status of the response that says so.
@@ -66,7 +74,40 @@ impl Failure {
             | Self::NoTls(_)
             | Self::Unreachable(_)
             | Self::AnotherKey { .. }
-            | Self::HandshakeRefused(_) => StatusCode::BAD_GATEWAY,
+            | Self::HandshakeRefused(_)
+            | Self::Withheld(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The same for programs: a field `Proxy-Status` with one of the errors that it has (RFC 9209 section 2.3), and what the page says.
+    pub(super) fn proxy_status(&self) -> String {
+        let error = match self {
+            Self::Absent(_) => "destination_not_found",
+            Self::NoAddress(_) => "destination_ip_unroutable",
+            Self::Chain(_) | Self::Lookup(_) => "dns_error",
+            Self::Loop => "proxy_loop_detected",
+            Self::NoTls(_) | Self::HandshakeRefused(_) => "tls_protocol_error",
+            Self::Denied(_) => "http_request_denied",
+            Self::Unreachable(_) | Self::Withheld(_) => "destination_unavailable",
+            Self::AnotherKey { .. } => "tls_certificate_error",
+            Self::TimedOut(_) => "connection_timeout",
+            Self::SiteFull => "connection_limit_reached",
+        };
+        // A string there has no other characters (RFC 8941 section 3.3.3).
+        let plain = |character: char| match character {
+            '"' | '\\' => '\'',
+            ' '..='~' => character,
+            _ => '?',
+        };
+        let details: String = self.what().chars().take(LONGEST).map(plain).collect();
+        format!("pkdns-bridge; error={error}; details=\"{details}\"")
+    }
+
+    /// In a sentence.
+    fn what(&self) -> String {
+        match self {
+            Self::Withheld(_) => sentence(WITHHELD),
+            other => sentence(&other.to_string()),
         }
     }
 
@@ -84,6 +125,7 @@ impl Failure {
             Self::HandshakeRefused(_) => "This site does not speak HTTPS with us",
             Self::TimedOut(_) => "This site did not answer in time",
             Self::SiteFull => "There are too many connections to this site",
+            Self::Withheld(_) => "This site could not be verified",
         }
     }
 
@@ -96,7 +138,7 @@ impl Failure {
                 escaped(expected),
                 escaped(shown)
             ),
-            other => format!("<p>{}</p>", escaped(&sentence(&other.to_string()))),
+            other => format!("<p>{}</p>", escaped(&other.what())),
         }
     }
 
@@ -123,6 +165,7 @@ impl Failure {
                 "Do not send passwords or anything else to this site by another way now. Somebody between this server and the site may be pretending to be it, or its owner has made a mistake: tell the owner what is shown above."
             }
             Self::SiteFull => "Try again in a minute.",
+            Self::Withheld(_) => "Try again later, or ask whoever runs this server.",
         }
     }
 
@@ -155,6 +198,9 @@ impl Failure {
                 "The port in the records has to speak TLS 1.3, or TLS 1.2 with a certificate for which there is a TLSA record."
             }
             Self::SiteFull => "Nothing is wrong with the site.",
+            Self::Withheld(_) => {
+                "Check that the address and the port in the records are right, that the site runs, and that it shows the key of its records. The log of this server tells which of these it is."
+            }
         }
     }
 
@@ -237,5 +283,33 @@ mod tests {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert_eq!(sentence("there is none"), "There is none.");
+    }
+
+    #[test]
+    fn of_an_address_that_a_client_cannot_reach_nothing_is_told() {
+        let told = |failure| {
+            let failure = Failure::Withheld(Box::new(failure));
+            (failure.status(), failure.proxy_status(), failure.page(&site()))
+        };
+        let first = told(Failure::Unreachable("no connection to 127.0.0.1:22: refused".into()));
+        assert!(first.2.contains("could not be verified"), "{}", first.2);
+        for failure in [
+            Failure::AnotherKey { expected: "the key abc".into(), shown: "the key def".into() },
+            Failure::HandshakeRefused("an alert".into()),
+            Failure::TimedOut("ten seconds".into()),
+        ] {
+            let kind = format!("{failure:?}");
+            assert!(told(failure) == first, "{kind}");
+        }
+    }
+
+    #[test]
+    fn programs_are_told_what_the_page_says() {
+        let failure = Failure::AnotherKey { expected: "the \"key\" \r\nabc".into(), shown: "\u{fc}".into() };
+        assert_eq!(
+            failure.proxy_status(),
+            "pkdns-bridge; error=tls_certificate_error; details=\"The site showed ? instead of the 'key' ??abc.\""
+        );
+        assert!(Failure::Unreachable("x".repeat(5000)).proxy_status().len() < 1100);
     }
 }

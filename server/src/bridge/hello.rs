@@ -113,12 +113,14 @@ mod tests {
 
     use super::*;
 
-    /// A record of the handshake with a ClientHello whose extensions take so many bytes in all, from an extension that nobody
-    /// knows.
+    /// Records of the handshake with a ClientHello that has so many bytes of padding, in an extension that nobody knows.
     fn hello(padding: usize) -> Vec<u8> {
+        in_records(&message(b"www.example.key", padding), 8192)
+    }
+
+    fn message(name: &[u8], padding: usize) -> Vec<u8> {
         let padding = vec![0; padding];
         let unknown = [&[0xfa, 0xfa][..], &(padding.len() as u16).to_be_bytes(), &padding].concat();
-        let name = b"www.example.key";
         let entry = [&[0][..], &(name.len() as u16).to_be_bytes(), name].concat();
         let list = [&(entry.len() as u16).to_be_bytes()[..], &entry].concat();
         let sni = [&[0, 0][..], &(list.len() as u16).to_be_bytes(), &list].concat();
@@ -134,9 +136,12 @@ mod tests {
             &extensions,
         ]
         .concat();
-        let message = [&[1, 0][..], &(body.len() as u16).to_be_bytes(), &body].concat();
+        [&[1, 0][..], &(body.len() as u16).to_be_bytes(), &body].concat()
+    }
+
+    fn in_records(message: &[u8], size: usize) -> Vec<u8> {
         let mut records = Vec::new();
-        for part in message.chunks(8192) {
+        for part in message.chunks(size) {
             records.extend([22, 3, 1]);
             records.extend((part.len() as u16).to_be_bytes());
             records.extend(part);
@@ -163,6 +168,33 @@ mod tests {
         assert_eq!(longer.len(), MAX_HELLO_SIZE + 1);
         let error = read(&longer).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_hello_may_come_in_records_of_one_byte() {
+        let records = in_records(&message(b"www.example.key", 2000), 1);
+        assert!(records.len() > 12_000 && records.len() < MAX_HELLO_SIZE);
+        assert_eq!(read(&records).await.unwrap().server_name().as_deref(), Some("www.example.key"));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_read_as_it_may_be_sent_and_whatever_else_stands_there_is_none() {
+        for (name, expected) in [
+            (&b"WWW.Example.KEY"[..], Some("www.example.key")),
+            (b"xn--bcher-kva.example.key", Some("xn--bcher-kva.example.key")),
+            (b"a_b.example.key", Some("a_b.example.key")),
+            (b"192.0.2.1", None),
+            // The name behind it is the same.
+            (b"example.key.", Some("example.key.")),
+            (b"b\xc3\xbccher.key", None),
+            (b"a\0b.key", None),
+            (b"", None),
+            (&[b'a'; 300], None),
+        ] {
+            let hello = read(&in_records(&message(name, 0), 8192)).await;
+            let found = hello.ok().and_then(|hello| hello.server_name());
+            assert_eq!(found.as_deref(), expected, "{}", String::from_utf8_lossy(name));
+        }
     }
 
     #[tokio::test]

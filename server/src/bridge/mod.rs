@@ -21,10 +21,7 @@ mod shared_port;
 mod site_places;
 mod verify;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use hickory_proto::rr::Name;
@@ -61,12 +58,11 @@ pub trait Sites: Send + Sync + 'static {
     /// The site of a name over TLS.
     fn find(&self, name: &Name, client: IpAddr) -> impl Future<Output = Result<Site, Failure>> + Send;
 
-    /// The addresses of a name that has no TLS, each with the port of HTTP.
-    fn find_plain(
-        &self,
-        name: &Name,
-        client: IpAddr,
-    ) -> impl Future<Output = Result<Vec<SocketAddr>, Failure>> + Send;
+    /// Where a name is that has no TLS. Nothing proves it.
+    fn find_plain(&self, name: &Name, client: IpAddr) -> impl Future<Output = Result<Site, Failure>> + Send;
+
+    /// Whether clients are told nothing of what is at an address, since there are others who cannot reach it.
+    fn withholds(&self, address: IpAddr) -> bool;
 
     /// A connection to a site that has shown what it has to show. `protocols` are offered (ALPN).
     fn connect(
@@ -140,6 +136,14 @@ impl<S: Sites> Bridge<S> {
     pub async fn take_over(self: Arc<Self>, hello: Hello<TcpStream>, client: IpAddr, ending: Ending) {
         let Some(guest) = self.entrance.admit(client, ending.stop()) else { return };
         connection::proceed(hello, guest, &self, &ending).await;
+    }
+
+    /// Why there is no connection to `site`, as far as clients may know.
+    fn told(&self, failure: Failure, site: &Site) -> Failure {
+        match site.addresses.iter().any(|address| self.sites.withholds(address.ip())) {
+            true => Failure::Withheld(Box::new(failure)),
+            false => failure,
+        }
     }
 
     /// Copies between a client and its site until either has ended the connection, or `ending` has. The place at the site is kept for as

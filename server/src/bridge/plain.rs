@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Bridge, Failure, HTTPS_PORT, Sites,
+    Bridge, Failure, HTTPS_PORT, Sites, Terms,
     error_page::POLICY,
     names::SiteName,
     peer::PlainPeer,
@@ -123,7 +123,9 @@ async fn begin<S: Sites>(
             text("400 Bad Request", "", "The request is not one of HTTP/1.1, or names no host.\n")
         }
         Fate::Failed(site, failure) => {
-            let kind = format!("content-security-policy: {POLICY}\r\n");
+            tracing::debug!(site = %site.text, %failure, "no connection to a site in the clear");
+            let status = failure.proxy_status();
+            let kind = format!("content-security-policy: {POLICY}\r\nproxy-status: {status}\r\n");
             response(&failure.status().to_string(), "text/html; charset=utf-8", &kind, &failure.page(&site))
         }
     };
@@ -168,7 +170,7 @@ async fn decide<S: Sites>(bridge: &Bridge<S>, guest: &Guest, target: Target, is_
             };
             Fate::Redirect(format!("https://{}{port}{}", site.text, target.path), target.is_http10)
         }
-        Err(Failure::NoTls(_)) => match connect(bridge, &site, guest).await {
+        Err(Failure::NoTls(_)) => match connect(bridge, &terms, &site, guest).await {
             Ok((stream, place)) => Fate::PassOn(stream, place, target.is_http10),
             Err(failure) => Fate::Failed(site, failure),
         },
@@ -178,14 +180,19 @@ async fn decide<S: Sites>(bridge: &Bridge<S>, guest: &Guest, target: Target, is_
 
 async fn connect<S: Sites>(
     bridge: &Bridge<S>,
+    terms: &Terms,
     site: &SiteName,
     guest: &Guest,
 ) -> Result<(TcpStream, SitePlace), Failure> {
     let late = |_| Failure::TimedOut("it took too long".to_owned());
-    let place = bridge.places.take(site.key, guest.address).ok_or(Failure::SiteFull)?;
+    let mut place = bridge.places.take(site.key, guest.address).ok_or(Failure::SiteFull)?;
     let finding = timeout(FINDING_TIME, bridge.sites.find_plain(&site.name, guest.address));
-    let addresses = finding.await.map_err(late)??;
-    let stream = timeout(CONNECTING_TIME, connect_to_any(&addresses)).await.map_err(late)??;
+    let mut found = finding.await.map_err(late)??;
+    place.extend(&mut found, &terms.suffixes)?;
+    let connecting = timeout(CONNECTING_TIME, connect_to_any(&found.addresses));
+    let connected = connecting.await.map_err(late).flatten();
+    let stream = connected.map_err(|failure| bridge.told(failure, &found))?;
+    place.settle(stream.peer_addr().ok());
     let _ = stream.set_nodelay(true);
     Ok((stream, place))
 }

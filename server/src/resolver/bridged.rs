@@ -163,7 +163,9 @@ impl Resolver {
         let is_allowed = self.0.delegations.may_ask_privately()
             || self.0.delegations.may_ask(address.ip()) && !is_neighbour(address.ip());
         let is_filtered = self.0.rebind_protection.filters_keys() && is_private(address.ip());
-        is_allowed && !is_filtered && !self.0.bridge.is_own(address)
+        // Systems take it for loopback, and none of the server's own addresses is written so.
+        let is_nowhere = address.ip().to_canonical().is_unspecified();
+        is_allowed && !is_filtered && !is_nowhere && !self.0.bridge.is_own(address)
     }
 
     /// The records of a name in the zone by which a page finds out how a browser asks, where they lead to the bridge: there it finds out

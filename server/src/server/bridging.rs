@@ -13,6 +13,7 @@ use tracing::{debug, info};
 
 use super::{StartError, derived, places::Places};
 use crate::{
+    access::{is_neighbour, is_private},
     bridge::{Bridge, ClientTls, ConnectError, Connected, Failure, HTTPS_PORT, SiteConnector, Sites, Terms},
     certificates::{self, AuthorityCertificate, BridgeAuthority},
     config::Config,
@@ -25,9 +26,6 @@ use crate::{
     service::Service,
     transport::Entrance,
 };
-
-/// What is said of a site on this machine that cannot be connected to.
-const HERE: &str = "the site is on the machine of this server, which logs why there is no connection to it (at the level debug)";
 
 /// Names by the resolver of now, sites by their records.
 pub(super) struct ResolvedSites {
@@ -134,33 +132,28 @@ impl Sites for ResolvedSites {
         self.service.resolver().site(name, client).await.map_err(not_found)
     }
 
-    async fn find_plain(&self, name: &Name, client: IpAddr) -> Result<Vec<SocketAddr>, Failure> {
+    async fn find_plain(&self, name: &Name, client: IpAddr) -> Result<Site, Failure> {
         self.service.resolver().plain_site(name, client).await.map_err(not_found)
     }
 
+    fn withholds(&self, address: IpAddr) -> bool {
+        is_withheld(address)
+    }
+
     async fn connect(&self, site: &Site, protocols: &[Vec<u8>]) -> Result<Connected, Failure> {
-        let connected = self.connector.connect(site, protocols).await;
-        connected.map_err(|error| {
-            let is_here = || site.addresses.iter().any(|address| Resolver::is_of_this_machine(address.ip()));
-            not_connected(error, is_here)
-        })
+        self.connector.connect(site, protocols).await.map_err(not_connected)
     }
 }
 
-/// A page of a key may lead its name to one port of this machine after the other, and read what the bridge says of each: it is not
-/// told what is there.
-fn not_connected(error: ConnectError, is_here: impl Fn() -> bool) -> Failure {
+/// A page of a key may lead its name to one port of a network after the other, and read what the bridge says of each, in the browser of
+/// somebody who is in that network.
+fn is_withheld(address: IpAddr) -> bool {
+    is_private(address) || is_neighbour(address) || Resolver::is_of_this_machine(address)
+}
+
+fn not_connected(error: ConnectError) -> Failure {
     let said = error.to_string();
     match error {
-        ConnectError::Unreachable(_)
-        | ConnectError::NoTls(_)
-        | ConnectError::Refused { .. }
-        | ConnectError::Deadline
-            if is_here() =>
-        {
-            debug!("no connection to a site on this machine: {said}");
-            Failure::Unreachable(HERE.to_owned())
-        }
         ConnectError::Unreachable(_) => Failure::Unreachable(said),
         ConnectError::NoTls(_) | ConnectError::Refused { .. } => Failure::HandshakeRefused(said),
         ConnectError::AnotherKey { expected, shown, .. } => Failure::AnotherKey { expected, shown },
@@ -182,25 +175,22 @@ fn not_found(error: SiteError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use nix::ifaddrs::getifaddrs;
 
     use super::*;
 
     #[test]
-    fn ports_of_this_machine_cannot_be_told_apart() {
-        let address: SocketAddr = "127.0.0.1:22".parse().unwrap();
-        let errors = || {
-            [
-                ConnectError::Unreachable(vec![(address, io::ErrorKind::ConnectionRefused.into())]),
-                ConnectError::NoTls(address),
-                ConnectError::Refused { address, reason: "an alert".into() },
-                ConnectError::Deadline,
-            ]
-        };
-        for error in errors() {
-            assert_eq!(not_connected(error, || true), Failure::Unreachable(HERE.into()));
+    fn of_addresses_that_not_everybody_can_reach_nothing_is_told() {
+        let is_withheld = |address: &str| is_withheld(address.parse().unwrap());
+        for inner in
+            ["127.0.0.1", "::1", "0.0.0.0", "10.1.2.3", "::ffff:192.168.1.2", "fe80::1", "64:ff9b::a00:1"]
+        {
+            assert!(is_withheld(inner), "{inner}");
         }
-        let elsewhere = errors().map(|error| not_connected(error, || false).to_string());
-        assert!(elsewhere[0].contains("127.0.0.1:22"), "{elsewhere:?}");
+        let own = getifaddrs().unwrap().filter_map(|interface| interface.address);
+        for own in own.filter_map(|own| own.as_sockaddr_in().map(|own| own.ip())) {
+            assert!(is_withheld(&own.to_string()), "{own}");
+        }
+        assert!(!is_withheld("198.51.100.7") && !is_withheld("2001:db8:7::1"));
     }
 }

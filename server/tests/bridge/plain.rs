@@ -15,7 +15,7 @@ use crate::{
     stage::{KEY, PATIENCE, Settings, Stage, host},
 };
 
-async fn exchange(address: SocketAddr, request: &str) -> String {
+pub(crate) async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
@@ -85,6 +85,46 @@ async fn a_site_without_tls_gets_the_request_as_it_stands_but_for_a_via() {
     timeout(PATIENCE, stream.read_to_string(&mut more)).await.unwrap().unwrap();
     assert_eq!(more, "more");
     assert_eq!(stage.metrics.bridge.plain.passed_on.get(), 1);
+}
+
+#[tokio::test]
+async fn names_that_lead_to_one_site_share_its_places_in_the_clear_and_over_tls() {
+    let settings = Settings { connections_per_client: 200, ..Settings::default() };
+    let stage = Stage::start_with(settings).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok(accepted) = listener.accept().await {
+            open.push(accepted);
+        }
+    });
+    let keys = [1_u8, 2].map(|seed| crate::common::keypair(seed).to_z32());
+    for key in &keys {
+        let host = format!("{key}.key");
+        stage.script.fail(&host, Failure::NoTls("nothing says how".into()));
+        stage.script.plain.lock().unwrap().insert(format!("{host}."), address);
+    }
+    let mut held = Vec::new();
+    while stage.metrics.bridge.plain.failed.get() == 0 {
+        let mut stream = TcpStream::connect(stage.plain).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: {}.key\r\n\r\n", keys[held.len() % 2]);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        held.push(stream);
+        assert!(held.len() <= 65, "one client by two keys");
+        let plain = &stage.metrics.bridge.plain;
+        let sent = held.len() as u64;
+        stage.until(|_| plain.passed_on.get() + plain.failed.get() == sent).await;
+    }
+    let mut page = String::new();
+    timeout(PATIENCE, held.pop().unwrap().read_to_string(&mut page)).await.unwrap().unwrap();
+    assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
+    assert_eq!(held.len(), 64);
+    // What is at that address is one site, whatever is spoken there.
+    let other = TlsSite::start(Manner::Silent, &[]).await;
+    stage.script.lead(&host(), address, &other.certificate);
+    stage.connect(&host(), &[]).await.unwrap();
+    assert_eq!((stage.counted("site_full"), stage.counted("bridged")), (1, 0));
 }
 
 /// A router whose public address is in the site's records leads back to the bridge behind it.

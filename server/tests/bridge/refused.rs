@@ -3,10 +3,11 @@
 use std::{collections::HashMap, sync::atomic::Ordering};
 
 use pkdns::bridge::Failure;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 use tokio_rustls::rustls::{AlertDescription, Error};
 
 use crate::{
+    plain::exchange,
     site::{Manner, TlsSite},
     stage::{KEY, Stage, host, rest},
 };
@@ -44,24 +45,57 @@ async fn a_site_that_shows_another_key_gets_not_one_byte_and_the_client_a_page()
 async fn every_failure_has_a_page_with_its_status() {
     let stage = Stage::start().await;
     let mut counted = HashMap::new();
-    for (failure, status, outcome) in [
-        (Failure::Absent("nobody is there".into()), 404, "absent"),
-        (Failure::NoTls("nothing says how".into()), 502, "no_tls"),
-        (Failure::NoAddress("there is none".into()), 502, "absent"),
-        (Failure::Chain("they lead in a circle".into()), 502, "absent"),
-        (Failure::Denied("it is on a list".into()), 403, "denied"),
-        (Failure::Lookup("the DHT is silent".into()), 504, "lookup_failed"),
-        (Failure::Unreachable("no route".into()), 502, "unreachable"),
-        (Failure::HandshakeRefused("an alert".into()), 502, "handshake_refused"),
-        (Failure::TimedOut("ten seconds".into()), 504, "timed_out"),
+    for (failure, status, outcome, error) in [
+        (Failure::Absent("nobody is there".into()), 404, "absent", "destination_not_found"),
+        (Failure::NoTls("nothing says how".into()), 502, "no_tls", "tls_protocol_error"),
+        (Failure::NoAddress("there is none".into()), 502, "absent", "destination_ip_unroutable"),
+        (Failure::Chain("they lead in a circle".into()), 502, "absent", "dns_error"),
+        (Failure::Denied("it is on a list".into()), 403, "denied", "http_request_denied"),
+        (Failure::Lookup("the DHT is silent".into()), 504, "lookup_failed", "dns_error"),
+        (Failure::Unreachable("no route".into()), 502, "unreachable", "destination_unavailable"),
+        (Failure::HandshakeRefused("an alert".into()), 502, "handshake_refused", "tls_protocol_error"),
+        (Failure::TimedOut("ten seconds".into()), 504, "timed_out", "connection_timeout"),
     ] {
         stage.script.fail(&host(), failure);
         let page = page(&stage, &host()).await;
         assert!(page.starts_with(&format!("HTTP/1.1 {status} ")), "{page}");
+        assert!(
+            page.contains(&format!("\r\nproxy-status: pkdns-bridge; error={error}; details=\"")),
+            "{page}"
+        );
         *counted.entry(outcome).or_insert(0) += 1;
         assert_eq!(stage.counted(outcome), counted[outcome], "{outcome}");
     }
     stage.until(|stage| stage.metrics.connections.open.bridge.get() == 0).await;
+}
+
+#[tokio::test]
+async fn of_an_address_that_a_client_cannot_reach_it_learns_nothing() {
+    let stage = Stage::start().await;
+    stage.script.withholds.store(true, Ordering::Relaxed);
+    let ours = TlsSite::start(Manner::Echo, &[]).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    stage.script.plain.lock().unwrap().insert(format!("plain.{KEY}.key."), closed);
+    stage.script.fail(&format!("plain.{KEY}.key"), Failure::NoTls("nothing says how".into()));
+    let request = format!("GET / HTTP/1.1\r\nhost: plain.{KEY}.key\r\n\r\n");
+    let mut pages = vec![exchange(stage.plain, &request).await];
+    for address in [TlsSite::start(Manner::Echo, &[]).await.address, closed] {
+        stage.script.lead(&host(), address, &ours.certificate);
+        pages.push(page(&stage, &host()).await);
+    }
+    let told = |page: &String| {
+        let body = page.split_once("\r\n\r\n").unwrap().1.replace("plain.", "www.");
+        let field = page.lines().find(|line| line.starts_with("proxy-status: ")).unwrap().to_owned();
+        (page[..12].to_owned(), field, body)
+    };
+    assert!(
+        pages[0].contains("This site could not be verified") && !pages[0].contains("127.0.0.1"),
+        "{pages:?}"
+    );
+    assert_eq!(told(&pages[0]), told(&pages[1]));
+    assert_eq!(told(&pages[1]), told(&pages[2]));
+    // Who runs the server sees more.
+    assert_eq!((stage.counted("another_key"), stage.counted("unreachable")), (1, 1));
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,6 +56,8 @@ pub(crate) fn host() -> String {
 pub(crate) struct Script {
     pub(crate) sites: Mutex<HashMap<String, Result<SocketAddr, Failure>>>,
     pub(crate) plain: Mutex<HashMap<String, SocketAddr>>,
+    /// Whether all addresses are those that clients are told nothing of.
+    pub(crate) withholds: AtomicBool,
     roots: Mutex<RootCertStore>,
 }
 
@@ -62,7 +67,7 @@ struct Scripted(Arc<Script>);
 impl Default for Script {
     fn default() -> Self {
         let roots = Mutex::new(RootCertStore::empty());
-        Self { sites: Mutex::default(), plain: Mutex::default(), roots }
+        Self { sites: Mutex::default(), plain: Mutex::default(), withholds: AtomicBool::default(), roots }
     }
 }
 
@@ -88,16 +93,16 @@ impl Sites for Scripted {
     async fn find(&self, name: &Name, _: IpAddr) -> Result<Site, Failure> {
         let found = self.0.sites.lock().unwrap().get(&name.to_ascii()).cloned();
         let address = found.unwrap_or(Err(Failure::Absent("there is no such name".into())))?;
-        Ok(Site {
-            end_point: name.clone(),
-            addresses: vec![address],
-            proof: Proof { key: None, certificates: Vec::new() },
-        })
+        Ok(site(name, address))
     }
 
-    async fn find_plain(&self, name: &Name, _: IpAddr) -> Result<Vec<SocketAddr>, Failure> {
+    async fn find_plain(&self, name: &Name, _: IpAddr) -> Result<Site, Failure> {
         let found = self.0.plain.lock().unwrap().get(&name.to_ascii()).copied();
-        found.map(|address| vec![address]).ok_or(Failure::Absent("there is no address".into()))
+        found.map(|address| site(name, address)).ok_or(Failure::Absent("there is no address".into()))
+    }
+
+    fn withholds(&self, _: IpAddr) -> bool {
+        self.0.withholds.load(Ordering::Relaxed)
     }
 
     async fn connect(&self, site: &Site, protocols: &[Vec<u8>]) -> Result<Connected, Failure> {
@@ -112,6 +117,11 @@ impl Sites for Scripted {
         let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Connected { stream, alpn })
     }
+}
+
+fn site(name: &Name, address: SocketAddr) -> Site {
+    let proof = Proof { key: None, certificates: Vec::new() };
+    Site { end_point: name.clone(), addresses: vec![address], proof }
 }
 
 fn client_config(roots: RootCertStore) -> ClientConfig {

@@ -113,10 +113,21 @@ enum Whereabouts {
 
 /// What there is at the end of the aliases from a name.
 enum End {
-    Records(Vec<Record>, u32),
+    /// With the name at which they stand, and the least TTL on the way.
+    Records(Vec<Record>, Name, u32),
     Outside(Name, u32),
     NoData,
     NoName,
+}
+
+/// The addresses of a name.
+#[derive(Default)]
+struct Addresses {
+    found: Vec<IpAddr>,
+    /// Whether the name exists.
+    exists: bool,
+    /// The name at which they stand, behind all aliases, if that is a key's.
+    end_point: Option<Name>,
 }
 
 impl Path {
@@ -217,25 +228,26 @@ impl Decision<'_> {
         let mut path = path.through(ttl);
         let found = match elsewhere {
             Some(target) => self.outside(target, &mut path)?,
-            None => self.addresses(&place.name, &mut path)?.0,
+            None => self.addresses(&place.name, &mut path)?.found,
         };
         let found = if found.is_empty() { std::mem::take(&mut path.hints) } else { found };
-        self.decided(place, found, port, Proof { key, certificates }, &path)
+        self.decided(place.name.clone(), found, port, Proof { key, certificates }, &path)
     }
 
     /// The addresses of a name for HTTP in the clear.
     fn plain(&mut self, name: &Name, mut path: Path) -> Result<Decided, Undecided> {
         let Whereabouts::Key(place) = self.whereabouts(name)? else { return Err(SiteError::Unknown.into()) };
-        let (found, exists) = self.addresses(&place.name, &mut path)?;
+        let Addresses { found, exists, end_point } = self.addresses(&place.name, &mut path)?;
         if !exists {
             return Err(SiteError::Unknown.into());
         }
-        self.decided(&place, found, HTTP, Proof { key: None, certificates: Vec::new() }, &path)
+        let proof = Proof { key: None, certificates: Vec::new() };
+        self.decided(end_point.unwrap_or(place.name), found, HTTP, proof, &path)
     }
 
     fn decided(
         &self,
-        place: &Place,
+        end_point: Name,
         found: Vec<IpAddr>,
         port: u16,
         proof: Proof,
@@ -251,7 +263,7 @@ impl Decision<'_> {
         if addresses.is_empty() {
             return Err(SiteError::NoAddress.into());
         }
-        let site = Site { end_point: place.name.clone(), addresses, proof };
+        let site = Site { end_point, addresses, proof };
         Ok(Decided { site, ttl: path.ttl, by_others: path.by_others })
     }
 
@@ -260,21 +272,23 @@ impl Decision<'_> {
     fn certificates(&mut self, place: &Place, port: u16) -> Result<(Vec<Tlsa>, u32), Undecided> {
         for name in [&place.name, self.asked] {
             let Some(owner) = tlsa::owner(name, port) else { continue };
-            if let End::Records(set, ttl) = self.records(&owner, RecordType::TLSA)? {
+            if let End::Records(set, _, ttl) = self.records(&owner, RecordType::TLSA)? {
                 return Ok((tlsa::usable(&set), ttl));
             }
         }
         Ok((Vec::new(), u32::MAX))
     }
 
-    /// The addresses of a name, of both families in turn, and whether it exists.
-    fn addresses(&mut self, name: &Name, path: &mut Path) -> Result<(Vec<IpAddr>, bool), Undecided> {
-        let (mut families, mut exists) = ([Vec::new(), Vec::new()], false);
+    /// The addresses of a name, of both families in turn.
+    fn addresses(&mut self, name: &Name, path: &mut Path) -> Result<Addresses, Undecided> {
+        let mut families = [Vec::new(), Vec::new()];
+        let mut addresses = Addresses::default();
         for (family, record_type) in families.iter_mut().zip([RecordType::A, RecordType::AAAA]) {
             let end = self.records(name, record_type)?;
-            exists |= !matches!(end, End::NoName);
+            addresses.exists |= !matches!(end, End::NoName);
             match end {
-                End::Records(set, ttl) => {
+                End::Records(set, at, ttl) => {
+                    addresses.end_point.get_or_insert(at);
                     path.ttl = path.ttl.min(ttl);
                     family.extend(set.iter().filter_map(|record| address(&record.data)));
                 }
@@ -289,13 +303,12 @@ impl Decision<'_> {
         }
         let [v4, v6] = families;
         let (mut v4, mut v6) = (v4.into_iter(), v6.into_iter());
-        let mut addresses = Vec::new();
         loop {
             let pair = [v4.next(), v6.next()];
             if pair == [None, None] {
-                return Ok((addresses, exists));
+                return Ok(addresses);
             }
-            addresses.extend(pair.into_iter().flatten());
+            addresses.found.extend(pair.into_iter().flatten());
         }
     }
 
@@ -323,7 +336,7 @@ impl Decision<'_> {
             name = match self.look(&place, record_type)? {
                 Lookup::Records(set) => {
                     let least = least.min(set_ttl(&set, &place));
-                    return Ok(End::Records(set, least));
+                    return Ok(End::Records(set, place.name, least));
                 }
                 Lookup::Alias(alias, target) | Lookup::Renamed(_, Some((alias, target))) => {
                     least = least.min(ttl(alias.ttl, &place.known.found));

@@ -1,6 +1,6 @@
 //! Looks up what a decision about a site needs: packets as for any question of the client, and addresses outside of keys.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use tokio::time::timeout;
@@ -34,13 +34,13 @@ impl Resolver {
         self.find_site(Wanted::Tls, name, client).await
     }
 
-    /// The addresses of `name` over HTTP in the clear, for a name whose site has no TLS. What is there is not verified.
+    /// Where `name` is over HTTP in the clear, for a name whose site has no TLS. What is there is not verified.
     ///
     /// # Errors
     ///
     /// Why there are none, or they are not known.
-    pub async fn plain_site(&self, name: &Name, client: IpAddr) -> Result<Vec<SocketAddr>, SiteError> {
-        self.find_site(Wanted::Plain, name, client).await.map(|site| site.addresses)
+    pub async fn plain_site(&self, name: &Name, client: IpAddr) -> Result<Site, SiteError> {
+        self.find_site(Wanted::Plain, name, client).await
     }
 
     async fn find_site(&self, wanted: Wanted, name: &Name, client: IpAddr) -> Result<Site, SiteError> {

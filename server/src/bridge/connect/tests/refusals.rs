@@ -121,3 +121,53 @@ fn site_of_key() -> Site {
     let end_point = Name::from_ascii(format!("{}.", key(1).public_key().to_z32())).unwrap();
     Site { end_point, addresses: Vec::new(), proof: of_key(1) }
 }
+
+#[tokio::test]
+async fn a_chain_of_a_mebibyte_is_refused_before_it_is_read() {
+    let key = KeyPair::generate().unwrap();
+    let own = odd_certificate(&key);
+    let mut parameters = CertificateParams::new(vec!["filler.example.com".to_string(); 2500]).unwrap();
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    let filler = parameters.self_signed(&key).unwrap().der().clone();
+    let chain: Vec<_> = [own.clone()].into_iter().chain((0..24).map(|_| filler.clone())).collect();
+    assert!(chain.iter().map(|certificate| certificate.len()).sum::<usize>() > 1 << 20);
+    let private_key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let signing_key = ring::sign::any_supported_type(&private_key).unwrap();
+    for version in [&TLS13, &TLS12] {
+        let certified = CertifiedKey::new(chain.clone(), signing_key.clone());
+        let server = Server::start(Arc::new(SingleCertAndKey::from(certified)), &[version]).await;
+        // Its own certificate would be the right one.
+        let record = record(Selector::Certificate, Matching::Sha256, &own);
+        let error = refused(&server.site(of_record(record))).await;
+        assert!(matches!(error, ConnectError::NoTls(_)), "{error}");
+    }
+}
+
+/// What is no message of TLS, or one that was never asked for, for as long as somebody reads it.
+#[tokio::test]
+async fn a_site_that_never_ends_its_handshake_is_given_up_at_once() {
+    for piece in [
+        // Alerts that are only warnings.
+        &[21, 3, 3, 0, 2, 1, 90][..],
+        // For the sake of middleboxes.
+        &[20, 3, 3, 0, 1, 1],
+        // Requests to begin anew, in TLS 1.2.
+        &[22, 3, 3, 0, 4, 0, 0, 0, 0],
+        // Records with nothing in them.
+        &[22, 3, 3, 0, 0],
+    ] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pieces = piece.repeat(1000);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let pieces = pieces.clone();
+                tokio::spawn(async move { while stream.write_all(&pieces).await.is_ok() {} });
+            }
+        });
+        let of_record = of_record(record(Selector::PublicKey, Matching::Sha256, &public_key_info(1)));
+        let site = Site { addresses: vec![address], proof: of_record, ..site_of_key() };
+        let error = refused(&site).await;
+        assert!(!matches!(error, ConnectError::Deadline), "{piece:?}: {error}");
+    }
+}

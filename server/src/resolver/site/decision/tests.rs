@@ -356,7 +356,12 @@ fn in_the_clear_a_name_is_where_its_addresses_are() {
             (
                 "key alice\nwww 300 CNAME {bob}\nkey bob\n@ 70 AAAA 2001:db8::1",
                 "www.{alice}.key",
-                "www.{alice}. [2001:db8::1]:80 ttl 70",
+                "{bob}. [2001:db8::1]:80 ttl 70",
+            ),
+            (
+                "key alice\nwww 300 CNAME a.{bob}\nkey bob\na 70 CNAME web.example.com\noutside web.example.com 192.0.2.9",
+                "www.{alice}.key",
+                "www.{alice}. 192.0.2.9:80 ttl 50 others",
             ),
             ("key alice\n@ 300 A 10.0.0.1", "{alice}.key", "NoAddress"),
             ("key alice\n@ 300 TXT a", "{alice}.key", "NoAddress"),
