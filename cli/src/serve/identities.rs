@@ -306,6 +306,11 @@ impl Identities {
                 Event::Waiting(lacking, is_rest_published) => {
                     terminal::note(&format!("{name}: {}", keeper::in_wait(lacking, is_rest_published)));
                 }
+                Event::Contradicted(mistakes) => {
+                    for mistake in mistakes {
+                        terminal::note(&format!("{name}: warning: {mistake}"));
+                    }
+                }
                 Event::Crowded(LeftOut::Extras, failure) => terminal::note(&format!(
                     "{name}: error: the challenge for the certificate is left out of the packet: {failure}"
                 )),
