@@ -1,6 +1,7 @@
 //! `doctor`: looks at everything that keys need to be published and answered, and says what to do about each.
 
 mod authorities;
+mod bridge;
 mod clock;
 mod dht;
 mod finding;
@@ -29,6 +30,7 @@ use pkdns::{
     forward::TlsClient,
     metrics::RelayOutcomes,
     relay_client::Relays,
+    signed_packet::PublicKey,
 };
 use serde::Serialize;
 use tokio::time::timeout_at;
@@ -51,6 +53,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// there, at the resolvers that it forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is
 /// thrown away, and looked up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do
 /// not count.
+///
+/// With KEY, this looks as well whether https://KEY.key/ opens: whether the server leads that name to a bridge, whether this machine
+/// believes the authority of the bridge, and whether the site has shown that it is the right one.
 ///
 /// With --origin, another thing is looked at: the way from the world to the sites of an origin. Its delegation, each of its
 /// name servers, and with KEY who may certify that site, its ports and the certificate that it shows.
@@ -99,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         })?;
     } else {
         let (config, configuration) = settings::read(arguments.config.as_deref());
-        let patient = Patient { arguments, config: &config, network };
+        let patient = Patient { arguments, config: &config, network, key: arguments.origin.key()? };
         checks.push(configuration);
         let directory = env::home_dir().unwrap_or_default().join(trust::DIRECTORY);
         let directory = trust::certificates_of(&config, &directory);
@@ -131,6 +136,8 @@ struct Patient<'a> {
     arguments: &'a Arguments,
     config: &'a Config,
     network: &'a NetworkArguments,
+    /// Whose site is to be opened.
+    key: Option<PublicKey>,
 }
 
 impl Patient<'_> {
@@ -176,13 +183,29 @@ impl Patient<'_> {
         let is_served = kind == Kind::Pkdns && subject.address == server::reached_at(listen);
         let rights = rights::judge(listen, &attempt, rights::first_free_port(), is_served);
         done("server");
-        let mut trip = Vec::new();
         let is_reached = dht.as_ref().is_ok_and(dht::Observed::is_reached);
         let dht = match dht {
             Ok(observed) => vec![dht::judge(&observed, &bootstrap), dht::judge_address(&observed)],
             Err(_) => vec![late("dht")],
         };
         done("dht");
+        let site = self.site(subject.address, kind, suffix);
+        let trip = self.trip(end, &network, is_reached, subject.address, kind, suffix);
+        let (site, trip) = tokio::join!(within(end, "bridge", site), trip);
+        Ok(Way { server: vec![server, rights], dht, trip: [trip?, site].concat() })
+    }
+
+    /// A packet to the DHT, and from there through the server.
+    async fn trip(
+        &self,
+        end: tokio::time::Instant,
+        network: &Network,
+        is_reached: bool,
+        server: SocketAddr,
+        kind: Kind,
+        suffix: &str,
+    ) -> Result<Vec<Finding>, Failure> {
+        let mut trip = Vec::new();
         let packet = round_trip::throw_away()?;
         let mut reply = None;
         if is_reached {
@@ -191,7 +214,7 @@ impl Patient<'_> {
                 Ok(observed) => {
                     trip.push(round_trip::judge(&observed));
                     if matches!(kind, Kind::Pkdns | Kind::Front) && observed.is_stored() {
-                        let asked = round_trip::ask_server(subject.address, kind, &packet, suffix);
+                        let asked = round_trip::ask_server(server, kind, &packet, suffix);
                         reply = timeout_at(end, asked).await.ok();
                     }
                 }
@@ -200,8 +223,25 @@ impl Patient<'_> {
         } else {
             trip.push(round_trip::not_reached());
         }
-        trip.push(round_trip::judge_served(subject.address, kind, reply.as_ref()));
-        Ok(Way { server: vec![server, rights], dht, trip })
+        trip.push(round_trip::judge_served(server, kind, reply.as_ref()));
+        let bridge = reply.as_ref().map(round_trip::Served::bridge).unwrap_or_default();
+        if self.key.is_none() && !bridge.is_empty() {
+            // A name that does not exist, which a bridge says at once.
+            let host = format!("absent.{}", round_trip::site_of(&packet, suffix));
+            let observed = bridge::observe_without_site(bridge, host, self.arguments.origin.https_port());
+            trip.extend(within(end, "bridge", async { bridge::judge_without_site(&observed.await) }).await);
+        }
+        Ok(trip)
+    }
+
+    /// The site that somebody wants to open.
+    async fn site(&self, server: SocketAddr, kind: Kind, suffix: &str) -> Vec<Finding> {
+        let Some(key) = &self.key else { return Vec::new() };
+        if let Some(finding) = bridge::not_asked(server, kind) {
+            return vec![finding];
+        }
+        let host = format!("{}.{suffix}", key.to_z32());
+        bridge::judge(&bridge::observe(server, host, self.arguments.origin.https_port()).await)
     }
 
     async fn upstreams(&self, tls: &TlsClient) -> Vec<Finding> {

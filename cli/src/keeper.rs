@@ -76,6 +76,8 @@ pub(crate) enum Event<'a> {
     /// These records wait for addresses of this machine, and the rest of the zone with them, unless it is published. None, when
     /// that is over.
     Waiting(&'a [Lacking], bool),
+    /// Records of the zone are at odds with the site that is served here.
+    Contradicted(&'a [String]),
     /// What the packet should hold besides the zone is left out of it.
     Crowded(LeftOut, &'a Failure),
 }
@@ -156,6 +158,9 @@ struct Reading {
     /// Why what should be there besides the zone is not, and what was said last of that.
     crowded: Option<(LeftOut, Failure)>,
     told_crowded: Option<(LeftOut, Failure)>,
+    /// What is at odds with the site, and what was said last of that.
+    contradictions: Vec<String>,
+    told_contradictions: Vec<String>,
 }
 
 impl Reading {
@@ -217,6 +222,12 @@ impl<D: Destination> Keeper<D> {
                         reading.lacking = lacking;
                         report(Event::Waiting(&reading.lacking, reading.is_part))?;
                     }
+                    if reading.told_contradictions != reading.contradictions {
+                        if !reading.contradictions.is_empty() {
+                            report(Event::Contradicted(&reading.contradictions))?;
+                        }
+                        reading.told_contradictions.clone_from(&reading.contradictions);
+                    }
                     if reading.told_crowded != reading.crowded {
                         if let Some((left_out, failure)) = &reading.crowded {
                             report(Event::Crowded(*left_out, failure))?;
@@ -274,6 +285,7 @@ impl<D: Destination> Keeper<D> {
         let extras = self.extras.borrow_and_update().clone();
         reading.crowded = None;
         let (site, extras) = (self.site.as_slice(), extras.as_slice());
+        reading.contradictions = zone.contradictions(&addresses, site);
         let mut composed = zone.compose_known(&addresses, Besides { site, everywhere: true, extras });
         // The zone comes first, and then what is there for good.
         for (left_out, is_there, besides) in [

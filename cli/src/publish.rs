@@ -220,6 +220,8 @@ async fn watch(
         }
         // Nobody orders a certificate here.
         Event::Crowded(_, failure) => Err(failure.clone()),
+        // Nor is there a site.
+        Event::Contradicted(_) => Ok(()),
         // Whoever has just started it can mend it; later there is something to keep alive.
         Event::Unreadable(failure, _) if !has_begun => Err(failure.clone()),
         Event::Unreadable(failure, is_kept) => {

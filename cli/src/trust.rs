@@ -143,6 +143,13 @@ struct Shown {
     installed_in: Vec<String>,
 }
 
+/// The stores of this machine and user that somebody reads, and the certificates in PEM that are believed there, as far as they
+/// may be of a pkdns. Blocks.
+pub(crate) fn believed() -> Vec<(String, Result<Vec<u8>, String>)> {
+    let stores = Store::find(env::home_dir().as_deref(), &[], None).into_iter();
+    stores.filter(|store| !store.is_idle()).map(|store| (store.place(), store.believed())).collect()
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.action {
         Action::Show(arguments) => show(arguments),

@@ -80,6 +80,12 @@ impl Zone {
         zone::mistakes(&self.file, &self.key).unwrap_or_default()
     }
 
+    /// Records of it by which nobody comes to the site that is served here, or by which bridges refuse that.
+    pub(crate) fn contradictions(&self, addresses: &ExternalAddresses, site: &[ZoneRecord]) -> Vec<String> {
+        let known = self.file.known_records(&self.key, addresses);
+        known.map(|(records, _)| site_records::contradictions(&records, &self.key, site)).unwrap_or_default()
+    }
+
     /// The message for the packet.
     pub(crate) fn compose(&self, addresses: &ExternalAddresses) -> Result<Vec<u8>, Failure> {
         let records = self.file.records(&self.key, addresses).map_err(|error| failed(&error))?;

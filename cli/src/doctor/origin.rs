@@ -43,8 +43,8 @@ pub(super) struct OriginArguments {
     /// Look at this origin instead, a zone such as pk.example.net, from outside in
     #[arg(long, value_name = "NAME", value_parser = origin)]
     origin: Option<String>,
-    /// With --origin: at the site of this key, too
-    #[arg(value_name = "KEY", requires = "origin")]
+    /// Look at the site of this key, too: whether https://KEY.key/ opens here, or with --origin the way from the world to it
+    #[arg(value_name = "KEY")]
     key: Option<String>,
     /// With --origin: resolver that finds the name servers [default: the system's]
     #[arg(long, value_name = "ADDR", value_parser = server_address, requires = "origin")]
@@ -72,12 +72,20 @@ pub(super) struct Route<'a> {
 }
 
 impl OriginArguments {
+    /// Whose site is looked at.
+    pub(super) fn key(&self) -> Result<Option<PublicKey>, Failure> {
+        self.key.as_deref().map(public_key).transpose()
+    }
+
+    pub(super) fn https_port(&self) -> u16 {
+        self.https_port
+    }
+
     /// What is to be looked at, if that is an origin.
     pub(super) fn route(&self) -> Result<Option<Route<'_>>, Failure> {
         let Some(origin) = &self.origin else { return Ok(None) };
-        let key: Option<PublicKey> = self.key.as_deref().map(public_key).transpose()?;
         let names = |key: PublicKey| SiteNames::new(&key, origin, &[], false);
-        let site = key.map(names).transpose().map_err(Failure::Failed)?;
+        let site = self.key()?.map(names).transpose().map_err(Failure::Failed)?;
         Ok(Some(Route { arguments: self, zone: dns::complete(origin), site }))
     }
 }

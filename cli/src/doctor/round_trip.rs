@@ -1,7 +1,7 @@
 //! Publishes a packet under a key that is thrown away, and looks whether it is found again.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use pkdns::{
 };
 
 use super::{
+    bridge,
     finding::Finding,
     server::{Kind, name_of},
 };
@@ -33,6 +34,10 @@ const TEXT: &str = "pkdns-cli doctor";
 /// And an address of a private network, as those of many keys are: some resolvers take it out.
 const ADDRESS: &str = "192.168.1.9";
 
+/// A name of it that a bridge takes for a site, at an address where nobody is (RFC 5737).
+const SITE: &str = "site";
+pub(super) const PROBE_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+
 /// What became of it.
 #[derive(Debug)]
 pub(super) struct Observed {
@@ -52,7 +57,11 @@ struct Found {
 pub(super) fn throw_away() -> Result<SignedPacket, Failure> {
     let keypair = seed::random()?;
     let key = keypair.public_key();
-    let zone = zone_file::from_bytes(format!("@ 60 TXT \"{TEXT}\"\n@ 60 A {ADDRESS}\n").as_bytes())?;
+    let zone = format!(
+        "@ 60 TXT \"{TEXT}\"\n@ 60 A {ADDRESS}\n{SITE} 60 A {PROBE_ADDRESS}\n_443._tcp.{SITE} 60 TLSA 3 1 1 {}\n",
+        "00".repeat(32)
+    );
+    let zone = zone_file::from_bytes(zone.as_bytes())?;
     let dns = packet::compose(&zone.records(&key, &ExternalAddresses::default())?, &key)?;
     SignedPacket::sign(&keypair, now(), &dns)
         .map_err(|error| Failure::Failed(format!("cannot sign a packet: {error}")))
@@ -131,6 +140,15 @@ pub(super) struct Served {
     time: Duration,
     /// To that for its address.
     address: Reply,
+    /// Where the name of a site below it is led to.
+    bridge: Vec<IpAddr>,
+}
+
+impl Served {
+    /// The addresses of a bridge, if the server has one.
+    pub(super) fn bridge(&self) -> &[IpAddr] {
+        &self.bridge
+    }
 }
 
 /// Asks the server for the packet, whose key is written with `suffix` behind another resolver.
@@ -148,12 +166,23 @@ pub(super) async fn ask_server(
     let begun = Instant::now();
     let text = dns::ask(server, &name, RecordType::TXT, Over::Udp).await;
     let time = begun.elapsed();
-    Served { text, time, address: dns::ask(server, &name, RecordType::A, Over::Udp).await }
+    let site = dns::complete(&format!("{SITE}.{}", site_of(packet, suffix)));
+    let (address, v4, v6) = tokio::join!(
+        dns::ask(server, &name, RecordType::A, Over::Udp),
+        dns::ask(server, &site, RecordType::A, Over::Udp),
+        dns::ask(server, &site, RecordType::AAAA, Over::Udp)
+    );
+    Served { text, time, address, bridge: bridge::led_to([&v4, &v6]) }
+}
+
+/// The key of a packet as browsers write it.
+pub(super) fn site_of(packet: &SignedPacket, suffix: &str) -> String {
+    format!("{}.{suffix}", packet.key().to_z32())
 }
 
 /// `served` is `None` where the server was not asked.
 pub(super) fn judge_served(server: SocketAddr, kind: Kind, served: Option<&Served>) -> Finding {
-    let Some(Served { text: reply, time, address }) = served else {
+    let Some(Served { text: reply, time, address, .. }) = served else {
         return match kind {
             Kind::Pkdns | Kind::Front => {
                 Finding::skipped(SERVED, "nothing was published", "do what the line round trip says")
@@ -249,7 +278,7 @@ mod tests {
         };
         let answered = |text, records| {
             let address = Reply::of(ResponseCode::NoError, records, None);
-            Some(Served { text, time: Duration::from_millis(40), address })
+            Some(Served { text, time: Duration::from_millis(40), address, bridge: Vec::new() })
         };
         let after = |reply| answered(reply, 1);
         for (kind, reply, verdict, part) in [

@@ -317,6 +317,11 @@ impl Identities {
                 Event::Waiting(lacking, is_rest_published) => {
                     note(&keeper::in_wait(lacking, is_rest_published));
                 }
+                Event::Contradicted(mistakes) => {
+                    for mistake in mistakes {
+                        note(&format!("warning: {mistake}"));
+                    }
+                }
                 Event::Crowded(LeftOut::Extras, failure) => note(&format!(
                     "error: the challenge for the certificate is left out of the packet: {failure}"
                 )),

@@ -123,6 +123,17 @@ impl NssStore {
         Ok(AuthorityReading::of_pem(output.as_bytes()).iter().any(|held| held.der == authority.der))
     }
 
+    /// By the names that we and browsers give them.
+    pub(super) fn believed(&self) -> Result<Vec<u8>, String> {
+        let mut text = Vec::new();
+        for (name, trust) in self.list()? {
+            if name.starts_with("pkdns ") && trust.starts_with('C') {
+                text.extend(self.certutil("-L", &["-a", "-n", &name], b"")?.into_bytes());
+            }
+        }
+        Ok(text)
+    }
+
     /// Believed for web servers, and not for mail or programs.
     pub(super) fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {
         if !has_database(&self.directory) {

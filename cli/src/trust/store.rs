@@ -96,6 +96,14 @@ impl Store {
         }
     }
 
+    /// The certificates in PEM of those that are believed there, as far as they may be of a pkdns.
+    pub(super) fn believed(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::System(store) => store.believed(),
+            Self::Nss(store) => store.believed(),
+        }
+    }
+
     pub(super) fn add(&self, authority: &AuthorityReading) -> Result<(), String> {
         let name = StoredName::of(authority);
         match self {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::unistd::{AccessFlags, access};
-use pkdns::{certificates::AuthorityReading, private_file};
+use pkdns::{certificates::AuthorityReading, private_file, watched_files};
 
 use super::{
     name::StoredName,
@@ -25,6 +25,17 @@ const KNOWN: [(&str, &str, &[&str], &[&str]); 4] = [
     ("/etc/pki/ca-trust/source/anchors", "update-ca-trust", &["extract"], &["extract"]),
     ("/etc/ca-certificates/trust-source/anchors", "update-ca-trust", &["extract"], &["extract"]),
 ];
+
+/// What the program makes of them: one file with all authorities, in the order of those above.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/var/lib/ca-certificates/ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// Bytes of such a file, which has some 200 kB.
+const MAX_BUNDLE_SIZE: u64 = 16 << 20;
 
 /// A certificate in a file has some hundred bytes.
 const MAX_SIZE: u64 = 1 << 16;
@@ -71,6 +82,17 @@ impl SystemStore {
         }
         let text = fs::read(&path).map_err(|error| fault(&path, &error))?;
         Ok(AuthorityReading::of_pem(&text).iter().any(|held| held.der == authority.der))
+    }
+
+    /// All that programs read, whoever has put it there.
+    pub(super) fn believed(&self) -> Result<Vec<u8>, String> {
+        let Some(bundle) = BUNDLES.iter().map(Path::new).find(|path| path.is_file()) else {
+            return Err(
+                "the file that holds all authorities is not where it is on systems that are known here"
+                    .to_owned(),
+            );
+        };
+        watched_files::read(bundle, MAX_BUNDLE_SIZE).map_err(|error| fault(bundle, &error))
     }
 
     pub(super) fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {

@@ -28,6 +28,9 @@ const SITE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 const OPERATOR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const THIEF: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
 
+/// Another address of the operator. Chromium asks for such addresses only where there is a way to all of them.
+pub(crate) const IPV6: &str = "2001:db8:1::1";
+
 /// The address of DNS over HTTPS that a browser is given.
 pub(crate) const DOH: &str = "https://203.0.113.1/dns-query";
 
@@ -110,7 +113,19 @@ impl Scene {
             Way::PlainDns => "# /etc/pkdns/pkdns.toml",
             Way::DnsOverHttps => "# /etc/pkdns/pkdns.toml, for others",
         };
-        let mut config: Config = toml::from_str(&block("toml", title)).unwrap();
+        self.serve(toml::from_str(&block("toml", title)).unwrap());
+    }
+
+    /// The one for this machine, with a bridge at another address.
+    pub(crate) fn follow_the_operator_over_ipv6(&mut self) {
+        namespace::run("ip", ["address", "add", &format!("{IPV6}/64"), "dev", "lo", "nodad"]);
+        namespace::run("ip", ["-6", "route", "add", "default", "dev", "lo", "src", IPV6]);
+        let mut config: Config = toml::from_str(&block("toml", "# /etc/pkdns/pkdns.toml")).unwrap();
+        config.bridge.listen = vec![format!("[{IPV6}]:443").parse().unwrap()];
+        self.serve(config);
+    }
+
+    fn serve(&mut self, mut config: Config) {
         config.dht.bootstrap = self.network.bootstrap();
         config.listen.push((OPERATOR, 53).into());
         config.listen.dedup();

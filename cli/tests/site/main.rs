@@ -9,6 +9,7 @@
 mod backend;
 mod client;
 mod configuration;
+mod doctor;
 mod openssl;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../program/mod.rs"]

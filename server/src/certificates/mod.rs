@@ -11,6 +11,7 @@ mod lan_authority;
 mod look;
 mod shown;
 mod trust;
+mod visit;
 
 use std::{
     io,
@@ -33,6 +34,7 @@ pub use bridge_authority::BridgeAuthority;
 pub use constraints::Constraints;
 pub use look::{Look, look, trusting_anyone, trusting_only};
 pub use shown::Challenges;
+pub use visit::{SiteAnswer, Visit, visit};
 
 use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};
 use acme::Acme;

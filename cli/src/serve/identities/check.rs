@@ -67,6 +67,9 @@ pub(in crate::serve) fn check(config: &Config, state: &Path) -> Result<usize, Fa
                 let mut mistakes = zone.mistakes();
                 if let Some(site) = keys.site(&mut identity.clone()) {
                     let site = site.records(None)?;
+                    mistakes.extend(
+                        zone.contradictions(&addresses, &site).into_iter().map(|what| format!("tls: {what}")),
+                    );
                     let whole = zone
                         .compose_known(&addresses, Besides { site: &site, everywhere: true, extras: &[] });
                     mistakes.extend(

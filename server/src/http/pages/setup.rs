@@ -138,7 +138,7 @@ impl Setting<'_> {
                 "<ol>{import}<li>Open <em>Settings</em>, <em>Privacy &amp; Security</em>, <em>DNS over HTTPS</em>. Choose \
                  <em>Max Protection</em>, then <em>Custom</em>, and paste the address.</li></ol>\
                  <p class=\"note\">With a lower protection Firefox does not ask for a bare key, only for \
-                 <code>www.&lt;key&gt;</code>{suffix}. For sites in your own network, set \
+                 <code>www.&lt;key&gt;</code>{suffix}. For sites in your own network, or a bridge there, set \
                  <code>network.trr.allow-rfc1918</code> to true in <code>about:config</code>.</p>"
             ),
             rank: self.of_browser(Browser::Firefox),
