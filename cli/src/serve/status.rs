@@ -167,6 +167,11 @@ impl IdentityStatus {
                 self.waiting_for = Some(shortened(in_wait(lacking, *is_rest_published)));
             }
             Event::Crowded(_, failure) => self.fail(failure, now),
+            Event::Contradicted(mistakes) => {
+                if let Some(mistake) = mistakes.first() {
+                    self.last_error = Some(LastError { at: now, message: shortened(mistake.to_string()) });
+                }
+            }
         }
         self.state = seen.state();
     }
