@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share may panic as they may")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
-mod program;
-
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -12,9 +9,10 @@ use std::{
 };
 
 use pkdns::signed_packet::Keypair;
+use pkdns_testing::program::{
+    HEX, KEY, World, Z32, command, directory, file, now, run, run_with_input, secret,
+};
 use serde_json::Value;
-
-use program::{HEX, KEY, World, Z32, command, directory, file, now, run, run_with_input, secret};
 
 /// Nobody answers on this port.
 const NOBODY: &str = "127.0.0.1:9";

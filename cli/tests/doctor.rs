@@ -6,12 +6,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-mod program;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/support/relay.rs"]
-mod relay;
-
 use std::{
     net::{Ipv4Addr, SocketAddr},
     process::Stdio,
@@ -24,11 +18,12 @@ use pkdns::{
     server::Server,
     testnet::SampleUpstream,
 };
+use pkdns_testing::{
+    program::{self, Finished, World},
+    relay::{Received, Reply, ScriptedRelay},
+};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use program::{Finished, World};
-use relay::{Received, Reply, ScriptedRelay};
 
 /// Nobody answers on this port.
 const NOBODY: &str = "127.0.0.1:9";

@@ -3,12 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what the tests share may panic as they may")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
-mod program;
-
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use program::{HEX, World, command, directory, run};
+use pkdns_testing::program::{HEX, World, command, directory, run};
 
 /// Nobody answers on this port.
 const NOBODY: &str = "127.0.0.1:9";

@@ -9,26 +9,10 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/interop/internet.rs"]
-mod internet;
-#[allow(dead_code, reason = "other tests start more than one on an address")]
-#[path = "../../server/tests/interop/libtorrent.rs"]
-mod libtorrent;
-#[path = "../../server/tests/interop/namespace.rs"]
-mod namespace;
-#[allow(dead_code, reason = "other tests give it commands")]
-#[path = "../../server/tests/interop/network_process.rs"]
-mod network_process;
-#[allow(dead_code, reason = "other tests look at more of it")]
-mod program;
-#[path = "../../server/tests/interop/programs.rs"]
-mod programs;
-
 use std::process::Stdio;
 
-use internet::Ipv6Internet;
 use pkdns::{config::Config, server::Server};
+use pkdns_testing::{internet::Ipv6Internet, namespace, program};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

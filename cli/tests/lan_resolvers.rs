@@ -8,26 +8,14 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/interop/daemon.rs"]
-mod daemon;
-#[allow(dead_code, reason = "other tests look at more of it")]
-mod program;
-#[path = "../../server/tests/interop/programs.rs"]
-mod programs;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/recipes/signed_root.rs"]
-mod signed_root;
-
 use std::{net::SocketAddr, process::Stdio};
 
-use daemon::Program;
 use pkdns::{
     config::{Cache, Config, Dht},
     server::Server,
     testnet::SampleUpstream,
 };
-use program::World;
+use pkdns_testing::{daemon::Program, program::World, signed_root};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

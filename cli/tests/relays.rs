@@ -6,18 +6,13 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests use more of it")]
-mod program;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/support/relay.rs"]
-mod relay;
-
 use std::sync::{Arc, Mutex};
 
 use pkdns::signed_packet::{Keypair, SignedPacket};
-
-use program::{Finished, HEX, KEY, World, now, secret};
-use relay::{Received, Reply, ScriptedRelay};
+use pkdns_testing::{
+    program::{self, Finished, HEX, KEY, World, now, secret},
+    relay::{Received, Reply, ScriptedRelay},
+};
 
 /// Nothing listens there.
 const NOBODY: &str = "127.0.0.1:9";

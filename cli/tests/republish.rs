@@ -6,9 +6,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-mod program;
-
 use std::{
     io::{BufRead, BufReader, Read},
     iter,
@@ -22,10 +19,9 @@ use pkdns::{
     signed_packet::{Keypair, PublicKey, SignedPacket},
     simulator::{Simulator, World},
 };
+use pkdns_testing::program::{Finished, command, directory, file, run};
 use serde_json::Value;
 use tempfile::TempDir;
-
-use program::{Finished, command, directory, file, run};
 
 /// How long a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -6,9 +6,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-mod program;
-
 use std::net::{Ipv4Addr, SocketAddr};
 
 use pkdns::{
@@ -16,7 +13,7 @@ use pkdns::{
     server::Server,
     testnet::SampleUpstream,
 };
-use program::{HEX, KEY, World};
+use pkdns_testing::program::{self, HEX, KEY, World};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

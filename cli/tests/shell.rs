@@ -1,16 +1,13 @@
 //! Completions and manual pages, as the programs read them that they are for.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what the tests share may panic as they may")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
-mod program;
-
 use std::{
     env, fs,
     io::{self, Write},
     process::{Command, Output},
 };
 
-use program::{directory, run};
+use pkdns_testing::program::{directory, run};
 
 /// Runs a program that may not be installed, which CI does not accept.
 fn output(command: &mut Command) -> Option<Output> {

@@ -9,18 +9,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../server/tests/interop/dig.rs"]
-mod dig;
-#[path = "../../server/tests/interop/libtorrent.rs"]
-mod libtorrent;
-#[path = "../../server/tests/interop/network_process.rs"]
-mod network_process;
-#[path = "../../server/tests/interop/programs.rs"]
-mod programs;
-#[path = "../../server/tests/interop/silence.rs"]
-mod silence;
-
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -29,15 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dig::{Dig, Reply};
 use pkdns::{
     config::{self, Config},
     server::Server,
     signed_packet::{Keypair, PublicKey},
     testnet::{LocalNetwork, SampleUpstream},
 };
+use pkdns_testing::{
+    dig::{Dig, Reply},
+    libtorrent,
+    silence::silence,
+};
 use serde_json::Value;
-use silence::silence;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

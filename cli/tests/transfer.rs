@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what the tests share may panic as they may")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
-mod program;
-
 use std::{
     env,
     fs::{self, File},
@@ -16,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use program::{HEX, KEY, World, directory, run};
+use pkdns_testing::program::{HEX, KEY, World, directory, run};
 
 /// For Knot to start and to sign.
 const DEADLINE: Duration = Duration::from_secs(60);

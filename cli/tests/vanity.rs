@@ -6,9 +6,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-mod program;
-
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -23,7 +20,7 @@ use nix::{
     unistd::Pid,
 };
 use pkdns::signed_packet::Keypair;
-use program::{World, command, directory, limited, run};
+use pkdns_testing::program::{World, command, directory, limited, run};
 
 /// The file's secret, which nobody else may read and no output may hold.
 fn secret(directory: &Path, file: &str, outputs: &[&str]) -> Vec<u8> {

@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share may panic as they may")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
-mod program;
-
-use program::{HEX, KEY, directory, file, run, run_with_input};
+use pkdns_testing::program::{HEX, KEY, directory, file, run, run_with_input};
 
 #[test]
 fn a_zone_file_is_weighed_and_answered() {

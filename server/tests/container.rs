@@ -9,15 +9,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "interop/dig.rs"]
-mod dig;
-#[allow(dead_code, reason = "other tests have an internet")]
-#[path = "interop/namespace.rs"]
-mod namespace;
-#[path = "interop/programs.rs"]
-mod programs;
-
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -26,8 +17,10 @@ use std::{
     thread,
 };
 
-use dig::Dig;
-use namespace::Killed;
+use pkdns_testing::{
+    dig::Dig,
+    namespace::{self, Killed},
+};
 
 /// The network of a container. Those of the proxy and of another container are here as well, so that they can ask.
 const NETWORK: [&str; 6] = [

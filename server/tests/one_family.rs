@@ -9,22 +9,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "interop/dig.rs"]
-mod dig;
-#[path = "interop/internet.rs"]
-mod internet;
-#[allow(dead_code, reason = "other tests start more than one on an address")]
-#[path = "interop/libtorrent.rs"]
-mod libtorrent;
-#[path = "interop/namespace.rs"]
-mod namespace;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "interop/network_process.rs"]
-mod network_process;
-#[path = "interop/programs.rs"]
-mod programs;
-
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -35,13 +19,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dig::Dig;
-use internet::{Ipv6Internet, Resolver};
-use namespace::{Internet, Killed};
-use network_process::hex;
 use pkdns::{
     signed_packet::Keypair,
     testnet::{SAMPLE_SECRET, sample_packet},
+};
+use pkdns_testing::{
+    dig::Dig,
+    internet::{Ipv6Internet, Resolver},
+    namespace::{self, Internet, Killed},
+    network_process::hex,
+    programs,
 };
 use tempfile::TempDir;
 

@@ -7,19 +7,10 @@
 )]
 
 mod caddy;
-#[path = "../../../server/tests/interop/chromium.rs"]
-mod chromium;
 mod dns_01;
 mod failures;
 mod origin;
-#[path = "../../../server/tests/interop/pebble.rs"]
-mod pebble;
 mod ports;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
 mod serve;
 
 use std::{
@@ -35,11 +26,13 @@ use std::{
 };
 
 use pkdns::{certificates::reading_of, metrics::CertificateReading};
+use pkdns_testing::{
+    pebble::Pebble,
+    program::{Finished, HEX, KEY, World},
+};
 use serde_json::Value;
 
 use origin::{ORIGIN, Origin};
-use pebble::Pebble;
-use program::{Finished, HEX, KEY, World};
 
 /// How long a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -14,10 +14,9 @@ use pkdns::{
     config::{self, Cache, Config, Dht},
     server::Server,
 };
+use pkdns_testing::program::World;
 use tokio::{net::UdpSocket, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use super::program::World;
 
 /// Its name.
 pub(crate) const ORIGIN: &str = "pk.example.net";

@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pkdns_testing::program;
 use tempfile::TempDir;
 
-use crate::{machine::list, program};
+use crate::machine::list;
 
 /// A directory, an empty file (or one that is a link, behind an arrow), or `FILE = CONTENT`.
 const UBUNTU: &[&str] = &[

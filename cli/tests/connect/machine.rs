@@ -15,15 +15,14 @@ use pkdns::{
     server::Server,
     testnet::SampleUpstream,
 };
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-use crate::{
+use pkdns_testing::{
     dig::{Dig, Reply},
     namespace,
     program::{self, Finished, World},
     programs, signed_root,
 };
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const RESOLVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 

@@ -10,26 +10,13 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/dig.rs"]
-mod dig;
 mod images;
 mod machine;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/namespace.rs"]
-mod namespace;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/recipes/signed_root.rs"]
-mod signed_root;
 
 use std::{fs, future::Future};
 
 use machine::Machine;
+use pkdns_testing::namespace;
 
 fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
     if namespace::is_inside(name) {

@@ -20,15 +20,12 @@
 )]
 
 mod network;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../program/mod.rs"]
-mod program;
 mod publisher;
 mod zones;
 
 use std::{fs::OpenOptions, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
-use program::{Finished, HEX, KEY, Z32, directory, file, run_with_input};
+use pkdns_testing::program::{self, Finished, HEX, KEY, Z32, directory, file, run_with_input};
 use tempfile::TempDir;
 
 /// Nobody answers on this port.

@@ -7,11 +7,9 @@ use std::{
 };
 
 use pkdns::signed_packet::Keypair;
+use pkdns_testing::program::{HEX, KEY, World, secret};
 
-use crate::{
-    assert_each, assert_failure, place,
-    program::{HEX, KEY, World, secret},
-};
+use crate::{assert_each, assert_failure, place};
 
 /// What a DHT node does with a request that stores something.
 #[derive(Clone, Copy)]

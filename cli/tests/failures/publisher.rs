@@ -2,10 +2,9 @@
 
 use std::{fs, net::TcpListener};
 
-use crate::{
-    PASSWORD, assert_each, assert_failure, place,
-    program::{HEX, KEY, Z32},
-};
+use pkdns_testing::program::{HEX, KEY, Z32};
+
+use crate::{PASSWORD, assert_each, assert_failure, place};
 
 const IDENTITY: &str = "[[identity]]\nseed = 'seed'\nzone_file = 'zone'\n";
 

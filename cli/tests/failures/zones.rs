@@ -6,11 +6,9 @@ use std::{
     thread,
 };
 
-use crate::{
-    NOBODY, assert_each, assert_failure, place,
-    program::{KEY, World, now, secret},
-};
+use crate::{NOBODY, assert_each, assert_failure, place};
 use pkdns::signed_packet::Keypair;
+use pkdns_testing::program::{KEY, World, now, secret};
 
 /// A name server that says this to every question, whose id it repeats in place of `??`.
 fn name_server(reply: &'static [u8]) -> String {

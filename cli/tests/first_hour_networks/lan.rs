@@ -3,14 +3,9 @@
 use std::{fs, net::SocketAddr};
 
 use pkdns::config::{Cache, Config, Dht};
+use pkdns_testing::{dig::Dig, program::KEY, programs, signed_root};
 
-use crate::{
-    dig::Dig,
-    program::KEY,
-    programs,
-    shell::{Machine, Running, block},
-    signed_root,
-};
+use crate::shell::{Machine, Running, block};
 
 const DOCUMENT: &str = include_str!("../../../docs/lan-resolvers.md");
 

@@ -13,25 +13,13 @@
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../origins/authority.rs"]
 mod authority;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/dig.rs"]
-mod dig;
 mod lan;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/namespace.rs"]
-mod namespace;
 mod operator;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
 mod shell;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/recipes/signed_root.rs"]
-mod signed_root;
 
 use std::future::Future;
+
+use pkdns_testing::namespace;
 
 fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
     if namespace::is_inside(name) {

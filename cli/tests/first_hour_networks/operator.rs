@@ -4,15 +4,12 @@
 use std::{fs, net::SocketAddr, net::TcpListener};
 
 use pkdns::config::{Cache, Config, Dht};
+use pkdns_testing::{namespace, program::KEY, programs, signed_root};
 use rcgen::generate_simple_self_signed;
 
 use crate::{
     authority::Authority,
-    namespace,
-    program::KEY,
-    programs,
     shell::{Machine, Running, block, checked, wait},
-    signed_root,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/operating.md");

@@ -13,13 +13,12 @@ use pkdns::{
     config::{Config, ConfigFile},
     server::{Server, check_files},
 };
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-use crate::{
+use pkdns_testing::{
     namespace,
     program::{HEX, World},
 };
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Longest that a daemon takes to start.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -9,10 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    private,
-    program::{HEX, directory},
-};
+use pkdns_testing::program::{HEX, directory};
+
+use super::private;
 
 /// How long a test waits for what must come. A program that waits for a busy disk cannot be killed before that ends.
 const LIMIT: Duration = Duration::from_secs(240);

@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use super::{
-    SEED_OF_WORDS, WORDS, every_form, expanded, mode, private,
-    program::{HEX, KEY, World, directory, run, run_with_input},
-};
+use pkdns_testing::program::{HEX, KEY, World, directory, run, run_with_input};
+
+use super::{SEED_OF_WORDS, WORDS, every_form, expanded, mode, private};
 
 #[test]
 fn every_form_of_a_key_is_read() {

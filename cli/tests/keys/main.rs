@@ -9,12 +9,6 @@
 mod core_files;
 mod forms;
 mod others;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[allow(dead_code, reason = "other tests look for more of them")]
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
 mod secrecy;
 mod terminal;
 
@@ -26,7 +20,7 @@ use std::{
 };
 
 use ed25519_dalek::{Digest, Sha512};
-use program::{HEX, KEY, Z32, run, secret};
+use pkdns_testing::program::{HEX, KEY, Z32, run, secret};
 use tempfile::TempDir;
 
 const PASSPHRASE: &str = "correct horse battery";

@@ -6,10 +6,13 @@ use std::{
     process::Command,
 };
 
-use super::{
-    PASSPHRASE, every_form, private,
+use pkdns_testing::{
     program::{HEX, KEY, directory, run},
     programs,
+};
+
+use super::{
+    PASSPHRASE, every_form, private,
     terminal::{at_a_terminal, script},
 };
 

@@ -6,12 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use pkdns_testing::program::{Finished, HEX, Z32, command, directory, run_with_input};
 use tempfile::TempDir;
 
-use super::{
-    SEED_OF_WORDS, WORDS, every_form, expanded, private,
-    program::{Finished, HEX, Z32, command, directory, run_with_input},
-};
+use super::{SEED_OF_WORDS, WORDS, every_form, expanded, private};
 
 /// Nobody answers there.
 const NOBODY: &str = "127.0.0.1:9";

@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    PASSPHRASE, every_form,
+use pkdns_testing::{
     program::{KEY, directory},
     programs,
 };
+
+use super::{PASSPHRASE, every_form};
 
 /// How long a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(60);

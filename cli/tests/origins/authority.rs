@@ -10,10 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::{namespace::Killed, programs};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
-
-use crate::{namespace::Killed, programs};
 
 /// Where it listens on the machine of the test.
 const ADDRESS: &str = "127.0.0.1:14000";

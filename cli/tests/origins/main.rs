@@ -11,27 +11,12 @@
 )]
 
 mod authority;
-#[path = "../../../server/tests/interop/chromium.rs"]
-mod chromium;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/lab/internet.rs"]
-mod internet;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/namespace.rs"]
-mod namespace;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/lab/resolvers.rs"]
-mod resolvers;
 mod scene;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/signer.rs"]
-mod signer;
 
 use std::{fs, future::Future};
 
 use authority::Authority;
+use pkdns_testing::{lab::internet, namespace, programs};
 use scene::Scene;
 
 /// What the page of the document says.

@@ -11,16 +11,18 @@ use std::{
 };
 
 use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
+use pkdns_testing::{
+    chromium,
+    lab::{
+        internet::{Internet, SERVERS},
+        resolvers::{self, Manner, Resolver},
+    },
+    namespace, programs,
+};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{
-    authority::Authority,
-    chromium,
-    internet::{Internet, SERVERS},
-    namespace, programs,
-    resolvers::{self, Manner, Resolver},
-};
+use crate::authority::Authority;
 
 const DOCUMENT: &str = include_str!("../../../docs/origins.md");
 

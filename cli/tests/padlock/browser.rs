@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{
+use pkdns_testing::{
     namespace::{Killed, run},
     programs,
-    scene::{DOH, Scene},
 };
+
+use crate::scene::{DOH, Scene};
 
 /// How a browser asks for names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

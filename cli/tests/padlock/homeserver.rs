@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::{programs, scene::Scene};
+use pkdns_testing::programs;
+
+use crate::scene::Scene;
 
 /// Where the program is, as `.ci/nightly` has installed it.
 const VARIABLE: &str = "PUBKY_HOMESERVER";

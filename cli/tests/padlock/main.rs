@@ -12,15 +12,11 @@
 
 mod browser;
 mod homeserver;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/namespace.rs"]
-mod namespace;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
 mod scene;
 mod site;
 
 use browser::{Browser, Kind, Way};
+use pkdns_testing::namespace;
 use scene::Scene;
 
 /// How much the page moves in each direction.

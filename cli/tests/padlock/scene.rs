@@ -11,13 +11,13 @@ use std::{
 };
 
 use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
+use pkdns_testing::namespace;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     browser::{Way, make_private},
-    namespace,
     site::Site,
 };
 

@@ -10,9 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::{namespace::Killed, programs};
 use serde_json::Value;
-
-use crate::{namespace::Killed, programs};
 
 const PROGRAM: &str = include_str!("site.py");
 

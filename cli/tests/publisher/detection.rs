@@ -6,11 +6,9 @@ use std::{
     thread,
 };
 
-use super::{
-    KEY, Publisher, records_when,
-    relay::{Reply, ScriptedRelay},
-    world,
-};
+use pkdns_testing::relay::{Reply, ScriptedRelay};
+
+use super::{KEY, Publisher, records_when, world};
 
 /// A web page that says what it is told to say.
 async fn page(said: Arc<Mutex<String>>) -> ScriptedRelay {

@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::{program, programs};
 use tokio::net::TcpSocket;
 
-use super::{HEX, KEY, LIMIT, Publisher, World, block, program, programs, records_when, world};
+use super::{HEX, KEY, LIMIT, Publisher, World, block, records_when, world};
 
 const PASSWORD: &str = "correct horse";
 

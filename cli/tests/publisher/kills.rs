@@ -12,12 +12,13 @@ use pkdns::{
     signed_packet::PublicKey,
     simulator::{self, Simulator},
 };
+use pkdns_testing::{program, programs};
 use serde_json::Value;
 
 use super::{
     KEY, LIMIT, Publisher, World,
     dyndns::{answer, serve_zone},
-    program, programs, records_when, tell, world,
+    records_when, tell, world,
 };
 
 /// How often it is killed, each time a little later in its cycle.

@@ -6,23 +6,10 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[path = "../../../server/tests/interop/chromium.rs"]
-mod chromium;
 mod detection;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../../server/tests/interop/dig.rs"]
-mod dig;
 mod dyndns;
 mod kills;
 mod notices;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../../../server/tests/support/relay.rs"]
-mod relay;
 mod republish;
 mod speed;
 mod terminal;
@@ -38,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use program::{HEX, KEY, World};
+use pkdns_testing::program::{HEX, KEY, World};
 use serde_json::Value;
 
 /// How long a test waits for what must come.

@@ -8,7 +8,9 @@ use std::{
     time::Instant,
 };
 
-use super::{LIMIT, Publisher, World, program, world};
+use pkdns_testing::program;
+
+use super::{LIMIT, Publisher, World, world};
 
 const CONFIG: &str = "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '@ 300 A 192.0.2.1'\n";
 

@@ -1,9 +1,10 @@
 //! Keys of others.
 
 use pkdns::signed_packet::Keypair;
+use pkdns_testing::program::now;
 use serde_json::Value;
 
-use super::{KEY, Publisher, program::now, timestamp, world};
+use super::{KEY, Publisher, timestamp, world};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_of_others_are_stored_again_as_they_are() {

@@ -13,13 +13,13 @@ use pkdns::{
     signed_packet::PublicKey,
     testnet::SampleUpstream,
 };
+use pkdns_testing::{dig::Dig, programs};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     KEY, LIMIT, World,
-    dig::Dig,
     dyndns::{answer, serve_zone},
-    programs, tell, world,
+    tell, world,
 };
 
 /// A new address is on the DHT within this time. On a machine that has nothing else to do it takes a fifth of it.

@@ -6,7 +6,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{KEY, World, program, programs, records_when, world};
+use pkdns_testing::{program, programs};
+
+use super::{KEY, World, records_when, world};
 
 /// Runs a command line at a terminal, where somebody types `input`. Returns what is shown.
 fn at_a_terminal(script: &Path, directory: &Path, arguments: &[&str], input: &str) -> (i32, String) {

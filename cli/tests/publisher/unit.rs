@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use super::{program, programs, world};
+use pkdns_testing::{program, programs};
+
+use super::world;
 
 const UNIT: &str = include_str!("../../../contrib/pkdns-publisher.service");
 const SERVER_UNIT: &str = include_str!("../../../contrib/pkdns.service");

@@ -12,10 +12,11 @@ use std::{
 };
 
 use pkdns::{config::Config, server::Server};
+use pkdns_testing::{chromium, programs};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{LIMIT, block, chromium, dyndns, programs, tell};
+use super::{LIMIT, block, dyndns, tell};
 
 const DOCUMENT: &str = include_str!("../../../docs/publish.md");
 

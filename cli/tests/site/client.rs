@@ -12,10 +12,10 @@ use pkdns::{
     resolver::site::{Matching, Proof, Selector, Site, Tlsa},
     signed_packet::PublicKey,
 };
+use pkdns_testing::program::KEY;
 use serde_json::Value;
 
 use super::{LIMIT, Scene};
-use crate::program::KEY;
 
 pub(crate) type Body = Full<Bytes>;
 

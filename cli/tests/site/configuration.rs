@@ -56,7 +56,7 @@ async fn a_port_that_somebody_else_has_is_told_and_a_reload_that_wants_it_change
     publisher.reload();
     let line = publisher.wait_for("cannot listen on");
     assert!(line.contains(&taken.to_string()) && line.contains("going on as before"), "{line}");
-    scene.connect(super::client::of_key(crate::program::KEY), "h2").await.unwrap();
+    scene.connect(super::client::of_key(pkdns_testing::program::KEY), "h2").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,11 +10,6 @@ mod backend;
 mod client;
 mod configuration;
 mod openssl;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
 mod requests;
 
 use std::{
@@ -28,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use program::{HEX, World};
+use pkdns_testing::program::{HEX, World};
 
 /// How long a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -7,9 +7,9 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pkdns::signed_packet::Keypair;
+use pkdns_testing::{program::KEY, programs};
 
-use super::{Scene, backend, client::of_key, programs};
-use crate::program::KEY;
+use super::{Scene, backend, client::of_key};
 
 impl Scene {
     /// What `openssl s_client` says to a server name.

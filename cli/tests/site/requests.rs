@@ -3,13 +3,13 @@
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use pkdns_testing::program::KEY;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Scene, backend,
     client::{of_key, request, text},
 };
-use crate::program::KEY;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_is_found_verified_and_read_in_either_form_over_either_version_of_http() {

@@ -9,15 +9,7 @@
 
 mod browsers;
 mod impostor;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../../server/tests/interop/namespace.rs"]
-mod namespace;
 mod pages;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../program/mod.rs"]
-mod program;
-#[path = "../../../server/tests/interop/programs.rs"]
-mod programs;
 mod system;
 
 use std::{
@@ -29,9 +21,11 @@ use std::{
 };
 
 use pkdns::certificates::BridgeAuthority;
+use pkdns_testing::{
+    program::{self, Finished},
+    programs,
+};
 use tempfile::TempDir;
-
-use program::Finished;
 
 /// The home of a user, and the directory of a pkdns in it whose authorities have been made.
 struct User {

@@ -7,7 +7,9 @@ use std::{
     time::SystemTime,
 };
 
-use super::{User, namespace, pages::Pkdns, programs, tree};
+use pkdns_testing::{namespace, programs};
+
+use super::{User, pages::Pkdns, tree};
 
 /// Where Debian keeps what was added, and what programs read.
 const ADDED: &str = "/usr/local/share/ca-certificates";

@@ -11,9 +11,6 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/certificates/client.rs"]
-mod client;
 #[allow(dead_code, reason = "shared with benchmarks that use more of it")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -22,9 +22,6 @@ mod reloads;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../tests/upgrade/server.rs"]
 mod server;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/certificates/client.rs"]
-mod tls;
 
 use std::{
     env,

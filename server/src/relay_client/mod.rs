@@ -3,8 +3,10 @@
 
 mod network;
 mod protocol;
-#[path = "../../tests/support/relay.rs"]
+// The one that integration tests have. It knows no type of this crate, and their crate cannot be used here.
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "elsewhere it is a module that others use")]
+#[path = "../../../testing/src/relay.rs"]
 mod scripted_relay;
 #[cfg(test)]
 mod tests;

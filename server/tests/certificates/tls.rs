@@ -2,16 +2,14 @@
 
 use std::{fs, sync::Arc};
 
+use pkdns_testing::tls_client::{connect, trusting, trusting_anyone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::{
     HandshakeKind, ProtocolVersion,
     version::{TLS12, TLS13},
 };
 
-use super::{
-    Running,
-    client::{connect, trusting, trusting_anyone},
-};
+use super::Running;
 
 async fn self_signed(directory: &tempfile::TempDir) -> Running {
     Running::start(|config| {

@@ -10,27 +10,8 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/dig.rs"]
-mod dig;
-mod internet;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/namespace.rs"]
-mod namespace;
 mod origin;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod published;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/records.rs"]
-mod records;
-mod resolvers;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/signer.rs"]
-mod signer;
 
 use std::{
     collections::BTreeSet,
@@ -40,11 +21,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dig::{Dig, Reply};
-use internet::{Internet, LIKE, ORIGIN, SERVERS};
 use origin::Origin;
+use pkdns_testing::{
+    dig::{Dig, Reply},
+    lab::{
+        internet::{self, Internet, LIKE, ORIGIN, SERVERS},
+        resolvers::{self, Manner, Resolver},
+    },
+    namespace, programs,
+};
 use published::{Outcome, QUESTIONS, key};
-use resolvers::{Manner, Resolver};
 use tokio::task::spawn_blocking;
 
 const MANNERS: [Manner; 3] = [Manner::AsItComes, Manner::Strict, Manner::OverTcp];

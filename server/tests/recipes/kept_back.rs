@@ -1,6 +1,8 @@
 //! Names of one label, which public resolvers do not hear of, asked for by an Unbound that validates behind this server.
 
-use super::{namespace, reserved::validating, *};
+use pkdns_testing::namespace;
+
+use super::{reserved::validating, *};
 
 /// A public address, so that the root counts as one.
 const ROOT: [u8; 4] = [9, 9, 9, 9];

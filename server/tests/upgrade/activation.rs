@@ -9,10 +9,11 @@ use std::{
     time::Instant,
 };
 
+use pkdns_testing::programs::find;
+
 use super::{
     PATIENCE,
     clients::{ask_over_tcp, ask_over_udp},
-    programs::find,
     server::{Place, Server, send},
 };
 

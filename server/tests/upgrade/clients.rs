@@ -16,6 +16,7 @@ use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pkdns_testing::tls_client::connect;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::{PATIENCE, tls::connect};
+use super::PATIENCE;
 
 /// Questions that are sent together on a connection for a few.
 const TOGETHER: u64 = 5;

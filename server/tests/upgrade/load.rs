@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::Version;
+use pkdns_testing::tls_client::trusting;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     clients::Client,
     server::{Place, Server},
-    tls::trusting,
 };
 
 /// What clients there are, each with a count of its own.

@@ -8,14 +8,9 @@ mod bridge;
 mod clients;
 mod hand_over;
 mod load;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod reloaded;
 mod reloads;
 mod server;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../certificates/client.rs"]
-mod tls;
 mod units;
 
 use std::time::Duration;

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::programs::find;
+
 use super::{
     PATIENCE,
     activation::{ALONE, Manager, activated, free_port},
     clients::{ask_over_tcp, ask_over_udp},
-    programs::find,
     server::{Place, Server, send},
 };
 

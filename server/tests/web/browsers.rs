@@ -8,9 +8,10 @@ use std::{
     process::Command,
 };
 
+use pkdns_testing::{chromium, programs};
 use tokio::sync::Mutex;
 
-use super::{Site, chromium, programs, run};
+use super::{Site, run};
 
 const POLICY: &str = "/etc/chromium/policies/managed/pkdns-test.json";
 

@@ -10,12 +10,13 @@ use std::{
 };
 
 use pkdns::config::Origin;
+use pkdns_testing::{chromium, namespace, programs};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
-use super::{PAGE, Site, chromium, namespace, programs, run};
+use super::{PAGE, Site, run};
 
 const ORIGIN: &str = "pk.example.net";
 
