@@ -27,7 +27,9 @@ pub mod namespace;
 
 // Our own programs and servers.
 pub mod common;
+pub mod process;
 pub mod program;
+pub mod shell;
 pub mod support;
 
 // Clients and servers in this process.

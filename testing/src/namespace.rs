@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    future::Future,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -20,6 +21,14 @@ const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user"
 
 /// How long a process may take to have a network of its own.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs `test`, which is that of the test `name`, on a machine that has loopback and nothing else.
+pub fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
+    if is_inside(name) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.unwrap().block_on(test);
+    }
+}
 
 /// Runs the test `name` of this program once more, on a machine that has loopback and nothing else. True in there, which is
 /// where the test goes on.
@@ -47,10 +56,23 @@ pub fn is_inside(name: &str) -> bool {
         return false;
     };
     let mut again = Command::new(unshare);
-    again.args(*way).arg(env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]);
+    again.args(*way).arg(env::current_exe().unwrap()).args(["--exact", &full_name(name), "--nocapture"]);
     let status = again.env(INSIDE, "1").status().unwrap();
     assert!(status.success(), "{name} on a machine of its own: see above");
     false
+}
+
+/// The name of the test with the modules that it is in.
+fn full_name(name: &str) -> String {
+    let list =
+        Command::new(env::current_exe().unwrap()).args(["--list", "--format", "terse"]).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let is_it = |test: &&str| *test == name || test.ends_with(&format!("::{name}"));
+    match tests.filter(is_it).collect::<Vec<_>>()[..] {
+        [test] => test.to_owned(),
+        ref tests => panic!("{name} is to be one of the tests, not {tests:?}"),
+    }
 }
 
 /// Runs a program to its end, which has to be a good one.

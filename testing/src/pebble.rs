@@ -32,10 +32,20 @@ pub struct Pebble {
 impl Pebble {
     /// Gives certificates that live for so many seconds, and looks names up at `names`. `None` where there is no pebble.
     pub fn start(lifetime: u32, names: SocketAddr) -> Option<Self> {
+        let [https, http] = [(); 2].map(|()| free_port());
+        Self::start_with(lifetime, names, https, http)
+    }
+
+    /// As [`Pebble::start`], for certificates of three months, and looks at the ports 80 and 443, as those of the public do.
+    pub fn start_as_public(names: SocketAddr) -> Option<Self> {
+        Self::start_with(90 * 86_400, names, 443, 80)
+    }
+
+    fn start_with(lifetime: u32, names: SocketAddr, https: u16, http: u16) -> Option<Self> {
         let program = programs::find("pebble", |_| true, "pebble")?;
         let directory = tempfile::tempdir().unwrap();
         certify(directory.path());
-        let [port, management, https, http] = [(); 4].map(|()| free_port());
+        let [port, management] = [(); 2].map(|()| free_port());
         let configuration = format!(
             "{{\"pebble\": {{\"listenAddress\": \"127.0.0.1:{port}\", \
              \"managementListenAddress\": \"127.0.0.1:{management}\", \
@@ -75,7 +85,7 @@ impl Pebble {
     pub fn root(&self) -> Option<String> {
         let curl = programs::find("curl", |_| true, "curl")?;
         let output = Command::new(curl)
-            .args(["--silent", "--fail", "--cacert"])
+            .args(["--silent", "--fail", "--noproxy", "*", "--cacert"])
             .arg(self.ca_path())
             .arg(format!("https://127.0.0.1:{}/roots/0", self.management))
             .output()

@@ -25,7 +25,7 @@ use pkdns::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::programs;
+use crate::{process::Process, programs};
 
 /// A seed in its older form, in its newer form, and its key: test vectors of PKARR.
 pub const Z32: &str = "a3kco17a6mqawd9jewgwijrd64gb1rmrer1zptxgire7buufk3hy";
@@ -56,6 +56,11 @@ impl World {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let bootstrap = self.network.bootstrap();
         command(self.path(), &[&["--bootstrap", bootstrap[0].as_str()], arguments].concat())
+    }
+
+    /// Starts the program on the local network.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        Process::start(self.command(arguments))
     }
 
     /// Nodes to join through, `HOST:PORT`.

@@ -50,16 +50,8 @@ impl Drop for Caddy {
 
 /// What Chromium makes of `url`, as text, where `root` certifies and the name leads to this machine.
 fn chromium(program: &Path, scene: &Scene, root: &str, url: &str) -> String {
-    let certutil = programs::find("certutil", |_| true, "libnss3-tools").expect("certutil");
     scene.world.file("root.pem", root);
-    let store = scene.path("home/.pki/nssdb");
-    fs::create_dir_all(&store).unwrap();
-    let store = format!("sql:{}", store.display());
-    for arguments in [&["-N", "--empty-password"][..], &["-A", "-t", "C,,", "-n", "test", "-i", "root.pem"]] {
-        let mut command = Command::new(&certutil);
-        let status = command.current_dir(scene.world.path()).args(["-d", &store]).args(arguments).status();
-        assert!(status.unwrap().success());
-    }
+    chromium::believe(&scene.path("home/.pki/nssdb"), &scene.path("root.pem")).expect("certutil");
     let mut command = Command::new("timeout");
     command.arg("60").arg(program).env("HOME", scene.path("home")).args(chromium::FLAGS);
     command.arg(format!("--host-resolver-rules=MAP {} 127.0.0.1", scene.name()));

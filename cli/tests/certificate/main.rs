@@ -15,19 +15,16 @@ mod serve;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pkdns::{certificates::reading_of, metrics::CertificateReading};
 use pkdns_testing::{
     pebble::Pebble,
+    process::Process,
     program::{Finished, HEX, KEY, World},
 };
 use serde_json::Value;
@@ -86,9 +83,10 @@ impl Scene {
         self.world.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn watch(&self, more: &[&str]) -> Watching {
+    fn watch(&self, more: &[&str]) -> Process {
         let arguments = self.arguments(&[more, &["--watch", "--json"]].concat());
-        Watching::start(&self.world, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        Process::start_and_read_all(self.world.command(&arguments))
     }
 
     /// Where the authority looks for http-01, and for tls-alpn-01.
@@ -119,65 +117,6 @@ fn kept(directory: &Path) -> CertificateReading {
     let read = |name: &str| fs::read(directory.join(name)).unwrap();
     assert_eq!([read("key.pem"), read("cert.pem")].concat(), read("both.pem"));
     reading_of(&read("cert.pem"), &read("key.pem")).expect("a certificate and its key")
-}
-
-/// A program that goes on, and what it prints.
-struct Watching {
-    child: Child,
-    lines: Receiver<String>,
-    said: Vec<String>,
-}
-
-impl Watching {
-    fn start(world: &World, arguments: &[&str]) -> Self {
-        let mut command = world.command(arguments);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let outputs: [Box<dyn std::io::Read + Send>; 2] = [Box::new(out), Box::new(err)];
-        for output in outputs {
-            let sender = sender.clone();
-            let lines = BufReader::new(output).lines().map_while(Result::ok);
-            thread::spawn(move || lines.into_iter().try_for_each(|line| sender.send(line)));
-        }
-        Self { child, lines, said: Vec::new() }
-    }
-
-    /// The next line with this in it.
-    #[track_caller]
-    fn wait_for(&mut self, text: &str) -> String {
-        let end = Instant::now() + LIMIT;
-        loop {
-            let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) else {
-                panic!("no line with {text:?} among {:#?}", self.said);
-            };
-            self.said.push(line.clone());
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = std::process::Command::new("kill")
-            .args([format!("-{name}"), self.child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// The exit code after SIGTERM.
-    fn stop(mut self) -> Option<i32> {
-        self.signal("TERM");
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A port that somebody listens on for as long as this is held.

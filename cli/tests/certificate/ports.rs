@@ -43,7 +43,7 @@ async fn whoever_watches_renews_by_tls_alpn_01_before_the_end_and_tells_the_serv
     let [_, tls] = scene.ports();
     let more = [KEY, "--challenge", "tls-alpn-01", "--listen", &tls, "--name", "www", "--reload-command"];
     let mut watching = scene.watch(&[&more, &["echo told >> told"][..]].concat());
-    let line = |watching: &mut Watching| -> Value {
+    let line = |watching: &mut Process| -> Value {
         serde_json::from_str(&watching.wait_for("\"is_new\":true")).unwrap()
     };
     let first = line(&mut watching);

@@ -25,7 +25,7 @@ async fn an_identity_gets_and_renews_its_certificate_by_the_packet_that_is_signe
     configure(&scene, ZONE, &format!("wildcard = true\nreload = 'echo told >> told'\n{name_servers}"));
     let check = scene.world.run(&["serve", "-c", "publisher.toml", "--check"]);
     assert_eq!(check.code, 0, "{}", check.err);
-    let mut serving = Watching::start(&scene.world, &["serve", "-c", "publisher.toml"]);
+    let mut serving = Process::start_and_read_all(scene.world.command(&["serve", "-c", "publisher.toml"]));
     serving.wait_for("new certificate for ");
     let first = kept(&scene.path("site"));
     assert!(first.names.contains(&format!("*.{}", scene.name())), "{first:?}");
@@ -42,7 +42,7 @@ async fn an_order_goes_on_while_the_configuration_is_read_again_and_its_records_
     let secondary = Secondary::start(scene.origin.address).await;
     let name_servers = format!("name_servers = ['{}', '{}']\n", scene.origin.address, secondary.address);
     configure(&scene, ZONE, &name_servers);
-    let mut serving = Watching::start(&scene.world, &["serve", "-c", "publisher.toml"]);
+    let mut serving = Process::start_and_read_all(scene.world.command(&["serve", "-c", "publisher.toml"]));
     let has_challenge = || scene.published().iter().any(|record| record.starts_with("_acme-challenge"));
     let wait_until = |condition: &dyn Fn() -> bool| {
         let end = Instant::now() + LIMIT;

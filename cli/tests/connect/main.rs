@@ -13,17 +13,10 @@
 mod images;
 mod machine;
 
-use std::{fs, future::Future};
+use std::fs;
 
 use machine::Machine;
-use pkdns_testing::namespace;
-
-fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
-    if namespace::is_inside(name) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.unwrap().block_on(test);
-    }
-}
+use pkdns_testing::namespace::on_a_machine_of_its_own;
 
 /// What the machine's own upstream says, and what pkdns would say.
 const FROM_THE_UPSTREAM: [&str; 2] = ["A 192.0.2.1", "A 192.0.2.2"];

@@ -10,23 +10,11 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../origins/authority.rs"]
-mod authority;
 mod lan;
 mod operator;
 mod shell;
 
-use std::future::Future;
-
-use pkdns_testing::namespace;
-
-fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
-    if namespace::is_inside(name) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.unwrap().block_on(test);
-    }
-}
+use pkdns_testing::namespace::on_a_machine_of_its_own;
 
 #[test]
 fn a_lan_behind_pi_hole_resolves_keys_and_ten_mistakes_say_what_to_do() {

@@ -4,13 +4,10 @@
 use std::{fs, net::SocketAddr, net::TcpListener};
 
 use pkdns::config::{Cache, Config, Dht};
-use pkdns_testing::{namespace, program::KEY, programs, signed_root};
+use pkdns_testing::{namespace, pebble::Pebble, program::KEY, programs, signed_root};
 use rcgen::generate_simple_self_signed;
 
-use crate::{
-    authority::Authority,
-    shell::{Machine, Running, block, checked, wait},
-};
+use crate::shell::{Machine, Running, block, checked, wait};
 
 const DOCUMENT: &str = include_str!("../../../docs/operating.md");
 const FILE: &str = "/etc/pkdns/pkdns.toml";
@@ -45,7 +42,7 @@ pub(crate) async fn hour() {
     .unwrap();
     machine.does("./dnsmasq-service");
     let resolver: SocketAddr = "127.0.0.1:53".parse().unwrap();
-    let Some(authority) = Authority::start(resolver) else { return };
+    let Some(authority) = Pebble::start_as_public(resolver) else { return };
     let root = signed_root::start().await.address;
     machine.publish("192.0.2.7");
 
@@ -71,7 +68,7 @@ pub(crate) async fn hour() {
             &format!(
                 "[acme]\ndirectory = \"{}\"\nca_path = \"{}\"",
                 authority.url(),
-                authority.ca().display()
+                authority.ca_path().display()
             ),
         );
     let config = |text: &str| Config {
@@ -81,7 +78,7 @@ pub(crate) async fn hour() {
         ..toml::from_str(text).unwrap()
     };
     let server = Running::start(config(&at_home)).unwrap();
-    fs::write(path.join("root.pem"), authority.root()).unwrap();
+    fs::write(path.join("root.pem"), authority.root().expect("curl")).unwrap();
     let trusting = "curl() { command curl -sS --noproxy '*' --cacert root.pem \"$@\"; }\n";
     let ready = || machine.types(&format!("{trusting}curl -f https://dns.example.net/")).1;
     wait("there is no certificate", ready);

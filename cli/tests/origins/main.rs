@@ -10,24 +10,15 @@
     reason = "the helpers of tests may fail them"
 )]
 
-mod authority;
 mod scene;
 
-use std::{fs, future::Future};
+use std::fs;
 
-use authority::Authority;
-use pkdns_testing::{lab::internet, namespace, programs};
+use pkdns_testing::{lab::internet, namespace::on_a_machine_of_its_own, pebble::Pebble, programs};
 use scene::Scene;
 
 /// What the page of the document says.
 const PAGE: &str = "served by a key";
-
-fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
-    if namespace::is_inside(name) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.unwrap().block_on(test);
-    }
-}
 
 #[test]
 fn an_operator_delegates_a_zone_and_the_world_finds_it() {
@@ -58,17 +49,17 @@ fn a_site_owner_publishes_and_the_page_opens_with_a_padlock() {
             return;
         };
         let Some(mut scene) = Scene::start().await else { return };
-        let Some(authority) = Authority::start(scene.resolver()) else { return };
+        let Some(authority) = Pebble::start_as_public(scene.resolver()) else { return };
         // The machine of the site.
         internet::add_address("203.0.113.10".parse().unwrap());
         scene.run("a key and its zone");
         scene.run_and_compare("the world finds it");
         scene.begin_with_caddy("a page, and Caddy", &authority);
-        let root = authority.root();
-        fs::write(scene.path().join("root.pem"), &root).unwrap();
+        let Some(root) = authority.root() else { return };
+        fs::write(scene.path().join("root.pem"), root).unwrap();
         let url = format!("https://{}.{}/", scene.key(), internet::ORIGIN);
         scene.wait_for_page(&url);
-        assert!(scene.open(&chromium, &url).contains(PAGE), "{}", scene.log());
+        assert!(scene.open(&chromium, &url).contains(PAGE), "{}", scene.shells.log());
     });
 }
 
@@ -77,12 +68,13 @@ fn a_site_owner_gets_a_certificate_in_each_way_and_nginx_shows_it() {
     on_a_machine_of_its_own("a_site_owner_gets_a_certificate_in_each_way_and_nginx_shows_it", async {
         let Some(_) = programs::find("nginx", |_| true, "nginx-light") else { return };
         let Some(mut scene) = Scene::start().await else { return };
-        let Some(authority) = Authority::start(scene.resolver()) else { return };
+        let Some(authority) = Pebble::start_as_public(scene.resolver()) else { return };
         internet::add_address("203.0.113.10".parse().unwrap());
         scene.run("a key and its zone");
         fs::create_dir(scene.path().join("html")).unwrap();
         fs::write(scene.path().join("html/index.html"), PAGE).unwrap();
-        fs::write(scene.path().join("root.pem"), authority.root()).unwrap();
+        let Some(root) = authority.root() else { return };
+        fs::write(scene.path().join("root.pem"), root).unwrap();
         let name = format!("{}.{}", scene.key(), internet::ORIGIN);
 
         scene.certify("a certificate by port 443", &authority);

@@ -3,11 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
@@ -17,23 +13,19 @@ use pkdns_testing::{
         internet::{Internet, SERVERS},
         resolvers::{self, Manner, Resolver},
     },
-    namespace, programs,
+    namespace,
+    pebble::Pebble,
+    programs,
+    shell::{self, Shells},
 };
-use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use crate::authority::Authority;
 
 const DOCUMENT: &str = include_str!("../../../docs/origins.md");
 
-/// Longest that anything here takes.
-const LIMIT: Duration = Duration::from_secs(60);
-
 pub(crate) struct Scene {
-    directory: TempDir,
-    shells: Vec<Child>,
+    pub(crate) shells: Shells,
     resolvers: Vec<Resolver>,
-    network: LocalNetwork,
+    _network: LocalNetwork,
     _servers: Vec<DropGuard>,
     _internet: Internet,
 }
@@ -47,10 +39,9 @@ impl Scene {
         let servers = SERVERS.map(|address| name_server(internet.directory.path(), &network, address));
         let resolvers = resolvers::start(&internet, &[Manner::AsItComes])?;
         let scene = Self {
-            directory: tempfile::tempdir().unwrap(),
-            shells: Vec::new(),
+            shells: Shells::new(network.bootstrap().swap_remove(0)),
             resolvers,
-            network,
+            _network: network,
             _servers: servers.into(),
             _internet: internet,
         };
@@ -62,7 +53,7 @@ impl Scene {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+        self.shells.path()
     }
 
     /// How many resolvers there are.
@@ -83,7 +74,7 @@ impl Scene {
 
     /// Runs a block.
     pub(crate) fn run(&self, title: &str) -> String {
-        said(&self.shell(&block("sh", &format!("# {title}"))).output().unwrap())
+        self.shells.run(&block("sh", &format!("# {title}")))
     }
 
     /// Runs a block, and compares what it prints with the block of text after it, line by line in any order.
@@ -100,19 +91,19 @@ impl Scene {
 
     /// The key of the document.
     pub(crate) fn key(&self) -> String {
-        said(&self.shell("pkdns-cli publickey my.seed").output().unwrap()).trim().to_owned()
+        self.shells.run("pkdns-cli publickey my.seed").trim().to_owned()
     }
 
     /// Runs a block whose last command runs Caddy and goes on. Its authority is the one of the test.
-    pub(crate) fn begin_with_caddy(&mut self, title: &str, authority: &Authority) {
+    pub(crate) fn begin_with_caddy(&mut self, title: &str, authority: &Pebble) {
         let options = format!(
             "{{\nadmin off\nacme_ca {}\nacme_ca_root {}\n}}\n",
             authority.url(),
-            authority.ca().display()
+            authority.ca_path().display()
         );
         fs::write(self.path().join("options"), options).unwrap();
         let caddy = "caddy() { cat options Caddyfile > with-options; command caddy \"$@\" --adapter caddyfile --config with-options; }";
-        self.begin(&format!("{caddy}\n{}", block("sh", &format!("# {title}"))));
+        self.shells.begin(&format!("{caddy}\n{}", block("sh", &format!("# {title}"))));
     }
 
     /// Runs nginx with the server of the document, and another one for port 80.
@@ -121,24 +112,24 @@ impl Scene {
                       server {\nlisten 80;\nroot html;\n}\n";
         let server = self.here(&block("nginx", "# /etc/nginx/conf.d/key.conf"));
         fs::write(self.path().join("nginx.conf"), format!("{around}{server}}}\n")).unwrap();
-        self.begin("nginx -p $PWD -c nginx.conf -g 'daemon off;'");
+        self.shells.begin("nginx -p $PWD -c nginx.conf -g 'daemon off;'");
     }
 
     /// And has it read its files again.
     pub(crate) fn reload_nginx(&self) {
-        said(&self.shell("nginx -p $PWD -c nginx.conf -s reload").output().unwrap());
+        self.shells.run("nginx -p $PWD -c nginx.conf -s reload");
     }
 
     /// Runs a block that asks for a certificate. Its authority is the one of the test.
-    pub(crate) fn certify(&self, title: &str, authority: &Authority) {
+    pub(crate) fn certify(&self, title: &str, authority: &Pebble) {
         let ask = format!(
             "ask() {{ pkdns-cli certificate \"$@\" --authority {} --authority-ca {}; }}",
             authority.url(),
-            authority.ca().display()
+            authority.ca_path().display()
         );
         let asking = self.here(&block("sh", &format!("# {title}"))).replace("pkdns-cli certificate", "ask");
         // Otherwise there is one already that is good for months.
-        said(&self.shell(&format!("{ask}\nrm -rf ssl\n{asking}")).output().unwrap());
+        self.shells.run(&format!("{ask}\nrm -rf ssl\n{asking}"));
     }
 
     /// With the key, and with directories that are this scene's.
@@ -149,70 +140,20 @@ impl Scene {
             .replace("/var/www/html", &format!("{directory}/html"))
     }
 
-    /// Runs commands that go on.
-    fn begin(&mut self, commands: &str) {
-        let mut shell = self.shell(commands);
-        let log = fs::File::create(self.path().join("log")).unwrap();
-        shell.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-        self.shells.push(shell.spawn().unwrap());
-    }
-
-    /// What runs has said so far.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path().join("log")).unwrap_or_default()
-    }
-
     /// Waits until a page is there that `root.pem` certifies.
     pub(crate) fn wait_for_page(&self, url: &str) {
-        let start = Instant::now();
-        while !self
-            .shell(&format!("curl -fsS --noproxy '*' --cacert root.pem {url}"))
-            .output()
-            .unwrap()
-            .status
-            .success()
-        {
-            assert!(start.elapsed() < LIMIT, "{url}: {}", self.log());
-            thread::sleep(Duration::from_millis(200));
-        }
+        let ask = format!("curl -fsS --noproxy '*' --cacert root.pem {url}");
+        self.shells.wait_until(url, |shells| shells.succeeds(&ask));
     }
 
     /// The page in a browser that believes `root.pem`.
     pub(crate) fn open(&self, chromium: &Path, url: &str) -> String {
+        chromium::believe(&self.path().join("home/.pki/nssdb"), &self.path().join("root.pem"))
+            .expect("certutil");
         let (chromium, flags) = (chromium.display(), chromium::FLAGS.join(" "));
-        let commands = format!(
-            "mkdir -p home/.pki/nssdb\ncertutil -d sql:home/.pki/nssdb -N --empty-password\n\
-             certutil -d sql:home/.pki/nssdb -A -t C,, -n test -i root.pem\n\
-             HOME=$PWD/home timeout 60 {chromium} {flags} --user-data-dir=$PWD/profile {url}"
-        );
-        said(&self.shell(&commands).output().unwrap())
-    }
-
-    /// Somebody who may do everything, and whose DHT is that of the test.
-    fn shell(&self, commands: &str) -> Command {
-        let programs = Path::new(env!("CARGO_BIN_EXE_pkdns-cli")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap_or_default();
-        let around = format!(
-            "sudo() {{ \"$@\"; }}\npkdns-cli() {{ command pkdns-cli --bootstrap {} \"$@\"; }}\n",
-            self.network.bootstrap()[0]
-        );
-        let mut shell = Command::new("bash");
-        shell.current_dir(self.path()).args(["-euo", "pipefail", "-c", &(around + commands)]);
-        shell.env("PATH", format!("{}:{path}:/usr/sbin", programs.display())).stdin(Stdio::null());
-        for home in ["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
-            shell.env(home, self.path());
-        }
-        shell
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        for shell in &mut self.shells {
-            let group = format!("-{}", shell.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-            let _ = shell.wait();
-        }
+        let commands =
+            format!("HOME=$PWD/home timeout 60 {chromium} {flags} --user-data-dir=$PWD/profile {url}");
+        self.shells.run(&commands)
     }
 }
 
@@ -238,11 +179,8 @@ pub(crate) fn with_relay() -> Config {
     toml::from_str(&(server + &relay)).unwrap()
 }
 
-/// The fenced block of this language whose first line is the title.
 fn block(language: &str, title: &str) -> String {
-    let fence = format!("```{language}\n{title}\n");
-    let (_, rest) = DOCUMENT.split_once(&fence).unwrap_or_else(|| panic!("no {title}"));
-    rest.split_once("```").unwrap().0.to_owned()
+    shell::block(DOCUMENT, language, title)
 }
 
 /// Lines of text, with one space between words, in order of the alphabet.
@@ -251,12 +189,4 @@ fn lines(text: &str) -> Vec<String> {
     let mut lines: Vec<_> = text.lines().map(in_words).collect();
     lines.sort();
     lines
-}
-
-#[track_caller]
-fn said(output: &Output) -> String {
-    let [said, errors] =
-        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    assert!(output.status.success(), "{said}{errors}");
-    said
 }

@@ -61,20 +61,26 @@ pub(crate) fn start(scene: &mut Scene) -> Option<String> {
     succeed(Command::new("chown").arg("postgres").arg(&place));
     let [initdb, postgres] = ["initdb", "postgres"].map(|program| database.join(program));
     let (initdb, postgres, place) = (initdb.display(), postgres.display(), place.display());
-    scene.run(&format!("runuser -u postgres -- {initdb} -A trust -D {place}/data >initdb.log"));
-    scene.begin(&format!("exec runuser -u postgres -- {postgres} -D {place}/data -k {place} -h 127.0.0.1"));
-    scene.wait_until("the database listens", |scene| scene.succeeds("echo >/dev/tcp/127.0.0.1/5432"));
+    scene.shells.run(&format!("runuser -u postgres -- {initdb} -A trust -D {place}/data >initdb.log"));
+    scene
+        .shells
+        .begin(&format!("exec runuser -u postgres -- {postgres} -D {place}/data -k {place} -h 127.0.0.1"));
+    scene
+        .shells
+        .wait_until("the database listens", |shells| shells.succeeds("echo >/dev/tcp/127.0.0.1/5432"));
 
     let home = scene.path().join("homeserver");
     fs::create_dir(&home).unwrap();
     // Its configuration takes names of hosts only.
     let bootstrap = scene.bootstrap().replace("127.0.0.1", "localhost");
     fs::write(home.join("config.toml"), CONFIGURATION.replace("BOOTSTRAP", &bootstrap)).unwrap();
-    scene.begin(&format!("exec {} --data-dir homeserver", Path::new(&program).display()));
-    scene.wait_until("the homeserver has a key", |scene| scene.succeeds("test -s homeserver/secret"));
-    let key = scene.run("pkdns-cli publickey homeserver/secret").trim().to_owned();
-    scene.wait_until("the homeserver is published", |scene| {
-        scene.succeeds(&format!("pkdns-cli resolve {key}"))
+    scene.shells.begin(&format!("exec {} --data-dir homeserver", Path::new(&program).display()));
+    scene
+        .shells
+        .wait_until("the homeserver has a key", |shells| shells.succeeds("test -s homeserver/secret"));
+    let key = scene.shells.run("pkdns-cli publickey homeserver/secret").trim().to_owned();
+    scene.shells.wait_until("the homeserver is published", |shells| {
+        shells.succeeds(&format!("pkdns-cli resolve {key}"))
     });
     Some(key)
 }

@@ -16,18 +16,11 @@ mod scene;
 mod site;
 
 use browser::{Browser, Kind, Way};
-use pkdns_testing::namespace;
+use pkdns_testing::namespace::on_a_machine_of_its_own;
 use scene::Scene;
 
 /// How much the page moves in each direction.
 const TEN_MEGABYTES: u64 = 10 * 1024 * 1024;
-
-fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
-    if namespace::is_inside(name) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.unwrap().block_on(test);
-    }
-}
 
 /// Opens the site by both of its names, and looks at what its page could do there.
 async fn opens_with_a_padlock(kind: Kind, way: Way) {

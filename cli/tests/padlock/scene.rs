@@ -3,17 +3,17 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
-use pkdns_testing::namespace;
+use pkdns_testing::{
+    namespace,
+    shell::{self, Shells},
+};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -35,8 +35,7 @@ pub(crate) const DOH: &str = "https://203.0.113.1/dns-query";
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Scene {
-    directory: TempDir,
-    shells: Vec<Child>,
+    pub(crate) shells: Shells,
     network: LocalNetwork,
     site: Site,
     server: Option<DropGuard>,
@@ -45,24 +44,24 @@ pub(crate) struct Scene {
 impl Scene {
     /// With the web server that the site's owner has. `None`: a program is not installed, and that is to be accepted.
     pub(crate) async fn start() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
         for address in [SITE, OPERATOR, THIEF] {
             namespace::run("ip", ["address", "add", &format!("{address}/32"), "dev", "lo"]);
         }
-        let site = Site::start(directory.path(), 8080)?;
+        let network = LocalNetwork::start(20).await.unwrap();
+        let shells = Shells::new(network.bootstrap().swap_remove(0));
+        let site = Site::start(shells.path(), 8080)?;
         // What `trust` changes is of this machine.
         for place in ["/etc/ssl/certs", "/usr/local/share/ca-certificates"] {
-            make_private(place, directory.path());
+            make_private(place, shells.path());
         }
-        let resolv_conf = directory.path().join("resolv.conf");
+        let resolv_conf = shells.path().join("resolv.conf");
         fs::write(&resolv_conf, format!("nameserver {OPERATOR}\n")).unwrap();
         namespace::run("mount", ["--bind".as_ref(), resolv_conf.as_os_str(), "/etc/resolv.conf".as_ref()]);
-        let network = LocalNetwork::start(20).await.unwrap();
-        Some(Self { directory, shells: Vec::new(), network, site, server: None })
+        Some(Self { shells, network, site, server: None })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+        self.shells.path()
     }
 
     pub(crate) fn site(&self) -> &Site {
@@ -80,28 +79,29 @@ impl Scene {
 
     /// The key of the document.
     pub(crate) fn key(&self) -> String {
-        self.run("pkdns-cli publickey my.seed").trim().to_owned()
+        self.shells.run("pkdns-cli publickey my.seed").trim().to_owned()
     }
 
     /// All that the document says to the owner of a site.
     pub(crate) fn follow_the_site_owner(&mut self) {
-        self.run(&block("sh", "# a key and its zone"));
+        self.shells.run(&block("sh", "# a key and its zone"));
         fs::write(self.path().join("publisher.toml"), block("toml", "# publisher.toml")).unwrap();
         let serve = block("sh", "# publish the zone and serve the site");
-        self.begin(&serve);
+        self.shells.begin(&serve);
         let key = self.key();
-        self.wait_until("the zone is published", |scene| scene.succeeds(&format!("pkdns-cli resolve {key}")));
+        let resolve = format!("pkdns-cli resolve {key}");
+        self.shells.wait_until("the zone is published", |shells| shells.succeeds(&resolve));
     }
 
     /// The zone stays as it is, and somebody with another key has the address.
     pub(crate) fn replace_the_key_of_the_site(&mut self) {
-        self.shells.drain(..).for_each(end);
-        self.begin(
+        self.shells.end();
+        self.shells.begin(
             "pkdns-cli generate --out other.seed >other.log\nsed s/my.seed/other.seed/ publisher.toml >other.toml\n\
              pkdns-cli serve --config other.toml",
         );
         let connects = format!("echo >/dev/tcp/{SITE}/443");
-        self.wait_until("another site is there", |scene| scene.succeeds(&connects));
+        self.shells.wait_until("another site is there", |shells| shells.succeeds(&connects));
     }
 
     /// The configuration of the document, for this machine or for others.
@@ -125,14 +125,14 @@ impl Scene {
     pub(crate) fn follow_the_visitor(&self, way: Way) {
         let commands = |title| block("sh", title).replace("/var/lib/pkdns", "state");
         match way {
-            Way::PlainDns => self.run(&commands("# trust the authorities of this pkdns")),
+            Way::PlainDns => self.shells.run(&commands("# trust the authorities of this pkdns")),
             Way::DnsOverHttps => {
-                let shown = self.run(&commands("# the fingerprint, on the server"));
+                let shown = self.shells.run(&commands("# the fingerprint, on the server"));
                 let (_, local) = shown.split_once("local authority").unwrap();
                 let (_, fingerprint) = local.split_once("SHA-256:").unwrap();
                 let fingerprint = fingerprint.split_whitespace().next().unwrap();
                 let install = commands("# trust the authorities of another machine");
-                self.run(&install.replace("FINGERPRINT", fingerprint))
+                self.shells.run(&install.replace("FINGERPRINT", fingerprint))
             }
         };
     }
@@ -143,86 +143,25 @@ impl Scene {
              printf 'subjectAltName=DNS:example.com\\nextendedKeyUsage=serverAuth\\n' >leaf.ext\n\
              openssl x509 -req -in leaf.csr -CA state/certificates/bridge-ca.pem -CAkey state/certificates/bridge-ca.key \
              -CAcreateserial -days 5 -extfile leaf.ext -out leaf.pem 2>&1";
-        self.run(make);
+        self.shells.run(make);
         fs::write(self.path().join("thief.py"), THIEF_PROGRAM).unwrap();
-        self.begin(&format!("exec /usr/bin/python3 thief.py {THIEF} 2>thief.log"));
-        self.wait_until("the thief listens", |scene| scene.said_by_thief().contains("listening"));
-        Thief { log: self.path().join("thief.log") }
-    }
-
-    fn said_by_thief(&self) -> String {
-        fs::read_to_string(self.path().join("thief.log")).unwrap_or_default()
+        self.shells.begin(&format!("exec /usr/bin/python3 thief.py {THIEF} 2>thief.log"));
+        let thief = Thief { log: self.path().join("thief.log") };
+        self.shells.wait_until("the thief listens", |_| thief.said().contains("listening"));
+        thief
     }
 
     /// Waits until the machine's resolver has an address of this name.
     #[track_caller]
     pub(crate) fn wait_until_known(&self, name: &str) {
-        self.wait_until("the resolver answers", |scene| scene.succeeds(&format!("getent ahostsv4 {name}")));
+        let look_up = format!("getent ahostsv4 {name}");
+        self.shells.wait_until("the resolver answers", |shells| shells.succeeds(&look_up));
     }
 
     /// A node to join the DHT through, `HOST:PORT`.
     pub(crate) fn bootstrap(&self) -> String {
         self.network.bootstrap().swap_remove(0)
     }
-
-    /// Runs commands to their end, and returns what they print.
-    #[track_caller]
-    pub(crate) fn run(&self, commands: &str) -> String {
-        said(&self.shell(commands).output().unwrap())
-    }
-
-    /// Whether commands end well.
-    pub(crate) fn succeeds(&self, commands: &str) -> bool {
-        self.shell(commands).output().unwrap().status.success()
-    }
-
-    /// Runs commands that go on.
-    pub(crate) fn begin(&mut self, commands: &str) {
-        let mut shell = self.shell(commands);
-        let log = fs::File::create(self.path().join("log")).unwrap();
-        shell.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-        self.shells.push(shell.spawn().unwrap());
-    }
-
-    #[track_caller]
-    pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let start = Instant::now();
-        while !is_so(self) {
-            let log = fs::read_to_string(self.path().join("log")).unwrap_or_default();
-            assert!(start.elapsed() < LIMIT, "{what}: {log}");
-            thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// Somebody who may do everything, and whose DHT is that of the test.
-    fn shell(&self, commands: &str) -> Command {
-        let programs = Path::new(env!("CARGO_BIN_EXE_pkdns-cli")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap_or_default();
-        let around = format!(
-            "sudo() {{ \"$@\"; }}\npkdns-cli() {{ command pkdns-cli --bootstrap {} \"$@\"; }}\n",
-            self.bootstrap()
-        );
-        let mut shell = Command::new("bash");
-        shell.current_dir(self.path()).args(["-euo", "pipefail", "-c", &(around + commands)]);
-        shell.env("PATH", format!("{}:{path}:/usr/sbin", programs.display())).stdin(Stdio::null());
-        for home in ["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
-            shell.env(home, self.path());
-        }
-        shell
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.shells.drain(..).for_each(end);
-    }
-}
-
-/// Ends a shell and all that it runs.
-fn end(mut shell: Child) {
-    let group = format!("-{}", shell.id());
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-    let _ = shell.wait();
 }
 
 /// A server that has a certificate which it should not have.
@@ -274,17 +213,6 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 "#;
 
-/// The fenced block of this language whose first line is the title.
 fn block(language: &str, title: &str) -> String {
-    let fence = format!("```{language}\n{title}\n");
-    let (_, rest) = DOCUMENT.split_once(&fence).unwrap_or_else(|| panic!("no {title}"));
-    rest.split_once("```").unwrap().0.to_owned()
-}
-
-#[track_caller]
-fn said(output: &Output) -> String {
-    let [said, errors] =
-        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    assert!(output.status.success(), "{said}{errors}");
-    said
+    shell::block(DOCUMENT, language, title)
 }

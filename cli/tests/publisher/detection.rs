@@ -8,7 +8,7 @@ use std::{
 
 use pkdns_testing::relay::{Reply, ScriptedRelay};
 
-use super::{KEY, Publisher, records_when, world};
+use super::{KEY, records_when, world};
 
 /// A web page that says what it is told to say.
 async fn page(said: Arc<Mutex<String>>) -> ScriptedRelay {
@@ -72,10 +72,8 @@ async fn a_watch_waits_for_the_address_that_it_needs() {
     world.file("zone", "@ 300 TXT text\n");
     let said = Arc::new(Mutex::new("203.0.113.5".to_string()));
     let service = page(said).await;
-    let mut publisher = Publisher::start(
-        &world,
-        &["publish", "seed", "zone", "--watch", &format!("--ip-service={}", service.url())],
-    );
+    let mut publisher =
+        world.start(&["publish", "seed", "zone", "--watch", &format!("--ip-service={}", service.url())]);
     records_when(&world, KEY, |records| records == ["TXT \"text\""]);
     // Only now is an address needed.
     world.file("zone", "@ 300 A {external_ipv4}\n");

@@ -10,7 +10,7 @@ use std::{
 use pkdns_testing::{program, programs};
 use tokio::net::TcpSocket;
 
-use super::{HEX, KEY, LIMIT, Publisher, World, block, records_when, world};
+use super::{HEX, KEY, LIMIT, Process, World, block, records_when, world};
 
 const PASSWORD: &str = "correct horse";
 
@@ -39,16 +39,16 @@ pub(crate) fn from_document(title: &str, server: &str, password: &str, key: &str
 }
 
 /// A publisher of one key whose address a router tells.
-fn serve(world: &World) -> (Publisher, String) {
+fn serve(world: &World) -> (Process, String) {
     serve_zone(world, "@ 300 A {external_ipv4}\nwww 300 A {external_ipv4} ; not {external_ipv6}\n")
 }
 
-pub(crate) fn serve_zone(world: &World, zone: &str) -> (Publisher, String) {
+pub(crate) fn serve_zone(world: &World, zone: &str) -> (Process, String) {
     serve_with(world, zone, "")
 }
 
 /// With more lines in `[dyndns]`.
-fn serve_with(world: &World, zone: &str, more: &str) -> (Publisher, String) {
+fn serve_with(world: &World, zone: &str, more: &str) -> (Process, String) {
     let hash = program::run_with_input(world.path(), &["password"], PASSWORD);
     assert_eq!(hash.code, 0, "{}", hash.err);
     world.file("zone", zone);
@@ -60,7 +60,7 @@ fn serve_with(world: &World, zone: &str, more: &str) -> (Publisher, String) {
             hash.out.trim()
         ),
     );
-    let mut publisher = Publisher::start(world, &["serve"]);
+    let mut publisher = world.start(&["serve"]);
     let line = publisher.wait_for("routers may update at ");
     let url = line.rsplit(' ').next().unwrap().to_string();
     (publisher, url)
@@ -117,7 +117,7 @@ async fn a_router_tells_its_address_and_it_is_published_and_kept_over_a_kill() {
     // The router will not come again before tomorrow.
     let before = super::timestamp(&world);
     drop(publisher);
-    let mut publisher = Publisher::start(&world, &["serve"]);
+    let mut publisher = world.start(&["serve"]);
     publisher.wait_for("stored on");
     assert_eq!(records_when(&world, KEY, |_| true), expected);
     assert!(super::timestamp(&world) > before);
@@ -314,7 +314,7 @@ async fn a_router_that_comes_while_seeds_are_read_is_not_told_that_there_is_no_s
             hash.out.trim()
         ),
     );
-    let _publisher = Publisher::start(&world, &["serve"]);
+    let _publisher = world.start(&["serve"]);
     let end = Instant::now() + LIMIT;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < end, "nobody listens");

@@ -16,7 +16,7 @@ use pkdns_testing::{program, programs};
 use serde_json::Value;
 
 use super::{
-    KEY, LIMIT, Publisher, World,
+    KEY, LIMIT, Process, World,
     dyndns::{answer, serve_zone},
     records_when, tell, world,
 };
@@ -68,7 +68,7 @@ async fn a_kill_at_any_moment_leaves_nothing_half_written_and_time_never_goes_ba
     let bootstrap = network.bootstrap();
     let serve = || {
         let arguments = ["--bootstrap", bootstrap[0].as_str(), "serve"];
-        Publisher::start_command(program::command(world.path(), &arguments))
+        Process::start(program::command(world.path(), &arguments))
     };
     let dht =
         Dht::start(DhtSettings::on_loopback(bootstrap.clone()), Arc::new(|_| Box::pin(async { Vec::new() })));
@@ -149,20 +149,12 @@ async fn a_stop_is_heard_while_seeds_are_read() {
     assert!(made.success());
     world.file("zone", "@ A 192.0.2.1\n");
     world.file("publisher.toml", &CONFIG.replace("'seed'", "'pipe'"));
-    let mut publisher = Publisher::start(&world, &["serve"]);
+    let publisher = world.start(&["serve"]);
     let end = Instant::now() + LIMIT;
     // From here on it hears signals.
     while !world.path().join("state/lock").exists() {
         assert!(Instant::now() < end, "it does not start");
         thread::sleep(Duration::from_millis(10));
     }
-    publisher.signal("TERM");
-    let code = loop {
-        if let Some(status) = publisher.child.try_wait().unwrap() {
-            break status.code();
-        }
-        assert!(Instant::now() < end, "it does not stop");
-        thread::sleep(Duration::from_millis(10));
-    };
-    assert_eq!(code, Some(0));
+    assert_eq!(publisher.stop(), Some(0));
 }

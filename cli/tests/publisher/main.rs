@@ -18,75 +18,20 @@ mod user;
 mod zones;
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    io::{self, Write},
     thread,
     time::{Duration, Instant},
 };
 
-use pkdns_testing::program::{HEX, KEY, World};
+use pkdns_testing::{
+    process::Process,
+    program::{HEX, KEY, World},
+    shell,
+};
 use serde_json::Value;
 
 /// How long a test waits for what must come.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-/// A running program. What it says on standard error can be waited for.
-pub(crate) struct Publisher {
-    pub(crate) child: Child,
-    lines: Receiver<String>,
-    said: Vec<String>,
-}
-
-impl Publisher {
-    pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
-        Self::start_command(world.command(arguments))
-    }
-
-    pub(crate) fn start_command(mut command: Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let output = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, lines, said: Vec::new() }
-    }
-
-    /// The next line with this in it.
-    #[track_caller]
-    pub(crate) fn wait_for(&mut self, text: &str) -> String {
-        let end = Instant::now() + LIMIT;
-        loop {
-            let rest = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(rest) else {
-                panic!("no line with {text:?} among {:#?}", self.said);
-            };
-            self.said.push(line.clone());
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    /// Sends a signal by its name, such as `HUP`.
-    pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// The exit code after SIGTERM.
-    pub(crate) fn stop(mut self) -> Option<i32> {
-        self.signal("TERM");
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The records of the key on the DHT as `name type data`, once they fulfil the condition.
 #[track_caller]
@@ -123,10 +68,7 @@ pub(crate) async fn world() -> World {
 /// The fenced block of this language in a document whose first line is a comment with this title.
 #[track_caller]
 pub(crate) fn block(document: &str, language: &str, title: &str) -> String {
-    let fence = format!("```{language}\n");
-    let blocks = document.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
-    let mut titled = blocks.filter(|block| block.starts_with(&format!("# {title}\n")));
-    titled.next().unwrap_or_else(|| panic!("there is no {title}")).to_string()
+    shell::block(document, language, &format!("# {title}"))
 }
 
 /// Tells whoever runs the tests what was measured.

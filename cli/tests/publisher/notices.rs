@@ -10,7 +10,7 @@ use std::{
 
 use pkdns_testing::program;
 
-use super::{LIMIT, Publisher, World, world};
+use super::{LIMIT, Process, World, world};
 
 const CONFIG: &str = "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '@ 300 A 192.0.2.1'\n";
 
@@ -38,13 +38,13 @@ impl Manager {
         Self { notices, path, heard: Vec::new() }
     }
 
-    fn start(&self, world: &World, arguments: &[&str]) -> Publisher {
+    fn start(&self, world: &World, arguments: &[&str]) -> Process {
         self.start_command(world.command(arguments))
     }
 
-    fn start_command(&self, mut command: std::process::Command) -> Publisher {
+    fn start_command(&self, mut command: std::process::Command) -> Process {
         command.env("NOTIFY_SOCKET", &self.path).env("WATCHDOG_USEC", "1000000").env_remove("WATCHDOG_PID");
-        Publisher::start_command(command)
+        Process::start(command)
     }
 
     /// The next notice with this line in it.
@@ -90,7 +90,7 @@ async fn a_service_manager_is_told_that_serve_is_ready_alive_reloading_and_stopp
     );
     publisher.signal("TERM");
     manager.wait_for("STOPPING=1");
-    assert_eq!(publisher.child.wait().unwrap().code(), Some(0));
+    assert_eq!(publisher.wait(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

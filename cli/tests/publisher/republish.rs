@@ -4,7 +4,7 @@ use pkdns::signed_packet::Keypair;
 use pkdns_testing::program::now;
 use serde_json::Value;
 
-use super::{KEY, Publisher, timestamp, world};
+use super::{KEY, timestamp, world};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_of_others_are_stored_again_as_they_are() {
@@ -41,7 +41,7 @@ async fn packets_of_others_are_stored_again_as_they_are() {
 
     // It goes on where one is missing, and ends without a complaint when it is told to.
     let arguments = ["republish", KEY, &absent.to_z32(), "--every", "1h"];
-    let mut repeating = Publisher::start(&world, &arguments);
+    let mut repeating = world.start(&arguments);
     repeating.wait_for("again in 5");
     assert_eq!(repeating.stop(), Some(0));
 }

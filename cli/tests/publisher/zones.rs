@@ -1,6 +1,6 @@
 //! Zones that change while they are published.
 
-use super::{KEY, Publisher, records_when, timestamp, world};
+use super::{KEY, records_when, timestamp, world};
 
 const SECOND_SEED: &str = "f28a894f69039e6f6b48714ca931baa7c09bd1db9105291620b4e1e7a9acf682";
 const SECOND_KEY: &str = "cb7xxx6wtqr5d6yqudkt47drqswxk57dzy3h7qj3udym5puy9cso";
@@ -9,7 +9,7 @@ const SECOND_KEY: &str = "cb7xxx6wtqr5d6yqudkt47drqswxk57dzy3h7qj3udym5puy9cso";
 async fn a_zone_file_is_published_when_it_changes_and_kept_alive_when_it_breaks() {
     let world = world().await;
     world.file("zone", "@ 300 A 192.0.2.1\n");
-    let mut publisher = Publisher::start(&world, &["publish", "seed", "zone", "--watch"]);
+    let mut publisher = world.start(&["publish", "seed", "zone", "--watch"]);
     records_when(&world, KEY, |records| records == ["A 192.0.2.1"]);
     world.file("zone", "@ 300 A 192.0.2.2\n$INCLUDE more\n");
     publisher.wait_for("more");
@@ -27,7 +27,7 @@ async fn a_zone_file_is_published_when_it_changes_and_kept_alive_when_it_breaks(
 async fn a_zone_that_another_machine_has_published_since_ends_the_watch() {
     let world = world().await;
     world.file("zone", "@ 300 A 192.0.2.1\n");
-    let mut publisher = Publisher::start(&world, &["publish", "seed", "zone", "--watch"]);
+    let mut publisher = world.start(&["publish", "seed", "zone", "--watch"]);
     records_when(&world, KEY, |records| records == ["A 192.0.2.1"]);
     world.file("elsewhere", "@ 300 A 192.0.2.99\n");
     let published = world.run(&["publish", "seed", "elsewhere"]);
@@ -35,7 +35,7 @@ async fn a_zone_that_another_machine_has_published_since_ends_the_watch() {
     world.file("zone", "@ 300 A 192.0.2.2\n");
     let line = publisher.wait_for("error: ");
     assert!(line.contains("another machine") && line.contains("--force"), "{line}");
-    assert_eq!(publisher.child.wait().unwrap().code(), Some(3));
+    assert_eq!(publisher.wait(), Some(3));
     records_when(&world, KEY, |records| records == ["A 192.0.2.99"]);
 }
 
@@ -82,7 +82,7 @@ async fn identities_come_and_go_with_the_configuration() {
         world.file("publisher.toml", &format!("state = 'state'\n{}", identities.concat()));
     };
     configure(&[first]);
-    let mut publisher = Publisher::start(&world, &["serve"]);
+    let mut publisher = world.start(&["serve"]);
     publisher.wait_for("stored on");
     let at_first = timestamp(&world);
     configure(&[first, second]);
@@ -112,7 +112,7 @@ async fn only_one_publisher_uses_a_state_directory_and_mistakes_are_found_before
     let world = world().await;
     let config = "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '@ 300 A 192.0.2.1'\n";
     world.file("publisher.toml", config);
-    let mut publisher = Publisher::start(&world, &["serve"]);
+    let mut publisher = world.start(&["serve"]);
     publisher.wait_for("stored on");
     world.run(&["serve"]).assert_failed(1, "another pkdns-cli serve is using it");
     let checked = world.run(&["serve", "--check"]);

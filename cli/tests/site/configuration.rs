@@ -53,7 +53,7 @@ async fn a_port_that_somebody_else_has_is_told_and_a_reload_that_wants_it_change
          tls_port = 443\n"
     );
     scene.world.file("publisher.toml", &text);
-    publisher.reload();
+    publisher.signal("HUP");
     let line = publisher.wait_for("cannot listen on");
     assert!(line.contains(&taken.to_string()) && line.contains("going on as before"), "{line}");
     scene.connect(super::client::of_key(pkdns_testing::program::KEY), "h2").await.unwrap();

@@ -96,7 +96,7 @@ async fn a_web_server_that_is_gone_is_told_in_words_and_may_come_back_elsewhere_
     assert!(line.contains(&format!("error: the web server at {closed}")), "{line}");
     for name in ["first", "second"] {
         scene.configure(&backend::start(name).await.to_string(), "");
-        publisher.reload();
+        publisher.signal("HUP");
         publisher.wait_for("https at");
         publisher.wait_for("read again");
         let told = text(ask().await).await;
