@@ -27,6 +27,8 @@ pub mod namespace;
 
 // Our own programs and servers.
 pub mod common;
+pub mod dyndns;
+pub mod identities;
 pub mod process;
 pub mod program;
 pub mod shell;

@@ -4,6 +4,8 @@ use std::{
     env,
     io::{self, Write},
     path::{Path, PathBuf},
+    process::{ChildStdin, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 /// Finds `program`, a name or a path, where `is_usable` says so. `None`: it is not installed, and that is to be accepted; unless
@@ -30,8 +32,25 @@ pub fn built(program: &str) -> PathBuf {
     path
 }
 
-/// Says why a test does nothing.
+/// Tells whoever runs the tests what was measured.
+pub fn tell(measured: &str) {
+    // Not through `eprintln!`, which is only shown when a test fails.
+    io::stderr().write_all(format!("MEASURED: {measured}\n").as_bytes()).unwrap();
+}
+
+/// Says why a test does nothing: now, and once more when all tests of this program have ended.
 pub fn skip(reason: &str) {
     // Not through `eprintln!`, which is only shown when a test fails.
     io::stderr().write_all(format!("SKIPPED: {reason}\n").as_bytes()).unwrap();
+    // Tests that failed while they held it have written whole lines.
+    let mut summary = SUMMARY.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = writeln!(summary, "{reason}");
 }
+
+/// Takes what was skipped. Nothing of a program with tests runs at its end, but another process sees that nobody writes any more.
+static SUMMARY: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "sort | uniq -c | sed 's/^ *\\([0-9]*\\) /SKIPPED in all: \\1 x /' >&2"]);
+    let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    Mutex::new(shell.stdin.unwrap())
+});
