@@ -26,6 +26,7 @@ pub mod lab;
 pub mod namespace;
 
 // Our own programs and servers.
+pub mod benchmark;
 pub mod common;
 pub mod dyndns;
 pub mod identities;
@@ -33,6 +34,7 @@ pub mod process;
 pub mod program;
 pub mod shell;
 pub mod support;
+pub mod upgrade;
 
 // Clients and servers in this process.
 pub mod http_client;

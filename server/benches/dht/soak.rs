@@ -1,10 +1,10 @@
 //! A day of use in a quarter of an hour: a million lookups in a DHT whose nodes come and go.
 
 use pkdns::simulator::{Simulator, World};
+use pkdns_testing::benchmark::{cores, on_core};
 
 use crate::{
     Scale, clients,
-    common::{cores, on_core},
     load::{Said, ask},
     observed::{free_port, scrape, value},
     zones::{NOBODY, Zone},

@@ -1,12 +1,12 @@
 //! What a cached key takes, and what asking for it costs.
 
+use pkdns_testing::benchmark::{CpuTime, Process, cores, on_core, random::Random};
+
 use crate::{
     Scale,
-    common::{CpuTime, Process, cores, on_core},
     connection::{Connection, Expected, Outcome},
     echo,
     key_server::{KeyServer, Settings},
-    random::Random,
     zones::Names,
 };
 

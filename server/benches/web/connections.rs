@@ -12,14 +12,17 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pkdns_testing::tls_client::trusting_anyone;
+use pkdns_testing::{
+    benchmark::{cores, names::query, on_core, upstream},
+    tls_client::trusting_anyone,
+};
 use tokio::net::TcpSocket;
 use tokio_rustls::{
     TlsConnector,
     rustls::{DEFAULT_VERSIONS, pki_types::ServerName},
 };
 
-use crate::{common::cores, common::on_core, names::query, servers::Server, upstream};
+use crate::servers::Server;
 
 /// Lookups that wait for an upstream that says nothing.
 const COLD: u32 = 50;

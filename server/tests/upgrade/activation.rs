@@ -9,13 +9,15 @@ use std::{
     time::Instant,
 };
 
-use pkdns_testing::programs::find;
-
-use super::{
-    PATIENCE,
-    clients::{ask_over_tcp, ask_over_udp},
-    server::{Place, Server, send},
+use pkdns_testing::{
+    programs::find,
+    upgrade::{
+        clients::{ask_over_tcp, ask_over_udp},
+        server::{Place, Server, send},
+    },
 };
+
+use super::PATIENCE;
 
 /// Answers without asking anybody.
 pub(crate) const ALONE: &str =

@@ -5,15 +5,8 @@
 
 mod activation;
 mod bridge;
-mod clients;
 mod hand_over;
-mod load;
 mod reloaded;
-mod reloads;
-mod server;
 mod units;
 
-use std::time::Duration;
-
-/// Longest wait for what must come, on a machine that does many other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+use pkdns_testing::upgrade::PATIENCE;

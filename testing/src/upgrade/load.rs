@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::tls_client::trusting;
 use http::Version;
-use pkdns_testing::tls_client::trusting;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,13 +22,13 @@ use super::{
 };
 
 /// What clients there are, each with a count of its own.
-pub(crate) const KINDS: [&str; 7] = ["udp", "tcp", "tcp kept", "dot", "dot kept", "http/1.1", "http/2"];
+pub const KINDS: [&str; 7] = ["udp", "tcp", "tcp kept", "dot", "dot kept", "http/1.1", "http/2"];
 
 /// Clients over UDP. Each has a port of its own, so that every socket of the server has some.
 const UDP_CLIENTS: usize = 8;
 
 /// An upstream that takes its time, as long as the last digit of the name's first label says.
-pub(crate) fn upstream() -> SocketAddr {
+pub fn upstream() -> SocketAddr {
     let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
@@ -45,7 +45,7 @@ pub(crate) fn upstream() -> SocketAddr {
     address
 }
 
-pub(crate) fn configuration() -> String {
+pub fn configuration() -> String {
     format!(
         "listen = '127.0.0.1:0'\nfallback_dns = '{}'\nlocal.records = ['*.load.lan A 192.0.2.1']\n\
          [dht]\nenabled = false\n[rate_limit]\nrequests_per_minute = 0\n\
@@ -56,7 +56,7 @@ pub(crate) fn configuration() -> String {
 }
 
 /// Replies that a server has counted, by its page of metrics.
-pub(crate) async fn replies(metrics: SocketAddr) -> (u64, u64) {
+pub async fn replies(metrics: SocketAddr) -> (u64, u64) {
     let mut stream = TcpStream::connect(metrics).await.unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -70,8 +70,8 @@ pub(crate) async fn replies(metrics: SocketAddr) -> (u64, u64) {
 }
 
 /// Clients that ask until they are stopped.
-pub(crate) struct Load {
-    pub(crate) clients: [Client; KINDS.len()],
+pub struct Load {
+    pub clients: [Client; KINDS.len()],
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Load {
 impl Load {
     /// So many clients of each kind, as `client` makes them, and more over UDP: with so many questions at once if `at_once`
     /// says so. Must be called within a runtime.
-    pub(crate) fn start(
+    pub fn start(
         place: &Place,
         server: &Server,
         copies: usize,
@@ -116,17 +116,17 @@ impl Load {
     }
 
     /// Answers so far, by kind.
-    pub(crate) fn answers(&self) -> [u64; KINDS.len()] {
+    pub fn answers(&self) -> [u64; KINDS.len()] {
         self.clients.each_ref().map(|client| client.tally.answers())
     }
 
     /// Whether a client has found something wrong.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.running.iter().any(JoinHandle::is_finished)
     }
 
     /// Returns when all that was asked is answered, or says what a client has found wrong.
-    pub(crate) async fn stop(self) -> Result<[Client; KINDS.len()], String> {
+    pub async fn stop(self) -> Result<[Client; KINDS.len()], String> {
         self.stop.cancel();
         for client in self.running {
             client.await.map_err(|error| error.to_string())?;
@@ -136,7 +136,7 @@ impl Load {
 }
 
 /// Queries that the first process says it has answered, once it has ended.
-pub(crate) fn answered_before(server: &Server) -> u64 {
+pub fn answered_before(server: &Server) -> u64 {
     let line = server.log.wait_for("queries were answered before");
     line.split(" queries").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }

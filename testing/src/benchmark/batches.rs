@@ -15,11 +15,11 @@ use nix::{
 const BATCH: usize = 64;
 
 /// Longest datagram.
-pub(crate) const SIZE: usize = 512;
+pub const SIZE: usize = 512;
 
 /// Turns each datagram into its reply, whose length `reply` returns, in place; zero for none. Returns when the
 /// socket fails, as when its timeout ends.
-pub(crate) fn serve(socket: &UdpSocket, mut reply: impl FnMut(&mut [u8; SIZE], usize) -> usize) {
+pub fn serve(socket: &UdpSocket, mut reply: impl FnMut(&mut [u8; SIZE], usize) -> usize) {
     let descriptor = socket.as_raw_fd();
     let mut buffers = [[0; SIZE]; BATCH];
     let mut received_headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);

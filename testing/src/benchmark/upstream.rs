@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::{
+use super::{
     batches,
     names::{address_of, number_in},
 };
@@ -21,7 +21,7 @@ const HEADER_AFTER_ID: [u8; 10] = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
 const OWNER_AND_TYPE: [u8; 6] = [0xc0, 12, 0, 1, 0, 1];
 
 /// Serves until the process ends.
-pub(crate) fn start() -> SocketAddr {
+pub fn start() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let socket = UdpSocket::bind(address).expect("the same port is free for UDP");

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Quota, access and upstreams are changed in turn, and then comes a file with a mistake.
-pub(crate) struct Reloads<'a> {
+pub struct Reloads<'a> {
     place: &'a Place,
     server: &'a Server,
     /// Of which each configuration is made.
@@ -24,13 +24,13 @@ pub(crate) struct Reloads<'a> {
 
 impl<'a> Reloads<'a> {
     /// `base` is the configuration that the server has.
-    pub(crate) fn new(place: &'a Place, server: &'a Server, base: &str) -> Self {
+    pub fn new(place: &'a Place, server: &'a Server, base: &str) -> Self {
         let upstreams = [upstream(), upstream()];
         Self { place, server, base: base.to_owned(), upstreams, done: 0 }
     }
 
     /// The next one. Returns when the server says that it has taken the file, or has refused it as it should.
-    pub(crate) fn next(&mut self) {
+    pub fn next(&mut self) {
         let before = self.said().len();
         let (text, expected) = self.file(self.done);
         self.place.configure(&text);
@@ -48,7 +48,7 @@ impl<'a> Reloads<'a> {
     }
 
     /// How many there have been.
-    pub(crate) fn done(&self) -> u32 {
+    pub fn done(&self) -> u32 {
         self.done
     }
 

@@ -4,11 +4,11 @@
 use std::net::Ipv4Addr;
 
 /// A query as stub resolvers send it: `A`, RD, EDNS with 1232 bytes and no options. Id and number are zeros.
-pub(crate) const QUERY: [u8; 52] =
+pub const QUERY: [u8; 52] =
     *b"\0\0\x01\0\0\x01\0\0\0\0\0\x01\x09n00000000\x05bench\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0";
 
 /// Where the question stands in it.
-pub(crate) const QUESTION: std::ops::Range<usize> = 12..QUERY.len() - OPT_SIZE;
+pub const QUESTION: std::ops::Range<usize> = 12..QUERY.len() - OPT_SIZE;
 
 const OPT_SIZE: usize = 11;
 
@@ -16,7 +16,7 @@ const OPT_SIZE: usize = 11;
 const DIGITS: std::ops::Range<usize> = 14..22;
 
 /// The query for a name.
-pub(crate) fn query(id: u16, number: u32) -> [u8; QUERY.len()] {
+pub fn query(id: u16, number: u32) -> [u8; QUERY.len()] {
     let mut query = QUERY;
     query[..2].copy_from_slice(&id.to_be_bytes());
     for (place, digit) in (0..8).rev().zip(&mut query[DIGITS]) {
@@ -26,30 +26,30 @@ pub(crate) fn query(id: u16, number: u32) -> [u8; QUERY.len()] {
 }
 
 /// The number of the name in a question, whatever the spelling.
-pub(crate) fn number_in(message: &[u8]) -> Option<u32> {
+pub fn number_in(message: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(message.get(DIGITS)?).ok()?, 16).ok()
 }
 
 /// The address of a name, from the range that RFC 2544 sets aside for benchmarks.
-pub(crate) fn address_of(number: u32) -> Ipv4Addr {
+pub fn address_of(number: u32) -> Ipv4Addr {
     let [_, second, third, fourth] = number.to_be_bytes();
     Ipv4Addr::new(198, 18 | second & 1, third, fourth)
 }
 
 /// The names from `0` to `count`, in turn and for ever.
-pub(crate) fn in_turn(count: u32) -> impl Iterator<Item = u32> {
+pub fn in_turn(count: u32) -> impl Iterator<Item = u32> {
     (0..count).cycle()
 }
 
 /// As [`in_turn`], but only `share` of ten are among them. The others are asked for once.
-pub(crate) fn with_new_ones(count: u32, share: u32) -> impl Iterator<Item = u32> {
+pub fn with_new_ones(count: u32, share: u32) -> impl Iterator<Item = u32> {
     let mut known = in_turn(count);
     let mut new = count..;
     (0..10).cycle().filter_map(move |turn| if turn < share { known.next() } else { new.next() })
 }
 
 /// The names from `0` to `count` without any order, for ever.
-pub(crate) fn at_random(count: u32) -> impl Iterator<Item = u32> {
+pub fn at_random(count: u32) -> impl Iterator<Item = u32> {
     // xorshift64, Marsaglia 2003: cheap, and the same in each run.
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     std::iter::repeat_with(move || {

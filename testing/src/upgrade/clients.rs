@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
+use crate::tls_client::connect;
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pkdns_testing::tls_client::connect;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -35,23 +35,23 @@ const ASKED_TO_END: [u8; 6] = [0, 11, 0, 2, 0, 0];
 
 /// What the clients of one kind have seen.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) asked: AtomicU64,
-    pub(crate) answered: AtomicU64,
-    pub(crate) connections: AtomicU64,
+pub struct Tally {
+    pub asked: AtomicU64,
+    pub answered: AtomicU64,
+    pub connections: AtomicU64,
     /// Connections that the server asked to end.
-    pub(crate) moved: AtomicU64,
+    pub moved: AtomicU64,
 }
 
 /// What all clients share.
 #[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) tally: Arc<Tally>,
-    pub(crate) stop: CancellationToken,
+pub struct Client {
+    pub tally: Arc<Tally>,
+    pub stop: CancellationToken,
     /// Between two questions.
-    pub(crate) pause: Duration,
+    pub pause: Duration,
     /// One in so many questions is for a name that takes a while.
-    pub(crate) slow: u64,
+    pub slow: u64,
 }
 
 impl Tally {
@@ -59,13 +59,13 @@ impl Tally {
         counter.fetch_add(1, Ordering::SeqCst)
     }
 
-    pub(crate) fn answers(&self) -> u64 {
+    pub fn answers(&self) -> u64 {
         self.answered.load(Ordering::SeqCst)
     }
 }
 
 impl Client {
-    pub(crate) fn new(stop: &CancellationToken) -> Self {
+    pub fn new(stop: &CancellationToken) -> Self {
         Self { tally: Arc::default(), stop: stop.clone(), pause: Duration::from_millis(4), slow: 8 }
     }
 
@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Over UDP from one port, until it is stopped and all is answered.
-    pub(crate) async fn over_udp(self, server: SocketAddr) {
+    pub async fn over_udp(self, server: SocketAddr) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(server).await.unwrap();
         let (mut waiting, mut reply, mut number) = (HashSet::new(), [0; 2048], 0_u64);
@@ -119,7 +119,7 @@ impl Client {
 
     /// Over UDP from one port, with as many questions under way, until it is stopped.
     #[allow(dead_code, reason = "for a benchmark that shares this")]
-    pub(crate) async fn over_udp_at_once(self, server: SocketAddr, at_once: u16) {
+    pub async fn over_udp_at_once(self, server: SocketAddr, at_once: u16) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(server).await.unwrap();
         let (mut waiting, mut reply) = (HashSet::new(), [0; 2048]);
@@ -140,7 +140,7 @@ impl Client {
     }
 
     /// One connection after the other, over TLS if that is given, a few questions on each.
-    pub(crate) async fn over_short_connections(self, server: SocketAddr, tls: Option<Arc<ClientConfig>>) {
+    pub async fn over_short_connections(self, server: SocketAddr, tls: Option<Arc<ClientConfig>>) {
         while !self.stop.is_cancelled() {
             Tally::add(&self.tally.connections);
             match &tls {
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// On a connection that is kept until the server asks for its end, over TLS if that is given.
-    pub(crate) async fn over_long_connections(self, server: SocketAddr, tls: Option<Arc<ClientConfig>>) {
+    pub async fn over_long_connections(self, server: SocketAddr, tls: Option<Arc<ClientConfig>>) {
         while !self.stop.is_cancelled() {
             Tally::add(&self.tally.connections);
             match &tls {
@@ -194,7 +194,7 @@ impl Client {
     }
 
     /// Over HTTPS, on a connection that is kept until the server says that it ends.
-    pub(crate) async fn over_https(self, server: SocketAddr, tls: Arc<ClientConfig>, version: Version) {
+    pub async fn over_https(self, server: SocketAddr, tls: Arc<ClientConfig>, version: Version) {
         while !self.stop.is_cancelled() {
             Tally::add(&self.tally.connections);
             let stream = connect(server, "localhost", tls.clone()).await.unwrap();
@@ -250,7 +250,7 @@ fn request(number: u64, zone: &str, version: Version) -> Request<Full<Bytes>> {
 }
 
 /// A question for the address of a name, with an OPT record that asks how long a connection may be kept.
-pub(crate) fn query(id: u16, name: &str) -> Vec<u8> {
+pub fn query(id: u16, name: &str) -> Vec<u8> {
     let mut message = id.to_be_bytes().to_vec();
     message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
     for label in name.split('.') {
@@ -267,7 +267,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 /// Whether there is an answer in this time.
-pub(crate) fn ask_over_udp(server: SocketAddr, name: &str, limit: Duration) -> bool {
+pub fn ask_over_udp(server: SocketAddr, name: &str, limit: Duration) -> bool {
     let socket = StdSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(limit)).unwrap();
     socket.send_to(&query(7, name), server).unwrap();
@@ -276,7 +276,7 @@ pub(crate) fn ask_over_udp(server: SocketAddr, name: &str, limit: Duration) -> b
 }
 
 /// Whether there is an answer.
-pub(crate) fn ask_over_tcp(server: SocketAddr, name: &str) -> bool {
+pub fn ask_over_tcp(server: SocketAddr, name: &str) -> bool {
     let mut stream = StdStream::connect(server).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&framed(&query(7, name))).unwrap();

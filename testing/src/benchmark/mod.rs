@@ -1,5 +1,10 @@
 //! Servers as processes of their own, on a core of their own.
 
+pub mod batches;
+pub mod names;
+pub mod random;
+pub mod upstream;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -17,18 +22,20 @@ use nix::{
 };
 use tempfile::TempDir;
 
+use crate::programs;
+
 /// Ticks of `/proc/<pid>/stat` in a second: part of the interface of Linux, whatever the kernel's own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Seconds that a process has computed for itself, and that the kernel has for it.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct CpuTime {
-    pub(crate) user: f64,
-    pub(crate) system: f64,
+pub struct CpuTime {
+    pub user: f64,
+    pub system: f64,
 }
 
 impl CpuTime {
-    pub(crate) fn total(&self) -> f64 {
+    pub fn total(&self) -> f64 {
         self.user + self.system
     }
 }
@@ -49,17 +56,17 @@ impl Sub for CpuTime {
 }
 
 /// Lines of a log that are kept.
-pub(crate) const MAX_LOG: usize = 100_000;
+pub const MAX_LOG: usize = 100_000;
 
 fn port_in(line: &str, protocol: &str) -> Option<u16> {
     line.split_once(&format!("listening {protocol} "))?.1.trim().rsplit(':').next()?.parse().ok()
 }
 
 /// A variable of the environment, and its value.
-pub(crate) type Variable = (&'static str, &'static str);
+pub type Variable = (&'static str, &'static str);
 
 /// A server that does not outlive the benchmark.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
@@ -70,21 +77,17 @@ pub(crate) struct Process {
 
 impl Process {
     /// A program that has started and serves at `address`.
-    pub(crate) fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
+    pub fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
         Self { child, address, log: Arc::default(), directory, variables: Vec::new() }
     }
 
     /// Starts pkdns with this configuration.
-    pub(crate) fn pkdns(configuration: &str) -> Self {
+    pub fn pkdns(configuration: &str) -> Self {
         Self::pkdns_with(configuration, &[], |_| ())
     }
 
     /// The same with these variables, in a directory that `prepare` has put something into.
-    pub(crate) fn pkdns_with(
-        configuration: &str,
-        variables: &[Variable],
-        prepare: impl FnOnce(&Path),
-    ) -> Self {
+    pub fn pkdns_with(configuration: &str, variables: &[Variable], prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("pkdns.toml"), configuration).unwrap();
         prepare(directory.path());
@@ -92,7 +95,7 @@ impl Process {
     }
 
     /// Stops it as an operator does, and starts it again.
-    pub(crate) fn restart(mut self) -> Self {
+    pub fn restart(mut self) -> Self {
         let stop = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(stop.success());
         self.child.wait().unwrap();
@@ -101,7 +104,7 @@ impl Process {
     }
 
     fn start(directory: TempDir, variables: Vec<Variable>) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pkdns"))
+        let mut child = Command::new(programs::built("pkdns"))
             .arg("--pkdns-dir")
             .arg(directory.path())
             .env_remove("RUST_LOG")
@@ -129,12 +132,12 @@ impl Process {
     }
 
     /// Lines that it has logged since it listens, at most [`MAX_LOG`].
-    pub(crate) fn log(&self) -> Vec<String> {
+    pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
     /// The port of its first listener for `protocol`, as its log says it. UDP has none here: see [`Process::address`].
-    pub(crate) fn port(&self, protocol: &str) -> u16 {
+    pub fn port(&self, protocol: &str) -> u16 {
         let port = || self.log().iter().find_map(|line| port_in(line, protocol));
         let wait = |_: &u32| {
             std::thread::sleep(Duration::from_millis(20));
@@ -145,23 +148,23 @@ impl Process {
     }
 
     /// Bytes of memory that it has now.
-    pub(crate) fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         let status = self.proc_file("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// What the kernel says of it in `/proc/<pid>/<file>`.
-    pub(crate) fn proc_file(&self, file: &str) -> String {
+    pub fn proc_file(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// What all its threads have used so far.
-    pub(crate) fn cpu_time(&self) -> CpuTime {
+    pub fn cpu_time(&self) -> CpuTime {
         let stat = self.proc_file("stat");
         // The second field is the program's name in parentheses; utime and stime are the fields 14 and 15.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -179,7 +182,7 @@ impl Drop for Process {
 }
 
 /// The core of the servers and that of the client; the same one when there is no other.
-pub(crate) fn cores() -> (usize, usize) {
+pub fn cores() -> (usize, usize) {
     // Asked once: later this process keeps to one of them.
     static CORES: OnceLock<(usize, usize)> = OnceLock::new();
     *CORES.get_or_init(|| {
@@ -192,7 +195,7 @@ pub(crate) fn cores() -> (usize, usize) {
 
 /// Starts `servers` on one core, for good, and goes on on the other. A server that may use one core starts one
 /// thread for its work and opens one socket.
-pub(crate) fn on_core<T>(server_core: usize, client_core: usize, servers: impl FnOnce() -> T) -> T {
+pub fn on_core<T>(server_core: usize, client_core: usize, servers: impl FnOnce() -> T) -> T {
     pin(&[server_core]);
     let started = servers();
     pin(&[client_core]);
@@ -200,7 +203,7 @@ pub(crate) fn on_core<T>(server_core: usize, client_core: usize, servers: impl F
 }
 
 /// Keeps the calling thread, and what it starts from now on, on these cores.
-pub(crate) fn pin(cores: &[usize]) {
+pub fn pin(cores: &[usize]) {
     let mut set = CpuSet::new();
     for core in cores {
         set.set(*core).unwrap();

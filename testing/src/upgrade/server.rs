@@ -14,19 +14,20 @@ use std::{
 use tempfile::TempDir;
 
 use super::PATIENCE;
+use crate::programs;
 
 /// Its directory, with a link to the program, which can be replaced as an installation does.
-pub(crate) struct Place(TempDir);
+pub struct Place(TempDir);
 
 /// A process, and those that took its place. They end with this.
-pub(crate) struct Server {
+pub struct Server {
     child: Child,
-    pub(crate) log: Log,
+    pub log: Log,
 }
 
 /// What all of them have logged.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<(Mutex<Lines>, Condvar)>);
+pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
 
 #[derive(Default)]
 struct Lines {
@@ -35,36 +36,36 @@ struct Lines {
 }
 
 impl Place {
-    pub(crate) fn with(configuration: &str) -> Self {
+    pub fn with(configuration: &str) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.configure(configuration);
         place.install();
         place
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub(crate) fn configure(&self, configuration: &str) {
+    pub fn configure(&self, configuration: &str) {
         fs::write(self.path().join("pkdns.toml"), configuration).unwrap();
     }
 
     /// Puts the program there, in the place of the one that may run.
-    pub(crate) fn install(&self) {
-        let (program, built) = (self.program(), env!("CARGO_BIN_EXE_pkdns"));
+    pub fn install(&self) {
+        let (program, built) = (self.program(), programs::built("pkdns"));
         let _ = fs::remove_file(&program);
-        if fs::hard_link(built, &program).is_err() {
+        if fs::hard_link(&built, &program).is_err() {
             fs::copy(built, &program).unwrap();
         }
     }
 
-    pub(crate) fn program(&self) -> PathBuf {
+    pub fn program(&self) -> PathBuf {
         self.path().join("pkdns")
     }
 
     /// The program with its arguments.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(self.program());
         command.arg("--pkdns-dir").arg(self.path()).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
         command
@@ -73,13 +74,13 @@ impl Place {
 
 impl Server {
     /// Runs until it listens.
-    pub(crate) fn start(command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
         let server = Self::spawn(command);
         server.log.wait_for("listening tcp");
         server
     }
 
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::default();
         let (lines, written) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
@@ -92,23 +93,23 @@ impl Server {
         Self { child, log }
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// To the first process.
-    pub(crate) fn send(&self, signal: &str) {
+    pub fn send(&self, signal: &str) {
         send(signal, self.id());
     }
 
     /// Starts a process in the place of this one, and returns its number when it serves.
-    pub(crate) fn upgrade(&self) -> u32 {
+    pub fn upgrade(&self) -> u32 {
         self.send("USR2");
         self.log.wait_for_successor(1)
     }
 
     /// Waits until the first process has ended.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -137,17 +138,17 @@ impl Log {
         self.0.1.notify_all();
     }
 
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         self.lock().lines.clone()
     }
 
     /// The first line with `part` in it.
-    pub(crate) fn wait_for(&self, part: &str) -> String {
+    pub fn wait_for(&self, part: &str) -> String {
         self.wait(|log| log.lines.iter().find(|line| line.contains(part)).cloned(), part)
     }
 
     /// The number of the process that was the first, second or a later one to take over.
-    pub(crate) fn wait_for_successor(&self, ordinal: usize) -> u32 {
+    pub fn wait_for_successor(&self, ordinal: usize) -> u32 {
         let part = "serves from now on";
         let find = |log: &Lines| {
             log.lines.iter().filter(|line| line.contains(part)).nth(ordinal - 1).map(|line| number_in(line))
@@ -156,12 +157,12 @@ impl Log {
     }
 
     /// Until nobody can write to it any more.
-    pub(crate) fn wait_for_end(&self) {
+    pub fn wait_for_end(&self) {
         self.wait(|log| log.has_ended.then_some(()), "the end");
     }
 
     /// Where `kind` is listened on, the first of several.
-    pub(crate) fn address(&self, kind: &str) -> SocketAddr {
+    pub fn address(&self, kind: &str) -> SocketAddr {
         let line = self.wait_for(&format!("listening {kind} "));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
@@ -191,6 +192,6 @@ fn number_in(line: &str) -> u32 {
 }
 
 /// The process may have ended.
-pub(crate) fn send(signal: &str, process: u32) {
+pub fn send(signal: &str, process: u32) {
     let _ = Command::new("sh").arg("-c").arg(format!("kill -{signal} {process}")).status().unwrap();
 }

@@ -1,10 +1,10 @@
 //! Chance, the same in each run.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -12,12 +12,12 @@ impl Random {
     }
 
     /// Below `limit`.
-    pub(crate) fn below(&mut self, limit: u32) -> u32 {
+    pub fn below(&mut self, limit: u32) -> u32 {
         below(self.next(), limit)
     }
 
     /// The numbers below `count`, in any order.
-    pub(crate) fn shuffled(&mut self, count: u32) -> Vec<u32> {
+    pub fn shuffled(&mut self, count: u32) -> Vec<u32> {
         let mut numbers: Vec<_> = (0..count).collect();
         for last in (1..count).rev() {
             numbers.swap(last as usize, self.below(last + 1) as usize);
@@ -32,7 +32,7 @@ fn below(chance: u64, limit: u32) -> u32 {
 }
 
 /// Ranks, of which the n-th comes up 1/n times as often as the first (Zipf's law with s = 1). Counts from zero.
-pub(crate) struct Zipf(Vec<Column>);
+pub struct Zipf(Vec<Column>);
 
 /// A column of the alias method (Walker, 1977; Vose, 1991): all are equally probable, and each stands for two ranks,
 /// its own one below the threshold and the other above.
@@ -43,7 +43,7 @@ struct Column {
 }
 
 impl Zipf {
-    pub(crate) fn new(count: u32) -> Self {
+    pub fn new(count: u32) -> Self {
         let sum: f64 = (1..=count).map(|rank| 1.0 / f64::from(rank)).sum();
         let mut shares: Vec<_> = (1..=count).map(|rank| f64::from(count) / f64::from(rank) / sum).collect();
         let mut columns: Vec<_> = (0..count).map(|other| Column { threshold: u32::MAX, other }).collect();
@@ -58,11 +58,11 @@ impl Zipf {
         Self(columns)
     }
 
-    pub(crate) fn count(&self) -> u32 {
+    pub fn count(&self) -> u32 {
         self.0.len() as u32
     }
 
-    pub(crate) fn draw(&self, random: &mut Random) -> u32 {
+    pub fn draw(&self, random: &mut Random) -> u32 {
         let chance = random.next();
         let rank = below(chance, self.count());
         let column = self.0[rank as usize];
