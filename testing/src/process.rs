@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    mem,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -75,6 +76,15 @@ impl Process {
             assert!(Instant::now() < end, "it does not end: {:#?}", self.said);
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// All that it has said in the end, which SIGTERM brings about.
+    #[track_caller]
+    pub fn stop_and_read(mut self) -> Vec<String> {
+        self.signal("TERM");
+        self.wait();
+        self.said.extend(self.lines.iter());
+        mem::take(&mut self.said)
     }
 
     /// The exit code after SIGTERM.

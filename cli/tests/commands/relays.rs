@@ -51,11 +51,9 @@ async fn world() -> World {
     world
 }
 
-impl World {
-    /// Runs the program where the DHT is out of reach.
-    fn run_alone(&self, arguments: &[&str]) -> Finished {
-        program::run(self.path(), &[&["--bootstrap", NOBODY], arguments].concat())
-    }
+/// Runs the program where the DHT is out of reach.
+fn run_alone(world: &World, arguments: &[&str]) -> Finished {
+    program::run(world.path(), &[&["--bootstrap", NOBODY], arguments].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,12 +77,12 @@ async fn a_packet_is_stored_on_the_dht_and_at_each_relay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_is_enough_where_the_dht_is_out_of_reach() {
     let (world, relay) = (world().await, memory(None).await);
-    let published = world.run_alone(&["publish", "seed", "zone", "--relay", &relay.url()]);
+    let published = run_alone(&world, &["publish", "seed", "zone", "--relay", &relay.url()]);
     assert_eq!(published.code, 0, "{}", published.err);
     assert!(published.out.contains(&format!("bytes, stored by {}\n", relay.url())), "{}", published.out);
     assert!(published.err.contains("warning: the DHT could not be joined through 127.0.0.1:9"));
 
-    let resolved = world.run_alone(&["resolve", KEY, "--relay", &relay.url()]);
+    let resolved = run_alone(&world, &["resolve", KEY, "--relay", &relay.url()]);
     assert_eq!(resolved.code, 0, "{}", resolved.err);
     assert!(resolved.out.contains("192.0.2.1"), "{}", resolved.out);
     assert!(resolved.out.contains("bytes, the DHT could not be asked\n"), "{}", resolved.out);
@@ -122,8 +120,7 @@ async fn a_newer_packet_at_a_relay_is_not_replaced_silently() {
     // One that could not be read, and that knows better.
     let blind = |received: &Received| Reply::status(if received.line.starts_with("PUT") { 409 } else { 404 });
     let blind = ScriptedRelay::start(blind).await;
-    world
-        .run_alone(&["publish", "seed", "zone", "--relay", &blind.url()])
+    run_alone(&world, &["publish", "seed", "zone", "--relay", &blind.url()])
         .assert_failed(3, "somebody else published this key");
 }
 
@@ -144,12 +141,10 @@ async fn a_relay_that_fails_is_a_warning_as_long_as_the_dht_works() {
 async fn without_the_dht_nothing_is_said_to_be_absent() {
     let (world, empty, broken) = (world().await, memory(None).await, broken().await);
     for (relay, message) in [(&empty, "no relay holds a packet"), (&broken, "the DHT could not be joined")] {
-        world
-            .run_alone(&["resolve", KEY, "--relay", &relay.url()])
+        run_alone(&world, &["resolve", KEY, "--relay", &relay.url()])
             .assert_failed(4, &format!("error: {message}"));
     }
-    world
-        .run_alone(&["publish", "seed", "zone", "--relay", &broken.url()])
+    run_alone(&world, &["publish", "seed", "zone", "--relay", &broken.url()])
         .assert_failed(4, "error: the DHT could not be joined through 127.0.0.1:9");
     assert!(broken.received().iter().all(|received| received.line.starts_with("GET")));
 }

@@ -4,9 +4,9 @@
 mod network;
 mod protocol;
 // The one that integration tests have. It knows no type of this crate, and their crate cannot be used here.
-#[cfg(test)]
 #[allow(unreachable_pub, reason = "elsewhere it is a module that others use")]
 #[path = "../../../testing/src/relay.rs"]
+#[cfg(test)]
 mod scripted_relay;
 #[cfg(test)]
 mod tests;

@@ -59,16 +59,14 @@ fn in_the_world<F: Future>(
     manners: &[Manner],
     test: impl FnOnce(Internet, Vec<Resolver>, Dig) -> F,
 ) {
-    if !namespace::is_inside(name) {
-        return;
-    }
-    let Some(dig) = Dig::find() else { return };
-    let [above, inside] = SERVERS;
-    let delegation = format!("pk NS ns1\nns1 A {above}\npk NS ns2.pk\nns2.pk A {inside}\n");
-    let Some(internet) = Internet::start(&delegation, &published::like_zone()) else { return };
-    let Some(resolvers) = resolvers::start(&internet, manners) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(test(internet, resolvers, dig));
+    namespace::on_a_machine_of_its_own(name, async {
+        let Some(dig) = Dig::find() else { return };
+        let [above, inside] = SERVERS;
+        let delegation = format!("pk NS ns1\nns1 A {above}\npk NS ns2.pk\nns2.pk A {inside}\n");
+        let Some(internet) = Internet::start(&delegation, &published::like_zone()) else { return };
+        let Some(resolvers) = resolvers::start(&internet, manners) else { return };
+        test(internet, resolvers, dig).await;
+    });
 }
 
 /// What a resolver says, in words that are the same for both zones.

@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use pkdns_testing::programs;
 use tokio::task::spawn_blocking;
 
 use super::{world::World, *};

@@ -118,7 +118,6 @@ impl Client {
     }
 
     /// Over UDP from one port, with as many questions under way, until it is stopped.
-    #[allow(dead_code, reason = "for a benchmark that shares this")]
     pub async fn over_udp_at_once(self, server: SocketAddr, at_once: u16) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(server).await.unwrap();

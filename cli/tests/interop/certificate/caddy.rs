@@ -1,6 +1,12 @@
 //! Caddy on the site gets a certificate by itself, and Chromium opens the page in a secure context.
 
-use std::process::Command;
+use std::{
+    net::SocketAddr,
+    process::{Child, Command},
+    time::Instant,
+};
+
+use pkdns_testing::{chromium, programs};
 
 use super::*;
 

@@ -1,5 +1,7 @@
 //! By dns-01, with the challenge in the packet of the key.
 
+use std::{thread, time::Instant};
+
 use super::{origin::Secondary, *};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! What goes wrong, and what is said of it.
 
+use pkdns_testing::{pebble, program};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]

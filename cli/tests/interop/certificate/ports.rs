@@ -1,6 +1,13 @@
 //! By http-01 and tls-alpn-01.
 
-use std::{fs, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pkdns_testing::programs;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Certificates of the identities that `serve` keeps.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, thread, time::Instant};
 
 use super::{origin::Secondary, *};
 
