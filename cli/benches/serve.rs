@@ -9,18 +9,14 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-#[path = "../tests/many_identities/scene.rs"]
-mod scene;
-
 use std::{
     env, thread,
     time::{Duration, Instant},
 };
 
 use pkdns::simulator::World;
+use pkdns_testing::identities::Scene;
 use serde_json::Value;
-
-use scene::Scene;
 
 fn main() {
     let in_full = env::args().any(|argument| argument == "--bench");

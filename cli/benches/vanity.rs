@@ -21,27 +21,11 @@ use std::{
 use ed25519_dalek::{VerifyingKey, hazmat::ExpandedSecretKey};
 use nix::time::{ClockId, clock_gettime};
 use pkdns::signed_packet::{Keypair, PublicKey};
-
-use crate::{
+use pkdns_cli::vanity::{
     pattern::{Pattern, Patterns},
     search::{Found, Secret, Task},
     walk::{STEPS, Steps},
 };
-
-// The search of the program. A program has no library to take it from, and one made for a benchmark would make the rest
-// of its parts public.
-#[allow(dead_code, unused_imports, reason = "the benchmark needs less of it than the program and its tests")]
-#[path = "../src/vanity/field.rs"]
-mod field;
-#[allow(dead_code, unused_imports, reason = "as above")]
-#[path = "../src/vanity/pattern.rs"]
-mod pattern;
-#[allow(dead_code, unused_imports, reason = "as above")]
-#[path = "../src/vanity/search.rs"]
-mod search;
-#[allow(dead_code, unused_imports, reason = "as above")]
-#[path = "../src/vanity/walk.rs"]
-mod walk;
 
 const WAYS: [(&str, Way); 3] = [
     ("a new key pair and its text for each try", Way::KeyPairs),

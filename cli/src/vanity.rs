@@ -2,9 +2,9 @@
 
 mod estimate;
 mod field;
-mod pattern;
-mod search;
-mod walk;
+pub mod pattern;
+pub mod search;
+pub mod walk;
 
 use std::{
     fs::{self, OpenOptions},

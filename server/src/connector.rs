@@ -109,16 +109,22 @@ async fn connect_to_any(addresses: Vec<IpAddr>, port: u16) -> io::Result<TcpStre
     Ok(tcp)
 }
 
-/// A connection, encrypted or not.
-pub struct Stream(Either<TcpStream, TlsStream<TcpStream>>);
+/// A connection over TCP or of another kind, which is an encrypted one where nothing else is said.
+pub struct Stream<Other = TlsStream<TcpStream>>(Either<TcpStream, Other>);
 
-impl Connection for Stream {
+impl<Other> From<Either<TcpStream, Other>> for Stream<Other> {
+    fn from(stream: Either<TcpStream, Other>) -> Self {
+        Self(stream)
+    }
+}
+
+impl<Other> Connection for Stream<Other> {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl AsyncRead for Stream {
+impl<Other: AsyncRead + Unpin> AsyncRead for Stream<Other> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -128,7 +134,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<Other: AsyncWrite + Unpin> AsyncWrite for Stream<Other> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

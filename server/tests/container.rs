@@ -9,25 +9,9 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "interop/dig.rs"]
-mod dig;
-#[allow(dead_code, reason = "other tests have an internet")]
-#[path = "interop/namespace.rs"]
-mod namespace;
-#[path = "interop/programs.rs"]
-mod programs;
+use std::{fs, path::Path, process::Command};
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-};
-
-use dig::Dig;
-use namespace::Killed;
+use pkdns_testing::{dig::Dig, namespace, process::Process};
 
 /// The network of a container. Those of the proxy and of another container are here as well, so that they can ask.
 const NETWORK: [&str; 6] = [
@@ -86,11 +70,8 @@ fn pkdns(directory: &Path) -> Command {
 }
 
 /// Returns once it listens.
-fn start(directory: &Path) -> Killed {
-    let mut server = Killed(pkdns(directory).stderr(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains("listening tcp 0.0.0.0:53")), "the server ended");
-    // What it says later has to be taken, too.
-    thread::spawn(move || lines.for_each(drop));
+fn start(directory: &Path) -> Process {
+    let mut server = Process::start(pkdns(directory));
+    server.wait_for("listening tcp 0.0.0.0:53");
     server
 }

@@ -6,9 +6,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[path = "interop/silence.rs"]
-mod silence;
-
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, UdpSocket},
@@ -25,7 +22,7 @@ use pkdns::{
     signed_packet::{Keypair, SignedPacket},
     testnet::{LocalNetwork, sample_packet},
 };
-use silence::silence;
+use pkdns_testing::silence::silence;
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-mod support;
-
 use std::net::Ipv4Addr;
 
 use hickory_proto::{
@@ -12,7 +9,7 @@ use hickory_proto::{
     rr::{Name, Record, RecordType},
 };
 use pkdns::config::{Config, ForwardZone};
-use support::{
+use pkdns_testing::support::{
     Published, Running,
     client::{Question, Reply, Transport},
     name_server::NameServer,

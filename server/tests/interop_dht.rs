@@ -10,31 +10,15 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[path = "interop/bittorrent_dht.rs"]
-mod bittorrent_dht;
-#[path = "interop/libtorrent.rs"]
-mod libtorrent;
-#[path = "interop/mainline_network.rs"]
-mod mainline_network;
-#[path = "interop/network_process.rs"]
-mod network_process;
-#[path = "interop/programs.rs"]
-mod programs;
-#[path = "interop/silence.rs"]
-mod silence;
-#[path = "interop/world.rs"]
-mod world;
-
 use std::{future::Future, net::Ipv6Addr, sync::Arc, time::Duration};
 
-use network_process::hex;
 use pkdns::{
     dht::{Dht, DhtSettings, Network, NetworkError, PutError},
     signed_packet::{Keypair, SignedPacket},
     testnet::sample_packet,
 };
+use pkdns_testing::{network_process::hex, world::World};
 use tokio::{sync::mpsc, time::timeout};
-use world::World;
 
 const LIMIT: Duration = Duration::from_secs(30);
 

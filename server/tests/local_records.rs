@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-mod support;
-
 use std::{
     fs,
     net::Ipv4Addr,
@@ -20,7 +17,7 @@ use pkdns::{
     config::{Config, ForwardZone},
     server::check_files,
 };
-use support::{
+use pkdns_testing::support::{
     Published, Running,
     client::{Question, Reply, Transport},
     name_server::NameServer,

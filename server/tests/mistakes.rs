@@ -3,11 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::{GRACE, Running, Upstream, keypair, query, question, record, with_edns};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -20,6 +17,7 @@ use pkdns::{
     message::read_message,
     server::{Server, StartError},
 };
+use pkdns_testing::common::{GRACE, Running, Upstream, keypair, query, question, record, with_edns};
 use tokio_util::sync::CancellationToken;
 
 fn address(last: u8) -> RData {

@@ -5,9 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-mod common;
-
 use std::{
     alloc::System,
     collections::HashMap,
@@ -17,7 +14,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use common::{Running, Upstream, keypair, query, record, with_edns};
 use hickory_proto::{
     op::ResponseCode,
     rr::{
@@ -36,6 +32,7 @@ use pkdns::{
     resolver::Resolver,
     signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
 };
+use pkdns_testing::common::{Running, Upstream, keypair, query, record, with_edns};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -9,39 +9,25 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "interop/dig.rs"]
-mod dig;
-#[path = "interop/internet.rs"]
-mod internet;
-#[allow(dead_code, reason = "other tests start more than one on an address")]
-#[path = "interop/libtorrent.rs"]
-mod libtorrent;
-#[path = "interop/namespace.rs"]
-mod namespace;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "interop/network_process.rs"]
-mod network_process;
-#[path = "interop/programs.rs"]
-mod programs;
-
 use std::{
     fs,
-    io::{BufRead, BufReader},
     net::{Ipv4Addr, Ipv6Addr, TcpStream},
-    process::{Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use dig::Dig;
-use internet::{Ipv6Internet, Resolver};
-use namespace::{Internet, Killed};
-use network_process::hex;
 use pkdns::{
     signed_packet::Keypair,
     testnet::{SAMPLE_SECRET, sample_packet},
+};
+use pkdns_testing::{
+    dig::Dig,
+    internet::{Ipv6Internet, Resolver},
+    namespace::{self, Internet, Killed},
+    network_process::hex,
+    process::Process,
+    programs,
 };
 use tempfile::TempDir;
 
@@ -155,8 +141,7 @@ fn assert_quiet(log: &[String]) {
 
 /// pkdns, listening. Ends with this.
 struct Program {
-    child: Killed,
-    log: Receiver<String>,
+    process: Process,
     _directory: TempDir,
 }
 
@@ -175,26 +160,13 @@ impl Program {
     fn start_in(directory: TempDir) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pkdns"));
         command.arg("--pkdns-dir").arg(directory.path()).env_remove("RUST_LOG");
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let (listening, is_listening) = channel();
-        let (sender, log) = channel();
-        thread::spawn(move || {
-            for line in lines {
-                if line.contains("listening tcp [::]:53") {
-                    let _ = listening.send(());
-                }
-                let _ = sender.send(line);
-            }
-        });
-        is_listening.recv_timeout(LIMIT).expect("it listens");
-        Self { child: Killed(child), log, _directory: directory }
+        let mut process = Process::start(command);
+        process.wait_for("listening tcp [::]:53");
+        Self { process, _directory: directory }
     }
 
     /// Returns what it has said.
-    fn stop(mut self) -> Vec<String> {
-        namespace::run("kill", ["-TERM", &self.child.0.id().to_string()]);
-        self.child.0.wait().unwrap();
-        self.log.iter().collect()
+    fn stop(self) -> Vec<String> {
+        self.process.stop_and_read()
     }
 }

@@ -2,12 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "other tests use more of them")]
-#[path = "support/relay.rs"]
-mod relay;
-#[allow(dead_code, reason = "other tests use more of it")]
-mod support;
-
 use std::net::Ipv4Addr;
 
 use hickory_proto::{
@@ -15,12 +9,14 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 use pkdns::{config::Config, server::Server, signed_packet::SignedPacket};
-use relay::{Reply, ScriptedRelay};
-use support::{
-    client::{Question, Reply as Answer, Transport},
-    keypair,
-    name_server::NameServer,
-    records::{packet, record},
+use pkdns_testing::{
+    relay::{Reply, ScriptedRelay},
+    support::{
+        client::{Question, Reply as Answer, Transport},
+        keypair,
+        name_server::NameServer,
+        records::{packet, record},
+    },
 };
 use tokio_util::sync::CancellationToken;
 

@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-mod common;
-
 use std::{net::Ipv4Addr, sync::atomic::Ordering, time::Duration};
 
-use common::{Running, Upstream, keypair, query, record, with_edns};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -16,6 +12,7 @@ use hickory_proto::{
     },
 };
 use pkdns::{dht::NetworkError, message::read_message};
+use pkdns_testing::common::{Running, Upstream, keypair, query, record, with_edns};
 
 fn address(last: u8) -> RData {
     RData::A(A::new(192, 0, 2, last))

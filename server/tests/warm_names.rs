@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-mod common;
-
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
@@ -16,7 +13,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use common::{Running, Upstream, keypair, packet_message, query, record, with_edns};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -32,6 +28,7 @@ use pkdns::{
     service::{AtOnce, Client, Respond, Service, Transport},
     signed_packet::{PublicKey, SignedPacket},
 };
+use pkdns_testing::common::{Running, Upstream, keypair, packet_message, query, record, with_edns};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, sleep},

@@ -12,7 +12,7 @@ const SIGN: u64 = 1 << 63;
 
 /// Why no key looks like that.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum PatternError {
+pub enum PatternError {
     #[error("a pattern has at least one character")]
     Empty,
     #[error("a key has {KEY_LENGTH} characters, and this pattern has {0}")]
@@ -33,7 +33,7 @@ enum Place {
 
 /// The beginning or the end of a key.
 #[derive(Debug, Clone)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     text: String,
     place: Place,
     mask: [u64; 4],
@@ -42,7 +42,7 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     /// Keys that begin with this.
-    pub(crate) fn beginning(text: &str) -> Result<Self, PatternError> {
+    pub fn beginning(text: &str) -> Result<Self, PatternError> {
         Self::new(text, Place::Beginning)
     }
 
@@ -112,11 +112,11 @@ impl Pattern {
 
 /// Patterns, of which a key has to have one.
 #[derive(Debug, Clone)]
-pub(crate) struct Patterns(Vec<Pattern>);
+pub struct Patterns(Vec<Pattern>);
 
 impl Patterns {
     /// Leaves out what is included in another one.
-    pub(crate) fn new(mut patterns: Vec<Pattern>) -> Self {
+    pub fn new(mut patterns: Vec<Pattern>) -> Self {
         patterns.sort_by_key(|pattern| pattern.text.len());
         let mut kept: Vec<Pattern> = Vec::new();
         for pattern in patterns {

@@ -36,36 +36,36 @@ pub(crate) enum Method {
 }
 
 /// The secret of a key that was found.
-pub(crate) enum Secret {
+pub enum Secret {
     Seed(Zeroizing<[u8; 32]>),
     /// Scalar and prefix (RFC 8032, section 5.1.5).
     Expanded(Zeroizing<[u8; 64]>),
 }
 
 /// A key that looks as wanted.
-pub(crate) struct Found {
-    pub(crate) key: [u8; 32],
-    pub(crate) secret: Secret,
+pub struct Found {
+    pub key: [u8; 32],
+    pub secret: Secret,
 }
 
 /// The operating system gives no random bytes.
 #[derive(Debug)]
-pub(crate) struct NoRandomness(pub(crate) getrandom::Error);
+pub struct NoRandomness(pub(crate) getrandom::Error);
 
 /// What all threads share.
-pub(crate) struct Task {
+pub struct Task {
     patterns: Patterns,
     tries: AtomicU64,
     stopped: AtomicBool,
 }
 
 impl Task {
-    pub(crate) fn new(patterns: Patterns) -> Self {
+    pub fn new(patterns: Patterns) -> Self {
         Self { patterns, tries: AtomicU64::new(0), stopped: AtomicBool::new(false) }
     }
 
     /// Keys tried so far.
-    pub(crate) fn tries(&self) -> u64 {
+    pub fn tries(&self) -> u64 {
         self.tries.load(Ordering::Relaxed)
     }
 
@@ -74,7 +74,7 @@ impl Task {
     }
 
     /// Makes all threads end soon.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
@@ -90,11 +90,7 @@ impl Task {
     ///
     /// Each walk has a scalar of its own and gives one key at most: of two keys from one walk, whoever knows the secret
     /// of the first would soon find that of the second, a few steps away.
-    pub(crate) fn walk(
-        &self,
-        steps: &Steps,
-        mut take: impl FnMut(Found) -> bool,
-    ) -> Result<(), NoRandomness> {
+    pub fn walk(&self, steps: &Steps, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
         while !self.is_stopped() {
             let mut start = random::<32>()?;
             start[0] &= 0b1111_1000;
@@ -132,7 +128,7 @@ impl Task {
     }
 
     /// Tries seeds until stopped, or until `take` wants no more keys.
-    pub(crate) fn try_seeds(&self, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
+    pub fn try_seeds(&self, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
         let mut seeds = Zeroizing::new([[0; 32]; SEEDS]);
         while !self.is_stopped() {
             getrandom::fill(seeds.as_flattened_mut()).map_err(NoRandomness)?;

@@ -13,15 +13,12 @@
 )]
 
 mod client;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod servers;
 
 use std::env;
 
 use client::Client;
-use common::{cores, on_core};
+use pkdns_testing::benchmark::{cores, on_core};
 use servers::{Front, Servers};
 
 /// Connections that say nothing.

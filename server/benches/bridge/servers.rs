@@ -22,11 +22,12 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_testing::benchmark::Process;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{common::Process, on_server_core};
+use crate::on_server_core;
 
 /// Sites, of which each has a limit of connections, the last quarter of them for clients with few.
 const KEYS: u8 = 16;

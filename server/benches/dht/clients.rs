@@ -12,9 +12,10 @@ use pkdns::{
     signed_packet::SignedPacket,
     simulator::Simulator,
 };
+use pkdns_testing::benchmark::Process;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::{common::Process, zones::Zone};
+use crate::zones::Zone;
 
 /// How long the `mainline` client is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,11 +6,11 @@ use std::{
 };
 
 use pkdns::simulator::World;
+use pkdns_testing::benchmark::Process;
 
 use crate::{
     Scale,
     askers::{Asker, Mainline, Server},
-    common::Process,
     libtorrent::Libtorrent,
     row::{Rival, print_heads},
     stage::{BY_DEFAULT, SETTLING, Stage, known_to},

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tests/interop"))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../testing/interop"))
 
 import libtorrent
 from libtorrent_network import SETTINGS, known_nodes, secret_of, wait_for

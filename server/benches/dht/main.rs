@@ -17,9 +17,6 @@ mod absent;
 mod askers;
 mod clients;
 mod cold;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod hostile;
 mod idle;
 mod libtorrent;

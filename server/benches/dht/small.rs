@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use pkdns::simulator::{Hostile, Simulator, World};
+use pkdns_testing::benchmark::{Process, cores, on_core};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     Scale, clients,
-    common::{Process, cores, on_core},
     load::{Replies, Said, ask},
     row::{percentile, show},
     zones::{NEW, NOBODY, OLD, Zone},

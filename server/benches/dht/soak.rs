@@ -1,10 +1,10 @@
 //! As many lookups as in a day of use, in a quarter of an hour: a million, in a DHT whose nodes come and go.
 
 use pkdns::simulator::{Simulator, World};
+use pkdns_testing::benchmark::{cores, on_core};
 
 use crate::{
     Scale, clients,
-    common::{cores, on_core},
     load::{Said, ask},
     observed::{free_port, scrape, value},
     zones::{NOBODY, Zone},

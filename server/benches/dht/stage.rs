@@ -12,11 +12,11 @@ use pkdns::{
     dht::{internet_of_tests, saved_nodes, table::Contact},
     simulator::{Simulator, World},
 };
+use pkdns_testing::benchmark::{Process, cores, on_core};
 
 use crate::{
     Scale,
     askers::{Asker, Server},
-    common::{Process, cores, on_core},
     observed::{number, scrape},
     row::Outcome,
     zones::{NEW, NOBODY, Zone},

@@ -11,12 +11,6 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/certificates/client.rs"]
-mod client;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod memory;
 mod mischief;
 mod packet_plans;
@@ -24,9 +18,6 @@ mod packet_writer;
 mod packets;
 mod places;
 mod questions;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../keys/random.rs"]
-mod random;
 mod setting;
 mod spoofed;
 mod upstream;

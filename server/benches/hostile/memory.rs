@@ -13,11 +13,11 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
+use pkdns_testing::tls_client::trusting_anyone;
 use socket2::{Domain, Socket, Type};
 use tokio_rustls::rustls::{ClientConnection, DEFAULT_VERSIONS, StreamOwned};
 
 use crate::{
-    client::trusting_anyone,
     questions::{Asker, query},
     setting::{OTHER_CLIENT, Setting, ask_in_turn},
 };

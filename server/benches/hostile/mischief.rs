@@ -23,9 +23,9 @@ use pkdns::{
     signed_packet::{Keypair, SignedPacket},
     simulator::{Simulator, World},
 };
+use pkdns_testing::benchmark::{Process, cores, on_core};
 
 use crate::{
-    common::{Process, cores, on_core},
     questions::{Asker, query},
     setting::{Fate, OTHER_CLIENT, ask_in_turn},
     upstream::Upstream,

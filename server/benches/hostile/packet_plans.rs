@@ -1,8 +1,9 @@
 //! Plans for packets that are designed to be costly to answer from; a search can change a plan a little at a time.
 
 use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_testing::benchmark::random::Random;
 
-use crate::{packet_writer::Writer, random::Random};
+use crate::packet_writer::Writer;
 
 const TYPE_A: u16 = 1;
 const TYPE_NS: u16 = 2;

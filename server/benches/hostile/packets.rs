@@ -22,13 +22,14 @@ use pkdns::{
     service::{AtOnce, Client, Respond, Service, Transport},
     signed_packet::{PublicKey, SignedPacket},
 };
+use pkdns_testing::benchmark::random::Random;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
     time::Instant,
 };
 
-use crate::{packet_plans::Plan, questions::query, random::Random, upstream::Upstream};
+use crate::{packet_plans::Plan, questions::query, upstream::Upstream};
 
 /// The least of so many rounds counts: the rest is what else happens on the machine.
 const ROUNDS: u32 = 5;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
+use pkdns_testing::tls_client::trusting_anyone;
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -26,7 +27,6 @@ use tokio_rustls::{
 };
 
 use crate::{
-    client::trusting_anyone,
     questions::{Outcome, query},
     setting::{Fate, OTHER_CLIENT, Setting},
 };

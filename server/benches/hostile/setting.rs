@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::benchmark::{Process, cores, on_core};
 use rcgen::generate_simple_self_signed;
 
 use crate::{
-    common::{Process, cores, on_core},
     questions::{Asker, Outcome},
     upstream::Upstream,
 };

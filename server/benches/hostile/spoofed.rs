@@ -9,10 +9,10 @@ use std::{
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::message::read_cookie;
+use pkdns_testing::tls_client::trusting_anyone;
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 
 use crate::{
-    client::trusting_anyone,
     places::{Over, fares},
     questions::{Outcome, query},
     setting::{Fate, OTHER_CLIENT, Setting},

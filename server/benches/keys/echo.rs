@@ -14,8 +14,7 @@ use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg},
 };
-
-use crate::common::Process;
+use pkdns_testing::benchmark::Process;
 
 /// Makes this program the echo server.
 pub(crate) const FLAG: &str = "--serve-echo";

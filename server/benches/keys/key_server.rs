@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{common::Process, zones::Names};
+use pkdns_testing::benchmark::Process;
+
+use crate::zones::Names;
 
 /// Makes this program the server. Settings follow.
 pub(crate) const FLAG: &str = "--serve-keys";

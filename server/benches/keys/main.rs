@@ -13,16 +13,12 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod connection;
 mod echo;
 mod histogram;
 mod key_server;
 mod memory;
 mod network;
-mod random;
 mod restart;
 mod zipf;
 mod zones;

@@ -1,12 +1,12 @@
 //! The memory that a cached key takes, and the cost of asking for it.
 
+use pkdns_testing::benchmark::{CpuTime, Process, cores, on_core, random::Random};
+
 use crate::{
     Scale,
-    common::{CpuTime, Process, cores, on_core},
     connection::{Connection, Expected, Outcome},
     echo,
     key_server::{KeyServer, Settings},
-    random::Random,
     zones::Names,
 };
 

@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::benchmark::{cores, on_core};
+
 use crate::{
     Scale,
-    common::{cores, on_core},
     connection::{Connection, Expected},
     key_server::{KeyServer, Settings},
     zones::Names,

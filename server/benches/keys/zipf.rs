@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use pkdns_testing::benchmark::{
+    cores, on_core,
+    random::{Random, Zipf},
+};
+
 use crate::{
     Scale,
-    common::{cores, on_core},
     connection::{Connection, Expected, Reply},
     histogram::Histogram,
     key_server::{KeyServer, Settings},
-    random::{Random, Zipf},
     zones::Names,
 };
 

@@ -11,21 +11,6 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/upgrade/clients.rs"]
-mod clients;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/upgrade/load.rs"]
-mod load;
-#[path = "../../tests/upgrade/reloads.rs"]
-mod reloads;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/upgrade/server.rs"]
-mod server;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../../tests/certificates/client.rs"]
-mod tls;
-
 use std::{
     env,
     sync::atomic::Ordering,
@@ -33,15 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::upgrade::{
+    clients::Client,
+    load::{KINDS, Load, answered_before, configuration, replies},
+    reloads::Reloads,
+    server::{Place, Server, send},
+};
 use tokio::runtime::Runtime;
-
-use clients::Client;
-use load::{KINDS, Load, answered_before, configuration, replies};
-use reloads::Reloads;
-use server::{Place, Server, send};
-
-/// Longest wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Clients of each kind, and questions of each over UDP.
 const COPIES: usize = 4;

@@ -6,8 +6,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::RData,
 };
-
-use crate::names::{QUESTION, address_of, query};
+use pkdns_testing::benchmark::names::{QUESTION, address_of, query};
 
 /// One reply of so many is parsed in full; of the others id and question are compared.
 pub(crate) const SAMPLE: u32 = 64;

@@ -1,9 +1,8 @@
 //! Lets servers do the same work in turns, and prints a table of what it costs each.
 
-use crate::{
-    check::Outcome,
-    common::{CpuTime, Process},
-};
+use pkdns_testing::benchmark::{CpuTime, Process};
+
+use crate::check::Outcome;
 
 /// The names of the two that are compared with each other as well.
 pub(crate) const PKDNS: &str = "pkdns";

@@ -16,12 +16,10 @@ use nix::{
     errno::Errno,
     sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmsg},
 };
+use pkdns_testing::benchmark::names::{QUERY, query};
 use socket2::SockRef;
 
-use crate::{
-    check::{Outcome, Replies},
-    names::{QUERY, query},
-};
+use crate::check::{Outcome, Replies};
 
 /// Several, so that the kernel divides the queries among the sockets of a server that has more than one.
 const SOCKETS: usize = 8;

@@ -9,9 +9,10 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pkdns_testing::benchmark::batches;
 use socket2::SockRef;
 
-use crate::{batches, datagrams::RECEIVE_BUFFER};
+use crate::datagrams::RECEIVE_BUFFER;
 
 /// Makes this program an echo server; the kind follows.
 pub(crate) const FLAG: &str = "--serve-echo";

@@ -12,20 +12,14 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-mod batches;
 mod check;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod compare;
 mod datagrams;
 mod echo;
-mod names;
 mod servers;
 mod streams;
 mod tables;
 mod threads;
-mod upstream;
 
 use std::env;
 

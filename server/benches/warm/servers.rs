@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
+use pkdns_testing::benchmark::{Process, names::query};
+
 use crate::{
     check::Replies,
-    common::Process,
     echo::{self, Echo},
-    names::query,
 };
 
 /// Answers that each server has room for where the table does not need more: the default of pkdns.

@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    check::{Outcome, Replies},
-    names::{QUERY, query},
-};
+use pkdns_testing::benchmark::names::{QUERY, query};
+
+use crate::check::{Outcome, Replies};
 
 /// How it asks, in words.
 pub(crate) const PATTERN: &str = "8 connections, 64 queries in flight on each, 32 per write";

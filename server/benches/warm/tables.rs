@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 
+use pkdns_testing::benchmark::{
+    cores,
+    names::{at_random, in_turn, with_new_ones},
+    on_core, pin, upstream,
+};
+
 use crate::{
-    common::{cores, on_core, pin},
     compare::{Contender, PKDNS, Scale, UNBOUND, compare},
     datagrams::Load,
     echo::Echo,
-    names::{at_random, in_turn, with_new_ones},
     servers::{CACHE, Server},
-    streams, threads, upstream,
+    streams, threads,
 };
 
 type Table = (&'static str, fn(Scale));

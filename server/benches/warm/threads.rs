@@ -13,13 +13,12 @@ use pkdns::{
     server::Server,
     service::{AtOnce, Client, Respond, Service, Transport},
 };
+use pkdns_testing::benchmark::{names::query, pin};
 use tokio::runtime::Runtime;
 
 use crate::{
     check::{SAMPLE, check_answer},
-    common::pin,
     compare::{Scale, print},
-    names::query,
     servers::{CACHE, pkdns_configuration},
     tables::NAMES,
 };

@@ -12,18 +12,17 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pkdns_testing::{
+    benchmark::{cores, names::query, on_core, upstream},
+    tls_client::trusting_anyone,
+};
 use tokio::net::TcpSocket;
 use tokio_rustls::{
     TlsConnector,
-    rustls::{
-        ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::ring,
-        pki_types::{CertificateDer, ServerName, UnixTime},
-    },
+    rustls::{DEFAULT_VERSIONS, pki_types::ServerName},
 };
 
-use crate::{common::cores, common::on_core, names::query, servers::Server, upstream};
+use crate::servers::Server;
 
 /// Lookups that wait for an upstream that says nothing.
 const COLD: u32 = 50;
@@ -107,13 +106,8 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn connect(port: u16, from: Ipv4Addr) -> SendRequest<Full<Bytes>> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    // The certificate is not what is measured.
+    let config = trusting_anyone(DEFAULT_VERSIONS, &["h2"]);
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
     let tcp = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.unwrap();
@@ -136,43 +130,4 @@ async fn ask(connection: &mut SendRequest<Full<Bytes>>, question: &[u8]) {
     let response = connection.send_request(request(question)).await.unwrap();
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap();
-}
-
-/// The certificate is not what is measured.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -3,12 +3,10 @@
 use std::{fmt::Write, fs, process::Command};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use pkdns_testing::benchmark::names::query;
 use tempfile::TempDir;
 
-use crate::{
-    names::query,
-    servers::{Server, find},
-};
+use crate::servers::{Server, find};
 
 /// Names that are asked for with GET, each as often as the others. POST and TLS ask for the first.
 const NAMES: usize = 1000;

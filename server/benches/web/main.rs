@@ -12,24 +12,14 @@
     reason = "a benchmark may fail where it stands"
 )]
 
-#[path = "../warm/batches.rs"]
-mod batches;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod connections;
 mod load;
-#[allow(dead_code, reason = "shared with benchmarks that use more of it")]
-#[path = "../warm/names.rs"]
-mod names;
 mod servers;
-#[path = "../warm/upstream.rs"]
-mod upstream;
 
 use std::env;
 
-use common::{cores, on_core};
 use load::{Kind, Load};
+use pkdns_testing::benchmark::{cores, on_core, upstream};
 use servers::Pair;
 
 /// Requests of one run.

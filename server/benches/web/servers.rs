@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
+use pkdns_testing::benchmark::Process;
 use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
-
-use crate::common::Process;
 
 /// How long a server may take to start, in steps of 100 ms.
 const START_STEPS: u32 = 100;

@@ -3,7 +3,9 @@
 
 mod network;
 mod protocol;
-#[path = "../../tests/support/relay.rs"]
+// The one that integration tests have. It knows no type of this crate, and their crate cannot be used here.
+#[allow(unreachable_pub, reason = "elsewhere it is a module that others use")]
+#[path = "../../../testing/src/relay.rs"]
 #[cfg(test)]
 mod scripted_relay;
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::{
 
 use domain::base::{Name, Rtype, name::ToName};
 use pkdns::message::LONGEST_TTL;
+use pkdns_testing::support::client::Transport;
 
 use crate::{
     questions::Question,
     reply::{Record, Reply, set},
-    support::client::Transport,
 };
 
 /// Most that pkdns sends in a datagram, in bytes (RFC 9715 section 3.1).

@@ -2,11 +2,11 @@
 
 use domain::base::Rtype;
 use pkdns::message::LONGEST_TTL;
+use pkdns_testing::support::client::Transport;
 
 use crate::{
     compare::{Case, Difference, MAX_UDP_SIZE, OnlyIn, Pair},
     reply::{Record, Reply, Timed},
-    support::client::Transport,
 };
 
 const IN: u16 = 1;

@@ -14,21 +14,9 @@
 )]
 
 mod compare;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/daemon.rs"]
-mod daemon;
 mod explained;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/programs.rs"]
-mod programs;
 mod questions;
 mod reply;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/signer.rs"]
-mod signer;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use std::{collections::BTreeSet, env, fmt, net::SocketAddr, time::Instant};
@@ -36,9 +24,9 @@ use std::{collections::BTreeSet, env, fmt, net::SocketAddr, time::Instant};
 use compare::{Case, Pair, faults};
 use domain::base::Rtype;
 use explained::EXPLAINED;
+use pkdns_testing::support::client::{Transport, exchange};
 use questions::{ALL, Question, Questions, kinds, numbers};
 use reply::Reply;
-use support::client::{Transport, exchange};
 use tokio::join;
 use world::World;
 

@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use domain::base::{Name, Rtype};
+use pkdns_testing::support::client::Transport;
 
-use crate::{support::client::Transport, world::ODD};
+use crate::world::ODD;
 
 /// The kinds of questions: each number has the next.
 const KINDS: &str = include_str!("questions.txt");

@@ -3,13 +3,12 @@
 use std::{fs, path::Path};
 
 use pkdns::config::Config;
-use tempfile::TempDir;
-
-use crate::{
+use pkdns_testing::{
     daemon::{Daemon, Program},
     signer::{Signer, Signing},
     support::{Published, Running},
 };
+use tempfile::TempDir;
 
 /// The odd names, which stand in each of [`ODD`].
 const NAMES: &str = include_str!("zone.txt");

@@ -20,6 +20,7 @@ use pkdns::{
     metrics::Metrics,
     server::{ReloadHandle, Server},
 };
+use pkdns_testing::common::{HeldNetwork, keypair, record};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::{
@@ -39,7 +40,6 @@ use tokio_rustls::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    common::{HeldNetwork, keypair, record},
     site::{Manner, TlsSite},
     stage::{PATIENCE, rest},
 };

@@ -2,13 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../doh/client.rs"]
-mod client;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
-
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -16,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{HeldNetwork, keypair, packet_message, query, record, with_edns};
 use hickory_proto::{
     op::Message,
     rr::{RData, RecordType},
@@ -28,6 +20,10 @@ use pkdns::{
     message::read_message,
     server::Server,
     signed_packet::SignedPacket,
+};
+use pkdns_testing::{
+    common::{HeldNetwork, keypair, packet_message, query, record, with_edns},
+    http_client,
 };
 use tokio::{net::UdpSocket, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -104,13 +100,19 @@ impl Stage {
         address(&self.http(Method::POST, "/dns-query", &headers, &body).await.body)
     }
 
-    async fn http(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> client::Reply {
+    async fn http(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> http_client::Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Bytes::copy_from_slice(body)).unwrap();
-        client::ask(self.http, Version::HTTP_11, request).await
+        http_client::ask(self.http, Version::HTTP_11, request).await
     }
 }
 

@@ -4,15 +4,15 @@ use std::{fs, net::IpAddr, time::Duration};
 
 use hickory_proto::rr::{RData, Record, RecordType, rdata::A};
 use pkdns::config::AcmeChallenge;
+use pkdns_testing::{
+    common::Upstream,
+    pebble::{self, free_port},
+    tls_client::{CLIENT, shown, shown_after},
+};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::{
-    Running,
-    client::{CLIENT, shown, shown_after},
-    common::Upstream,
-    pebble::{self, free_port},
-};
+use super::Running;
 
 /// An authority that sees our HTTPS and HTTP listeners where it looks for them.
 struct Pebble {

@@ -8,14 +8,14 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pkdns_testing::{
+    common::query,
+    tls_client::{connect, shown, shown_after, trusting},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Authority, Running,
-    client::{connect, shown, shown_after, trusting},
-    common::query,
-};
+use super::{Authority, Running};
 
 /// Queries until the stop; each has to be answered. Half of them on one connection, half on a connection each.
 async fn load_https(server: std::net::SocketAddr, authority: String, stop: CancellationToken) -> usize {

@@ -3,18 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod acme;
-mod client;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod files;
 mod openssl;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/pebble.rs"]
-mod pebble;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/programs.rs"]
-mod programs;
 mod tls;
 
 use std::{
@@ -22,8 +12,8 @@ use std::{
     sync::Arc,
 };
 
-use common::{HeldNetwork, Upstream};
 use pkdns::{config::Config, server::Server};
+use pkdns_testing::common::{HeldNetwork, Upstream};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio_util::sync::CancellationToken;
 

@@ -8,11 +8,10 @@ use std::{
 };
 
 use pkdns::certificates::BridgeAuthority;
+use pkdns_testing::programs;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-
-use super::programs;
 
 fn is_there(program: &Path) -> bool {
     let mut version = Command::new(program);

@@ -2,16 +2,17 @@
 
 use std::{fs, sync::Arc};
 
+use pkdns_testing::{
+    common::query,
+    tls_client::{connect, trusting, trusting_anyone},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::{
     HandshakeKind, ProtocolVersion,
     version::{TLS12, TLS13},
 };
 
-use super::{
-    Running,
-    client::{connect, trusting, trusting_anyone},
-};
+use super::Running;
 
 async fn self_signed(directory: &tempfile::TempDir) -> Running {
     Running::start(|config| {
@@ -84,7 +85,7 @@ async fn sessions_are_resumed_and_nothing_is_taken_before_the_handshake_ends() {
             let mut stream = connect(server.dot, "localhost", config.clone()).await.unwrap();
             assert!(!stream.get_ref().1.is_early_data_accepted());
             // Tickets come with the first bytes after the handshake.
-            let query = super::common::query("www.example.com", hickory_proto::rr::RecordType::A);
+            let query = query("www.example.com", hickory_proto::rr::RecordType::A);
             stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).await.unwrap();
             stream.read_u16().await.unwrap();
             kinds.push(stream.get_ref().1.handshake_kind().unwrap());

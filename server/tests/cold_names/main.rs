@@ -9,7 +9,4 @@ mod newest;
 mod publish;
 mod restart;
 mod server;
-#[allow(dead_code, reason = "other tests use more of it")]
-#[path = "../support/mod.rs"]
-mod support;
 mod world;

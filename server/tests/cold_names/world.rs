@@ -18,13 +18,12 @@ use pkdns::{
     signed_packet::{Keypair, PublicKey, SignedPacket},
     simulator::{Simulator, World},
 };
+use pkdns_testing::support::client::{Question, Reply, Transport};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use crate::support::client::{Question, Reply, Transport};
 
 /// Longest that a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod servers;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::{
     io,
@@ -23,7 +21,7 @@ use hickory_proto::{
     rr::{Name, Record, RecordType},
 };
 use pkdns::{config::Config, signed_packet::SignedPacket};
-use support::{
+use pkdns_testing::support::{
     Published, Running,
     client::{Question, Reply, Transport},
     keypair,

@@ -8,12 +8,9 @@ use pkdns::{
     config::Config,
     signed_packet::{Keypair, SignedPacket},
 };
+use pkdns_testing::common::{keypair, packet_message, record};
 
-use super::{
-    Stage,
-    common::{keypair, packet_message, record},
-    deny, z32,
-};
+use super::{Stage, deny, z32};
 
 fn packet(keypair: &Keypair, timestamp: u64) -> Vec<u8> {
     let records = [record(keypair, "", 300, RData::A(A::new(192, 0, 2, 9)))];

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::relay::{Received, Reply, ScriptedRelay};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -16,11 +17,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{
-    BLOCKED, LIMIT, SERVED, Stage, deny, hash_by_the_manual,
-    scripted::{Received, Reply, ScriptedRelay},
-    z32,
-};
+use super::{BLOCKED, LIMIT, SERVED, Stage, deny, hash_by_the_manual, z32};
 
 /// A server of lists over TLS, with a certificate of its own, and what it says now.
 struct ListServer {

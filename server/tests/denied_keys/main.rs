@@ -2,19 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
-#[path = "../doh/client.rs"]
-mod client;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/client.rs"]
-mod dns;
 mod doors;
 mod lists;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/relay.rs"]
-mod scripted;
 
 use std::{
     fs,
@@ -25,8 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{HeldNetwork, Upstream, keypair, record};
-use dns::{Question, Transport};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -39,6 +26,11 @@ use pkdns::{
     config::{Config, Origin},
     metrics::Metrics,
     server::Server,
+};
+use pkdns_testing::{
+    common::{self, HeldNetwork, Upstream, keypair, record},
+    http_client,
+    support::client::{self, Question, Transport},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -120,13 +112,19 @@ impl Stage {
         self.network.lookups.load(Ordering::SeqCst)
     }
 
-    async fn http(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> client::Reply {
+    async fn http(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> http_client::Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Bytes::copy_from_slice(body)).unwrap();
-        client::ask(self.http, Version::HTTP_11, request).await
+        http_client::ask(self.http, Version::HTTP_11, request).await
     }
 
     /// A line of the page of metrics.
@@ -258,7 +256,7 @@ async fn an_origin_denies_a_key_with_its_own_authority() {
     let ask = async |seed: u8| {
         let name = format!("www.{}.pk.example.net", z32(seed));
         let request = common::with_edns(common::query(&name, RecordType::A), false);
-        let reply = dns::exchange(stage.dns, &request, Transport::Udp).await.unwrap();
+        let reply = client::exchange(stage.dns, &request, Transport::Udp).await.unwrap();
         Message::from_vec(&reply).unwrap()
     };
     let denied = ask(1).await;

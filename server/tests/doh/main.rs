@@ -3,10 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod blocking;
-mod client;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod json;
 mod large;
 mod pages;
@@ -20,8 +16,6 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use client::{Reply, ask};
-use common::{HeldNetwork, Upstream, keypair, query, record};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -31,6 +25,10 @@ use hickory_proto::{
 };
 use http::{Method, Request, Version};
 use pkdns::{config::Config, dht::NetworkError, server::Server};
+use pkdns_testing::{
+    common::{HeldNetwork, Upstream, keypair, query, record},
+    http_client::{Reply, ask},
+};
 use tokio_util::sync::CancellationToken;
 
 const MESSAGE: &str = "application/dns-message";

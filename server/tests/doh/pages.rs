@@ -4,9 +4,8 @@ use super::*;
 
 use hickory_proto::rr::rdata::AAAA;
 use pkdns::signed_packet::SignedPacket;
+use pkdns_testing::common::packet_message;
 use serde_json::Value;
-
-use super::common::packet_message;
 
 const AS_JSON: [(&str, &str); 1] = [("accept", "application/json")];
 

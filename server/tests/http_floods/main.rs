@@ -2,13 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod http2;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../certificates/client.rs"]
-mod tls_client;
 mod unread;
 
 use std::{
@@ -18,7 +12,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use common::{Upstream, keypair, query};
 use hickory_proto::rr::RecordType;
 use http2::*;
 use pkdns::{
@@ -28,6 +21,7 @@ use pkdns::{
     server::Server,
     signed_packet::{PublicKey, SignedPacket},
 };
+use pkdns_testing::common::{Upstream, keypair, query};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},

@@ -8,6 +8,7 @@ use hickory_proto::{
     rr::{RData, Record, rdata::TXT},
 };
 use pkdns::metrics::Reason;
+use pkdns_testing::tls_client::trusting_anyone;
 use tokio::{
     io::AsyncWrite,
     net::{TcpListener, UdpSocket},
@@ -15,7 +16,6 @@ use tokio::{
 };
 
 use super::*;
-use crate::tls_client::trusting_anyone;
 
 /// What may be held in all, and what one client comes to.
 const MEGABYTES: u64 = 4;

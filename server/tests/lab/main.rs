@@ -10,27 +10,8 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/dig.rs"]
-mod dig;
-mod internet;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/namespace.rs"]
-mod namespace;
 mod origin;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod published;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/records.rs"]
-mod records;
-mod resolvers;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/signer.rs"]
-mod signer;
 
 use std::{
     collections::BTreeSet,
@@ -40,11 +21,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dig::{Dig, Reply};
-use internet::{Internet, LIKE, ORIGIN, SERVERS};
 use origin::Origin;
+use pkdns_testing::{
+    dig::{Dig, Reply},
+    lab::{
+        internet::{self, Internet, LIKE, ORIGIN, SERVERS},
+        resolvers::{self, Manner, Resolver},
+    },
+    namespace, programs,
+};
 use published::{Outcome, QUESTIONS, key};
-use resolvers::{Manner, Resolver};
 use tokio::task::spawn_blocking;
 
 const MANNERS: [Manner; 3] = [Manner::AsItComes, Manner::Strict, Manner::OverTcp];
@@ -73,16 +59,14 @@ fn in_the_world<F: Future>(
     manners: &[Manner],
     test: impl FnOnce(Internet, Vec<Resolver>, Dig) -> F,
 ) {
-    if !namespace::is_inside(name) {
-        return;
-    }
-    let Some(dig) = Dig::find() else { return };
-    let [above, inside] = SERVERS;
-    let delegation = format!("pk NS ns1\nns1 A {above}\npk NS ns2.pk\nns2.pk A {inside}\n");
-    let Some(internet) = Internet::start(&delegation, &published::like_zone()) else { return };
-    let Some(resolvers) = resolvers::start(&internet, manners) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(test(internet, resolvers, dig));
+    namespace::on_a_machine_of_its_own(name, async {
+        let Some(dig) = Dig::find() else { return };
+        let [above, inside] = SERVERS;
+        let delegation = format!("pk NS ns1\nns1 A {above}\npk NS ns2.pk\nns2.pk A {inside}\n");
+        let Some(internet) = Internet::start(&delegation, &published::like_zone()) else { return };
+        let Some(resolvers) = resolvers::start(&internet, manners) else { return };
+        test(internet, resolvers, dig).await;
+    });
 }
 
 /// What a resolver says, in words that are the same for both zones.

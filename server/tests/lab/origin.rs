@@ -14,17 +14,17 @@ use pkdns::{
     server::Server,
     signed_packet::{Keypair, SignedPacket},
 };
+use pkdns_testing::{
+    common::{HeldNetwork, packet_message},
+    lab::internet::{DNS_PORT, Internet, ORIGIN, SERVERS},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{
-    common::{HeldNetwork, packet_message},
-    internet::{DNS_PORT, Internet, ORIGIN, SERVERS},
-    published::{self, key, other},
-};
+use crate::published::{self, key, other};
 
 /// It stops when this is dropped.
 pub(crate) struct Origin {

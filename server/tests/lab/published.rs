@@ -2,11 +2,10 @@
 
 use hickory_proto::rr::{Name, Record};
 use pkdns::signed_packet::Keypair;
-
-use crate::{
+use pkdns_testing::{
     common::keypair,
-    internet::{LIKE, ORIGIN},
-    records::record,
+    lab::internet::{LIKE, ORIGIN},
+    support::records::record,
 };
 
 /// What the operator adds: owner and data.

@@ -19,17 +19,14 @@ use pkdns::{
     metrics::Reason,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
+use pkdns_testing::common::{keypair, packet_message, query, record, with_edns};
 use tokio::{
     net::UdpSocket,
     sync::mpsc,
     time::{advance, sleep, timeout},
 };
 
-use super::{
-    OWN, STRANGER, Served, ask_service,
-    common::{keypair, packet_message, query, record, with_edns},
-    extended_error, iterative, name_in_origin, octets, service,
-};
+use super::{OWN, STRANGER, Served, ask_service, extended_error, iterative, name_in_origin, octets, service};
 
 /// Lookups that an origin may begin in a minute for keys that nobody knows, if anybody may have asked; and at once.
 const UNSEEN_PER_MINUTE: usize = 750;

@@ -3,6 +3,10 @@
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use hickory_proto::rr::RecordType;
+use pkdns_testing::{
+    programs,
+    support::client::{Transport, exchange},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -12,8 +16,7 @@ use tokio::{
 use crate::{
     STRANGER, Served, iterative,
     messages::{ask, shown},
-    octets, programs,
-    support::client::{Transport, exchange},
+    octets,
     world::{KEY, ORIGIN, large, stage},
 };
 

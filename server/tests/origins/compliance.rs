@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 
+use pkdns_testing::support::client::{Transport, exchange};
+
 use crate::{
     messages::{Message, ask, asked, shown},
-    support::client::{Transport, exchange},
     world::{ABSENT, KEY, ORIGIN, OTHER, Stage, UNREACHABLE, large, stage},
 };
 

@@ -20,6 +20,7 @@ use pkdns::{
     service::{AtOnce, Client, Respond, Transport},
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
+use pkdns_testing::common::{keypair, packet_message, query, record, with_edns};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
@@ -27,11 +28,7 @@ use tokio::{
     time::{Instant, advance},
 };
 
-use super::{
-    OWN, STRANGER, Served, ask_service,
-    common::{keypair, packet_message, query, record, with_edns},
-    extended_error, name_in_origin, service,
-};
+use super::{OWN, STRANGER, Served, ask_service, extended_error, name_in_origin, service};
 
 const CHALLENGE: &str = "_acme-challenge.";
 

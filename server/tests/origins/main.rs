@@ -4,19 +4,10 @@
 
 mod budget;
 mod clients;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod compliance;
 mod fresh;
 mod messages;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/programs.rs"]
-mod programs;
 mod reflection;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/mod.rs"]
-mod support;
 mod views;
 mod world;
 
@@ -26,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use common::{HeldNetwork, Upstream, query};
 use hickory_proto::{
     op::Message,
     rr::{RData, RecordType},
@@ -40,6 +30,7 @@ use pkdns::{
     service::{AtOnce, Client, Respond, Service, Transport},
     signed_packet::Keypair,
 };
+use pkdns_testing::common::{HeldNetwork, Upstream, query};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream, UdpSocket},

@@ -10,11 +10,10 @@ use hickory_proto::{
     },
 };
 use pkdns::metrics::Reason;
+use pkdns_testing::common::{keypair, query, record, with_edns};
 
 use super::{
-    ORIGIN, OWN, STRANGER, Served, ask_on,
-    common::{keypair, query, record, with_edns},
-    extended_error, iterative, name_in_origin, octets, origin,
+    ORIGIN, OWN, STRANGER, Served, ask_on, extended_error, iterative, name_in_origin, octets, origin,
 };
 
 fn address(last: u8) -> RData {

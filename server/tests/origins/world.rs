@@ -4,9 +4,8 @@ use std::{fs, sync::LazyLock};
 
 use hickory_proto::rr::Name;
 use pkdns::config::Config;
+use pkdns_testing::support::{Published, Running, keypair, records};
 use tempfile::TempDir;
-
-use crate::support::{Published, Running, keypair, records};
 
 pub(crate) const ORIGIN: &str = "pk.example.net";
 

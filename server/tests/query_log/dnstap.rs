@@ -9,11 +9,9 @@ use pkdns::{
     config::{Config, DnstapClients, DnstapTarget},
     testnet::sample_keypair,
 };
+use pkdns_testing::programs;
 
-use super::{
-    programs,
-    server::{Running, query, until},
-};
+use super::server::{Running, query, until};
 
 /// The collector. It is stopped when dropped.
 struct Collector(Child);

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod dnstap;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod server;
 
 use std::{fs, path::Path};

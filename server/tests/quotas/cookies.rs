@@ -2,10 +2,10 @@
 
 use hickory_proto::rr::RecordType;
 use pkdns::{metrics::Reason, service::Transport};
+use pkdns_testing::common::{keypair, query};
 
 use super::{
     CLIENT, Door,
-    common::{keypair, query},
     messages::{
         BADCOOKIE, BADVERS, CLIENT_COOKIE, FORMERR, NOERROR, NOTIMP, REFUSED, code, cookie, has_edns,
         is_truncated, plain, with_cookie, with_options, without_question,

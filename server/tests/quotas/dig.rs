@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use super::{CLIENT, floods::Running, programs};
+use pkdns_testing::programs;
+
+use super::{CLIENT, floods::Running};
 
 /// Runs a program against `server` as [`CLIENT`] and returns what it prints; `None`: it is not installed.
 async fn run(program: &str, package: &str, server: SocketAddr, arguments: &str) -> Option<String> {

@@ -7,6 +7,10 @@ use std::{
 };
 
 use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns_testing::{
+    common::{GRACE, HeldNetwork, Upstream},
+    tls_client::trusting_anyone,
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -22,9 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CLIENT,
-    common::{GRACE, HeldNetwork, Upstream},
     messages::{CLIENT_COOKIE, NOERROR, code, cookie, is_truncated, plain, with_cookie},
-    tls_client::trusting_anyone,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,27 +4,17 @@
 #![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod cookies;
 mod dig;
 mod floods;
 mod messages;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/programs.rs"]
-mod programs;
 mod strangers;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../certificates/client.rs"]
-mod tls_client;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
 
-use common::HeldNetwork;
 use pkdns::{
     config::Config,
     forward::{Forwarder, TlsClient},
@@ -34,6 +24,7 @@ use pkdns::{
     resolver::Resolver,
     service::{AtOnce, Client, Respond, Service, Transport},
 };
+use pkdns_testing::common::HeldNetwork;
 use tokio::time::Instant;
 
 /// A client like any other.

@@ -1,6 +1,8 @@
 //! Names of one label, which public resolvers do not hear of, asked for by an Unbound that validates behind this server.
 
-use super::{namespace, reserved::validating, *};
+use pkdns_testing::namespace;
+
+use super::{reserved::validating, *};
 
 /// A public address, so that the root counts as one.
 const ROOT: [u8; 4] = [9, 9, 9, 9];
@@ -8,13 +10,9 @@ const ROOT: [u8; 4] = [9, 9, 9, 9];
 #[test]
 fn a_client_behind_a_validator_is_told_at_once_that_a_label_does_not_exist() {
     let name = "kept_back::a_client_behind_a_validator_is_told_at_once_that_a_label_does_not_exist";
-    if !namespace::is_inside(name) {
-        return;
-    }
-    let (Some(dig), Some(unbound)) = (Dig::find(), Program::unbound()) else { return };
-    namespace::run("ip", ["address", "add", "9.9.9.9/32", "dev", "lo"]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(async {
+    namespace::on_a_machine_of_its_own(name, async {
+        let (Some(dig), Some(unbound)) = (Dig::find(), Program::unbound()) else { return };
+        namespace::run("ip", ["address", "add", "9.9.9.9/32", "dev", "lo"]);
         for question in ["printer A", "printer AAAA", "printer HTTPS"] {
             // What a validator has learnt of one question would answer the next.
             let pkdns = Pkdns::start_behind(signed_root::start_at(ROOT.into()).await, "").await;

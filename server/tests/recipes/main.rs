@@ -9,26 +9,12 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../interop/daemon.rs"]
-mod daemon;
-#[allow(dead_code, reason = "other tests look at more of it")]
-#[path = "../interop/dig.rs"]
-mod dig;
 mod kept_back;
-#[allow(dead_code, reason = "other tests have an internet")]
-#[path = "../interop/namespace.rs"]
-mod namespace;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod reserved;
-mod signed_root;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use daemon::Program;
-use dig::{Dig, Reply};
 use pkdns::{
     config::Config,
     dht::{Evidence, Network, NetworkError},
@@ -36,7 +22,11 @@ use pkdns::{
     signed_packet::{PublicKey, SignedPacket},
     testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
-use signed_root::SignedRoot;
+use pkdns_testing::{
+    daemon::Program,
+    dig::{Dig, Reply},
+    signed_root::{self, SignedRoot},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

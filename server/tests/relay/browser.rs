@@ -1,5 +1,6 @@
 //! A page of another origin that uses the relay, in Chromium.
 
+use pkdns_testing::{chromium, programs};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use pkdns_testing::programs;
 use tokio::task::spawn_blocking;
 
 use super::{world::World, *};
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/relay_client.js");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/interop/relay_client.js");
 
 /// Where CONTRIBUTING.md installs and builds them.
 const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/interop");

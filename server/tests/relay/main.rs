@@ -4,18 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod browser;
-#[path = "../interop/chromium.rs"]
-mod chromium;
-#[path = "../doh/client.rs"]
-mod client;
 mod clients;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod dht;
 mod limits;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod table;
 mod world;
 
@@ -26,8 +17,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use client::{Reply, ask};
-use common::{HeldNetwork, Upstream, keypair, packet_message, query, record};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, RecordType, rdata::A},
@@ -38,6 +27,10 @@ use pkdns::{
     dht::NetworkError,
     server::{Server, StartError},
     signed_packet::{Keypair, SignedPacket},
+};
+use pkdns_testing::{
+    common::{HeldNetwork, Upstream, keypair, packet_message, query, record},
+    http_client::{Reply, ask},
 };
 use tokio::{
     net::UdpSocket,

@@ -4,6 +4,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{RData, Record, RecordType, rdata::A},
 };
+use pkdns_testing::{common::query, tls_client};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -11,8 +12,6 @@ use tokio::{
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 
 use super::{
-    client,
-    common::query,
     probes::{get, over, over_tcp, over_tls, over_udp, response, www},
     stage::{Stage, World, key},
 };
@@ -43,8 +42,8 @@ async fn open_connections_live_on_and_hear_of_what_has_changed() {
     let world = World::new().await;
     let stage = Stage::set(&world, ALL).await;
     let mut tcp = TcpStream::connect(stage.address("tcp")).await.unwrap();
-    let tls = client::trusting_anyone(DEFAULT_VERSIONS, &["dot"]);
-    let mut tls = client::connect(stage.address("tls"), "localhost", tls).await.unwrap();
+    let tls = tls_client::trusting_anyone(DEFAULT_VERSIONS, &["dot"]);
+    let mut tls = tls_client::connect(stage.address("tls"), "localhost", tls).await.unwrap();
     let mut http = TcpStream::connect(stage.address("http")).await.unwrap();
     assert_eq!(
         (over(&mut tcp, &www()).await.as_str(), over(&mut tls, &www()).await.as_str()),

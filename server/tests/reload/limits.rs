@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use pkdns::dht::NetworkError;
+use pkdns_testing::common::{keypair, query};
 use tokio::time::sleep;
 
 use super::{
-    common::{keypair, query},
     options::{BRIDGE, Row, row},
     probes::{
         Probe, answered_of_five, is_asked_for_again, lookups_of_three, metric, open_of_four, over_udp, probe,

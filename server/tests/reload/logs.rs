@@ -7,11 +7,11 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
+use pkdns_testing::common::query;
 use tokio::time::sleep;
 
 use super::{
     collector::contains,
-    common::query,
     options::{Row, row},
     probes::{PATIENCE, Probe, over_udp, probe},
     stage::{Stage, World},

@@ -5,13 +5,7 @@
 
 mod bad;
 mod carried_over;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../certificates/client.rs"]
-mod client;
 mod collector;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
 mod limits;
 mod logs;
 mod options;

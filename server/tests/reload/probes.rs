@@ -10,6 +10,10 @@ use hickory_proto::{
     op::Message,
     rr::{DNSClass, RecordType},
 };
+use pkdns_testing::{
+    common::{keypair, query},
+    tls_client,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -17,11 +21,7 @@ use tokio::{
 };
 use tokio_rustls::rustls::DEFAULT_VERSIONS;
 
-use super::{
-    client,
-    common::{keypair, query},
-    stage::{Stage, key},
-};
+use super::stage::{Stage, key};
 
 /// Longest wait for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -165,7 +165,7 @@ pub(crate) fn listening(protocol: &'static str) -> Probe {
                     "tls" => over_tls(address, &www()).await,
                     "bridge" => no_such_name(address).await,
                     "bridge-http" => get(address, "/", "").await.replace("421", "NoError"),
-                    "https" => if client::shown(address).await.is_some() { "NoError" } else { "" }.into(),
+                    "https" => if tls_client::shown(address).await.is_some() { "NoError" } else { "" }.into(),
                     "metrics" => get(address, "/metrics", "").await.replace("200", "NoError"),
                     _ => get(address, "/", "").await.replace("200", "NoError"),
                 };
@@ -178,16 +178,16 @@ pub(crate) fn listening(protocol: &'static str) -> Probe {
 
 /// What the bridge says of a name that is none of a key.
 async fn no_such_name(bridge: SocketAddr) -> String {
-    let config = client::trusting_anyone(DEFAULT_VERSIONS, &[]);
-    match client::connect(bridge, "localhost", config).await {
+    let config = tls_client::trusting_anyone(DEFAULT_VERSIONS, &[]);
+    match tls_client::connect(bridge, "localhost", config).await {
         Err(error) if error.to_string().contains("UnrecognisedName") => "NoError".into(),
         _ => "something else".into(),
     }
 }
 
 pub(crate) async fn over_tls(server: SocketAddr, request: &[u8]) -> String {
-    let config = client::trusting_anyone(DEFAULT_VERSIONS, &["dot"]);
-    match client::connect(server, "localhost", config).await {
+    let config = tls_client::trusting_anyone(DEFAULT_VERSIONS, &["dot"]);
+    match tls_client::connect(server, "localhost", config).await {
         Ok(mut stream) => over(&mut stream, request).await,
         Err(_) => "refused".into(),
     }
@@ -197,7 +197,7 @@ pub(crate) async fn over_tls(server: SocketAddr, request: &[u8]) -> String {
 pub(crate) fn shows(protocol: &'static str) -> Probe {
     probe(move |stage| {
         Box::pin(async move {
-            let shown = client::shown(stage.address(protocol)).await.expect("a certificate");
+            let shown = tls_client::shown(stage.address(protocol)).await.expect("a certificate");
             let is_of = |name: &&str| {
                 let pem = std::fs::read(stage.world.path(&format!("{name}.pem"))).unwrap();
                 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};

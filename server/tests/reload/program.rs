@@ -12,9 +12,10 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
+use pkdns_testing::common::query;
 use tempfile::TempDir;
 
-use super::{common::query, probes::over_udp};
+use super::probes::over_udp;
 
 /// The options that are seen to act here.
 pub(crate) const SEEN: [&str; 2] = ["verbose", "reload_on_change"];

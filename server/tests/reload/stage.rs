@@ -18,14 +18,12 @@ use pkdns::{
     server::{ReloadError, ReloadHandle, Reloaded, Server},
     signed_packet::Keypair,
 };
+use pkdns_testing::common::{HeldNetwork, Upstream, keypair, record};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    collector::Collector,
-    common::{HeldNetwork, Upstream, keypair, record},
-};
+use super::collector::Collector;
 
 /// Served by every stage unless it says otherwise.
 const BASE: &str = "listen = '127.0.0.1:0'\nfallback_dns = '{upstream}'\nnames.suffixes = ['key']";

@@ -3,9 +3,9 @@
 use std::fs;
 
 use hickory_proto::rr::RecordType;
+use pkdns_testing::common::query;
 
 use super::{
-    common::query,
     options::{Row, row},
     probes::{Probe, gets, over_udp, probe, response, two},
     stage::key,

@@ -21,8 +21,6 @@
 
 mod run;
 mod script;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::path::{Path, PathBuf};
 

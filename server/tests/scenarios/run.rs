@@ -6,16 +6,14 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RData, Record, RecordType},
 };
-
-use crate::{
-    script::{Ask, Expected, ExpectedRecord, Held, Script, Section, What, wire},
-    support::{
-        Published, Running,
-        client::{Reply, Transport},
-        name_server::NameServer,
-        records::{packet, sign},
-    },
+use pkdns_testing::support::{
+    Published, Running,
+    client::{Reply, Transport},
+    name_server::NameServer,
+    records::{packet, sign},
 };
+
+use crate::script::{Ask, Expected, ExpectedRecord, Held, Script, Section, What, wire};
 
 /// One line of what really came.
 struct Line {

@@ -7,8 +7,7 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkdns::{config::Config, signed_packet::Keypair};
-
-use crate::support::{
+use pkdns_testing::support::{
     client::{Question, Transport},
     keypair,
     records::{self, word},

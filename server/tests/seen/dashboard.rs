@@ -7,10 +7,11 @@ use std::{
     process::Command,
 };
 
+use pkdns_testing::programs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{programs, server};
+use crate::server;
 
 fn contrib(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib").join(path)).unwrap()

@@ -5,7 +5,5 @@
 mod dashboard;
 mod health;
 mod metrics;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod server;
 mod status;

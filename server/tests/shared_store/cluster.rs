@@ -3,10 +3,11 @@
 use std::{process::Command, time::Duration};
 
 use pkdns::signed_packet::Keypair;
+use pkdns_testing::programs;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    PATIENCE, Store, fresh, keypair, packet, programs,
+    PATIENCE, Store, fresh, keypair, packet,
     redis_server::{RedisServer, free_port},
 };
 

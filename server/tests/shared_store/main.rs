@@ -6,8 +6,6 @@ mod cluster;
 mod forged;
 mod hostile;
 mod outages;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod redis_server;
 mod servers;
 mod sharing;

@@ -8,9 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::programs;
 use redis::{Connection, FromRedisValue};
-
-use crate::programs;
 
 /// Longest that a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,8 +9,6 @@
     reason = "the helpers of tests may fail them"
 )]
 
-#[path = "../interop/programs.rs"]
-mod programs;
 mod server;
 
 use pkdns::{

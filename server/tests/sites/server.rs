@@ -10,10 +10,11 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use pkdns_testing::programs;
 use tempfile::TempDir;
 use x509_parser::pem::parse_x509_pem;
 
-use super::{OURS, programs};
+use super::OURS;
 
 /// How long one may take to start.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -7,11 +7,6 @@
 mod program;
 mod readme;
 
-#[path = "../interop/chromium.rs"]
-mod chromium;
-#[path = "../interop/programs.rs"]
-mod programs;
-
 use std::{
     fs,
     net::{TcpListener, UdpSocket},
@@ -19,6 +14,7 @@ use std::{
     process::Command,
 };
 
+use pkdns_testing::{chromium, programs};
 use program::{Testnet, output_of};
 
 const KEY: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";

@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path, process::Command};
 
+use pkdns_testing::programs;
+
 use crate::{
     KEY,
     program::{Testnet, output_of},
-    programs,
 };
 
 /// The shell blocks of the README under a heading.

@@ -9,12 +9,15 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    PATIENCE,
-    clients::{ask_over_tcp, ask_over_udp},
+use pkdns_testing::{
     programs::find,
-    server::{Place, Server, send},
+    upgrade::{
+        clients::{ask_over_tcp, ask_over_udp},
+        server::{Place, Server, send},
+    },
 };
+
+use super::PATIENCE;
 
 /// Answers without asking anybody.
 pub(crate) const ALONE: &str =

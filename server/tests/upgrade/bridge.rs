@@ -5,11 +5,9 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::{
-    PATIENCE,
-    activation::ALONE,
-    server::{Place, Server, send},
-};
+use pkdns_testing::upgrade::server::{Place, Server, send};
+
+use super::{PATIENCE, activation::ALONE};
 
 /// What the bridge says in the clear of a name that is none of a key.
 fn said(plain: SocketAddr) -> String {

@@ -9,15 +9,15 @@ use std::{
 };
 
 use pkdns::packets::{DiskError, DiskStore};
-use tokio::{runtime::Runtime, time::sleep};
-
-use super::{
-    PATIENCE,
+use pkdns_testing::upgrade::{
     clients::{Tally, ask_over_udp},
     load::{KINDS, Load, answered_before, configuration, replies},
     reloads::Reloads,
     server::{Place, Server, send},
 };
+use tokio::{runtime::Runtime, time::sleep};
+
+use super::PATIENCE;
 
 /// Answers that each kind of client gets before and after.
 const ANSWERS: u64 = 60;

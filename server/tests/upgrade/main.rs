@@ -5,20 +5,8 @@
 
 mod activation;
 mod bridge;
-mod clients;
 mod hand_over;
-mod load;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod reloaded;
-mod reloads;
-mod server;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../certificates/client.rs"]
-mod tls;
 mod units;
 
-use std::time::Duration;
-
-/// Longest wait for what must come, on a machine that does many other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+use pkdns_testing::upgrade::PATIENCE;

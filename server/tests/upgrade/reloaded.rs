@@ -5,12 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_testing::{
+    programs::find,
+    upgrade::{
+        clients::{ask_over_tcp, ask_over_udp},
+        server::{Place, Server, send},
+    },
+};
+
 use super::{
     PATIENCE,
     activation::{ALONE, Manager, activated, free_port},
-    clients::{ask_over_tcp, ask_over_udp},
-    programs::find,
-    server::{Place, Server, send},
 };
 
 /// An address that is not answered for so long is served by nobody, or by somebody who is very busy.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::programs::find;
+use pkdns_testing::programs::find;
 
 /// What systemd itself calls a low exposure ends here.
 const MOST_EXPOSED: f64 = 2.0;

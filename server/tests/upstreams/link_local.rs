@@ -10,13 +10,12 @@ use pkdns::{
     config::{Config, parse_address},
     server::Server,
 };
-use tokio_util::sync::CancellationToken;
-
-use super::support::{
+use pkdns_testing::support::{
     Published,
     client::{Question, Transport},
     name_server::NameServer,
 };
+use tokio_util::sync::CancellationToken;
 
 /// An address of this machine with its interface, as people write it. `None` where there is no link.
 fn link_local() -> Option<String> {

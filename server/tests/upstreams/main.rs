@@ -12,9 +12,6 @@ mod link_local;
 mod plain;
 mod plain_rows;
 mod raw_http;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::{
     net::IpAddr,
@@ -35,7 +32,7 @@ use pkdns::{
     forward::{Asker, ForwardError, Forwarder, TlsClient},
     message::{self, Message, Question},
 };
-use support::{Published, Running, client};
+use pkdns_testing::support::{Published, Running, client};
 use tokio::time::timeout;
 
 /// Long enough for a busy machine; no test that passes waits for it.

@@ -8,9 +8,10 @@ use std::{
     process::Command,
 };
 
+use pkdns_testing::{chromium, programs};
 use tokio::sync::Mutex;
 
-use super::{Site, chromium, programs, run};
+use super::{Site, run};
 
 const POLICY: &str = "/etc/chromium/policies/managed/pkdns-test.json";
 
@@ -56,20 +57,9 @@ impl Drop for Policy {
     }
 }
 
-/// A home with a store of certificates that trusts the authority of the site.
-async fn trust(site: &Site, store: &Path) {
-    let Some(certutil) = programs::find("certutil", |_| true, "libnss3-tools") else { return };
-    fs::create_dir_all(store).unwrap();
-    let store = format!("sql:{}", store.display());
-    for arguments in [&["-N", "--empty-password"][..], &["-A", "-t", "C,,", "-n", "test", "-i"]] {
-        let mut command = Command::new(&certutil);
-        command.args(["-d", &store]).args(arguments);
-        if arguments.contains(&"-i") {
-            command.arg(site.path("ca.pem"));
-        }
-        let said = run(command).await;
-        assert!(!said.contains("certutil:"), "{said}");
-    }
+/// A store of certificates that trusts the authority of the site.
+fn trust(site: &Site, store: &Path) {
+    let _ = chromium::believe(store, &site.path("ca.pem"));
 }
 
 /// Opens `url` in a new profile; returns the page as it is then.
@@ -90,7 +80,7 @@ async fn chromium_opens_the_page_of_a_key_by_each_of_its_names() {
     let _one = ONE_POLICY.lock().await;
     for (method, parameters) in [("get", "{?dns}"), ("post", "")] {
         let site = Site::start().await;
-        trust(&site, &site.path("home/.pki/nssdb")).await;
+        trust(&site, &site.path("home/.pki/nssdb"));
         let template = format!("https://127.0.0.1:{}/dns-query{parameters}", site.https.port());
         let Some(_policy) = Policy::write("secure", &template) else { return };
         for (kind, host) in hosts(&site) {
@@ -109,7 +99,7 @@ async fn the_landing_page_tells_chromium_whether_it_asks_here() {
     let _one = ONE_POLICY.lock().await;
     for (mode, verdict) in [("off", "does not resolve"), ("secure", "browser resolves")] {
         let site = Site::start().await;
-        trust(&site, &site.path("home/.pki/nssdb")).await;
+        trust(&site, &site.path("home/.pki/nssdb"));
         let template = format!("https://127.0.0.1:{}/dns-query{{?dns}}", site.https.port());
         let Some(_policy) = Policy::write(mode, if mode == "off" { "" } else { &template }) else { return };
         let url = format!("https://localhost:{}/", site.https.port());
@@ -121,7 +111,7 @@ async fn the_landing_page_tells_chromium_whether_it_asks_here() {
 /// Opens `url` in a profile that asks the site in this mode.
 async fn firefox(program: &Path, site: &Site, picture: &str, mode: u8, use_get: bool, url: &str) -> String {
     let profile = site.path(&format!("firefox-{picture}"));
-    trust(site, &profile).await;
+    trust(site, &profile);
     let doh = format!("https://127.0.0.1:{}/dns-query", site.https.port());
     let mut settings = format!(
         "user_pref(\"network.trr.mode\", {mode});\nuser_pref(\"network.trr.uri\", \"{doh}\");\n\

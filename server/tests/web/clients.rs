@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use super::{PAGE, Site, programs, run};
+use pkdns_testing::programs;
+
+use super::{PAGE, Site, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_finds_the_page_of_a_key() {

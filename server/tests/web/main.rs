@@ -3,19 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod browsers;
-#[path = "../interop/chromium.rs"]
-mod chromium;
 mod clients;
-#[allow(dead_code, reason = "shared with tests that use more of it")]
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code, reason = "other tests have an internet")]
-#[path = "../interop/namespace.rs"]
-mod namespace;
 mod pages;
 mod places;
-#[path = "../interop/programs.rs"]
-mod programs;
 mod proxies;
 mod upgrades;
 
@@ -27,12 +17,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::{HeldNetwork, Upstream, keypair, record};
 use hickory_proto::rr::{
     Name, RData, Record, RecordType,
     rdata::{A, CNAME, NS},
 };
 use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns_testing::common::{HeldNetwork, Upstream, keypair, record};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::{

@@ -10,9 +10,10 @@ use hickory_proto::rr::{
     RData,
     rdata::{A, AAAA, MX, TXT},
 };
+use pkdns_testing::{common::keypair, programs};
 use serde_json::json;
 
-use super::{Site, common::keypair, programs, run};
+use super::{Site, run};
 
 /// Where pictures are left: named by the environment, or with those of browsers.
 fn pictures() -> PathBuf {
@@ -77,7 +78,7 @@ async fn every_page_is_sound_on_a_phone_and_a_computer_in_light_and_dark() {
     let argument = json!({ "chromium": chromium, "pictures": pictures(), "pages": pages });
     // Packages are looked for from where the script is.
     let script = packages.join("pages.js");
-    fs::write(&script, include_str!("../interop/pages.js")).unwrap();
+    fs::write(&script, include_str!("../../../testing/interop/pages.js")).unwrap();
     let mut command = Command::new("timeout");
     command.arg("180").arg(node).arg(&script).arg(argument.to_string());
     let said = run(command).await;

@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use hickory_proto::rr::RecordType;
 use pkdns::metrics::Reason;
+use pkdns_testing::common::query;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -19,7 +20,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Site, common::query};
+use super::Site;
 
 /// Longest wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,13 +10,14 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
+use pkdns_testing::{common::query, programs};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use super::{Site, common::query, programs, run};
+use super::{Site, run};
 
 const DOCUMENT: &str = include_str!("../../../docs/dns-over-https.md");
 

@@ -10,12 +10,13 @@ use std::{
 };
 
 use pkdns::config::Origin;
+use pkdns_testing::{chromium, namespace, programs};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
-use super::{PAGE, Site, chromium, namespace, programs, run};
+use super::{PAGE, Site, run};
 
 const ORIGIN: &str = "pk.example.net";
 
@@ -37,12 +38,8 @@ const ROWS: [(&str, &str, bool, bool); 6] = [
 #[test]
 fn chromium_opens_http_of_a_key_under_its_suffix_and_tries_https_at_an_origin() {
     let name = "upgrades::chromium_opens_http_of_a_key_under_its_suffix_and_tries_https_at_an_origin";
-    if !namespace::is_inside(name) {
-        return;
-    }
-    let Some(chromium) = programs::find("chromium", |_| true, "chromium") else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(async {
+    namespace::on_a_machine_of_its_own(name, async {
+        let Some(chromium) = programs::find("chromium", |_| true, "chromium") else { return };
         let site = Site::start_with(|config| {
             config.listen = vec!["127.0.0.1:53".parse().unwrap()];
             config.origin = vec![Origin {

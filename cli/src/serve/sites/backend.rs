@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,14 +14,11 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{
-        Client, Error,
-        connect::{Connected, Connection},
-    },
+    client::legacy::{Client, Error},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+use pkdns::connector::Stream;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
@@ -108,15 +104,15 @@ pub(super) fn cause(error: &dyn std::error::Error) -> String {
     terminal::printable(&error.to_string())
 }
 
-async fn connect(address: &config::Backend) -> io::Result<Stream> {
+async fn connect(address: &config::Backend) -> io::Result<Stream<UnixStream>> {
     let connecting = async {
         match address {
             config::Backend::Tcp(address) => {
                 let stream = TcpStream::connect(address.as_str()).await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream(Either::Left(stream)))
+                Ok(Either::Left(stream).into())
             }
-            config::Backend::Unix(path) => Ok(Stream(Either::Right(UnixStream::connect(path).await?))),
+            config::Backend::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?).into()),
         }
     };
     timeout(CONNECT_DEADLINE, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -127,9 +123,9 @@ async fn connect(address: &config::Backend) -> io::Result<Stream> {
 struct Connector(config::Backend);
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<Stream<UnixStream>>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<TokioIo<Stream>>>;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Stream<UnixStream>>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -138,42 +134,5 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let address = self.0.clone();
         Box::pin(async move { connect(&address).await.map(TokioIo::new) })
-    }
-}
-
-/// A connection of either kind.
-struct Stream(Either<TcpStream, UnixStream>);
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }

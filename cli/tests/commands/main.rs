@@ -1,0 +1,23 @@
+//! The commands as their users run them, against a DHT on this machine.
+//!
+//! Some tests run small programs of others, such as `age` and `ddclient`. Without them they say so and pass, unless `CI=true`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests may fail them"
+)]
+
+mod doctor;
+mod everyday;
+mod failures;
+mod first_hour;
+mod keys;
+mod publisher;
+mod relays;
+mod republish;
+mod servers;
+mod shell;
+mod site;
+mod vanity;
+mod zone;
