@@ -19,6 +19,7 @@
     reason = "the helpers of tests may fail them"
 )]
 
+mod json;
 mod network;
 #[allow(dead_code, reason = "other tests look at more of it")]
 #[path = "../program/mod.rs"]
