@@ -295,7 +295,6 @@ mod tests {
     }
 
     const ZONE: &str = "@ A 192.0.2.1";
-
     /// The time of a new packet at `now`, where there is one of `there` that holds `text`.
     fn signed_at(
         there: Option<(u64, &str)>,

@@ -40,10 +40,10 @@ const CERTIFICATES_NAME: &str = "certificates";
 const MORE_HELP: &str = "\
 Examples:
   pkdns --testnet                        tries everything on this machine, without a network
-  pkdns --listen 127.0.0.1:5300          serves this machine on a port that needs no rights
+  pkdns --listen 127.0.0.1:5300          serves this machine on a port that needs no privileges
   pkdns --check                          says what is wrong with the configuration
   pkdns --print-config --commented       prints every option with its comment
-  pkdns status                           shows how the server does that runs
+  pkdns status                           shows the state of the running server
 
 Files in the directory of pkdns:
   pkdns.toml      the configuration; without it the defaults are in effect
@@ -126,7 +126,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// Show how the server does that runs with this directory
+    /// Show the state of the server that runs with this directory
     ///
     /// Its answers, caches, DHT nodes, upstreams and certificates, and what to do about what is wrong. Only the user that it runs as
     /// and root may ask.

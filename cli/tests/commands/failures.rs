@@ -13,6 +13,7 @@
 //! - a transfer that takes longer than its deadline, and more than 100,000 keys: too long for a test;
 //! - a lock or a file that fails while it is used: the disk would have to break.
 
+mod json;
 mod network;
 mod publisher;
 mod zones;

@@ -24,7 +24,7 @@ impl Memory {
     pub(super) fn fault(&self) -> Option<Fault> {
         let megabytes = self.unread_megabytes.filter(|megabytes| !(LEAST..=MOST).contains(megabytes))?;
         let advice = format!(
-            "{megabytes} is not between {LEAST} and {MOST}; remove it, and it is as large as suits the machine"
+            "{megabytes} is not between {LEAST} and {MOST}; remove it, and pkdns chooses a size that suits the machine"
         );
         Some(Fault { key: "memory.unread_megabytes", others: &[], advice })
     }

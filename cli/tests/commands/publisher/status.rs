@@ -2,9 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, thread, time::Duration};
 
+use pkdns_testing::program::{Finished, HEX, KEY, World};
 use serde_json::Value;
 
-use super::{HEX, KEY, LIMIT, Publisher, World, program::Finished, world};
+use super::{LIMIT, world};
 
 const SECOND_SEED: &str = "f28a894f69039e6f6b48714ca931baa7c09bd1db9105291620b4e1e7a9acf682";
 const SECOND_KEY: &str = "cb7xxx6wtqr5d6yqudkt47drqswxk57dzy3h7qj3udym5puy9cso";
@@ -44,11 +45,11 @@ async fn two_identities() -> World {
 async fn another_program_reads_what_became_of_each_identity() {
     let world = two_identities().await;
     world.run(&["serve", "--status"]).assert_failed(1, "no pkdns-cli serve has written a status yet");
-    let mut publisher = Publisher::start(&world, &["serve"]);
+    let mut publisher = world.start(&["serve"]);
     let both = status_when(&world, |shown| shown.out.matches("\"state\":\"stored\"").count() == 2);
     assert_eq!((both.code, both.err.as_str()), (0, ""));
     let status = both.json();
-    assert_eq!((&status["running"], &status["process_id"]), (&true.into(), &publisher.child.id().into()));
+    assert_eq!((&status["running"], &status["process_id"]), (&true.into(), &publisher.id().into()));
     for (key, name) in [(KEY, "seed "), (SECOND_KEY, "second ")] {
         let identity = identity(&both, key);
         assert_eq!(identity["identity"], format!("{name}{}", &key[..8]));
@@ -93,7 +94,7 @@ async fn another_program_reads_what_became_of_each_identity() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_by_programs_as_that_of_the_server_is() {
     let world = two_identities().await;
-    let mut publisher = Publisher::start(&world, &["serve", "--json"]);
+    let mut publisher = world.start(&["serve", "--json"]);
     let stored: Value = serde_json::from_str(&publisher.wait_for("stored on ")).unwrap();
     assert_eq!(stored["level"], "INFO");
     assert!(stored["timestamp"].as_str().unwrap().ends_with('Z'), "{stored}");

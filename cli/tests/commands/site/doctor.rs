@@ -9,11 +9,14 @@ use pkdns::{
     config::{Cache, Config, Dht},
     server::Server,
 };
+use pkdns_testing::{
+    program::{self, KEY},
+    programs,
+};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Scene, backend, programs};
-use crate::program::{self, KEY};
+use super::{Scene, backend};
 
 /// A pkdns in this process, as long as this is held.
 struct Pkdns {
