@@ -49,16 +49,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Check this machine's resolver, its network and the DHT, and say what to do
 ///
-/// Looks at the configuration of pkdns and what its authorities may sign for, at the server on port 53 and the right to listen
-/// there, at the resolvers that it forwards to, the clock, the DHT and the relays. Then a packet is published under a key that is
-/// thrown away, and looked up again. All of it takes at most 20 seconds. The exit code is 1 if anything has failed; warnings do
-/// not count.
+/// Checks the configuration of pkdns and what its authorities may sign for, the server on port 53 and the right to listen there, the
+/// upstream resolvers, the clock, the DHT and the relays. Then it publishes a packet under a temporary key, and looks it up again.
+/// All of this takes at most 20 seconds. The exit code is 1 if any check has failed; warnings do not count.
 ///
-/// With KEY, this looks as well whether https://KEY.key/ opens: whether the server leads that name to a bridge, whether this machine
-/// believes the authority of the bridge, and whether the site has shown that it is the right one.
+/// With KEY, it also checks whether https://KEY.key/ opens: whether the server directs that name to a bridge, whether this machine
+/// trusts the authority of the bridge, and whether the bridge could verify the site.
 ///
-/// With --origin, another thing is looked at: the way from the world to the sites of an origin. Its delegation, each of its
-/// name servers, and with KEY who may certify that site, its ports and the certificate that it shows.
+/// With --origin, it checks something else: whether the world can reach the sites of an origin. It looks at the delegation of the
+/// origin, at each of its name servers and, with KEY, at who may certify the site, its ports and the certificate that it shows.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Server to look at [default: where the configuration says, on this machine]

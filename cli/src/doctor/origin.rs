@@ -43,7 +43,9 @@ pub(super) struct OriginArguments {
     /// Look at this origin instead, a zone such as pk.example.net, from outside in
     #[arg(long, value_name = "NAME", value_parser = origin)]
     origin: Option<String>,
-    /// Look at the site of this key, too: whether https://KEY.key/ opens here, or with --origin the way from the world to it
+    /// Also check whether the site of this key opens
+    ///
+    /// Without --origin: whether https://KEY.key/ opens on this machine. With --origin: whether the world can reach the site.
     #[arg(value_name = "KEY")]
     key: Option<String>,
     /// With --origin: resolver that finds the name servers [default: the system's]

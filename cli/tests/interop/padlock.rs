@@ -78,8 +78,8 @@ fn chromium_opens_a_site_through_a_bridge_that_has_ipv6_alone() {
         scene.follow_the_operator_over_ipv6();
         let host = format!("{}.key", scene.key());
         let ask = format!("getent ahostsv6 {host} | grep -F {IPV6}");
-        scene.wait_until("the resolver answers", |scene| scene.succeeds(&ask));
-        assert!(!scene.succeeds(&format!("getent ahostsv4 {host}")), "it has an IPv4 address as well");
+        scene.shells.wait_until("the resolver answers", |shells| shells.succeeds(&ask));
+        assert!(!scene.shells.succeeds(&format!("getent ahostsv4 {host}")), "it has an IPv4 address as well");
         let profile = browser.profile(&scene, Way::PlainDns);
         scene.follow_the_visitor(Way::PlainDns);
         let shown = browser.look(&scene, &profile, &format!("https://{host}/"));
