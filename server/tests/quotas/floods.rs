@@ -134,8 +134,8 @@ async fn ask_over_https(server: SocketAddr) -> io::Result<usize> {
         let request = b"GET /resolve?name=localhost HTTP/1.1\r\nHost: localhost\r\n\r\n";
         stream.write_all(request).await?;
         let mut response = Vec::new();
-        // JSON ends with the only closing brace at the end of the bytes.
-        while !response.ends_with(b"}") && !response.windows(4).any(|end| end == b"429 ") {
+        // JSON ends with the only closing brace before the end of a line.
+        while !response.ends_with(b"}\n") && !response.windows(4).any(|end| end == b"429 ") {
             if stream.read_buf(&mut response).await? == 0 {
                 break;
             }

@@ -274,8 +274,8 @@ fn loss_is_not_absence() {
 
 #[test]
 fn a_search_that_lost_most_of_what_was_said_is_not_evidence() {
-    let mut fixture = Fixture::new(20, None, (1..51).map(|first| contact(first, None)).collect());
-    fixture.ask(40, 0);
+    let mut fixture = Fixture::new(40, None, (1..51).map(|first| contact(first, None)).collect());
+    assert_eq!(fixture.ask(40, 0).len(), 40);
     (1..=9).for_each(|first| fixture.answer(first, &[], 10));
     assert!(!fixture.lookup.is_evidence(1000, None), "9 of 40");
     // An error shows as well that datagrams arrive.
