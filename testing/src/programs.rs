@@ -51,6 +51,7 @@ pub fn skip(reason: &str) {
 static SUMMARY: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
     let mut shell = Command::new("sh");
     shell.args(["-c", "sort | uniq -c | sed 's/^ *\\([0-9]*\\) /SKIPPED in all: \\1 x /' >&2"]);
+    #[allow(clippy::zombie_processes, reason = "it ends after this process, which cannot wait for it")]
     let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     Mutex::new(shell.stdin.unwrap())
 });

@@ -114,7 +114,7 @@ fn nothing_is_changed_without_a_pkdns_or_consent_or_over_the_work_of_others() {
             machine.fails(&["connect", "--undo", "--yes"], "was edited since, and stays: move what you need out of it, remove it (sudo rm /etc/dnsmasq.d/pkdns.conf), and then:\nrun service dnsmasq restart");
             machine.fails(
                 &["connect", "--yes", "--server", "127.0.0.1:5300", "--private-addresses"],
-                "edited since",
+                "has edited it since",
             );
             assert_eq!(fs::read_to_string(path).unwrap(), edited);
 

@@ -153,7 +153,7 @@ fn windows_gets_rules_for_port_53_alone() {
     let add = "run powershell -NoProfile -Command \"Add-DnsClientNrptRule -Namespace '.key' -NameServers '192.168.1.2' \
                -Comment 'pkdns-cli connect'\"\n";
     assert!(shown.code == 0 && shown.out.contains(add), "{}{}", shown.out, shown.err);
-    run(&["192.168.1.2:5300"]).assert_failed(1, "on port 53 alone");
+    run(&["192.168.1.2:5300"]).assert_failed(1, "on port 53 only");
 }
 
 #[test]
