@@ -5,10 +5,6 @@ use super::{ENOUGH_ANSWERS, Lookup, candidates::Candidate, crowd::crowd};
 /// Answers that count as evidence of absence, the nearest.
 const MAX_WITNESSES: usize = 14;
 
-/// One in so many requests has to bring something back, or the search has lost what nodes said: on a busy machine or line, those
-/// that hold the value may be among the lost ones. Where half of the nodes are dead or cannot be reached, twice as many do.
-const LEAST_HEARD: u32 = 4;
-
 /// So many nodes that lack a value which each of them would probably hold are a sign that there is none.
 const DOUBTS: usize = 3;
 
@@ -25,9 +21,6 @@ impl Lookup {
     /// nodes that we know in all. Each node near the target would hold it, so that a few answers are enough; but a
     /// search that lost most of its answers has not come near.
     pub(in crate::dht) fn is_evidence(&self, known: usize, spacing: Option<f64>) -> bool {
-        if self.heard.saturating_mul(LEAST_HEARD) < self.requests {
-            return false;
-        }
         // The table may have lost many since the search began.
         let needed = (known.max(self.seeds) / 2).clamp(1, ENOUGH_ANSWERS);
         let witnesses = self.answered_candidates().count().min(MAX_WITNESSES).max(needed);

@@ -74,8 +74,6 @@ pub(super) struct Lookup {
     candidates: Candidates,
     requests: u32,
     answers: u32,
-    /// Requests to which something came back, even if it was an error.
-    heard: u32,
     /// Or since when an answer could be expected.
     last_answer: Instant,
     given_up: Vec<(Id, SocketAddr)>,
@@ -134,7 +132,6 @@ impl Lookup {
             candidates: Candidates::new(target),
             requests: 0,
             answers: 0,
-            heard: 0,
             last_answer: now,
             given_up: Vec::new(),
             chosen: None,
@@ -199,7 +196,6 @@ impl Lookup {
             State::Answered { .. } if self.detours.answered(address) => {}
             State::Answered { .. } | State::Untried | State::Failed => return,
         }
-        self.heard += 1;
         self.last_answer = now;
         self.hear_of(address, response, known);
     }
@@ -230,7 +226,6 @@ impl Lookup {
     pub(super) fn stores_nothing(&mut self, id: &Id, address: SocketAddr, now: Instant) {
         if let Some(index) = self.candidates.position(id, address) {
             self.candidates.stores_nothing(index);
-            self.heard += 1;
             self.last_answer = now;
         }
     }
@@ -239,7 +234,6 @@ impl Lookup {
     pub(super) fn refused(&mut self, id: &Id, address: SocketAddr) {
         if let Some(index) = self.candidates.position(id, address) {
             self.candidates.fail(index);
-            self.heard += 1;
         }
     }
 
