@@ -20,12 +20,12 @@ use std::{
 
 use ed25519_dalek::{VerifyingKey, hazmat::ExpandedSecretKey};
 use nix::time::{ClockId, clock_gettime};
-use pkdns::signed_packet::{Keypair, PublicKey};
 use pkdns_cli::vanity::{
     pattern::{Pattern, Patterns},
     search::{Found, Secret, Task},
     walk::{STEPS, Steps},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 
 const WAYS: [(&str, Way); 3] = [
     ("a new key pair and its text for each try", Way::KeyPairs),

@@ -19,9 +19,8 @@ use std::{
 };
 
 use clap::{Args, error::ErrorKind};
-use pkdns::{
-    certificates::acme::Challenge, metrics::CertificateReading, service_manager, signed_packet::PublicKey,
-};
+use pkdns::{certificates::acme::Challenge, metrics::CertificateReading, service_manager};
+use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;

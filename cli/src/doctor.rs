@@ -30,8 +30,8 @@ use pkdns::{
     forward::TlsClient,
     metrics::RelayOutcomes,
     relay_client::Relays,
-    signed_packet::PublicKey,
 };
+use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
 use tokio::time::timeout_at;
 

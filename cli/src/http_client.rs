@@ -8,9 +8,9 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use pkdns::{
     certificates::{trusting_anyone, trusting_only},
     connector::Connector,
-    dht::HostResolver,
     forward::TlsClient,
 };
+use pkdns_dht::HostResolver;
 
 use crate::{failure::Failure, terminal::printable};
 

@@ -1,7 +1,8 @@
 //! Names whose last label is a public key.
 
 use domain::base::name::Name;
-use pkdns::{config, signed_packet::PublicKey};
+use pkdns::config;
+use pkdns_dht::signed_packet::PublicKey;
 use thiserror::Error;
 
 use crate::terminal::printable;

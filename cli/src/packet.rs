@@ -5,7 +5,7 @@ mod edit;
 use std::{cmp::Reverse, fmt};
 
 use domain::base::{MessageBuilder, message_builder::TreeCompressor};
-use pkdns::signed_packet::{MAX_DNS_SIZE, PublicKey};
+use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
 use thiserror::Error;
 
 use crate::{

@@ -1,10 +1,7 @@
 //! Stores the zone of a key: what there is is read first, and never replaced by something older.
 
-use pkdns::{
-    dht::{Dht, Evidence, PutError, REPLICAS},
-    relay_client::RelayError,
-    signed_packet::SignedPacket,
-};
+use pkdns::relay_client::RelayError;
+use pkdns_dht::{Dht, Evidence, PutError, REPLICAS, signed_packet::SignedPacket};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -277,7 +274,8 @@ fn changes(old: &SignedPacket, new: &SignedPacket) -> (Vec<TextRecord>, Vec<Text
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use pkdns::{dht::DhtSettings, testnet::LocalNetwork};
+    use pkdns::testnet::LocalNetwork;
+    use pkdns_dht::DhtSettings;
 
     use super::*;
     use crate::{

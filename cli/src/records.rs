@@ -10,11 +10,9 @@ use domain::{
     },
     rdata::ZoneRecordData,
 };
+use pkdns::zone_file::{self, service_parameters_text};
 pub(crate) use pkdns::zone_file::{escaped_labels, escaped_name};
-use pkdns::{
-    signed_packet::PublicKey,
-    zone_file::{self, service_parameters_text},
-};
+use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
 
 use crate::terminal::printable;

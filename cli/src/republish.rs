@@ -9,9 +9,9 @@ use std::{
 
 use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
-use pkdns::{
-    dht::{Evidence, PutError},
-    service_manager,
+use pkdns::service_manager;
+use pkdns_dht::{
+    Evidence, PutError,
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;

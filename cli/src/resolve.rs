@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pkdns::{
-    dht::Evidence,
+use pkdns_dht::{
+    Evidence,
     signed_packet::{MAX_DNS_SIZE, SignedPacket},
 };
 use serde::Serialize;
@@ -212,7 +212,7 @@ fn report(resolved: &Resolved, now: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::signed_packet::PublicKey;
+    use pkdns_dht::signed_packet::PublicKey;
 
     use super::*;
 
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_packet_without_records_is_shown() {
-        let keypair = pkdns::signed_packet::Keypair::from_secret_key(&[0; 32]);
+        let keypair = pkdns_dht::signed_packet::Keypair::from_secret_key(&[0; 32]);
         let packet = SignedPacket::sign(&keypair, 1, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         assert!(shown(&packet, &keypair.to_z32(), 1).ends_with("The packet holds no records.\n"));
     }

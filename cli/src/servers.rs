@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
-use pkdns::{forward::TlsClient, signed_packet::PublicKey};
+use pkdns::forward::TlsClient;
+use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
 
 use crate::{failure::Failure, input, network, records::columns, terminal};

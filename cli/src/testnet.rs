@@ -5,7 +5,7 @@ mod quantities;
 use std::{io, ops::RangeInclusive, time::Duration};
 
 use clap::{Args, error::ErrorKind};
-use pkdns::simulator::{Hostile, RoundTrips, Simulator, World};
+use pkdns_dht::simulator::{Hostile, RoundTrips, Simulator, World};
 use serde::Serialize;
 
 use crate::{command_line, failure::Failure, network, terminal};

@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::Args;
-use pkdns::signed_packet::{PublicKey, Signer};
+use pkdns_dht::signed_packet::{PublicKey, Signer};
 use serde::Serialize;
 use tokio::time::{Duration, MissedTickBehavior, interval_at};
 

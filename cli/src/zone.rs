@@ -11,10 +11,8 @@ use std::{
 };
 
 use clap::Args;
-use pkdns::{
-    resolver::zone::Zone,
-    signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
-};
+use pkdns::resolver::zone::Zone;
+use pkdns_dht::signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket};
 use serde::Serialize;
 
 use crate::{

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 
 use crate::{
     failure::Failure,

@@ -1,6 +1,6 @@
 //! The input is a datagram from the DHT: read, and what was read is written and reads the same again.
 
-use pkdns::dht::krpc::{Body, Message, Method, Nodes};
+use pkdns_dht::internal::krpc::{Body, Message, Method, Nodes};
 
 /// Bytes of a node in its shortest form.
 const COMPACT_SIZE: usize = 26;

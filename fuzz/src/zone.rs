@@ -13,8 +13,8 @@ use pkdns::{
         name::move_zone,
         zone::{Lookup, Zone, present},
     },
-    signed_packet::{Keypair, MAX_DNS_SIZE, SignedPacket},
 };
+use pkdns_dht::signed_packet::{Keypair, MAX_DNS_SIZE, SignedPacket};
 
 use super::decode::check_answer;
 

@@ -15,7 +15,6 @@ use std::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    dht::{Dht, DhtSettings},
     forward::{Forwarder, TlsClient},
     metrics::Metrics,
     packets::Packets,
@@ -24,6 +23,7 @@ use pkdns::{
     service::Service,
     testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
 };
+use pkdns_dht::{Dht, DhtSettings};
 use tokio::net::{TcpListener, UdpSocket};
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5301);

@@ -10,6 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use http::HeaderName;
 use ipnet::{AddrParseError, IpNet, Ipv4Net, Ipv6Net};
+pub use pkdns_dht::internal::is_private;
 use serde::{Serialize, Serializer};
 
 /// Address ranges that are served, less those that are denied. An IPv4-mapped IPv6 address counts as IPv4, and so
@@ -283,52 +284,6 @@ fn unmapped(range: IpNet) -> IpNet {
         .zip(mapped.prefix_len().checked_sub(96))
         .and_then(|(network, prefix)| Ipv4Net::new(network, prefix).ok())
         .map_or(range, IpNet::V4)
-}
-
-/// Whether an address means nothing on the public Internet, by IANA's registries of special-purpose addresses: of this
-/// host, of a private network, or of none. Those of documentation (192.0.2.0/24, 2001:db8::/32 and their like) count as
-/// the public ones that they stand for: no network has them, so that nobody is reached there.
-pub fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0)
-                // The nearest 6to4 relay, if anybody has one (RFC 7526).
-                || (a == 192 && b == 88 && c == 99)
-                || (a == 198 && (18..20).contains(&b))
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, _, _, _, high, low] = v6.segments();
-            let embedded = |high: u16, low: u16| {
-                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-                is_private(IpAddr::from([a, b, c, d]))
-            };
-            match v6.to_ipv4_mapped() {
-                Some(v4) => is_private(IpAddr::V4(v4)),
-                // NAT64 (RFC 6052) and 6to4 (RFC 3056) carry an IPv4 address.
-                None if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => embedded(high, low),
-                None if a == 0x2002 => embedded(b, c),
-                // Global unicast addresses are given out of 2000::/3 alone. What is outside are those of hosts, links
-                // and sites, groups, IPv4 in forms that were given up (::a.b.c.d, ::ffff:0:a.b.c.d), and no network's.
-                None => a & 0xe000 != 0x2000 || is_of_a_protocol(a, b, c),
-            }
-        }
-    }
-}
-
-/// Within 2001::/23, which is of protocols (RFC 2928): Teredo, which carries addresses behind a NAT, anycast to
-/// whatever is near, benchmarks, and names that look like addresses. The registry has those that are reached from
-/// everywhere: AMT, AS112, ORCHIDv2 and DRIP.
-fn is_of_a_protocol(a: u16, b: u16, c: u16) -> bool {
-    let is_reached = b == 3 || (b, c) == (4, 0x112) || (0x20..0x40).contains(&b);
-    a == 0x2001 && b < 0x200 && !is_reached
 }
 
 #[cfg(test)]

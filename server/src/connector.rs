@@ -15,6 +15,7 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
+use pkdns_dht::HostResolver;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -27,8 +28,6 @@ use tokio_rustls::{
 };
 use tokio_util::either::Either;
 use tower_service::Service;
-
-use crate::dht::HostResolver;
 
 /// For the name to be looked up, and both handshakes. Requests have deadlines of their own, but a connection goes on
 /// being made when its request has been answered over another one.

@@ -20,7 +20,6 @@ use std::{
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::{
-    dht::internet_of_tests,
     server::{FileFaults, Server, check_files, open_container},
     shell::{ManualPage, completions, manual_pages},
     status::{AskError, Status, ask, table},
@@ -34,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use arguments::{Action, Arguments, Description, Settings, StatusForm, StatusRequest};
+use pkdns_dht::internal::internet_of_tests;
 use rehearsal::Rehearsal;
 use reloading::{CommandLine, Reloading};
 use upgrade::Attendant;

@@ -1,13 +1,14 @@
 //! Files that only their user may read, and those beside them that everybody may.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, Permissions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
 use nix::unistd::{AccessFlags, access};
+pub(crate) use pkdns_dht::internal::replace_with;
 
 /// Puts a file with these bytes at `path`, whole or not at all. Its directory is created. Once this has returned, the
 /// file outlasts a loss of power.
@@ -54,32 +55,6 @@ pub fn check_directory(path: &Path) -> io::Result<()> {
             }
         }
     }
-}
-
-/// As [`replace`], with what `write` writes. Its error leaves what was there before.
-pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(directory)?;
-    let mut temporary_name = name.to_owned();
-    temporary_name.push(".tmp");
-    let temporary = path.with_file_name(temporary_name);
-    // What a crash left behind. A new file, so that no link is followed and the mode is ours.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = write(&mut file).and_then(|()| file.sync_all());
-    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    })?;
-    // The new name is part of the directory.
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -17,12 +17,11 @@ use std::{
 
 use pkdns::{
     config::Config,
-    dht::{Dht, DhtSettings},
     server::{Server, StartError},
-    signed_packet::Keypair,
     testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
     transport::BindError,
 };
+use pkdns_dht::{Dht, DhtSettings, signed_packet::Keypair};
 use tracing::{info, warn};
 
 use crate::arguments::Unsaid;

@@ -25,11 +25,13 @@ use ipnet::IpNet;
 use pkdns::{
     answer_cache::{AnswerCache, Authority, NewAnswer},
     config::{Config, Origin},
-    dht::{Evidence, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     message::{Answer, Query},
     packets::Packets,
     resolver::Resolver,
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
 };
 use pkdns_testing::common::{Running, Upstream, keypair, query, record, with_edns};

@@ -204,12 +204,8 @@ fn line(record: &ZoneRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::{
-        dht::{Dht, DhtSettings},
-        relay_client::Relays,
-        signed_packet::SignedPacket,
-        testnet::LocalNetwork,
-    };
+    use pkdns::{relay_client::Relays, testnet::LocalNetwork};
+    use pkdns_dht::{Dht, DhtSettings, signed_packet::SignedPacket};
     use tempfile::TempDir;
 
     use super::*;

@@ -15,7 +15,8 @@ use std::{
 use clap::Args;
 use futures_util::future::join_all;
 use hickory_proto::rr::{Name, RecordType};
-use pkdns::{certificates::look, signed_packet::PublicKey};
+use pkdns::certificates::look;
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout, timeout_at},

@@ -3,8 +3,8 @@
 use pkdns::{
     config::RelayUrl,
     relay_client::{Relay, RelayError},
-    signed_packet::SignedPacket,
 };
+use pkdns_dht::signed_packet::SignedPacket;
 
 use super::finding::Finding;
 use crate::terminal::printable;

@@ -6,7 +6,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RecordType},
 };
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::{finding::Finding, front, upstream};
 use crate::dns::{self, Reply, Said};

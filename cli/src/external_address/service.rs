@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use http::Uri;
-use pkdns::dht::split_host_port;
+use pkdns_dht::split_host_port;
 
 /// A service that tells the address of whoever asks.
 #[derive(Debug, Clone, PartialEq, Eq)]

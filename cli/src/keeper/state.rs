@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use pkdns::{private_file, signed_packet::PublicKey};
+use pkdns::private_file;
+use pkdns_dht::signed_packet::PublicKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{failure::Failure, terminal, zone_file::ExternalAddresses};
@@ -162,7 +163,7 @@ fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::signed_packet::Keypair;
+    use pkdns_dht::signed_packet::Keypair;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use domain::{
     base::{Message, MessageBuilder, ParsedName, UnknownRecordData, message_builder::TreeCompressor},
     rdata::ZoneRecordData,
 };
-use pkdns::signed_packet::{MAX_DNS_SIZE, PublicKey};
+use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
 
 use super::{PacketError, Weighed, fitting};
 use crate::zone_file::ZoneRecord;

@@ -1,4 +1,4 @@
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 use super::*;
 use crate::zone_file::{self, ExternalAddresses};

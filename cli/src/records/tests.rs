@@ -1,4 +1,4 @@
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use proptest::prelude::*;
 
 use super::*;

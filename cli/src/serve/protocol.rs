@@ -13,7 +13,8 @@ use base64::{
 };
 use ipnet::{IpNet, Ipv6Net};
 use percent_encoding::percent_decode_str;
-use pkdns::{access::is_private, signed_packet::PublicKey};
+use pkdns::access::is_private;
+use pkdns_dht::signed_packet::PublicKey;
 use zeroize::Zeroizing;
 
 pub(super) use word::Word;

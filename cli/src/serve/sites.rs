@@ -21,7 +21,8 @@ use std::{
 };
 
 use ipnet::IpNet;
-use pkdns::{access::Forwarders, signed_packet::PublicKey, transport::accept};
+use pkdns::{access::Forwarders, transport::accept};
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -10,8 +10,8 @@ use pkdns::{
     config::UpstreamAddress,
     forward::{Asker, ForwardError, Forwarder, TlsClient},
     message::Question,
-    signed_packet::{Keypair, PublicKey},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use serde::Serialize;
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use domain::base::Name;
-use pkdns::signed_packet::{Keypair, PublicKey};
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 
 use super::*;
 use crate::{

@@ -14,9 +14,9 @@ use std::{
 use pkdns::{
     config::{self, Config},
     server::Server,
-    signed_packet::{Keypair, PublicKey},
     testnet::{LocalNetwork, SampleUpstream},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use pkdns_testing::{
     dig::{Dig, Reply},
     libtorrent,

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use pkdns_dht::HostResolver;
 use thiserror::Error;
 use tokio::time::sleep;
 use tokio_rustls::{
@@ -36,7 +37,7 @@ pub use look::{Look, look, trusting_anyone, trusting_only};
 pub use shown::Challenges;
 pub use visit::{SiteAnswer, Visit, visit};
 
-use crate::{config, dht::HostResolver, metrics::CertificateReading, private_file, watched_files};
+use crate::{config, metrics::CertificateReading, private_file, watched_files};
 use acme::Acme;
 use files::{Contents, Files};
 use lan_authority::{Issued, LanAuthority};

@@ -36,6 +36,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use pkdns_dht::DhtSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessList, Allowed};
@@ -320,18 +321,13 @@ impl Default for Names {
 
 impl Default for Dht {
     fn default() -> Self {
-        let bootstrap = [
-            "router.bittorrent.com:6881",
-            "dht.transmissionbt.com:6881",
-            "dht.libtorrent.org:25401",
-            "relay.pkarr.org:6881",
-        ];
+        let DhtSettings { bootstrap, max_datagrams_per_second, max_nodes, .. } = DhtSettings::default();
         Self {
-            bootstrap: bootstrap.map(String::from).into(),
+            bootstrap,
             relays: Vec::new(),
             enabled: true,
-            max_datagrams_per_second: 50_000,
-            max_nodes: 65_536,
+            max_datagrams_per_second,
+            max_nodes,
             keep_alive_per_hour: 0,
             nodes_path: None,
         }

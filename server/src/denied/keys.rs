@@ -2,9 +2,8 @@
 
 use std::{cmp::Ordering, iter};
 
+use pkdns_dht::signed_packet::PublicKey;
 use sha2::{Digest, Sha256};
-
-use crate::signed_packet::PublicKey;
 
 /// What is kept of a key: half of its SHA-256. Whoever wants another key to be denied with one on a list would have to try
 /// 2^128 keys; whoever writes the list can deny it anyway.

@@ -17,13 +17,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use pkdns_dht::signed_packet::PublicKey;
 use tracing::warn;
 
 use crate::{
     config::{Config, DenyList},
     metrics::DeniedLookups,
     revisions::{Revision, Revisions},
-    signed_packet::PublicKey,
 };
 use fetch::Validators;
 use keys::{Entry, KeySet, entry_of};

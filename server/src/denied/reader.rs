@@ -1,9 +1,9 @@
 //! Reads a list, however it comes in pieces: in each line a key or the hash of one. Pure.
 
+use pkdns_dht::signed_packet::PublicKey;
 use thiserror::Error;
 
 use super::keys::{Entry, KeySet, entry_of, entry_of_hash};
-use crate::signed_packet::PublicKey;
 
 /// Bytes of a list. A million lines with a hash and a short comment have as many.
 pub(super) const MAX_LIST_SIZE: u64 = 80 << 20;
@@ -131,7 +131,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::signed_packet::Keypair;
+    use pkdns_dht::signed_packet::Keypair;
 
     fn key(seed: u8) -> String {
         Keypair::from_secret_key(&[seed; 32]).to_z32()

@@ -1,9 +1,10 @@
 use std::{fs, time::Duration};
 
+use pkdns_dht::signed_packet::Keypair;
 use tokio::time::sleep;
 
 use super::*;
-use crate::{signed_packet::Keypair, watched_files::LOOK_INTERVAL};
+use crate::watched_files::LOOK_INTERVAL;
 
 fn key(seed: u8) -> PublicKey {
     Keypair::from_secret_key(&[seed; 32]).public_key()

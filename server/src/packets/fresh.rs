@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use pkdns_dht::{NetworkError, signed_packet::PublicKey};
 use tokio::time::{Instant, timeout};
 
 use super::{Asker, FetchError, Held, PacketAnswer, Packets, Search, Staleness};
-use crate::{dht::NetworkError, metrics::Farthest, signed_packet::PublicKey, single_flight::FlightError};
+use crate::{metrics::Farthest, single_flight::FlightError};
 
 /// How old a packet may be that such a question is answered from.
 pub const FRESH_AGE: Duration = Duration::from_secs(10);

@@ -10,13 +10,14 @@ use std::{
 
 use ahash::RandomState;
 use lru::LruCache;
+use pkdns_dht::{PutError, signed_packet::PublicKey};
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{Found, PacketAnswer, Packets};
-use crate::{dht::PutError, metrics::KeepAliveOutcomes, signed_packet::PublicKey};
+use crate::metrics::KeepAliveOutcomes;
 
 /// Each packet is stored again after this, and when that failed.
 const INTERVAL: Duration = Duration::from_secs(3600);

@@ -14,15 +14,14 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 use entry::{Entry, Time, milliseconds};
 use lru::LruCache;
+use pkdns_dht::{
+    NetworkError, PutError,
+    signed_packet::{PublicKey, SignedPacket},
+};
 use quick_cache::{Lifecycle, UnitWeighter, unsync};
 use tokio::time::Instant;
 
-use crate::{
-    dht::{NetworkError, PutError},
-    message::find_records,
-    revisions::Revisions,
-    signed_packet::{PublicKey, SignedPacket},
-};
+use crate::{message::find_records, revisions::Revisions};
 
 /// How long the first of several replicas is taken for the newest while the search goes on.
 pub(super) const PROVISIONAL: Duration = Duration::from_secs(5);

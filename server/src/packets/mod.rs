@@ -24,6 +24,10 @@ pub use disk::{DiskError, DiskStore};
 pub use fresh::FRESH_AGE;
 use keep_alive::KeepAlive;
 pub use memory::{Found, Freshness, Held, Memory, Staleness};
+use pkdns_dht::{
+    Network, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
+};
 use publish::{MAX_PUBLICATIONS, Published};
 pub use shared::SharedStore;
 use sightings::Sightings;
@@ -34,12 +38,10 @@ use tokio::time::{Instant, timeout};
 use crate::{
     client::Line,
     config,
-    dht::{Network, NetworkError},
     fair_flight::FairFlight,
     fair_queue::{FairQueue, Limits},
     metrics::Farthest,
     revisions::Revisions,
-    signed_packet::{PublicKey, SignedPacket},
     single_flight::{FlightError, SingleFlight},
 };
 

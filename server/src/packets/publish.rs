@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
+use pkdns_dht::{NetworkError, PutError, signed_packet::SignedPacket};
 use tokio::time::{Instant, timeout};
 
 use super::Packets;
-use crate::{
-    dht::{NetworkError, PutError},
-    signed_packet::SignedPacket,
-    single_flight::FlightError,
-};
+use crate::single_flight::FlightError;
 
 /// Packets under way to the network at once, each of another key. Each takes about 60 datagrams.
 pub(super) const MAX_PUBLICATIONS: usize = 256;

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use pkdns_dht::{
+    Evidence, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
+};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -9,13 +13,7 @@ use tokio::{
 };
 
 use super::{FetchError, LONGEST_QUEUEING, PacketAnswer, Packets, Starter, memory::PROVISIONAL};
-use crate::{
-    client::Line,
-    dht::{Evidence, NetworkError},
-    fair_queue::Permit,
-    signed_packet::{PublicKey, SignedPacket},
-    single_flight::FlightError,
-};
+use crate::{client::Line, fair_queue::Permit, single_flight::FlightError};
 
 /// A search is given up after this, whatever the network does.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(10);

@@ -18,13 +18,14 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use pkdns_dht::signed_packet::PublicKey;
 use redis::{Cmd, Value};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_rustls::rustls::ClientConfig;
 use tracing::{debug, warn};
 
 use super::{MAX_STORED_SIZE, Stored};
-use crate::{config::RedisUrl, metrics::SharedMetrics, signed_packet::PublicKey};
+use crate::{config::RedisUrl, metrics::SharedMetrics};
 use dial::Dialler;
 use node::NoReply;
 use nodes::Nodes;
@@ -230,7 +231,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::signed_packet::{Keypair, SignedPacket};
+    use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
     const HOUR: Duration = Duration::from_secs(3600);
 

@@ -9,9 +9,9 @@ use std::{
 
 use ahash::RandomState;
 use lru::LruCache;
+use pkdns_dht::{Evidence, signed_packet::PublicKey};
 
 use super::Packets;
-use crate::{dht::Evidence, signed_packet::PublicKey};
 
 /// Keys of which something is remembered, those of the last searches: 2 MB with all their versions.
 const MAX_SEEN_KEYS: usize = 8192;
@@ -99,7 +99,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::signed_packet::Keypair;
+    use pkdns_dht::signed_packet::Keypair;
 
     fn key(number: u8) -> PublicKey {
         Keypair::from_secret_key(&[number; 32]).public_key()

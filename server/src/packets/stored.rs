@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
+use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey, SignedPacket};
 
 /// The first byte. A later form gets another one; what has an unknown one is not there.
 const VERSION: u8 = 1;
@@ -119,7 +119,7 @@ fn milliseconds(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signed_packet::Keypair;
+    use pkdns_dht::signed_packet::Keypair;
 
     fn stored() -> Stored {
         let packet = SignedPacket::sign(&Keypair::from_secret_key(&[1; 32]), 7, b"dns").unwrap();

@@ -10,13 +10,13 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkarr::Keypair;
+use pkdns_dht::{Evidence, PutError};
 use tokio::{
     sync::mpsc,
     time::{advance, sleep},
 };
 
 use super::*;
-use crate::dht::{Evidence, PutError};
 
 mod failures;
 mod fairness;

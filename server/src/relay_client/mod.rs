@@ -17,6 +17,10 @@ use std::{
 };
 
 use http::StatusCode;
+use pkdns_dht::{
+    HostResolver,
+    signed_packet::{InvalidPacket, PublicKey, SignedPacket},
+};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 use tokio::{
@@ -28,14 +32,7 @@ use tracing::{debug, info, warn};
 
 pub use network::DhtAndRelays;
 
-use crate::{
-    config::RelayUrl,
-    connector::Connector,
-    dht::HostResolver,
-    health::Health,
-    metrics::RelayOutcomes,
-    signed_packet::{InvalidPacket, PublicKey, SignedPacket},
-};
+use crate::{config::RelayUrl, connector::Connector, health::Health, metrics::RelayOutcomes};
 use protocol::Client;
 
 /// Requests under way to one relay, and connections to it: each takes one, as they speak HTTP/1.1.

@@ -4,13 +4,13 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use pkdns_dht::{
+    Evidence, Network, NetworkError, PutError,
+    signed_packet::{PublicKey, SignedPacket},
+};
 use tokio::{select, sync::mpsc, time::sleep};
 
 use super::Relays;
-use crate::{
-    dht::{Evidence, Network, NetworkError, PutError},
-    signed_packet::{PublicKey, SignedPacket},
-};
 
 /// The DHT gives most packets within this time. What it gives, no relay has to learn about.
 const HEAD_START: Duration = Duration::from_millis(400);

@@ -16,13 +16,10 @@ use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
+use pkdns_dht::signed_packet::{InvalidPacket, PublicKey, SignedPacket};
 
 use super::RelayError;
-use crate::{
-    config::RelayUrl,
-    connector::Connector,
-    signed_packet::{InvalidPacket, PublicKey, SignedPacket},
-};
+use crate::{config::RelayUrl, connector::Connector};
 
 /// Bytes of an answer that are read: as many as a packet with its key has, as peers do. Without it, it has 1072.
 const MAX_BODY_SIZE: usize = 1104;

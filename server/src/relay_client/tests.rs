@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 use http::StatusCode;
+use pkdns_dht::signed_packet::Keypair;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsAcceptor,
@@ -21,10 +22,7 @@ use super::{
     scripted_relay::{Received, Reply, ScriptedRelay},
     *,
 };
-use crate::{
-    signed_packet::Keypair,
-    testnet::{sample_keypair, sample_packet},
-};
+use crate::testnet::{sample_keypair, sample_packet};
 
 /// Trusts `roots`.
 fn tls(roots: RootCertStore) -> ClientConfig {

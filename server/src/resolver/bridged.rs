@@ -17,6 +17,7 @@ use hickory_proto::{
     },
 };
 use nix::ifaddrs::getifaddrs;
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::{
     Resolver,
@@ -32,7 +33,6 @@ use crate::{
     config::Config,
     message::{Query, absolute_name},
     metrics::Source,
-    signed_packet::PublicKey,
     view::View,
 };
 

@@ -1,10 +1,10 @@
 //! Why a question has no answer, and the RCODE and extended error that say so.
 
 use hickory_proto::op::ResponseCode;
+use pkdns_dht::NetworkError;
 use thiserror::Error;
 
 use crate::{
-    dht::NetworkError,
     forward::ForwardError,
     message::{Answer, ExtendedError},
 };

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use hickory_proto::rr::Record;
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::time::timeout;
 
 use super::{DEADLINE, Resolver, chain::ttl, error::ResolveError, zone::Zone};
@@ -12,7 +13,6 @@ use crate::{
     message::LONGEST_TTL,
     metrics::Farthest,
     packets::{FetchError, Found, PacketAnswer, Search, Sighting},
-    signed_packet::PublicKey,
 };
 
 /// All nodes that may hold a packet are asked within this time.

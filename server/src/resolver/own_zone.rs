@@ -9,12 +9,10 @@ use std::{
 use ahash::RandomState;
 use hickory_proto::{op::ResponseCode, rr::Name};
 use lru::LruCache;
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 
 use super::{Resolver, negative::soa};
-use crate::{
-    message::Answer,
-    signed_packet::{Keypair, PublicKey},
-};
+use crate::message::Answer;
 
 /// Names that are remembered, the last ones asked for.
 const MAX_NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();

@@ -9,10 +9,10 @@ mod tlsa;
 use std::net::SocketAddr;
 
 use hickory_proto::rr::Name;
+use pkdns_dht::signed_packet::PublicKey;
 use thiserror::Error;
 
 use super::error::ResolveError;
-use crate::signed_packet::PublicKey;
 pub(super) use decision::{Decided, Wanted};
 
 /// A site over TLS, as the packets of its keys have it.

@@ -10,6 +10,10 @@ use hickory_proto::{
     },
     serialize::binary::{BinEncodable, BinEncoder},
 };
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -20,10 +24,8 @@ use super::{
 };
 use crate::{
     config::UpstreamAddress,
-    dht::{Evidence, Network, NetworkError},
     forward::{TlsClient, testing::Script},
     message::{Edns, Message, Question},
-    signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 
 /// A DHT that holds these packets.

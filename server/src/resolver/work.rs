@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use pkdns_dht::signed_packet::PublicKey;
+
 use super::{
     Resolver, chain::Chain, challenge::is_challenge, error::ResolveError, name::KeyName, zone::Zone,
 };
@@ -10,7 +12,6 @@ use crate::{
     message::Query,
     metrics::Farthest,
     packets::{Asker, FetchError, Found, PacketAnswer, Search},
-    signed_packet::PublicKey,
     view::View,
 };
 

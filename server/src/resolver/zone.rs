@@ -16,15 +16,13 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder, BinEncodable},
 };
 use owners::{Common, Owner, OwnerReader, Owners};
+use pkdns_dht::signed_packet::SignedPacket;
 
 use super::{
     name::{move_zone, with_suffix_of, zone_name},
     negative::{limit_ttl, soa},
 };
-use crate::{
-    message::{UnreadRecord, find_records},
-    signed_packet::SignedPacket,
-};
+use crate::message::{UnreadRecord, find_records};
 
 /// Deepest owner that is kept, in labels. Bounds the work of one lookup: nothing is held at longer names, so the way
 /// up from one starts here.

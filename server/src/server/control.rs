@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pkdns_dht::Dht;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{CLOSE_DEADLINE, listeners::Wanted};
 use crate::{
-    dht::Dht,
     packets::DiskStore,
     transport::{Ending, Heirloom, udp},
 };

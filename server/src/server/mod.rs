@@ -17,6 +17,7 @@ mod seen;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use pkdns_dht::{Dht, Network};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,7 +29,6 @@ use crate::{
     config::{Config, UpstreamAddress},
     connector::Connector,
     denied::DeniedKeys,
-    dht::{Dht, Network},
     forward::{Forwarder, TlsClient, TlsError, is_own_address},
     http,
     metrics::Metrics,

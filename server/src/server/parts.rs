@@ -3,6 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use pkdns_dht::{
+    Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
+};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -11,13 +15,11 @@ use crate::{
     config::{self, Config},
     connector::Connector,
     denied::DeniedKeys,
-    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     held::{Budget, MachineMemory},
     metrics::Metrics,
     packets::{DiskError, DiskStore, Packets, SharedStore},
     relay_client::{DhtAndRelays, Relays},
-    signed_packet::{PublicKey, SignedPacket},
 };
 
 /// What may be held for clients, as configured or as suits the machine.
@@ -101,14 +103,12 @@ pub(super) fn start_dht(
     metrics: &Metrics,
 ) -> Result<(Arc<Dht>, Arc<dyn Network>), StartError> {
     let resolve_host = resolve_host(forwarder);
-    let settings = DhtSettings {
-        bootstrap: config.dht.bootstrap.clone(),
-        max_datagrams_per_second: config.dht.max_datagrams_per_second,
-        max_nodes: config.dht.max_nodes,
-        nodes_path: config.dht.nodes_path.clone(),
-        metrics: metrics.dht.clone(),
-        ..DhtSettings::default()
-    };
+    let mut settings = DhtSettings::default();
+    settings.bootstrap.clone_from(&config.dht.bootstrap);
+    settings.max_datagrams_per_second = config.dht.max_datagrams_per_second;
+    settings.max_nodes = config.dht.max_nodes;
+    settings.nodes_path.clone_from(&config.dht.nodes_path);
+    settings.observer = Arc::new(metrics.dht.clone());
     let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
     if config.dht.relays.is_empty() {
         return Ok((dht.clone(), dht));

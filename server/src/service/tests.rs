@@ -4,16 +4,14 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{RData, Record, rdata::A};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
+};
 use tokio::{task::yield_now, time::advance};
 
 use super::*;
-use crate::{
-    dht::{Evidence, Network, NetworkError},
-    forward::TlsClient,
-    message::Answer,
-    packets::Packets,
-    signed_packet::{PublicKey, SignedPacket},
-};
+use crate::{forward::TlsClient, message::Answer, packets::Packets};
 
 const GREEDY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1));
 const MODEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1));

@@ -24,9 +24,8 @@ use hickory_server::{
     zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType},
 };
 use mainline::{Id, async_dht::AsyncDht};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 use tokio::net::TcpListener;
-
-use crate::signed_packet::{Keypair, SignedPacket};
 
 /// The secret of the sample zone's key. It is public, a test vector of PKARR: anyone can sign for its key,
 /// `8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy`.

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::{BindError, Protocol};
-use crate::path_mtu;
+use pkdns_dht::internal::path_mtu;
 
 /// Receive buffer asked for, in bytes: a burst of some thousands of queries. The kernel may grant less
 /// (`net.core.rmem_max`).

@@ -5,9 +5,9 @@ use domain::base::{
     Name,
     name::{Label, NameBuilder},
 };
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::apex;
-use crate::signed_packet::PublicKey;
 
 /// Where a zone begins.
 #[derive(Debug)]

@@ -26,12 +26,12 @@ use domain::{
 };
 use thiserror::Error;
 
-use crate::signed_packet::PublicKey;
 use apex::Apex;
 use include::Item;
 pub use include::read_at_most;
 pub use names::{escaped_labels, escaped_name};
 pub use other_types::Text;
+use pkdns_dht::signed_packet::PublicKey;
 pub use reader::data;
 pub use remarks::Remark;
 pub use service_parameters::text as service_parameters_text;

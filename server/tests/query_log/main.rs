@@ -28,7 +28,7 @@ fn steady(line: &str) -> String {
 }
 
 fn a_key_that_nobody_can_be_asked_about() -> String {
-    pkdns::signed_packet::Keypair::from_secret_key(&[9; 32]).to_z32()
+    pkdns_dht::signed_packet::Keypair::from_secret_key(&[9; 32]).to_z32()
 }
 
 #[tokio::test]

@@ -11,11 +11,13 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
     server::Server,
     service::{Client, Respond, Service, Transport},
-    signed_packet::{PublicKey, SignedPacket},
     testnet::{SampleUpstream, sample_keypair, sample_packet},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

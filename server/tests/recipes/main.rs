@@ -17,10 +17,12 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
     server::Server,
-    signed_packet::{PublicKey, SignedPacket},
     testnet::{SampleUpstream, sample_keypair, sample_packet},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
 };
 use pkdns_testing::{
     daemon::Program,

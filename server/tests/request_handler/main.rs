@@ -18,7 +18,6 @@ use hickory_proto::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
     forward::{Forwarder, TlsClient},
     message::{self, ExtendedError},
     metrics::Metrics,
@@ -26,8 +25,11 @@ use pkdns::{
     request_handler::HickoryHandler,
     resolver::Resolver,
     service::Service,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
     testnet::{SampleUpstream, sample_keypair, sample_packet},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -112,7 +112,7 @@ async fn the_end_of_a_certificate_and_stores_that_fail_are_seen() {
         server
             .ask(&format!(
                 "{number}.{}",
-                pkdns::signed_packet::Keypair::from_secret_key(&[number; 32]).to_z32()
+                pkdns_dht::signed_packet::Keypair::from_secret_key(&[number; 32]).to_z32()
             ))
             .await;
     }

@@ -13,11 +13,13 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
     server::{Server, StartError},
-    signed_packet::{PublicKey, SignedPacket},
     status::{Status, ask},
     testnet::{sample_keypair, sample_packet},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{PublicKey, SignedPacket},
 };
 use tempfile::TempDir;
 use tokio::{

@@ -19,8 +19,8 @@ use pkdns::{
     forward::TlsClient,
     metrics::SharedMetrics,
     packets::{SharedStore, Stored},
-    signed_packet::{Keypair, PublicKey, SignedPacket},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
 use redis_server::PATIENCE;
 use tokio::time::{Instant, sleep};
 

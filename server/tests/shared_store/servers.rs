@@ -12,12 +12,14 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::{Cache, Config},
-    dht::{Evidence, Network, NetworkError},
     metrics::SharedMetrics,
     packets::{Packets, Stored, Stores},
     server::Server,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
     testnet::sample_packet,
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use tokio::{
     net::UdpSocket,

@@ -1,11 +1,9 @@
 //! The key in whatever somebody pastes: with a scheme, a suffix, names below it, a path. Pure.
 
 use hickory_proto::rr::Name;
+use pkdns_dht::signed_packet::PublicKey;
 
-use crate::{
-    resolver::name::{Route, Suffixes},
-    signed_packet::PublicKey,
-};
+use crate::resolver::name::{Route, Suffixes};
 
 /// Characters of a key in z-base-32.
 const KEY_LENGTH: usize = 52;

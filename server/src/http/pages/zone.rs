@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing,
 };
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::{
     super::{Visitor, json::parameter},
@@ -24,7 +25,6 @@ use crate::{
         inspection::{Inspected, Inspection},
     },
     service::Service,
-    signed_packet::PublicKey,
 };
 
 /// The form to look up a key.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
+
 use super::{
     About, Origin,
     html::{escape, fill},
@@ -12,7 +14,6 @@ use super::{
 use crate::{
     packets::{Sighting, Staleness},
     resolver::{error::ResolveError, inspection::Inspected},
-    signed_packet::{MAX_DNS_SIZE, PublicKey},
 };
 
 const PAGE: &str = include_str!("zone.html");

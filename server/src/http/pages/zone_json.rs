@@ -7,15 +7,11 @@ use hickory_proto::{
     rr::Record,
     serialize::binary::{BinEncodable, BinEncoder},
 };
+use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
 use serde::Serialize;
 
 use super::zone::Outcome;
-use crate::{
-    http::json,
-    metrics::Farthest,
-    resolver::inspection::Inspected,
-    signed_packet::{MAX_DNS_SIZE, PublicKey},
-};
+use crate::{http::json, metrics::Farthest, resolver::inspection::Inspected};
 
 /// What is said of a key.
 #[derive(Debug, Serialize)]

@@ -7,14 +7,10 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use pkdns_dht::signed_packet::{InvalidPacket, SignedPacket};
 
 use super::cors::{INVALID_SEQ, STORED_NODES};
-use crate::{
-    denied::Denial,
-    message::find_records,
-    packets::Found,
-    signed_packet::{InvalidPacket, SignedPacket},
-};
+use crate::{denied::Denial, message::find_records, packets::Found};
 
 /// When this server last heard of the packet (RFC 7089).
 const MEMENTO_DATETIME: HeaderName = HeaderName::from_static("memento-datetime");

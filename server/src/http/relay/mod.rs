@@ -19,18 +19,17 @@ use axum::{
     response::Response,
     routing,
 };
+use pkdns_dht::{NetworkError, PutError, signed_packet::PublicKey};
 
 use super::{Visitor, pages};
 use crate::{
     access::Forwarders,
     config,
     denied::DeniedKeys,
-    dht::{NetworkError, PutError},
     held::Budget,
     metrics::RelayMetrics,
     packets::{FetchError, Found, PacketAnswer, Packets},
     rate_limit::RateLimiter,
-    signed_packet::PublicKey,
 };
 use answer::{Answer, Form};
 use request::{Policy, read_key, read_packet};

@@ -10,6 +10,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use percent_encoding::percent_decode_str;
+use pkdns_dht::signed_packet::{PublicKey, SignedPacket};
 use tokio::time::timeout;
 
 use super::{
@@ -19,10 +20,7 @@ use super::{
     },
     answer::Answer,
 };
-use crate::{
-    held::Budget,
-    signed_packet::{PublicKey, SignedPacket},
-};
+use crate::held::Budget;
 
 /// Bytes of a body that are read. A packet has 1072 at most; the 32 of its key are read for the sake of a better answer.
 const MAX_BODY_SIZE: usize = 1104;
@@ -112,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::signed_packet::Keypair;
+    use pkdns_dht::signed_packet::Keypair;
 
     fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().unwrap())])

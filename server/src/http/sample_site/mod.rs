@@ -20,6 +20,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -32,7 +33,6 @@ use crate::{
     message::absolute_name,
     packets::{Found, PacketAnswer, Packets},
     resolver::name::{Route, Suffixes},
-    signed_packet::{MAX_DNS_SIZE, PublicKey},
 };
 use records::{escape, rows};
 

@@ -8,8 +8,9 @@ use domain::{
     },
     rdata::AllRecordData,
 };
+use pkdns_dht::signed_packet::PublicKey;
 
-use crate::{http::pages::html, signed_packet::PublicKey};
+use crate::http::pages::html;
 
 /// Characters of a cell. A packet of a thousand bytes can hold names of four times as many, over and over.
 const MAX_CELL: usize = 300;

@@ -1,12 +1,12 @@
 use async_trait::async_trait;
 use http_body_util::BodyExt;
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{Keypair, SignedPacket},
+};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{
-    dht::{Evidence, Network, NetworkError},
-    signed_packet::{Keypair, SignedPacket},
-};
 
 const NOW: Duration = Duration::from_secs(1_796_000_000);
 

@@ -9,13 +9,13 @@ use std::{
     time::SystemTime,
 };
 
+use pkdns_dht::signed_packet::PublicKey;
 use redb::{
     Database, Error, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     TableError,
 };
 
 use super::{Stored, checked_file::CheckedFile, queue::Key};
-use crate::signed_packet::PublicKey;
 
 /// By public key, the bytes of [`Stored`].
 const PACKETS: TableDefinition<&Key, &[u8]> = TableDefinition::new("packets");
@@ -262,7 +262,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::signed_packet::{Keypair, SignedPacket};
+    use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
     fn stored(number: u8, timestamp: u64) -> Stored {
         let packet = SignedPacket::sign(&Keypair::from_secret_key(&[number; 32]), timestamp, b"dns").unwrap();

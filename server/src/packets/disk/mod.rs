@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 use tracing::warn;
 
@@ -31,7 +32,6 @@ use self::{
     queue::{Batch, Queue},
 };
 use super::Stored;
-use crate::signed_packet::PublicKey;
 
 /// A read that takes longer counts as a packet that is not there. A healthy disk takes milliseconds, a flash card that
 /// is being written to some hundred.

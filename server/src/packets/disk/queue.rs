@@ -197,7 +197,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::signed_packet::{Keypair, SignedPacket};
+    use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
     fn stored(number: u8, timestamp: u64) -> Stored {
         let packet = SignedPacket::sign(&Keypair::from_secret_key(&[number; 32]), timestamp, b"dns").unwrap();

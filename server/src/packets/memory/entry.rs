@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pkdns_dht::signed_packet::{PackedPacket, PublicKey, SignedPacket};
+
 use super::{Found, STALE_RECHECK, Staleness};
-use crate::signed_packet::{PackedPacket, PublicKey, SignedPacket};
 
 /// Small, since there are millions.
 #[derive(Debug)]

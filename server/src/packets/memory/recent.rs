@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::time::Instant;
 
 use super::{Held, Memory, lock};
-use crate::signed_packet::PublicKey;
 
 impl Memory {
     /// As [`Memory::look`], of what the network said within the last `age`: a packet that a search to its end confirmed, or
@@ -35,9 +35,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::{super::Freshness, *};
-    use crate::{
-        dht::NetworkError,
-        revisions::Revisions,
+    use crate::revisions::Revisions;
+    use pkdns_dht::{
+        NetworkError,
         signed_packet::{Keypair, SignedPacket},
     };
 

@@ -41,10 +41,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{
-        revisions::Revisions,
-        signed_packet::{Keypair, SignedPacket},
-    };
+    use crate::revisions::Revisions;
+    use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
     fn packet(owner: u8, timestamp: u64) -> SignedPacket {
         let keypair = Keypair::from_secret_key(&[owner; 32]);

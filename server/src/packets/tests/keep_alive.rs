@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
+use pkdns_dht::simulator::{self, Joined};
 
 use super::*;
-use crate::{
-    metrics::KeepAliveOutcomes,
-    simulator::{self, Joined},
-};
+use crate::metrics::KeepAliveOutcomes;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -221,7 +219,7 @@ async fn a_key_whose_owner_has_gone_outlives_the_nodes_of_the_dht_for_a_day() {
             memory: Some(HOUR * 2),
             ..Default::default()
         };
-        let network = Arc::new(Joined::new(nodes));
+        let network = Arc::new(Joined::new(nodes).unwrap());
         let settings = config::Cache::default();
         let packets = Packets::with_stores(&settings, network.clone(), Stores::default(), per_hour);
         tokio::spawn(packets.clone().keep_alive(KeepAliveOutcomes::default(), |_| true));

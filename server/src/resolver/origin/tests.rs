@@ -15,12 +15,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use domain::base::{MessageBuilder, message_builder::TreeCompressor};
 use hickory_proto::rr::{RData, RecordType};
 use pkarr::Keypair;
+use pkdns_dht::signed_packet::SignedPacket;
 
 use super::*;
 use crate::{
     config::Config,
     resolver::zone::{Zone, dname_target},
-    signed_packet::SignedPacket,
     zone_file::{ExternalAddresses, Limits, ZoneFile, ZoneRecord},
 };
 

@@ -2,6 +2,7 @@ use hickory_proto::rr::{
     Name, RData, Record, RecordType,
     rdata::{NULL, TXT},
 };
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 use super::*;
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
     metrics::Farthest,
     packets::Found,
     resolver::{OwnZone, inspection::InspectedRecord},
-    signed_packet::{Keypair, SignedPacket},
 };
 
 /// A zone with these records, as it would be looked at.
@@ -110,7 +110,7 @@ fn every_outcome_has_a_page_that_says_what_to_do() {
         ),
         (Outcome::Failed(ResolveError::LookupQuota), "Wait a minute"),
         (
-            Outcome::Failed(ResolveError::Network(crate::dht::NetworkError::NotReady)),
+            Outcome::Failed(ResolveError::Network(pkdns_dht::NetworkError::NotReady)),
             "The DHT has not been joined yet.",
         ),
         (Outcome::Failed(ResolveError::Deadline), "load the page again"),

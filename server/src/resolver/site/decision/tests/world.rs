@@ -6,13 +6,13 @@ use hickory_proto::{
     rr::{RData, rdata::CNAME},
     serialize::binary::{BinEncodable, BinEncoder},
 };
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 use super::super::*;
 use crate::{
     message::absolute_name,
     packets::Found,
     resolver::{site::at_hand::OutsideAddresses, zone::Zone},
-    signed_packet::{Keypair, SignedPacket},
 };
 
 const HASH: &str = "d2abde240d7cd3ee6b4b28c54df034b97983a1d16e8a410e4561cb106618e971";
