@@ -6,9 +6,8 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use pkdns::{
-    certificates::{trusting_anyone, trusting_only},
-    connector::Connector,
-    forward::TlsClient,
+    edge::certificates::{trusting_anyone, trusting_only},
+    sources::{connector::Connector, forward::TlsClient},
 };
 use pkdns_dht::HostResolver;
 

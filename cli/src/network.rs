@@ -5,9 +5,8 @@ use std::{env, iter, sync::Arc, time::Duration};
 use clap::Args;
 use pkdns::{
     config::{self, RelayUrl},
-    forward::TlsClient,
     metrics::RelayOutcomes,
-    relay_client::Relays,
+    sources::{forward::TlsClient, relay_client::Relays},
 };
 use pkdns_dht::{Dht, DhtSettings, HostResolver, NetworkError, split_host_port};
 use tokio::{net::lookup_host, runtime, time::timeout};

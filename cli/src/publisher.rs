@@ -1,6 +1,6 @@
 //! Stores the zone of a key: what there is is read first, and never replaced by something older.
 
-use pkdns::relay_client::RelayError;
+use pkdns::sources::relay_client::RelayError;
 use pkdns_dht::{Dht, Evidence, PutError, REPLICAS, signed_packet::SignedPacket};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -274,7 +274,7 @@ fn changes(old: &SignedPacket, new: &SignedPacket) -> (Vec<TextRecord>, Vec<Text
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use pkdns::testnet::LocalNetwork;
+    use pkdns::program::testnet::LocalNetwork;
     use pkdns_dht::DhtSettings;
 
     use super::*;

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
-use pkdns::service_manager;
+use pkdns::program::service_manager;
 use pkdns_dht::{
     Evidence, PutError,
     signed_packet::{PublicKey, SignedPacket},

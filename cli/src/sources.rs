@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use pkdns::{
     config::RelayUrl,
-    relay_client::{RelayError, Relays},
+    sources::relay_client::{RelayError, Relays},
 };
 use pkdns_dht::{
     Dht, Evidence,

@@ -79,7 +79,7 @@ fn check_special(name: &Name, zone: SpecialZone) {
             edns: None,
             is_proven: false,
             reply_cookie: None,
-            view: pkdns::view::View::Resolver,
+            view: pkdns::base::view::View::Resolver,
         };
         assert_eq!(check_answer(&query, &answer), answer.code);
     }

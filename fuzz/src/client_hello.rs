@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt;
 use pkdns::{
-    bridge::{
+    edge::bridge::{
         SiteName,
         hello::{Hello, MAX_HELLO_SIZE},
     },

@@ -101,7 +101,7 @@ fn check_rejection(input: &[u8], rejection: Rejection) {
                 code => assert!(code == ResponseCode::NoError && asks_for_cookie),
             }
             let mut reply = Vec::new();
-            rejected.write(pkdns::view::View::Resolver, None, &mut reply);
+            rejected.write(pkdns::base::view::View::Resolver, None, &mut reply);
             assert_eq!(reply[..2], input[..2]);
             assert_eq!(reply[4..11], [0; 7]);
             assert_eq!(reply.len(), HEADER_SIZE + if rejected.edns.is_some() { 11 } else { 0 });
@@ -160,6 +160,6 @@ fn query(question: Question, udp_size: Option<u16>) -> Query {
         }),
         is_proven: false,
         reply_cookie: (udp_size == Some(512)).then_some(ReplyCookie([7; ReplyCookie::SIZE])),
-        view: pkdns::view::View::Resolver,
+        view: pkdns::base::view::View::Resolver,
     }
 }

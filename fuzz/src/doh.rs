@@ -12,8 +12,8 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 use http::{HeaderName, HeaderValue, Request, Response, header, request};
 use http_body_util::{BodyExt, Either, Full, StreamBody};
 use pkdns::{
-    access::{AccessList, TrustedProxies},
-    http::{DNS_PATH, JSON_PATH, Limits, Site, metrics_routes},
+    base::access::{AccessList, TrustedProxies},
+    edge::http::{DNS_PATH, JSON_PATH, Limits, Site, metrics_routes},
     message::{Age, Answer, HEADER_SIZE, MAX_STREAM_SIZE, Query, Rejection, read_message, read_records},
     metrics::Metrics,
     service::{AtOnce, Client, Respond},
@@ -228,7 +228,7 @@ impl Respond for Scripted {
             (Err(Rejection::Silence), _) => AtOnce::Silence,
             (_, Fate::OverQuota) => AtOnce::OverQuota,
             (Err(Rejection::Reply(rejected)), _) => {
-                rejected.write(pkdns::view::View::Resolver, None, out);
+                rejected.write(pkdns::base::view::View::Resolver, None, out);
                 AtOnce::Replied
             }
             (Ok(query), Fate::Cached) => {

@@ -103,7 +103,7 @@ fn check_presented(zone: &Zone, name: &Name, record_type: RecordType, answer: &A
         edns: None,
         is_proven: false,
         reply_cookie: None,
-        view: pkdns::view::View::Resolver,
+        view: pkdns::base::view::View::Resolver,
     };
     // A zone has at most 1000 bytes: whatever it says can be written.
     assert_eq!(check_answer(&query, &answer), answer.code);

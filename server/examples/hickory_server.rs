@@ -15,13 +15,15 @@ use std::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    forward::{Forwarder, TlsClient},
     metrics::Metrics,
-    packets::Packets,
+    program::testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
     resolver::{DEADLINE, Resolver},
     service::Service,
-    testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
 use pkdns_dht::{Dht, DhtSettings};
 use tokio::net::{TcpListener, UdpSocket};

@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use pkdns::testnet::{LocalNetwork, sample_packet};
+use pkdns::program::testnet::{LocalNetwork, sample_packet};
 use pkdns_dht::{
     Dht, DhtSettings, HostResolver, Network, NetworkError, PutError,
     internal::saved_nodes,

@@ -12,7 +12,7 @@
 
 use std::{future::Future, net::Ipv6Addr, sync::Arc, time::Duration};
 
-use pkdns::testnet::sample_packet;
+use pkdns::program::testnet::sample_packet;
 use pkdns_dht::{
     Dht, DhtSettings, Network, NetworkError, PutError,
     signed_packet::{Keypair, SignedPacket},

@@ -12,9 +12,9 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
+    edge::transport::udp,
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::Server,
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
-    transport::udp,
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

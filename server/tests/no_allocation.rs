@@ -23,12 +23,14 @@ use hickory_proto::{
 };
 use ipnet::IpNet;
 use pkdns::{
-    answer_cache::{AnswerCache, Authority, NewAnswer},
     config::{Config, Origin},
-    forward::{Forwarder, TlsClient},
     message::{Answer, Query},
-    packets::Packets,
     resolver::Resolver,
+    service::answer_cache::{AnswerCache, Authority, NewAnswer},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

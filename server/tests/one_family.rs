@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::testnet::{SAMPLE_SECRET, sample_packet};
+use pkdns::program::testnet::{SAMPLE_SECRET, sample_packet};
 use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::{
     dig::Dig,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use mainline::async_dht::AsyncDht;
-use pkdns::testnet::sample_packet;
+use pkdns::program::testnet::sample_packet;
 use pkdns_dht::{
     internal::krpc::Message,
     signed_packet::{Keypair, SignedPacket},

@@ -17,7 +17,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use pkdns::testnet::LocalNetwork;
+use pkdns::program::testnet::LocalNetwork;
 use pkdns_dht::{
     Dht, DhtSettings,
     signed_packet::{Keypair, PublicKey, SignedPacket},

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, path::Path};
 
 use clap::ValueEnum;
 use pkdns::{
-    certificates::{
+    config::{DNS_PORT, parse_address},
+    edge::certificates::{
         Connections,
         acme::{AcmeAuthority, Challenge},
     },
-    config::{DNS_PORT, parse_address},
-    forward::TlsClient,
+    sources::forward::TlsClient,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::rdata::ZoneRecordData;
-use pkdns::private_file;
+use pkdns::base::private_file;
 use tokio::{sync::watch, time::sleep};
 
 use super::{names, records::Extras};
@@ -204,7 +204,7 @@ fn line(record: &ZoneRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::{relay_client::Relays, testnet::LocalNetwork};
+    use pkdns::{program::testnet::LocalNetwork, sources::relay_client::Relays};
     use pkdns_dht::{Dht, DhtSettings, signed_packet::SignedPacket};
     use tempfile::TempDir;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{Name, RecordType};
-use pkdns::certificates::acme::Proof;
+use pkdns::edge::certificates::acme::Proof;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},

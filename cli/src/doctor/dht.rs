@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::access::is_private;
+use pkdns::base::access::is_private;
 use pkdns_dht::{Dht, Evidence, NetworkError, Sighting, signed_packet::PublicKey};
 
 use super::finding::Finding;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use http::{Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
-use pkdns::forward::TlsClient;
+use pkdns::sources::forward::TlsClient;
 use tokio::time::timeout;
 
 use super::{finding::Finding, server};

@@ -2,7 +2,7 @@
 
 use pkdns::{
     config::RelayUrl,
-    relay_client::{Relay, RelayError},
+    sources::relay_client::{Relay, RelayError},
 };
 use pkdns_dht::signed_packet::SignedPacket;
 

@@ -6,8 +6,8 @@ use hickory_proto::{
 };
 use pkdns::{
     config::{Preset, UpstreamAddress},
-    forward::{Asker, ForwardError, Forwarder, TlsClient, has_route},
     message::Question,
+    sources::forward::{Asker, ForwardError, Forwarder, TlsClient, has_route},
 };
 
 use super::finding::{Finding, Verdict};

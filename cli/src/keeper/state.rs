@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use pkdns::private_file;
+use pkdns::base::private_file;
 use pkdns_dht::signed_packet::PublicKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

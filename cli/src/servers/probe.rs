@@ -8,8 +8,8 @@ use hickory_proto::{
 };
 use pkdns::{
     config::UpstreamAddress,
-    forward::{Asker, ForwardError, Forwarder, TlsClient},
     message::Question,
+    sources::forward::{Asker, ForwardError, Forwarder, TlsClient},
 };
 use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use serde::Serialize;

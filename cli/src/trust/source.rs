@@ -8,7 +8,7 @@ use std::{
 
 use http::{Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
-use pkdns::{certificates::AuthorityReading, config::Config, watched_files};
+use pkdns::{base::watched_files, config::Config, edge::certificates::AuthorityReading};
 use tokio::time::timeout;
 
 use super::name::hex;

@@ -13,8 +13,8 @@ use std::{
 
 use pkdns::{
     config::{self, Config},
+    program::testnet::{LocalNetwork, SampleUpstream},
     server::Server,
-    testnet::{LocalNetwork, SampleUpstream},
 };
 use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use pkdns_testing::{

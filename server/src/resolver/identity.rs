@@ -8,7 +8,7 @@ use hickory_proto::{
 };
 
 use super::error::ResolveError;
-use crate::{config, message::Answer};
+use crate::base::{config, message::Answer};
 
 /// What may be told.
 #[derive(Debug)]

@@ -8,11 +8,9 @@ use tokio::time::timeout;
 
 use super::{DEADLINE, Resolver, chain::ttl, error::ResolveError, zone::Zone};
 use crate::{
-    client::Line,
-    denied::Denial,
-    message::LONGEST_TTL,
-    metrics::Farthest,
-    packets::{FetchError, Found, PacketAnswer, Search, Sighting},
+    base::{client::Line, message::LONGEST_TTL, metrics::Farthest},
+    resolver::denied::Denial,
+    sources::packets::{FetchError, Found, PacketAnswer, Search, Sighting},
 };
 
 /// All nodes that may hold a packet are asked within this time.

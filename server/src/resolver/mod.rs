@@ -6,6 +6,7 @@ mod chain;
 mod challenge;
 mod delegation;
 mod denial;
+pub mod denied;
 mod discovery;
 pub mod error;
 mod icann;
@@ -37,7 +38,7 @@ use std::{
     time::Duration,
 };
 
-pub use crate::packets::PATIENCE_WITH_STALE;
+pub use crate::sources::packets::PATIENCE_WITH_STALE;
 use bridged::BridgeRules;
 use chain::Chain;
 pub use chain::Resolved;
@@ -63,16 +64,17 @@ use tokio::time::timeout;
 use work::WorkBudget;
 
 use crate::{
-    access::Forwarders,
-    config::Config,
-    denied::DeniedKeys,
-    forward::Forwarder,
-    message::{LONGEST_TTL, Query},
-    metrics::Source,
-    packets::Packets,
-    rate_limit::SplitLimiter,
-    revisions::Revisions,
-    view::View,
+    base::{
+        access::Forwarders,
+        config::Config,
+        message::{LONGEST_TTL, Query},
+        metrics::Source,
+        rate_limit::SplitLimiter,
+        revisions::Revisions,
+        view::View,
+    },
+    resolver::denied::DeniedKeys,
+    sources::{forward::Forwarder, packets::Packets},
 };
 
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).

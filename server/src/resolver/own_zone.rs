@@ -12,7 +12,7 @@ use lru::LruCache;
 use pkdns_dht::signed_packet::{Keypair, PublicKey};
 
 use super::{Resolver, negative::soa};
-use crate::message::Answer;
+use crate::base::message::Answer;
 
 /// Names that are remembered, the last ones asked for.
 const MAX_NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();

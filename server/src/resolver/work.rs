@@ -8,11 +8,8 @@ use super::{
     Resolver, chain::Chain, challenge::is_challenge, error::ResolveError, name::KeyName, zone::Zone,
 };
 use crate::{
-    client::Line,
-    message::Query,
-    metrics::Farthest,
-    packets::{Asker, FetchError, Found, PacketAnswer, Search},
-    view::View,
+    base::{client::Line, message::Query, metrics::Farthest, view::View},
+    sources::packets::{Asker, FetchError, Found, PacketAnswer, Search},
 };
 
 /// Questions to others for one client query: packets, upstream questions and questions to name servers alike.

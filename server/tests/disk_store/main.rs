@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use pkdns::packets::{DiskStore, Stored};
+use pkdns::sources::packets::{DiskStore, Stored};
 use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
 
 /// More than any test writes.

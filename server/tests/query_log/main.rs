@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 use pkdns::{
     config::{Config, QueryLogFormat, QueryLogLevel},
-    testnet::sample_keypair,
+    program::testnet::sample_keypair,
 };
 use server::{Running, lines, query, query_with_edns, until};
 

@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::Server,
     service::{Client, Respond, Service, Transport},
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

@@ -17,8 +17,8 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::Server,
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

@@ -18,14 +18,16 @@ use hickory_proto::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    forward::{Forwarder, TlsClient},
     message::{self, ExtendedError},
     metrics::Metrics,
-    packets::Packets,
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
     resolver::Resolver,
     service::Service,
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

@@ -3,7 +3,7 @@
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::server::{Running, Upstream, with_everything};
-use pkdns::testnet::sample_keypair;
+use pkdns::program::testnet::sample_keypair;
 
 fn value(page: &str, series: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

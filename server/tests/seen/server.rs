@@ -13,9 +13,9 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
+    edge::status::{Status, ask},
+    program::testnet::{sample_keypair, sample_packet},
     server::{Server, StartError},
-    status::{Status, ask},
-    testnet::{sample_keypair, sample_packet},
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

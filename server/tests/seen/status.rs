@@ -10,8 +10,8 @@ use std::{
 };
 
 use pkdns::{
-    status::{AskError, ask, table},
-    testnet::sample_keypair,
+    edge::status::{AskError, ask, table},
+    program::testnet::sample_keypair,
 };
 use pkdns_dht::simulator::{Simulator, World};
 use tokio::time::timeout;

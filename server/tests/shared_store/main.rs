@@ -16,9 +16,11 @@ use std::{
 };
 
 use pkdns::{
-    forward::TlsClient,
     metrics::SharedMetrics,
-    packets::{SharedStore, Stored},
+    sources::{
+        forward::TlsClient,
+        packets::{SharedStore, Stored},
+    },
 };
 use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
 use redis_server::PATIENCE;

@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use pkdns::{
     config::{Cache, Config},
     metrics::SharedMetrics,
-    packets::{Packets, Stored, Stores},
+    program::testnet::sample_packet,
     server::Server,
-    testnet::sample_packet,
+    sources::packets::{Packets, Stored, Stores},
 };
 use pkdns_dht::{
     Evidence, Network, NetworkError,

@@ -12,7 +12,7 @@
 mod server;
 
 use pkdns::{
-    bridge::{ConnectError, SiteConnector},
+    edge::bridge::{ConnectError, SiteConnector},
     resolver::site::{Matching, Proof, Selector, Site, Tlsa},
 };
 use pkdns_dht::signed_packet::{Keypair, PublicKey};

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use pkdns::bridge::ED25519_PREFIX;
+use pkdns::edge::bridge::ED25519_PREFIX;
 use pkdns_dht::signed_packet::{PublicKey, Signer as _};
 use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ED25519, PublicKeyData, SanType};
 use tokio_rustls::rustls::{

@@ -8,8 +8,8 @@ use std::{
 
 use pkdns::{
     config::{self, Config},
+    program::testnet::SampleUpstream,
     server::Server,
-    testnet::SampleUpstream,
 };
 use pkdns_dht::{Dht, signed_packet::PublicKey};
 use pkdns_testing::{

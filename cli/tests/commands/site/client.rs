@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pkdns::{
-    bridge::{ConnectError, Connected, SiteConnector},
+    edge::bridge::{ConnectError, Connected, SiteConnector},
     resolver::site::{Matching, Proof, Selector, Site, Tlsa},
 };
 use pkdns_dht::signed_packet::PublicKey;

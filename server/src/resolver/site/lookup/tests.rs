@@ -13,13 +13,12 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    config::Config,
-    denied::DeniedKeys,
-    forward::{Forwarder, TlsClient},
-    message::absolute_name,
-    metrics::DeniedLookups,
-    packets::Packets,
-    resolver::origin::Origins,
+    base::{config::Config, message::absolute_name, metrics::DeniedLookups},
+    resolver::{denied::DeniedKeys, origin::Origins},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
