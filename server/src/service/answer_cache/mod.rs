@@ -104,11 +104,12 @@ pub struct Hit {
 impl AnswerCache {
     /// Keeps up to `BYTES_PER_ENTRY` times `entries` bytes of answers of each authority, of name servers half as much,
     /// besides large answers and failures, and serves answers for up to `max_stale` after their time if they have to be.
-    pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
+    /// `start`: now; no answer is older.
+    pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>, start: Instant) -> Self {
         let part = |bytes: u64| Arc::new(Part::new(bytes.saturating_mul(entries as u64), Sizes::USUAL));
         let large = LARGE_BYTES_PER_ENTRY.saturating_mul(entries as u64);
         Self {
-            start: Instant::now(),
+            start,
             keys: part(BYTES_PER_ENTRY),
             name_servers: part(NAME_SERVER_BYTES_PER_ENTRY),
             upstream: part(BYTES_PER_ENTRY),
