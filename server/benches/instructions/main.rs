@@ -5,8 +5,8 @@
 //! instructions, after one that saves some, and for another compiler.
 //!
 //! From run to run, a figure varies by less than a thousandth: keys of hashes are random, and what lies where in memory
-//! depends on the length of paths. Another compiler or C library may change it by some per cent. Without `--bench`, as
-//! under `cargo test --all-targets`, nothing is counted.
+//! depends on the length of paths. Another compiler or C library, or a processor with other vector instructions, may
+//! change it by some per cent. Without `--bench`, as under `cargo test --all-targets`, nothing is counted.
 
 #![allow(
     clippy::unwrap_used,
