@@ -24,7 +24,7 @@ const LINE_LENGTH: usize = 70;
 
 /// Why records do not make a packet.
 #[derive(Debug, Error)]
-pub(crate) enum PacketError {
+pub enum PacketError {
     #[error("{0}")]
     TooLarge(TooLarge),
     #[error("the zone has more records than a DNS message can count")]
@@ -37,7 +37,7 @@ pub(crate) enum PacketError {
 
 /// A message that does not fit, and what each record adds to it in bytes, in the order of the zone.
 #[derive(Debug)]
-pub(crate) struct TooLarge {
+pub struct TooLarge {
     size: usize,
     weights: Vec<(usize, TextRecord)>,
 }
@@ -64,7 +64,7 @@ pub(crate) fn weigh(zone: &[ZoneRecord]) -> Result<Weighed, PacketError> {
 }
 
 /// Writes the message for the zone of `key`.
-pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
+pub fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
     fitting(weigh(zone)?, key)
 }
 

@@ -7,7 +7,7 @@ mod config;
 mod dyndns;
 mod identities;
 mod password;
-mod protocol;
+pub mod protocol;
 mod pushes;
 mod refusals;
 mod sites;

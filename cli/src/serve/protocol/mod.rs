@@ -17,12 +17,12 @@ use pkdns::base::access::is_private;
 use pkdns_dht::signed_packet::PublicKey;
 use zeroize::Zeroizing;
 
-pub(super) use word::Word;
+pub use word::Word;
 
 use crate::{name, terminal::printable, zone_file::ExternalAddresses};
 
 /// Names in one request.
-pub(super) const MAX_NAMES: usize = 20;
+pub const MAX_NAMES: usize = 20;
 
 /// Characters of what a router sent that are repeated in the log.
 const MAX_SHOWN: usize = 60;
@@ -35,13 +35,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A name and a password.
-pub(super) struct Credentials {
-    pub(super) user: String,
-    pub(super) password: Zeroizing<Vec<u8>>,
+pub struct Credentials {
+    pub user: String,
+    pub password: Zeroizing<Vec<u8>>,
 }
 
 /// Reads the value of `Authorization` (RFC 7617).
-pub(super) fn credentials(header: &str) -> Option<Credentials> {
+pub fn credentials(header: &str) -> Option<Credentials> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -54,15 +54,15 @@ pub(super) fn credentials(header: &str) -> Option<Credentials> {
 
 /// What a router asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Update {
+pub struct Update {
     /// The names as they were written.
-    pub(super) names: Vec<String>,
-    pub(super) addresses: Told,
+    pub names: Vec<String>,
+    pub addresses: Told,
 }
 
 /// What was told about addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Told {
+pub enum Told {
     /// This about each family.
     Families(Families),
     /// Nothing: the address that the request came from is meant.
@@ -75,7 +75,7 @@ pub(super) enum Told {
 
 /// What was told about each family. Nobody can use the rest, such as placeholders that a router did not fill in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Families {
+pub struct Families {
     ipv4: Said<Ipv4Addr>,
     ipv6: Said<Ipv6Addr>,
     /// The network that hosts are in.
@@ -96,7 +96,7 @@ enum Said<T> {
 
 /// What an update changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub struct Change {
     ipv4: Said<Ipv4Addr>,
     ipv6: Said<Ipv6Addr>,
     prefix: Option<Ipv6Net>,
@@ -104,7 +104,7 @@ pub(super) struct Change {
 
 /// A part of an update that says no address to publish, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub struct LeftOut {
     text: String,
     why: &'static str,
 }
@@ -124,7 +124,7 @@ impl LeftOut {
 
 impl Update {
     /// Reads the query of the address. A parameter that is there twice is a list.
-    pub(super) fn read(query: &str) -> Result<Self, Word> {
+    pub fn read(query: &str) -> Result<Self, Word> {
         let names: Vec<String> =
             values(query, "hostname").take(MAX_NAMES + 1).map(|name| name.trim().to_string()).collect();
         if names.len() > MAX_NAMES {
@@ -226,7 +226,7 @@ const PREFIX: &str = "is the prefix of a network, and not the address of a host 
 /// # Errors
 ///
 /// When nothing is left.
-pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, Word>, Vec<LeftOut>) {
+pub fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, Word>, Vec<LeftOut>) {
     let mut families = match told {
         Told::Offline => return (Err(Word::NotOffered), Vec::new()),
         Told::Families(families) => families,
@@ -277,7 +277,7 @@ fn useless(address: IpAddr, allow_private: bool) -> Option<&'static str> {
 
 impl Change {
     /// The network in which there is a host whose address is to be published. Where none is configured, that is left out.
-    pub(super) fn prefix(self) -> Option<LeftOut> {
+    pub fn prefix(self) -> Option<LeftOut> {
         let why = "is the prefix of a network, and not the address of a host in it: set ipv6_host";
         self.prefix.map(|prefix| LeftOut::new(&prefix.to_string(), why))
     }
@@ -287,7 +287,7 @@ impl Change {
     /// # Errors
     ///
     /// Where a prefix is all that was told, and there is no such host.
-    pub(super) fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, Word> {
+    pub fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, Word> {
         let Some(prefix) = self.prefix else { return Ok(self) };
         let others = Self { prefix: None, ..self };
         match host {
@@ -301,12 +301,12 @@ impl Change {
     }
 
     /// What is known after it, where `known` was before.
-    pub(super) fn of(self, known: ExternalAddresses) -> ExternalAddresses {
+    pub fn of(self, known: ExternalAddresses) -> ExternalAddresses {
         ExternalAddresses { ipv4: self.ipv4.or(known.ipv4), ipv6: self.ipv6.or(known.ipv6) }
     }
 
     /// The addresses in it.
-    pub(super) fn addresses(self) -> ExternalAddresses {
+    pub fn addresses(self) -> ExternalAddresses {
         self.of(ExternalAddresses::default())
     }
 }
@@ -329,7 +329,7 @@ impl<T> Said<T> {
 }
 
 /// Whose zone a name is in.
-pub(super) fn key(name: &str) -> Result<PublicKey, Word> {
+pub fn key(name: &str) -> Result<PublicKey, Word> {
     name::parse(name).map(|name| name.key).map_err(|_| Word::NotAName)
 }
 

@@ -12,7 +12,7 @@ mod ending;
 mod entrance;
 mod handshake;
 mod inherited;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod shared_tls;
 mod slots;
 mod strangers;
