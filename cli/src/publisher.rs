@@ -274,8 +274,8 @@ fn changes(old: &SignedPacket, new: &SignedPacket) -> (Vec<TextRecord>, Vec<Text
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use pkdns::program::testnet::LocalNetwork;
     use pkdns_dht::DhtSettings;
+    use pkdns_dht::simulator::Simulator;
 
     use super::*;
     use crate::{
@@ -379,7 +379,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_published_after_the_reading_is_not_replaced() {
-        let network = LocalNetwork::start(5).await.unwrap();
+        let network = Simulator::with_nodes(5).unwrap();
         let settings = DhtSettings::on_loopback(network.bootstrap());
         let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
         dht.ready(Duration::from_secs(10)).await.unwrap();

@@ -16,7 +16,7 @@ use hickory_server::Server;
 use pkdns::{
     config::Config,
     metrics::Metrics,
-    program::testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
     resolver::{DEADLINE, Resolver},
     service::Service,
@@ -25,6 +25,7 @@ use pkdns::{
         packets::Packets,
     },
 };
+use pkdns_dht::simulator::Simulator;
 use pkdns_dht::{Dht, DhtSettings};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let udp = UdpSocket::bind(ADDRESS).await?;
     let tcp = TcpListener::bind(ADDRESS).await?;
 
-    let network = LocalNetwork::start(NODES).await?;
+    let network = Simulator::with_nodes(NODES)?;
     let upstream = SampleUpstream::start().await?;
     let dht = join(&network).await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -73,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn join(network: &LocalNetwork) -> Result<Dht, Box<dyn Error>> {
+async fn join(network: &Simulator) -> Result<Dht, Box<dyn Error>> {
     let settings = DhtSettings::on_loopback(network.bootstrap());
     // The nodes are given by address, so that there is nothing to resolve.
     let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })))?;

@@ -204,7 +204,8 @@ fn line(record: &ZoneRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::{program::testnet::LocalNetwork, sources::relay_client::Relays};
+    use pkdns::sources::relay_client::Relays;
+    use pkdns_dht::simulator::Simulator;
     use pkdns_dht::{Dht, DhtSettings, signed_packet::SignedPacket};
     use tempfile::TempDir;
 
@@ -215,7 +216,7 @@ mod tests {
     };
 
     struct World {
-        _network: LocalNetwork,
+        _network: Simulator,
         sources: Arc<Sources>,
         directory: TempDir,
     }
@@ -238,7 +239,7 @@ mod tests {
 
     impl World {
         async fn start() -> Self {
-            let network = LocalNetwork::start(5).await.unwrap();
+            let network = Simulator::with_nodes(5).unwrap();
             let settings = DhtSettings::on_loopback(network.bootstrap());
             let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
             let patience = Duration::from_secs(10);

@@ -13,10 +13,11 @@ use std::{
 
 use pkdns::{
     config::{self, Config},
-    program::testnet::{LocalNetwork, SampleUpstream},
+    program::testnet::SampleUpstream,
     server::Server,
 };
 use pkdns_dht::signed_packet::{Keypair, PublicKey};
+use pkdns_dht::simulator::Simulator;
 use pkdns_testing::{
     dig::{Dig, Reply},
     libtorrent,
@@ -57,7 +58,7 @@ long  3600 IN A 192.0.2.9
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_story_is_true_on_a_dht_of_mainline_nodes() {
     let Some(dig) = Dig::find() else { return };
-    let network = LocalNetwork::start(10).await.unwrap();
+    let network = Simulator::with_nodes(10).unwrap();
     let bootstrap = network.bootstrap();
     let story = Story::begin(dig, &bootstrap).await;
     story.publish_the_first_zone();

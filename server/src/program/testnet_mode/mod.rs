@@ -9,6 +9,7 @@ mod scratch;
 use std::{
     env,
     error::Error,
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -18,9 +19,10 @@ use std::{
 use pkdns::{
     config::Config,
     edge::transport::BindError,
-    program::testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::{Server, StartError},
 };
+use pkdns_dht::simulator::{Simulator, World};
 use pkdns_dht::{Dht, DhtSettings, signed_packet::Keypair};
 use tracing::{info, warn};
 
@@ -35,7 +37,7 @@ const NODES: usize = 20;
 
 /// What `--testnet` keeps running beside the server.
 pub(crate) struct TestnetMode {
-    network: LocalNetwork,
+    network: Simulator,
     upstream: Option<SampleUpstream>,
     http: SocketAddr,
     https: SocketAddr,
@@ -55,10 +57,8 @@ impl TestnetMode {
         info!("starting a DHT of {NODES} nodes in this process");
         // Whoever takes any port for questions, as tests do, takes any for all else.
         let any_port = config.listen.iter().all(|address| address.port() == 0);
-        let network = match any_port {
-            true => LocalNetwork::start(NODES).await?,
-            false => LocalNetwork::start_on(NODES, DHT_PORTS).await?,
-        };
+        let usual = DHT_PORTS.filter(|_| !any_port).find_map(|port| start_network(Some(port)).ok());
+        let network = usual.map_or_else(|| start_network(None), Ok)?;
         let upstream = if sample_upstream { Some(SampleUpstream::start().await?) } else { None };
         let [http, https] = [ports::HTTP, ports::HTTPS].map(|usual| match any_port {
             true => SocketAddr::new(usual.ip(), 0),
@@ -157,6 +157,11 @@ impl TestnetMode {
         });
         lines.collect()
     }
+}
+
+/// A DHT on this machine, at this port or at any.
+fn start_network(port: Option<u16>) -> io::Result<Simulator> {
+    Simulator::start(World { nodes: NODES, port, ..World::default() })
 }
 
 fn sample_key() -> String {
