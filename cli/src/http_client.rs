@@ -7,7 +7,10 @@ use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use pkdns::{
     edge::certificates::{trusting_anyone, trusting_only},
-    sources::{connector::Connector, forward::TlsClient},
+    sources::{
+        connector::{Connector, cause},
+        forward::TlsClient,
+    },
 };
 use pkdns_dht::HostResolver;
 
@@ -55,14 +58,6 @@ impl HttpClient {
     pub(crate) async fn request(&self, method: Method, uri: Uri) -> Result<Response<Incoming>, String> {
         let request = Request::builder().method(method).uri(uri).header(USER_AGENT, "pkdns-cli");
         let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-        self.0.request(request).await.map_err(|error| cause(&error))
+        self.0.request(request).await.map_err(|error| printable(&cause(&error).to_string()))
     }
-}
-
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    printable(&error.to_string())
 }

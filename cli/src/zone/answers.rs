@@ -6,9 +6,9 @@ use hickory_proto::{
     op::{Message, OpCode},
     rr::{Name, Record, RecordType},
 };
-use pkdns::resolver::{
-    MAX_CHAIN,
-    zone::{Lookup, Zone},
+use pkdns::{
+    message::MAX_CHAIN,
+    resolver::zone::{Lookup, Zone},
 };
 use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;

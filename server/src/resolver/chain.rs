@@ -12,12 +12,12 @@ use hickory_proto::{
 };
 
 use super::{
-    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME, MAX_CHAIN,
-    error::{Failure, ResolveError, extended},
+    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME,
+    error::{Failure, ResolveError},
 };
 use crate::{
     base::{
-        message::{Answer, ExtendedError, STALE_TTL},
+        message::{Answer, ExtendedError, MAX_CHAIN, STALE_TTL, extended},
         metrics::{Farthest, Source},
         revisions::Revision,
     },

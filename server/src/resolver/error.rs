@@ -5,31 +5,9 @@ use pkdns_dht::NetworkError;
 use thiserror::Error;
 
 use crate::{
-    base::message::{Answer, ExtendedError},
+    base::message::{Answer, ExtendedError, MAX_CHAIN, extended},
     sources::forward::ForwardError,
 };
-
-/// INFO-CODEs of RFC 8914 that this server sends.
-pub mod extended {
-    /// Other Error: the text says which.
-    pub const OTHER: u16 = 0;
-    /// Stale Answer: the network could not be asked, this is what it said before.
-    pub const STALE_ANSWER: u16 = crate::base::message::STALE_ANSWER;
-    /// Blocked: the operator's policy removed the data.
-    pub const BLOCKED: u16 = 15;
-    /// Censored: somebody else than the operator demands it.
-    pub const CENSORED: u16 = 16;
-    /// Filtered: the clients asked for it.
-    pub const FILTERED: u16 = 17;
-    /// Prohibited: not for this client.
-    pub const PROHIBITED: u16 = 18;
-    /// Not Authoritative: without recursion there is nothing here to say.
-    pub const NOT_AUTHORITATIVE: u16 = 20;
-    /// Not Supported: a kind of question that this server does not answer.
-    pub const NOT_SUPPORTED: u16 = 21;
-    /// No Reachable Authority: nobody who knows could be asked.
-    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
-}
 
 /// Why there is no answer. NXDOMAIN and NODATA are answers, not errors.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -56,7 +34,7 @@ pub enum ResolveError {
     #[error("too many questions to name servers are under way: try again")]
     DelegationBusy,
     /// CNAME records that lead back to where they started, or go on for too long.
-    #[error("the chain of CNAME records loops or is longer than {} links", super::MAX_CHAIN)]
+    #[error("the chain of CNAME records loops or is longer than {} links", MAX_CHAIN)]
     Chain,
     /// Answering would take more work than one question is worth.
     #[error("the answer needs too many questions to others")]

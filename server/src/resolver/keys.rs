@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RData, Record},
+    rr::{Name, RData, Record, RecordType},
 };
 
 use super::{
@@ -71,6 +71,15 @@ impl Resolver {
         if let Some(why) = found.stale {
             chain.answer.extended_error = Some(stale_error(why));
         }
+        let record_type = query.question.record_type();
+        let deny = |chain: &mut Chain, is_missing: bool| {
+            let soa = out(zone.soa(self.0.negative_ttl));
+            // A zone begins here, whether or not its packet spends bytes on saying so.
+            match record_type == RecordType::SOA && *name == asked.apex {
+                true => chain.append(ResponseCode::NoError, vec![soa], Vec::new()),
+                false => chain.negative(is_missing, soa),
+            }
+        };
         let follow = |chain: &mut Chain, record: Record, target: Name| {
             let record = here(record);
             let target = match &record.data {
@@ -80,7 +89,7 @@ impl Resolver {
             chain.link(record);
             target
         };
-        match zone.lookup_below(&asked.apex, name, query.question.record_type()) {
+        match zone.lookup_below(&asked.apex, name, record_type) {
             Lookup::Records(records) => {
                 chain.append(ResponseCode::NoError, records.into_iter().map(here).collect(), Vec::new());
                 Ok(Step::Done)
@@ -99,7 +108,7 @@ impl Resolver {
             }
             Lookup::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
-                    chain.negative(!delegation.is_held, out(zone.soa(self.0.negative_ttl)));
+                    deny(chain, !delegation.is_held);
                     return Ok(Step::Done);
                 }
                 if !query.recursion_desired {
@@ -131,8 +140,7 @@ impl Resolver {
                 Ok(Step::Done)
             }
             lookup @ (Lookup::NoData | Lookup::NoName) => {
-                let missing = lookup == Lookup::NoName;
-                chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+                deny(chain, lookup == Lookup::NoName);
                 Ok(Step::Done)
             }
         }

@@ -80,9 +80,6 @@ use crate::{
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).
 pub const DEADLINE: Duration = Duration::from_millis(4500);
 
-/// Longest chain of CNAME records, as other resolvers have it.
-pub const MAX_CHAIN: usize = 11;
-
 /// Failures are remembered this long, so that those who ask again at once do not add to the trouble (RFC 9520).
 pub const FAILURE_LIFETIME: Duration = Duration::from_secs(5);
 

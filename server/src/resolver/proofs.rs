@@ -21,12 +21,12 @@ use lru::LruCache;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    FAILURE_LIFETIME, LONGEST_NEGATIVE_LIFETIME, Resolver, Step, chain::Chain, error::extended,
-    negative::soa, special::SpecialZone, work::WorkBudget,
+    FAILURE_LIFETIME, LONGEST_NEGATIVE_LIFETIME, Resolver, Step, chain::Chain, negative::soa,
+    special::SpecialZone, work::WorkBudget,
 };
 use crate::{
     base::{
-        message::{ExtendedError, Message, Query, Question},
+        message::{ExtendedError, Message, Query, Question, extended},
         metrics::Source,
     },
     sources::forward::Asker,

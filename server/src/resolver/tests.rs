@@ -25,7 +25,7 @@ use super::{
 use crate::{
     base::{
         config::UpstreamAddress,
-        message::{Edns, Message, Question},
+        message::{Edns, MAX_CHAIN, Message, Question},
     },
     sources::forward::{TlsClient, testing::Script},
 };

@@ -11,9 +11,9 @@ use hickory_proto::{
 
 use super::{
     HEADER_SIZE, LONGEST_TTL, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
+    edns::LARGEST_OPT_SIZE,
     encoded::{EncodedAnswer, Mark, Section},
     names::{Names, Owners},
-    options::LARGEST_OPT_SIZE,
 };
 
 /// The text of an extended error is cut here, in bytes: it is for people, and must leave room for records.

@@ -30,14 +30,14 @@ use super::{
 };
 use crate::base::{
     access::{is_neighbour, is_private},
-    config::Config,
+    config::{Config, HTTP_PORT, HTTPS_PORT},
     message::{Query, absolute_name},
     metrics::Source,
     view::View,
 };
 
 /// Ports at which browsers come to an address that they are shown, whatever is behind it.
-const STANDARD_PORTS: [u16; 2] = [80, 443];
+const STANDARD_PORTS: [u16; 2] = [HTTP_PORT, HTTPS_PORT];
 
 /// What is spoken at the bridge behind TLS.
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];

@@ -26,7 +26,7 @@ use crate::{
     base::{
         access::is_private,
         config,
-        message::{Message, Query, Question, address},
+        message::{MAX_CHAIN, Message, Query, Question, address},
     },
     sources::forward::{ExchangeError, Flags},
 };
@@ -253,7 +253,7 @@ fn read(
     let mut at = name.clone();
     let mut target = None;
     // Each round takes one CNAME; the chain as a whole is bounded by who asked.
-    for _ in 0..=super::MAX_CHAIN {
+    for _ in 0..=MAX_CHAIN {
         let here = by_owner.get(&at).map(Vec::as_slice).unwrap_or_default();
         let of_type = here.iter().filter(|record| record.record_type() == record_type);
         let set: Vec<Record> = of_type.copied().cloned().collect();

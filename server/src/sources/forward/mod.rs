@@ -33,14 +33,13 @@ use tokio_util::sync::CancellationToken;
 pub use encrypted::{TlsClient, TlsError};
 pub use exchange::{Exchanger, Flags};
 pub use failure::ExchangeError;
-pub use loops::is_own_address;
 pub use places::Asker;
 pub use route::has_route;
 
 use crate::base::{
     access::is_private,
     config::{ForwardZone, UpstreamAddress},
-    message::{Message, Question, address},
+    message::{MAX_CHAIN, Message, Question, address},
     single_flight::FlightError,
 };
 use asked::Asked;
@@ -57,9 +56,6 @@ const GRACE: Duration = Duration::from_millis(100);
 const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
 
 const LOOP_PROBE_EVERY: Duration = Duration::from_secs(60);
-
-/// Longest chain of CNAMEs that [`Forwarder::lookup_host`] follows within an answer.
-const MAX_CHAIN: usize = 11;
 
 /// Sockets for the resolvers of a zone of its own. A LAN asks little, and there may be many zones.
 const MAX_ZONE_SOCKETS: usize = 192;

@@ -19,9 +19,11 @@ use super::{
     tlsa,
 };
 use crate::{
-    base::message::address,
+    base::{
+        config::{HTTP_PORT, HTTPS_PORT},
+        message::{MAX_CHAIN, address},
+    },
     resolver::{
-        MAX_CHAIN,
         chain::ttl,
         name::{Route, Suffixes, move_zone},
         work::KnownZone,
@@ -34,9 +36,6 @@ const MAX_LOOKUPS: usize = 96;
 
 /// Addresses of a site: as many of each family as anybody waits for.
 const MAX_ADDRESSES: usize = 8;
-
-const HTTPS: u16 = 443;
-const HTTP: u16 = 80;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +218,7 @@ impl Decision<'_> {
         by_key: bool,
         elsewhere: Option<&Name>,
     ) -> Result<Decided, Undecided> {
-        let port = path.port.unwrap_or(HTTPS);
+        let port = path.port.unwrap_or(HTTPS_PORT);
         let key = by_key.then(|| place.known.key().clone());
         let (certificates, ttl) = self.certificates(place, port)?;
         if key.is_none() && certificates.is_empty() {
@@ -242,7 +241,7 @@ impl Decision<'_> {
             return Err(SiteError::Unknown.into());
         }
         let proof = Proof { key: None, certificates: Vec::new() };
-        self.decided(end_point.unwrap_or(place.name), found, HTTP, proof, &path)
+        self.decided(end_point.unwrap_or(place.name), found, HTTP_PORT, proof, &path)
     }
 
     fn decided(

@@ -21,18 +21,17 @@ use pkdns_dht::{
 use quick_cache::{Lifecycle, UnitWeighter, unsync};
 use tokio::time::Instant;
 
-use crate::base::{message::find_records, revisions::Revisions};
+use crate::base::{
+    backoff::Backoff,
+    message::{STALE_RECHECK, find_records},
+    revisions::Revisions,
+};
 
 /// How long the first of several replicas is taken for the newest while the search goes on.
 pub(super) const PROVISIONAL: Duration = Duration::from_secs(5);
 
-/// How long the network is left alone after it could not be asked about a key; doubles with every failure in a row
-/// up to the longest (RFC 9520 section 3.2).
-const SHORTEST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
-
-/// How long a packet that has had its time is served before the network is asked again (RFC 8767 section 5).
-const STALE_RECHECK: Duration = Duration::from_secs(30);
+/// How long the network is left alone after it could not be asked about a key (RFC 9520 section 3.2).
+const RETRY: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
 /// When a packet is asked for again.
 #[derive(Debug, Clone, Copy)]
@@ -301,7 +300,7 @@ impl Memory {
         let at = self.time(now);
         let kept = self.keep_stale(key, at, |entry| {
             entry.failures = entry.failures.saturating_add(1);
-            let wait = retry_wait(entry.failures.into()).max(STALE_RECHECK);
+            let wait = RETRY.after(entry.failures.into()).max(STALE_RECHECK);
             entry.end_in_vain(Staleness::Unreachable(failure), wait, at);
         });
         if kept {
@@ -314,7 +313,7 @@ impl Memory {
             return;
         }
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        let recheck = now + retry_wait(failures);
+        let recheck = now + RETRY.after(failures);
         absences.put(*key.as_bytes(), Absence { recheck, failure: Some(failure), failures });
     }
 
@@ -363,11 +362,6 @@ impl Memory {
     fn time(&self, now: Instant) -> Time {
         milliseconds(now.saturating_duration_since(self.start))
     }
-}
-
-fn retry_wait(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    (SHORTEST_RETRY * 2u32.saturating_pow(doublings)).min(LONGEST_RETRY)
 }
 
 /// Each change under these locks is complete before anything can panic. `packets` is taken before `dropped`.

@@ -1,4 +1,4 @@
-//! The OPT record of a reply (RFC 6891).
+//! EDNS (RFC 6891): the codes of its options, and the OPT record of a reply.
 
 use std::time::Duration;
 
@@ -6,16 +6,46 @@ use hickory_proto::op::ResponseCode;
 
 use super::{MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, ReplyCookie, TYPE_OPT};
 
-pub(super) const OPTION_COOKIE: u16 = 10;
+/// RFC 7873.
+pub(crate) const OPTION_COOKIE: u16 = 10;
+/// RFC 7828.
 pub(super) const OPTION_TCP_KEEPALIVE: u16 = 11;
+/// RFC 7830.
 pub(crate) const OPTION_PADDING: u16 = 12;
-pub(super) const OPTION_EXTENDED_ERROR: u16 = 15;
+/// RFC 8914.
+pub(crate) const OPTION_EXTENDED_ERROR: u16 = 15;
+
+/// INFO-CODEs of RFC 8914 that this server sends.
+pub mod extended {
+    /// Other Error: the text says which.
+    pub const OTHER: u16 = 0;
+    /// Stale Answer: who knows could not be asked, this is what was known before.
+    pub const STALE_ANSWER: u16 = 3;
+    /// Blocked: the operator's policy removed the data.
+    pub const BLOCKED: u16 = 15;
+    /// Censored: somebody else than the operator demands it.
+    pub const CENSORED: u16 = 16;
+    /// Filtered: the clients asked for it.
+    pub const FILTERED: u16 = 17;
+    /// Prohibited: not for this client.
+    pub const PROHIBITED: u16 = 18;
+    /// Stale NXDOMAIN Answer: as Stale Answer, of a name that did not exist.
+    pub const STALE_NXDOMAIN: u16 = 19;
+    /// Not Authoritative: without recursion there is nothing here to say.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// Not Supported: a kind of question that this server does not answer.
+    pub const NOT_SUPPORTED: u16 = 21;
+    /// No Reachable Authority: nobody who knows could be asked.
+    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+}
 
 /// Code and length of an option in bytes.
 pub(crate) const OPTION_HEAD_SIZE: usize = 4;
 
-/// Replies are padded to a multiple of this, in bytes (RFC 8467 section 4.1).
-const PADDING_BLOCK: usize = 468;
+/// Messages that nobody else can read are padded to a multiple of these, in bytes, so that their length says little:
+/// replies and queries (RFC 8467 section 4.1).
+const REPLY_BLOCK: usize = 468;
+pub(crate) const QUERY_BLOCK: usize = 128;
 
 /// The fixed part of an OPT record in bytes.
 pub(super) const OPT_SIZE: usize = 11;
@@ -66,7 +96,7 @@ impl<'a> Options<'a> {
     /// The bytes of padding behind a message of this length, if there is padding at all.
     pub(super) fn padding(&self, message: usize) -> Option<u16> {
         let size = message + OPT_SIZE + self.size() + OPTION_HEAD_SIZE;
-        let padded = size.next_multiple_of(PADDING_BLOCK).min(MAX_STREAM_SIZE);
+        let padded = size.next_multiple_of(REPLY_BLOCK).min(MAX_STREAM_SIZE);
         let padding = self.is_padded.then(|| padded.checked_sub(size)).flatten()?;
         u16::try_from(padding).ok()
     }
