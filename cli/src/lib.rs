@@ -32,10 +32,12 @@ mod secret_key;
 mod seed;
 mod serve;
 mod servers;
-mod service;
 mod shell;
 mod sources;
+mod systemd;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod testnet;
 mod time;
 mod trust;

@@ -21,7 +21,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use pkdns::{access::Forwarders, signed_packet::PublicKey, transport::accept};
+use pkdns::{
+    access::Forwarders, resolver::name::KEY_LABEL_LENGTH, signed_packet::PublicKey, transport::accept,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,9 +32,6 @@ use crate::{failure::Failure, terminal, zone_file::ZoneRecord};
 use backend::Backend;
 use places::Places;
 pub(super) use {backend::look, key::TlsKey};
-
-/// Characters of z-base-32 in a key.
-const KEY_LENGTH: usize = 52;
 
 /// All sites that are served.
 pub(super) struct Sites {
@@ -115,7 +114,7 @@ impl Table {
 
 /// A label that is a key, in its canonical spelling.
 fn key_of(label: &str) -> Option<String> {
-    let label = Some(label).filter(|label| label.len() == KEY_LENGTH)?.to_ascii_lowercase();
+    let label = Some(label).filter(|label| label.len() == KEY_LABEL_LENGTH)?.to_ascii_lowercase();
     PublicKey::try_from(label.as_str()).ok().map(|key| key.to_z32())
 }
 

@@ -26,7 +26,7 @@ use tokio_util::either::Either;
 use tower_service::Service;
 
 use super::body::Outgoing;
-use crate::{serve::config, terminal};
+use crate::{http_client::cause, serve::config, terminal};
 
 /// A web server on the same machine or network takes a connection at once, or is not there.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -93,15 +93,6 @@ pub(in crate::serve) async fn look(address: &config::Backend) -> Result<(), Stri
 
 fn unreachable(address: &config::Backend, error: &str) -> String {
     format!("the web server at {address} cannot be reached: {error}")
-}
-
-/// What lies at the bottom of an error, which says more than its top.
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    terminal::printable(&error.to_string())
 }
 
 async fn connect(address: &config::Backend) -> io::Result<Stream<UnixStream>> {

@@ -1,12 +1,10 @@
 //! DNS over UDP. What is at hand is answered where it was received, in buffers that are used again; the rest is
 //! answered from tasks.
 //!
-//! On Linux a thread per socket takes datagrams in batches ([`serve`]); elsewhere a task takes one at a time
-//! ([`serve_portable`]).
+//! A thread per socket takes datagrams in batches ([`serve`]). Where there is no thread to be had, a task takes one at a
+//! time ([`serve_portable`]).
 
-#[cfg(target_os = "linux")]
 mod batch;
-#[cfg(target_os = "linux")]
 mod batched;
 mod late;
 mod peer;
@@ -46,7 +44,6 @@ pub fn serve<R: Respond>(
 ) -> Vec<Pulse> {
     let mut pulses = Vec::new();
     for port in ports(sockets, responder, waiting, tasks) {
-        #[cfg(target_os = "linux")]
         let error = match batched::start(&port, &stop) {
             Ok(pulse) => {
                 pulses.push(pulse);
@@ -54,14 +51,13 @@ pub fn serve<R: Respond>(
             }
             Err(error) => error,
         };
-        #[cfg(target_os = "linux")]
         tracing::warn!(%error, "no thread to answer over udp, a task does it");
         portable::start(port, stop.clone());
     }
     pulses
 }
 
-/// As [`serve`], with what every system has.
+/// As [`serve`], from tasks alone.
 pub fn serve_portable<R: Respond>(
     sockets: UdpSockets,
     responder: Arc<R>,
