@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::simulator::World;
+use pkdns_dht::simulator::World;
 use pkdns_testing::identities::Scene;
 use serde_json::Value;
 

@@ -20,8 +20,8 @@ use std::{
 
 use ed25519_dalek::{VerifyingKey, hazmat::ExpandedSecretKey};
 use nix::time::{ClockId, clock_gettime};
-use pkdns::signed_packet::{Keypair, PublicKey};
 use pkdns_cli::vanity::{Found, Method, Pattern, Secret, Task};
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 
 /// The first is not one of the program's.
 const WAYS: [(&str, Option<Method>); 3] = [

@@ -9,11 +9,11 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
 };
-pub(crate) use pkdns::forward::Over;
+pub(crate) use pkdns::sources::forward::Over;
 use pkdns::{
     config::{DNS_PORT, parse_address},
-    forward::{Asker, ExchangeError, Flags, ForwardError, Forwarder, inspect},
     message::{ExtendedError, Message, Question, address, code_name},
+    sources::forward::{Asker, ExchangeError, Flags, ForwardError, Forwarder, inspect},
 };
 
 use crate::terminal::printable;

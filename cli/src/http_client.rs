@@ -6,11 +6,10 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use pkdns::{
-    certificates::{trusting_anyone, trusting_only},
-    connector::Connector,
-    dht::HostResolver,
-    forward::TlsClient,
+    edge::certificates::{trusting_anyone, trusting_only},
+    sources::{connector::Connector, forward::TlsClient},
 };
+use pkdns_dht::HostResolver;
 
 use crate::{failure::Failure, terminal::printable};
 

@@ -4,8 +4,8 @@ use domain::base::name::Name;
 use pkdns::{
     config,
     resolver::name::{KEY_LABEL_LENGTH, value_of},
-    signed_packet::PublicKey,
 };
+use pkdns_dht::signed_packet::PublicKey;
 use thiserror::Error;
 
 use crate::terminal::printable;

@@ -5,11 +5,10 @@ use std::{env, iter, sync::Arc, time::Duration};
 use clap::Args;
 use pkdns::{
     config::{self, RelayUrl},
-    dht::{Dht, DhtSettings, HostResolver, NetworkError, split_host_port},
-    forward::TlsClient,
     metrics::RelayOutcomes,
-    relay_client::Relays,
+    sources::{forward::TlsClient, relay_client::Relays},
 };
+use pkdns_dht::{Dht, DhtSettings, HostResolver, NetworkError, split_host_port};
 use tokio::{net::lookup_host, runtime, time::timeout};
 
 use crate::{failure::Failure, sources::Sources, terminal};
@@ -128,15 +127,14 @@ impl Network {
     }
 
     fn start(bootstrap: &[String], explore: bool) -> Result<Self, Failure> {
-        let settings = DhtSettings {
-            bootstrap: bootstrap.to_vec(),
-            explore,
-            max_nodes: MAX_NODES,
-            // Those of the server of the same user, if there is one. Of another network it holds none.
-            nodes_path: env::home_dir().map(|home| home.join(NODES_OF_SERVER)).filter(|path| path.is_file()),
-            reads_nodes_only: true,
-            ..DhtSettings::default()
-        };
+        let mut settings = DhtSettings::default();
+        settings.bootstrap = bootstrap.to_vec();
+        settings.explore = explore;
+        settings.max_nodes = MAX_NODES;
+        // Those of the server of the same user, if there is one. Of another network it holds none.
+        let of_server = env::home_dir().map(|home| home.join(NODES_OF_SERVER));
+        settings.nodes_path = of_server.filter(|path| path.is_file());
+        settings.reads_nodes_only = true;
         let dht = Dht::start(settings, system_resolver())
             .map_err(|error| {
                 Failure::Failed(format!(

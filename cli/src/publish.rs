@@ -13,7 +13,8 @@ use clap::{
     error::ErrorKind::{MissingRequiredArgument, TooManyValues},
 };
 use futures_util::future::Either;
-use pkdns::{dht::REPLICAS, service_manager, signed_packet::MAX_DNS_SIZE};
+use pkdns::program::service_manager;
+use pkdns_dht::{REPLICAS, signed_packet::MAX_DNS_SIZE};
 use tokio::{
     sync::{Semaphore, watch},
     time::sleep,

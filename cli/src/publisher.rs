@@ -1,10 +1,7 @@
 //! Stores the zone of a key: what there is is read first, and never replaced by something older.
 
-use pkdns::{
-    dht::{Dht, Evidence, PutError, REPLICAS},
-    relay_client::RelayError,
-    signed_packet::SignedPacket,
-};
+use pkdns::sources::relay_client::RelayError;
+use pkdns_dht::{Dht, Evidence, PutError, REPLICAS, signed_packet::SignedPacket};
 use serde::Serialize;
 use tokio::sync::watch;
 

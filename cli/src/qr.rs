@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal};
 
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
 use crate::failure::Failure;

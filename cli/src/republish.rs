@@ -9,9 +9,9 @@ use std::{
 
 use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
-use pkdns::{
-    dht::Evidence,
-    service_manager,
+use pkdns::program::service_manager;
+use pkdns_dht::{
+    Evidence,
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;

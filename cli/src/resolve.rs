@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pkdns::{
-    dht::Evidence,
+use pkdns_dht::{
+    Evidence,
     signed_packet::{MAX_DNS_SIZE, SignedPacket},
 };
 use serde::Serialize;
@@ -212,7 +212,7 @@ fn report(resolved: &Resolved, now: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::signed_packet::PublicKey;
+    use pkdns_dht::signed_packet::PublicKey;
 
     use super::*;
     use crate::testing::{from_hex, key, secret_key};

@@ -6,7 +6,7 @@ use ed25519_dalek::{
     Sha512, VerifyingKey,
     hazmat::{ExpandedSecretKey, raw_sign},
 };
-use pkdns::signed_packet::{PublicKey, Signer};
+use pkdns_dht::signed_packet::{PublicKey, Signer};
 use zeroize::Zeroizing;
 
 /// Signs for a key. Never printed, and wiped when it is dropped.
@@ -103,7 +103,7 @@ impl fmt::Debug for SecretKey {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::Digest;
-    use pkdns::signed_packet::{Keypair, SignedPacket};
+    use pkdns_dht::signed_packet::{Keypair, SignedPacket};
     use proptest::prelude::*;
 
     use super::*;

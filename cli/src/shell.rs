@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use clap::Args;
 use clap_complete::Shell;
-use pkdns::shell::{ManualPage, completions, manual_pages};
+use pkdns::program::shell::{ManualPage, completions, manual_pages};
 
 use crate::{command_line, failure::Failure, seed::FileName, terminal};
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use pkdns::{
     config::RelayUrl,
-    dht::{Dht, Evidence},
-    relay_client::{RelayError, Relays},
+    sources::relay_client::{RelayError, Relays},
+};
+use pkdns_dht::{
+    Dht, Evidence,
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;

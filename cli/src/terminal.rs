@@ -12,7 +12,7 @@ use std::{
     time::SystemTime,
 };
 
-use pkdns::telemetry::{Priority, leads_to_journal, mark};
+use pkdns::program::telemetry::{Priority, leads_to_journal, mark};
 use serde::Serialize;
 use time::OffsetDateTime;
 

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pkdns::{
-    dht::{Dht, DhtSettings},
+use pkdns::program::testnet::LocalNetwork;
+use pkdns_dht::{
+    Dht, DhtSettings,
     signed_packet::{PublicKey, SignedPacket},
-    testnet::LocalNetwork,
 };
 
 use crate::{

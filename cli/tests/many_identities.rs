@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use pkdns::simulator::World;
+use pkdns_dht::simulator::World;
 use pkdns_testing::identities::Scene;
 
 const COUNT: u32 = 1000;

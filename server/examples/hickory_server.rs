@@ -15,15 +15,17 @@ use std::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    dht::{Dht, DhtSettings},
-    forward::{Forwarder, TlsClient},
     metrics::Metrics,
-    packets::Packets,
+    program::testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
     resolver::{DEADLINE, Resolver},
     service::Service,
-    testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
+use pkdns_dht::{Dht, DhtSettings};
 use tokio::net::{TcpListener, UdpSocket};
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5301);

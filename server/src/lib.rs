@@ -1,46 +1,30 @@
-//! A DNS resolver for public-key domains. `docs/architecture.md` draws the life of a query and the layers below.
+//! A DNS resolver for public-key domains, as a library. `docs/architecture.md` draws the life of a query and the rooms below.
 
-pub mod access;
-pub mod answer_cache;
-pub mod bridge;
-pub mod certificates;
-pub mod client;
-pub mod config;
-pub mod connector;
-pub mod cookies;
-pub mod denied;
-pub mod dht;
-pub mod fair_flight;
-pub mod fair_queue;
-pub mod fair_share;
-pub mod forward;
-pub mod health;
-pub mod held;
-mod html;
-pub mod http;
-pub mod message;
-pub mod metrics;
-pub mod packets;
-pub mod path_mtu;
-pub mod private_file;
-pub mod query_log;
-pub mod rate_limit;
-pub mod relay_client;
-pub mod request_handler;
+#[cfg(not(feature = "internal"))]
+mod base;
+#[cfg(feature = "internal")]
+pub mod base;
+#[cfg(not(feature = "internal"))]
+mod edge;
+#[cfg(feature = "internal")]
+pub mod edge;
+#[cfg(not(feature = "internal"))]
+mod program;
+#[cfg(feature = "internal")]
+pub mod program;
+#[cfg(not(feature = "internal"))]
+mod resolver;
+#[cfg(feature = "internal")]
 pub mod resolver;
-pub mod revisions;
-pub mod server;
+#[cfg(not(feature = "internal"))]
+mod service;
+#[cfg(feature = "internal")]
 pub mod service;
-pub mod service_manager;
-pub mod shell;
-pub mod signed_packet;
-pub mod simulator;
-pub mod single_flight;
-pub mod status;
-pub mod succession;
-pub mod telemetry;
-pub mod testnet;
-pub mod transport;
-pub mod view;
-pub mod watched_files;
-pub mod zone_file;
+#[cfg(not(feature = "internal"))]
+mod sources;
+#[cfg(feature = "internal")]
+pub mod sources;
+
+pub use base::{config, message, metrics, zone_file};
+pub use edge::request_handler;
+pub use program::server;

@@ -17,10 +17,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use pkdns::{
-    dht::{Dht, DhtSettings, HostResolver, Network, NetworkError, PutError, saved_nodes},
+use pkdns::program::testnet::{LocalNetwork, sample_packet};
+use pkdns_dht::{
+    Dht, DhtSettings, HostResolver, Network, NetworkError, PutError,
+    internal::saved_nodes,
     signed_packet::{Keypair, SignedPacket},
-    testnet::{LocalNetwork, sample_packet},
 };
 use pkdns_testing::silence::silence;
 use tokio::{
@@ -36,7 +37,9 @@ fn no_names() -> HostResolver {
 }
 
 fn settings(bootstrap: Vec<String>) -> DhtSettings {
-    DhtSettings { first_retry: Duration::from_millis(100), ..DhtSettings::on_loopback(bootstrap) }
+    let mut settings = DhtSettings::on_loopback(bootstrap);
+    settings.first_retry = Duration::from_millis(100);
+    settings
 }
 
 async fn joined(network: &LocalNetwork) -> Dht {
@@ -251,7 +254,7 @@ async fn unsound_packets_are_not_passed_on() {
     let signer = mainline::SigningKey::from_bytes(&[7; 32]);
     let item = mainline::MutableItem::new(signer.clone(), b"anything", -1, None);
     publisher.put_mutable(item, None).await.unwrap();
-    let key = pkdns::signed_packet::PublicKey::try_from(signer.verifying_key().as_bytes()).unwrap();
+    let key = pkdns_dht::signed_packet::PublicKey::try_from(signer.verifying_key().as_bytes()).unwrap();
     assert_eq!(within(dht.most_recent(&key)).await.unwrap().0, None);
 
     let sound = SignedPacket::sign(&Keypair::from_secret_key(&[7; 32]), 5, b"anything").unwrap();
@@ -264,7 +267,9 @@ async fn known_nodes_are_saved_when_a_stop_asks_for_it() {
     let network = LocalNetwork::start(20).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let nodes_path = Some(directory.path().join("dht-nodes"));
-    let dht = Dht::start(DhtSettings { nodes_path, ..settings(network.bootstrap()) }, no_names()).unwrap();
+    let mut settings = settings(network.bootstrap());
+    settings.nodes_path = nodes_path;
+    let dht = Dht::start(settings, no_names()).unwrap();
     dht.ready(LIMIT).await.unwrap();
     dht.save_nodes().await;
     let path = directory.path().join("dht-nodes");

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{
-    dht::{
+use pkdns_dht::{
+    internal::{
         internet_of_tests,
         krpc::{Body, Id, Message},
         node_id,

@@ -12,10 +12,10 @@
 
 use std::{future::Future, net::Ipv6Addr, sync::Arc, time::Duration};
 
-use pkdns::{
-    dht::{Dht, DhtSettings, Network, NetworkError, PutError},
+use pkdns::program::testnet::sample_packet;
+use pkdns_dht::{
+    Dht, DhtSettings, Network, NetworkError, PutError,
     signed_packet::{Keypair, SignedPacket},
-    testnet::sample_packet,
 };
 use pkdns_testing::{network_process::hex, world::World};
 use tokio::{sync::mpsc, time::timeout};
@@ -146,7 +146,7 @@ async fn store(dht: &Dht, packet: &SignedPacket, mut cas: Option<u64>, enough: u
 async fn client(world: &World) -> Dht {
     let mut settings = DhtSettings::on_loopback(world.bootstrap());
     if world.is_ipv6() {
-        settings = DhtSettings { bind_v4: None, bind_v6: Some(Ipv6Addr::LOCALHOST), ..settings };
+        (settings.bind_v4, settings.bind_v6) = (None, Some(Ipv6Addr::LOCALHOST));
     }
     within(async {
         loop {

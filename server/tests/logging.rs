@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::testnet::LocalNetwork;
+use pkdns::program::testnet::LocalNetwork;
 use tempfile::TempDir;
 
 /// Longest that a test waits for what must come.

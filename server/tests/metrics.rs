@@ -12,11 +12,13 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
+    edge::transport::udp,
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::Server,
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
-    transport::udp,
 };
 use tempfile::TempDir;
 use tokio::{

@@ -13,10 +13,10 @@ use hickory_proto::{
     },
 };
 use pkdns::{
-    dht::NetworkError,
     message::read_message,
     server::{Server, StartError},
 };
+use pkdns_dht::NetworkError;
 use pkdns_testing::common::{GRACE, Running, Upstream, keypair, query, question, record, with_edns};
 use tokio_util::sync::CancellationToken;
 

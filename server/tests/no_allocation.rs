@@ -23,13 +23,17 @@ use hickory_proto::{
 };
 use ipnet::IpNet;
 use pkdns::{
-    answer_cache::{AnswerCache, Authority, NewAnswer},
     config::{Config, Origin},
-    dht::{Evidence, Network, NetworkError},
-    forward::{Forwarder, TlsClient},
     message::{Answer, Query},
-    packets::Packets,
     resolver::Resolver,
+    service::answer_cache::{AnswerCache, Authority, NewAnswer},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
 };
 use pkdns_testing::common::{Running, Upstream, keypair, query, record, with_edns};
@@ -171,7 +175,8 @@ fn question(name: &str) -> Query {
 fn fill_answers(config: &Config) -> usize {
     let region = Region::new(ALLOCATOR);
     let lifetime = Duration::from_secs(3600);
-    let answers = AnswerCache::new(config.cache.max_entries, lifetime, Arc::default());
+    let answers =
+        AnswerCache::new(config.cache.max_entries, lifetime, Arc::default(), tokio::time::Instant::now());
     for authority in [Authority::Key, Authority::NameServer, Authority::Upstream] {
         for number in 0..10 * ENTRIES {
             let query = question(&format!("n{number}.example.com"));

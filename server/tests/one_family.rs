@@ -17,10 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{
-    signed_packet::Keypair,
-    testnet::{SAMPLE_SECRET, sample_packet},
-};
+use pkdns::program::testnet::{SAMPLE_SECRET, sample_packet};
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::{
     dig::Dig,
     internet::{Ipv6Internet, Resolver},

@@ -8,7 +8,8 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RecordType},
 };
-use pkdns::{config::Config, server::Server, signed_packet::SignedPacket};
+use pkdns::{config::Config, server::Server};
+use pkdns_dht::signed_packet::SignedPacket;
 use pkdns_testing::{
     relay::{Reply, ScriptedRelay},
     support::{

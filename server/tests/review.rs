@@ -11,7 +11,8 @@ use hickory_proto::{
         rdata::{A, CNAME, NS, NULL, SOA, TXT},
     },
 };
-use pkdns::{dht::NetworkError, message::read_message};
+use pkdns::message::read_message;
+use pkdns_dht::NetworkError;
 use pkdns_testing::common::{Running, Upstream, keypair, query, record, with_edns};
 
 fn address(last: u8) -> RData {

@@ -12,11 +12,11 @@ use std::{
 };
 
 use mainline::async_dht::AsyncDht;
-use pkdns::{
-    dht::krpc::Message,
+use pkdns::program::testnet::sample_packet;
+use pkdns_dht::{
+    internal::krpc::Message,
     signed_packet::{Keypair, SignedPacket},
     simulator::{Hostile, Simulator, World},
-    testnet::sample_packet,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(500);

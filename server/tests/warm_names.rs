@@ -22,10 +22,12 @@ use hickory_proto::{
 };
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
     message::Reply,
     server::Server,
     service::{AtOnce, Client, Respond, Service, Transport},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
 };
 use pkdns_testing::common::{Running, Upstream, keypair, packet_message, query, record, with_edns};

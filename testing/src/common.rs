@@ -16,10 +16,9 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType, rdata::A},
     serialize::binary::{BinEncodable, BinEncoder},
 };
-use pkdns::{
-    config::Config,
-    dht::{Evidence, Network, NetworkError, PutError},
-    server::Server,
+use pkdns::{config::Config, server::Server};
+use pkdns_dht::{
+    Evidence, Network, NetworkError, PutError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use tokio::{

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{
+use pkdns_dht::{
     signed_packet::{Keypair, PublicKey},
     simulator::{Simulator, World},
 };

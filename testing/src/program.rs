@@ -17,10 +17,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use pkdns::{
-    dht::{Dht, DhtSettings},
+use pkdns::program::testnet::LocalNetwork;
+use pkdns_dht::{
+    Dht, DhtSettings,
     signed_packet::{Keypair, PublicKey, SignedPacket},
-    testnet::LocalNetwork,
 };
 use serde_json::Value;
 use tempfile::TempDir;

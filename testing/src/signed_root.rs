@@ -7,7 +7,7 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use tokio::net::UdpSocket;
 
 /// The root's key, as validators take it: a DS record in the notation of Unbound and in that of dnsmasq.

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use pkdns::{
-    certificates::{
+    config::{DNS_PORT, parse_address},
+    edge::certificates::{
         Connections,
         acme::{AcmeAuthority, Challenge},
     },
-    forward::TlsClient,
+    sources::forward::TlsClient,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

@@ -14,15 +14,17 @@ use std::{
 
 use axum::Router;
 use pkdns::{
-    access::{AccessList, TrustedProxies},
-    certificates::{
-        CertificateError, Challenges,
-        acme::{Challenge, Proof},
+    base::access::{AccessList, TrustedProxies},
+    edge::{
+        certificates::{
+            CertificateError, Challenges,
+            acme::{Challenge, Proof},
+        },
+        http::{self, Content, Hosts, Site},
+        transport::{BindError, SharedTls, bind_tcp},
     },
-    http::{self, Content, Hosts, Site},
     metrics::Metrics,
     service::Service,
-    transport::{BindError, SharedTls, bind_tcp},
 };
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{

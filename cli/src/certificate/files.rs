@@ -7,9 +7,9 @@ use std::{
 };
 
 use pkdns::{
-    certificates::{acme::NewCertificate, reading_of},
+    base::{private_file, watched_files},
+    edge::certificates::{acme::NewCertificate, reading_of},
     metrics::CertificateReading,
-    private_file, watched_files,
 };
 
 use crate::{failure::Failure, seed::FileName};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::rdata::ZoneRecordData;
-use pkdns::{private_file, watched_files};
+use pkdns::base::{private_file, watched_files};
 use tokio::{sync::watch, time::sleep};
 
 use super::{names, records::Extras};
@@ -198,7 +198,8 @@ fn line(record: &ZoneRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::{relay_client::Relays, signed_packet::SignedPacket, testnet::LocalNetwork};
+    use pkdns::{program::testnet::LocalNetwork, sources::relay_client::Relays};
+    use pkdns_dht::signed_packet::SignedPacket;
     use tempfile::TempDir;
 
     use super::*;

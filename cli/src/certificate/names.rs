@@ -6,7 +6,7 @@ use domain::{
     rdata::{Txt, ZoneRecordData},
 };
 use hickory_proto::rr;
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 
 use crate::{dns, zone_file::ZoneRecord};
 

@@ -7,7 +7,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RecordType},
 };
-use pkdns::certificates::acme::Proof;
+use pkdns::edge::certificates::acme::Proof;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},

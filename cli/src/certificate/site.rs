@@ -8,7 +8,7 @@ use std::{
 };
 
 use pkdns::{
-    certificates::acme::{
+    edge::certificates::acme::{
         AcmeAuthority, AcmeError, Challenge, LONGEST_SLEEP, Proof, Prover, Showing, time_left, wait_after,
     },
     metrics::CertificateReading,

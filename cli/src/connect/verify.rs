@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use hickory_proto::rr::RecordType;
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use tokio::time::{Instant, sleep};
 
 use super::{settings::Suffix, system::System};

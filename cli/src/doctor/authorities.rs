@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pkdns::{certificates::AuthorityReading, watched_files};
+use pkdns::{base::watched_files, edge::certificates::AuthorityReading};
 
 use super::finding::Finding;
 
@@ -54,7 +54,7 @@ pub(super) fn judge(observed: &[(PathBuf, AuthorityReading)]) -> Option<Finding>
 mod tests {
     use std::{fs, time::SystemTime};
 
-    use pkdns::certificates::BridgeAuthority;
+    use pkdns::edge::certificates::BridgeAuthority;
 
     use super::*;
     use crate::doctor::finding::Verdict;

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use hickory_proto::{op::ResponseCode, rr::RecordType};
-use pkdns::certificates::{SiteAnswer, Visit, visit};
+use pkdns::edge::certificates::{SiteAnswer, Visit, visit};
 
 use super::{finding::Finding, round_trip::PROBE_ADDRESS, server::Kind, why};
 use crate::{

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use http::{Method, Uri, header::DATE};
-use pkdns::forward::TlsClient;
+use pkdns::sources::forward::TlsClient;
 use tokio::time::timeout;
 
 use super::finding::Finding;

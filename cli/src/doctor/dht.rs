@@ -5,11 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{
-    access::is_private,
-    dht::{Dht, Evidence, NetworkError, Sighting},
-    signed_packet::PublicKey,
-};
+use pkdns::base::access::is_private;
+use pkdns_dht::{Dht, Evidence, NetworkError, Sighting, signed_packet::PublicKey};
 
 use super::finding::Finding;
 use crate::external_address::own_addresses;

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
-use pkdns::{message::ExtendedError, resolver::error::ResolveError, signed_packet::PublicKey};
+use pkdns::{message::ExtendedError, resolver::error::ResolveError};
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::{
     finding::Finding,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use http::{StatusCode, Uri};
-use pkdns::forward::TlsClient;
+use pkdns::sources::forward::TlsClient;
 use tokio::time::timeout;
 
 use super::{finding::Finding, server};

@@ -2,9 +2,9 @@
 
 use pkdns::{
     config::RelayUrl,
-    relay_client::{Relay, RelayError},
-    signed_packet::SignedPacket,
+    sources::relay_client::{Relay, RelayError},
 };
+use pkdns_dht::signed_packet::SignedPacket;
 
 use super::finding::Finding;
 use crate::terminal::printable;

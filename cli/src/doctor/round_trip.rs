@@ -6,10 +6,7 @@ use std::{
 };
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
-use pkdns::{
-    dht::{Dht, Evidence, NetworkError, PutError, REPLICAS},
-    signed_packet::SignedPacket,
-};
+use pkdns_dht::{Dht, Evidence, NetworkError, PutError, REPLICAS, signed_packet::SignedPacket};
 
 use super::{
     bridge,

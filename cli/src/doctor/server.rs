@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_proto::rr::{Name, RecordType};
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::{finding::Finding, front};
 use crate::dns::{self, ORDINARY_NAME, OfKey, Reply};

@@ -3,7 +3,7 @@
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::{
     config::{Preset, UpstreamAddress},
-    forward::{Forwarder, TlsClient, has_route},
+    sources::forward::{Forwarder, TlsClient, has_route},
 };
 
 use super::finding::{Finding, Verdict};

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{Method, Uri};
 use http_body_util::{BodyExt, Limited};
-use pkdns::dht::HostResolver;
+use pkdns_dht::HostResolver;
 
 use super::Family;
 use crate::{failure::Failure, http_client::HttpClient, network, terminal::printable};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nix::ifaddrs::getifaddrs;
-use pkdns::access::is_private;
+use pkdns::base::access::is_private;
 
 /// Linux's list of IPv6 addresses.
 const LIST: &str = "/proc/net/if_inet6";

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use pkdns::{private_file, signed_packet::PublicKey, watched_files};
+use pkdns::base::{private_file, watched_files};
+use pkdns_dht::signed_packet::PublicKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{failure::Failure, terminal, zone_file::ExternalAddresses};
@@ -151,7 +152,7 @@ fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::signed_packet::Keypair;
+    use pkdns_dht::signed_packet::Keypair;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use domain::{
     base::{Message, ParsedName, UnknownRecordData},
     rdata::ZoneRecordData,
 };
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::{PacketError, Writing, fitting};
 use crate::zone_file::ZoneRecord;

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use pkdns::{certificates::acme::AcmeAuthority, private_file, signed_packet::PublicKey};
+use pkdns::{base::private_file, edge::certificates::acme::AcmeAuthority};
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,

@@ -8,9 +8,9 @@ use std::{
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::{
     config::UpstreamAddress,
-    forward::{Forwarder, TlsClient},
-    signed_packet::{Keypair, PublicKey},
+    sources::forward::{Forwarder, TlsClient},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use serde::Serialize;
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use pkdns::simulator::MAX_NODES;
+use pkdns_dht::simulator::MAX_NODES;
 
 /// Longest time that is accepted.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! What is changed in stores, line by line.
 
-use pkdns::certificates::AuthorityReading;
+use pkdns::edge::certificates::AuthorityReading;
 use serde::Serialize;
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pkdns::watched_files;
+use pkdns::base::watched_files;
 
 /// Directories in the home of a user that hold a `profiles.ini`: of packages, of a newer Firefox, of Snap, of Flatpak, and of
 /// what is made of Firefox.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pkdns::certificates::AuthorityReading;
+use pkdns::edge::certificates::AuthorityReading;
 
 /// Hexadecimal digits of the fingerprint in a name.
 const DIGITS: usize = 8;

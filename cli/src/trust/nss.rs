@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::unistd::{AccessFlags, access};
-use pkdns::certificates::AuthorityReading;
+use pkdns::edge::certificates::AuthorityReading;
 
 use super::{
     name::StoredName,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{StatusCode, Uri};
-use pkdns::{certificates::AuthorityReading, config::Config, watched_files};
+use pkdns::{base::watched_files, config::Config, edge::certificates::AuthorityReading};
 use tokio::time::timeout;
 
 use super::name::hex;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use pkdns::certificates::AuthorityReading;
+use pkdns::edge::certificates::AuthorityReading;
 
 use super::{firefox_profiles, name::StoredName, nss::NssStore, system_store::SystemStore};
 use crate::{child, terminal::printable};

@@ -9,7 +9,10 @@ use std::{
 };
 
 use nix::unistd::{AccessFlags, access};
-use pkdns::{certificates::AuthorityReading, private_file, watched_files};
+use pkdns::{
+    base::{private_file, watched_files},
+    edge::certificates::AuthorityReading,
+};
 
 use super::{
     name::StoredName,

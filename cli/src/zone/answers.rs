@@ -6,13 +6,11 @@ use hickory_proto::{
     op::{Message, OpCode},
     rr::{Name, Record, RecordType},
 };
-use pkdns::{
-    resolver::{
-        MAX_CHAIN,
-        zone::{Lookup, Zone},
-    },
-    signed_packet::PublicKey,
+use pkdns::resolver::{
+    MAX_CHAIN,
+    zone::{Lookup, Zone},
 };
+use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
 
 use crate::records;

@@ -3,7 +3,7 @@
 use std::{fmt, path::Path};
 
 use domain::base::Rtype;
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 use serde::Deserialize;
 
 use super::{

@@ -9,8 +9,8 @@ use hickory_proto::rr::{
 use pkdns::{
     config,
     resolver::zone::{Lookup, Zone},
-    signed_packet::PublicKey,
 };
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::answers::{ANY_LABEL, End, text_name, too_long, type_name, walk};
 

@@ -7,7 +7,8 @@ use domain::{
     base::{Name, Record, iana::Rtype, rdata::ComposeRecordData},
     rdata::ZoneRecordData,
 };
-use pkdns::{bridge::ED25519_PREFIX, signed_packet::PublicKey};
+use pkdns::edge::bridge::ED25519_PREFIX;
+use pkdns_dht::signed_packet::PublicKey;
 use sha2::{Digest, Sha256};
 
 use crate::{keeper::Besides, zone_file::ZoneRecord};

@@ -9,8 +9,8 @@ use std::{
 
 use pkdns::{
     config::{Cache, Config, Dht, Metrics},
+    program::testnet::SampleUpstream,
     server::Server,
-    testnet::SampleUpstream,
 };
 use pkdns_testing::{
     program::{self, Finished, World},

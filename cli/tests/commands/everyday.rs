@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::program::{
     HEX, KEY, World, Z32, command, directory, file, now, run, run_with_input, secret,
 };

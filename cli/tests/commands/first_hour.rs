@@ -37,7 +37,7 @@ fn files(directory: &Path) {
 fn whoever_errs_is_told_what_to_do() {
     let directory = directory();
     files(directory.path());
-    let key = &pkdns::signed_packet::Keypair::from_secret_key(&[3; 32]).to_z32();
+    let key = &pkdns_dht::signed_packet::Keypair::from_secret_key(&[3; 32]).to_z32();
     for (mistake, arguments, code, advice) in [
         (
             "the testnet does not run",

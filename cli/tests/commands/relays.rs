@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 use pkdns_testing::{
     program::{self, Finished, HEX, KEY, World, now, secret},
     relay::{Received, Reply, ScriptedRelay},

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{
+use pkdns_dht::{
     signed_packet::{Keypair, PublicKey, SignedPacket},
     simulator::{Simulator, World},
 };

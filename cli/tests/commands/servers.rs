@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use pkdns::{
     config::{Cache, Config, Dht},
+    program::testnet::SampleUpstream,
     server::Server,
-    testnet::SampleUpstream,
 };
 use pkdns_testing::program::{self, HEX, KEY, World};
 use tokio_util::sync::{CancellationToken, DropGuard};

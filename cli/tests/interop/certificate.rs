@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use pkdns::{certificates::reading_of, metrics::CertificateReading};
+use pkdns::{edge::certificates::reading_of, metrics::CertificateReading};
 use pkdns_testing::{
     pebble::Pebble,
     process::Process,

@@ -6,8 +6,8 @@ use std::{net::SocketAddr, process::Stdio};
 
 use pkdns::{
     config::{Cache, Config, Dht},
+    program::testnet::SampleUpstream,
     server::Server,
-    testnet::SampleUpstream,
 };
 use pkdns_testing::{daemon::Program, program::World, signed_root};
 use serde_json::Value;

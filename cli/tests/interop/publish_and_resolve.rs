@@ -13,10 +13,10 @@ use std::{
 
 use pkdns::{
     config::{self, Config},
+    program::testnet::{LocalNetwork, SampleUpstream},
     server::Server,
-    signed_packet::{Keypair, PublicKey},
-    testnet::{LocalNetwork, SampleUpstream},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use pkdns_testing::{
     dig::{Dig, Reply},
     libtorrent,

@@ -14,7 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-use pkdns::certificates::BridgeAuthority;
+use pkdns::edge::certificates::BridgeAuthority;
 use pkdns_testing::{
     program::{self, Finished},
     programs,

@@ -21,7 +21,7 @@ use hickory_proto::{
     },
     serialize::binary::{BinEncodable, BinEncoder},
 };
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 use pkdns_testing::benchmark::Process;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
 //! Lookups of keys that nobody has published.
 
-use pkdns::simulator::World;
+use pkdns_dht::simulator::World;
 
 use crate::{
     Scale,

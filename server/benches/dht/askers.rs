@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use mainline::async_dht::AsyncDht;
-use pkdns::simulator::Simulator;
+use pkdns_dht::simulator::Simulator;
 use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,

@@ -7,11 +7,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use mainline::async_dht::AsyncDht;
-use pkdns::{
-    dht::{Dht, DhtSettings, Network},
-    signed_packet::SignedPacket,
-    simulator::Simulator,
-};
+use pkdns_dht::{Dht, DhtSettings, Network, signed_packet::SignedPacket, simulator::Simulator};
 use pkdns_testing::benchmark::Process;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -43,8 +39,8 @@ pub(crate) fn server(simulator: &Simulator, more: &str) -> Process {
 
 /// Our own client, without a server around it.
 pub(crate) async fn client(simulator: &Simulator, confirmations: u32) -> Dht {
-    let settings =
-        DhtSettings { explore: true, confirmations, ..DhtSettings::on_loopback(simulator.bootstrap()) };
+    let mut settings = DhtSettings::on_loopback(simulator.bootstrap());
+    (settings.explore, settings.confirmations) = (true, confirmations);
     let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
     dht.ready(PATIENCE).await.unwrap();
     tokio::time::sleep(SETTLING).await;

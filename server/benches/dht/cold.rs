@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::simulator::World;
+use pkdns_dht::simulator::World;
 use pkdns_testing::benchmark::Process;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! Networks in which some nodes are hostile.
 
-use pkdns::simulator::{Hostile, World};
+use pkdns_dht::simulator::{Hostile, World};
 
 use crate::{
     Scale,

@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use pkdns::simulator::World;
+use pkdns_dht::simulator::World;
 
 use crate::{
     Scale,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pkdns::simulator::Simulator;
+use pkdns_dht::simulator::Simulator;
 
 use crate::{
     askers::{Asker, came},

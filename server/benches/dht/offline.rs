@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use pkdns::{
-    dht::{DhtSettings, REPLICAS, table::Contact},
+use pkdns_dht::{
+    DhtSettings, REPLICAS,
+    internal::table::Contact,
     signed_packet::SignedPacket,
     simulator::{Offline, OfflineClient, Publication, Search, World},
 };
@@ -121,7 +122,8 @@ fn publish(world: World, known: usize, scale: Scale) {
 }
 
 fn joined(mut network: Offline, known: usize) -> (Offline, OfflineClient) {
-    let settings = DhtSettings { max_nodes: known, ..DhtSettings::default() };
+    let mut settings = DhtSettings::default();
+    settings.max_nodes = known;
     let mut client = OfflineClient::new(&network, &settings);
     let nodes = network.living(known).map(Contact::from).collect();
     client.remember(&mut network, nodes);

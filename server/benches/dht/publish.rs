@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::simulator::{Simulator, World};
+use pkdns_dht::simulator::{Simulator, World};
 
 use crate::{
     Scale,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pkdns::simulator::{Hostile, Simulator, World};
+use pkdns_dht::simulator::{Hostile, Simulator, World};
 use pkdns_testing::benchmark::{Process, cores, on_core};
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,6 +1,6 @@
 //! As many lookups as in a day of use, in a quarter of an hour: a million, in a DHT whose nodes come and go.
 
-use pkdns::simulator::{Simulator, World};
+use pkdns_dht::simulator::{Simulator, World};
 use pkdns_testing::benchmark::{cores, on_core};
 
 use crate::{

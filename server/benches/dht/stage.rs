@@ -8,8 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pkdns::{
-    dht::{internet_of_tests, saved_nodes, table::Contact},
+use pkdns_dht::{
+    internal::{internet_of_tests, saved_nodes, table::Contact},
     simulator::{Simulator, World},
 };
 use pkdns_testing::benchmark::{Process, cores, on_core};

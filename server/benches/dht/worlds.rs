@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pkdns::{
+use pkdns_dht::{
     signed_packet::SignedPacket,
     simulator::{Family, Offline, RoundTrips, World},
 };

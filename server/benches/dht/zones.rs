@@ -6,7 +6,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{Name, RData, Record},
 };
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 /// The version of a zone that was published first, and the one that replaced it.
 pub(crate) const OLD: u8 = 0;

@@ -19,7 +19,7 @@ use hickory_proto::{
         rdata::{A, NS},
     },
 };
-use pkdns::{
+use pkdns_dht::{
     signed_packet::{Keypair, SignedPacket},
     simulator::{Simulator, World},
 };

@@ -1,6 +1,6 @@
 //! Plans for packets that are designed to be costly to answer from; a search can change a plan a little at a time.
 
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 use pkdns_testing::benchmark::random::Random;
 
 use crate::packet_writer::Writer;

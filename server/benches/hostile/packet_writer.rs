@@ -1,6 +1,6 @@
 //! Writes packets with compression pointers between names that no honest encoder would write.
 
-use pkdns::signed_packet::MAX_DNS_SIZE;
+use pkdns_dht::signed_packet::MAX_DNS_SIZE;
 
 /// SPF (RFC 4408): its data is not read.
 const TYPE_WITHOUT_FORMAT: u16 = 99;

@@ -13,13 +13,17 @@ use hickory_proto::rr::RecordType;
 use nix::{sys::time::TimeValLike, time::ClockId};
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
-    forward::{Forwarder, TlsClient},
     message::Reply,
     metrics::Metrics,
-    packets::Packets,
     resolver::Resolver,
     service::{AtOnce, Client, Respond, Service, Transport},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
 };
 use pkdns_testing::benchmark::random::Random;

@@ -15,8 +15,10 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::{Cache, Config, RateLimit},
-    dht::{Evidence, Network, NetworkError},
     server::Server,
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
 };
 use tokio::{runtime::Builder, sync::mpsc};

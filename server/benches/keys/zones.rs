@@ -7,7 +7,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{Name, RData, Record, rdata::TXT},
 };
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 /// Bytes of DNS message in each packet.
 const MESSAGE_SIZE: usize = 200;

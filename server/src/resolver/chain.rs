@@ -16,11 +16,13 @@ use super::{
     error::{Failure, ResolveError, extended},
 };
 use crate::{
-    denied::Denial,
-    message::{Answer, ExtendedError, STALE_TTL},
-    metrics::{Farthest, Source},
-    packets::{Found, Staleness},
-    revisions::Revision,
+    base::{
+        message::{Answer, ExtendedError, STALE_TTL},
+        metrics::{Farthest, Source},
+        revisions::Revision,
+    },
+    resolver::denied::Denial,
+    sources::packets::{Found, Staleness},
 };
 
 /// Answers of others that live shorter than this are not asked for ahead of time: it would double the questions.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{Resolver, chain::Chain, name::KeyName, origin::Origins};
 use crate::{
-    config::Config, denied::DeniedKeys, forward::Forwarder, metrics::DeniedLookups, packets::Packets,
+    base::{config::Config, metrics::DeniedLookups},
+    resolver::denied::DeniedKeys,
+    sources::{forward::Forwarder, packets::Packets},
 };
 
 impl Resolver {

@@ -15,7 +15,7 @@ use hickory_proto::{
 };
 
 use super::negative::soa;
-use crate::{config::Config, message::Answer};
+use crate::base::{config::Config, message::Answer};
 
 /// The zone of this server's own names.
 const ZONE: &str = "resolver.arpa.";
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        let file = crate::config::ConfigFile::parse("pkdns.toml".as_ref(), text).unwrap();
+        let file = crate::base::config::ConfigFile::parse("pkdns.toml".as_ref(), text).unwrap();
         file.config
     }
 

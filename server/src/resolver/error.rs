@@ -1,12 +1,12 @@
 //! Why a question has no answer, and the RCODE and extended error that say so.
 
 use hickory_proto::op::ResponseCode;
+use pkdns_dht::NetworkError;
 use thiserror::Error;
 
 use crate::{
-    dht::NetworkError,
-    forward::ForwardError,
-    message::{Answer, ExtendedError},
+    base::message::{Answer, ExtendedError},
+    sources::forward::ForwardError,
 };
 
 /// INFO-CODEs of RFC 8914 that this server sends.
@@ -14,7 +14,7 @@ pub mod extended {
     /// Other Error: the text says which.
     pub const OTHER: u16 = 0;
     /// Stale Answer: the network could not be asked, this is what it said before.
-    pub const STALE_ANSWER: u16 = crate::message::STALE_ANSWER;
+    pub const STALE_ANSWER: u16 = crate::base::message::STALE_ANSWER;
     /// Blocked: the operator's policy removed the data.
     pub const BLOCKED: u16 = 15;
     /// Censored: somebody else than the operator demands it.

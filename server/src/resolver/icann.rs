@@ -15,9 +15,11 @@ use super::{
     work::WorkBudget,
 };
 use crate::{
-    forward::Asker,
-    message::{Message, Query, Question},
-    metrics::{Farthest, Source},
+    base::{
+        message::{Message, Query, Question},
+        metrics::{Farthest, Source},
+    },
+    sources::forward::Asker,
 };
 
 impl Resolver {

@@ -3,16 +3,14 @@
 use std::{net::IpAddr, time::Duration};
 
 use hickory_proto::rr::Record;
+use pkdns_dht::signed_packet::PublicKey;
 use tokio::time::timeout;
 
 use super::{DEADLINE, Resolver, chain::ttl, error::ResolveError, zone::Zone};
 use crate::{
-    client::Line,
-    denied::Denial,
-    message::LONGEST_TTL,
-    metrics::Farthest,
-    packets::{FetchError, Found, PacketAnswer, Search, Sighting},
-    signed_packet::PublicKey,
+    base::{client::Line, message::LONGEST_TTL, metrics::Farthest},
+    resolver::denied::Denial,
+    sources::packets::{FetchError, Found, PacketAnswer, Search, Sighting},
 };
 
 /// All nodes that may hold a packet are asked within this time.

@@ -17,9 +17,11 @@ use super::{
     zone::{Lookup, present, present_data},
 };
 use crate::{
-    message::Query,
-    metrics::{Farthest, Source},
-    packets::Found,
+    base::{
+        message::Query,
+        metrics::{Farthest, Source},
+    },
+    sources::packets::Found,
 };
 
 impl Resolver {

@@ -10,7 +10,7 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
-use crate::{packets::Search, rate_limit::RateLimiter};
+use crate::{base::rate_limit::RateLimiter, sources::packets::Search};
 
 /// Lookups of an origin in a minute, of all kinds together, where the configuration says nothing else: half of what one client
 /// of the resolver may have. A lookup takes some 60 datagrams, so that these are a sixteenth of

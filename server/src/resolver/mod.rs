@@ -2,14 +2,16 @@
 //! A CNAME or a delegation leads back to where it started, within one work budget per client query.
 
 mod bridged;
+mod browser_check;
 mod chain;
 mod challenge;
+mod chaos;
 mod delegation;
 mod denial;
+pub mod denied;
 mod discovery;
 pub mod error;
 mod icann;
-mod identity;
 pub mod inspection;
 mod keys;
 mod local;
@@ -19,7 +21,6 @@ mod negative;
 mod nxdomain;
 pub mod origin;
 mod origins;
-mod own_zone;
 mod proofs;
 mod rebinding;
 mod renewal;
@@ -37,10 +38,12 @@ use std::{
     time::Duration,
 };
 
-pub use crate::packets::PATIENCE_WITH_STALE;
+pub use crate::sources::packets::PATIENCE_WITH_STALE;
 use bridged::BridgeRules;
+pub use browser_check::OwnZone;
 use chain::Chain;
 pub use chain::Resolved;
+use chaos::Identity;
 use delegation::Delegations;
 use discovery::Discovery;
 use error::ResolveError;
@@ -48,14 +51,12 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RecordType},
 };
-use identity::Identity;
 use local::LocalNames;
 pub use local::check_hosts_files;
 use name::{Route, Suffixes};
 use nxdomain::NxDomains;
 use origin::Origins;
 use origins::ServedOrigins;
-pub use own_zone::OwnZone;
 use proofs::Proofs;
 use rebinding::RebindProtection;
 use renewal::{lookup_quota, negative_ttl, suffixes};
@@ -63,16 +64,17 @@ use tokio::time::timeout;
 use work::WorkBudget;
 
 use crate::{
-    access::Forwarders,
-    config::Config,
-    denied::DeniedKeys,
-    forward::Forwarder,
-    message::{LONGEST_TTL, Query},
-    metrics::Source,
-    packets::Packets,
-    rate_limit::SplitLimiter,
-    revisions::Revisions,
-    view::View,
+    base::{
+        access::Forwarders,
+        config::Config,
+        message::{LONGEST_TTL, Query},
+        metrics::Source,
+        rate_limit::SplitLimiter,
+        revisions::Revisions,
+        view::View,
+    },
+    resolver::denied::DeniedKeys,
+    sources::{forward::Forwarder, packets::Packets},
 };
 
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).

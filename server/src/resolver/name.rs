@@ -3,12 +3,10 @@
 use std::collections::HashSet;
 
 use hickory_proto::rr::Name;
+use pkdns_dht::signed_packet::{PublicKey, is_weak};
 
 use super::special::SpecialZone;
-use crate::{
-    message::absolute_name,
-    signed_packet::{PublicKey, is_weak},
-};
+use crate::base::message::absolute_name;
 
 /// Characters of a key in z-base-32.
 pub const KEY_LABEL_LENGTH: usize = 52;

@@ -10,7 +10,7 @@ use hickory_proto::{
     },
 };
 
-use crate::message::Answer;
+use crate::base::message::Answer;
 
 /// TTL of the record that stands for ANY, in seconds.
 const ANY_TTL: u32 = 3600;

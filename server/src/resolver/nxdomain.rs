@@ -15,7 +15,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::LONGEST_NEGATIVE_LIFETIME;
-use crate::message::{MAX_NAME_SIZE, Message};
+use crate::base::message::{MAX_NAME_SIZE, Message};
 
 /// Bytes of names and SOA records for each entry that the cache may have, as the configuration counts. A flood of
 /// made-up names takes no more.

@@ -19,11 +19,13 @@ use super::{
     work::{KeyZone, WorkBudget},
 };
 use crate::{
-    config,
-    message::{Query, Question, absolute_name},
-    metrics::Source,
-    packets::Search,
-    view::View,
+    base::{
+        config,
+        message::{Query, Question, absolute_name},
+        metrics::Source,
+        view::View,
+    },
+    sources::packets::Search,
 };
 
 /// What stands for the zone files where a key stands for its packet.

@@ -25,9 +25,11 @@ use super::{
     negative::soa, special::SpecialZone, work::WorkBudget,
 };
 use crate::{
-    forward::Asker,
-    message::{ExtendedError, Message, Query, Question},
-    metrics::Source,
+    base::{
+        message::{ExtendedError, Message, Query, Question},
+        metrics::Source,
+    },
+    sources::forward::Asker,
 };
 
 /// Names that are remembered: reserved zones, and single labels that validators asked about.

@@ -9,7 +9,7 @@ use super::{
     Resolver,
     chain::{Chain, Resolved},
 };
-use crate::{
+use crate::base::{
     access::is_private,
     config,
     message::{Query, absolute_name, addresses},

@@ -14,8 +14,8 @@ use super::{
     Inner, Resolver,
     bridged::BridgeRules,
     chain::Chain,
+    chaos::Identity,
     discovery::{self, Discovery},
-    identity::Identity,
     local::LocalNames,
     name::Suffixes,
     nxdomain::NxDomains,
@@ -24,7 +24,7 @@ use super::{
     proofs::Proofs,
     rebinding::RebindProtection,
 };
-use crate::{access::Forwarders, config::Config, rate_limit::SplitLimiter};
+use crate::base::{access::Forwarders, config::Config, rate_limit::SplitLimiter};
 
 impl Resolver {
     /// A resolver as `config` says, after one as `old` said. What was learnt stays as far as it holds under other rules, and

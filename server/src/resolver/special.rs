@@ -11,7 +11,7 @@ use hickory_proto::{
 };
 
 use super::negative::soa;
-use crate::message::Answer;
+use crate::base::message::Answer;
 
 /// Time to live of everything in this table, in seconds: it only changes with the software.
 const TTL: u32 = 3600;

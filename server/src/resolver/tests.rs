@@ -10,6 +10,10 @@ use hickory_proto::{
     },
     serialize::binary::{BinEncodable, BinEncoder},
 };
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -19,11 +23,11 @@ use super::{
     *,
 };
 use crate::{
-    config::UpstreamAddress,
-    dht::{Evidence, Network, NetworkError},
-    forward::{TlsClient, testing::Script},
-    message::{Edns, Message, Question},
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+    base::{
+        config::UpstreamAddress,
+        message::{Edns, Message, Question},
+    },
+    sources::forward::{TlsClient, testing::Script},
 };
 
 /// A DHT that holds these packets.
@@ -360,7 +364,8 @@ fn with_origin(directory: &std::path::Path, text: &str) -> (Config, Resolver) {
     let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
     let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
     let origins = Origins::open(&config, &[]).unwrap();
-    let denied = DeniedKeys::open(&config, packets.revisions(), &crate::metrics::DeniedLookups::default());
+    let denied =
+        DeniedKeys::open(&config, packets.revisions(), &crate::base::metrics::DeniedLookups::default());
     let resolver = Resolver::with_origins(&config, packets, forwarder, origins, denied);
     (config, resolver)
 }

@@ -2,16 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use pkdns_dht::signed_packet::PublicKey;
+
 use super::{
     Resolver, chain::Chain, challenge::is_challenge, error::ResolveError, name::KeyName, zone::Zone,
 };
 use crate::{
-    client::Line,
-    message::Query,
-    metrics::Farthest,
-    packets::{Asker, FetchError, Found, PacketAnswer, Search},
-    signed_packet::PublicKey,
-    view::View,
+    base::{client::Line, message::Query, metrics::Farthest, view::View},
+    sources::packets::{Asker, FetchError, Found, PacketAnswer, Search},
 };
 
 /// Questions to others for one client query: packets, upstream questions and questions to name servers alike.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::{AtOnce, Client, Inner, Source, Transport, note};
 use crate::{
-    cookies::Standing,
-    message::{Age, Query, Rejection, Reply},
-    metrics::{Queries, Reason},
+    base::{
+        message::{Age, Query, Rejection, Reply},
+        metrics::{Queries, Reason},
+        view::View,
+    },
     resolver::error::ResolveError,
-    view::View,
+    service::cookies::Standing,
 };
 
 impl Inner {

@@ -6,10 +6,12 @@ use hickory_proto::op::ResponseCode;
 
 use super::{AtOnce, Client, Inner, Transport};
 use crate::{
-    cookies::{Checked, Standing},
-    message::{Query, Rejected, Rejection},
-    metrics::{Queries, Reason},
-    view::View,
+    base::{
+        message::{Query, Rejected, Rejection},
+        metrics::{Queries, Reason},
+        view::View,
+    },
+    service::cookies::{Checked, Standing},
 };
 
 /// Of the datagrams over a quota one in this many gets a short reply. A client whose address others use learns from it

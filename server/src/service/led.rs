@@ -3,7 +3,7 @@
 use hickory_proto::rr::{DNSClass, RecordType};
 
 use super::Transport;
-use crate::{
+use crate::base::{
     config::{Bridge, LedClients},
     message::Question,
 };
@@ -61,7 +61,7 @@ fn may_have_suffix(mut name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::absolute_name;
+    use crate::base::message::absolute_name;
 
     const KEY: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";
 

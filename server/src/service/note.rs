@@ -10,8 +10,8 @@ use tracing::debug;
 
 use super::{AtOnce, Client, Inner, Source, Transport};
 use crate::{
-    message::{Query, code_name, read_question},
-    query_log::{Event, Protocol},
+    base::message::{Query, code_name, read_question},
+    service::query_log::{Event, Protocol},
 };
 
 impl Inner {

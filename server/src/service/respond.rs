@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tokio::time::Instant;
 
-use crate::message::{Query, Reply};
+use crate::base::message::{Query, Reply};
 
 /// What a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

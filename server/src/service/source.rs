@@ -1,8 +1,8 @@
 //! Where an answer came from.
 
-pub use crate::metrics::Source;
+pub use crate::base::metrics::Source;
 
-use crate::answer_cache::Hit;
+use crate::service::answer_cache::Hit;
 
 impl Source {
     /// Of what the answer cache had.

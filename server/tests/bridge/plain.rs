@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use pkdns::bridge::Failure;
+use pkdns::edge::bridge::Failure;
 
 use crate::{
     site::{Manner, TlsSite},

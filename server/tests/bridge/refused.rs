@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::atomic::Ordering};
 
-use pkdns::bridge::Failure;
+use pkdns::edge::bridge::Failure;
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 use tokio_rustls::rustls::{AlertDescription, Error};
 

@@ -13,16 +13,18 @@ use std::{
 
 use hickory_proto::rr::Name;
 use pkdns::{
-    access::{AccessList, TrustedProxies},
-    bridge::{Bridge, ClientTls, Connected, Failure, Sites, Terms, serve, serve_plain},
-    held::Budget,
+    base::access::{AccessList, TrustedProxies},
+    edge::{
+        bridge::{Bridge, ClientTls, Connected, Failure, Sites, Terms, serve, serve_plain},
+        held::Budget,
+        transport::{Admission, Ending, Entrance},
+    },
     metrics::Metrics,
     resolver::{
         name::Suffixes,
         site::{Proof, Site},
     },
     service::Service,
-    transport::{Admission, Ending, Entrance},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{

@@ -16,11 +16,10 @@ use hickory_proto::{
 use http::{Method, Request, Version};
 use pkdns::{
     config::{Config, Origin},
-    dht::NetworkError,
     message::read_message,
     server::Server,
-    signed_packet::SignedPacket,
 };
+use pkdns_dht::{NetworkError, signed_packet::SignedPacket};
 use pkdns_testing::{
     common::{HeldNetwork, keypair, packet_message, query, record, with_edns},
     http_client,

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use pkdns::certificates::BridgeAuthority;
+use pkdns::edge::certificates::BridgeAuthority;
 use pkdns_testing::programs;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,

@@ -1,8 +1,8 @@
 //! A fifth of the network is hostile, in each way that the simulator knows.
 
 use futures_util::future::join_all;
-use pkdns::{
-    dht::NetworkError,
+use pkdns_dht::{
+    NetworkError,
     simulator::{Hostile, Simulator, World},
 };
 

@@ -1,12 +1,13 @@
 //! What we send is bounded, and what is asked beyond that ends without a false word.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
-use pkdns::{
-    dht::{DhtSettings, NetworkError},
-    simulator::Simulator,
-};
+use pkdns::metrics::DhtMetrics;
+use pkdns_dht::{NetworkError, simulator::Simulator};
 
 use crate::world::{eventually, joined, keypairs, lookup, packet, settings, world};
 
@@ -17,7 +18,9 @@ async fn a_burst_of_keys_sends_no_more_than_the_budget_and_is_answered_truly() {
     let keys: Vec<_> = keypairs(100, 51).iter().map(|keypair| packet(keypair, 1)).collect();
     keys.iter().for_each(|packet| simulator.store(packet));
     let start = Instant::now();
-    let dht = joined(DhtSettings { max_datagrams_per_second: PER_SECOND, ..settings(&simulator) }).await;
+    let mut settings = settings(&simulator);
+    settings.max_datagrams_per_second = PER_SECOND;
+    let dht = joined(settings).await;
     let lookups = join_all(keys.iter().map(|packet| lookup(&dht, packet.key())));
     let mut all_found = 0;
     for (packet, (found, end)) in keys.iter().zip(lookups.await) {
@@ -42,8 +45,10 @@ async fn thousands_of_lookups_at_once_all_end_and_leave_nothing_behind() {
     let there: Vec<_> = keypairs(50, 52).iter().map(|keypair| packet(keypair, 1)).collect();
     there.iter().for_each(|packet| simulator.store(packet));
     let absent = keypairs(4950, 53);
-    let settings = DhtSettings { max_datagrams_per_second: 4000, ..settings(&simulator) };
-    let metrics = settings.metrics.clone();
+    let metrics = DhtMetrics::default();
+    let mut settings = settings(&simulator);
+    settings.max_datagrams_per_second = 4000;
+    settings.observer = Arc::new(metrics.clone());
     let dht = joined(settings).await;
     let dht = &dht;
     let found = there.iter().map(|packet| async move {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use pkdns::{
+use pkdns_dht::{
     signed_packet::Keypair,
     simulator::{Simulator, World},
 };

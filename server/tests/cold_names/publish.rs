@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use pkdns::{
-    dht::PutError,
+use pkdns_dht::{
+    PutError,
     signed_packet::Keypair,
     simulator::{Hostile, Simulator, World},
 };

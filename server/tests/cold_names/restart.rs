@@ -2,11 +2,8 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
 
-use pkdns::{
-    dht::{Dht, DhtSettings, HostResolver, saved_nodes},
-    server::Server,
-    simulator::Simulator,
-};
+use pkdns::server::Server;
+use pkdns_dht::{Dht, HostResolver, internal::saved_nodes, simulator::Simulator};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -29,11 +26,9 @@ async fn a_restart_needs_no_bootstrap_node() {
     // A name, as it has to be the same although it leads elsewhere later.
     let address = simulator.bootstrap().remove(0);
     let (_, port) = address.rsplit_once(':').unwrap();
-    let settings = DhtSettings {
-        bootstrap: vec![format!("bootstrap.test:{port}")],
-        nodes_path: Some(nodes_in(&directory)),
-        ..settings(&simulator)
-    };
+    let mut settings = settings(&simulator);
+    settings.bootstrap = vec![format!("bootstrap.test:{port}")];
+    settings.nodes_path = Some(nodes_in(&directory));
     let first = Dht::start(settings.clone(), resolver([127, 0, 0, 1])).unwrap();
     first.ready(PATIENCE).await.unwrap();
     // Searches get to know nodes.
@@ -74,6 +69,8 @@ async fn a_damaged_file_of_nodes_keeps_nobody_from_joining() {
     let simulator = Simulator::start(world(150, 63)).unwrap();
     let packet = packet(&keypairs(1, 63)[0], 1);
     simulator.store(&packet);
-    let dht = joined(DhtSettings { nodes_path: Some(nodes_in(&directory)), ..settings(&simulator) }).await;
+    let mut settings = settings(&simulator);
+    settings.nodes_path = Some(nodes_in(&directory));
+    let dht = joined(settings).await;
     assert_eq!(lookup(&dht, packet.key()).await.0, [packet]);
 }

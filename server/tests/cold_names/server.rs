@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use hickory_proto::op::ResponseCode;
-use pkdns::simulator::{Simulator, World};
+use pkdns_dht::simulator::{Simulator, World};
 use tokio::time::sleep;
 
 use crate::world::{

@@ -10,11 +10,9 @@ use hickory_proto::{
     op::{Message, OpCode, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::A},
 };
-use pkdns::{
-    config::Config,
-    dht::{Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError},
-    metrics::Metrics,
-    server::Server,
+use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns_dht::{
+    Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
     simulator::{Simulator, World},
 };
@@ -66,8 +64,9 @@ pub(crate) fn address(key: &PublicKey, version: u8) -> Ipv4Addr {
 }
 
 pub(crate) fn settings(simulator: &Simulator) -> DhtSettings {
-    let first_retry = Duration::from_millis(100);
-    DhtSettings { first_retry, ..DhtSettings::on_loopback(simulator.bootstrap()) }
+    let mut settings = DhtSettings::on_loopback(simulator.bootstrap());
+    settings.first_retry = Duration::from_millis(100);
+    settings
 }
 
 /// Fails when a host name is to be resolved.

@@ -20,7 +20,8 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, Record, RecordType},
 };
-use pkdns::{config::Config, signed_packet::SignedPacket};
+use pkdns::config::Config;
+use pkdns_dht::signed_packet::SignedPacket;
 use pkdns_testing::support::{
     Published, Running,
     client::{Question, Reply, Transport},

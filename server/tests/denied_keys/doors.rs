@@ -4,10 +4,8 @@ use std::fs;
 
 use hickory_proto::rr::{RData, rdata::A};
 use http::Method;
-use pkdns::{
-    config::Config,
-    signed_packet::{Keypair, SignedPacket},
-};
+use pkdns::config::Config;
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 use pkdns_testing::common::{keypair, packet_message, record};
 
 use super::{Stage, deny, z32};

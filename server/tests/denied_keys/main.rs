@@ -209,12 +209,12 @@ async fn each_list_has_its_reason_and_the_first_of_several_counts() {
     .await;
     assert_eq!((stage.of(1).await, stage.of(3).await), (CENSORED, FILTERED));
     assert!(stage.counts("pkdns_denied_lists_failed 1"));
-    let ask = move || pkdns::status::ask(&socket).unwrap().1;
+    let ask = move || pkdns::edge::status::ask(&socket).unwrap().1;
     let status = tokio::task::spawn_blocking(ask).await.unwrap();
     assert_eq!((status.denied.lookups["censored"], status.denied.lookups["filtered"]), (1, 1));
     let seen: Vec<_> = status.denied.lists.iter().map(|list| (&list.reason[..], list.keys)).collect();
     assert_eq!(seen, [("censored", 1), ("filtered", 2), ("filtered", 0)]);
-    assert!(pkdns::status::table(&status).contains("! the deny list"), "{status:?}");
+    assert!(pkdns::edge::status::table(&status).contains("! the deny list"), "{status:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-use pkdns::packets::DiskStore;
+use pkdns::sources::packets::DiskStore;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 

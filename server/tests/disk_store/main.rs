@@ -12,10 +12,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use pkdns::{
-    packets::{DiskStore, Stored},
-    signed_packet::{Keypair, PublicKey, SignedPacket},
-};
+use pkdns::sources::packets::{DiskStore, Stored};
+use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
 
 /// More than any test writes.
 const PLENTY: u64 = 1_000_000_000;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pkdns::packets::{DiskError, DiskStore};
+use pkdns::sources::packets::{DiskError, DiskStore};
 
 use super::{LONG, PLENTY, damaged, key, open, stored};
 

@@ -24,7 +24,8 @@ use hickory_proto::{
     },
 };
 use http::{Method, Request, Version};
-use pkdns::{config::Config, dht::NetworkError, server::Server};
+use pkdns::{config::Config, server::Server};
+use pkdns_dht::NetworkError;
 use pkdns_testing::{
     common::{HeldNetwork, Upstream, keypair, query, record},
     http_client::{Reply, ask},

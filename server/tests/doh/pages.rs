@@ -3,7 +3,7 @@
 use super::*;
 
 use hickory_proto::rr::rdata::AAAA;
-use pkdns::signed_packet::SignedPacket;
+use pkdns_dht::signed_packet::SignedPacket;
 use pkdns_testing::common::packet_message;
 use serde_json::Value;
 

@@ -14,11 +14,9 @@ use std::{
 use async_trait::async_trait;
 use hickory_proto::rr::RecordType;
 use http2::*;
-use pkdns::{
-    config::Config,
-    dht::{Evidence, Network, NetworkError},
-    metrics::Metrics,
-    server::Server,
+use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
 };
 use pkdns_testing::common::{Upstream, keypair, query};

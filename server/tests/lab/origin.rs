@@ -7,11 +7,9 @@ use std::{
 };
 
 use hickory_proto::rr::Record;
-use pkdns::{
-    config::Config,
-    dht::NetworkError,
-    metrics::Metrics,
-    server::Server,
+use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns_dht::{
+    NetworkError,
     signed_packet::{Keypair, SignedPacket},
 };
 use pkdns_testing::{

@@ -1,7 +1,7 @@
 //! What two keys publish and what the operator of the origin adds; and the same as one ordinary zone.
 
 use hickory_proto::rr::{Name, Record};
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::{
     common::keypair,
     lab::internet::{LIKE, ORIGIN},

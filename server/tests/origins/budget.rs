@@ -14,9 +14,9 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, RecordType, rdata::A},
 };
-use pkdns::{
-    dht::{Evidence, Network, NetworkError},
-    metrics::Reason,
+use pkdns::metrics::Reason;
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use pkdns_testing::common::{keypair, packet_message, query, record, with_edns};

@@ -15,9 +15,11 @@ use hickory_proto::{
     rr::{RData, RecordType, rdata::TXT},
 };
 use pkdns::{
-    dht::{Evidence, Network, NetworkError},
     message::Reply,
     service::{AtOnce, Client, Respond, Transport},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use pkdns_testing::common::{keypair, packet_message, query, record, with_edns};

@@ -23,13 +23,12 @@ use hickory_proto::{
 };
 use pkdns::{
     config::{Config, Origin},
-    dht::Network,
     message::Reply,
     metrics::Metrics,
     server::{ReloadHandle, Server},
     service::{AtOnce, Client, Respond, Service, Transport},
-    signed_packet::Keypair,
 };
+use pkdns_dht::{Network, signed_packet::Keypair};
 use pkdns_testing::common::{HeldNetwork, Upstream, query};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -63,7 +63,7 @@ fn named(text: &str) -> String {
     text.replace("{alice}", &key("alice")).replace("{bob}", &key("bob"))
 }
 
-fn packet(name: &str, lines: &[String]) -> pkdns::signed_packet::SignedPacket {
+fn packet(name: &str, lines: &[String]) -> pkdns_dht::signed_packet::SignedPacket {
     let apex = Name::from_ascii(format!("{}.", keypair(name).public_key().to_z32())).expect("a name");
     let records = lines.iter().map(|line| records::record(&named(line), &apex));
     records::packet(&keypair(name), &records.collect::<Result<Vec<_>, _>>().expect("records"))

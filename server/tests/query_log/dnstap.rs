@@ -7,7 +7,7 @@ use std::{
 
 use pkdns::{
     config::{Config, DnstapClients, DnstapTarget},
-    testnet::sample_keypair,
+    program::testnet::sample_keypair,
 };
 use pkdns_testing::programs;
 

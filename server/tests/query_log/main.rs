@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 use pkdns::{
     config::{Config, QueryLogFormat, QueryLogLevel},
-    testnet::sample_keypair,
+    program::testnet::sample_keypair,
 };
 use server::{Running, lines, query, query_with_edns, until};
 
@@ -28,7 +28,7 @@ fn steady(line: &str) -> String {
 }
 
 fn a_key_that_nobody_can_be_asked_about() -> String {
-    pkdns::signed_packet::Keypair::from_secret_key(&[9; 32]).to_z32()
+    pkdns_dht::signed_packet::Keypair::from_secret_key(&[9; 32]).to_z32()
 }
 
 #[tokio::test]

@@ -11,11 +11,13 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::Server,
     service::{Client, Respond, Service, Transport},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

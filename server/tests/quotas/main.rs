@@ -17,12 +17,14 @@ use std::{
 
 use pkdns::{
     config::Config,
-    forward::{Forwarder, TlsClient},
     message::Reply,
     metrics::Metrics,
-    packets::Packets,
     resolver::Resolver,
     service::{AtOnce, Client, Respond, Service, Transport},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
 use pkdns_testing::common::HeldNetwork;
 use tokio::time::Instant;

@@ -17,10 +17,12 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     server::Server,
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
 use pkdns_testing::{
     daemon::Program,

@@ -24,8 +24,10 @@ use hickory_proto::{
 use http::{Method, Request, Version};
 use pkdns::{
     config::Config,
-    dht::NetworkError,
     server::{Server, StartError},
+};
+use pkdns_dht::{
+    NetworkError,
     signed_packet::{Keypair, SignedPacket},
 };
 use pkdns_testing::{

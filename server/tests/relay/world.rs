@@ -1,6 +1,6 @@
 //! A server that is a relay, in front of a real DHT on loopback.
 
-use pkdns::testnet::LocalNetwork;
+use pkdns::program::testnet::LocalNetwork;
 use tokio_util::sync::DropGuard;
 
 use super::*;

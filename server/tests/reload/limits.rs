@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
-use pkdns::dht::NetworkError;
+use pkdns_dht::NetworkError;
 use pkdns_testing::common::{keypair, query};
 use tokio::time::sleep;
 

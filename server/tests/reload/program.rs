@@ -180,7 +180,7 @@ fn a_file_that_changes_is_taken_anew_where_it_says_so() {
 fn flags_and_the_testnet_win_after_a_reload_as_before() {
     let program = Program::start("verbose = false\n", &["--testnet", "-l", "127.0.0.1:0", "-v"]);
     program.line(0, "listening udp ");
-    let key = pkdns::testnet::sample_keypair().public_key().to_z32();
+    let key = pkdns::program::testnet::sample_keypair().public_key().to_z32();
     let start = Instant::now();
     while program.ask(&key) != program.ask(&key) || !program.ask(&key).starts_with("NoError ") {
         assert!(start.elapsed() < PATIENCE, "the sample zone is not found");

@@ -16,8 +16,8 @@ use pkdns::{
     config::{Config, ConfigError, ConfigFile},
     metrics::Metrics,
     server::{ReloadError, ReloadHandle, Reloaded, Server},
-    signed_packet::Keypair,
 };
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::common::{HeldNetwork, Upstream, keypair, record};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;

@@ -18,16 +18,20 @@ use hickory_proto::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
-    forward::{Forwarder, TlsClient},
     message::{self, ExtendedError},
     metrics::Metrics,
-    packets::Packets,
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
     resolver::Resolver,
     service::Service,
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
-    testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -20,10 +20,10 @@ use hickory_server::{
     zone_handler::MessageResponse,
 };
 use pkdns::{
+    edge::transport::udp::MAX_WAITING_PER_CLIENT,
     message::{self, Age, Answer, ExtendedError, Reply},
     request_handler::HickoryHandler,
     service::{AtOnce, Client, Respond},
-    transport::udp::MAX_WAITING_PER_CLIENT,
 };
 use tokio::time::timeout;
 
@@ -50,7 +50,7 @@ impl Respond for Scripted {
         let query = match message::Query::decode(request) {
             Ok(query) => query,
             Err(message::Rejection::Reply(rejected)) => {
-                rejected.write(pkdns::view::View::Resolver, None, out);
+                rejected.write(pkdns::base::view::View::Resolver, None, out);
                 return AtOnce::Replied;
             }
             Err(message::Rejection::Silence) => return AtOnce::Silence,

@@ -6,7 +6,8 @@ use hickory_proto::{
     rr::{DNSClass, Name, RData, Record, RecordType},
     serialize::binary::{BinEncodable, BinEncoder},
 };
-use pkdns::{config::Config, signed_packet::Keypair};
+use pkdns::config::Config;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::support::{
     client::{Question, Transport},
     keypair,

@@ -3,7 +3,7 @@
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::server::{Running, Upstream, with_everything};
-use pkdns::testnet::sample_keypair;
+use pkdns::program::testnet::sample_keypair;
 
 fn value(page: &str, series: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -112,7 +112,7 @@ async fn the_end_of_a_certificate_and_stores_that_fail_are_seen() {
         server
             .ask(&format!(
                 "{number}.{}",
-                pkdns::signed_packet::Keypair::from_secret_key(&[number; 32]).to_z32()
+                pkdns_dht::signed_packet::Keypair::from_secret_key(&[number; 32]).to_z32()
             ))
             .await;
     }

@@ -13,11 +13,13 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    dht::{Evidence, Network, NetworkError},
+    edge::status::{Status, ask},
+    program::testnet::{sample_keypair, sample_packet},
     server::{Server, StartError},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{PublicKey, SignedPacket},
-    status::{Status, ask},
-    testnet::{sample_keypair, sample_packet},
 };
 use tempfile::TempDir;
 use tokio::{

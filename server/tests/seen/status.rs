@@ -10,10 +10,10 @@ use std::{
 };
 
 use pkdns::{
-    simulator::{Simulator, World},
-    status::{AskError, ask, table},
-    testnet::sample_keypair,
+    edge::status::{AskError, ask, table},
+    program::testnet::sample_keypair,
 };
+use pkdns_dht::simulator::{Simulator, World};
 use tokio::time::timeout;
 
 use crate::server::{PATIENCE, Running, Upstream, with_everything};

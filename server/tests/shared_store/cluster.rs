@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::programs;
 use tokio::time::{Instant, sleep};
 

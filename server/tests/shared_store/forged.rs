@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use pkdns::packets::Stored;
+use pkdns::sources::packets::Stored;
 
 use crate::{Store, fresh, keypair, name_of, packet, redis_server::RedisServer};
 

@@ -16,11 +16,13 @@ use std::{
 };
 
 use pkdns::{
-    forward::TlsClient,
     metrics::SharedMetrics,
-    packets::{SharedStore, Stored},
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+    sources::{
+        forward::TlsClient,
+        packets::{SharedStore, Stored},
+    },
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
 use redis_server::PATIENCE;
 use tokio::time::{Instant, sleep};
 

@@ -12,12 +12,14 @@ use std::{
 use async_trait::async_trait;
 use pkdns::{
     config::{Cache, Config},
-    dht::{Evidence, Network, NetworkError},
     metrics::SharedMetrics,
-    packets::{Packets, Stored, Stores},
+    program::testnet::sample_packet,
     server::Server,
+    sources::packets::{Packets, Stored, Stores},
+};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
-    testnet::sample_packet,
 };
 use tokio::{
     net::UdpSocket,

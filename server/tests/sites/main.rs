@@ -12,10 +12,10 @@
 mod server;
 
 use pkdns::{
-    bridge::{ConnectError, SiteConnector},
+    edge::bridge::{ConnectError, SiteConnector},
     resolver::site::{Matching, Proof, Selector, Site, Tlsa},
-    signed_packet::{Keypair, PublicKey},
 };
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

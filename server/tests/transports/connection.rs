@@ -8,12 +8,14 @@ use std::{
 };
 
 use pkdns::{
-    held::Budget,
-    metrics::Refusals,
-    transport::{
-        Ending,
-        tcp::{Connection, Connections, Limits},
+    edge::{
+        held::Budget,
+        transport::{
+            Ending,
+            tcp::{Connection, Connections, Limits},
+        },
     },
+    metrics::Refusals,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},

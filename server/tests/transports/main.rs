@@ -13,11 +13,11 @@ mod udp;
 use std::{sync::Arc, thread, time::Duration};
 
 use pkdns::{
-    access::{AccessList, TrustedProxies},
+    base::access::{AccessList, TrustedProxies},
+    edge::transport::Admission,
     message::{Query, Reply},
     metrics::{ConnectionMetrics, Refusals},
     service::{AtOnce, Client, Respond, Transport},
-    transport::Admission,
 };
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

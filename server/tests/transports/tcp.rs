@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use pkdns::transport::{
+use pkdns::edge::transport::{
     bind_tcp,
     tcp::{self, Connections, Limits},
 };

@@ -4,8 +4,8 @@ use std::{
 };
 
 use pkdns::{
-    fair_share::Limits,
-    transport::{BindError, UdpSockets, bind_udp, udp},
+    base::fair_share::Limits,
+    edge::transport::{BindError, UdpSockets, bind_udp, udp},
 };
 use tokio::{net::UdpSocket, runtime::Runtime, time::timeout};
 

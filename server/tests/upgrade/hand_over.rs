@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::packets::{DiskError, DiskStore};
+use pkdns::sources::packets::{DiskError, DiskStore};
 use pkdns_testing::upgrade::{
     clients::{Tally, ask_over_udp},
     load::{KINDS, Load, answered_before, configuration, replies},

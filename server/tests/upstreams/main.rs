@@ -29,8 +29,8 @@ use hickory_proto::{
 };
 use pkdns::{
     config::{Config, UpstreamAddress},
-    forward::{Asker, ForwardError, Forwarder, TlsClient},
     message::{self, Message, Question},
+    sources::forward::{Asker, ForwardError, Forwarder, TlsClient},
 };
 use pkdns_testing::support::{Published, Running, client};
 use tokio::time::timeout;

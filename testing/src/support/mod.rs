@@ -11,10 +11,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pkdns::{
-    config::Config,
-    dht::{Evidence, Network, NetworkError},
-    server::Server,
+use pkdns::{config::Config, server::Server};
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
 };
 use tokio::sync::mpsc;

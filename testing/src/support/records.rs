@@ -9,7 +9,7 @@ use hickory_proto::{
     },
     serialize::binary::{BinEncodable, BinEncoder},
 };
-use pkdns::signed_packet::{Keypair, SignedPacket};
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 /// When every packet was signed, in seconds since 1970.
 pub const SIGNED_AT: u64 = 1_700_000_000;

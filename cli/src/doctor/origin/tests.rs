@@ -13,7 +13,7 @@ use hickory_proto::{
         rdata::{A, CAA},
     },
 };
-use pkdns::{certificates::Look, metrics::CertificateReading};
+use pkdns::{edge::certificates::Look, metrics::CertificateReading};
 
 use super::verdicts::*;
 use crate::{

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hickory_proto::{op::ResponseCode, rr::RData};
-use pkdns::certificates::Look;
+use pkdns::edge::certificates::Look;
 
 use crate::{
     certificate::in_days,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use pkdns::certificates::acme::Challenge;
+use pkdns::edge::certificates::acme::Challenge;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pkdns::signed_packet::{Keypair, PublicKey};
+use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use tempfile::TempDir;
 use tokio::task::yield_now;
 

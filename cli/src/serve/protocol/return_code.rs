@@ -8,7 +8,7 @@ use crate::zone_file::ExternalAddresses;
 
 /// What is answered for a name. Clients read the first word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::serve) enum ReturnCode {
+pub enum ReturnCode {
     /// The address is new.
     Good(ExternalAddresses),
     /// It is known already.
@@ -41,7 +41,7 @@ pub(in crate::serve) enum ReturnCode {
 
 impl ReturnCode {
     /// One line.
-    pub(in crate::serve) fn line(self) -> String {
+    pub fn line(self) -> String {
         let list = |addresses: ExternalAddresses| {
             let v4 = addresses.ipv4.map(|address| address.to_string());
             v4.into_iter()

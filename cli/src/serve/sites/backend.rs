@@ -17,7 +17,7 @@ use hyper_util::{
     client::legacy::{Client, Error},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use pkdns::connector::Stream;
+use pkdns::sources::connector::Stream;
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,

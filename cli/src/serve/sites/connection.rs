@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pkdns::{bridge::hello::UNRECOGNIZED_NAME, transport::TLS_BUFFER};
+use pkdns::edge::{bridge::hello::UNRECOGNIZED_NAME, transport::TLS_BUFFER};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, rustls::server::Acceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;

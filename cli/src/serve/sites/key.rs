@@ -2,10 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use pkdns::{
-    bridge::ED25519_PREFIX,
-    signed_packet::{PublicKey, Signer as _},
-};
+use pkdns::edge::bridge::ED25519_PREFIX;
+use pkdns_dht::signed_packet::{PublicKey, Signer as _};
 use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ED25519, PublicKeyData, SanType};
 use tokio_rustls::rustls::{
     self, ServerConfig, SignatureAlgorithm, SignatureScheme,
@@ -144,6 +142,6 @@ impl PublicKeyData for Key {
 
 impl rcgen::SigningKey for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(pkdns::signed_packet::Signer::sign(&*self.0, message).to_vec())
+        Ok(pkdns_dht::signed_packet::Signer::sign(&*self.0, message).to_vec())
     }
 }

@@ -8,9 +8,8 @@ use std::{
 };
 
 use pkdns::{
-    access::Forwarders,
-    client::ClientKey,
-    transport::{Slot, Slots},
+    base::{access::Forwarders, client::ClientKey},
+    edge::transport::{Slot, Slots},
 };
 use tokio_util::sync::CancellationToken;
 

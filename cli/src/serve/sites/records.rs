@@ -1,6 +1,6 @@
 //! What the packet says about a site, so that it is found and verified.
 
-use pkdns::signed_packet::PublicKey;
+use pkdns_dht::signed_packet::PublicKey;
 use sha2::{Digest, Sha256};
 
 use super::Published;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pkdns::private_file;
+use pkdns::base::private_file;
 use tokio::{
     sync::Notify,
     task::spawn_blocking,

@@ -173,7 +173,7 @@ fn words(bytes: &[u8; 32]) -> [u64; 4] {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::signed_packet::{Keypair, PublicKey};
+    use pkdns_dht::signed_packet::{Keypair, PublicKey};
     use proptest::prelude::*;
 
     use super::*;

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::program::{HEX, KEY, World, secret};
 
 use super::{assert_each, assert_failure, place};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{NOBODY, assert_each, assert_failure, place};
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::program::{KEY, World, now, secret};
 
 /// A name server that says this to every question, whose id it repeats in place of `??`.

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{
-    dht::{Dht, DhtSettings},
+use pkdns_dht::{
+    Dht, DhtSettings,
     signed_packet::PublicKey,
     simulator::{self, Simulator},
 };

@@ -1,6 +1,6 @@
 //! Keys of others.
 
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::program::now;
 use serde_json::Value;
 

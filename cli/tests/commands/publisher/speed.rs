@@ -8,11 +8,10 @@ use std::{
 
 use pkdns::{
     config::{self, Config},
-    dht::Dht,
+    program::testnet::SampleUpstream,
     server::Server,
-    signed_packet::PublicKey,
-    testnet::SampleUpstream,
 };
+use pkdns_dht::{Dht, signed_packet::PublicKey};
 use pkdns_testing::{
     dig::Dig,
     programs::{self, tell},

@@ -8,10 +8,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pkdns::{
-    bridge::{ConnectError, Connected, SiteConnector},
+    edge::bridge::{ConnectError, Connected, SiteConnector},
     resolver::site::{Matching, Proof, Selector, Site, Tlsa},
-    signed_packet::PublicKey,
 };
+use pkdns_dht::signed_packet::PublicKey;
 use pkdns_testing::program::KEY;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pkdns::signed_packet::Keypair;
+use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::{program::KEY, programs};
 
 use super::{Scene, backend, client::of_key};

@@ -77,7 +77,8 @@ async fn caddy_gets_its_own_chromium_calls_the_page_a_secure_context_and_doctor_
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, scene.pebble.https));
     let end = Instant::now() + LIMIT;
     loop {
-        let look = pkdns::certificates::look(address, &scene.name(), Some(&scene.path("root.pem"))).await;
+        let look =
+            pkdns::edge::certificates::look(address, &scene.name(), Some(&scene.path("root.pem"))).await;
         match look {
             Ok(look) if look.doubt.is_none() => break,
             look => assert!(

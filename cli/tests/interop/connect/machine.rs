@@ -12,8 +12,8 @@ use std::{
 
 use pkdns::{
     config::{Cache, Config, Dht},
+    program::testnet::SampleUpstream,
     server::Server,
-    testnet::SampleUpstream,
 };
 use pkdns_testing::{
     dig::{Dig, Reply},

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
+use pkdns::{config::Config, program::testnet::LocalNetwork, server::Server};
 use pkdns_testing::{
     chromium,
     lab::{

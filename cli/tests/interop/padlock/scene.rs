@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{config::Config, server::Server, testnet::LocalNetwork};
+use pkdns::{config::Config, program::testnet::LocalNetwork, server::Server};
 use pkdns_testing::{
     namespace,
     shell::{self, Shells},

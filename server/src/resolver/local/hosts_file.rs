@@ -8,7 +8,7 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::MAX_RECORDS;
-use crate::message::absolute_name;
+use crate::base::message::absolute_name;
 
 /// The name that Debian has for the first address of IPv6 that is not for single machines.
 const IP6_LOCALNET: Ipv6Addr = Ipv6Addr::new(0xfe00, 0, 0, 0, 0, 0, 0, 0);

@@ -12,7 +12,7 @@ use hickory_proto::rr::{
 };
 
 use super::hosts_file::Host;
-use crate::{
+use crate::base::{
     config::LOCAL_TTL,
     message::{absolute_name, address},
 };
@@ -163,7 +163,7 @@ fn is_alias(record: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::read_local_record;
+    use crate::base::config::read_local_record;
 
     fn name(text: &str) -> Name {
         absolute_name(text).unwrap()

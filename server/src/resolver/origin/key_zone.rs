@@ -14,8 +14,7 @@ use hickory_proto::{
 
 use super::{Origin, OriginAnswer};
 use crate::{
-    access::is_private,
-    message::addresses,
+    base::{access::is_private, message::addresses},
     resolver::{
         name::{KeyName, Suffixes, move_zone},
         zone::{Lookup, Zone, dname_target, try_each_target},

@@ -11,13 +11,13 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, Record},
 };
+use pkdns_dht::signed_packet::PublicKey;
 
 use self::static_zone::StaticZone;
 use super::{
     name::{KeyName, Suffixes, check_key, decode_key},
     negative::limit_ttl,
 };
-use crate::signed_packet::PublicKey;
 
 /// All origins of this server. None is inside of another.
 #[derive(Debug, Clone, Default, PartialEq)]

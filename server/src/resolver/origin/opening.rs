@@ -18,14 +18,16 @@ use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 
 use super::{Origin, Origins, key_zone::in_origin, static_zone::StaticZone};
 use crate::{
-    access::is_private,
-    config::{self, Config},
-    message::absolute_name,
+    base::{
+        access::is_private,
+        config::{self, Config},
+        message::absolute_name,
+        zone_file::{Limits, ZoneFile, ZoneFileError, ZoneRecord},
+    },
     resolver::{
         name::{Suffixes, decode_key},
         zone::try_each_target,
     },
-    zone_file::{Limits, ZoneFile, ZoneFileError, ZoneRecord},
 };
 
 /// TTL in seconds of records that are made here.

@@ -3,12 +3,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use hickory_proto::rr::Name;
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::SiteError;
-use crate::{
-    resolver::{name::KeyName, work::KnownZone},
-    signed_packet::PublicKey,
-};
+use crate::resolver::{name::KeyName, work::KnownZone};
 
 /// What there is of a key.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use hickory_proto::rr::{
     },
 };
 
-use crate::message::addresses;
+use crate::base::message::addresses;
 
 /// Records of one name that are tried. One at home and one elsewhere are two; a packet has room for thirty.
 const MAX_RECORDS: usize = 8;

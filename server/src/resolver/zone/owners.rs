@@ -3,7 +3,7 @@
 
 use super::super::name::decode_key;
 use super::MAX_DEPTH;
-use crate::message::MAX_NAME_SIZE;
+use crate::base::message::MAX_NAME_SIZE;
 
 /// The owners inside of the zone. The first is the apex; each other one stands behind the one above it.
 #[derive(Debug, Clone)]

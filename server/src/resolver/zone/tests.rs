@@ -11,7 +11,7 @@ use super::{
     super::name::{CURVE_CHECKS, Route, Suffixes},
     *,
 };
-use crate::message::read_records;
+use crate::base::message::read_records;
 
 fn keypair() -> Keypair {
     Keypair::from_secret_key(&[7; 32])

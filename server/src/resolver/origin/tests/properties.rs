@@ -13,8 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    access::is_private,
-    message::addresses,
+    base::{access::is_private, message::addresses},
     resolver::{
         name::{Suffixes, zone_name},
         origin::static_zone::StaticZone,

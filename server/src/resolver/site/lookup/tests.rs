@@ -5,19 +5,20 @@ use hickory_proto::{
     rr::{RData, Record},
     serialize::binary::{BinEncodable, BinEncoder},
 };
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    signed_packet::{Keypair, PublicKey, SignedPacket},
+};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    config::Config,
-    denied::DeniedKeys,
-    dht::{Evidence, Network, NetworkError},
-    forward::{Forwarder, TlsClient},
-    message::absolute_name,
-    metrics::DeniedLookups,
-    packets::Packets,
-    resolver::origin::Origins,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+    base::{config::Config, message::absolute_name, metrics::DeniedLookups},
+    resolver::{denied::DeniedKeys, origin::Origins},
+    sources::{
+        forward::{Forwarder, TlsClient},
+        packets::Packets,
+    },
 };
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

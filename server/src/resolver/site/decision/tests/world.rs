@@ -6,13 +6,13 @@ use hickory_proto::{
     rr::{RData, rdata::CNAME},
     serialize::binary::{BinEncodable, BinEncoder},
 };
+use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 
 use super::super::*;
 use crate::{
-    message::absolute_name,
-    packets::Found,
+    base::message::absolute_name,
     resolver::{site::at_hand::OutsideAddresses, zone::Zone},
-    signed_packet::{Keypair, SignedPacket},
+    sources::packets::Found,
 };
 
 const HASH: &str = "d2abde240d7cd3ee6b4b28c54df034b97983a1d16e8a410e4561cb106618e971";
@@ -103,7 +103,7 @@ impl World {
     pub(super) fn decide(&self, wanted: Wanted, name: &str) -> (Result<Decided, SiteError>, Vec<Need>) {
         let (mut at_hand, mut needs) = (AtHand::default(), Vec::new());
         let (name, suffixes) = (absolute_name(&filled(name)).unwrap(), Suffixes::new(["key"]));
-        let may_dial = |address: SocketAddr| !crate::access::is_private(address.ip());
+        let may_dial = |address: SocketAddr| !crate::base::access::is_private(address.ip());
         loop {
             let need = match decide(wanted, &name, &at_hand, &suffixes, &may_dial) {
                 Ok(decided) => return (Ok(decided), needs),
