@@ -36,10 +36,12 @@ pub mod seed;
 #[doc(hidden)]
 pub mod serve;
 mod servers;
-mod service;
 mod shell;
 mod sources;
+mod systemd;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod testnet;
 mod time;
 mod trust;

@@ -215,6 +215,7 @@ mod tests {
     use pkdns_dht::signed_packet::PublicKey;
 
     use super::*;
+    use crate::testing::{from_hex, key, secret_key};
 
     const EVIDENCE: Evidence = Evidence { queried: 20, responded: 17, held: 0 };
 
@@ -242,8 +243,7 @@ mod tests {
         00000100010000003c00047f000001";
 
     fn packet(hex: &str) -> SignedPacket {
-        let bytes: Vec<u8> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let bytes = from_hex(hex);
         let key = PublicKey::try_from(&bytes[..32]).unwrap();
         let timestamp = u64::from_be_bytes(bytes[96..104].try_into().unwrap());
         SignedPacket::verify(key, timestamp, bytes[32..96].try_into().unwrap(), &bytes[104..]).unwrap()
@@ -357,8 +357,7 @@ mod tests {
 
     #[test]
     fn a_packet_without_records_is_shown() {
-        let keypair = pkdns_dht::signed_packet::Keypair::from_secret_key(&[0; 32]);
-        let packet = SignedPacket::sign(&keypair, 1, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        assert!(shown(&packet, &keypair.to_z32(), 1).ends_with("The packet holds no records.\n"));
+        let packet = SignedPacket::sign(&secret_key(), 1, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert!(shown(&packet, &key().to_z32(), 1).ends_with("The packet holds no records.\n"));
     }
 }

@@ -4,7 +4,11 @@ mod edit;
 
 use std::{cmp::Reverse, fmt};
 
-use domain::base::{MessageBuilder, message_builder::TreeCompressor};
+use domain::base::{
+    MessageBuilder,
+    message_builder::{AnswerBuilder, TreeCompressor},
+    record::ComposeRecord,
+};
 use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
 use thiserror::Error;
 
@@ -48,19 +52,37 @@ pub(crate) struct Weighed {
     pub(crate) weights: Vec<usize>,
 }
 
+/// A message that is being written, of any size.
+struct Writing {
+    answers: AnswerBuilder<TreeCompressor<Vec<u8>>>,
+    weights: Vec<usize>,
+}
+
+impl Writing {
+    fn begin() -> Result<Self, PacketError> {
+        let target = TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE));
+        let mut builder = MessageBuilder::from_target(target).map_err(|_| PacketError::TooMany)?;
+        builder.header_mut().set_qr(true);
+        Ok(Self { answers: builder.answer(), weights: Vec::new() })
+    }
+
+    fn add(&mut self, record: impl ComposeRecord) -> Result<(), PacketError> {
+        let before = self.answers.as_slice().len();
+        self.answers.push(record).map_err(|_| PacketError::TooMany)?;
+        self.weights.push(self.answers.as_slice().len().saturating_sub(before));
+        Ok(())
+    }
+
+    fn finish(self) -> Weighed {
+        Weighed { dns: self.answers.finish().into_target(), weights: self.weights }
+    }
+}
+
 /// Writes a message with the records of a zone, which may be larger than a packet.
 pub(crate) fn weigh(zone: &[ZoneRecord]) -> Result<Weighed, PacketError> {
-    let mut builder = MessageBuilder::from_target(TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE)))
-        .map_err(|_| PacketError::TooMany)?;
-    builder.header_mut().set_qr(true);
-    let mut answers = builder.answer();
-    let mut weights = Vec::with_capacity(zone.len());
-    for record in zone {
-        let before = answers.as_slice().len();
-        answers.push(record).map_err(|_| PacketError::TooMany)?;
-        weights.push(answers.as_slice().len().saturating_sub(before));
-    }
-    Ok(Weighed { dns: answers.finish().into_target(), weights })
+    let mut writing = Writing::begin()?;
+    zone.iter().try_for_each(|record| writing.add(record))?;
+    Ok(writing.finish())
 }
 
 /// Writes the message for the zone of `key`.

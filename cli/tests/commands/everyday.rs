@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     process::Stdio,
 };
 
@@ -166,11 +167,7 @@ fn a_new_key_goes_into_a_file_of_its_own_and_nowhere_else() {
     assert_eq!(name, format!("{}.seed", &key[..8]));
     assert!(made.out.contains(&key) && made.out.contains(&name), "{}", made.out);
     assert!(!made.out.contains(&seed[..8]) && !made.err.contains(&seed[..8]));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    }
+    assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
     run(directory.path(), &["generate", "--out", &name])
         .assert_failed(1, "exists already, and no file is ever overwritten");
@@ -246,10 +243,8 @@ fn what_is_not_a_seed_is_refused_and_not_repeated() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn the_owner_of_a_seed_file_that_others_can_read_is_warned() {
-    use std::os::unix::fs::PermissionsExt;
     let directory = directory();
     let path = file(&directory, "seed", HEX);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -316,7 +311,6 @@ fn a_command_line_that_is_wrong_exits_with_2() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn a_local_network_serves_until_it_is_told_to_stop() {
     use std::{os::unix::process::ExitStatusExt, process::Command};

@@ -17,6 +17,6 @@ mod lan_resolvers;
 mod origins;
 mod padlock;
 mod publish;
-mod story;
+mod publish_and_resolve;
 mod transfer;
 mod trust;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pkdns::{base::access::is_private, zone_file::ExternalAddresses};
-use pkdns_cli::serve::protocol::{MAX_NAMES, Update, Word, credentials, key, meant};
+use pkdns_cli::serve::protocol::{MAX_NAMES, ReturnCode, Update, credentials, key, meant};
 
 /// What was known before, and the host of the keys that have one.
 const KNOWN: ExternalAddresses = ExternalAddresses { ipv4: None, ipv6: Some(Ipv6Addr::LOCALHOST) };
@@ -59,18 +59,18 @@ fn check_credentials(header: &str) {
 fn check_name(name: &str) {
     match key(name) {
         Ok(found) => assert_eq!(key(&found.to_z32()), Ok(found), "{name}"),
-        Err(word) => assert_eq!(word, Word::NotAName),
+        Err(code) => assert_eq!(code, ReturnCode::NotAName),
     }
 }
 
 /// What is told is what would be published.
-fn check_change(outcome: Result<(ExternalAddresses, ExternalAddresses), Word>) {
+fn check_change(outcome: Result<(ExternalAddresses, ExternalAddresses), ReturnCode>) {
     match outcome {
         Ok((known, told)) => {
             assert!(told.ipv4.is_none() || known.ipv4 == told.ipv4);
             assert!(told.ipv6.is_none() || known.ipv6 == told.ipv6);
-            for word in [Word::Good(told), Word::Unchanged(told)] {
-                check_line(&word.line());
+            for code in [ReturnCode::Good(told), ReturnCode::Unchanged(told)] {
+                check_line(&code.line());
             }
         }
         Err(word) => check_line(&word.line()),

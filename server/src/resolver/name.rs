@@ -9,10 +9,10 @@ use super::special::SpecialZone;
 use crate::base::message::absolute_name;
 
 /// Characters of a key in z-base-32.
-const KEY_LABEL_LENGTH: usize = 52;
+pub const KEY_LABEL_LENGTH: usize = 52;
 
 /// The z-base-32 alphabet: no `0`, `2`, `l` or `v`.
-const ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+pub const ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 
 /// What each byte stands for in it, in either case.
 const VALUES: [u8; 256] = {
@@ -147,6 +147,11 @@ pub(super) fn with_suffix_of(name: &Name, apex: &Name) -> Option<Name> {
     Name::from_labels(name.iter().chain(suffix)).ok()
 }
 
+/// What a character of the alphabet stands for, in either case.
+pub fn value_of(character: u8) -> Option<u8> {
+    Some(VALUES[usize::from(character)]).filter(|value| *value != NO_VALUE)
+}
+
 /// The bytes that a label in the form of a key says, whether they are a key or not. The last character holds one bit of
 /// them and four that say nothing, so that sixteen spellings mean one key.
 pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {
@@ -154,11 +159,7 @@ pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let (mut bits, mut count, mut filled) = (0_u32, 0, bytes.iter_mut());
     for character in label {
-        let value = VALUES[usize::from(*character)];
-        if value == NO_VALUE {
-            return None;
-        }
-        (bits, count) = (bits << 5 | u32::from(value), count + 5);
+        (bits, count) = (bits << 5 | u32::from(value_of(*character)?), count + 5);
         if count >= 8 {
             count -= 8;
             // 52 characters are 260 bits, which is 32 bytes.

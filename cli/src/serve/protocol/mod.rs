@@ -1,6 +1,6 @@
-//! The dyndns2 protocol: what a router says about its addresses, and the words that it is answered with. Pure.
+//! The dyndns2 protocol: what a router says about its addresses, and the return codes that it is answered with. Pure.
 
-mod word;
+mod return_code;
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use pkdns::base::access::is_private;
 use pkdns_dht::signed_packet::PublicKey;
 use zeroize::Zeroizing;
 
-pub use word::Word;
+pub use return_code::ReturnCode;
 
 use crate::{name, terminal::printable, zone_file::ExternalAddresses};
 
@@ -124,14 +124,14 @@ impl LeftOut {
 
 impl Update {
     /// Reads the query of the address. A parameter that is there twice is a list.
-    pub fn read(query: &str) -> Result<Self, Word> {
+    pub fn read(query: &str) -> Result<Self, ReturnCode> {
         let names: Vec<String> =
             values(query, "hostname").take(MAX_NAMES + 1).map(|name| name.trim().to_string()).collect();
         if names.len() > MAX_NAMES {
-            return Err(Word::TooManyNames);
+            return Err(ReturnCode::TooManyNames);
         }
         if names.is_empty() || names.iter().any(String::is_empty) {
-            return Err(Word::NotAName);
+            return Err(ReturnCode::NotAName);
         }
         if values(query, "offline").any(|offline| offline.eq_ignore_ascii_case("yes")) {
             return Ok(Self { names, addresses: Told::Offline });
@@ -226,11 +226,13 @@ const PREFIX: &str = "is the prefix of a network, and not the address of a host 
 /// # Errors
 ///
 /// When nothing is left.
-pub fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, Word>, Vec<LeftOut>) {
+pub fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, ReturnCode>, Vec<LeftOut>) {
     let mut families = match told {
-        Told::Offline => return (Err(Word::NotOffered), Vec::new()),
+        Told::Offline => return (Err(ReturnCode::NotOffered), Vec::new()),
         Told::Families(families) => families,
-        Told::NothingOfIpv6 if client.to_canonical().is_ipv4() => return (Err(Word::NoIpv6), Vec::new()),
+        Told::NothingOfIpv6 if client.to_canonical().is_ipv4() => {
+            return (Err(ReturnCode::NoIpv6), Vec::new());
+        }
         Told::Nothing | Told::NothingOfIpv6 => match client.to_canonical() {
             IpAddr::V4(address) => Families { ipv4: Said::Address(address), ..Families::default() },
             IpAddr::V6(address) => Families { ipv6: Said::Address(address), ..Families::default() },
@@ -259,8 +261,9 @@ pub fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change,
     let change = Change { ipv4: families.ipv4, ipv6: families.ipv6, prefix };
     if change == Change::default() {
         // The answer names the first; what is left out is for the log of an update that did something.
-        let word = private.first().map_or(Word::NoAddress, |(address, _)| Word::Private(*address));
-        return (Err(word), Vec::new());
+        let code =
+            private.first().map_or(ReturnCode::NoAddress, |(address, _)| ReturnCode::Private(*address));
+        return (Err(code), Vec::new());
     }
     let private = private.iter().map(|(address, why)| LeftOut::new(&address.to_string(), why));
     (Ok(change), private.chain(families.rest).collect())
@@ -287,7 +290,7 @@ impl Change {
     /// # Errors
     ///
     /// Where a prefix is all that was told, and there is no such host.
-    pub fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, Word> {
+    pub fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, ReturnCode> {
         let Some(prefix) = self.prefix else { return Ok(self) };
         let others = Self { prefix: None, ..self };
         match host {
@@ -295,7 +298,7 @@ impl Change {
                 let bits = prefix.network().to_bits() | host.to_bits() & prefix.hostmask().to_bits();
                 Ok(Self { ipv6: Said::Address(bits.into()), ..others })
             }
-            None if others == Self::default() => Err(Word::Prefix(prefix)),
+            None if others == Self::default() => Err(ReturnCode::Prefix(prefix)),
             None => Ok(others),
         }
     }
@@ -329,8 +332,8 @@ impl<T> Said<T> {
 }
 
 /// Whose zone a name is in.
-pub fn key(name: &str) -> Result<PublicKey, Word> {
-    name::parse(name).map(|name| name.key).map_err(|_| Word::NotAName)
+pub fn key(name: &str) -> Result<PublicKey, ReturnCode> {
+    name::parse(name).map(|name| name.key).map_err(|_| ReturnCode::NotAName)
 }
 
 #[cfg(test)]

@@ -1,21 +1,18 @@
 use bytes::Bytes;
 use domain::base::Name;
-use pkdns_dht::signed_packet::{Keypair, PublicKey};
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::*;
 use crate::{
     packet,
     records::{self, TextRecord},
+    testing::key,
 };
 
 mod includes;
 mod properties;
 mod service_binding;
 mod substitution;
-
-fn key() -> PublicKey {
-    Keypair::from_secret_key(&[0; 32]).public_key()
-}
 
 fn parse(text: &[u8], key: &PublicKey) -> Result<Vec<ZoneRecord>, ZoneFileError> {
     from_bytes(text)?.records(key, &ExternalAddresses::default())

@@ -130,7 +130,7 @@ enum Presence {
 }
 
 /// At boot, an address may come later than we do, from DHCP or because it is still being looked for who else has it. Then
-/// it is bound all the same, where the system can do that.
+/// it is bound all the same.
 fn bind_socket(socket: &Socket, address: SocketAddr) -> io::Result<Presence> {
     match socket.bind(&address.into()) {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {

@@ -8,6 +8,7 @@ mod counted;
 mod encrypted;
 mod exchange;
 mod failure;
+mod inspect;
 mod loops;
 mod places;
 mod race;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use encrypted::{TlsClient, TlsError};
 pub use exchange::{Exchanger, Flags};
 pub use failure::ExchangeError;
+pub use inspect::{Over, inspect};
 pub use places::Asker;
 pub use route::has_route;
 

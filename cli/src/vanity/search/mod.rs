@@ -1,6 +1,10 @@
 //! The search: threads that try keys until one looks as wanted. It remembers nothing, so that a search that begins again
 //! is as likely to end soon as the one before.
 
+mod field;
+mod pattern;
+mod walk;
+
 use std::{
     io,
     sync::{
@@ -15,10 +19,9 @@ use ed25519_dalek::hazmat::ExpandedSecretKey;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use zeroize::Zeroizing;
 
-use super::{
-    pattern::Patterns,
-    walk::{Steps, Walk},
-};
+pub use pattern::Pattern;
+use pattern::Patterns;
+use walk::{STEPS, Steps, Walk};
 
 /// Seeds that are tried before threads look whether to stop. Their keys share one inversion.
 const SEEDS: usize = 64;
@@ -28,7 +31,7 @@ const WAITING: usize = 4;
 
 /// How keys are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+pub enum Method {
     /// By adding points, which gives a key without a seed.
     Walk,
     /// A seed per try.
@@ -55,13 +58,31 @@ pub struct NoRandomness(pub(crate) getrandom::Error);
 /// What all threads share.
 pub struct Task {
     patterns: Patterns,
+    /// The table of a walk.
+    steps: Option<Steps>,
     tries: AtomicU64,
     stopped: AtomicBool,
 }
 
 impl Task {
-    pub fn new(patterns: Patterns) -> Self {
-        Self { patterns, tries: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+    /// Looks for a key that has one of these patterns.
+    pub fn new(patterns: Vec<Pattern>, method: Method) -> Self {
+        Self::with_steps(patterns, method, STEPS)
+    }
+
+    /// With walks of so many steps to a side.
+    fn with_steps(patterns: Vec<Pattern>, method: Method, steps: usize) -> Self {
+        let steps = (method == Method::Walk).then(|| Steps::new(steps));
+        let (tries, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { patterns: Patterns::new(patterns), steps, tries, stopped }
+    }
+
+    /// Tries keys until stopped, or until `take` wants no more of them.
+    pub fn run(&self, take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
+        match &self.steps {
+            Some(steps) => self.walk(steps, take),
+            None => self.try_seeds(take),
+        }
     }
 
     /// Keys tried so far.
@@ -86,11 +107,9 @@ impl Task {
         self.tries.fetch_add(tries, Ordering::Relaxed);
     }
 
-    /// Walks until stopped, or until `take` wants no more keys.
-    ///
     /// Each walk has a scalar of its own and gives one key at most: of two keys from one walk, whoever knows the secret
     /// of the first would soon find that of the second, a few steps away.
-    pub fn walk(&self, steps: &Steps, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
+    fn walk(&self, steps: &Steps, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
         while !self.is_stopped() {
             let mut start = random::<32>()?;
             start[0] &= 0b1111_1000;
@@ -127,8 +146,7 @@ impl Task {
         Ok(())
     }
 
-    /// Tries seeds until stopped, or until `take` wants no more keys.
-    pub fn try_seeds(&self, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
+    fn try_seeds(&self, mut take: impl FnMut(Found) -> bool) -> Result<(), NoRandomness> {
         let mut seeds = Zeroizing::new([[0; 32]; SEEDS]);
         while !self.is_stopped() {
             getrandom::fill(seeds.as_flattened_mut()).map_err(NoRandomness)?;
@@ -162,25 +180,19 @@ pub(crate) struct Search {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Starts so many threads.
+pub(crate) fn search(patterns: Vec<Pattern>, method: Method, threads: usize) -> io::Result<Search> {
+    Search::start(Task::new(patterns, method), threads)
+}
+
 impl Search {
-    /// Starts so many threads, each with walks of so many steps to a side.
-    pub(crate) fn start(
-        patterns: Patterns,
-        method: Method,
-        steps: usize,
-        threads: usize,
-    ) -> io::Result<Self> {
-        let task = Arc::new(Task::new(patterns));
-        let steps = match method {
-            Method::Walk => Some(Arc::new(Steps::new(steps))),
-            Method::Seeds => None,
-        };
+    fn start(task: Task, threads: usize) -> io::Result<Self> {
         let (sender, found) = mpsc::channel(WAITING);
-        let mut search = Self { task, found, threads: Vec::new() };
+        let mut search = Self { task: Arc::new(task), found, threads: Vec::new() };
         for number in 0..threads {
-            let (task, steps, sender) = (search.task.clone(), steps.clone(), sender.clone());
+            let (task, sender) = (search.task.clone(), sender.clone());
             let thread = thread::Builder::new().name(format!("search {number}"));
-            search.threads.push(thread.spawn(move || run(&task, steps.as_deref(), &sender))?);
+            search.threads.push(thread.spawn(move || run(&task, &sender))?);
         }
         Ok(search)
     }
@@ -195,13 +207,8 @@ impl Search {
     }
 }
 
-fn run(task: &Task, steps: Option<&Steps>, sender: &Sender<Result<Found, NoRandomness>>) {
-    let take = |found| sender.blocking_send(Ok(found)).is_ok();
-    let result = match steps {
-        Some(steps) => task.walk(steps, take),
-        None => task.try_seeds(take),
-    };
-    if let Err(error) = result {
+fn run(task: &Task, sender: &Sender<Result<Found, NoRandomness>>) {
+    if let Err(error) = task.run(|found| sender.blocking_send(Ok(found)).is_ok()) {
         // With nobody to hear it, the search is over.
         let _ = sender.blocking_send(Err(error));
     }
@@ -229,17 +236,17 @@ mod tests {
     use ed25519_dalek::VerifyingKey;
     use tokio::time::timeout;
 
-    use super::super::pattern::Pattern;
     use super::*;
 
-    /// Small, as nothing here is optimised.
+    /// Few, as nothing here is optimised.
     const STEPS: usize = 50;
 
     /// After which a search has failed: none here takes more than some seconds.
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn patterns() -> Patterns {
-        Patterns::new(vec![Pattern::beginning("y").unwrap(), Pattern::end("boo").unwrap()])
+    fn start(method: Method, threads: usize) -> Search {
+        let patterns = vec![Pattern::beginning("y").unwrap(), Pattern::end("boo").unwrap()];
+        Search::start(Task::with_steps(patterns, method, STEPS), threads).unwrap()
     }
 
     async fn next(search: &mut Search) -> Found {
@@ -272,12 +279,12 @@ mod tests {
     #[tokio::test]
     async fn keys_that_are_found_look_as_wanted_and_belong_to_their_secrets() {
         for method in [Method::Walk, Method::Seeds] {
-            let mut search = Search::start(patterns(), method, STEPS, 2).unwrap();
+            let mut search = start(method, 2);
             let mut keys = HashSet::new();
             for _ in 0..20 {
                 let found = next(&mut search).await;
                 assert_eq!(key(&found.secret), found.key);
-                assert!(patterns().of(found.key).is_some());
+                assert!(search.task().patterns().of(found.key).is_some());
                 assert!(keys.insert(found.key), "no key twice");
             }
             assert!(search.task().tries() >= 20);
@@ -286,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_of_one_search_are_no_neighbours() {
-        let mut search = Search::start(patterns(), Method::Walk, STEPS, 1).unwrap();
+        let mut search = start(Method::Walk, 1);
         let mut upper_halves = HashSet::new();
         for _ in 0..20 {
             let Secret::Expanded(bytes) = next(&mut search).await.secret else { panic!() };
@@ -297,20 +304,20 @@ mod tests {
     #[test]
     fn a_search_takes_as_long_as_its_chance_says() {
         const KEYS: f64 = 200.0;
-        let task =
-            Task::new(Patterns::new(vec![Pattern::beginning("yb").unwrap(), Pattern::end("oboy").unwrap()]));
-        let steps = Steps::new(STEPS);
+        let patterns = vec![Pattern::beginning("yb").unwrap(), Pattern::end("oboy").unwrap()];
+        let task = Task::with_steps(patterns, Method::Walk, STEPS);
+        let batch = task.steps.as_ref().unwrap().batch() as f64;
         let mut found = 0.0;
         in_time(&task, || {
             let take = |_| {
                 found += 1.0;
                 found < KEYS
             };
-            task.walk(&steps, take).unwrap();
+            task.run(take).unwrap();
         });
         // A walk gives one key at most, so that what has a chance is a batch.
-        let chance = 1.0 - (1.0 - task.patterns().probability()).powf(steps.batch() as f64);
-        let batches = task.tries() as f64 / steps.batch() as f64;
+        let chance = 1.0 - (1.0 - task.patterns().probability()).powf(batch);
+        let batches = task.tries() as f64 / batch;
         let expected = KEYS / chance;
         // Five standard deviations.
         let allowed = 5.0 * expected / KEYS.sqrt();
@@ -320,7 +327,7 @@ mod tests {
     #[test]
     fn a_search_that_nobody_waits_for_ends() {
         // More keys than may wait: the threads wait for a reader.
-        let search = Search::start(patterns(), Method::Walk, STEPS, 2).unwrap();
+        let search = start(Method::Walk, 2);
         let end = Instant::now() + LIMIT;
         while search.found.len() < WAITING {
             assert!(Instant::now() < end);

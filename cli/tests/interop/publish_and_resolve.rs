@@ -56,39 +56,43 @@ long  3600 IN A 192.0.2.9
 ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_story_is_true_on_a_dht_of_mainline_nodes() {
+async fn the_way_ends_well_on_a_dht_of_mainline_nodes() {
     let Some(dig) = Dig::find() else { return };
     let network = Simulator::with_nodes(10).unwrap();
     let bootstrap = network.bootstrap();
-    let story = Story::begin(dig, &bootstrap).await;
-    story.publish_the_first_zone();
-    story.every_form_of_the_name_is_answered();
-    story.a_key_that_was_never_published_does_not_exist();
-    story.publish_the_second_zone();
-    story.the_second_zone_is_answered();
-    drop(network);
-    let _silence = silence(&bootstrap).await;
-    story.the_last_answer_is_served_stale();
-    story.nobody_says_that_another_key_is_absent();
+    follow_the_way(dig, bootstrap, network, |_, _, _| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_story_is_true_on_a_dht_of_libtorrent_nodes() {
+async fn the_way_ends_well_on_a_dht_of_libtorrent_nodes() {
     let Some(dig) = Dig::find() else { return };
-    let Some(mut network) = libtorrent::start(Ipv4Addr::LOCALHOST.into(), 12, &[]) else { return };
+    let Some(network) = libtorrent::start(Ipv4Addr::LOCALHOST.into(), 12, &[]) else { return };
     let bootstrap = network.bootstrap();
-    let story = Story::begin(dig, &bootstrap).await;
-    let timestamp = story.publish_the_first_zone();
-    let found = network.get(story.key.as_bytes());
-    assert!(found.starts_with(&format!("{timestamp} ")), "libtorrent finds {found}, not {timestamp}");
-    story.every_form_of_the_name_is_answered();
-    story.a_key_that_was_never_published_does_not_exist();
-    story.publish_the_second_zone();
-    story.the_second_zone_is_answered();
+    follow_the_way(dig, bootstrap, network, |network, key, timestamp| {
+        let found = network.get(key.as_bytes());
+        assert!(found.starts_with(&format!("{timestamp} ")), "libtorrent finds {found}, not {timestamp}");
+    })
+    .await;
+}
+
+/// From a new key to an answer, and on after the network is gone. `look` sees the first packet from inside of the network.
+async fn follow_the_way<N>(
+    dig: Dig,
+    bootstrap: Vec<String>,
+    mut network: N,
+    look: impl FnOnce(&mut N, &PublicKey, u64),
+) {
+    let owner = Owner::begin(dig, &bootstrap).await;
+    let timestamp = owner.publish_the_first_zone();
+    look(&mut network, &owner.key, timestamp);
+    owner.every_form_of_the_name_is_answered();
+    owner.a_key_that_was_never_published_does_not_exist();
+    owner.publish_the_second_zone();
+    owner.the_second_zone_is_answered();
     drop(network);
     let _silence = silence(&bootstrap).await;
-    story.the_last_answer_is_served_stale();
-    story.nobody_says_that_another_key_is_absent();
+    owner.the_last_answer_is_served_stale();
+    owner.nobody_says_that_another_key_is_absent();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,19 +102,19 @@ async fn without_a_dht_a_key_is_a_failure_and_never_absent() {
     let silent =
         config::Dht { bootstrap: vec![socket.local_addr().unwrap().to_string()], ..config::Dht::default() };
     let switched_off = config::Dht { enabled: false, ..silent.clone() };
-    let stories = [Story::begin_with(dig.clone(), silent).await, Story::begin_with(dig, switched_off).await];
+    let owners = [Owner::begin_with(dig.clone(), silent).await, Owner::begin_with(dig, switched_off).await];
     thread::scope(|scope| {
-        for story in &stories {
-            scope.spawn(|| story.nobody_says_that_another_key_is_absent());
+        for owner in &owners {
+            scope.spawn(|| owner.nobody_says_that_another_key_is_absent());
         }
     });
-    for story in &stories {
-        assert_eq!(story.ask("example.com A").data(), ["A 192.0.2.1", "A 192.0.2.2"]);
+    for owner in &owners {
+        assert_eq!(owner.ask("example.com A").data(), ["A 192.0.2.1", "A 192.0.2.2"]);
     }
 }
 
 /// Somebody with a key, a zone, and a server on the same network.
-struct Story {
+struct Owner {
     dig: Dig,
     directory: TempDir,
     bootstrap: Vec<String>,
@@ -120,7 +124,7 @@ struct Story {
     _stop: DropGuard,
 }
 
-impl Story {
+impl Owner {
     async fn begin(dig: Dig, bootstrap: &[String]) -> Self {
         Self::begin_with(dig, config::Dht { bootstrap: bootstrap.to_vec(), ..config::Dht::default() }).await
     }
@@ -294,7 +298,7 @@ impl Story {
         self.dig.ask(self.server, question)
     }
 
-    /// Runs `pkdns-cli` on the network of the story, where it has to succeed.
+    /// Runs `pkdns-cli` on this network, where it has to succeed.
     fn cli(&self, arguments: &[&str]) -> Output {
         let output = self.run_cli(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");

@@ -30,7 +30,7 @@ use super::field::{Element, Sum, invert_all};
 
 /// Points on either side of a centre: as many as the cache of a core holds, so that the inversion that they share
 /// costs a hundredth.
-pub const STEPS: usize = 1024;
+pub(crate) const STEPS: usize = 1024;
 
 /// The cofactor, which scalars are multiples of.
 const COFACTOR: u64 = 8;
@@ -59,7 +59,7 @@ struct Step {
 }
 
 /// The fixed points of a walk, which all threads share.
-pub struct Steps {
+pub(crate) struct Steps {
     curve: Curve,
     steps: Vec<Step>,
     /// From one centre to the next.
@@ -68,7 +68,7 @@ pub struct Steps {
 
 impl Steps {
     /// The multiples of 8B from 1 to `count`.
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let curve = Curve::new();
         let mut base = curve.base_point();
         for _ in 0..COFACTOR.ilog2() {

@@ -1,11 +1,7 @@
 //! What a key is to look like, as bits: a character of z-base-32 is five of them.
 
+use pkdns::resolver::name::{ALPHABET, KEY_LABEL_LENGTH, value_of};
 use thiserror::Error;
-
-const ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
-
-/// Characters of a key: 256 bits, so that the last one carries one bit and has four that are zero.
-const KEY_LENGTH: usize = 52;
 
 /// The sign of x among the bits of a key, which decides nothing about y.
 const SIGN: u64 = 1 << 63;
@@ -15,11 +11,11 @@ const SIGN: u64 = 1 << 63;
 pub enum PatternError {
     #[error("a pattern has at least one character")]
     Empty,
-    #[error("a key has {KEY_LENGTH} characters, and this pattern has {0}")]
+    #[error("a key has {KEY_LABEL_LENGTH} characters, and this pattern has {0}")]
     TooLong(usize),
     #[error("keys have no \"{0}\": try {1}")]
     Lookalike(char, &'static str),
-    #[error("keys have only the characters ybndrfg8ejkmcpqxot1uwisza345h769")]
+    #[error("keys have only the characters {}", String::from_utf8_lossy(ALPHABET))]
     Character,
     #[error("keys end with y or o, never with \"{0}\"")]
     LastCharacter(char),
@@ -56,9 +52,9 @@ impl Pattern {
         let values = text.chars().map(value).collect::<Result<Vec<_>, _>>()?;
         let first = match (values.len(), place) {
             (0, _) => return Err(PatternError::Empty),
-            (length, _) if length > KEY_LENGTH => return Err(PatternError::TooLong(length)),
+            (length, _) if length > KEY_LABEL_LENGTH => return Err(PatternError::TooLong(length)),
             (_, Place::Beginning) => 0,
-            (length, Place::End) => KEY_LENGTH - length,
+            (length, Place::End) => KEY_LABEL_LENGTH - length,
         };
         let (mut mask, mut value) = ([0; 32], [0; 32]);
         for (at, character) in (first..).zip(values) {
@@ -70,7 +66,7 @@ impl Pattern {
                         *mask |= 0x80_u8 >> (position % 8);
                         *value |= (is_set << 7) >> (position % 8);
                     }
-                    // The four bits beyond the end.
+                    // A key has 256 bits, so that the last character carries one bit and has four that are zero.
                     _ if is_set == 1 => {
                         return Err(PatternError::LastCharacter(text.chars().last().unwrap_or_default()));
                     }
@@ -112,11 +108,11 @@ impl Pattern {
 
 /// Patterns, of which a key has to have one.
 #[derive(Debug, Clone)]
-pub struct Patterns(Vec<Pattern>);
+pub(crate) struct Patterns(Vec<Pattern>);
 
 impl Patterns {
     /// Leaves out what is included in another one.
-    pub fn new(mut patterns: Vec<Pattern>) -> Self {
+    pub(crate) fn new(mut patterns: Vec<Pattern>) -> Self {
         patterns.sort_by_key(|pattern| pattern.text.len());
         let mut kept: Vec<Pattern> = Vec::new();
         for pattern in patterns {
@@ -157,8 +153,7 @@ impl Patterns {
 }
 
 fn value(character: char) -> Result<u8, PatternError> {
-    let at = ALPHABET.iter().position(|&known| char::from(known) == character);
-    at.and_then(|at| u8::try_from(at).ok()).ok_or(match character {
+    u8::try_from(character).ok().and_then(value_of).ok_or(match character {
         '0' => PatternError::Lookalike('0', "o"),
         '2' => PatternError::Lookalike('2', "z"),
         'l' => PatternError::Lookalike('l', "1 or i"),

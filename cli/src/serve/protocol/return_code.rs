@@ -1,4 +1,4 @@
-//! The words that a router is answered with.
+//! The return codes that a router is answered with.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::zone_file::ExternalAddresses;
 
 /// What is answered for a name. Clients read the first word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub enum ReturnCode {
     /// The address is new.
     Good(ExternalAddresses),
     /// It is known already.
@@ -39,7 +39,7 @@ pub enum Word {
     Failure,
 }
 
-impl Word {
+impl ReturnCode {
     /// One line.
     pub fn line(self) -> String {
         let list = |addresses: ExternalAddresses| {
