@@ -4,7 +4,6 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use pkdns::{
-    config::{DNS_PORT, parse_address},
     edge::certificates::{
         Connections,
         acme::{AcmeAuthority, Challenge},
