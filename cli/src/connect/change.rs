@@ -142,7 +142,7 @@ pub(super) fn take_back(root: &Root, present: &[Present]) -> Result<(), Failure>
         }
     };
     undos.iter().for_each(|undo| run_here(&undo.before));
-    let paths: Vec<_> = present.iter().map(|file| root.at(&file.path)).collect();
+    let paths: Vec<_> = present.iter().map(|file| root.at(file.path)).collect();
     marked::remove(&paths).map_err(|(path, error)| {
         Failure::Failed(format!("cannot remove {}: {error}; {}", path.display(), for_root(&error)))
     })?;

@@ -11,7 +11,7 @@
 
 mod certificate;
 mod connect;
-mod first_hour_networks;
+mod guides;
 mod ipv6_only;
 mod lan_resolvers;
 mod origins;

@@ -1,5 +1,5 @@
-//! The first hour of somebody who puts a site at home online, with a router that tells its address: what goes wrong, and what is
-//! said then. What goes right is in `interop/publish.rs`, which types the blocks of docs/publish.md and docs/dyn-dns.md.
+//! Advice for somebody who puts a site at home online, with a router that tells its address: what goes wrong, and what is said
+//! then. What goes right is in `interop/publish.rs`, which types the blocks of docs/publish.md and docs/dyn-dns.md.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -32,7 +32,7 @@ fn files(directory: &Path) {
     }
 }
 
-/// Each is a mistake of the first hour, with what is typed, the exit code and what to do.
+/// Each is a mistake of a beginner, with what is typed, the exit code and what to do.
 #[test]
 fn whoever_errs_is_told_what_to_do() {
     let directory = directory();

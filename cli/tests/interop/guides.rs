@@ -1,4 +1,4 @@
-//! The first hour of whoever has a network: of a LAN behind Pi-hole, and of the operator of a public server. They type what
+//! The guides for whoever has a network: for a LAN behind Pi-hole, and for the operator of a public server. They type what
 //! docs/lan-resolvers.md and docs/operating.md say and nothing else, make ten mistakes each, and are told what to do.
 //!
 //! Each runs on a machine of its own. Needs `dnsmasq` and `dig`, and for the operator `curl`, `kdig` and `pebble`. Without them the tests
