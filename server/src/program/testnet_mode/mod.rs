@@ -164,11 +164,6 @@ fn start_network(port: Option<u16>) -> io::Result<Simulator> {
     Simulator::start(World { nodes: NODES, port, ..World::default() })
 }
 
-/// A DHT on this machine, at this port or at any.
-fn start_network(port: Option<u16>) -> io::Result<Simulator> {
-    Simulator::start(World { nodes: NODES, port, ..World::default() })
-}
-
 fn sample_key() -> String {
     Keypair::public_key(&sample_keypair()).to_z32()
 }
