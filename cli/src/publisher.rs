@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_newer_packet_is_not_replaced_silently() {
-        // A second machine used to overwrite what the first had published (mistake 31).
+        // A second machine used to overwrite what the first had published.
         let Err(Failure::NewerPacket(message)) = signed_at(Some((1_000_000 * 3600, ZONE)), 1, None, false)
         else {
             panic!("replaced");

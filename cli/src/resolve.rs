@@ -219,7 +219,7 @@ mod tests {
 
     const EVIDENCE: Evidence = Evidence { queried: 20, responded: 17, held: 0 };
 
-    /// Packet B of the contract's test vectors, made with pkarr.
+    /// A packet made with pkarr.
     const PACKET_B: &str = "\
         3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29\
         9880b266202612827e0a2776ecc7720b72d64ae7f566dc8ffd8b2216b9b8f943\

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
-use pkdns::{message::ExtendedError, resolver::error::ResolveError};
+use pkdns::resolver::error::ResolveError;
 use pkdns_dht::signed_packet::PublicKey;
 
 use super::{
@@ -88,8 +88,7 @@ impl Observed {
     /// Whether it is pkdns itself. A resolver answers or refuses such questions by itself, and does not pass them on, as far
     /// as it knows them. The last one it may not know.
     pub(super) fn is_pkdns(&self) -> bool {
-        let refusal =
-            ExtendedError::new(ResolveError::Class.extended_code(), ResolveError::Class.to_string());
+        let refusal = ResolveError::Class.extended_error();
         let is_ours = |reply: &Reply| {
             reply.response().is_some_and(|response| response.extended_error.as_ref() == Some(&refusal))
         };
@@ -213,11 +212,9 @@ fn is_dnsmasq(program: &str) -> bool {
 impl Observed {
     /// Of pkdns itself.
     pub(super) fn of_pkdns() -> Self {
-        let refusal =
-            ExtendedError::new(ResolveError::Class.extended_code(), ResolveError::Class.to_string());
         let mut reply = Reply::of(ResponseCode::Refused, 0, None);
         if let Reply::Response(response) = &mut reply {
-            response.extended_error = Some(refusal);
+            response.extended_error = Some(ResolveError::Class.extended_error());
         }
         Self {
             about_itself: [reply.clone(), reply.clone(), reply],

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{from_hex, key, records, signed};
 
-/// Packet B of the contract's test vectors, made with pkarr: its DNS message.
+/// A packet made with pkarr: its DNS message.
 const PACKET_B: &str = "\
     0000800000000004000000003438\
     70696e787867717334316e346169646964656e773561707170317572666d7a647a7472386a74346162726b646e34333565776f\

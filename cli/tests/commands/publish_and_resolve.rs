@@ -139,7 +139,7 @@ async fn a_key_that_was_never_published_is_a_failure_and_not_an_outage() {
 
 #[test]
 fn a_publisher_without_a_dht_exits_with_a_code_of_its_own() {
-    // A failed publish used to exit with 0, and no timer ever noticed (mistake 31).
+    // A failed publish used to exit with 0, and no timer ever noticed.
     let directory = directory();
     file(&directory, "seed", HEX);
     file(&directory, "zone", "@ A 192.0.2.1\n");
@@ -188,7 +188,7 @@ fn the_output_of_generate_is_no_seed() {
 
 #[test]
 fn the_key_of_either_form_of_a_seed_is_shown() {
-    // `publickey` used to refuse the seeds that its own `generate` had made, and to print them (mistake 30).
+    // `publickey` used to refuse the seeds that its own `generate` had made, and to print them.
     let directory = directory();
     for seed in [HEX, Z32] {
         for text in [seed.to_string(), format!("  {seed}\r\n")] {

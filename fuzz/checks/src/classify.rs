@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
             assert!(holds_key);
             check_key(&suffixes, &name, found);
         }
-        Route::ImpossibleKey { apex } => {
+        Route::NotACurvePoint { apex } => {
             assert!(holds_key);
             assert!(apex.zone_of(&name));
         }

@@ -11,7 +11,7 @@ use pkdns::{
     message::{Answer, Query, Question},
     resolver::{
         name::move_zone,
-        zone::{Lookup, Zone, present},
+        zone::{Zone, ZoneAnswer, present},
     },
 };
 use pkdns_dht::signed_packet::{Keypair, MAX_DNS_SIZE, SignedPacket};
@@ -44,7 +44,7 @@ pub fn check(input: &[u8]) {
             let lookup = zone.lookup(&name, record_type);
             check_lookup(&zone, &name, record_type, &lookup);
             // Answers that say no are all alike.
-            if matches!(lookup, Lookup::Records(_) | Lookup::Alias(..) | Lookup::Renamed(..))
+            if matches!(lookup, ZoneAnswer::Records(_) | ZoneAnswer::Alias(..) | ZoneAnswer::Renamed(..))
                 || record_type == RecordType::A
             {
                 check_presented(&zone, &name, record_type, &answer(&zone, lookup), &suffixed);
@@ -55,27 +55,27 @@ pub fn check(input: &[u8]) {
 
 fn check_lookup(zone: &Zone, name: &Name, record_type: RecordType, lookup: &Lookup) {
     match lookup {
-        Lookup::Records(records) => {
+        ZoneAnswer::Records(records) => {
             assert!(!records.is_empty());
             assert!(records.iter().all(|record| record.name == *name && record.record_type() == record_type));
         }
-        Lookup::Alias(record, _) => {
+        ZoneAnswer::Alias(record, _) => {
             assert_eq!(record.name, *name);
             assert_eq!(record.record_type(), RecordType::CNAME);
         }
-        Lookup::Renamed(renaming, alias) => {
+        ZoneAnswer::Renamed(renaming, alias) => {
             assert_eq!(renaming.record_type(), RecordType::DNAME);
             assert!(renaming.name.zone_of(name) && renaming.name != *name);
             assert!(alias.as_ref().is_none_or(|(record, _)| record.name == *name));
             assert!(zone.set(name, record_type).is_empty(), "what stands there comes first");
         }
-        Lookup::Delegated(delegation) => {
+        ZoneAnswer::Delegated(delegation) => {
             assert!(!delegation.servers.is_empty());
             assert!(delegation.at.zone_of(name) && zone.apex().zone_of(&delegation.at));
             assert!(zone.set(name, record_type).is_empty(), "what is signed comes first");
         }
-        Lookup::NoData => assert!(zone.set(name, record_type).is_empty()),
-        Lookup::NoName => assert!(!zone.exists(name)),
+        ZoneAnswer::NoData => assert!(zone.set(name, record_type).is_empty()),
+        ZoneAnswer::NxDomain => assert!(!zone.exists(name)),
     }
 }
 
@@ -111,12 +111,12 @@ fn check_presented(zone: &Zone, name: &Name, record_type: RecordType, answer: &A
 
 fn answer(zone: &Zone, lookup: Lookup) -> Answer {
     let (code, answers) = match lookup {
-        Lookup::Records(records) => (ResponseCode::NoError, records),
-        Lookup::Alias(record, _) => (ResponseCode::NoError, vec![*record]),
-        Lookup::Renamed(renaming, Some((record, _))) => (ResponseCode::NoError, vec![*renaming, *record]),
-        Lookup::Renamed(renaming, None) => (ResponseCode::YXDomain, vec![*renaming]),
-        Lookup::Delegated(_) | Lookup::NoData => (ResponseCode::NoError, Vec::new()),
-        Lookup::NoName => (ResponseCode::NXDomain, Vec::new()),
+        ZoneAnswer::Records(records) => (ResponseCode::NoError, records),
+        ZoneAnswer::Alias(record, _) => (ResponseCode::NoError, vec![*record]),
+        ZoneAnswer::Renamed(renaming, Some((record, _))) => (ResponseCode::NoError, vec![*renaming, *record]),
+        ZoneAnswer::Renamed(renaming, None) => (ResponseCode::YXDomain, vec![*renaming]),
+        ZoneAnswer::Delegated(_) | ZoneAnswer::NoData => (ResponseCode::NoError, Vec::new()),
+        ZoneAnswer::NxDomain => (ResponseCode::NXDomain, Vec::new()),
     };
     let authorities = if answers.is_empty() { vec![zone.soa(60)] } else { Vec::new() };
     Answer { answers, authorities, ..Answer::empty(code) }

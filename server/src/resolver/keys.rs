@@ -9,12 +9,12 @@ use hickory_proto::{
 
 use super::{
     Resolver, Step,
-    chain::{Chain, lent_ttl, stale_error, ttl},
+    chain::{Chain, lent_ttl, ttl},
     error::ResolveError,
     name::{self, KeyName},
     negative,
     work::{KeyZone, WorkBudget},
-    zone::{Lookup, present, present_data},
+    zone::{ZoneAnswer, present, present_data},
 };
 use crate::{
     base::{
@@ -47,8 +47,7 @@ impl Resolver {
         let known = match self.zone(query, address, &asked, budget, chain).await? {
             KeyZone::Known(known) => known,
             KeyZone::Absent => {
-                chain.answer.code = ResponseCode::NXDomain;
-                chain.answer.authorities = vec![negative::soa(&asked.apex, 1, self.0.negative_ttl)];
+                chain.negative(true, negative::soa(&asked.apex, 1, self.0.negative_ttl));
                 return Ok(Step::Done);
             }
         };
@@ -68,9 +67,6 @@ impl Resolver {
             record.ttl = ttl(record.ttl, found);
             record
         };
-        if let Some(why) = found.stale {
-            chain.answer.extended_error = Some(stale_error(why));
-        }
         let record_type = query.question.record_type();
         let deny = |chain: &mut Chain, is_missing: bool| {
             let soa = out(zone.soa(self.0.negative_ttl));
@@ -90,12 +86,12 @@ impl Resolver {
             target
         };
         match zone.lookup_below(&asked.apex, name, record_type) {
-            Lookup::Records(records) => {
+            ZoneAnswer::Records(records) => {
                 chain.append(ResponseCode::NoError, records.into_iter().map(here).collect(), Vec::new());
                 Ok(Step::Done)
             }
-            Lookup::Alias(record, target) => Ok(Step::Follow(follow(chain, *record, target))),
-            Lookup::Renamed(renaming, alias) => {
+            ZoneAnswer::Alias(record, target) => Ok(Step::Follow(follow(chain, *record, target))),
+            ZoneAnswer::Renamed(renaming, alias) => {
                 chain.answer.answers.push(here(*renaming));
                 Ok(match alias {
                     Some((record, target)) => Step::Follow(follow(chain, *record, target)),
@@ -106,7 +102,7 @@ impl Resolver {
                     }
                 })
             }
-            Lookup::Delegated(delegation) => {
+            ZoneAnswer::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
                     deny(chain, !delegation.is_held);
                     return Ok(Step::Done);
@@ -139,8 +135,8 @@ impl Resolver {
                 chain.append(reply.code, records, authorities);
                 Ok(Step::Done)
             }
-            lookup @ (Lookup::NoData | Lookup::NoName) => {
-                deny(chain, lookup == Lookup::NoName);
+            lookup @ (ZoneAnswer::NoData | ZoneAnswer::NxDomain) => {
+                deny(chain, lookup == ZoneAnswer::NxDomain);
                 Ok(Step::Done)
             }
         }

@@ -261,10 +261,9 @@ impl Resolver {
                     }
                     self.step_key(query, address, &name, zone, &mut budget, chain).await?
                 }
-                Route::ImpossibleKey { apex } => {
+                Route::NotACurvePoint { apex } => {
                     chain.source = Source::Key;
-                    chain.answer.code = ResponseCode::NXDomain;
-                    chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
+                    chain.negative(true, negative::soa(&apex, 1, self.0.negative_ttl));
                     Step::Done
                 }
                 Route::Icann

@@ -34,7 +34,7 @@ pub enum Route {
     /// From the packet of a key.
     PublicKey(KeyName),
     /// Nowhere: the label reads as a key but no such key can sign. It must not leak to ICANN either.
-    ImpossibleKey {
+    NotACurvePoint {
         /// The label with the suffix it came with.
         apex: Name,
     },
@@ -87,7 +87,7 @@ impl Suffixes {
         if let Some((bytes, apex)) = self.find_key(&name) {
             return match known(&bytes).or_else(|| check_key(&bytes)) {
                 Some(key) => Route::PublicKey(KeyName { key, apex }),
-                None => Route::ImpossibleKey { apex },
+                None => Route::NotACurvePoint { apex },
             };
         }
         SpecialZone::of(&name).map_or(Route::Icann, Route::Special)
@@ -247,9 +247,9 @@ mod tests {
             "c1bkg8tfsyy8wcedtmw4fwhdmm7bbzhgg3z58tf43m5ow8w9mbus",
             "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
         ] {
-            assert!(matches!(classify(impossible), Route::ImpossibleKey { .. }), "{impossible}");
+            assert!(matches!(classify(impossible), Route::NotACurvePoint { .. }), "{impossible}");
             let below = format!("www.{}.KEY", impossible.to_uppercase());
-            assert!(matches!(classify(&below), Route::ImpossibleKey { .. }), "{below}");
+            assert!(matches!(classify(&below), Route::NotACurvePoint { .. }), "{below}");
         }
     }
 
@@ -291,7 +291,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(100_000))]
 
-        /// Incumbent's mistake 1: `*`, leading `-`, too long names with a suffix and the like stopped the server.
+        /// `*`, leading `-`, too long names with a suffix and the like stopped the server.
         #[test]
         fn any_labels_are_classified_and_a_key_is_never_icann(
             labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..6),

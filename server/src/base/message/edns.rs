@@ -15,30 +15,6 @@ pub(crate) const OPTION_PADDING: u16 = 12;
 /// RFC 8914.
 pub(crate) const OPTION_EXTENDED_ERROR: u16 = 15;
 
-/// INFO-CODEs of RFC 8914 that this server sends.
-pub mod extended {
-    /// Other Error: the text says which.
-    pub const OTHER: u16 = 0;
-    /// Stale Answer: who knows could not be asked, this is what was known before.
-    pub const STALE_ANSWER: u16 = 3;
-    /// Blocked: the operator's policy removed the data.
-    pub const BLOCKED: u16 = 15;
-    /// Censored: somebody else than the operator demands it.
-    pub const CENSORED: u16 = 16;
-    /// Filtered: the clients asked for it.
-    pub const FILTERED: u16 = 17;
-    /// Prohibited: not for this client.
-    pub const PROHIBITED: u16 = 18;
-    /// Stale NXDOMAIN Answer: as Stale Answer, of a name that did not exist.
-    pub const STALE_NXDOMAIN: u16 = 19;
-    /// Not Authoritative: without recursion there is nothing here to say.
-    pub const NOT_AUTHORITATIVE: u16 = 20;
-    /// Not Supported: a kind of question that this server does not answer.
-    pub const NOT_SUPPORTED: u16 = 21;
-    /// No Reachable Authority: nobody who knows could be asked.
-    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
-}
-
 /// Code and length of an option in bytes.
 pub(crate) const OPTION_HEAD_SIZE: usize = 4;
 

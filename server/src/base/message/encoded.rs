@@ -7,8 +7,8 @@ use hickory_proto::op::ResponseCode;
 
 use super::{
     Age, Answer, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply,
-    edns::{OPT_SIZE, Options, extended},
-    u16_at,
+    edns::{OPT_SIZE, Options},
+    stale_info_code, u16_at,
 };
 use crate::base::view::View;
 
@@ -247,10 +247,7 @@ impl<'a> Parts<'a> {
     fn options(&self, query: &Query, reply: Reply, age: Age) -> Options<'a> {
         let error = match age {
             Age::Seconds(_) => self.error.split_first_chunk().map(|(code, text)| (*code, text)),
-            Age::Stale if self.code == ResponseCode::NXDomain => {
-                Some((extended::STALE_NXDOMAIN.to_be_bytes(), STALE_TEXT))
-            }
-            Age::Stale => Some((extended::STALE_ANSWER.to_be_bytes(), STALE_TEXT)),
+            Age::Stale => Some((stale_info_code(self.code).to_be_bytes(), STALE_TEXT)),
         };
         // Whoever is not served may be a forged address, at which no more is sent than has to be.
         let is_brief = query.view == View::Origin && reply == Reply::Datagram && !query.is_proven;

@@ -6,6 +6,7 @@ mod bare;
 mod cookie;
 mod edns;
 mod encoded;
+mod extended_error;
 mod frame;
 mod freshness;
 mod names;
@@ -15,11 +16,11 @@ mod records;
 
 use hickory_proto::rr::Name;
 
-pub use answer::{Age, Answer, ExtendedError, Reply};
+pub use answer::{Age, Answer, Reply};
 pub use cookie::{Cookie, ReplyCookie, returned_cookie};
-pub use edns::extended;
 pub(crate) use edns::{OPTION_COOKIE, OPTION_EXTENDED_ERROR, OPTION_HEAD_SIZE, OPTION_PADDING, QUERY_BLOCK};
 pub use encoded::{EncodedAnswer, EncodedBytes, STALE_RECHECK, STALE_TTL};
+pub use extended_error::{ExtendedError, info_code, stale_info_code};
 pub use freshness::{LONGEST_TTL, freshness};
 pub use outcome::{Outcome, code_name, read_outcome};
 pub use query::{Edns, Query, Question, Rejected, Rejection, read_cookie};

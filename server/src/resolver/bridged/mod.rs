@@ -200,7 +200,7 @@ impl Resolver {
         let decided = self.decide_site(Wanted::Tls, name, query, client, budget, chain).await?;
         let Ok(decided) = decided else {
             // As signed is what the packets say, and what has been noted of those on the way counts for that, too.
-            (chain.answer.extended_error, chain.by_upstream) = (None, false);
+            (chain.caveat, chain.by_upstream) = (None, false);
             return Ok(None);
         };
         chain.source = Source::Key;

@@ -20,7 +20,7 @@ use super::{
     error::ResolveError,
     name::{Route, move_zone},
     work::{KeyZone, WorkBudget},
-    zone::{Delegation, Lookup, Zone},
+    zone::{Delegation, Zone, ZoneAnswer},
 };
 use crate::{
     base::{
@@ -222,7 +222,7 @@ impl Resolver {
                 Err(error @ ResolveError::WorkBudget) => Err(error),
                 Err(_) => Ok(Vec::new()),
             },
-            Route::ImpossibleKey { .. } | Route::Special(_) => Ok(Vec::new()),
+            Route::NotACurvePoint { .. } | Route::Special(_) => Ok(Vec::new()),
         }
     }
 }
@@ -274,7 +274,7 @@ fn read(
         at = next;
         // The packet comes first here too: what it holds, or leaves to other servers, is not for this one to say.
         let leads_back =
-            |lookup| matches!(lookup, Lookup::Delegated(Delegation { at, .. }) if at == delegation.at);
+            |lookup| matches!(lookup, ZoneAnswer::Delegated(Delegation { at, .. }) if at == delegation.at);
         if !leads_back(zone.lookup(&at, record_type)) {
             break;
         }

@@ -8,7 +8,7 @@ use hickory_proto::{
 use super::{ExchangeError, cookies::SentCookie, exchange::Flags};
 use crate::base::message::{
     Cookie, ExtendedError, HEADER_SIZE, MAX_UDP_SIZE, Message, OPTION_HEAD_SIZE, OPTION_PADDING, QUERY_BLOCK,
-    Question, TYPE_OPT, extended, read_message, read_question, returned_cookie,
+    Question, TYPE_OPT, info_code, read_message, read_question, returned_cookie,
 };
 
 /// BADVERS. It shares its number with BADSIG, which hickory-proto reads it as.
@@ -185,7 +185,7 @@ impl Request {
             message.code = ResponseCode::ServFail;
             message.authorities.clear();
             message.additionals.clear();
-            message.extended_error = Some(ExtendedError::new(extended::OTHER, NO_RESOLVER));
+            message.extended_error = Some(ExtendedError::new(info_code::OTHER, NO_RESOLVER));
         }
         Some(message)
     }

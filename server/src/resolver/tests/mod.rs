@@ -30,6 +30,8 @@ use crate::{
     sources::forward::{TlsClient, testing::Script},
 };
 
+mod stale;
+
 /// A DHT that holds these packets.
 struct Holds(HashMap<[u8; 32], SignedPacket>);
 
