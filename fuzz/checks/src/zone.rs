@@ -53,7 +53,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn check_lookup(zone: &Zone, name: &Name, record_type: RecordType, lookup: &Lookup) {
+fn check_lookup(zone: &Zone, name: &Name, record_type: RecordType, lookup: &ZoneAnswer) {
     match lookup {
         ZoneAnswer::Records(records) => {
             assert!(!records.is_empty());
@@ -109,7 +109,7 @@ fn check_presented(zone: &Zone, name: &Name, record_type: RecordType, answer: &A
     assert_eq!(check_answer(&query, &answer), answer.code);
 }
 
-fn answer(zone: &Zone, lookup: Lookup) -> Answer {
+fn answer(zone: &Zone, lookup: ZoneAnswer) -> Answer {
     let (code, answers) = match lookup {
         ZoneAnswer::Records(records) => (ResponseCode::NoError, records),
         ZoneAnswer::Alias(record, _) => (ResponseCode::NoError, vec![*record]),
