@@ -20,7 +20,7 @@ use pkdns::{
     resolver::{
         Resolver,
         name::Suffixes,
-        zone::{Lookup, Zone},
+        zone::{Zone, ZoneAnswer},
     },
     service::{AtOnce, Client, Respond, Service, Transport},
     sources::{
@@ -107,7 +107,7 @@ fn zone() -> Work {
     let mut out = Vec::with_capacity(1232);
     Box::new(move || {
         let zone = Zone::parse(black_box(&packet));
-        let Lookup::Records(answers) = zone.lookup(&name, RecordType::A) else { panic!("no address") };
+        let ZoneAnswer::Records(answers) = zone.lookup(&name, RecordType::A) else { panic!("no address") };
         let answer = Answer { answers, ..Answer::empty(ResponseCode::NoError) };
         out.clear();
         answer.encode(&query.question).write(&query, Reply::Datagram, Age::Seconds(0), &mut out);
