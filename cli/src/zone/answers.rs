@@ -66,7 +66,9 @@ pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
             ZoneAnswer::NxDomain => break End::NoName,
             ZoneAnswer::Delegated(delegation) => break End::Delegated(delegation.servers),
             // As many names as the zone has, and those that its wildcards and DNAME records make of them.
-            ZoneAnswer::Alias(..) | ZoneAnswer::Renamed(..) if !visited.insert(name.clone()) => break End::Endless,
+            ZoneAnswer::Alias(..) | ZoneAnswer::Renamed(..) if !visited.insert(name.clone()) => {
+                break End::Endless;
+            }
             // The name is too long with the new end.
             ZoneAnswer::Renamed(_, None) => break End::NoName,
             ZoneAnswer::Renamed(_, Some((record, target))) => {
