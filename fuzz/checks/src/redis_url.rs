@@ -22,7 +22,8 @@ pub fn check(input: &[u8]) {
     let host =
         if scheme.eq_ignore_ascii_case("unix") { rest } else { rest.rsplit('@').next().unwrap_or(rest) };
     let with_login = format!("{scheme}://somebody:%50ASSWORD@{host}").parse::<RedisUrl>();
-    let Ok(with_login) = with_login else { return };
+    // What stands in the rest as well would be found there.
+    let Some(with_login) = with_login.ok().filter(|_| !host.contains("PASSWORD")) else { return };
     assert!(with_login.to_string().contains(HIDDEN), "{with_login}");
     for shown in [with_login.to_string(), format!("{with_login:?}")] {
         assert!(!shown.contains("PASSWORD"), "{shown}");
