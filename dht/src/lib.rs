@@ -62,6 +62,8 @@ mod socket;
 mod subnet;
 mod table;
 mod task;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod values;
 
 use async_trait::async_trait;

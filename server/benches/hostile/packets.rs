@@ -1,14 +1,7 @@
 //! The cost of one query that leads through costly packets. The packets are in memory, and no socket is involved.
 
-use std::{
-    cell::Cell,
-    collections::HashMap,
-    net::Ipv4Addr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{cell::Cell, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use hickory_proto::rr::RecordType;
 use nix::{sys::time::TimeValLike, time::ClockId};
 use pkdns::{
@@ -22,14 +15,10 @@ use pkdns::{
         packets::Packets,
     },
 };
-use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{PublicKey, SignedPacket},
-};
+use pkdns_dht::testing::FakeNetwork;
 use pkdns_testing::benchmark::random::Random;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::mpsc,
     time::Instant,
 };
 
@@ -38,28 +27,10 @@ use crate::{packet_plans::Plan, questions::query, upstream::Upstream};
 /// The least of so many rounds counts: the rest is what else happens on the machine.
 const ROUNDS: u32 = 5;
 
-/// A DHT that holds these packets.
-#[derive(Default)]
-struct Held(Mutex<HashMap<[u8; 32], SignedPacket>>);
-
-#[async_trait]
-impl Network for Held {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if let Some(packet) = self.0.lock().unwrap().get(key.as_bytes()) {
-            let _ = found.send(packet.clone());
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 20 })
-    }
-}
-
 /// The service on one thread, whose time is read.
 struct Bench {
     service: Service,
-    held: Arc<Held>,
+    network: Arc<FakeNetwork>,
     runtime: Runtime,
     /// Packets of each plan are of keys of their own.
     seeds: Cell<u32>,
@@ -74,14 +45,14 @@ impl Bench {
         config.delegation.enabled = false;
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let _guard = runtime.enter();
-        let held = Arc::<Held>::default();
+        let network = Arc::<FakeNetwork>::default();
         let forwarder =
             Arc::new(Forwarder::new(vec![upstream.address().into()], &TlsClient::new(None).unwrap()));
-        let packets = Packets::new(&config.cache, held.clone());
+        let packets = Packets::new(&config.cache, network.clone());
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let service = Service::new(&config, resolver, forwarder, &Metrics::default());
         drop(_guard);
-        Self { service, held, runtime, seeds: Cell::new(0) }
+        Self { service, network, runtime, seeds: Cell::new(0) }
     }
 
     /// Asks over UDP.
@@ -116,7 +87,7 @@ impl Bench {
     fn cost_of(&self, plan: &Plan, queries: u32) -> (f64, Vec<u8>) {
         let seed = self.seeds.replace(self.seeds.get() + 1);
         for packet in plan.packets(seed) {
-            self.held.0.lock().unwrap().insert(*packet.key().as_bytes(), packet);
+            self.network.publish(packet);
         }
         let request = |number| query(1, &plan.name(number, seed), plan.asked().into());
         // Finds the packets, each with a query of its own where there are many.

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{key_server::Settings, zones};
 
-/// Has the packet of each key after a while.
+/// Has the packet of each key after a while. Millions of them do not fit a `FakeNetwork`: they are signed when asked for.
 struct Packets {
     numbers: HashMap<[u8; 32], u32>,
     ttl: u32,

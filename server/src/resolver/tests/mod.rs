@@ -1,8 +1,7 @@
 //! What one query costs, in packets that are read and keys that are checked.
 
-use std::{cell::Cell, collections::HashMap, iter, mem, net::Ipv4Addr, sync::Mutex};
+use std::{cell::Cell, iter, mem, net::Ipv4Addr, sync::Mutex};
 
-use async_trait::async_trait;
 use hickory_proto::{
     rr::{
         RData, Record,
@@ -11,10 +10,9 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+    signed_packet::{Keypair, SignedPacket},
+    testing::FakeNetwork,
 };
-use tokio::sync::mpsc;
 
 use super::{
     chain::follow_aliases,
@@ -31,23 +29,6 @@ use crate::{
 };
 
 mod stale;
-
-/// A DHT that holds these packets.
-struct Holds(HashMap<[u8; 32], SignedPacket>);
-
-#[async_trait]
-impl Network for Holds {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if let Some(packet) = self.0.get(key.as_bytes()) {
-            let _ = found.send(packet.clone());
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 20 })
-    }
-}
 
 fn keypair(number: u8) -> Keypair {
     Keypair::from_secret_key(&[number; 32])
@@ -90,8 +71,7 @@ fn query(asked: &Name, record_type: RecordType) -> Query {
 async fn ask(packets: Vec<SignedPacket>, asked: &Name) -> (Resolved, usize, usize) {
     let config = Config::default();
     let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
-    let held = packets.into_iter().map(|packet| (*packet.key().as_bytes(), packet)).collect();
-    let packets = Packets::new(&config.cache, Arc::new(Holds(held)));
+    let packets = Packets::new(&config.cache, Arc::new(FakeNetwork::holding(packets)));
     let resolver = Resolver::new(&config, packets, forwarder);
     let counts = || (PARSED.with(Cell::get), CURVE_CHECKS.with(Cell::get));
     let before = counts();
@@ -173,7 +153,7 @@ async fn names_of_one_label_are_not_sent_to_public_resolvers_and_nothing_below_t
     let config = Config::default();
     let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
     let forwarder = Arc::new(Forwarder::new(vec![public], &TlsClient::new(None).unwrap()));
-    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let packets = Packets::new(&config.cache, Arc::<FakeNetwork>::default());
     let resolver = Resolver::new(&config, packets, forwarder);
     for record_type in [RecordType::A, RecordType::AAAA, RecordType::HTTPS, RecordType::SVCB] {
         let query = query(&Name::from_ascii("nas.").unwrap(), record_type);
@@ -215,7 +195,7 @@ fn behind_root(signs: bool) -> (Resolver, impl Fn() -> Vec<String>) {
     let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
     let forwarder = Arc::new(Forwarder::scripted(vec![public], root(Arc::clone(&asked), signs)));
     let config = Config::default();
-    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let packets = Packets::new(&config.cache, Arc::<FakeNetwork>::default());
     let taken = move || mem::take(&mut *asked.lock().unwrap());
     (Resolver::new(&config, packets, forwarder), taken)
 }
@@ -280,7 +260,7 @@ async fn a_denial_that_nobody_signed_or_nobody_gave_is_ours() {
     let public = "8.8.8.8".parse::<UpstreamAddress>().unwrap();
     let silent = Script::new(|_| Box::pin(std::future::pending()));
     let config = Config::default();
-    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let packets = Packets::new(&config.cache, Arc::<FakeNetwork>::default());
     let resolver = Resolver::new(&config, packets, Arc::new(Forwarder::scripted(vec![public], silent)));
     let start = tokio::time::Instant::now();
     assert_eq!(denied(&resolver, "printer.local.", true).await, (ResponseCode::NXDomain, false));
@@ -341,7 +321,7 @@ async fn names_of_the_own_network_are_not_denied_by_those_above() {
     let mut config = Config::default();
     config.local.records =
         ["printer.local A 192.168.1.3", "home.arpa A 192.168.1.4"].map(String::from).into();
-    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let packets = Packets::new(&config.cache, Arc::<FakeNetwork>::default());
     let resolver = Resolver::new(&config, packets, forwarder);
     let (no_name, no_data) = (ResponseCode::NXDomain, ResponseCode::NoError);
     assert_eq!(denied(&resolver, "other.local.", true).await, (no_name, false));
@@ -362,7 +342,7 @@ fn with_origin(directory: &std::path::Path, text: &str) -> (Config, Resolver) {
     );
     let config: Config = toml::from_str(&config).unwrap();
     let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
-    let packets = Packets::new(&config.cache, Arc::new(Holds(HashMap::new())));
+    let packets = Packets::new(&config.cache, Arc::<FakeNetwork>::default());
     let origins = Origins::open(&config, &[]).unwrap();
     let denied =
         DeniedKeys::open(&config, packets.revisions(), &crate::base::metrics::DeniedLookups::default());

@@ -1,37 +1,15 @@
 //! Answers from packets that have had their time.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
+
+use pkdns_dht::NetworkError;
 
 use super::*;
-
-/// A DHT that holds a packet for as long as it can be asked.
-struct Holder {
-    packet: SignedPacket,
-    is_down: AtomicBool,
-}
-
-#[async_trait]
-impl Network for Holder {
-    async fn lookup(
-        &self,
-        _: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if self.is_down.load(Ordering::Relaxed) {
-            return Err(NetworkError::Unreachable);
-        }
-        let _ = found.send(self.packet.clone());
-        Ok(Evidence { queried: 20, responded: 20, held: 20 })
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_nxdomain_from_a_packet_is_extended_error_19_as_rfc_8914_section_4_20_says() {
     let packet = packet(1, &[("www", RData::A(A::new(192, 0, 2, 1))), ("alias", alias("missing", 1))]);
-    let network = Arc::new(Holder { packet, is_down: AtomicBool::new(false) });
+    let network = Arc::new(FakeNetwork::holding([packet]));
     let config = Config::default();
     let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
     let resolver = Resolver::new(&config, Packets::new(&config.cache, network.clone()), forwarder);
@@ -43,7 +21,7 @@ async fn a_stale_nxdomain_from_a_packet_is_extended_error_19_as_rfc_8914_section
     };
     let (found, missing) = (ResponseCode::NoError, ResponseCode::NXDomain);
     assert_eq!(ask("missing", RecordType::A).await, (missing, None, Source::Key));
-    network.is_down.store(true, Ordering::Relaxed);
+    network.fail(NetworkError::Unreachable);
     tokio::time::sleep(Duration::from_secs(config.cache.ttl_seconds + 1)).await;
     for (label, record_type, expected) in [
         ("missing", RecordType::A, (missing, Some(19), Source::Stale)),

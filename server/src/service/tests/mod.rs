@@ -4,10 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{RData, Record, rdata::A};
-use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{PublicKey, SignedPacket},
-};
+use pkdns_dht::{NetworkError, testing::FakeNetwork};
 use tokio::{task::yield_now, time::advance};
 
 use super::*;
@@ -19,19 +16,6 @@ use crate::{
 const GREEDY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1));
 const MODEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1));
 
-struct Nowhere;
-
-#[async_trait::async_trait]
-impl Network for Nowhere {
-    async fn lookup(
-        &self,
-        _: &PublicKey,
-        _: tokio::sync::mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        Err(NetworkError::Unreachable)
-    }
-}
-
 /// A service whose only upstream hears every question and says nothing.
 fn service() -> (Service, UdpSocket) {
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -39,7 +23,7 @@ fn service() -> (Service, UdpSocket) {
     config.rate_limit.requests_per_minute = 0;
     let tls = TlsClient::new(None).unwrap();
     let forwarder = Arc::new(Forwarder::new(config.fallback_dns.clone(), &tls));
-    let packets = Packets::new(&config.cache, Arc::new(Nowhere));
+    let packets = Packets::new(&config.cache, Arc::new(FakeNetwork::failing(NetworkError::Unreachable)));
     let resolver = Resolver::new(&config, packets, forwarder.clone());
     (Service::new(&config, resolver, forwarder, &Metrics::default()), silent)
 }

@@ -1,31 +1,12 @@
-use async_trait::async_trait;
 use http_body_util::BodyExt;
 use pkdns_dht::{
-    Evidence, Network, NetworkError,
     signed_packet::{Keypair, SignedPacket},
+    testing::FakeNetwork,
 };
-use tokio::sync::mpsc;
 
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1_796_000_000);
-
-/// Holds one packet.
-struct Holds(SignedPacket);
-
-#[async_trait]
-impl Network for Holds {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if self.0.key() == key {
-            let _ = found.send(self.0.clone());
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 20 })
-    }
-}
 
 fn keypair() -> Keypair {
     Keypair::from_secret_key(&[7; 32])
@@ -58,7 +39,7 @@ fn site_of(packet: SignedPacket) -> SampleSite {
         dht: crate::base::config::Dht { bootstrap: vec![USUAL_BOOTSTRAP.into()], ..Default::default() },
         ..Config::default()
     };
-    let packets = Packets::new(&config.cache, Arc::new(Holds(packet)));
+    let packets = Packets::new(&config.cache, Arc::new(FakeNetwork::holding([packet])));
     SampleSite::new(&config, &packets).unwrap()
 }
 
@@ -106,7 +87,7 @@ async fn it_is_for_the_key_by_each_of_its_names_and_for_no_other_host() {
         assert!(!is_meant(&host), "{host}");
     }
     assert!(!site().is_meant(&Uri::from_static("/"), &HeaderMap::new()));
-    let packets = Packets::new(&Config::default().cache, Arc::new(Holds(packet(&[]))));
+    let packets = Packets::new(&Config::default().cache, Arc::new(FakeNetwork::holding([packet(&[])])));
     assert!(SampleSite::new(&Config::default(), &packets).is_none(), "without --testnet");
 }
 

@@ -1,15 +1,14 @@
-use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc};
 
-use async_trait::async_trait;
 use hickory_proto::{
     rr::{RData, Record},
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+    NetworkError,
+    signed_packet::{Keypair, SignedPacket},
+    testing::FakeNetwork,
 };
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
@@ -22,26 +21,6 @@ use crate::{
 };
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-
-/// A DHT that holds these packets, and cannot be asked about one key.
-struct Holds(HashMap<[u8; 32], SignedPacket>);
-
-#[async_trait]
-impl Network for Holds {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if *key.as_bytes() == *unreachable().public_key().as_bytes() {
-            return Err(NetworkError::Unreachable);
-        }
-        if let Some(packet) = self.0.get(key.as_bytes()) {
-            let _ = found.send(packet.clone());
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 20 })
-    }
-}
 
 fn keypair(number: u8) -> Keypair {
     Keypair::from_secret_key(&[number; 32])
@@ -87,8 +66,9 @@ fn resolver(settings: &str) -> Resolver {
         ),
         packet(2, &[("", RecordType::HTTPS, &hot), ("dark", RecordType::HTTPS, &dark)]),
     ];
-    let held = packets.into_iter().map(|packet| (*packet.key().as_bytes(), packet)).collect();
-    let packets = Packets::new(&config.cache, Arc::new(Holds(held)));
+    let network = FakeNetwork::holding(packets);
+    network.cut_off(&unreachable().public_key());
+    let packets = Packets::new(&config.cache, Arc::new(network));
     let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
     let origins = Origins::open(&config, &[]).unwrap();
     let denied = DeniedKeys::open(&config, packets.revisions(), &DeniedLookups::default());

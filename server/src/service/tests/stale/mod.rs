@@ -173,7 +173,7 @@ impl World {
         config.rate_limit.requests_per_minute = 0;
         config.cache.max_stale_seconds = MAX_STALE.as_secs();
         let forwarder = Arc::new(Forwarder::scripted(config.fallback_dns.clone(), script));
-        let packets = Packets::new(&config.cache, Arc::new(Nowhere));
+        let packets = Packets::new(&config.cache, Arc::new(FakeNetwork::failing(NetworkError::Unreachable)));
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let service = Service::new(&config, resolver, forwarder, &Metrics::default());
         Self { service, upstream }

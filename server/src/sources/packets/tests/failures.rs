@@ -6,7 +6,7 @@ use super::*;
 async fn an_older_packet_that_a_relay_gives_is_no_absence_while_the_dht_cannot_be_asked() {
     // Relays bear no witness, so that the evidence is of nobody.
     let nobody = Ok(Evidence { queried: 0, responded: 0, held: 0 });
-    let older = Script { end: nobody, ..finds(packet(4, 0)) };
+    let older = ScriptedSearch { end: nobody, ..finds(packet(4, 0)) };
     let (packets, _) =
         packets([finds(packet(5, 0)), ends(Err(NetworkError::Unreachable)), older.clone(), older]);
     assert_eq!(timestamp(&packets).await, 5);
@@ -27,20 +27,20 @@ async fn a_network_that_cannot_be_asked_ends_no_absence_that_is_believed() {
     let newest = packets.newest(&keypair().public_key(), CLIENT).await;
     assert_eq!(newest, Err(FetchError::Network(NetworkError::Unreachable)));
     assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
-    assert_eq!(searches(&network), 2);
+    assert_eq!(network.lookups(), 2);
 }
 
 /// Packets that are kept on disk as well.
-fn packets_on(disk: &DiskStore, scripts: impl IntoIterator<Item = Script>) -> Packets {
-    let network = Scripted { scripts: Mutex::new(scripts.into_iter().collect()), ..Default::default() };
+fn packets_on(disk: &DiskStore, scripts: impl IntoIterator<Item = ScriptedSearch>) -> Packets {
+    let network = FakeNetwork::scripted(scripts);
     let settings = config::Cache { ttl_seconds: 100, max_stale_seconds: 1000, ..Default::default() };
     let stores = Stores { disk: Some(disk.clone()), shared: None };
     Packets::with_stores(&settings, Arc::new(network), stores, 0)
 }
 
-fn at_once(script: Script) -> Script {
+fn at_once(script: ScriptedSearch) -> ScriptedSearch {
     let packets = script.packets.into_iter().map(|(_, packet)| (Duration::ZERO, packet)).collect();
-    Script { packets, took: Duration::ZERO, ..script }
+    ScriptedSearch { packets, took: Duration::ZERO, ..script }
 }
 
 #[tokio::test]

@@ -1,10 +1,7 @@
 //! Who gets a turn when more is asked than may be in flight.
 
 use futures_util::poll;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::{JoinHandle, yield_now},
-};
+use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 
@@ -16,37 +13,19 @@ const ONE_CLIENTS_SHARE: usize = MAX_IN_FLIGHT / 5 * 4;
 
 const BUSY: Result<PacketAnswer, FetchError> = Err(FetchError::Network(NetworkError::Busy));
 
-/// A network in which each lookup goes on until the test ends one.
-struct Blocking {
-    ends: Semaphore,
-    asked: Mutex<Vec<PublicKey>>,
-}
-
-#[async_trait]
-impl Network for Blocking {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        _: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        self.asked.lock().unwrap().push(key.clone());
-        self.ends.acquire().await.unwrap().forget();
-        ANSWERED
-    }
-}
-
 type Asking = JoinHandle<Result<PacketAnswer, FetchError>>;
 
 struct Flooded {
     packets: Packets,
-    network: Arc<Blocking>,
+    network: Arc<FakeNetwork>,
     flood: Vec<Asking>,
 }
 
 impl Flooded {
     /// One client has taken all that it may have in flight, and `waiting` more of its searches wait.
     async fn with(waiting: usize) -> Self {
-        let network = Arc::new(Blocking { ends: Semaphore::new(0), asked: Mutex::default() });
+        let network = Arc::<FakeNetwork>::default();
+        network.hold();
         let packets = Packets::new(&config::Cache::default(), network.clone());
         let mut flooded = Self { packets, network, flood: Vec::new() };
         flooded.flood =
@@ -75,15 +54,15 @@ impl Flooded {
             yield_now().await;
         }
         let before = self.asked().len();
-        self.network.ends.add_permits(2);
+        self.network.release(2);
         until(|| self.asked().contains(wanted)).await;
         let turns = self.asked().len() - before;
         assert!(turns <= 3, "{turns} searches began before");
-        self.network.ends.add_permits(2 * MAX_IN_FLIGHT);
+        self.network.release(2 * MAX_IN_FLIGHT);
     }
 
     fn asked(&self) -> Vec<PublicKey> {
-        self.network.asked.lock().unwrap().clone()
+        self.network.asked()
     }
 }
 
@@ -106,7 +85,8 @@ fn key(number: usize) -> PublicKey {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_questions_of_one_client_at_once_do_not_wait() {
-    let network = Arc::new(Blocking { ends: Semaphore::new(0), asked: Mutex::default() });
+    let network = Arc::<FakeNetwork>::default();
+    network.hold();
     let packets = Packets::new(&config::Cache::default(), network.clone());
     for number in 0..1000 {
         let packets = packets.clone();
@@ -123,7 +103,7 @@ async fn a_flood_by_one_client_does_not_delay_the_search_of_another() {
     until(|| flooded.asked().len() == ONE_CLIENTS_SHARE).await;
     let modest = flooded.ask(MODEST, &wanted);
     until(|| flooded.asked().last() == Some(&wanted)).await;
-    flooded.network.ends.add_permits(ONE_CLIENTS_SHARE + 1);
+    flooded.network.release(ONE_CLIENTS_SHARE + 1);
     assert!(matches!(modest.await.unwrap(), Ok(PacketAnswer::Absent(_))));
 }
 
@@ -149,7 +129,7 @@ async fn a_search_that_gets_no_turn_in_time_is_forgotten_at_once() {
     assert_eq!(started.elapsed().as_secs(), LONGEST_QUEUEING.as_secs());
     assert_eq!(flooded.packets.queued(), 0);
     // What failed was the moment, not the key.
-    flooded.network.ends.add_permits(ONE_CLIENTS_SHARE + 1);
+    flooded.network.release(ONE_CLIENTS_SHARE + 1);
     let answer = flooded.ask(GREEDY, &wanted).await.unwrap();
     assert!(matches!(answer, Ok(PacketAnswer::Absent(_))), "{answer:?}");
 }
@@ -184,7 +164,7 @@ async fn who_wants_the_newest_of_what_another_client_waits_for_does_not_wait_in_
 async fn a_question_whose_client_left_keeps_its_turn_and_all_places_come_back() {
     let flooded = Flooded::with(10).await;
     flooded.flood.iter().for_each(JoinHandle::abort);
-    flooded.network.ends.add_permits(ONE_CLIENTS_SHARE + 10);
+    flooded.network.release(ONE_CLIENTS_SHARE + 10);
     until(|| flooded.packets.in_flight() == 0).await;
     assert_eq!(flooded.asked().len(), ONE_CLIENTS_SHARE + 10);
     assert_eq!(flooded.packets.queued(), 0);
@@ -213,7 +193,7 @@ async fn a_busy_network_is_asked_again_by_the_next_who_asks() {
         sleep(Duration::from_secs(3)).await;
     }
     assert_eq!(timestamp(&packets).await, 2);
-    assert_eq!(searches(&network), 4);
+    assert_eq!(network.lookups(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,7 +212,7 @@ async fn refreshing_ahead_of_time_is_left_out_when_no_more_may_wait() {
     for _ in 0..10 {
         yield_now().await;
     }
-    assert_eq!((packets.queued(), searches(&network)), (MAX_QUEUED_PER_CLIENT, 1));
+    assert_eq!((packets.queued(), network.lookups()), (MAX_QUEUED_PER_CLIENT, 1));
     assert!(
         packets.0.memory.begin_refresh(&keypair().public_key()),
         "the next who asks may begin another one"

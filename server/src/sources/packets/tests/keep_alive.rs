@@ -1,8 +1,10 @@
 //! Packets of owners who have left, in a DHT that forgets, over days of virtual time.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Mutex};
 
+use async_trait::async_trait;
 use pkdns_dht::simulator::{self, Joined};
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::base::metrics::KeepAliveOutcomes;
@@ -12,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Nodes forget what they have not been given for this long.
 const MEMORY: Duration = Duration::from_secs(2 * 3600);
 
-/// A DHT that forgets.
+/// A DHT that forgets, and knows when it was given what: of a [`FakeNetwork`] neither can be had.
 #[derive(Default)]
 struct Forgetful {
     held: Mutex<HashMap<[u8; 32], (SignedPacket, Instant)>>,

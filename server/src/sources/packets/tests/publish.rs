@@ -6,15 +6,15 @@ const A_SECOND: Duration = Duration::from_secs(1);
 
 fn storing(
     stores: impl IntoIterator<Item = Result<u32, PutError>>,
-    scripts: impl IntoIterator<Item = Script>,
-) -> (Packets, Arc<Scripted>) {
+    scripts: impl IntoIterator<Item = ScriptedSearch>,
+) -> (Packets, Arc<FakeNetwork>) {
     let (packets, network) = packets(scripts);
-    network.stores.lock().unwrap().extend(stores.into_iter().map(|end| (A_SECOND, end)));
+    network.script_stores(stores.into_iter().map(|end| (A_SECOND, end)));
     (packets, network)
 }
 
-fn stored(network: &Scripted) -> Vec<u64> {
-    network.stored.lock().unwrap().iter().map(SignedPacket::timestamp).collect()
+fn stored(network: &FakeNetwork) -> Vec<u64> {
+    network.stored().iter().map(SignedPacket::timestamp).collect()
 }
 
 fn other(timestamp: u64) -> SignedPacket {
@@ -33,7 +33,7 @@ async fn what_is_stored_answers_at_once_and_what_was_answered_before_is_out_of_d
     // As fresh as if a search to its end had found it.
     sleep(Duration::from_secs(200)).await;
     assert_eq!(timestamp(&packets).await, 5);
-    assert_eq!(searches(&network), 1);
+    assert_eq!(network.lookups(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +122,7 @@ async fn a_search_that_ends_in_vain_takes_nothing_back_that_was_stored_meanwhile
         sleep(Duration::from_secs(200)).await;
         let Ok(PacketAnswer::Found(found)) = get(&packets).await else { panic!("{end:?}") };
         assert_eq!((found.packet.timestamp(), found.stale), (5, None));
-        assert_eq!(searches(&network), 1);
+        assert_eq!(network.lookups(), 1);
     }
 }
 
@@ -132,10 +132,10 @@ async fn the_newest_is_asked_of_the_network_whatever_is_held() {
         let packets = packets.clone();
         async move { packets.newest(&keypair().public_key(), CLIENT).await }
     };
-    let later = Script { packets: vec![(A_SECOND, packet(6, 300))], ..finds(packet(6, 300)) };
+    let later = ScriptedSearch { packets: vec![(A_SECOND, packet(6, 300))], ..finds(packet(6, 300)) };
     let (packets, network) = packets([
         finds(packet(5, 300)),
-        Script { packets: [finds(packet(4, 300)).packets, later.packets].concat(), ..later },
+        ScriptedSearch { packets: [finds(packet(4, 300)).packets, later.packets].concat(), ..later },
         ends(ANSWERED),
         ends(Err(NetworkError::Unreachable)),
     ]);
@@ -146,6 +146,6 @@ async fn the_newest_is_asked_of_the_network_whatever_is_held() {
     }
     assert_eq!(newest(&packets).await, Ok(PacketAnswer::Absent(Duration::ZERO)));
     assert_eq!(newest(&packets).await, Err(FetchError::Network(NetworkError::Unreachable)));
-    assert_eq!(searches(&network), 4);
+    assert_eq!(network.lookups(), 4);
     assert_eq!(timestamp(&packets).await, 6, "what is held stays");
 }

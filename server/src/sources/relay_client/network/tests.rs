@@ -1,5 +1,6 @@
 //! The DHT and relays together, where each is quicker, slower, newer or silent.
 
+use pkdns_dht::testing::{FakeNetwork, ScriptedSearch};
 use tokio::time::timeout;
 
 use super::{
@@ -13,45 +14,16 @@ use super::{
 const ABSENT: Result<Evidence, NetworkError> = Ok(Evidence { queried: 20, responded: 17, held: 0 });
 const UNREACHABLE: Result<Evidence, NetworkError> = Err(NetworkError::Unreachable);
 
-/// A DHT that sends packets at their times, in milliseconds, and ends with the last line of its script.
-struct ScriptedDht {
-    packets: Vec<(u64, SignedPacket)>,
-    end: (u64, Result<Evidence, NetworkError>),
-}
-
-#[async_trait]
-impl Network for ScriptedDht {
-    async fn lookup(
-        &self,
-        _: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        let mut now = 0;
-        for (time, packet) in &self.packets {
-            pause(time - now).await;
-            now = *time;
-            found.send(packet.clone()).unwrap();
-        }
-        pause(self.end.0 - now).await;
-        self.end.1
-    }
-}
-
-/// Even a sleep of no length would let others have their turn.
-async fn pause(milliseconds: u64) {
-    if milliseconds > 0 {
-        sleep(Duration::from_millis(milliseconds)).await;
-    }
-}
-
-/// What a lookup gave, by timestamps, and how it ended.
+/// What a lookup gave, by timestamps, and how it ended. Times of the DHT are in milliseconds.
 async fn lookup(
     packets: &[(u64, u64)],
     end: (u64, Result<Evidence, NetworkError>),
     relay_urls: &[String],
 ) -> (Vec<u64>, Result<Evidence, NetworkError>) {
-    let packets = packets.iter().map(|&(time, timestamp)| (time, packet(timestamp))).collect();
-    let network = DhtAndRelays::new(Arc::new(ScriptedDht { packets, end }), relays(relay_urls));
+    let at = Duration::from_millis;
+    let packets = packets.iter().map(|&(time, timestamp)| (at(time), packet(timestamp))).collect();
+    let dht = FakeNetwork::scripted([ScriptedSearch { packets, took: at(end.0), end: end.1 }]);
+    let network = DhtAndRelays::new(Arc::new(dht), relays(relay_urls));
     let (sender, mut found) = mpsc::unbounded_channel();
     let end = timeout(Duration::from_secs(20), network.lookup(packet(1).key(), sender)).await.unwrap();
     let mut timestamps = Vec::new();
