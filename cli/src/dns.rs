@@ -8,6 +8,7 @@ use std::{
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RData, Record, RecordType},
+    serialize::binary::{BinDecoder, Restrict},
 };
 pub(crate) use pkdns::sources::forward::Over;
 use pkdns::{
@@ -139,6 +140,18 @@ fn too_long() -> Reply {
     Reply::Broken("its name is too long to ask for".to_string())
 }
 
+/// With its data read, which the server hands on as bytes.
+fn parsed(mut record: Record) -> Record {
+    if let RData::Unknown { code, rdata } = &record.data {
+        let bytes = rdata.anything.as_slice();
+        let length = Restrict::new(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
+        if let Ok(data) = RData::read(&mut BinDecoder::new(bytes), *code, length) {
+            record.data = data;
+        }
+    }
+    record
+}
+
 /// A name that is complete.
 pub(crate) fn complete(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap_or_else(|_| Name::root());
@@ -160,6 +173,8 @@ pub(crate) fn server_address(text: &str) -> Result<SocketAddr, String> {
 impl Reply {
     fn of_message(message: Message, is_authoritative: bool) -> Self {
         let Message { code, answers, authorities, extended_error, .. } = message;
+        let [answers, authorities] =
+            [answers, authorities].map(|records| records.into_iter().map(parsed).collect::<Vec<_>>());
         let soa = authorities.iter().find(|record| matches!(record.data, RData::SOA(_)));
         let zone = soa.map(|record| record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase());
         Self::Response(Box::new(Response { code, is_authoritative, answers, zone, extended_error }))
