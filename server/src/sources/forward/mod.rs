@@ -5,10 +5,13 @@ mod asked;
 mod capabilities;
 mod cookies;
 mod counted;
+#[cfg(feature = "tls")]
 mod encrypted;
 mod exchange;
 mod failure;
 mod loops;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod places;
 mod race;
 mod request;
@@ -30,10 +33,13 @@ use thiserror::Error;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "tls")]
 pub use encrypted::{TlsClient, TlsError};
 pub use exchange::{Exchanger, Flags};
 pub use failure::ExchangeError;
 pub use loops::is_own_address;
+#[cfg(not(feature = "tls"))]
+pub use no_tls::{TlsClient, TlsError};
 pub use places::Asker;
 pub use route::has_route;
 
@@ -44,6 +50,10 @@ use crate::base::{
     single_flight::FlightError,
 };
 use asked::Asked;
+#[cfg(feature = "tls")]
+use encrypted::Channel;
+#[cfg(not(feature = "tls"))]
+use no_tls::Channel;
 use places::Line;
 use upstreams::{Start, Upstreams};
 
