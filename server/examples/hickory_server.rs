@@ -12,27 +12,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hickory_server::Server;
 use pkdns::{
     config::Config,
-    metrics::Metrics,
     program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
-    resolver::{DEADLINE, Resolver},
-    service::Service,
-    sources::{
-        forward::{Forwarder, TlsClient},
-        packets::Packets,
-    },
+    server::Server,
 };
 use pkdns_dht::simulator::Simulator;
 use pkdns_dht::{Dht, DhtSettings};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5301);
 
 /// Nodes of the DHT.
 const NODES: usize = 10;
+
+/// For a connection over TCP, which goes on while an answer is looked up: that takes up to 4.5 seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Replies that may wait to be written on one connection.
 const RESPONSE_BUFFER: usize = 32;
@@ -48,20 +45,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     dht.put(&sample_packet(&sample_keypair(), u64::try_from(now.as_micros())?)?, None).await?;
 
-    // The service, put together by hand. `pkdns::server::Server::service` has one of a whole server.
-    let config = Config::default();
-    let tls = TlsClient::new(None)?;
-    let forwarder = Arc::new(Forwarder::new(vec![upstream.address().into()], &tls));
-    let packets = Packets::new(&config.cache, Arc::new(dht));
-    let resolver = Resolver::new(&config, packets, forwarder.clone());
-    let service = Service::new(&config, resolver, forwarder, &Metrics::default());
+    // A server without listeners of its own. Without a network of its own it is `Server::bind`.
+    let fallback_dns = vec![upstream.address().into()];
+    let config = Config { listen: Vec::new(), fallback_dns, ..Config::default() };
+    let ours = Server::bind_to_network(config, Arc::new(dht))?;
 
     // The handler takes the place that a `Catalog` of zones has in most hickory servers. A server that needs both
     // implements `RequestHandler` once more, and passes each request to the one or to the other.
-    let mut server = Server::new(HickoryHandler::new(Arc::new(service)));
+    let handler = HickoryHandler::new(Arc::new(ours.service().clone()));
+    let mut server = hickory_server::Server::new(handler);
     server.register_socket(udp);
-    // The timeout goes on while an answer is looked up.
-    server.register_listener(tcp, DEADLINE + Duration::from_secs(5), RESPONSE_BUFFER);
+    server.register_listener(tcp, TIMEOUT, RESPONSE_BUFFER);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(ours.run(stop.clone()));
 
     let key = sample_keypair().public_key().to_z32();
     let dig = format!("dig @{} -p {}", ADDRESS.ip(), ADDRESS.port());
@@ -71,6 +67,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     )?;
     tokio::signal::ctrl_c().await?;
     server.shutdown_gracefully().await?;
+    stop.cancel();
+    running.await?;
     Ok(())
 }
 

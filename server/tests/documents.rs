@@ -5,9 +5,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use pkdns::config::ConfigFile;
+use pkdns::config::{ConfigFile, PRESETS, Preset, TEMPLATE};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -39,6 +40,49 @@ fn the_readme_begins_with_one_command_and_ci_runs_its_last() {
     assert_eq!(last, ["cargo test --workspace"]);
     let ci = read(".ci/run");
     assert!(ci.lines().any(|line| line == format!("step {}", last[0])), "{ci}");
+}
+
+#[test]
+fn the_manual_of_the_crate_names_every_feature() {
+    let manifest: toml::Table = read("server/Cargo.toml").parse().unwrap();
+    let manual = read("server/src/lib.rs");
+    for feature in manifest["features"].as_table().unwrap().keys().filter(|name| *name != "default") {
+        assert!(manual.contains(&format!("\n//! | `{feature}` | ")), "{feature}");
+    }
+}
+
+#[test]
+fn each_preset_is_documented() {
+    let manual = read("docs/operating.md");
+    for Preset { name, .. } in &PRESETS {
+        assert!(manual.contains(&format!("\n| `{name}` | ")), "{name}");
+        assert!(TEMPLATE.contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn the_manual_names_every_flag() {
+    let manual = read("docs/operating.md");
+    let help = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_pkdns")).args(arguments).arg("--help").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = help(&[]);
+    let (_, commands) = all.split_once("\nCommands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands = commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    let pages: Vec<_> = commands.map(|name| help(&[name])).chain([all.clone()]).collect();
+    assert!(pages.len() > 3, "{all}");
+    // An option stands at the beginning of its line, behind its short form if it has one.
+    let flags = pages.iter().flat_map(|page| page.lines()).filter_map(|line| {
+        let line = line.trim_start();
+        let line = if line.starts_with("--") { line } else { line.split_once(", ")?.1 };
+        line.split([' ', '=', '[']).next().filter(|flag| flag.starts_with("--"))
+    });
+    let flags: Vec<_> = flags.collect();
+    assert!(flags.len() > 10, "{flags:?}");
+    flags.iter().for_each(|flag| assert!(manual.contains(flag), "docs/operating.md does not name {flag}"));
 }
 
 #[test]

@@ -42,12 +42,6 @@ fn usual(home: Option<PathBuf>) -> Option<PathBuf> {
 fn judge(path: &Path, error: Option<&ConfigError>) -> Finding {
     match error {
         None => Finding::ok(CHECK, format!("{} has no mistakes", path.display())),
-        // It says itself what to do.
-        Some(error @ ConfigError::Unreadable { .. }) => Finding::failed(
-            CHECK,
-            printable(&error.to_string()),
-            "the defaults hold for the checks below; name another file with --config",
-        ),
         Some(ConfigError::Invalid(mistakes)) => {
             let mut shown: Vec<String> =
                 mistakes.iter().take(MOST).map(|mistake| printable(&mistake.to_string())).collect();
@@ -60,6 +54,12 @@ fn judge(path: &Path, error: Option<&ConfigError>) -> Finding {
                 "correct it, see with pkdns --check, and restart pkdns; the defaults hold for the checks below",
             )
         }
+        // It says itself what to do.
+        Some(error) => Finding::failed(
+            CHECK,
+            printable(&error.to_string()),
+            "the defaults hold for the checks below; name another file with --config",
+        ),
     }
 }
 

@@ -1,10 +1,22 @@
 //! Where bytes come in and go out: sockets, connections, certificates.
 
+#[cfg(feature = "http")]
 pub mod bridge;
+#[cfg(feature = "tls")]
 pub mod certificates;
 pub mod held;
+#[cfg(feature = "http")]
 mod html;
+#[cfg(feature = "http")]
 pub mod http;
+mod http_limits;
+#[cfg(not(feature = "tls"))]
+pub mod no_certificates;
+#[cfg(feature = "hickory")]
 pub mod request_handler;
 pub mod status;
 pub mod transport;
+
+pub use http_limits::Limits as HttpLimits;
+#[cfg(not(feature = "tls"))]
+pub use no_certificates as certificates;

@@ -7,20 +7,21 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use pkdns::{
-    base::watched_files,
-    config::{Config, ConfigError},
-    program::{service_manager, telemetry::Verbosity},
-    server::{ReloadHandle, Reloaded},
-};
 use tokio::{signal::unix::Signal, sync::mpsc, task::spawn_blocking};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::{
+use super::{
     arguments::{Arguments, Settings, Source},
+    run::warnings_of,
+    server::{ReloadHandle, Reloaded},
+    service_manager,
+    telemetry::Verbosity,
     testnet_mode::TestnetMode,
-    warnings_of,
+};
+use crate::base::{
+    config::{Config, ConfigError},
+    watched_files,
 };
 
 /// Larger files are refused by whoever reads them as a configuration.
@@ -28,15 +29,15 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// The command line, which wins over the file each time that it is read.
 #[derive(Debug, Clone)]
-pub(crate) struct CommandLine {
-    pub(crate) arguments: Arguments,
-    pub(crate) home: Option<PathBuf>,
+pub(super) struct CommandLine {
+    pub(super) arguments: Arguments,
+    pub(super) home: Option<PathBuf>,
     /// The directory that systemd gives for sockets.
-    pub(crate) runtime: Option<PathBuf>,
+    pub(super) runtime: Option<PathBuf>,
 }
 
 /// What takes the configuration anew.
-pub(crate) struct Reloading {
+pub(super) struct Reloading {
     command_line: CommandLine,
     handle: ReloadHandle,
     verbosity: Verbosity,
@@ -55,14 +56,14 @@ pub(crate) struct Reloading {
 
 impl CommandLine {
     /// What the flags and the file ask for now. Blocks on the file.
-    pub(crate) fn settle(self) -> Result<Settings, ConfigError> {
+    pub(super) fn settle(self) -> Result<Settings, ConfigError> {
         self.arguments.settle(self.home.as_deref(), self.runtime.as_deref())
     }
 }
 
 impl Reloading {
     /// `settings` are those that the server was started with, before the testnet_mode changed them.
-    pub(crate) fn new(
+    pub(super) fn new(
         command_line: CommandLine,
         settings: &Settings,
         handle: ReloadHandle,
@@ -91,7 +92,7 @@ impl Reloading {
     }
 
     /// Returns when the configuration is to be taken anew, and whether that was asked for.
-    pub(crate) async fn wanted(&mut self) -> bool {
+    pub(super) async fn wanted(&mut self) -> bool {
         tokio::select! {
             _ = self.hangup.recv() => {
                 info!("SIGHUP: reading the configuration again");
@@ -102,14 +103,14 @@ impl Reloading {
     }
 
     /// Whether SIGHUP has come since.
-    pub(crate) fn is_asked_for(&mut self) -> bool {
+    pub(super) fn is_asked_for(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         matches!(self.hangup.poll_recv(&mut context), Poll::Ready(Some(())))
     }
 
     /// All of one reload. The service manager is told that it begins; that it has ended is left to whoever calls this.
     /// Returns what is in effect, if that is another configuration.
-    pub(crate) async fn reload(&mut self, is_asked_for: bool) -> Option<Reloaded> {
+    pub(super) async fn reload(&mut self, is_asked_for: bool) -> Option<Reloaded> {
         let command_line = self.command_line.clone();
         let Ok(settled) = spawn_blocking(|| command_line.settle()).await else { return None };
         let settled = settled.and_then(|settings| match settings.source {

@@ -7,24 +7,22 @@ use nix::{
     sys::signal::{Signal as SignalNumber, kill},
     unistd::Pid,
 };
-use pkdns::{
-    program::{
-        service_manager,
-        succession::{Predecessor, SuccessionError, Successor},
-    },
-    server::Control,
-};
 use tokio::{signal::unix::Signal, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::reloading::Reloading;
+use super::{
+    reloading::Reloading,
+    server::Control,
+    service_manager,
+    succession::{Predecessor, SuccessionError, Successor},
+};
 
 /// Addresses in the line of status.
 const SHOWN_ADDRESSES: usize = 4;
 
 /// Attends to a server that runs.
-pub(crate) struct Attendant {
+pub(super) struct Attendant {
     upgrade: Signal,
     reloading: Reloading,
     control: Control,
@@ -37,7 +35,7 @@ pub(crate) struct Attendant {
 
 impl Attendant {
     /// `obstacle` says why no process can take the place of this one at the signal `upgrade`. `addresses` are served.
-    pub(crate) fn new(
+    pub(super) fn new(
         upgrade: Signal,
         reloading: Reloading,
         control: Control,
@@ -50,7 +48,7 @@ impl Attendant {
 
     /// Until the server stops, or another process serves in its place. That one has to be told by `predecessor` when it
     /// may.
-    pub(crate) async fn attend(mut self, predecessor: Option<Predecessor>) {
+    pub(super) async fn attend(mut self, predecessor: Option<Predecessor>) {
         if self.shutdown.run_until_cancelled(self.control.started()).await.is_none() {
             return;
         }

@@ -4,8 +4,12 @@ pub mod answer_cache;
 mod at_hand;
 pub mod cookies;
 mod datagrams;
+mod event;
 mod led;
+#[cfg(not(feature = "query-log"))]
+mod no_query_log;
 mod note;
+#[cfg(feature = "query-log")]
 pub mod query_log;
 mod reload;
 mod respond;
@@ -20,8 +24,11 @@ use std::{
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
 use led::Led;
+#[cfg(not(feature = "query-log"))]
+use no_query_log as query_log;
 use tokio::time::{Instant, timeout};
 
+pub use query_log::QueryLog;
 pub use respond::{AtOnce, Client, Refused, Respond, Transport};
 pub use source::Source;
 
@@ -41,7 +48,6 @@ use crate::{
     service::{
         answer_cache::{AnswerCache, Authority, NewAnswer},
         cookies::Cookies,
-        query_log::QueryLog,
     },
     sources::forward::{ForwardError, Forwarder},
 };

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{AtOnce, Client, Inner, Source, Transport};
 use crate::{
     base::message::{Query, code_name, read_question},
-    service::query_log::{Event, Protocol},
+    service::event::{Event, Protocol},
 };
 
 impl Inner {

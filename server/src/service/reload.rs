@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicU32};
 
 use super::{Inner, Service, answers, led::Led, quota};
-use crate::{base::config::Config, resolver::Resolver, service::query_log::QueryLog};
+use crate::{base::config::Config, resolver::Resolver, service::QueryLog};
 
 impl Service {
     /// Goes by `config` in place of `old` from now on, and asks `resolver`. Questions that are under way end as they began;

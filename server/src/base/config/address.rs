@@ -20,6 +20,7 @@ use crate::base::access::Allowed;
 
 /// Why a text is not an address to listen on or to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// It has a scheme that means nothing here.
     #[error("`{0}`: write the address alone, such as `9.9.9.9:53`, without a scheme")]

@@ -21,6 +21,7 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{}: {source}; write another file after --config, or make this one readable", path.display())]

@@ -89,6 +89,9 @@ pub const TLS_PORT: u16 = 853;
 const NO_PORT: u16 = 0;
 
 /// Everything that can be set. Unknown keys are errors.
+///
+/// Any release may add options: begin with [`Config::default`], so that they have their defaults. That is also why the
+/// tables are not `non_exhaustive`, which would forbid `..Config::default()`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -44,6 +44,7 @@ pub(crate) struct Password(String);
 
 /// Why a text is not the address of a Redis. Says nothing of the text, in which a password may stand anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RedisUrlError {
     /// It has another scheme, or none.
     #[error(

@@ -3,9 +3,9 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use http::Uri;
+use rustls_pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{HTTP_PORT, HTTPS_PORT, address::parse_list, check::is_key_label};
 
@@ -23,6 +23,7 @@ pub struct RelayUrl {
 
 /// Why a text is not the address of a relay.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RelayUrlError {
     /// It has another scheme, or none.
     #[error("`{0}`: a relay is written https://HOST or http://HOST, with a path if it has one")]

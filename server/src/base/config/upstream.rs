@@ -7,9 +7,9 @@ use std::{
 };
 
 use http::uri::PathAndQuery;
+use rustls_pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{AddressError, DNS_PORT, HTTPS_PORT, TLS_PORT, address::parse_address, presets::UnknownPreset};
 
@@ -40,6 +40,7 @@ pub enum UpstreamAddress {
 
 /// Why a text is not a resolver to forward to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum UpstreamError {
     /// It is not an address, or has a scheme that nobody serves.
     #[error(transparent)]

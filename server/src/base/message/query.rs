@@ -94,6 +94,10 @@ pub struct Rejected {
 
 impl Query {
     /// Reads a request. Bytes behind the last record are ignored, as most servers do.
+    ///
+    /// # Errors
+    ///
+    /// What to answer, if anything, where it is no question that can be answered.
     pub fn decode(bytes: &[u8]) -> Result<Self, Rejection> {
         let Some(header) = bytes.first_chunk::<HEADER_SIZE>() else {
             return Err(Rejection::Silence);

@@ -59,6 +59,7 @@ pub struct Limits {
 
 /// What is wrong with a zone file.
 #[derive(Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ZoneFileError {
     /// In one place of a file, or of a text that came from none.
     #[error("{}line {}, column {}: {reason}", prefix(.file), .position.line, .position.column)]
@@ -150,6 +151,10 @@ impl ZoneFile {
     }
 
     /// The records of the zone of `key`, in the order of the file, each once.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a record, and a macro of which the address is not known.
     pub fn records(
         &self,
         key: &PublicKey,
@@ -159,6 +164,10 @@ impl ZoneFile {
     }
 
     /// As [`Self::records`], without those that need an address that is not known. These are named.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a record.
     pub fn known_records(
         &self,
         key: &PublicKey,
@@ -168,6 +177,10 @@ impl ZoneFile {
     }
 
     /// As [`Self::records`], with what is allowed in the file and hardly ever meant.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::records`].
     pub fn records_and_remarks(
         &self,
         key: &PublicKey,
@@ -177,6 +190,10 @@ impl ZoneFile {
     }
 
     /// The records of a zone of another name, `origin`, moved to `key`: all names below `origin` end in the key.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a record, and a macro, as no address is known.
     pub fn moved_records(
         &self,
         origin: &Name<Bytes>,

@@ -39,7 +39,7 @@ use crate::{
     base::metrics::BridgeMetrics,
     edge::{
         held::Budget,
-        transport::{Admission, Ending, Entrance, Guest, accept},
+        transport::{Admission, Caps, Ending, Entrance, Guest, accept},
     },
     resolver::{name::Suffixes, site::Site},
     service::Respond,
@@ -83,15 +83,6 @@ pub struct Terms {
     pub tls: ClientTls,
     /// The port to which those are sent who come in the clear to another port than 80; 443 if that is among those listened on.
     pub https_port: u16,
-}
-
-/// How many connections there may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Caps {
-    /// In all.
-    pub connections: usize,
-    /// Of one client.
-    pub connections_per_client: usize,
 }
 
 /// Takes connections for sites under keys. All listeners share one.

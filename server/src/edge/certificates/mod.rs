@@ -1,5 +1,6 @@
 //! The certificates of HTTPS and DNS over TLS: where they come from, and that the newest is the one that is shown.
 
+#[cfg(feature = "acme")]
 pub mod acme;
 mod authority;
 mod authority_reading;
@@ -9,6 +10,8 @@ mod end;
 mod files;
 mod lan_authority;
 mod look;
+#[cfg(not(feature = "acme"))]
+mod no_acme;
 mod shown;
 mod trust;
 mod visit;
@@ -38,9 +41,12 @@ pub use shown::Challenges;
 pub use visit::{SiteAnswer, Visit, visit};
 
 use crate::base::{config, metrics::CertificateReading, private_file, watched_files};
+#[cfg(feature = "acme")]
 use acme::Acme;
 use files::{Contents, Files};
 use lan_authority::{Issued, LanAuthority};
+#[cfg(not(feature = "acme"))]
+use no_acme::{self as acme, Acme};
 use shown::{ACME_PROTOCOL, Shown};
 
 /// How often a certificate of our own is looked at: it is renewed by the day, and with the addresses of the machine.

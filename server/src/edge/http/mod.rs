@@ -8,7 +8,6 @@ mod dns;
 mod health;
 mod host;
 mod json;
-mod limits;
 mod listen;
 mod metrics;
 mod negotiate;
@@ -46,11 +45,11 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use tracing::warn;
 
+pub use super::{HttpLimits as Limits, transport::HTTP_PROTOCOLS as PROTOCOLS};
 pub use body::SiteBody;
 pub use dns::{DNS_PATH, JSON_PATH};
 pub use health::Health;
 pub use host::Hosts;
-pub use limits::Limits;
 pub use listen::{serve, serve_shared};
 pub use metrics::metrics_routes;
 pub use pages::{About, Notices, StatusPage, Zones, pages};
@@ -73,9 +72,6 @@ use client_address::client_address;
 use connection::Origin;
 use dns::{Dns, Waiting};
 use refusal::Refusal;
-
-/// Protocols of HTTPS, by preference (ALPN).
-pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Where the files of ACME challenges are (RFC 8555 section 8.3).
 const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";

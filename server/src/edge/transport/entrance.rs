@@ -37,6 +37,15 @@ const LEAVING: usize = 16;
 /// What there is beside each so many places: those for strangers, and those for who leaves.
 pub const PLACES_PER_EXTRA: usize = LEAVING / 2;
 
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    /// In all.
+    pub connections: usize,
+    /// Of one client.
+    pub connections_per_client: usize,
+}
+
 /// Who is served, whose word is taken, and who is told of those who were not let in.
 #[derive(Debug, Clone)]
 pub struct Admission {

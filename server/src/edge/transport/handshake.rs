@@ -3,13 +3,17 @@
 use std::io;
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{ReadHalf, WriteHalf, split},
+    net::TcpStream,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{AlertDescription, Error},
     server::TlsStream,
 };
 
+use super::{SharedTls, TLS_BUFFER};
 use crate::base::metrics::HandshakeFailures;
 
 /// Shakes hands, without end: the deadline is the caller's. One that comes to nothing is counted in `failures`, also when
@@ -24,6 +28,21 @@ pub async fn shake_hands(
     failures: &HandshakeFailures,
 ) -> io::Result<TlsStream<TcpStream>> {
     count_handshake(tls.accept(stream), failures).await
+}
+
+/// Both directions of a connection after [`shake_hands`].
+///
+/// # Errors
+///
+/// As that one.
+pub async fn encrypt(
+    tls: &SharedTls,
+    stream: TcpStream,
+    failures: &HandshakeFailures,
+) -> io::Result<(ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<TcpStream>>)> {
+    let mut stream = shake_hands(&tls.acceptor(), stream, failures).await?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+    Ok(split(stream))
 }
 
 /// As [`shake_hands`], for a handshake that has begun.

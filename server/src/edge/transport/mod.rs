@@ -10,9 +10,13 @@ mod bind_error;
 pub mod descriptors;
 mod ending;
 mod entrance;
+#[cfg(feature = "tls")]
 mod handshake;
 mod inherited;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 pub mod proxy_protocol;
+#[cfg(feature = "tls")]
 mod shared_tls;
 mod slots;
 mod strangers;
@@ -29,9 +33,13 @@ pub use accept::accept;
 pub use bind::{UdpSockets, bind, bind_tcp, bind_udp};
 pub use bind_error::{BindError, Protocol};
 pub use ending::Ending;
-pub use entrance::{Admission, Entrance, Guest, PLACES_PER_EXTRA, Standing};
-pub use handshake::{count_handshake, shake_hands};
+pub use entrance::{Admission, Caps, Entrance, Guest, PLACES_PER_EXTRA, Standing};
+#[cfg(feature = "tls")]
+pub use handshake::{count_handshake, encrypt, shake_hands};
 pub use inherited::{Heirloom, Inherited, Purpose};
+#[cfg(not(feature = "tls"))]
+pub use no_tls::{SharedTls, encrypt};
+#[cfg(feature = "tls")]
 pub use shared_tls::SharedTls;
 pub use slots::{Full, Slot, Slots};
 pub use strangers::STRANGER_TIME;
@@ -45,6 +53,9 @@ use crate::{
 /// Longest request taken, in bytes, over UDP and streams alike. A question with EDNS, cookie and padding stays far
 /// below.
 pub const MAX_REQUEST_SIZE: usize = 4096;
+
+/// Protocols of HTTPS, by preference (ALPN).
+pub const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Bytes that may wait in the TLS of a connection, where they are not counted as held any more. Holds a whole record.
 pub const TLS_BUFFER: usize = 17 << 10;

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
-use pkdns::config::{
+use crate::base::config::{
     AddressError, CREDENTIALS, Config, ConfigError, ConfigFile, DNS_PORT, UpstreamEntry, is_socket_path,
     parse_address,
 };
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Where the server of `--testnet` listens: a port that needs no rights.
 const TESTNET_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
@@ -67,7 +67,7 @@ Exit codes:
 /// without either the defaults are in effect.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pkdns", version, after_long_help = MORE_HELP)]
-pub(crate) struct Arguments {
+pub(super) struct Arguments {
     /// Configuration file, instead of pkdns.toml in the directory of pkdns
     ///
     /// It has to be there. `pkdns --print-config --commented` prints one with every option.
@@ -163,7 +163,7 @@ enum Command {
 
 /// What is to be told of the command line itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Description {
+pub(super) enum Description {
     Completions(Shell),
     Manual {
         /// Where each page becomes a file. Without it the first one is printed.
@@ -173,15 +173,15 @@ pub(crate) enum Description {
 
 /// What `pkdns status` asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct StatusRequest {
+pub(super) struct StatusRequest {
     /// Where the server may be asked, the likeliest place first. Nothing where the configuration says nowhere.
-    pub(crate) sockets: Vec<PathBuf>,
-    pub(crate) form: StatusForm,
+    pub(super) sockets: Vec<PathBuf>,
+    pub(super) form: StatusForm,
 }
 
 /// How the status is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StatusForm {
+pub(super) enum StatusForm {
     Table,
     Json,
     Ready,
@@ -189,33 +189,33 @@ pub(crate) enum StatusForm {
 
 /// What the flags and the file together ask for.
 #[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) action: Action,
-    pub(crate) config: Config,
+pub(super) struct Settings {
+    pub(super) action: Action,
+    pub(super) config: Config,
     /// Where the configuration came from.
-    pub(crate) source: Source,
+    pub(super) source: Source,
     /// Run a DHT in this process and use no other.
-    pub(crate) testnet: bool,
+    pub(super) testnet: bool,
     /// Answer names that are not keys from a sample in this process: with `testnet`, unless `--forward` says who
     /// does.
-    pub(crate) sample_upstream: bool,
+    pub(super) sample_upstream: bool,
     /// What a testnet may decide.
-    pub(crate) unsaid: Unsaid,
+    pub(super) unsaid: Unsaid,
     /// What the operator should know of the flags.
     warnings: Vec<String>,
 }
 
 /// What neither the flags nor the file say, of what a testnet serves over HTTP and HTTPS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Unsaid {
+pub(super) struct Unsaid {
     /// Where HTTP is served.
-    pub(crate) http: bool,
+    pub(super) http: bool,
     /// Whether and where HTTPS is served, and with which certificate.
-    pub(crate) https: bool,
+    pub(super) https: bool,
     /// For which names a certificate of our own is.
-    pub(crate) names: bool,
+    pub(super) names: bool,
     /// Where such certificates are kept.
-    pub(crate) certificates: bool,
+    pub(super) certificates: bool,
 }
 
 impl Unsaid {
@@ -233,7 +233,7 @@ impl Unsaid {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(super) enum Action {
     Serve,
     Check,
     Print,
@@ -241,7 +241,7 @@ pub(crate) enum Action {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(super) enum Source {
     File(PathBuf),
     /// There is no file at this path.
     Defaults(PathBuf),
@@ -258,12 +258,12 @@ impl fmt::Display for Source {
 
 impl Arguments {
     /// The command line, as it is described to shells and in manuals.
-    pub(crate) fn description() -> clap::Command {
+    pub(super) fn description() -> clap::Command {
         Self::command()
     }
 
     /// What to tell of the command line, if that is what is wanted.
-    pub(crate) fn describe(&self, home: Option<&Path>) -> Option<Description> {
+    pub(super) fn describe(&self, home: Option<&Path>) -> Option<Description> {
         match self.command.as_ref()? {
             Command::Completions { shell } => Some(Description::Completions(*shell)),
             Command::Man { out } => {
@@ -275,7 +275,7 @@ impl Arguments {
 
     /// Whom to ask for the status, if that is what is wanted. A configuration with mistakes is no reason not to look: the
     /// server may run with an older one.
-    pub(crate) fn status(&self, home: Option<&Path>, runtime: Option<&Path>) -> Option<StatusRequest> {
+    pub(super) fn status(&self, home: Option<&Path>, runtime: Option<&Path>) -> Option<StatusRequest> {
         let Some(Command::Status { json, ready, socket }) = &self.command else { return None };
         let form = match (json, ready) {
             (true, _) => StatusForm::Json,
@@ -301,7 +301,7 @@ impl Arguments {
 
     /// Reads the file and lets the flags win over it. `home` is what `~` stands for, `runtime` the directory that systemd
     /// gives for sockets.
-    pub(crate) fn settle(self, home: Option<&Path>, runtime: Option<&Path>) -> Result<Settings, ConfigError> {
+    pub(super) fn settle(self, home: Option<&Path>, runtime: Option<&Path>) -> Result<Settings, ConfigError> {
         let directory = expand_home(&self.pkdns_dir, home);
         let mut warnings = Vec::new();
         if home.is_none() && self.config.is_none() && directory != self.pkdns_dir {
@@ -376,7 +376,7 @@ impl Arguments {
 
 impl Settings {
     /// What the operator should know although it does not keep the server from starting.
-    pub(crate) fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let of_config = [self.config.open_resolver(), self.config.bridge_out_of_reach()];
         self.warnings.iter().cloned().chain(of_config.into_iter().flatten()).collect()
     }

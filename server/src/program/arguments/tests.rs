@@ -1,10 +1,10 @@
 use std::fs;
 
 use clap::CommandFactory;
-use pkdns::config::UpstreamAddress;
 use tempfile::TempDir;
 
 use super::*;
+use crate::base::config::UpstreamAddress;
 
 fn settle(home: &Path, flags: &str) -> Result<Settings, String> {
     let arguments = Arguments::try_parse_from(["pkdns"].into_iter().chain(flags.split_whitespace()))
@@ -30,17 +30,6 @@ fn upstreams(texts: &[&str]) -> Vec<UpstreamAddress> {
 #[test]
 fn the_flags_are_well_formed() {
     Arguments::command().debug_assert();
-}
-
-#[test]
-fn the_manual_names_every_flag() {
-    let manual = include_str!("../../../../docs/operating.md");
-    let command = Arguments::command();
-    for command in command.get_subcommands().chain([&command]) {
-        for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
-            assert!(manual.contains(&format!("--{flag}")), "docs/operating.md does not name --{flag}");
-        }
-    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use hickory_proto::rr::Name;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
 
-use super::{StartError, derived, places::Places};
+use super::{StartError, places::Places, web::bridge_admission};
 use crate::{
     base::{
         access::{is_neighbour, is_private},
@@ -111,7 +111,7 @@ pub(super) fn bridge(
     places: &Places,
     metrics: &Metrics,
 ) -> Arc<Bridge<ResolvedSites>> {
-    let admission = derived::bridge_admission(config, metrics);
+    let admission = bridge_admission(config, metrics);
     let caps = places.bridge;
     let entrance = Entrance::new(caps.connections, caps.connections_per_client, admission)
         .with_forwarders(&places.tcp.forwarders);

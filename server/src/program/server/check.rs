@@ -2,13 +2,16 @@
 
 use std::{fs, path::Path};
 
+#[cfg(feature = "http")]
 use super::bridging::bridge_directory;
+use super::features;
+#[cfg(feature = "tls")]
+use crate::edge::certificates::{self, BridgeAuthority, CertificateError, Certificates};
 use crate::{
     base::{
         config::{CREDENTIALS, Config, QueryLogLevel},
         private_file,
     },
-    edge::certificates::{self, BridgeAuthority, CertificateError, Certificates},
     resolver::{check_hosts_files, denied::check_lists, origin::Origins},
     sources::forward::TlsClient,
 };
@@ -25,28 +28,9 @@ pub struct FileFaults {
 /// Opens the certificates, keys, directories and authorities that `config` names.
 pub fn check_files(config: &Config) -> FileFaults {
     let mut faults = FileFaults::default();
-    let (doh, dot) = (&config.doh, &config.dot);
-    let is_encrypted = doh.enabled || dot.enabled;
-    let common = doh.cert_path.as_deref().zip(doh.key_path.as_deref());
-    if let Some((certificate, key)) = common.filter(|_| is_encrypted) {
-        faults.pair(("doh.cert_path", certificate), ("doh.key_path", key));
-    }
-    if dot.enabled && (dot.cert_path.is_some() || dot.key_path.is_some()) {
-        let certificate = dot.cert_path.as_deref().or(doh.cert_path.as_deref());
-        let key = dot.key_path.as_deref().or(doh.key_path.as_deref());
-        if let Some((certificate, key)) = certificate.zip(key) {
-            faults.pair(("dot.cert_path", certificate), ("dot.key_path", key));
-        }
-    }
-    let is_made = config.acme.enabled || config.certificate.self_signed;
-    if is_encrypted && common.is_none() && is_made {
-        let directory = certificates::check_directory(&config.certificate, config.acme.enabled);
-        faults.mistakes.extend(directory.err().map(|error| format!("certificate.path: {error}")));
-    }
-    if config.bridge.is_enabled() {
-        let mistake = BridgeAuthority::check(&bridge_directory(config)).err();
-        faults.mistakes.extend(mistake.map(|error| format!("certificate.path: {error}")));
-    }
+    faults.mistakes.extend(features::check(config).err().map(|error| error.to_string()));
+    #[cfg(feature = "tls")]
+    faults.certificates(config);
     faults.authority("fallback_ca_path", config.fallback_ca_path.as_deref());
     if config.acme.enabled {
         faults.authority("acme.ca_path", config.acme.ca_path.as_deref());
@@ -72,29 +56,6 @@ pub fn check_files(config: &Config) -> FileFaults {
 }
 
 impl FileFaults {
-    /// A certificate and its key. Each is opened, so that what is wrong with both is told at once.
-    fn pair(&mut self, certificate: (&str, &Path), key: (&str, &Path)) {
-        let before = self.mistakes.len();
-        if is_given(certificate.1) || is_given(key.1) {
-            self.given(&format!("{} and {}", certificate.0, key.0));
-            return;
-        }
-        for (option, path) in [certificate, key] {
-            let error = fs::read(path).err();
-            self.mistakes.extend(error.map(|error| format!("{option}: {}: {error}", path.display())));
-        }
-        if self.mistakes.len() > before {
-            return;
-        }
-        if let Err(error) = Certificates::from_files(certificate.1, key.1) {
-            let (option, _) = match error {
-                CertificateError::NoCertificate(_) => certificate,
-                _ => key,
-            };
-            self.mistakes.push(format!("{option}: {error}"));
-        }
-    }
-
     /// Who has to have certified the servers that are asked.
     fn authority(&mut self, option: &str, path: Option<&Path>) {
         if path.is_some_and(is_given) {
@@ -117,6 +78,58 @@ impl FileFaults {
             let path = path.display();
             self.warnings
                 .push(format!("{option}: {path}: {error}; {consequence} unless this user may write there"));
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl FileFaults {
+    fn certificates(&mut self, config: &Config) {
+        let (doh, dot) = (&config.doh, &config.dot);
+        let is_encrypted = doh.enabled || dot.enabled;
+        let common = doh.cert_path.as_deref().zip(doh.key_path.as_deref());
+        if let Some((certificate, key)) = common.filter(|_| is_encrypted) {
+            self.pair(("doh.cert_path", certificate), ("doh.key_path", key));
+        }
+        if dot.enabled && (dot.cert_path.is_some() || dot.key_path.is_some()) {
+            let certificate = dot.cert_path.as_deref().or(doh.cert_path.as_deref());
+            let key = dot.key_path.as_deref().or(doh.key_path.as_deref());
+            if let Some((certificate, key)) = certificate.zip(key) {
+                self.pair(("dot.cert_path", certificate), ("dot.key_path", key));
+            }
+        }
+        let is_made = config.acme.enabled || config.certificate.self_signed;
+        if is_encrypted && common.is_none() && is_made {
+            let directory = certificates::check_directory(&config.certificate, config.acme.enabled);
+            self.mistakes.extend(directory.err().map(|error| format!("certificate.path: {error}")));
+        }
+        #[cfg(feature = "http")]
+        if config.bridge.is_enabled() {
+            let mistake = BridgeAuthority::check(&bridge_directory(config)).err();
+            self.mistakes.extend(mistake.map(|error| format!("certificate.path: {error}")));
+        }
+    }
+
+    /// A certificate and its key. Each is opened, so that what is wrong with both is told at once.
+    fn pair(&mut self, certificate: (&str, &Path), key: (&str, &Path)) {
+        let before = self.mistakes.len();
+        if is_given(certificate.1) || is_given(key.1) {
+            self.given(&format!("{} and {}", certificate.0, key.0));
+            return;
+        }
+        for (option, path) in [certificate, key] {
+            let error = fs::read(path).err();
+            self.mistakes.extend(error.map(|error| format!("{option}: {}: {error}", path.display())));
+        }
+        if self.mistakes.len() > before {
+            return;
+        }
+        if let Err(error) = Certificates::from_files(certificate.1, key.1) {
+            let (option, _) = match error {
+                CertificateError::NoCertificate(_) => certificate,
+                _ => key,
+            };
+            self.mistakes.push(format!("{option}: {error}"));
         }
     }
 }

@@ -5,23 +5,22 @@ use std::{path::Path, sync::Arc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StartError, resolve_host};
+use super::{StartError, parts::resolve_host};
 use crate::{
     base::config::Config,
     edge::{
         certificates::{AuthorityCertificate, CertificateError, Certificates, Challenges, Connections},
-        http,
-        transport::tcp,
+        transport::{self, SharedTls, tcp},
     },
     sources::forward::{Forwarder, TlsClient},
 };
 
 /// The handshakes of the encrypted listeners, and the certificates that they show.
 pub(super) struct EncryptedListeners {
-    pub(super) https: Option<TlsAcceptor>,
-    pub(super) dot: Option<TlsAcceptor>,
+    https: Option<TlsAcceptor>,
+    dot: Option<TlsAcceptor>,
     /// What HTTPS shows.
-    pub(super) https_certificates: Option<Certificates>,
+    https_certificates: Option<Certificates>,
     /// What DNS over TLS shows.
     pub(super) dot_certificates: Option<Certificates>,
     /// What clients have to import, if it is ours.
@@ -64,7 +63,7 @@ impl EncryptedListeners {
         let shown = [common.as_ref().filter(|_| is_common_shown), own.as_ref()];
         Ok(Self {
             shown: shown.into_iter().flatten().cloned().collect(),
-            https: https.map(|shown| shown.acceptor(&http::PROTOCOLS)).transpose()?,
+            https: https.map(|shown| shown.acceptor(&transport::HTTP_PROTOCOLS)).transpose()?,
             dot: tls.map(|shown| shown.acceptor(&tcp::PROTOCOLS)).transpose()?,
             https_certificates: https.cloned(),
             dot_certificates: tls.cloned(),
@@ -74,11 +73,35 @@ impl EncryptedListeners {
         })
     }
 
+    /// Encrypts new connections of DNS over TLS.
+    pub(super) fn encrypt_dot(&self, shared: &mut Option<SharedTls>) {
+        replace(shared, self.dot.as_ref());
+    }
+
+    /// Encrypts new connections of HTTPS.
+    #[cfg(feature = "http")]
+    pub(super) fn encrypt_https(&self, shared: &mut Option<SharedTls>) {
+        replace(shared, self.https.as_ref());
+    }
+
+    /// The certificate that HTTPS shows now, DER.
+    pub(super) fn https_certificate(&self) -> Option<Vec<u8>> {
+        self.https_certificates.as_ref()?.current()
+    }
+
     /// Starts to look for new certificates.
     pub(super) fn watch(&self, stop: &CancellationToken, tasks: &TaskTracker) {
         for certificates in &self.certificates {
             tasks.spawn(certificates.clone().watch(stop.clone()));
         }
+    }
+}
+
+/// Connections that are open stay with what they began with.
+fn replace(shared: &mut Option<SharedTls>, acceptor: Option<&TlsAcceptor>) {
+    match (&shared, acceptor) {
+        (Some(shared), Some(acceptor)) => shared.replace(acceptor.clone()),
+        (_, acceptor) => *shared = acceptor.cloned().map(SharedTls::from),
     }
 }
 

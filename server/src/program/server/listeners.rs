@@ -10,12 +10,10 @@ use std::{
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use super::web::SharedPort;
 use crate::{
     base::config::Config,
-    edge::{
-        bridge::SharedPort,
-        transport::{self, BindError, Ending, Heirloom, Inherited, Purpose, UdpSockets},
-    },
+    edge::transport::{self, BindError, Ending, Heirloom, Inherited, Purpose, UdpSockets},
 };
 
 /// An address as the configuration has it, or whoever has bound it for us, and what is spoken there.

@@ -1,18 +1,27 @@
 //! Puts the parts together: binds, serves and stops.
 
+#[cfg(feature = "http")]
 mod bridging;
 mod check;
 mod container;
 mod control;
 mod derived;
+#[cfg(feature = "tls")]
 mod encrypted;
+mod features;
 mod listeners;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
+#[cfg(not(feature = "http"))]
+mod no_web;
 mod own_networks;
 mod parts;
 mod places;
 mod reload;
 mod running;
 mod seen;
+#[cfg(feature = "http")]
+mod web;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,9 +38,7 @@ use crate::{
         metrics::Metrics,
     },
     edge::{
-        bridge::SiteConnector,
         certificates::{CertificateError, Certificates},
-        http,
         transport::{BindError, Ending, Inherited, Purpose},
     },
     resolver::{Resolver, denied::DeniedKeys},
@@ -42,21 +49,25 @@ use crate::{
         packets::{DiskError, Packets, Stores},
     },
 };
-use bridging::BridgeCertificates;
 pub use check::{FileFaults, check_files};
 pub use container::open_container;
 pub use control::Control;
 use encrypted::EncryptedListeners;
+pub use features::MissingFeature;
 use listeners::Listener;
+#[cfg(not(feature = "tls"))]
+use no_tls as encrypted;
+#[cfg(not(feature = "http"))]
+use no_web as web;
 use parts::{
-    SwitchedOff, connector, open_denied_keys, open_disk, resolve_host, share_packets, start_dht,
-    start_forwarder, unread,
+    SwitchedOff, connector, open_denied_keys, open_disk, share_packets, start_dht, start_forwarder, unread,
 };
 use places::Places;
 use reload::Reloads;
 pub use reload::{ReloadError, ReloadHandle, Reloaded};
 use running::Running;
 use seen::Shown;
+use web::WebParts;
 
 /// Questions in flight are answered within this time of the stop; every answer has a deadline below it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -72,14 +83,12 @@ pub struct Server {
     forwarder: Arc<Forwarder>,
     metrics: Metrics,
     places: Places,
-    relay: Option<http::Relay>,
     packets: Packets,
     /// Keys that are not answered for, and the way to lists of them.
     denied: DeniedKeys,
     connector: Connector,
     encryption: EncryptedListeners,
-    bridge_certificates: BridgeCertificates,
-    site_connector: SiteConnector,
+    web: WebParts,
     reloads: Reloads,
     /// Where there is one: its nodes are saved at the stop.
     dht: Option<Arc<Dht>>,
@@ -92,6 +101,7 @@ pub struct Server {
 
 /// Why the server does not start.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
@@ -117,17 +127,30 @@ pub enum StartError {
     /// A zone file cannot be read, or says what cannot be.
     #[error("{0}")]
     Origin(String),
+    /// What is configured has been left out when this was built.
+    #[error(transparent)]
+    MissingFeature(#[from] MissingFeature),
 }
 
 impl Server {
     /// Binds every address in `config.listen` and begins to join the DHT. Neither the DHT nor an upstream has to be
-    /// within reach. Must be called in a Tokio runtime.
+    /// within reach. Must be called in a Tokio runtime. Whether `config` makes sense, [`Config::faults`] says.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the server from starting: an address that cannot be listened on, a file that cannot be used, a feature that this
+    /// was built without.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         Self::bind_with_inherited(config, Inherited::default())
     }
 
     /// As [`Server::bind`], with the sockets that another process has bound where they fit the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
     pub fn bind_with_inherited(config: Config, inherited: Inherited) -> Result<Self, StartError> {
+        features::check(&config)?;
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
         let metrics = Metrics::default();
@@ -140,7 +163,12 @@ impl Server {
     }
 
     /// As [`Server::bind`], with packets from `network` instead of the DHT.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
     pub fn bind_to_network(config: Config, network: Arc<dyn Network>) -> Result<Self, StartError> {
+        features::check(&config)?;
         let tls = TlsClient::new(config.fallback_ca_path.as_deref())?;
         let forwarder = start_forwarder(&config, &tls);
         Self::bind_with(config, forwarder, &tls, network, Metrics::default(), Inherited::default())
@@ -155,8 +183,7 @@ impl Server {
         mut inherited: Inherited,
     ) -> Result<Self, StartError> {
         let encryption = EncryptedListeners::new(&config, &forwarder)?;
-        let bridge_certificates = BridgeCertificates::open(&config)?;
-        let site_connector = SiteConnector::new().map_err(CertificateError::Tls)?;
+        let web = WebParts::open(&config)?;
         let wanted = listeners::wanted(&config, |purpose| inherited.assigned(purpose));
         let listeners = listeners::bind(&wanted, false, &mut inherited)?;
         inherited.close();
@@ -185,7 +212,6 @@ impl Server {
             move || shown.load().iter().filter_map(Certificates::reading).collect()
         });
         let denied = open_denied_keys(&config, &packets, &metrics);
-        let relay = derived::relay(&config, &places.tcp.forwarders, &packets, &denied, &metrics);
         let bound = derived::with_ports(&config, &addresses);
         let resolver =
             Resolver::with_origins(&bound, packets.clone(), forwarder.clone(), origins, denied.clone());
@@ -198,13 +224,11 @@ impl Server {
             forwarder,
             metrics,
             places,
-            relay,
             packets,
             denied,
             connector,
             encryption,
-            bridge_certificates,
-            site_connector,
+            web,
             reloads: Reloads::new(),
             dht: None,
             stores,
@@ -235,7 +259,7 @@ impl Server {
 
     /// The certificate that HTTPS shows now, DER, if it is served.
     pub fn https_certificate(&self) -> Option<Vec<u8>> {
-        self.encryption.https_certificates.as_ref()?.current()
+        self.encryption.https_certificate()
     }
 
     /// The addresses of `/metrics`, with the real ports.

@@ -22,7 +22,6 @@ use crate::{
         connector::Connector,
         forward::{Forwarder, TlsClient},
         packets::{DiskError, DiskStore, Packets, SharedStore},
-        relay_client::{DhtAndRelays, Relays},
     },
 };
 
@@ -99,6 +98,7 @@ pub(super) fn open_denied_keys(config: &Config, packets: &Packets, metrics: &Met
     denied
 }
 
+#[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "relays are what needs it"))]
 pub(super) fn start_dht(
     config: &Config,
     forwarder: &Arc<Forwarder>,
@@ -113,11 +113,14 @@ pub(super) fn start_dht(
     settings.nodes_path.clone_from(&config.dht.nodes_path);
     settings.observer = Arc::new(metrics.dht.clone());
     let dht = Arc::new(Dht::start(settings, resolve_host.clone()).map_err(StartError::Dht)?);
-    if config.dht.relays.is_empty() {
-        return Ok((dht.clone(), dht));
+    #[cfg(feature = "tls")]
+    if !config.dht.relays.is_empty() {
+        use crate::sources::relay_client::{DhtAndRelays, Relays};
+        let outcomes = &metrics.dht.relay_requests;
+        let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, outcomes);
+        return Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))));
     }
-    let relays = Relays::new(&config.dht.relays, &tls.for_tls(), resolve_host, &metrics.dht.relay_requests);
-    Ok((dht.clone(), Arc::new(DhtAndRelays::new(dht, relays))))
+    Ok((dht.clone(), dht))
 }
 
 /// The network of a server whose configuration says `dht.enabled = false`.

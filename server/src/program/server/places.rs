@@ -5,10 +5,9 @@ use tracing::warn;
 use crate::{
     base::{access::Forwarders, config::Config},
     edge::{
-        bridge,
+        HttpLimits,
         held::Budget,
-        http,
-        transport::{PLACES_PER_EXTRA, Purpose, descriptors, tcp},
+        transport::{Caps, PLACES_PER_EXTRA, Purpose, descriptors, tcp},
     },
 };
 
@@ -16,9 +15,9 @@ use crate::{
 pub(super) struct Places {
     pub(super) tcp: tcp::Limits,
     pub(super) tls: tcp::Limits,
-    pub(super) web: http::Limits,
-    pub(super) metrics: http::Limits,
-    pub(super) bridge: bridge::Caps,
+    pub(super) web: HttpLimits,
+    pub(super) metrics: HttpLimits,
+    pub(super) bridge: Caps,
 }
 
 impl Places {
@@ -69,17 +68,14 @@ impl Places {
                 forwarders: forwarders.clone(),
                 ..tcp::Limits::for_tls()
             },
-            web: http::Limits {
+            web: HttpLimits {
                 connections: doh.max_connections,
                 connections_per_client: doh.connections_per_client.unwrap_or(per_client),
                 forwarders,
-                ..http::Limits::default()
+                ..HttpLimits::default()
             },
-            metrics: http::Limits::for_metrics(),
-            bridge: bridge::Caps {
-                connections: config.bridge.max_connections,
-                connections_per_client: per_client,
-            },
+            metrics: HttpLimits::for_metrics(),
+            bridge: Caps { connections: config.bridge.max_connections, connections_per_client: per_client },
         }
     }
 

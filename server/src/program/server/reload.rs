@@ -10,10 +10,11 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    BridgeCertificates, EncryptedListeners, StartError, derived,
+    EncryptedListeners, StartError, derived, features,
     listeners::{self, Listener, Open, Wanted},
     refuse_own_address,
     running::Running,
+    web::BridgeCertificates,
 };
 use crate::{
     base::{
@@ -46,6 +47,7 @@ pub struct Reloaded {
 
 /// Why the configuration stays as it was.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ReloadError {
     /// It cannot be read, or says what cannot be done.
     #[error(transparent)]
@@ -179,6 +181,7 @@ impl Present {
         if !faults.is_empty() {
             return Err(ReloadError::NeedsRestart(faults.join("\n")));
         }
+        features::check(&config).map_err(StartError::from)?;
         let tls = TlsClient::new(config.fallback_ca_path.as_deref()).map_err(StartError::from)?;
         let encryption = match EncryptedListeners::differ(&self.config, &config) {
             true => Some(EncryptedListeners::new(&config, &self.forwarder)?),

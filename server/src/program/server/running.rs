@@ -7,27 +7,23 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use super::{
-    BridgeCertificates, EncryptedListeners, ReloadError, Reloaded, Server,
-    bridging::{ResolvedSites, bridge},
+    ReloadError, Reloaded, Server,
     control::State,
     derived,
+    encrypted::EncryptedListeners,
     listeners::{self, Listener, Open, Sockets, Wanted},
     own_networks,
     parts::connector,
     places::Places,
     reload::{Prepared, Present, Reloads},
     seen::{Shown, Sight},
+    web::{BridgeCertificates, SharedPort, Web},
 };
 use crate::{
     base::{access::Forwarders, config::Config, metrics::Metrics},
-    edge::{
-        bridge::{self, Bridge, SharedPort},
-        certificates::AuthorityCertificate,
-        http::{self, Site},
-        transport::{Ending, Purpose, SharedTls, tcp, udp},
-    },
+    edge::transport::{Ending, Purpose, SharedTls, tcp, udp},
     resolver::{DEADLINE, Resolver, denied::DeniedKeys},
-    service::{Service, query_log::QueryLog},
+    service::{QueryLog, Service},
     sources::{connector::Connector, forward::Forwarder, packets::Packets},
 };
 
@@ -48,16 +44,11 @@ pub(super) struct Running {
     waiting: Arc<udp::Waiting>,
     tcp: Arc<tcp::Connections>,
     tls: Arc<tcp::Connections>,
-    site: Arc<Site<Service>>,
-    metrics_site: Arc<Site<Service>>,
-    relay: Option<http::Relay>,
     encryption: EncryptedListeners,
     shown: Shown,
     sight: Arc<Sight>,
-    https_tls: Option<SharedTls>,
     dot_tls: Option<SharedTls>,
-    bridge: Arc<Bridge<ResolvedSites>>,
-    bridge_authority: Option<AuthorityCertificate>,
+    web: Web,
     open: Vec<Open>,
     watches: Watches,
     /// What the program sees of it.
@@ -66,10 +57,22 @@ pub(super) struct Running {
     tasks: TaskTracker,
 }
 
+/// The parts of a server that what is served over HTTP is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) config: &'a Config,
+    pub(super) bound: &'a Config,
+    pub(super) service: &'a Arc<Service>,
+    pub(super) packets: &'a Packets,
+    pub(super) denied: &'a DeniedKeys,
+    pub(super) metrics: &'a Metrics,
+    pub(super) forwarders: &'a Forwarders,
+    pub(super) encryption: &'a EncryptedListeners,
+}
+
 /// What goes on beside, and ends when something else takes its place.
 struct Watches {
     certificates: CancellationToken,
-    bridge_certificates: CancellationToken,
     hosts_files: CancellationToken,
     denied_keys: CancellationToken,
     keep_alive: CancellationToken,
@@ -81,24 +84,27 @@ impl Running {
         let sight = Sight::new(&server, ending.leaving());
         let status_path = server.config.status.socket().map(PathBuf::from);
         let Server { config, listeners, service, forwarder, metrics, places, .. } = server;
-        let Server { relay, packets, denied, connector, encryption, reloads, shown, state, .. } = server;
-        let Server { bridge_certificates, site_connector, .. } = server;
+        let Server { web, packets, denied, connector, encryption, reloads, shown, state, .. } = server;
         let (ending, tasks, service) = (ending.clone(), tasks.clone(), Arc::new(service));
         let addresses: Vec<_> = listeners.iter().map(|one| (one.wanted.purpose, one.address)).collect();
         let bound = derived::with_ports(&config, &addresses);
         let forwarders = places.tcp.forwarders.clone();
         let [over_tcp, over_tls] = derived::admissions(&config, &metrics);
-        let bridge_authority = bridge_certificates.authority();
-        let content =
-            derived::site(&bound, &service, &encryption, bridge_authority.clone(), relay.clone(), &packets);
-        let bridge = bridge(&config, &service, &bridge_certificates, site_connector, &places, &metrics);
-        let site = Site::with_content(content, places.web, &metrics)
-            .with_health(sight.health())
-            .with_status(sight.page());
-        let metrics_content = derived::metrics_site(&config, &metrics);
+        let around = Around {
+            config: &config,
+            bound: &bound,
+            service: &service,
+            packets: &packets,
+            denied: &denied,
+            metrics: &metrics,
+            forwarders: &forwarders,
+            encryption: &encryption,
+        };
+        let web = Web::start(web, &around, &places, &sight, &ending, &tasks);
+        let mut dot_tls = None;
+        encryption.encrypt_dot(&mut dot_tls);
         let watches = Watches {
             certificates: ending.leaving().child_token(),
-            bridge_certificates: ending.leaving().child_token(),
             hosts_files: ending.leaving().child_token(),
             denied_keys: ending.leaving().child_token(),
             keep_alive: ending.leaving().child_token(),
@@ -107,16 +113,8 @@ impl Running {
             waiting: udp::Waiting::new(forwarders.clone()),
             tcp: tcp::Connections::new(places.tcp, over_tcp),
             tls: tcp::Connections::new(places.tls, over_tls),
-            site: Arc::new(site.with_dns(service.clone(), &tasks)),
-            metrics_site: Arc::new(
-                Site::with_content(metrics_content, places.metrics, &metrics)
-                    .with_health(sight.health().with_reasons())
-                    .with_status(sight.page()),
-            ),
-            https_tls: encryption.https.clone().map(SharedTls::from),
-            dot_tls: encryption.dot.clone().map(SharedTls::from),
-            bridge,
-            bridge_authority,
+            dot_tls,
+            web,
             open: Vec::new(),
             config,
             bound,
@@ -127,7 +125,6 @@ impl Running {
             connector,
             metrics,
             forwarders,
-            relay,
             encryption,
             shown,
             sight,
@@ -143,7 +140,6 @@ impl Running {
         }
         running.spawn(running.ending.leaving(), own_networks::watch());
         running.encryption.watch(&running.watches.certificates, &running.tasks);
-        bridge_certificates.watch(&running.watches.bridge_certificates, &running.tasks);
         running.watch_hosts_files();
         running.watch_denied_keys();
         running.keep_alive();
@@ -202,19 +198,10 @@ impl Running {
         }
         let query_log = self.query_log(&old);
         self.service.reload(&old_bound, &self.bound, resolver, query_log);
-        if old.relay != self.config.relay {
-            self.relay =
-                derived::relay(&self.config, &self.forwarders, &self.packets, &self.denied, &self.metrics);
-        }
         if let Some(encryption) = encryption {
             self.encrypt(encryption);
         }
-        if let Some(certificates) = &bridge_certificates {
-            self.bridge_authority = certificates.authority();
-            renew(&mut self.watches.bridge_certificates, &self.ending);
-            certificates.watch(&self.watches.bridge_certificates, &self.tasks);
-        }
-        self.admit(bridge_certificates);
+        self.admit(&old, bridge_certificates.as_ref());
         for open in self.open.extract_if(.., |open| removed.contains(&open.wanted)) {
             info!("no longer listening {} {}", open.wanted.purpose.protocols().join(" and "), open.address);
             open.ending.end();
@@ -247,49 +234,36 @@ impl Running {
         QueryLog::start(&self.config.query_log, &self.config.dnstap, &self.metrics.logs)
     }
 
-    /// Connections that are open stay with what they began with.
     fn encrypt(&mut self, encryption: EncryptedListeners) {
         renew(&mut self.watches.certificates, &self.ending);
         encryption.watch(&self.watches.certificates, &self.tasks);
-        for (shared, acceptor) in
-            [(&mut self.https_tls, &encryption.https), (&mut self.dot_tls, &encryption.dot)]
-        {
-            match (&shared, acceptor) {
-                (Some(shared), Some(acceptor)) => shared.replace(acceptor.clone()),
-                (_, acceptor) => *shared = acceptor.clone().map(SharedTls::from),
-            }
-        }
+        encryption.encrypt_dot(&mut self.dot_tls);
         self.shown.store(Arc::new(encryption.shown.clone()));
         self.encryption = encryption;
     }
 
     /// Who may connect, how often, and what there is over HTTP.
-    fn admit(&self, bridge_certificates: Option<BridgeCertificates>) {
+    fn admit(&mut self, old: &Config, bridge_certificates: Option<&BridgeCertificates>) {
         let (config, metrics) = (&self.config, &self.metrics);
         let wanted = listeners::wanted(config, |purpose| listeners::assigned(&self.open, purpose));
         let places = Places::new(config, |purpose| wanted.iter().any(|wanted| wanted.purpose == purpose));
         let [over_tcp, over_tls] = derived::admissions(config, metrics);
         for (connections, limits, admission) in
-            [(&self.tcp, places.tcp, over_tcp), (&self.tls, places.tls, over_tls)]
+            [(&self.tcp, &places.tcp, over_tcp), (&self.tls, &places.tls, over_tls)]
         {
             connections.reload(limits.connections, limits.connections_per_client, admission);
         }
-        let over_bridge = derived::bridge_admission(config, metrics);
-        self.bridge.reload(
-            bridge_certificates.map(|certificates| certificates.terms()),
-            places.bridge,
-            over_bridge,
-        );
-        let relay = self.relay.clone();
-        let authority = self.bridge_authority.clone();
-        let content =
-            derived::site(&self.bound, &self.service, &self.encryption, authority, relay, &self.packets);
-        let metrics_content = derived::metrics_site(config, metrics);
-        for (site, limits, content) in
-            [(&self.site, places.web, content), (&self.metrics_site, places.metrics, metrics_content)]
-        {
-            site.reload(content, limits.connections, limits.connections_per_client);
-        }
+        let around = Around {
+            config,
+            bound: &self.bound,
+            service: &self.service,
+            packets: &self.packets,
+            denied: &self.denied,
+            metrics,
+            forwarders: &self.forwarders,
+            encryption: &self.encryption,
+        };
+        self.web.reload(old, &around, &places, bridge_certificates, &self.ending, &self.tasks);
     }
 
     fn serve(&mut self, listeners: Vec<Listener>) {
@@ -298,7 +272,7 @@ impl Running {
             let heirlooms = listener.heirlooms();
             let Listener { wanted, address, sockets } = listener;
             let ending = self.ending.of_listener();
-            let shared = (wanted.purpose == Purpose::Https).then(|| SharedPort::new(self.bridge.clone()));
+            let shared = self.web.shared_port(wanted.purpose);
             self.open.push(Open { wanted, address, ending: ending.clone(), shared: shared.clone() });
             let pulses = self.answer(wanted, sockets, shared, ending);
             self.state.add(wanted, heirlooms, pulses);
@@ -326,19 +300,11 @@ impl Running {
             }
             Sockets::Stream(listener) => listener,
         };
-        match (wanted.purpose, &self.dot_tls, self.https_tls.as_ref().zip(shared)) {
-            (Purpose::Tls, Some(tls), _) => {
+        match (wanted.purpose, &self.dot_tls) {
+            (Purpose::Tls, Some(tls)) => {
                 tcp::serve_tls(listener, tls.clone(), service, self.tls.clone(), ending, tasks);
             }
-            (Purpose::Https, _, Some((tls, shared))) => {
-                http::serve_shared(listener, tls.clone(), shared, self.site.clone(), ending, tasks);
-            }
-            (Purpose::Http, ..) => http::serve(listener, None, self.site.clone(), ending, tasks),
-            (Purpose::Metrics, ..) => http::serve(listener, None, self.metrics_site.clone(), ending, tasks),
-            (Purpose::Bridge, ..) => bridge::serve(listener, self.bridge.clone(), ending, tasks),
-            (Purpose::BridgePlain, ..) => bridge::serve_plain(listener, self.bridge.clone(), ending, tasks),
-            // Of the kinds that are encrypted, none is listened for without a certificate.
-            (Purpose::Dns | Purpose::Tls | Purpose::Https, ..) => {}
+            (purpose, _) => self.web.serve(purpose, listener, shared, ending, tasks),
         }
         Vec::new()
     }
@@ -363,6 +329,6 @@ impl Running {
 }
 
 /// Ends what watches, for another one.
-fn renew(watch: &mut CancellationToken, ending: &Ending) {
+pub(super) fn renew(watch: &mut CancellationToken, ending: &Ending) {
     std::mem::replace(watch, ending.leaving().child_token()).cancel();
 }

@@ -18,11 +18,10 @@ use crate::{
     base::metrics::{CertificateReading, Metrics, Process, RequestOutcomes, UpstreamReading, UpstreamState},
     edge::{
         certificates::Certificates,
-        http::{Health, StatusPage},
         status::{
             Caches, CertificateStatus, Counted, Counts, DeniedStatus, DenyListStatus, DhtStatus, DhtWatch,
-            Facts, ProcessStatus, Readiness, ReloadStatus, Sample, Socket, SocketError, Status, Trends,
-            UpstreamStatus,
+            Facts, Period, ProcessStatus, Readiness, ReloadStatus, Sample, Socket, SocketError, Status,
+            Trends, UpstreamStatus,
         },
     },
     resolver::denied::{DeniedKeys, ListReading},
@@ -129,20 +128,10 @@ impl Sight {
         }
     }
 
-    /// For the listeners of HTTP.
-    pub(super) fn health(self: &Arc<Self>) -> Health {
-        let sight = self.clone();
-        Health::new(move |all| sight.readiness(all))
-    }
-
-    /// For the operator, on the listeners of HTTP.
-    pub(super) fn page(self: &Arc<Self>) -> StatusPage {
-        let sight = self.clone();
-        StatusPage::new(move || {
-            let status = sight.status();
-            let trends = sight.trends.lock().unwrap_or_else(PoisonError::into_inner);
-            (status, trends.short(), trends.long())
-        })
+    /// How it went, in short and in long.
+    pub(super) fn trends(&self) -> (Period, Period) {
+        let trends = self.trends.lock().unwrap_or_else(PoisonError::into_inner);
+        (trends.short(), trends.long())
     }
 
     fn look(&self) -> Sample {
@@ -183,7 +172,7 @@ impl Sight {
         self.trends.lock().unwrap_or_else(PoisonError::into_inner).note(dht.at, counted);
     }
 
-    fn readiness(&self, all: bool) -> Readiness {
+    pub(super) fn readiness(&self, all: bool) -> Readiness {
         let now = Instant::now();
         let is_stopping = self.stop.is_cancelled();
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +202,7 @@ impl Sight {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let facts = self.facts(now);
         let service = &self.metrics.service;

@@ -16,27 +16,27 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pkdns::{
-    config::Config,
-    edge::transport::BindError,
-    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
-    server::{Server, StartError},
-};
 use pkdns_dht::simulator::{Simulator, World};
 use pkdns_dht::{Dht, DhtSettings, signed_packet::Keypair};
 use tracing::{info, warn};
 
-use crate::arguments::Unsaid;
 use browsers::{Browser, Site};
 use introduction::Introduction;
 use ports::{DHT_PORTS, next_free, next_free_for_dns};
 use scratch::Scratch;
 
+use super::{
+    arguments::Unsaid,
+    server::{Server, StartError},
+    testnet::{SampleUpstream, sample_keypair, sample_packet},
+};
+use crate::{base::config::Config, edge::transport::BindError};
+
 /// Nodes of the DHT: as many as hold a packet in the real one.
 const NODES: usize = 20;
 
 /// What `--testnet` keeps running beside the server.
-pub(crate) struct TestnetMode {
+pub(super) struct TestnetMode {
     network: Simulator,
     upstream: Option<SampleUpstream>,
     http: SocketAddr,
@@ -48,7 +48,7 @@ pub(crate) struct TestnetMode {
 
 impl TestnetMode {
     /// Starts the DHT and, if `sample_upstream`, an upstream, and points `config` at them.
-    pub(crate) async fn start(
+    pub(super) async fn start(
         config: &mut Config,
         unsaid: Unsaid,
         sample_upstream: bool,
@@ -70,7 +70,7 @@ impl TestnetMode {
     }
 
     /// Has `config` use what runs here, whatever it says, and serve what its file leaves `unsaid`.
-    pub(crate) fn point_to_itself(&self, config: &mut Config, unsaid: Unsaid) {
+    pub(super) fn point_to_itself(&self, config: &mut Config, unsaid: Unsaid) {
         config.dht.bootstrap = self.network.bootstrap();
         if unsaid.http {
             config.doh.plain_listen = vec![self.http];
@@ -95,7 +95,7 @@ impl TestnetMode {
     }
 
     /// What to do where the server does not start, besides what `error` says.
-    pub(crate) fn explain(error: StartError) -> Box<dyn Error> {
+    pub(super) fn explain(error: StartError) -> Box<dyn Error> {
         let StartError::Bind(BindError::Taken { address, .. }) = &error else { return error.into() };
         let free = next_free_for_dns(*address);
         format!(
@@ -106,7 +106,7 @@ impl TestnetMode {
     }
 
     /// Publishes the sample zone, and returns on how many nodes.
-    pub(crate) async fn publish(&self) -> Result<u32, Box<dyn Error>> {
+    pub(super) async fn publish(&self) -> Result<u32, Box<dyn Error>> {
         let settings = DhtSettings::on_loopback(self.network.bootstrap());
         // The nodes are given by address, so that there is nothing to resolve.
         let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })))?;
@@ -117,7 +117,7 @@ impl TestnetMode {
     }
 
     /// What to type next.
-    pub(crate) fn introduction(&self, server: &Server, config: &Config, stored: u32) -> String {
+    pub(super) fn introduction(&self, server: &Server, config: &Config, stored: u32) -> String {
         let Some(dns) = server.addresses().first().map(ports::reachable) else {
             return String::new();
         };

@@ -14,7 +14,6 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    fetch::Validators,
     keys::{ENTRY_SIZE, KeySet},
     reader::MAX_KEYS,
 };
@@ -27,6 +26,13 @@ const FORMAT: &str = "pkdns denied keys 1";
 
 /// Bytes of the lines before the entries: an address may be long.
 const MAX_HEAD_SIZE: usize = 70_000;
+
+/// Which version of a list is known (RFC 9110 section 8.8).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Validators {
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+}
 
 /// A list as it came.
 #[derive(Debug, PartialEq)]

@@ -14,7 +14,10 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::reader::{NoList, Reader};
+use super::{
+    copy::Validators,
+    reader::{NoList, Reader},
+};
 use crate::{
     base::{backoff::Backoff, config::ListUrl},
     sources::connector::{Connector, cause},
@@ -31,13 +34,6 @@ const MAX_VALIDATOR_SIZE: usize = 256;
 
 /// A server that does not answer is asked again after this; it doubles each time, up to the usual pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Which version of a list is known (RFC 9110 section 8.8).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Validators {
-    pub(super) etag: Option<String>,
-    pub(super) last_modified: Option<String>,
-}
 
 /// What a server has said.
 pub(super) enum Fetched {

@@ -1,7 +1,10 @@
 //! Keys that are not answered for: lists from files and from other servers.
 
 mod copy;
+#[cfg(feature = "tls")]
 mod fetch;
+#[cfg(feature = "tls")]
+mod fetching;
 mod file;
 mod keys;
 mod reader;
@@ -25,7 +28,7 @@ use crate::base::{
     metrics::DeniedLookups,
     revisions::{Revision, Revisions},
 };
-use fetch::Validators;
+use copy::Validators;
 use keys::{Entry, KeySet, entry_of};
 
 /// Why a key is not answered for.

@@ -6,21 +6,15 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
 use super::{
-    DeniedKeys, List, Lists, State,
-    copy::{self, Kept},
-    fetch::{FetchError, Fetched, Fetcher, Validators, pause},
+    DeniedKeys, List, Lists, State, copy,
     file::{self, LastLook},
-    reader::{NoList, Reader},
 };
 use crate::{
-    base::{
-        config::{DenyList, ListUrl},
-        watched_files,
-    },
+    base::{config::DenyList, watched_files},
     sources::connector::Connector,
 };
 
@@ -35,10 +29,9 @@ impl DeniedKeys {
         let tidied = lists.clone();
         // What is left over does no harm.
         let _ = spawn_blocking(move || tidied.remove_other_copies()).await;
-        let fetcher = Fetcher::new(connector);
         let watches = lists.lists.iter().map(async |list| match &list.name {
             DenyList::File(path) => self.watch_file(list, path.clone()).await,
-            DenyList::Url(url) => self.keep_fetching(&lists, list, url, &fetcher).await,
+            DenyList::Url(url) => self.keep_fetching(&lists, list, url, &connector).await,
         });
         join_all(watches).await;
     }
@@ -62,78 +55,12 @@ impl DeniedKeys {
         };
         watched_files::watch(first, look, take, complain).await;
     }
+}
 
-    async fn keep_fetching(&self, lists: &Lists, list: &Arc<List>, url: &ListUrl, fetcher: &Fetcher) {
-        let mut failures: u32 = 0;
-        loop {
-            match self.fetch(lists, list, url, fetcher).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    failures = failures.saturating_add(1);
-                    let text = error.to_string();
-                    match failures {
-                        1 => warn!("{url}: {text}; {}", list.meanwhile()),
-                        _ => debug!("{url}: {text}"),
-                    }
-                    list.state().fault = Some(text);
-                }
-            }
-            sleep(pause(failures, lists.refresh)).await;
-        }
-    }
-
-    /// Looks once at a list on another server.
-    async fn fetch(
-        &self,
-        lists: &Lists,
-        list: &Arc<List>,
-        url: &ListUrl,
-        fetcher: &Fetcher,
-    ) -> Result<(), FetchError> {
-        let known = list.state().validators.clone();
-        match fetcher.fetch(url, &known).await? {
-            Fetched::Unchanged => {
-                let mut state = list.state();
-                state.fault = None;
-                state.heard = Some(SystemTime::now());
-                Ok(())
-            }
-            Fetched::New(reader, validators) => {
-                let (denied, list) = (self.clone(), list.clone());
-                let (url, directory) = (url.clone(), lists.directory.clone());
-                // Puts a million keys in order, and writes them down.
-                let taking = move || denied.take(&list, &url, *reader, validators, directory.as_deref());
-                // A panic is told by its hook; the runtime may end.
-                spawn_blocking(taking).await.unwrap_or(Ok(()))
-            }
-        }
-    }
-
-    fn take(
-        &self,
-        list: &List,
-        url: &ListUrl,
-        reader: Reader,
-        validators: Validators,
-        directory: Option<&std::path::Path>,
-    ) -> Result<(), FetchError> {
-        if reader.is_empty() {
-            return Err(NoList::Empty.into());
-        }
-        let new = reader.finish()?;
-        let fetched = SystemTime::now();
-        if new.keys != **list.keys.load() {
-            list.tell(&new.mistakes, new.keys.len());
-        }
-        let kept = Kept { keys: new.keys, validators: validators.clone(), fetched };
-        if let Some(directory) = directory
-            && let Err(error) = copy::write(directory, url, &kept)
-        {
-            warn!("{url}: the list cannot be kept for the next start: {error}");
-        }
-        self.install(list, kept.keys);
-        *list.state() = State { validators, heard: Some(fetched), ..State::default() };
-        Ok(())
+#[cfg(not(feature = "tls"))]
+impl DeniedKeys {
+    /// In place of what is left out. A configuration that asks for it is refused.
+    async fn keep_fetching(&self, _: &Lists, _: &Arc<List>, _: &crate::base::config::ListUrl, _: &Connector) {
     }
 }
 
@@ -152,13 +79,13 @@ impl Lists {
 }
 
 impl List {
-    fn tell(&self, mistakes: &[String], keys: usize) {
+    pub(super) fn tell(&self, mistakes: &[String], keys: usize) {
         info!("{keys} keys are denied by {}", self.name);
         mistakes.iter().for_each(|mistake| warn!("{}: {mistake}", self.name));
     }
 
     /// What holds while it cannot be had.
-    fn meanwhile(&self) -> &'static str {
+    pub(super) fn meanwhile(&self) -> &'static str {
         match self.state().heard {
             Some(_) => "the keys of its last version stay denied",
             None => "none of its keys is denied until it can be fetched",

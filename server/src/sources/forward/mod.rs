@@ -5,11 +5,14 @@ mod asked;
 mod capabilities;
 mod cookies;
 mod counted;
+#[cfg(feature = "tls")]
 mod encrypted;
 mod exchange;
 mod failure;
 mod inspect;
 mod loops;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod places;
 mod race;
 mod request;
@@ -31,10 +34,13 @@ use thiserror::Error;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "tls")]
 pub use encrypted::{TlsClient, TlsError};
 pub use exchange::{Exchanger, Flags};
 pub use failure::ExchangeError;
 pub use inspect::{Over, inspect};
+#[cfg(not(feature = "tls"))]
+pub use no_tls::{TlsClient, TlsError};
 pub use places::Asker;
 pub use route::has_route;
 
@@ -45,6 +51,10 @@ use crate::base::{
     single_flight::FlightError,
 };
 use asked::Asked;
+#[cfg(feature = "tls")]
+use encrypted::Channel;
+#[cfg(not(feature = "tls"))]
+use no_tls::Channel;
 use places::Line;
 use upstreams::{Start, Upstreams};
 

@@ -2,12 +2,18 @@
 //! key at a time. A packet that is to be stored goes to the network first, and then to all of them.
 
 mod asker;
+#[cfg(feature = "disk")]
 mod disk;
 mod fresh;
 mod keep_alive;
 mod memory;
+#[cfg(not(feature = "disk"))]
+mod no_disk;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
 mod publish;
 mod search;
+#[cfg(feature = "redis")]
 mod shared;
 mod sightings;
 mod stored;
@@ -18,13 +24,19 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use asker::Starter;
 pub use asker::{Asker, Search};
+#[cfg(feature = "disk")]
 pub use disk::{DiskError, DiskStore};
 pub use fresh::FRESH_AGE;
 use keep_alive::KeepAlive;
 use memory::Known;
 pub use memory::{Found, Freshness, Memory, Staleness};
+#[cfg(not(feature = "disk"))]
+pub use no_disk::{DiskError, DiskStore};
+#[cfg(not(feature = "redis"))]
+pub use no_redis::SharedStore;
 use pkdns_dht::{Network, NetworkError, signed_packet::PublicKey};
 use publish::{MAX_PUBLICATIONS, Published};
+#[cfg(feature = "redis")]
 pub use shared::SharedStore;
 use sightings::Sightings;
 pub use sightings::{Holders, Sighting, Version};

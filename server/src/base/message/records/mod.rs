@@ -64,6 +64,10 @@ pub fn read_question(bytes: &[u8]) -> Option<Question> {
 }
 
 /// Reads a whole response. Data of types without compressed names is kept byte for byte (RFC 3597 section 3).
+///
+/// # Errors
+///
+/// When it ends early, or a record in it cannot be read.
 pub fn read_message(bytes: &[u8]) -> Result<Message, MalformedMessage> {
     let count = |at| u16_at(bytes, at).ok_or(MalformedMessage);
     let mut at = skip_questions(bytes)?;

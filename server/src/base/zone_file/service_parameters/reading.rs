@@ -7,11 +7,13 @@ use std::{
     str::FromStr,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{BufMut, Bytes, BytesMut};
-use domain::base::{
-    Name,
-    scan::{Scanner, ScannerError},
+use domain::{
+    base::{
+        Name,
+        scan::{Scanner, ScannerError},
+    },
+    utils::base64,
 };
 
 use super::NAMES;
@@ -96,7 +98,10 @@ fn value(key: u16, text: &[u8]) -> Result<Vec<u8>, &'static str> {
         }
         3 => Ok(number(text)?.to_vec()),
         4 => Ok(addresses::<Ipv4Addr>(text)?.iter().flat_map(Ipv4Addr::octets).collect()),
-        5 => STANDARD.decode(text).map_err(|_| "expected base64 as the value of ech"),
+        5 => std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| base64::decode(text).ok())
+            .ok_or("expected base64 as the value of ech"),
         6 => Ok(addresses::<Ipv6Addr>(text)?.iter().flat_map(Ipv6Addr::octets).collect()),
         7 if std::str::from_utf8(text).is_err() => Err("expected UTF-8 as the value of dohpath"),
         9 => {

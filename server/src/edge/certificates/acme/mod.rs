@@ -5,6 +5,7 @@ mod error;
 mod order;
 mod proof;
 mod schedule;
+mod showing;
 
 use std::{
     fmt, fs, io,
@@ -22,8 +23,7 @@ pub use error::AcmeError;
 pub use order::{AcmeAuthority, NewCertificate};
 pub use proof::{Challenge, Proof, Prover};
 pub use schedule::{LONGEST_SLEEP, time_left, wait_after};
-
-pub use super::shown::Showing;
+pub use showing::Showing;
 
 /// Who we are to the authority.
 const ACCOUNT_NAME: &str = "acme-account.json";

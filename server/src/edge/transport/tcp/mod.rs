@@ -15,9 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use connection::Connection;
 
-use super::{
-    Admission, Ending, Entrance, Guest, SharedTls, Slots, Standing, TLS_BUFFER, accept, shake_hands,
-};
+use super::{Admission, Ending, Entrance, Guest, SharedTls, Slots, Standing, accept, encrypt};
 use crate::{
     base::{access::Forwarders, metrics::OpenConnection},
     edge::held::Budget,
@@ -204,13 +202,10 @@ impl<R: Respond> Serving<R> {
             return Ok(());
         }
         // Boxed, because a handshake is large and soon over.
-        let acceptor = tls.acceptor();
         let failures = &entrance.metrics().handshake_failures;
-        let handshake = Box::pin(tokio::time::timeout_at(deadline, shake_hands(&acceptor, stream, failures)));
+        let handshake = Box::pin(tokio::time::timeout_at(deadline, encrypt(&tls, stream, failures)));
         let Some(accepted) = guest.leave.run_until_cancelled(handshake).await else { return Ok(()) };
-        let mut stream = accepted??;
-        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        let (input, output) = tokio::io::split(stream);
+        let (input, output) = accepted??;
         self.serve(input, output, Transport::Tls, guest).await;
         Ok(())
     }

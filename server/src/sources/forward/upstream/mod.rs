@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    ExchangeError,
+    Channel, ExchangeError, TlsClient,
     capabilities::Capabilities,
-    encrypted::{Channel, TlsClient},
     places::{Line, Place},
     route::Route,
 };
