@@ -193,7 +193,7 @@ async fn a_busy_network_is_asked_again_by_the_next_who_asks() {
         sleep(Duration::from_secs(3)).await;
     }
     assert_eq!(timestamp(&packets).await, 2);
-    assert_eq!(searches(&network), 4);
+    assert_eq!(network.lookups(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,7 +212,7 @@ async fn refreshing_ahead_of_time_is_left_out_when_no_more_may_wait() {
     for _ in 0..10 {
         yield_now().await;
     }
-    assert_eq!((packets.queued(), searches(&network)), (MAX_QUEUED_PER_CLIENT, 1));
+    assert_eq!((packets.queued(), network.lookups()), (MAX_QUEUED_PER_CLIENT, 1));
     assert!(matches!(
         packets.0.memory.look(&keypair().public_key(), Instant::now()),
         Some(Held::Packet { refresh: true, .. })
