@@ -21,7 +21,7 @@ use pkdns::{
     message::{Reply, read_message},
     metrics::Metrics,
     program::testnet::{sample_keypair, sample_packet},
-    server::{ReloadHandle, Server, StartError},
+    server::{ReloadHandle, Server},
     service::{self, AtOnce, Client, Respond as _, Service},
 };
 use pkdns_dht::{
@@ -243,17 +243,13 @@ impl Builder {
         self
     }
 
-    pub fn start(self) -> TestServer {
-        self.try_start().unwrap()
-    }
-
     /// The service alone, of a server that is bound and not run: with paused time it takes no time but that of the network.
     pub fn service(self) -> Service {
         let config = Config { listen: vec![any_port()], ..self.config };
         Server::bind_to_network(config, self.network).unwrap().service().clone()
     }
 
-    pub fn try_start(self) -> Result<TestServer, StartError> {
+    pub fn start(self) -> TestServer {
         let Self { mut config, network, in_dht, upstream, directory } = self;
         let upstream = upstream.unwrap_or_else(Upstream::plain);
         let default = Config::default();
@@ -264,11 +260,12 @@ impl Builder {
             config.fallback_dns = vec![upstream.address.into()];
         }
         let server = match in_dht {
-            true => Server::bind(config.clone())?,
-            false => Server::bind_to_network(config.clone(), network.clone())?,
+            true => Server::bind(config.clone()),
+            false => Server::bind_to_network(config.clone(), network.clone()),
         };
+        let server = server.unwrap();
         let stop = CancellationToken::new();
-        Ok(TestServer {
+        TestServer {
             address: server.addresses()[0],
             network,
             upstream,
@@ -280,7 +277,7 @@ impl Builder {
             listening: listening(&server),
             running: Some(tokio::spawn(server.run(stop.clone()))),
             stop,
-        })
+        }
     }
 }
 

@@ -34,8 +34,7 @@ async fn requests_that_are_taken_back_at_once_end_the_connection() {
     client.flood(&flood).await;
     let (answered, end) = client.read_to_end().await;
     assert_eq!(end, Some(ENHANCE_YOUR_CALM));
-    println!("{answered} of 20,000");
-    assert!(answered < 10_000, "{answered} of 20,000 were answered");
+    assert!(answered < 1000, "{answered} of 20,000 were answered");
     still_answers(&server).await;
 }
 
@@ -54,8 +53,8 @@ async fn a_head_that_does_not_end_ends_the_connection() {
         }
         sent += more.len();
     }
-    println!("{sent} bytes of one head");
-    assert!(sent < 32 << 20, "{sent} bytes of one head were taken");
+    // What the buffers of both ends take comes to this, and not what the server has read.
+    assert!(sent < 2 << 20, "{sent} bytes of one head were taken");
     still_answers(&server).await;
 }
 
@@ -73,8 +72,7 @@ async fn pings_and_settings_without_end_take_no_memory_and_stop_nobody() {
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        println!("{sent} bytes of {kind}");
-        assert!(sent < 64 << 20, "{sent} bytes were taken and acknowledged into nowhere");
+        assert!(sent < 24 << 20, "{sent} bytes were taken and acknowledged into nowhere");
         still_answers(&server).await;
     }
 }
