@@ -2,12 +2,7 @@
 //! `cargo bench -p pkdns-cli --bench serve`; `docs/performance.md` explains the tables. Numbers after `--` choose how
 //! many identities there are. Without `--bench`, as under `cargo test --all-targets`, there are few.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 use std::{
     env, thread,

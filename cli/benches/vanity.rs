@@ -4,12 +4,7 @@
 //! The benchmark checks no times, only that each key that is found has the wanted text and belongs to its secret.
 //! Without `--bench`, as under `cargo test --all-targets`, there is one short round.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 use std::{
     env,

@@ -1,12 +1,7 @@
 //! A thousand identities in one `serve`, on a simulated DHT. `cargo bench -p pkdns-cli --bench serve` measures it.
 //!
 //! A target of its own, for it needs both cores for most of a minute and holds the program to a time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 

@@ -2,12 +2,7 @@
 //!
 //! Needs `unshare`, `ip` and `dig`. Without them the test says so and passes, unless `CI=true`; without the right to make
 //! network namespaces it always does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Command};
 

@@ -3,12 +3,7 @@
 //!
 //! Needs Python 3 with the `libtorrent` module (`$PYTHON`, or `python3`), and Node.js with bittorrent-dht in NODE_PATH
 //! or where CONTRIBUTING.md installs it. Without them the tests say so and pass, unless `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{future::Future, net::Ipv6Addr, sync::Arc, time::Duration};
 

@@ -7,12 +7,12 @@ use std::{
     net::UdpSocket,
     os::unix::fs::MetadataExt,
     path::Path,
-    process::{Child, Command},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
 use pkdns_dht::simulator::Simulator;
+use pkdns_testing::{process::Killed, wait};
 use tempfile::TempDir;
 
 /// Longest that a test waits for what must come.
@@ -22,15 +22,8 @@ const QUIET: &str = "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:9'\n[dht]
 
 /// The program, with its log in a file. It does not outlive its test.
 struct Program {
-    child: Child,
+    child: Killed,
     log: std::path::PathBuf,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Program {
@@ -45,7 +38,7 @@ impl Program {
         if in_journal {
             command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
         }
-        Self { child: command.stderr(file).spawn().unwrap(), log }
+        Self { child: Killed(command.stderr(file).spawn().unwrap()), log }
     }
 
     fn text(&self) -> String {
@@ -54,16 +47,15 @@ impl Program {
 
     /// Waits for a line with `part` in it, and returns it.
     fn line(&self, part: &str) -> String {
-        let start = Instant::now();
-        loop {
+        wait::found(|| {
             let text = self.text();
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some(line) = whole.lines().find(|line| line.contains(part)) {
-                return line.to_owned();
-            }
-            assert!(start.elapsed() < PATIENCE, "{part} is not in\n{text}");
-            thread::sleep(Duration::from_millis(10));
-        }
+            whole
+                .lines()
+                .find(|line| line.contains(part))
+                .map(String::from)
+                .ok_or_else(|| format!("{part}: {text}"))
+        })
     }
 
     /// Asks for the address of `localhost`.
@@ -80,9 +72,7 @@ impl Program {
 
     /// Has it end, and returns its log.
     fn stop(mut self) -> String {
-        let status =
-            Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status().unwrap();
-        assert!(status.success());
+        self.child.signal("TERM");
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.text());
         self.text()
     }

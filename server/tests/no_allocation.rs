@@ -36,7 +36,7 @@ use pkdns_dht::{
     Evidence, Network, NetworkError,
     signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket},
 };
-use pkdns_testing::common::{Running, Upstream, keypair, query, record, with_edns};
+use pkdns_testing::server::{TestServer, Upstream, keypair, query, record, with_edns};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -93,10 +93,10 @@ async fn a_hit_over_udp_allocates_nothing() {
             config.rate_limit.requests_per_minute = 1_000_000_000;
             config.rate_limit.burst_size = 1_000_000_000;
         };
-        let server = Running::start_with(Upstream::plain().await, change).await;
+        let server = TestServer::start_with(change);
         let alice = keypair(1);
         let data = RData::A(A::new(192, 0, 2, 1));
-        server.network.publish(&alice, 1, &[record(&alice, "", 3600, data)]);
+        server.publish(&alice, 1, &[record(&alice, "", 3600, data)]);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address.port()));
         let key = alice.to_z32();
         let in_origin = format!("{key}.pk.example.net");
@@ -117,7 +117,8 @@ const BYTES_PER_ENTRY: usize = 205_000_000 / 50_000;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A DHT that holds packets of the full size, and lacks as many.
+/// A DHT that holds packets of the full size, and lacks as many. It signs when it is asked, and remembers nothing, as what
+/// it takes would be counted.
 struct Full(HashMap<[u8; 32], Keypair>);
 
 #[async_trait]
@@ -220,8 +221,7 @@ async fn fill_denials(config: &Config, packets: Packets) -> usize {
         response.metadata.authentic_data = true;
         response.add_authority(Record::from_rdata(apex, 300, soa));
         let _ = query;
-    })
-    .await;
+    });
     let forwarder = Arc::new(Forwarder::new(vec![upstream.address.into()], &TlsClient::new(None).unwrap()));
     let resolver = Resolver::new(config, packets, forwarder);
     resolver.resolve(&question("first.example.com"), CLIENT).await;

@@ -2,12 +2,7 @@
 //!
 //! Needs `unshare` and `ip`, `dig`, `dnsmasq`, `unbound` and the `libtorrent` module of Python. Without them the tests say so and
 //! pass, unless `CI=true`; without the right to make network namespaces they always do.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     fs,
@@ -22,9 +17,9 @@ use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::{
     dig::Dig,
     internet::{Ipv6Internet, Resolver},
-    namespace::{self, Internet, Killed},
+    namespace::{self, Internet},
     network_process::hex,
-    process::Process,
+    process::{Killed, Process},
     programs,
 };
 use tempfile::TempDir;

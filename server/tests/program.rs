@@ -7,11 +7,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
 
+use pkdns_testing::{process::Killed, wait};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -252,29 +253,12 @@ fn every_shell_completes_the_flags_of_the_server() {
     }
 }
 
-/// A server that does not outlive its test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has ended already when the test went well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts the server and reads its log until it serves signals.
-fn start(directory: &Path) -> (Server, impl Iterator<Item = String>) {
-    let mut server = Server(pkdns(directory, &[]).stderr(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+fn start(directory: &Path) -> (Killed, impl Iterator<Item = String>) {
+    let mut server = Killed(pkdns(directory, &[]).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("configured by")), "the server ended");
     (server, lines)
-}
-
-fn send(signal: &str, server: &Server) {
-    let status =
-        Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", server.0.id())).status().unwrap();
-    assert!(status.success());
 }
 
 #[test]
@@ -282,9 +266,9 @@ fn sigterm_and_ctrl_c_end_with_exit_code_0() {
     for signal in ["TERM", "INT"] {
         let directory = directory_with(QUIET);
         let (mut server, lines) = start(directory.path());
-        send(signal, &server);
+        server.signal(signal);
         let log: Vec<_> = lines.collect();
-        assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
+        assert_eq!(server.wait().unwrap().code(), Some(0), "{log:?}");
         assert!(log.iter().any(|line| line.contains(&format!("SIG{signal}"))), "{log:?}");
     }
 }
@@ -293,11 +277,11 @@ fn sigterm_and_ctrl_c_end_with_exit_code_0() {
 fn sighup_leaves_the_server_running_and_says_what_it_did() {
     let directory = directory_with(QUIET);
     let (mut server, mut lines) = start(directory.path());
-    send("HUP", &server);
+    server.signal("HUP");
     assert!(lines.any(|line| line.contains("reloaded: nothing has changed")), "the server ended");
-    send("TERM", &server);
+    server.signal("TERM");
     let log: Vec<_> = lines.collect();
-    assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log:?}");
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{log:?}");
 }
 
 #[test]
@@ -307,9 +291,9 @@ fn a_server_whose_log_nobody_reads_any_more_goes_on() {
     // Closes the pipe: what is written there is an error from now on.
     drop(lines);
     for signal in ["HUP", "HUP", "TERM"] {
-        send(signal, &server);
+        server.signal(signal);
     }
-    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+    assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
 /// An upstream that says of every name that it has no such record.
@@ -359,8 +343,8 @@ fn names_are_looked_up_whatever_connections_strangers_and_clients_open() {
     let mut limited = Command::new("sh");
     limited.arg("-c").arg(format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"")).arg(command.get_program());
     limited.args(command.get_args()).env_remove("RUST_LOG").stderr(Stdio::piped());
-    let mut server = Server(limited.spawn().unwrap());
-    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut server = Killed(limited.spawn().unwrap());
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut is_said = false;
     let address: SocketAddr = lines
         .find_map(|line| {
@@ -371,8 +355,8 @@ fn names_are_looked_up_whatever_connections_strangers_and_clients_open() {
     assert!(is_said, "fewer connections than wished for are said in the log");
     let log = thread::spawn(move || lines.collect::<Vec<_>>());
     let held = take_what_there_is(address);
-    thread::sleep(Duration::from_millis(300));
-    let open = fs::read_dir(format!("/proc/{}/fd", server.0.id())).map(Iterator::count);
+    let open = || fs::read_dir(format!("/proc/{}/fd", server.id())).map(Iterator::count);
+    wait::until_or_show(|| open().is_ok_and(|open| open > LIMIT / 4), open);
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 200), 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut codes = Vec::new();
@@ -383,12 +367,11 @@ fn names_are_looked_up_whatever_connections_strangers_and_clients_open() {
         socket.recv(&mut reply).unwrap();
         codes.push(reply[3] & 0x0f);
     }
+    let open = open().unwrap();
     drop(held);
-    send("TERM", &server);
+    server.signal("TERM");
     let log = log.join().unwrap();
     assert_eq!(codes, [0; 5], "{log:?}");
-    if let Ok(open) = open {
-        assert!(open > LIMIT / 4 && open < LIMIT, "{open} of {LIMIT} descriptors");
-    }
+    assert!(open < LIMIT, "{open} of {LIMIT} descriptors");
     assert!(!log.iter().any(|line| line.contains("does not answer")), "{log:?}");
 }

@@ -4,14 +4,14 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::programs;
+use crate::{process::Killed, programs, wait};
 
 /// How long a daemon may take to start.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ controls {};
 /// A running daemon, which ends with this.
 pub struct Daemon {
     pub address: SocketAddr,
-    child: Child,
+    child: Killed,
     directory: TempDir,
 }
 
@@ -102,11 +102,7 @@ impl Program {
             // In the foreground, with what it says on the terminal.
             command.arg("-g").arg("-c").arg(file);
         });
-        let start = Instant::now();
-        while !daemon.log().contains("all zones loaded") {
-            assert!(start.elapsed() < LIMIT, "{}", daemon.log());
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait::until_or_show(|| daemon.log().contains("all zones loaded"), || daemon.log());
         daemon
     }
 
@@ -136,7 +132,8 @@ impl Program {
         let mut command = Command::new(&self.0);
         arguments(&mut command, &path, port);
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let mut daemon = Daemon { address: (Ipv4Addr::LOCALHOST, port).into(), child, directory };
+        let mut daemon =
+            Daemon { address: (Ipv4Addr::LOCALHOST, port).into(), child: Killed(child), directory };
         let start = Instant::now();
         while TcpStream::connect(daemon.address).is_err() {
             let has_ended = daemon.child.try_wait().unwrap().is_some();
@@ -153,13 +150,6 @@ impl Daemon {
     /// What it has said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

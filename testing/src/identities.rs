@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use pkdns_dht::{
 };
 use tempfile::TempDir;
 
-use crate::programs;
+use crate::{process::Killed, programs};
 
 /// Ticks of `/proc/<pid>/stat` in a second: part of the interface of Linux, whatever the kernel's own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -35,7 +35,7 @@ pub struct Scene {
 
 /// A running `serve`, which does not outlive this.
 pub struct Serve {
-    child: Child,
+    child: Killed,
     started: Instant,
     lines: Receiver<(Instant, String)>,
     /// How often it said that something was not stored.
@@ -102,7 +102,7 @@ impl Scene {
             let mut lines = output.lines().map_while(Result::ok);
             lines.try_for_each(|line| sender.send((Instant::now(), line)))
         });
-        Serve { child, started, lines, failures: 0 }
+        Serve { child: Killed(child), started, lines, failures: 0 }
     }
 }
 
@@ -157,12 +157,5 @@ impl Serve {
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>()
             / TICKS_PER_SECOND
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -3,17 +3,12 @@
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
-    thread,
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 use crate::{
-    libtorrent,
-    namespace::{Internet, Killed},
-    network_process::NetworkProcess,
-    programs,
+    libtorrent, namespace::Internet, network_process::NetworkProcess, process::Killed, programs, wait,
 };
 
 /// The default resolver, which has an address in each family.
@@ -26,9 +21,6 @@ const NODES: [&str; 4] = ["2a01:4f8:1::1", "2a01:4f8:2::1", "2a01:4f8:3::1", "2a
 /// A node to join through, as the default configuration has it.
 const BOOTSTRAP_NAME: &str = "router.bittorrent.com";
 const BOOTSTRAP_PORT: u16 = 6881;
-
-/// How long the resolver may take to start.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// An internet of IPv6, which ends with this.
 pub struct Ipv6Internet {
@@ -83,11 +75,8 @@ impl Resolver {
         command.arg(format!("--listen-address={address}")).arg(format!("--addn-hosts={}", path.display()));
         let dnsmasq = Killed(command.spawn().unwrap());
         let resolver = Self { _dnsmasq: dnsmasq, _directory: directory, _internet: internet };
-        let (address, start) = (SocketAddr::new(address.parse().unwrap(), 53), Instant::now());
-        while TcpStream::connect(address).is_err() {
-            assert!(start.elapsed() < LIMIT, "dnsmasq does not start");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let address = SocketAddr::new(address.parse().unwrap(), 53);
+        wait::until("dnsmasq does not start", || TcpStream::connect(address).is_ok());
         Some(resolver)
     }
 }

@@ -27,7 +27,6 @@ pub mod namespace;
 
 // Our own programs and servers.
 pub mod benchmark;
-pub mod common;
 pub mod dyndns;
 pub mod identities;
 pub mod process;
@@ -35,9 +34,12 @@ pub mod program;
 pub mod shell;
 pub mod support;
 pub mod upgrade;
+pub mod wait;
 
 // Clients and servers in this process.
+pub mod authority;
 pub mod http_client;
 pub mod relay;
+pub mod server;
 pub mod signed_root;
 pub mod tls_client;

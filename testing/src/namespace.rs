@@ -6,21 +6,16 @@ use std::{
     fs,
     future::Future,
     path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
-use crate::programs;
+use crate::{process::Killed, programs, wait};
 
 /// Set for the test that runs in there.
 const INSIDE: &str = "PKDNS_TEST_NAMESPACE";
 
 /// Whoever may not make a network may make one as another user.
 const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
-
-/// How long a process may take to have a network of its own.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs `test`, which is that of the test `name`, on a machine that has loopback and nothing else.
 pub fn on_a_machine_of_its_own(name: &str, test: impl Future<Output = ()>) {
@@ -85,16 +80,6 @@ fn succeed(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// A process that ends with this.
-pub struct Killed(pub Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What is at the other end of the cable. Ends with this.
 pub struct Internet {
     /// Has the namespace.
@@ -108,11 +93,8 @@ impl Internet {
         let holder = Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn().unwrap();
         let internet = Self { holder: Killed(holder) };
         let network_of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
-        let (pid, start) = (internet.holder.0.id().to_string(), Instant::now());
-        while network_of(&pid) == network_of("self") {
-            assert!(start.elapsed() < LIMIT, "it has no network of its own");
-            thread::sleep(Duration::from_millis(5));
-        }
+        let pid = internet.holder.0.id().to_string();
+        wait::until("it has no network of its own", || network_of(&pid) != network_of("self"));
         let (length, bits) = if own.contains(':') { (64, 128) } else { (24, 32) };
         // Nobody else has these addresses, which would take a second to find out.
         let flags: &[&str] = if own.contains(':') { &["nodad"] } else { &[] };

@@ -2,14 +2,16 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use tokio::task::block_in_place;
 
+use crate::process::Killed;
+
 /// A process full of DHT nodes, which ends with this.
 pub struct NetworkProcess {
-    child: Child,
+    _child: Killed,
     commands: ChildStdin,
     replies: BufReader<ChildStdout>,
     bootstrap: Vec<String>,
@@ -21,7 +23,7 @@ impl NetworkProcess {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let commands = child.stdin.take().unwrap();
         let replies = BufReader::new(child.stdout.take().unwrap());
-        let mut network = Self { child, commands, replies, bootstrap: Vec::new() };
+        let mut network = Self { _child: Killed(child), commands, replies, bootstrap: Vec::new() };
         loop {
             let line = network.reply();
             if line.is_empty() {
@@ -53,13 +55,6 @@ impl NetworkProcess {
         let size = block_in_place(|| self.replies.read_line(&mut line)).unwrap();
         assert!(size > 0, "the process with the nodes has ended");
         line.trim_end().to_owned()
-    }
-}
-
-impl Drop for NetworkProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

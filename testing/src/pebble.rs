@@ -7,16 +7,12 @@ use std::{
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use crate::programs;
-
-/// How long it may take to start.
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::{programs, wait};
 
 /// An authority, which ends with this.
 pub struct Pebble {
@@ -63,11 +59,7 @@ impl Pebble {
             .spawn()
             .unwrap();
         let pebble = Self { process, port, management, https, http, directory };
-        let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(start.elapsed() < LIMIT, "{}", pebble.log());
-            thread::sleep(Duration::from_millis(50));
-        }
+        wait::until_or_show(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), || pebble.log());
         Some(pebble)
     }
 

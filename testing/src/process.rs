@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     mem,
+    ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -12,9 +13,42 @@ use std::{
 /// How long a test waits for a line. Nothing that goes well takes nearly as long.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// A process that does not outlive this.
+pub struct Killed(pub Child);
+
+impl Killed {
+    /// Sends a signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Deref for Killed {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Killed {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It has ended already where the test ended it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// It ends with this.
 pub struct Process {
-    child: Child,
+    child: Killed,
     lines: Receiver<String>,
     said: Vec<String>,
 }
@@ -26,7 +60,7 @@ impl Process {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         read(child.stderr.take().unwrap(), sender);
-        Self { child, lines, said: Vec::new() }
+        Self { child: Killed(child), lines, said: Vec::new() }
     }
 
     /// Reads both of its outputs.
@@ -36,7 +70,7 @@ impl Process {
         let (sender, lines) = channel();
         read(child.stdout.take().unwrap(), sender.clone());
         read(child.stderr.take().unwrap(), sender);
-        Self { child, lines, said: Vec::new() }
+        Self { child: Killed(child), lines, said: Vec::new() }
     }
 
     pub fn id(&self) -> u32 {
@@ -61,8 +95,7 @@ impl Process {
 
     /// Sends a signal by its name, such as `HUP`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+        self.child.signal(name);
     }
 
     /// Waits for its end, and returns the exit code.
@@ -92,14 +125,6 @@ impl Process {
     pub fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
         self.wait()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended already where the test ended it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -142,7 +142,7 @@ pub fn run_with_input(directory: &Path, arguments: &[&str], input: &str) -> Fini
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     drop(running);
     let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    // Whatever happens, no command repeats a seed (mistake 30).
+    // Whatever happens, no command repeats a seed.
     for seed in [Z32, HEX] {
         for part in [&seed[..10], &seed[20..30], &seed[seed.len() - 10..]] {
             assert!(!out.contains(part) && !err.contains(part), "{arguments:?} repeats the seed: {out}{err}");

@@ -5,16 +5,11 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::programs;
-
-/// Longest that anything typed takes.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::{programs, wait};
 
 /// A directory, which is also the home of whoever types, and the shells there that go on. These end with this.
 pub struct Shells {
@@ -72,11 +67,7 @@ impl Shells {
 
     #[track_caller]
     pub fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let start = Instant::now();
-        while !is_so(self) {
-            assert!(start.elapsed() < LIMIT, "{what}: {}", self.log());
-            thread::sleep(Duration::from_millis(200));
-        }
+        wait::until_or_show(|| is_so(self), || format!("{what}: {}", self.log()));
     }
 
     fn shell(&self, commands: &str) -> Command {

@@ -1,4 +1,4 @@
-//! A TLS client that looks at what it is shown.
+//! A TLS client that looks at what it is shown, and what shows it.
 
 use std::{
     io,
@@ -7,20 +7,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{
-    TlsConnector,
+    TlsAcceptor, TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+        ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
+        SupportedProtocolVersion,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::ring,
-        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     },
 };
+
+use crate::support::client::connect_from;
 
 /// Longest wait for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,16 +92,41 @@ pub fn trusting(authority: &str, protocols: &[&str]) -> ClientConfig {
     config
 }
 
+/// What a server is that shows this certificate.
+pub fn acceptor(
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> TlsAcceptor {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config).into()
+}
+
 pub async fn connect(
     server: SocketAddr,
     name: &str,
     config: impl Into<Arc<ClientConfig>>,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((CLIENT, 0).into())?;
-    let tcp = socket.connect(server).await?;
+    connect_over(connect_from(CLIENT.into(), server).await?, name, config).await
+}
+
+/// As [`connect`], on a connection that is there.
+pub async fn connect_over(
+    stream: TcpStream,
+    name: &str,
+    config: impl Into<Arc<ClientConfig>>,
+) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    timeout(PATIENCE, TlsConnector::from(config.into()).connect(name, tcp)).await.expect("a handshake ends")
+    timeout(PATIENCE, TlsConnector::from(config.into()).connect(name, stream))
+        .await
+        .expect("a handshake ends")
 }
 
 /// The certificate that `server` shows, or `None` while it has none.

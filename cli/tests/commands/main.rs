@@ -1,12 +1,7 @@
 //! The commands as their users run them, against a DHT on this machine.
 //!
 //! Some tests run small programs of others, such as `age` and `ddclient`. Without them they say so and pass, unless `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod advice;
 mod doctor;

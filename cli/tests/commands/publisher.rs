@@ -11,12 +11,12 @@ mod terminal;
 mod unit;
 mod zones;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use pkdns_testing::program::{HEX, KEY, World};
+use pkdns_testing::{
+    program::{HEX, KEY, World},
+    wait,
+};
 use serde_json::Value;
 
 /// How long a test waits for what must come.
@@ -25,19 +25,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// The records of the key on the DHT as `name type data`, once they fulfil the condition.
 #[track_caller]
 pub(crate) fn records_when(world: &World, key: &str, condition: impl Fn(&[String]) -> bool) -> Vec<String> {
-    let end = Instant::now() + LIMIT;
-    loop {
+    wait::found(|| {
         let found = world.run(&["resolve", key, "--json"]);
-        let records = match found.code {
-            0 => records(&found.json()),
-            _ => Vec::new(),
-        };
-        if condition(&records) {
-            return records;
-        }
-        assert!(Instant::now() < end, "{records:?}");
-        thread::sleep(Duration::from_millis(200));
-    }
+        let records = if found.code == 0 { records(&found.json()) } else { Vec::new() };
+        if condition(&records) { Ok(records) } else { Err(records) }
+    })
 }
 
 fn records(resolved: &Value) -> Vec<String> {

@@ -11,16 +11,12 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
-    time::Duration,
 };
 
 use pkdns_testing::{
     process::Process,
     program::{HEX, World},
 };
-
-/// How long a test waits for what must come.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A key with a site.
 struct Scene {

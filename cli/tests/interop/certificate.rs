@@ -12,7 +12,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use pkdns::{edge::certificates::reading_of, metrics::CertificateReading};
@@ -24,9 +23,6 @@ use pkdns_testing::{
 use serde_json::Value;
 
 use origin::{ORIGIN, Origin};
-
-/// How long a test waits for what must come.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A life in seconds that no test sees the end of.
 const LONG: u32 = 90 * 86_400;

@@ -2,12 +2,7 @@
 //!
 //! Without those, tests say so and pass, unless `CI=true`. Many run on a machine of their own; without the right to make network
 //! namespaces these always pass. What was skipped is listed once more at the end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod certificate;
 mod connect;

@@ -7,8 +7,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use pkdns::{config::Config, server::Server};
@@ -16,14 +15,12 @@ use pkdns_testing::{
     chromium, dyndns,
     programs::{self, tell},
     shell::block,
+    wait,
 };
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const DOCUMENT: &str = include_str!("../../../docs/publish.md");
-
-/// How long a test waits for what must come.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// What the page says.
 const PAGE: &str = "served by a key";
@@ -74,15 +71,10 @@ impl Home {
     /// What a file holds, once that fulfils the condition.
     #[track_caller]
     fn when(&self, name: &str, condition: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + LIMIT;
-        loop {
+        wait::found(|| {
             let text = fs::read_to_string(self.path().join(name)).unwrap_or_default();
-            if condition(&text) {
-                return text;
-            }
-            assert!(Instant::now() < end, "{name}: {text}");
-            thread::sleep(Duration::from_millis(50));
-        }
+            if condition(&text) { Ok(text) } else { Err(format!("{name}: {text}")) }
+        })
     }
 
     fn path(&self) -> &Path {

@@ -8,7 +8,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     process::{Command, Output},
     thread,
-    time::{Duration, Instant},
 };
 
 use pkdns::{
@@ -22,15 +21,13 @@ use pkdns_testing::{
     dig::{Dig, Reply},
     libtorrent,
     silence::silence,
+    wait,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const CLI: &str = env!("CARGO_BIN_EXE_pkdns-cli");
-
-/// How long a test waits for what must come.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Least age in seconds before the server asks for a packet again.
 const LEAST_AGE: u64 = 1;
@@ -173,7 +170,7 @@ impl Owner {
         let mixed: String =
             key.char_indices().map(|(at, c)| if at % 2 == 0 { c.to_ascii_uppercase() } else { c }).collect();
         // The server may still be joining.
-        eventually(|| self.ask(&format!("{key} A")).status() == "NOERROR");
+        wait::until("it comes to that", || self.ask(&format!("{key} A")).status() == "NOERROR");
         for zone in [key.clone(), format!("{key}.key"), mixed.clone(), format!("{mixed}.KeY")] {
             for transport in ["+notcp", "+tcp"] {
                 self.the_zone_is_answered(transport, &zone);
@@ -234,7 +231,9 @@ impl Owner {
     fn the_second_zone_is_answered(&self) {
         let key = self.key.to_z32();
         // Until the least age has passed, the first one is.
-        eventually(|| self.ask(&format!("{key} TXT")).data() == [r#"TXT "second edition""#]);
+        wait::until("it comes to that", || {
+            self.ask(&format!("{key} TXT")).data() == [r#"TXT "second edition""#]
+        });
         assert_eq!(self.ask(&format!("+tcp {key}.key A")).data(), ["A 192.0.2.70"]);
         assert_eq!(self.ask(&format!("new.{key} AAAA")).data(), ["AAAA 2001:db8::7"]);
         assert_eq!(self.ask(&format!("old.{key}.key A")).status(), "NXDOMAIN");
@@ -243,7 +242,7 @@ impl Owner {
     fn the_last_answer_is_served_stale(&self) {
         let key = self.key.to_z32();
         // It is fresh for another moment.
-        eventually(|| self.ask(&format!("{key} A")).extended_error().is_some());
+        wait::until("it comes to that", || self.ask(&format!("{key} A")).extended_error().is_some());
         for (question, data) in [
             (format!("{key} A"), "A 192.0.2.70"),
             (format!("+tcp {key}.key A"), "A 192.0.2.70"),
@@ -326,13 +325,4 @@ fn has_soa_of(reply: &Reply, zone: &str) -> bool {
     let authority = reply.authority();
     let [soa] = authority.as_slice() else { return false };
     soa.to_lowercase().starts_with(&format!("{}. ", zone.to_lowercase())) && soa.contains(" IN SOA ")
-}
-
-/// Waits until `condition` holds.
-fn eventually(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LIMIT, "waited too long");
-        thread::sleep(Duration::from_millis(100));
-    }
 }

@@ -4,12 +4,13 @@ use std::{
     fs::{self, File},
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use pkdns_testing::{
+    process::Killed,
     program::{HEX, KEY, World, directory, run},
     programs,
 };
@@ -57,7 +58,7 @@ const COPIED: [&str; 14] = [
 
 /// Knot DNS with a zone that may be copied, example.com, and one that may not, example.net.
 struct Knot {
-    child: Child,
+    child: Killed,
     address: String,
 }
 
@@ -92,7 +93,7 @@ impl Knot {
                 .stdin(Stdio::null())
                 .spawn()
                 .unwrap();
-            let mut knot = Self { child, address: address.to_string() };
+            let mut knot = Self { child: Killed(child), address: address.to_string() };
             let began = Instant::now();
             while knot.child.try_wait().unwrap().is_none() {
                 // It listens before it has loaded its zones.
@@ -108,13 +109,6 @@ impl Knot {
 
     fn copy<'a>(&'a self, origin: &'a str) -> [&'a str; 5] {
         ["zone", "--from-server", &self.address, "--origin", origin]
-    }
-}
-
-impl Drop for Knot {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

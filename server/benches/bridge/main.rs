@@ -5,20 +5,13 @@
 //! Both servers have one core; the site and the client are on another. The benchmark checks no times, only that
 //! everything arrives.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod client;
 mod servers;
 
-use std::env;
-
 use client::Client;
-use pkdns_testing::benchmark::{cores, on_core};
+use pkdns_testing::benchmark::{Choice, cores, on_core};
 use servers::{Front, Servers};
 
 /// Connections that say nothing.
@@ -31,23 +24,18 @@ const HANDSHAKES: usize = 1000;
 const RUNS: usize = 5;
 
 fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let in_full = arguments.iter().any(|argument| argument == "--bench");
-    if !in_full {
-        println!("Short rounds: the figures mean nothing.");
-    }
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name);
+    let choice = Choice::read();
+    let in_full = choice.in_full;
     let (server_core, client_core) = cores();
     let servers = Servers::start(server_core, client_core, if in_full { 100_000_000 } else { 1_000_000 });
     let runs = if in_full { RUNS } else { 1 };
-    if is_wanted("memory") {
+    if choice.wants("memory") {
         memory(&servers, if in_full { IDLE } else { 40 });
     }
-    if is_wanted("handshakes") {
+    if choice.wants("handshakes") {
         handshakes(&servers, if in_full { HANDSHAKES } else { 10 }, runs);
     }
-    if is_wanted("download") {
+    if choice.wants("download") {
         download(&servers, runs);
     }
 }

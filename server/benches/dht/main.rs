@@ -6,12 +6,7 @@
 //! do the same work in the same run. The benchmark checks no times. Without `--bench`, as under
 //! `cargo test --all-targets`, the networks are small.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod absent;
 mod askers;
@@ -32,7 +27,9 @@ mod stale;
 mod worlds;
 mod zones;
 
-use std::{env, time::Duration};
+use std::time::Duration;
+
+use pkdns_testing::benchmark::Choice;
 
 /// How large everything is.
 #[derive(Clone, Copy)]
@@ -104,13 +101,10 @@ const BY_NAME: [Table; 3] =
     [("worlds", worlds::worlds), ("worlds-offline", worlds::without_sockets), ("soak", soak::soak)];
 
 fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let in_full = arguments.iter().any(|argument| argument == "--bench");
-    let scale = if in_full { IN_FULL } else { IN_SHORT };
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |table: &Table| wanted.iter().any(|wanted| *wanted == table.0);
-    let usual = TABLES.iter().filter(|table| wanted.is_empty() || is_wanted(table));
-    for (_, table) in usual.chain(BY_NAME.iter().filter(|table| is_wanted(table))) {
+    let choice = Choice::read();
+    let scale = if choice.in_full { IN_FULL } else { IN_SHORT };
+    let usual = TABLES.iter().filter(|(name, _)| choice.wants(name));
+    for (_, table) in usual.chain(BY_NAME.iter().filter(|(name, _)| choice.names(name))) {
         table(scale);
     }
 }

@@ -4,12 +4,7 @@
 //! The server is the real program, in a process of its own on one core, which the flooding client shares; the client
 //! whose answers are measured is on the other core. The benchmark checks no times.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod memory;
 mod mischief;
@@ -22,7 +17,7 @@ mod setting;
 mod spoofed;
 mod upstream;
 
-use std::env;
+use pkdns_testing::benchmark::Choice;
 
 /// A part by its name; `true` means in full, otherwise a short round that only shows that it works.
 type Part = (&'static str, fn(bool));
@@ -37,15 +32,10 @@ const PARTS: &[Part] = &[
 ];
 
 fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let in_full = arguments.iter().any(|argument| argument == "--bench");
-    if !in_full {
-        println!("Short rounds: the figures mean nothing.");
-    }
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let choice = Choice::read();
     for (name, part) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            part(in_full);
+        if choice.wants(name) {
+            part(choice.in_full);
         }
     }
 }

@@ -28,8 +28,8 @@ use pkdns::{
         packets::Packets,
     },
 };
-use pkdns_dht::signed_packet::SignedPacket;
-use pkdns_testing::common::{HeldNetwork, keypair, packet_message, query, record, with_edns};
+use pkdns_dht::{signed_packet::SignedPacket, testing::FakeNetwork};
+use pkdns_testing::server::{keypair, packet_message, query, record, with_edns};
 use tokio::{runtime::Builder, time::Instant};
 
 type Work = Box<dyn FnMut()>;
@@ -70,8 +70,8 @@ fn decode() -> Work {
 fn hit() -> Work {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let in_runtime = runtime.enter();
-    let network = Arc::new(HeldNetwork::default());
-    network.publish(&keypair(1), 1, &records());
+    let packet = SignedPacket::sign(&keypair(1), 1, &packet_message(&records())).unwrap();
+    let network = Arc::new(FakeNetwork::holding([packet]));
     let mut config = Config::default();
     // A quota that counts this client but never refuses it.
     config.rate_limit.requests_per_minute = 1_000_000_000;

@@ -6,12 +6,7 @@
 //! another. The benchmark checks no times, only that the answers are right. Without `--bench`, as under
 //! `cargo test --all-targets`, there are few keys.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod connection;
 mod echo;
@@ -25,6 +20,7 @@ mod zones;
 
 use std::env;
 
+use pkdns_testing::benchmark::Choice;
 use zones::Names;
 
 /// How large everything is.
@@ -55,8 +51,8 @@ fn main() {
         [flag] if flag == echo::FLAG => return echo::serve(),
         _ => {}
     }
-    let in_full = arguments.iter().any(|argument| argument == "--bench");
-    let mut scale = if in_full { IN_FULL } else { IN_SHORT };
+    let choice = Choice::read();
+    let mut scale = if choice.in_full { IN_FULL } else { IN_SHORT };
     let number = |name: &str, default: u32| {
         let mut values = arguments.iter().filter_map(|argument| argument.strip_prefix(name));
         values.next().map_or(default, |value| value.parse().expect("a number"))
@@ -66,9 +62,8 @@ fn main() {
     scale.lifetime = number("--lifetime=", scale.lifetime);
 
     let names = Names::derive(scale.keys);
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     for (name, table) in TABLES {
-        if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
+        if choice.wants(name) {
             table(&names, scale);
         }
     }

@@ -4,12 +4,7 @@
 //! Each client asks its next question when it has an answer; over UDP, 16 questions are in flight. The benchmark
 //! checks no times, only that every query is answered, by the counts of the clients and of the servers.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 use std::{
     env,

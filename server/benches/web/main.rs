@@ -5,21 +5,14 @@
 //! Servers are processes of their own on one core; the queries come from another core. The benchmark checks no times,
 //! only that every query is answered.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a benchmark may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
 mod connections;
 mod load;
 mod servers;
 
-use std::env;
-
 use load::{Kind, Load};
-use pkdns_testing::benchmark::{cores, on_core, upstream};
+use pkdns_testing::benchmark::{Choice, cores, on_core, upstream};
 use servers::Pair;
 
 /// Requests of one run.
@@ -30,26 +23,21 @@ const SHORT_REQUESTS: u32 = 2000;
 const RUNS: usize = 3;
 
 fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let in_full = arguments.iter().any(|argument| argument == "--bench");
-    if !in_full {
-        println!("Short rounds: the figures mean nothing.");
-    }
-    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name);
+    let choice = Choice::read();
+    let in_full = choice.in_full;
     let (requests, runs) = if in_full { (REQUESTS, RUNS) } else { (SHORT_REQUESTS, 1) };
-    if is_wanted("https") {
+    if choice.wants("https") {
         let kinds =
             [Kind::Http2TlsGet, Kind::Http2TlsPost, Kind::Http2Get, Kind::Http2Post, Kind::Http1TlsGet];
         compare("DNS over HTTPS", &kinds, requests, runs);
     }
-    if is_wanted("tls") {
+    if choice.wants("tls") {
         compare("DNS over TLS", &[Kind::Tls], requests, runs);
     }
-    if is_wanted("blocking") {
+    if choice.wants("blocking") {
         connections::blocking(in_full);
     }
-    if is_wanted("idle") {
+    if choice.wants("idle") {
         connections::idle(if in_full { 10_000 } else { 100 });
     }
 }

@@ -6,12 +6,7 @@
 //! takes a minute; then each explanation has to be needed, too.
 //!
 //! Needs `named`, `dnssec-keygen`, `dnssec-signzone` and `unbound`. Without them the test says so and passes, unless `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod compare;
 mod explained;

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use pkdns::config::Config;
 use pkdns_testing::{
     daemon::{Daemon, Program},
+    server::TestServer,
     signer::{Signer, Signing},
-    support::{Published, Running},
 };
 use tempfile::TempDir;
 
@@ -59,7 +59,7 @@ pub(crate) struct World {
     /// Has the zones, and follows delegations.
     pub(crate) named: Daemon,
     /// Forwards to it.
-    pub(crate) pkdns: Running,
+    pub(crate) pkdns: TestServer,
     /// Forwards to it as well.
     pub(crate) unbound: Daemon,
     /// Forwards to it, and validates.
@@ -67,7 +67,7 @@ pub(crate) struct World {
     /// Validates, and forwards to pkdns.
     pub(crate) validator_behind_pkdns: Daemon,
     /// Forwards to the validator.
-    pub(crate) pkdns_behind_validator: Running,
+    pub(crate) pkdns_behind_validator: TestServer,
     _zones: TempDir,
 }
 
@@ -133,10 +133,10 @@ impl World {
     }
 }
 
-fn start_pkdns(upstream: &Daemon) -> Running {
+fn start_pkdns(upstream: &Daemon) -> TestServer {
     let mut config = Config { fallback_dns: vec![upstream.address.into()], ..Config::default() };
     config.rate_limit.requests_per_minute = 0;
-    Running::start(config, Published::default())
+    TestServer::builder().config(config).start()
 }
 
 fn soa(negative_ttl: u32) -> String {

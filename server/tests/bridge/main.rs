@@ -4,6 +4,7 @@
 
 mod bytes;
 mod hostile;
+mod names;
 mod plain;
 mod refused;
 mod site;

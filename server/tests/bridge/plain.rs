@@ -99,7 +99,7 @@ async fn names_that_lead_to_one_site_share_its_places_in_the_clear_and_over_tls(
             open.push(accepted);
         }
     });
-    let keys = [1_u8, 2].map(|seed| pkdns_testing::common::keypair(seed).to_z32());
+    let keys = [1_u8, 2].map(|seed| pkdns_testing::server::keypair(seed).to_z32());
     for key in &keys {
         let host = format!("{key}.key");
         stage.script.fail(&host, Failure::NoTls("nothing says how".into()));

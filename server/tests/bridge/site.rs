@@ -8,16 +8,15 @@ use std::{
     },
 };
 
+use pkdns_testing::tls_client;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{
-    TlsAcceptor,
     rustls::{
-        ServerConfig,
-        crypto::ring,
+        DEFAULT_VERSIONS,
         pki_types::{CertificateDer, PrivateKeyDer},
     },
     server::TlsStream,
@@ -54,14 +53,7 @@ impl TlsSite {
         let certificate = CertificateParams::new(["site".to_owned()]).unwrap().self_signed(&key).unwrap();
         let certificate = certificate.der().clone();
         let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], private)
-            .unwrap();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = tls_client::acceptor(certificate.clone(), private, DEFAULT_VERSIONS, protocols);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, received) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());

@@ -26,6 +26,7 @@ use pkdns::{
     },
     service::Service,
 };
+use pkdns_testing::{tls_client, wait::eventually};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
     io::AsyncReadExt,
@@ -218,9 +219,7 @@ impl Stage {
         roots.add(self.authority.clone()).unwrap();
         let mut config = client_config(roots);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from(host.to_owned()).unwrap();
-        let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        timeout(PATIENCE, connecting).await.expect("a handshake that comes to an end")
+        tls_client::connect_over(stream, host, config).await
     }
 
     /// What is counted under `outcome` of connections over TLS.
@@ -236,13 +235,7 @@ impl Stage {
 
     /// Waits until `holds`.
     pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
-        timeout(PATIENCE, async {
-            while !holds(self) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("it does not come to that");
+        eventually("it comes to that", async || holds(self)).await;
     }
 }
 

@@ -5,14 +5,15 @@ use std::{fs, net::IpAddr, time::Duration};
 use hickory_proto::rr::{RData, Record, RecordType, rdata::A};
 use pkdns::config::AcmeChallenge;
 use pkdns_testing::{
-    common::Upstream,
-    pebble::{self, free_port},
+    pebble::{self},
+    server::{TestServer, Upstream},
     tls_client::{CLIENT, shown, shown_after},
+    wait::eventually,
 };
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::Running;
+use super::start;
 
 /// An authority that sees our HTTPS and HTTP listeners where it looks for them.
 struct Pebble {
@@ -28,14 +29,13 @@ impl Pebble {
             if query.queries[0].query_type() == RecordType::A {
                 response.add_answer(Record::from_rdata(name, 300, RData::A(A::new(127, 0, 0, 1))));
             }
-        })
-        .await;
+        });
         Some(Self { authority: pebble::Pebble::start(lifetime, names.address)?, _names: names })
     }
 
     /// A server that asks this authority for a certificate, and keeps it in `state`.
-    async fn client(&self, state: &TempDir, names: &[&str], challenge: AcmeChallenge) -> Running {
-        Running::start(|config| {
+    fn client(&self, state: &TempDir, names: &[&str], challenge: AcmeChallenge) -> TestServer {
+        start(|config| {
             config.doh.listen = vec![([127, 0, 0, 1], self.authority.https).into()];
             config.doh.plain_listen = vec![([127, 0, 0, 1], self.authority.http).into()];
             // The authority is a stranger.
@@ -48,7 +48,6 @@ impl Pebble {
             config.acme.contact = "mailto:admin@example.com".into();
             config.acme.challenge = challenge;
         })
-        .await
     }
 
     fn log(&self) -> String {
@@ -71,12 +70,12 @@ fn names_of(certificate: &[u8]) -> String {
 async fn a_certificate_is_obtained_and_renewed_by_tls_alpn_01_for_names_and_addresses() {
     let Some(pebble) = Pebble::start(15).await else { return };
     let state = tempfile::tempdir().unwrap();
-    let server = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::TlsAlpn01).await;
-    assert_eq!(shown(server.https).await, None, "there is nothing to show yet");
-    let first = shown_after(server.https, None).await;
+    let server = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::TlsAlpn01);
+    assert_eq!(shown(server.https()).await, None, "there is nothing to show yet");
+    let first = shown_after(server.https(), None).await;
     assert_eq!(names_of(&first), NAMES, "{}", pebble.log());
-    assert_eq!(shown(server.dot).await.unwrap(), first);
-    let second = shown_after(server.https, Some(&first)).await;
+    assert_eq!(shown(server.tls()).await.unwrap(), first);
+    let second = shown_after(server.https(), Some(&first)).await;
     assert_eq!(names_of(&second), names_of(&first), "it is renewed before its end");
 }
 
@@ -84,8 +83,8 @@ async fn a_certificate_is_obtained_and_renewed_by_tls_alpn_01_for_names_and_addr
 async fn a_certificate_is_obtained_by_http_01_and_kept_for_the_next_start() {
     let Some(pebble) = Pebble::start(86_400).await else { return };
     let state = tempfile::tempdir().unwrap();
-    let server = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01).await;
-    let first = shown_after(server.https, None).await;
+    let server = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01);
+    let first = shown_after(server.https(), None).await;
     assert_eq!(names_of(&first), NAMES, "{}", pebble.log());
     drop(server);
     for name in ["acme.pem", "acme-account.json"] {
@@ -94,16 +93,13 @@ async fn a_certificate_is_obtained_by_http_01_and_kept_for_the_next_start() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let orders = pebble.log().matches("order").count();
-    let next = loop {
-        // The address is free when the first server has let go of it.
-        sleep(Duration::from_millis(100)).await;
-        if std::net::TcpListener::bind(("127.0.0.1", pebble.authority.https)).is_ok()
-            && std::net::TcpListener::bind(("127.0.0.1", pebble.authority.http)).is_ok()
-        {
-            break pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01).await;
-        }
-    };
-    assert_eq!(shown(next.https).await.unwrap(), first, "at once, and the same");
+    // The address is free when the first server has let go of it.
+    let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let are_free = async || is_free(pebble.authority.https) && is_free(pebble.authority.http);
+    eventually("both are free", are_free).await;
+    let next = pebble.client(&state, &["dns.example", "127.0.0.1"], AcmeChallenge::Http01);
+    assert_eq!(shown(next.https()).await.unwrap(), first, "at once, and the same");
+    // An order would be made in the first moments.
     sleep(Duration::from_secs(1)).await;
     assert_eq!(pebble.log().matches("order").count(), orders, "nothing was ordered: {}", pebble.log());
 }
@@ -111,13 +107,12 @@ async fn a_certificate_is_obtained_by_http_01_and_kept_for_the_next_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_authority_is_away_one_of_our_own_is_shown_if_that_is_wanted() {
     let state = tempfile::tempdir().unwrap();
-    let server = Running::start(|config| {
+    let server = start(|config| {
         config.certificate.names = vec!["localhost".into()];
         config.certificate.path = Some(state.path().into());
         config.certificate.self_signed = true;
         config.acme.enabled = true;
-        config.acme.directory = format!("https://127.0.0.1:{}/dir", free_port());
-    })
-    .await;
-    assert!(shown(server.https).await.is_some());
+        config.acme.directory = format!("https://127.0.0.1:{}/dir", pkdns_testing::pebble::free_port());
+    });
+    assert!(shown(server.https()).await.is_some());
 }

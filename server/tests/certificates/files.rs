@@ -9,13 +9,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pkdns_testing::{
-    common::query,
+    authority::Authority,
+    server::query,
+    support::client::ask_on,
     tls_client::{connect, shown, shown_after, trusting},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{Authority, Running};
+use super::start;
 
 /// Queries until the stop; each has to be answered. Half of them on one connection, half on a connection each.
 async fn load_https(server: std::net::SocketAddr, authority: String, stop: CancellationToken) -> usize {
@@ -54,10 +55,7 @@ async fn load_tls(server: std::net::SocketAddr, authority: String, stop: Cancell
         tokio::time::sleep(Duration::from_millis(5)).await;
         for stream in [&mut kept, &mut open().await] {
             let message = query("www.example.com", RecordType::A);
-            stream.write_all(&[&(message.len() as u16).to_be_bytes()[..], &message].concat()).await.unwrap();
-            stream.flush().await.unwrap();
-            let size = stream.read_u16().await.expect("a reply");
-            stream.read_exact(&mut vec![0; size.into()]).await.unwrap();
+            ask_on(stream, &message).await.expect("a reply");
             answered += 1;
         }
     }
@@ -74,23 +72,23 @@ async fn new_files_are_shown_to_the_next_handshake_and_no_query_fails() {
         fs::write(&key_path, key).unwrap();
     };
     write(&authority.issue());
-    let server = Running::start(|config| {
+    let server = start(|config| {
         config.doh.cert_path = Some(certificate_path.clone());
         config.doh.key_path = Some(key_path.clone());
-    })
-    .await;
-    let before = shown(server.https).await.unwrap();
+    });
+    let before = shown(server.https()).await.unwrap();
     let stop = CancellationToken::new();
-    let https = tokio::spawn(load_https(server.https, authority.pem.clone(), stop.clone()));
-    let tls = tokio::spawn(load_tls(server.dot, authority.pem.clone(), stop.clone()));
+    let https = tokio::spawn(load_https(server.https(), authority.pem.clone(), stop.clone()));
+    let tls = tokio::spawn(load_tls(server.tls(), authority.pem.clone(), stop.clone()));
     // Half of a new pair is no pair.
     let next = authority.issue();
     fs::write(&certificate_path, &next.0).unwrap();
+    // Files are looked at every five seconds. Whoever looks later finds the old pair all the same.
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(shown(server.https).await.unwrap(), before);
+    assert_eq!(shown(server.https()).await.unwrap(), before);
     fs::write(&key_path, &next.1).unwrap();
-    let after = shown_after(server.https, Some(&before)).await;
-    assert_eq!(shown(server.dot).await.unwrap(), after);
+    let after = shown_after(server.https(), Some(&before)).await;
+    assert_eq!(shown(server.tls()).await.unwrap(), after);
     stop.cancel();
     let (https, tls) = (https.await.unwrap(), tls.await.unwrap());
     assert!(https > 10 && tls > 10, "{https} and {tls} queries");
@@ -108,14 +106,13 @@ async fn a_link_that_points_elsewhere_is_a_new_file() {
     }
     let live = directory.path().join("live");
     std::os::unix::fs::symlink(directory.path().join("one"), &live).unwrap();
-    let server = Running::start(|config| {
+    let server = start(|config| {
         config.doh.cert_path = Some(live.join("cert.pem"));
         config.doh.key_path = Some(live.join("key.pem"));
-    })
-    .await;
-    let before = shown(server.https).await.unwrap();
+    });
+    let before = shown(server.https()).await.unwrap();
     let new_link = directory.path().join("new");
     std::os::unix::fs::symlink(directory.path().join("two"), &new_link).unwrap();
     fs::rename(&new_link, &live).unwrap();
-    shown_after(server.https, Some(&before)).await;
+    shown_after(server.https(), Some(&before)).await;
 }

@@ -3,7 +3,8 @@
 use std::{fs, sync::Arc};
 
 use pkdns_testing::{
-    common::query,
+    server::{TestServer, query},
+    support::client::ask_on,
     tls_client::{connect, trusting, trusting_anyone},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,14 +13,13 @@ use tokio_rustls::rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::Running;
+use super::start;
 
-async fn self_signed(directory: &tempfile::TempDir) -> Running {
-    Running::start(|config| {
+async fn self_signed(directory: &tempfile::TempDir) -> TestServer {
+    start(|config| {
         config.certificate.self_signed = true;
         config.certificate.path = Some(directory.path().join("certificates"));
     })
-    .await
 }
 
 #[tokio::test]
@@ -28,12 +28,12 @@ async fn clients_that_import_the_authority_trust_the_server_under_each_of_its_na
     let server = self_signed(&directory).await;
     let authority = fs::read_to_string(directory.path().join("certificates/ca.pem")).unwrap();
     for name in ["localhost", "127.0.0.1"] {
-        connect(server.https, name, trusting(&authority, &["h2"])).await.expect(name);
-        connect(server.dot, name, trusting(&authority, &["dot"])).await.expect(name);
+        connect(server.https(), name, trusting(&authority, &["h2"])).await.expect(name);
+        connect(server.tls(), name, trusting(&authority, &["dot"])).await.expect(name);
     }
-    assert!(connect(server.https, "elsewhere.example", trusting(&authority, &["h2"])).await.is_err());
+    assert!(connect(server.https(), "elsewhere.example", trusting(&authority, &["h2"])).await.is_err());
     // The page to download it from.
-    let mut page = tokio::net::TcpStream::connect(server.http).await.unwrap();
+    let mut page = tokio::net::TcpStream::connect(server.http()).await.unwrap();
     page.write_all(b"GET /ca.pem HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     page.read_to_string(&mut text).await.unwrap();
@@ -41,7 +41,7 @@ async fn clients_that_import_the_authority_trust_the_server_under_each_of_its_na
     drop(server);
     // After a restart the clients need nothing new.
     let server = self_signed(&directory).await;
-    connect(server.https, "localhost", trusting(&authority, &["h2"])).await.unwrap();
+    connect(server.https(), "localhost", trusting(&authority, &["h2"])).await.unwrap();
 }
 
 #[tokio::test]
@@ -49,12 +49,12 @@ async fn versions_and_protocols_are_agreed_on() {
     let directory = tempfile::tempdir().unwrap();
     let server = self_signed(&directory).await;
     for (address, offered, agreed) in [
-        (server.https, &["h2", "http/1.1"][..], Some(&b"h2"[..])),
-        (server.https, &["http/1.1", "h2"], Some(b"h2")),
-        (server.https, &["http/1.1"], Some(b"http/1.1")),
-        (server.https, &[], None),
-        (server.dot, &["dot"], Some(b"dot")),
-        (server.dot, &[], None),
+        (server.https(), &["h2", "http/1.1"][..], Some(&b"h2"[..])),
+        (server.https(), &["http/1.1", "h2"], Some(b"h2")),
+        (server.https(), &["http/1.1"], Some(b"http/1.1")),
+        (server.https(), &[], None),
+        (server.tls(), &["dot"], Some(b"dot")),
+        (server.tls(), &[], None),
     ] {
         for (version, number) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
             let stream = connect(address, "localhost", trusting_anyone(&[version], offered)).await.unwrap();
@@ -66,7 +66,8 @@ async fn versions_and_protocols_are_agreed_on() {
             );
         }
     }
-    for (address, offered) in [(server.https, "dot"), (server.dot, "h2"), (server.https, "acme-tls/1")] {
+    for (address, offered) in [(server.https(), "dot"), (server.tls(), "h2"), (server.https(), "acme-tls/1")]
+    {
         let config = trusting_anyone(&[&TLS13], &[offered]);
         assert!(connect(address, "localhost", config).await.is_err(), "{offered}");
     }
@@ -82,12 +83,11 @@ async fn sessions_are_resumed_and_nothing_is_taken_before_the_handshake_ends() {
         let config = Arc::new(config);
         let mut kinds = Vec::new();
         for _ in 0..2 {
-            let mut stream = connect(server.dot, "localhost", config.clone()).await.unwrap();
+            let mut stream = connect(server.tls(), "localhost", config.clone()).await.unwrap();
             assert!(!stream.get_ref().1.is_early_data_accepted());
             // Tickets come with the first bytes after the handshake.
             let query = query("www.example.com", hickory_proto::rr::RecordType::A);
-            stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).await.unwrap();
-            stream.read_u16().await.unwrap();
+            ask_on(&mut stream, &query).await.unwrap();
             kinds.push(stream.get_ref().1.handshake_kind().unwrap());
         }
         assert_eq!(kinds[1], HandshakeKind::Resumed, "{version:?}");

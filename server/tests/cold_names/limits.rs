@@ -8,8 +8,9 @@ use std::{
 use futures_util::future::join_all;
 use pkdns::metrics::DhtMetrics;
 use pkdns_dht::{NetworkError, simulator::Simulator};
+use pkdns_testing::wait::eventually;
 
-use crate::world::{eventually, joined, keypairs, lookup, packet, settings, world};
+use crate::world::{joined, keypairs, lookup, packet, settings, world};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_keys_sends_no_more_than_the_budget_and_is_answered_truly() {
@@ -68,12 +69,13 @@ async fn thousands_of_lookups_at_once_all_end_and_leave_nothing_behind() {
         assert!(is_known, "{end:?}");
     }
     let outcomes = &metrics.lookups;
-    eventually("no lookup is left", || async { metrics.lookups_in_flight.get() == 0 }).await;
+    eventually("no lookup is left", async || metrics.lookups_in_flight.get() == 0).await;
     let counted = [&outcomes.found, &outcomes.absent, &outcomes.busy, &outcomes.unreachable];
     assert_eq!(counted.map(|outcome| outcome.get()).iter().sum::<u64>(), 5000);
 
     // The client is as good as new.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Its budget is full again after half a second.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     for packet in there.iter().take(5) {
         assert_eq!(lookup(dht, packet.key()).await.0, std::slice::from_ref(packet));
     }

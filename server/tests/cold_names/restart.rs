@@ -4,10 +4,11 @@ use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
 
 use pkdns::server::Server;
 use pkdns_dht::{Dht, HostResolver, internal::saved_nodes, simulator::Simulator};
+use pkdns_testing::wait::eventually;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{PATIENCE, config, eventually, joined, keypairs, lookup, packet, settings, within, world};
+use crate::world::{PATIENCE, config, joined, keypairs, lookup, packet, settings, within, world};
 
 fn nodes_in(directory: &TempDir) -> PathBuf {
     directory.path().join("nodes")
@@ -55,7 +56,7 @@ async fn a_server_that_is_stopped_saves_the_nodes_it_knows() {
     let metrics = server.metrics().dht.clone();
     let stop = CancellationToken::new();
     let running = tokio::spawn(server.run(stop.clone()));
-    eventually("20 nodes are known", || async { metrics.nodes.ipv4.get() >= 20 }).await;
+    eventually("20 nodes are known", async || metrics.nodes.ipv4.get() >= 20).await;
     stop.cancel();
     within(running).await.unwrap();
     let saved = saved_nodes::load(&nodes_in(&directory), &simulator.bootstrap(), SystemTime::now()).unwrap();

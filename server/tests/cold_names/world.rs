@@ -10,18 +10,18 @@ use hickory_proto::{
     op::{Message, OpCode, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::A},
 };
-use pkdns::{config::Config, metrics::Metrics, server::Server};
+use pkdns::config::Config;
 use pkdns_dht::{
     Dht, DhtSettings, Evidence, HostResolver, Network, NetworkError,
     signed_packet::{Keypair, PublicKey, SignedPacket},
     simulator::{Simulator, World},
 };
-use pkdns_testing::support::client::{Question, Reply, Transport};
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
+use pkdns_testing::{
+    server::TestServer,
+    support::client::{Question, Reply, Transport},
+    wait::eventually,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{sync::mpsc, time::timeout};
 
 /// Longest that a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,16 +84,6 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("took too long")
 }
 
-/// Waits until `condition` holds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let reached = async {
-        while !condition().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("not in time: {what}"));
-}
-
 /// All that a lookup hands out, in this order, and how it ended.
 pub(crate) async fn lookup(
     dht: &Dht,
@@ -105,23 +95,14 @@ pub(crate) async fn lookup(
     (packets, end)
 }
 
-/// A whole server; stops when dropped.
-pub(crate) struct Running {
-    address: SocketAddr,
-    metrics: Metrics,
-    _stop: DropGuard,
-}
+/// A whole server.
+pub(crate) struct Running(TestServer);
 
 impl Running {
     pub(crate) async fn start(simulator: &Simulator, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = config(simulator);
-        change(&mut config);
-        let server = Server::bind(config).unwrap();
-        let (address, metrics) = (server.addresses()[0], server.metrics().clone());
-        let stop = CancellationToken::new();
-        tokio::spawn(server.run(stop.clone()));
-        let running = Self { address, metrics, _stop: stop.drop_guard() };
-        let has_joined = || async { running.metric("pkdns_dht_nodes{family=\"ipv4\"}") >= 20.0 };
+        let builder = TestServer::builder().config(config(simulator)).change(change);
+        let running = Self(builder.in_dht(simulator.bootstrap()).start());
+        let has_joined = async || running.metric("pkdns_dht_nodes{family=\"ipv4\"}") >= 20.0;
         eventually("20 nodes are known", has_joined).await;
         running
     }
@@ -137,14 +118,12 @@ impl Running {
     }
 
     async fn send(&self, question: Question) -> Reply {
-        question.ask(self.address, Transport::Udp).await.unwrap()
+        question.ask(self.0.address, Transport::Udp).await.unwrap()
     }
 
     /// The value of a series.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let page = self.metrics.encode().unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{series} is not in\n{page}")).parse().unwrap()
+        self.0.metric(series).expect("it is there")
     }
 }
 

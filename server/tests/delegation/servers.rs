@@ -80,7 +80,7 @@ async fn a_name_server_whose_address_nobody_knows_does_not_stop_the_next() {
     let authority = NameServer::with((Ipv4Addr::LOCALHOST, 0), zone("www 300 A 192.0.2.1", "alice")).await;
     for unknown in ["ns.{bob}.", "nothing.example.com.", "ns.invalid.", "missing.{alice}."] {
         let packet = format!("@ 300 NS {unknown}\n{ONE_SERVER}");
-        let mut network = Published::default();
+        let network = FakeNetwork::default();
         network.publish(packet_of("alice", &packet));
         network.cut_off(&keypair("bob").public_key());
         let stage = Stage::set_in(network, authority.address.port(), |_| ()).await;

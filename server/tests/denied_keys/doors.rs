@@ -2,17 +2,15 @@
 
 use std::fs;
 
-use hickory_proto::rr::{RData, rdata::A};
 use http::Method;
 use pkdns::config::Config;
-use pkdns_dht::signed_packet::{Keypair, SignedPacket};
-use pkdns_testing::common::{keypair, packet_message, record};
+use pkdns_dht::signed_packet::Keypair;
+use pkdns_testing::server::{address, keypair, record, signed};
 
 use super::{Stage, deny, z32};
 
 fn packet(keypair: &Keypair, timestamp: u64) -> Vec<u8> {
-    let records = [record(keypair, "", 300, RData::A(A::new(192, 0, 2, 9)))];
-    SignedPacket::sign(keypair, timestamp, &packet_message(&records)).unwrap().to_payload()
+    signed(keypair, timestamp, &[record(keypair, "", 300, address(9))]).to_payload()
 }
 
 #[tokio::test]
@@ -20,7 +18,7 @@ async fn the_relay_neither_gives_nor_takes_a_denied_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("list");
     fs::write(&path, z32(1)).unwrap();
-    let stage = Stage::set(|config| deny(config, "blocked", &[path.to_str().unwrap()])).await;
+    let stage = Stage::set(|config| deny(config, "blocked", &[path.to_str().unwrap()]));
     for path in
         [format!("/{}", z32(1)), format!("/pkarr/{}", z32(1)), format!("/{}?policy=NetworkOnly", z32(1))]
     {
@@ -31,7 +29,7 @@ async fn the_relay_neither_gives_nor_takes_a_denied_key() {
     let put = stage.http(Method::PUT, &format!("/{}", z32(1)), &[], &packet(&keypair(1), 2)).await;
     assert_eq!(put.status, 451);
     assert_eq!(stage.lookups(), 0);
-    let held = stage.network.packets.lock().unwrap()[keypair(1).public_key().as_bytes()].timestamp();
+    let held = stage.0.network.packet(&keypair(1).public_key()).unwrap().timestamp();
     assert_eq!(held, 1, "it was published");
     assert!(stage.counts("pkdns_relay_reads_total{outcome=\"denied\"} 3"));
     assert!(stage.counts("pkdns_relay_writes_total{outcome=\"denied\"} 1"));
@@ -49,7 +47,7 @@ async fn everybody_may_read_where_to_report_a_key() {
         contact(config);
     };
     let foreign = [("host", "pk.example.net")];
-    for (number, stage) in [Stage::set(strangers).await, Stage::set(contact).await].iter().enumerate() {
+    for (number, stage) in [Stage::set(strangers), Stage::set(contact)].iter().enumerate() {
         for (path, part) in
             [("/abuse", "mailto:abuse@example.net"), ("/.well-known/security.txt", "Contact: mailto:abuse")]
         {
@@ -63,7 +61,7 @@ async fn everybody_may_read_where_to_report_a_key() {
         // No more than the two texts is there for strangers, nor for pages of others.
         assert_ne!(stage.http(Method::GET, "/abuse/", &foreign, b"").await.status, 200);
     }
-    let stage = Stage::set(|_| ()).await;
+    let stage = Stage::set(|_| ());
     for path in ["/abuse", "/.well-known/security.txt"] {
         assert_eq!(stage.http(Method::GET, path, &[], b"").await.status, 404);
     }

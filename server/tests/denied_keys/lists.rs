@@ -4,20 +4,19 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
-use pkdns_testing::relay::{Received, Reply, ScriptedRelay};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        DEFAULT_VERSIONS, ServerConfig,
-        crypto::ring,
-        pki_types::{PrivateKeyDer, pem::PemObject},
-    },
+use pkdns_testing::{
+    relay::{Received, Reply, ScriptedRelay},
+    tls_client,
+    wait::eventually,
+};
+use tokio_rustls::rustls::{
+    DEFAULT_VERSIONS,
+    pki_types::{PrivateKeyDer, pem::PemObject},
 };
 
-use super::{BLOCKED, LIMIT, SERVED, Stage, deny, hash_by_the_manual, z32};
+use super::{BLOCKED, SERVED, Stage, deny, hash_by_the_manual, z32};
 
 /// A server of lists over TLS, with a certificate of its own, and what it says now.
 struct ListServer {
@@ -32,13 +31,7 @@ impl ListServer {
         let authority = directory.join("authority.pem");
         fs::write(&authority, certificate.cert.pem()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(certificate.signing_key.serialize_pem().as_bytes()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(DEFAULT_VERSIONS)
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.cert.der().clone()], key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = tls_client::acceptor(certificate.cert.der().clone(), key, DEFAULT_VERSIONS, &[]);
         let says = Arc::new(Mutex::new((200, String::new(), String::new())));
         let script = says.clone();
         let server = ScriptedRelay::start_over(
@@ -66,41 +59,28 @@ impl ListServer {
         *self.says.lock().unwrap() = (status, etag.into(), body.into());
     }
 
-    async fn stage(&self, cache: &Path) -> Stage {
+    fn stage(&self, cache: &Path) -> Stage {
         Stage::set(|config| {
             deny(config, "blocked", &[&self.url()]);
             config.fallback_ca_path = Some(self.authority.clone());
             config.cache.path = Some(cache.to_owned());
         })
-        .await
     }
 
     async fn wait_for_requests(&self, count: usize) -> Vec<Received> {
-        let start = Instant::now();
-        loop {
-            let received = self.server.received();
-            if received.len() >= count {
-                return received;
-            }
-            assert!(start.elapsed() < LIMIT, "{} of {count} requests", received.len());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("as many requests", async || self.server.received().len() >= count).await;
+        self.server.received()
     }
 }
 
 impl Stage {
     /// Ends the server, and gives its directory free.
     async fn end(self) {
-        self.stop.cancel();
-        drop(self);
+        self.0.stop().await;
     }
 
     async fn wait_for_series(&self, series: &str) {
-        let start = Instant::now();
-        while !self.counts(series) {
-            assert!(start.elapsed() < LIMIT, "{series} never came");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually(series, async || self.counts(series)).await;
     }
 }
 
@@ -112,7 +92,7 @@ async fn a_list_on_another_server_denies_also_after_a_restart_without_it() {
     // Each start has a directory of its own, into which the copy is brought: that of the packets is free only when the
     // last task of a server has ended.
     let cache = |number: u8| directory.path().join(format!("cache{number}"));
-    let stage = lists.stage(&cache(1)).await;
+    let stage = lists.stage(&cache(1));
     stage.wait_for(1, BLOCKED).await;
     assert_eq!(stage.of(3).await, SERVED);
     let copies: Vec<_> = fs::read_dir(cache(1).join("denied-keys")).unwrap().collect();
@@ -128,7 +108,7 @@ async fn a_list_on_another_server_denies_also_after_a_restart_without_it() {
 
     // Nothing new: what is kept holds from the first question on, and the server is asked for news alone.
     bring(1, 2);
-    let stage = lists.stage(&cache(2)).await;
+    let stage = lists.stage(&cache(2));
     assert_eq!(stage.of(1).await, BLOCKED);
     let received = lists.wait_for_requests(2).await;
     assert_eq!(received[0].line, "GET /keys?format=pkdns");
@@ -142,7 +122,7 @@ async fn a_list_on_another_server_denies_also_after_a_restart_without_it() {
         lists.say(*status, "\"bad\"", body);
         let to = 3 + number as u8;
         bring(2, to);
-        let stage = lists.stage(&cache(to)).await;
+        let stage = lists.stage(&cache(to));
         stage.wait_for_series("pkdns_denied_lists_failed 1").await;
         assert_eq!(stage.of(1).await, BLOCKED, "{status}");
         stage.end().await;
@@ -151,7 +131,7 @@ async fn a_list_on_another_server_denies_also_after_a_restart_without_it() {
     // Another list takes its place, in the copy as well.
     lists.say(200, "\"two\"", &z32(3));
     bring(2, 8);
-    let stage = lists.stage(&cache(8)).await;
+    let stage = lists.stage(&cache(8));
     stage.wait_for(3, BLOCKED).await;
     assert_eq!(stage.of(1).await, SERVED);
     stage.end().await;
@@ -161,8 +141,7 @@ async fn a_list_on_another_server_denies_also_after_a_restart_without_it() {
         let address = "https://127.0.0.1:1/keys";
         deny(config, "blocked", &[address]);
         config.cache.path = Some(cache(9));
-    })
-    .await;
+    });
     // The copy is that of another address, and is removed.
     assert_eq!(stage.of(3).await, SERVED);
     stage.wait_for_series("pkdns_denied_lists_failed 1").await;
@@ -175,7 +154,7 @@ async fn nobody_else_can_give_a_list_in_the_place_of_its_server() {
     let lists = ListServer::start(directory.path()).await;
     lists.say(200, "", &z32(1));
     // Its certificate is of an authority that is not trusted.
-    let stage = Stage::set(|config| deny(config, "blocked", &[&lists.url()])).await;
+    let stage = Stage::set(|config| deny(config, "blocked", &[&lists.url()]));
     stage.wait_for_series("pkdns_denied_lists_failed 1").await;
     assert_eq!(stage.of(1).await, SERVED);
     assert!(lists.server.received().is_empty());

@@ -5,39 +5,22 @@
 mod doors;
 mod lists;
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr},
-    process::Command,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{fs, process::Command};
 
-use bytes::Bytes;
 use hickory_proto::{
-    op::{Message, ResponseCode},
-    rr::{
-        Name, RData, Record, RecordType,
-        rdata::{A, CNAME, opt::EdnsCode},
-    },
+    op::ResponseCode,
+    rr::{Name, RData, Record, RecordType, rdata::CNAME},
 };
-use http::{Method, Request, Version};
-use pkdns::{
-    config::{Config, Origin},
-    metrics::Metrics,
-    server::Server,
-};
+use http::{Method, Version};
+use pkdns::config::{Config, Origin};
 use pkdns_testing::{
-    common::{self, HeldNetwork, Upstream, keypair, record},
     http_client,
-    support::client::{self, Question, Transport},
+    server::{TestServer, Upstream, address, extended_error, keypair, parse, query, record, with_edns},
+    support::client::{Question, Transport},
+    wait::eventually,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 const MANUAL: &str = include_str!("../../../docs/operating.md");
-
-/// Files are looked at every five seconds.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Code and extended error of an answer.
 type Outcome = (ResponseCode, Option<u16>);
@@ -48,50 +31,30 @@ const CENSORED: Outcome = (ResponseCode::NXDomain, Some(16));
 const FILTERED: Outcome = (ResponseCode::NXDomain, Some(17));
 
 /// A whole server, with three keys: the second is an alias of the first.
-struct Stage {
-    dns: SocketAddr,
-    http: SocketAddr,
-    network: Arc<HeldNetwork>,
-    upstream: Upstream,
-    metrics: Metrics,
-    stop: CancellationToken,
-    _stop: DropGuard,
-}
+struct Stage(TestServer);
 
 impl Stage {
-    async fn set(change: impl FnOnce(&mut Config)) -> Self {
+    fn set(change: impl FnOnce(&mut Config)) -> Self {
         // An ICANN name that is an alias of the first key.
         let upstream = Upstream::start(|query, response| {
             let name = query.queries[0].name().clone();
             let target = Name::from_ascii(keypair(1).to_z32() + ".").unwrap();
             response.add_answer(Record::from_rdata(name, 300, RData::CNAME(CNAME(target))));
-        })
-        .await;
-        let network = Arc::new(HeldNetwork::default());
+        });
+        let server = TestServer::builder().plain_http().upstream(upstream);
+        let server = server.change(|config| config.relay.enabled = true).change(change).start();
         let target = Name::from_ascii(format!("www.{}.", keypair(1).to_z32())).unwrap();
         for seed in [1, 3] {
-            let data = RData::A(A::new(192, 0, 2, seed));
-            let records = ["", "www"].map(|name| record(&keypair(seed), name, 300, data.clone()));
-            network.publish(&keypair(seed), 1, &records);
+            let records = ["", "www"].map(|name| record(&keypair(seed), name, 300, address(seed)));
+            server.publish(&keypair(seed), 1, &records);
         }
-        network.publish(&keypair(2), 1, &[record(&keypair(2), "", 300, RData::CNAME(CNAME(target)))]);
-        let any = (Ipv4Addr::LOCALHOST, 0).into();
-        let mut config =
-            Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
-        config.doh.plain_listen = vec![any];
-        config.relay.enabled = true;
-        change(&mut config);
-        let server = Server::bind_to_network(config, network.clone()).unwrap();
-        let (dns, http) = (server.addresses()[0], server.http_addresses()[0]);
-        let (metrics, stop) = (server.metrics().clone(), CancellationToken::new());
-        tokio::spawn(server.run(stop.clone()));
-        let _stop = stop.clone().drop_guard();
-        Self { dns, http, network, upstream, metrics, stop, _stop }
+        server.publish(&keypair(2), 1, &[record(&keypair(2), "", 300, RData::CNAME(CNAME(target)))]);
+        Self(server)
     }
 
     async fn ask(&self, name: &str) -> Outcome {
         let question = Question::new(Name::from_ascii(name).unwrap(), RecordType::A);
-        let reply = question.ask(self.dns, Transport::Udp).await.unwrap();
+        let reply = question.ask(self.0.address, Transport::Udp).await.unwrap();
         (reply.code, reply.extended_error)
     }
 
@@ -101,15 +64,11 @@ impl Stage {
 
     /// Asks about a key until that is what is said.
     async fn wait_for(&self, seed: u8, expected: Outcome) {
-        let start = Instant::now();
-        while self.of(seed).await != expected {
-            assert!(start.elapsed() < LIMIT, "key {seed} never was {expected:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        eventually(&format!("key {seed} is {expected:?}"), async || self.of(seed).await == expected).await;
     }
 
     fn lookups(&self) -> usize {
-        self.network.lookups.load(Ordering::SeqCst)
+        self.0.network.lookups()
     }
 
     async fn http(
@@ -119,17 +78,12 @@ impl Stage {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> http_client::Reply {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Bytes::copy_from_slice(body)).unwrap();
-        http_client::ask(self.http, Version::HTTP_11, request).await
+        self.0.request(Version::HTTP_11, method, path, headers, body).await
     }
 
     /// A line of the page of metrics.
     fn counts(&self, series: &str) -> bool {
-        self.metrics.encode().unwrap().lines().any(|line| line == series)
+        self.0.metrics.encode().unwrap().lines().any(|line| line == series)
     }
 }
 
@@ -165,7 +119,7 @@ async fn a_denied_key_is_denied_in_every_form_and_never_looked_up() {
     // Another spelling of the key, as somebody would copy it out of a link.
     let (letters, last) = (z32(1)[..51].to_uppercase(), if z32(1).ends_with('y') { 'b' } else { 't' });
     fs::write(&path, hash_by_the_manual(&format!("{letters}{last}"))).unwrap();
-    let stage = Stage::set(|config| deny(config, "blocked", &[path.to_str().unwrap()])).await;
+    let stage = Stage::set(|config| deny(config, "blocked", &[path.to_str().unwrap()]));
     let key = z32(1);
     for name in [
         format!("{key}."),
@@ -179,7 +133,7 @@ async fn a_denied_key_is_denied_in_every_form_and_never_looked_up() {
     for (record_type, recursion_desired) in [(RecordType::TXT, true), (RecordType::HTTPS, false)] {
         let name = Name::from_ascii(format!("{key}.")).unwrap();
         let question = Question { recursion_desired, ..Question::new(name, record_type) };
-        let reply = question.ask(stage.dns, Transport::Tcp).await.unwrap();
+        let reply = question.ask(stage.0.address, Transport::Tcp).await.unwrap();
         assert_eq!((reply.code, reply.extended_error), BLOCKED, "{record_type}");
         assert!(matches!(&reply.authorities[..], [soa] if soa.ttl <= 60), "{reply:?}");
     }
@@ -190,7 +144,7 @@ async fn a_denied_key_is_denied_in_every_form_and_never_looked_up() {
     assert_eq!(stage.of(2).await, BLOCKED);
     assert_eq!(stage.ask("alias.example.").await, BLOCKED);
     assert_eq!(stage.of(3).await, SERVED);
-    assert_eq!(stage.upstream.asked().len(), 1);
+    assert_eq!(stage.0.upstream.asked().len(), 1);
     assert_eq!(stage.lookups(), 2, "of the second and the third");
 }
 
@@ -205,8 +159,7 @@ async fn each_list_has_its_reason_and_the_first_of_several_counts() {
         deny(config, "censored", &[&path("censored")]);
         deny(config, "filtered", &[&path("filtered"), &path("none")]);
         config.status.path = Some(socket.clone());
-    })
-    .await;
+    });
     assert_eq!((stage.of(1).await, stage.of(3).await), (CENSORED, FILTERED));
     assert!(stage.counts("pkdns_denied_lists_failed 1"));
     let ask = move || pkdns::edge::status::ask(&socket).unwrap().1;
@@ -222,12 +175,12 @@ async fn no_answer_of_before_is_given_when_a_list_has_changed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("list");
     fs::write(&path, "# nothing yet\n").unwrap();
-    let stage = Stage::set(|config| deny(config, "blocked", &[path.to_str().unwrap()])).await;
+    let stage = Stage::set(|config| deny(config, "blocked", &[path.to_str().unwrap()]));
     for _ in 0..2 {
         assert_eq!([stage.of(1).await, stage.of(2).await, stage.of(3).await], [SERVED; 3]);
         assert_eq!(stage.ask("alias.example.").await, SERVED);
     }
-    let (lookups, asked) = (stage.lookups(), stage.upstream.asked().len());
+    let (lookups, asked) = (stage.lookups(), stage.0.upstream.asked().len());
     assert_eq!((lookups, asked), (3, 1), "answers come from the cache");
     fs::write(&path, z32(1)).unwrap();
     stage.wait_for(1, BLOCKED).await;
@@ -251,21 +204,18 @@ async fn an_origin_denies_a_key_with_its_own_authority() {
         config.access.allow = vec!["192.0.2.0/24".parse().unwrap()];
         let (name, name_servers) = ("pk.example.net".into(), vec!["ns1.example.com".into()]);
         config.origin = vec![Origin { name, name_servers, ..Origin::default() }];
-    })
-    .await;
+    });
     let ask = async |seed: u8| {
         let name = format!("www.{}.pk.example.net", z32(seed));
-        let request = common::with_edns(common::query(&name, RecordType::A), false);
-        let reply = client::exchange(stage.dns, &request, Transport::Udp).await.unwrap();
-        Message::from_vec(&reply).unwrap()
+        let request = with_edns(query(&name, RecordType::A), false);
+        stage.0.send(&request).await
     };
-    let denied = ask(1).await;
+    let reply = ask(1).await;
+    let denied = parse(&reply);
     assert_eq!(denied.metadata.response_code, ResponseCode::NXDomain);
     assert!(denied.metadata.authoritative);
     assert_eq!(denied.authorities[0].name.to_ascii(), "pk.example.net.");
-    let option = denied.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Unknown(15)));
-    let code = option.and_then(|option| Vec::<u8>::try_from(option).ok()).map(|bytes| bytes[..2].to_vec());
-    assert_eq!(code, Some(vec![0, 15]));
+    assert_eq!(extended_error(&reply), Some(15));
     assert_eq!(stage.lookups(), 0);
-    assert_eq!(ask(3).await.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(parse(&ask(3).await).metadata.response_code, ResponseCode::NoError);
 }

@@ -9,11 +9,12 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use pkdns::sources::packets::{DiskStore, Stored};
 use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
+use pkdns_testing::wait::eventually;
 
 /// More than any test writes.
 const PLENTY: u64 = 1_000_000_000;
@@ -104,11 +105,7 @@ async fn a_packet_is_found_before_it_is_on_disk_and_gets_there_by_itself() {
     let store = open(directory.path());
     store.put(stored(1, 1));
     assert_eq!(store.get(&key(1)).await, Some(stored(1, 1)));
-    let begin = Instant::now();
-    while store.is_empty() {
-        assert!(begin.elapsed() < LONG);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("it is on disk", async || !store.is_empty()).await;
     assert_eq!(store.get(&key(1)).await, Some(stored(1, 1)));
 }
 
@@ -188,11 +185,7 @@ async fn where_there_is_no_directory_packets_are_kept_as_soon_as_there_is_one() 
     // Only in memory.
     assert_eq!((store.len(), store.get(&key(1)).await), (0, Some(stored(1, 1))));
     fs::remove_file(&obstacle).unwrap();
-    let begin = Instant::now();
-    while store.is_empty() {
-        assert!(begin.elapsed() < LONG);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("it is on disk", async || !store.is_empty()).await;
     store.close().await;
     assert_eq!(open(&obstacle.join("packets")).get(&key(1)).await, Some(stored(1, 1)));
 }

@@ -4,13 +4,14 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
+    process::{self, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pkdns::sources::packets::{DiskError, DiskStore};
+use pkdns_testing::{process::Killed, wait::eventually};
 
 use super::{LONG, PLENTY, damaged, key, open, stored};
 
@@ -86,27 +87,20 @@ async fn a_store_that_has_lent_its_directory_ends_without_a_wait() {
 }
 
 /// A test of this program, in a process of its own. It may have been killed already.
-struct Other(Child);
+struct Other(Killed);
 
 impl Other {
     fn start(test: &str, directory: &Path, shell: &str) -> Self {
         let script = format!("{shell} exec \"$0\" --exact {test} --nocapture");
         let mut command = Command::new("sh");
         command.args(["-c", &script]).arg(env::current_exe().unwrap()).env(DIRECTORY, directory);
-        Self(command.stdout(Stdio::piped()).spawn().unwrap())
+        Self(Killed(command.stdout(Stdio::piped()).spawn().unwrap()))
     }
 
     /// The numbers that it prints, each on a line.
     fn numbers(&mut self) -> impl Iterator<Item = u32> + use<> {
         let lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         lines.filter_map(|line| line.strip_prefix("on disk: ")?.parse().ok())
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -178,11 +172,7 @@ async fn fill_the_disk() {
     }
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
-    let begin = Instant::now();
-    while store.len() == on_disk {
-        assert!(begin.elapsed() < LONG);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("it is on disk", async || store.len() != on_disk).await;
     store.close().await;
     println!("on disk: {}", store.len());
 }

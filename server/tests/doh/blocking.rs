@@ -1,8 +1,11 @@
 //! Those who wait on a connection, and those who do not.
 
+use bytes::Bytes;
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::Ipv4Addr;
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::*;
@@ -13,18 +16,18 @@ const COLD: usize = 50;
 async fn cached_answers_do_not_wait_behind_lookups_on_their_connection() {
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let upstream = silent.local_addr().unwrap();
-    let server = Running::start_with(|config| config.fallback_dns = vec![upstream.into()]).await;
+    let server = start_with(|config| config.fallback_dns = vec![upstream.into()]);
     let cached = query(&key_name(""), RecordType::A);
-    assert_eq!(server.post(Version::HTTP_2, &cached).await.status, 200);
+    assert_eq!(post(&server, Version::HTTP_2, &cached).await.status, 200);
 
-    let stream = TcpStream::connect(server.http).await.unwrap();
+    let stream = TcpStream::connect(server.http()).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let stream = TokioIo::new(stream);
     let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);
     let ask = |question: Vec<u8>| {
         let request =
-            Request::post(format!("http://{}/dns-query", server.http)).header("content-type", MESSAGE);
+            Request::post(format!("http://{}/dns-query", server.http())).header("content-type", MESSAGE);
         let request = request.body(Full::new(Bytes::from(question))).unwrap();
         let mut sender = sender.clone();
         async move {

@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 use super::*;
 
-async fn resolve(server: &Running, parameters: &str) -> Value {
-    let reply = server.get(Version::HTTP_11, &format!("/resolve?{parameters}"), &[]).await;
+async fn resolve(server: &TestServer, parameters: &str) -> Value {
+    let reply = get(server, Version::HTTP_11, &format!("/resolve?{parameters}"), &[]).await;
     assert_eq!((reply.status, reply.header("content-type")), (200, JSON), "{}", reply.text());
     serde_json::from_slice(&reply.body).unwrap()
 }
 
 #[tokio::test]
 async fn an_answer_has_the_form_that_others_give_it() {
-    let server = Running::start().await;
+    let server = start();
     assert_eq!(
         resolve(&server, "name=www.example.com&type=A&random_padding=xxx").await,
         json!({
@@ -35,7 +35,7 @@ async fn an_answer_has_the_form_that_others_give_it() {
 
 #[tokio::test]
 async fn names_and_types_are_taken_as_people_write_them() {
-    let server = Running::start().await;
+    let server = start();
     for (parameters, name, record_type) in [
         ("name=example.com.", "example.com.", 1),
         ("name=eXample.com&type=", "eXample.com.", 1),
@@ -60,16 +60,19 @@ async fn names_and_types_are_taken_as_people_write_them() {
         "name=%ff",
         "type=A",
     ] {
-        let reply = server.get(Version::HTTP_2, &format!("/resolve?{parameters}"), &[]).await;
+        let reply = get(&server, Version::HTTP_2, &format!("/resolve?{parameters}"), &[]).await;
         assert_eq!(reply.status, 400, "{parameters}: {}", reply.text());
     }
     let long = "a".repeat(64);
-    assert_eq!(server.get(Version::HTTP_2, &format!("/resolve?name={long}.example"), &[]).await.status, 400);
+    assert_eq!(
+        get(&server, Version::HTTP_2, &format!("/resolve?name={long}.example"), &[]).await.status,
+        400
+    );
 }
 
 #[tokio::test]
 async fn flags_and_forms_can_be_asked_for() {
-    let server = Running::start().await;
+    let server = start();
     assert_eq!(resolve(&server, "name=example.com&cd=1&do=true").await["CD"], true);
     assert_eq!(resolve(&server, "name=example.com&cd=0&do=false").await["CD"], false);
     for (parameters, accept, content_type) in [
@@ -82,7 +85,7 @@ async fn flags_and_forms_can_be_asked_for() {
     ] {
         for path in ["/resolve", "/dns-query"] {
             let path = format!("{path}?name=www.example.com&{parameters}");
-            let reply = server.get(Version::HTTP_2, &path, &[("accept", accept)]).await;
+            let reply = get(&server, Version::HTTP_2, &path, &[("accept", accept)]).await;
             assert_eq!((reply.status, reply.header("content-type")), (200, content_type), "{path}");
             assert_eq!(reply.header("cache-control").len(), "max-age=300".len(), "{path}");
             let nosniff = if content_type == MESSAGE { "" } else { "nosniff" };
@@ -93,8 +96,8 @@ async fn flags_and_forms_can_be_asked_for() {
 
 #[tokio::test]
 async fn a_failure_comes_with_its_reason() {
-    let server = Running::start().await;
-    *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    let server = start();
+    server.network.fail(NetworkError::Unreachable);
     let failed = resolve(&server, &format!("name={}", keypair(9).to_z32())).await;
     assert_eq!(failed["Status"], 2);
     assert!(failed["Comment"].as_str().unwrap().ends_with("(extended error 22)"), "{failed}");

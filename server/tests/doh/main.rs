@@ -8,14 +8,9 @@ mod large;
 mod pages;
 mod table;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -23,14 +18,13 @@ use hickory_proto::{
         rdata::{A, CNAME, TXT},
     },
 };
-use http::{Method, Request, Version};
-use pkdns::{config::Config, server::Server};
-use pkdns_dht::NetworkError;
+use http::{Method, Version};
+use pkdns::config::Config;
+use pkdns_dht::{NetworkError, testing::FakeNetwork};
 use pkdns_testing::{
-    common::{HeldNetwork, Upstream, keypair, query, record},
-    http_client::{Reply, ask},
+    http_client::Reply,
+    server::{TestServer, Upstream, address, keypair, pass, query, record, signed},
 };
-use tokio_util::sync::CancellationToken;
 
 const MESSAGE: &str = "application/dns-message";
 const JSON: &str = "application/dns-json";
@@ -38,75 +32,34 @@ const JSON: &str = "application/dns-json";
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 /// A whole server with plain HTTP, one key and an upstream.
-pub(crate) struct Running {
-    pub(crate) http: SocketAddr,
-    pub(crate) network: Arc<HeldNetwork>,
-    stop: CancellationToken,
-    _upstream: Upstream,
+pub(crate) fn start() -> TestServer {
+    start_with(|_| ())
 }
 
-impl Running {
-    pub(crate) async fn start() -> Self {
-        Self::start_with(|_| ()).await
-    }
-
-    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let upstream = Upstream::start(respond).await;
-        let any = (Ipv4Addr::LOCALHOST, 0).into();
-        let mut config =
-            Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
-        config.doh.plain_listen = vec![any];
-        change(&mut config);
-        let network = Arc::new(HeldNetwork::default());
-        let owner = keypair(1);
-        network.publish(
-            &owner,
-            1,
-            &[
-                record(&owner, "", 120, RData::A(A::new(192, 0, 2, 7))),
-                record(&owner, "www", 60, RData::CNAME(CNAME(apex()))),
-                record(
-                    &owner,
-                    "text",
-                    300,
-                    RData::TXT(TXT::new(vec!["say \"hello\"".into(), "world".into()])),
-                ),
-            ],
-        );
-        let server = Server::bind_to_network(config, network.clone()).unwrap();
-        let (http, stop) = (server.http_addresses()[0], CancellationToken::new());
-        tokio::spawn(server.run(stop.clone()));
-        Self { http, network, stop, _upstream: upstream }
-    }
-
-    pub(crate) async fn get(&self, version: Version, path: &str, headers: &[(&str, &str)]) -> Reply {
-        self.send(version, Method::GET, path, headers, &[]).await
-    }
-
-    pub(crate) async fn post(&self, version: Version, message: &[u8]) -> Reply {
-        self.send(version, Method::POST, "/dns-query", &[("content-type", MESSAGE)], message).await
-    }
-
-    pub(crate) async fn send(
-        &self,
-        version: Version,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Reply {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        ask(self.http, version, request.body(Bytes::copy_from_slice(body)).unwrap()).await
-    }
+pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> TestServer {
+    let owner = keypair(1);
+    let text = RData::TXT(TXT::new(vec!["say \"hello\"".into(), "world".into()]));
+    let records = [
+        record(&owner, "", 120, address(7)),
+        record(&owner, "www", 60, RData::CNAME(CNAME(apex()))),
+        record(&owner, "text", 300, text),
+    ];
+    let network = FakeNetwork::holding([signed(&owner, 1, &records)]);
+    let upstream = Upstream::start(respond);
+    TestServer::builder().plain_http().network(network).upstream(upstream).change(change).start()
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+pub(crate) async fn get(
+    server: &TestServer,
+    version: Version,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Reply {
+    server.request(version, Method::GET, path, headers, &[]).await
+}
+
+pub(crate) async fn post(server: &TestServer, version: Version, message: &[u8]) -> Reply {
+    server.request(version, Method::POST, "/dns-query", &[("content-type", MESSAGE)], message).await
 }
 
 /// `broken.` fails, `nothing.` does not exist, `signed.` has an address that was validated; anything else has one too.
@@ -153,12 +106,12 @@ pub(crate) fn padded(mut query: Vec<u8>) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_age_of_an_answer_counts_against_the_time_it_may_be_kept() {
-    let server = Running::start().await;
+    let server = start();
     let path = path_of(&query("www.example.com", RecordType::A));
-    let first = server.get(Version::HTTP_2, &path, &[]).await;
+    let first = get(&server, Version::HTTP_2, &path, &[]).await;
     assert_eq!(first.header("cache-control"), "max-age=300");
-    tokio::time::sleep(Duration::from_millis(2100)).await;
-    let second = server.get(Version::HTTP_2, &path, &[]).await;
+    pass(Duration::from_millis(2100)).await;
+    let second = get(&server, Version::HTTP_2, &path, &[]).await;
     let age: u32 = second.header("cache-control").strip_prefix("max-age=").unwrap().parse().unwrap();
     assert!(age <= 298, "{age}");
     assert_eq!(Message::from_vec(&second.body).unwrap().answers[0].ttl, age);
@@ -166,13 +119,13 @@ async fn the_age_of_an_answer_counts_against_the_time_it_may_be_kept() {
 
 #[tokio::test]
 async fn any_id_and_spelling_is_echoed() {
-    let server = Running::start().await;
+    let server = start();
     for version in VERSIONS {
         for id in [0_u16, 1, 0xffff] {
             let mut message = query("wWw.eXample.COM", RecordType::A);
             message[..2].copy_from_slice(&id.to_be_bytes());
             for reply in
-                [server.post(version, &message).await, server.get(version, &path_of(&message), &[]).await]
+                [post(&server, version, &message).await, get(&server, version, &path_of(&message), &[]).await]
             {
                 assert_eq!(reply.body[..2], id.to_be_bytes());
                 assert_eq!(reply.body[12..29], message[12..29]);
@@ -185,10 +138,10 @@ async fn any_id_and_spelling_is_echoed() {
 #[tokio::test]
 async fn only_what_travels_encrypted_is_padded() {
     for (proxies, is_padded) in [(vec![], false), (vec!["127.0.0.1/32".parse().unwrap()], true)] {
-        let server = Running::start_with(|config| config.doh.trusted_proxies = proxies).await;
-        let reply = server.post(Version::HTTP_2, &padded(query("www.example.com", RecordType::A))).await;
+        let server = start_with(|config| config.doh.trusted_proxies = proxies);
+        let reply = post(&server, Version::HTTP_2, &padded(query("www.example.com", RecordType::A))).await;
         assert_eq!(reply.body.len() % 468 == 0, is_padded, "{} bytes", reply.body.len());
-        let reply = server.post(Version::HTTP_2, &query("www.example.com", RecordType::A)).await;
+        let reply = post(&server, Version::HTTP_2, &query("www.example.com", RecordType::A)).await;
         assert_ne!(reply.body.len() % 468, 0, "who does not pad gets no padding");
     }
 }
@@ -196,17 +149,16 @@ async fn only_what_travels_encrypted_is_padded() {
 /// A client over its quota got 200.
 #[tokio::test]
 async fn who_asks_too_much_is_told_to_wait() {
-    let server = Running::start_with(|config| {
+    let server = start_with(|config| {
         config.rate_limit.requests_per_minute = 1;
         config.rate_limit.burst_size = 2;
-    })
-    .await;
+    });
     let message = query("www.example.com", RecordType::A);
     for _ in 0..2 {
-        assert_eq!(server.post(Version::HTTP_2, &message).await.status, 200);
+        assert_eq!(post(&server, Version::HTTP_2, &message).await.status, 200);
     }
     for version in VERSIONS {
-        let reply = server.post(version, &message).await;
+        let reply = post(&server, version, &message).await;
         assert_eq!(
             (reply.status, reply.header("retry-after"), reply.header("cache-control")),
             (429, "1", "no-store")
@@ -217,14 +169,14 @@ async fn who_asks_too_much_is_told_to_wait() {
 
 #[tokio::test]
 async fn who_is_not_served_is_refused_in_dns_and_denied_the_pages() {
-    let server =
-        Running::start_with(|config| config.access.allow = vec!["192.0.2.0/24".parse().unwrap()]).await;
+    let server = start_with(|config| config.access.allow = vec!["192.0.2.0/24".parse().unwrap()]);
     let question = query("www.example.com", RecordType::A);
-    let reply = server.get(Version::HTTP_2, &path_of(&question), &[]).await;
+    let reply = get(&server, Version::HTTP_2, &path_of(&question), &[]).await;
     assert_eq!((reply.status, reply.header("cache-control")), (200, "no-store"));
     assert_eq!(Message::from_vec(&reply.body).unwrap().metadata.response_code, ResponseCode::Refused);
     // The body of a POST is not read for the sake of a refusal.
-    for reply in [server.get(Version::HTTP_11, "/", &[]).await, server.post(Version::HTTP_2, &question).await]
+    for reply in
+        [get(&server, Version::HTTP_11, "/", &[]).await, post(&server, Version::HTTP_2, &question).await]
     {
         assert_eq!((reply.status, reply.header("cache-control")), (403, "no-store"));
         assert!(reply.text().contains("access.allow"), "{}", reply.text());
@@ -233,10 +185,10 @@ async fn who_is_not_served_is_refused_in_dns_and_denied_the_pages() {
 
 #[tokio::test]
 async fn a_dht_that_cannot_be_asked_is_not_kept() {
-    let server = Running::start().await;
-    *server.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    let server = start();
+    server.network.fail(NetworkError::Unreachable);
     let name = keypair(9).to_z32();
-    let reply = server.get(Version::HTTP_2, &path_of(&query(&name, RecordType::A)), &[]).await;
+    let reply = get(&server, Version::HTTP_2, &path_of(&query(&name, RecordType::A)), &[]).await;
     assert_eq!((reply.status, reply.header("cache-control")), (200, "no-store"));
     assert_eq!(Message::from_vec(&reply.body).unwrap().metadata.response_code, ResponseCode::ServFail);
 }

@@ -1,11 +1,10 @@
 //! `/zone/<key>` and `/status` of a whole server.
 
-use super::*;
-
 use hickory_proto::rr::rdata::AAAA;
 use pkdns_dht::signed_packet::SignedPacket;
-use pkdns_testing::common::packet_message;
 use serde_json::Value;
+
+use super::*;
 
 const AS_JSON: [(&str, &str); 1] = [("accept", "application/json")];
 
@@ -13,17 +12,17 @@ fn path(seed: u8) -> String {
     format!("/zone/{}", keypair(seed).to_z32())
 }
 
-async fn json(server: &Running, path: &str) -> (u16, Value) {
-    let reply = server.get(Version::HTTP_11, path, &AS_JSON).await;
+async fn json(server: &TestServer, path: &str) -> (u16, Value) {
+    let reply = get(server, Version::HTTP_11, path, &AS_JSON).await;
     assert_eq!(reply.header("content-type"), "application/json", "{}", reply.text());
     (reply.status, serde_json::from_slice(&reply.body).unwrap())
 }
 
 #[tokio::test]
 async fn a_zone_is_shown_with_what_is_answered_from_it() {
-    let server = Running::start().await;
+    let server = start();
     for version in VERSIONS {
-        let reply = server.get(version, &path(1), &[]).await;
+        let reply = get(&server, version, &path(1), &[]).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, "text/html; charset=utf-8"));
         let page = reply.text();
         for part in [
@@ -53,12 +52,12 @@ async fn a_zone_is_shown_with_what_is_answered_from_it() {
     );
     assert!(apex["ttl"].as_u64().unwrap() <= 120);
     assert_eq!(zone["history"][0]["timestamp"], 1);
-    assert_eq!(server.network.lookups.load(std::sync::atomic::Ordering::SeqCst), 1, "it was looked up once");
+    assert_eq!(server.network.lookups(), 1, "it was looked up once");
 }
 
 #[tokio::test]
 async fn whatever_holds_a_key_leads_to_its_page() {
-    let server = Running::start().await;
+    let server = start();
     let key = keypair(1).to_z32();
     for typed in [
         key.clone(),
@@ -67,21 +66,21 @@ async fn whatever_holds_a_key_leads_to_its_page() {
         format!("+https%3A%2F%2Fwww.{key}.key%2Fa%3Fb+"),
         format!("pubky{key}"),
     ] {
-        let reply = server.get(Version::HTTP_11, &format!("/zone?name={typed}"), &[]).await;
+        let reply = get(&server, Version::HTTP_11, &format!("/zone?name={typed}"), &[]).await;
         assert_eq!((reply.status, reply.header("location")), (303, &path(1)[..]), "{typed}");
     }
-    let reply = server.get(Version::HTTP_11, &format!("/zone/www.{key}.key"), &[]).await;
+    let reply = get(&server, Version::HTTP_11, &format!("/zone/www.{key}.key"), &[]).await;
     assert_eq!((reply.status, reply.header("location")), (303, &path(1)[..]));
     for (typed, part) in [
         ("/zone?name=example.com", "no key in it"),
         ("/zone?name=", "Write or paste"),
         ("/zone/abc", "no key in it"),
     ] {
-        let reply = server.get(Version::HTTP_11, typed, &[]).await;
+        let reply = get(&server, Version::HTTP_11, typed, &[]).await;
         assert_eq!(reply.status, 400, "{typed}");
         assert!(reply.text().contains(part), "{typed}: {}", reply.text());
     }
-    assert_eq!(server.get(Version::HTTP_11, "/zone", &[]).await.status, 200);
+    assert_eq!(get(&server, Version::HTTP_11, "/zone", &[]).await.status, 200);
 }
 
 #[tokio::test]
@@ -89,60 +88,57 @@ async fn what_cannot_be_shown_has_a_status_and_a_word_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("denied");
     std::fs::write(&list, keypair(4).to_z32()).unwrap();
-    let server = Running::start_with(|config| {
+    let server = start_with(|config| {
         config.denied_keys.blocked = vec![list.to_str().unwrap().parse().unwrap()];
-    })
-    .await;
+    });
     let unreadable = SignedPacket::sign(&keypair(3), 17, b"not a DNS message").unwrap();
-    server.network.packets.lock().unwrap().insert(*unreadable.key().as_bytes(), unreadable);
+    server.network.publish(unreadable);
     for (seed, status, state) in [(2, 404, "absent"), (3, 200, "unreadable"), (4, 451, "denied")] {
         let (seen, zone) = json(&server, &path(seed)).await;
         assert_eq!((seen, &zone["state"]), (status, &state.into()), "{zone}");
         assert!(zone["error"].is_string(), "{zone}");
-        let page = server.get(Version::HTTP_11, &path(seed), &[]).await;
+        let page = get(&server, Version::HTTP_11, &path(seed), &[]).await;
         assert_eq!((page.status, page.header("referrer-policy")), (status, "same-origin"));
     }
-    *server.network.failure.lock().unwrap() = Some(NetworkError::NotReady);
+    server.network.fail(NetworkError::NotReady);
     let (status, zone) = json(&server, &path(5)).await;
     assert_eq!((status, &zone["state"]), (503, &"unreachable".into()));
-    let reply = server.get(Version::HTTP_11, &path(5), &[]).await;
+    let reply = get(&server, Version::HTTP_11, &path(5), &[]).await;
     assert!(reply.text().contains("has not been joined yet") && !reply.header("retry-after").is_empty());
 }
 
 #[tokio::test]
 async fn a_look_takes_from_both_quotas_of_its_visitor() {
-    let server = Running::start_with(|config| {
+    let server = start_with(|config| {
         (config.rate_limit.dht_requests_per_minute, config.rate_limit.dht_burst_size) = (1, 2);
-    })
-    .await;
+    });
     assert_eq!(json(&server, &path(1)).await.0, 200);
     assert_eq!(json(&server, &path(2)).await.0, 404);
     let (status, zone) = json(&server, &path(3)).await;
     assert_eq!((status, &zone["state"]), (429, &"over_quota".into()));
     assert_eq!(json(&server, &path(1)).await.0, 200, "what is at hand takes no lookup");
-    let counted = server.send(Version::HTTP_11, Method::POST, &path(1), &[], &[]).await;
+    let counted = server.request(Version::HTTP_11, Method::POST, &path(1), &[], &[]).await;
     assert_eq!(counted.status, 429, "to count takes one");
-    let server = Running::start_with(|config| {
+    let server = start_with(|config| {
         (config.rate_limit.requests_per_minute, config.rate_limit.burst_size) = (1, 2);
-    })
-    .await;
+    });
     assert_eq!([json(&server, &path(1)).await.0, json(&server, &path(1)).await.0], [200, 200]);
     assert_eq!(json(&server, &path(1)).await.0, 429);
 }
 
 #[tokio::test]
 async fn nodes_are_counted_anew_for_the_page_itself_and_for_no_other_site() {
-    let server = Running::start().await;
+    let server = start();
     assert_eq!(json(&server, &path(1)).await.0, 200);
     let foreign = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
     let post = async |headers: &[(&str, &str)]| {
-        server.send(Version::HTTP_11, Method::POST, &path(1), headers, &[]).await
+        server.request(Version::HTTP_11, Method::POST, &path(1), headers, &[]).await
     };
-    let before = server.network.lookups.load(std::sync::atomic::Ordering::SeqCst);
+    let before = server.network.lookups();
     assert_eq!(post(&foreign).await.status, 403);
-    assert_eq!(server.network.lookups.load(std::sync::atomic::Ordering::SeqCst), before);
+    assert_eq!(server.network.lookups(), before);
     let owner = keypair(1);
-    server.network.publish(
+    server.publish(
         &owner,
         2,
         &[record(&owner, "", 60, RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)))],
@@ -156,7 +152,7 @@ async fn nodes_are_counted_anew_for_the_page_itself_and_for_no_other_site() {
     );
     assert_eq!(
         (&zone["nodes"]["held"], &zone["nodes"]["responded"]),
-        (&0.into(), &20.into()),
+        (&20.into(), &20.into()),
         "as the test network says"
     );
     let seen: Vec<_> =
@@ -166,41 +162,40 @@ async fn nodes_are_counted_anew_for_the_page_itself_and_for_no_other_site() {
 
 #[tokio::test]
 async fn the_packet_is_to_be_had_as_relays_give_it() {
-    let server = Running::start().await;
-    let reply = server.get(Version::HTTP_11, &(path(1) + "/packet"), &[]).await;
+    let server = start();
+    let reply = get(&server, Version::HTTP_11, &(path(1) + "/packet"), &[]).await;
     assert_eq!((reply.status, reply.header("content-type")), (200, "application/pkarr.org/relays#payload"));
     assert!(reply.header("content-disposition").contains(&format!("{}.pkarr", keypair(1).to_z32())));
     let packet = SignedPacket::from_payload(keypair(1).public_key(), &reply.body).unwrap();
     assert_eq!(packet.timestamp(), 1);
-    assert_eq!(server.get(Version::HTTP_11, &(path(2) + "/packet"), &[]).await.status, 404);
+    assert_eq!(get(&server, Version::HTTP_11, &(path(2) + "/packet"), &[]).await.status, 404);
 }
 
 #[tokio::test]
 async fn a_private_address_that_is_kept_back_is_shown_as_such() {
-    let server = Running::start_with(|config| config.rebind_protection.keys = true).await;
+    let server = start_with(|config| config.rebind_protection.keys = true);
     let owner = keypair(6);
     let records = [record(&owner, "", 60, RData::A(A::new(192, 168, 1, 1)))];
-    let packet = SignedPacket::sign(&owner, 1, &packet_message(&records)).unwrap();
-    server.network.packets.lock().unwrap().insert(*packet.key().as_bytes(), packet);
+    let packet = signed(&owner, 1, &records);
+    server.network.publish(packet);
     assert_eq!(json(&server, &path(6)).await.1["records"][0]["answered"], false);
 }
 
 /// It is shown to whom the server answers, and to nobody else.
 #[tokio::test]
 async fn a_stranger_sees_no_zone() {
-    let server =
-        Running::start_with(|config| config.access.allow = vec!["192.0.2.0/24".parse().unwrap()]).await;
-    assert_eq!(server.get(Version::HTTP_11, &path(1), &AS_JSON).await.status, 403);
-    assert_eq!(server.network.lookups.load(std::sync::atomic::Ordering::SeqCst), 0);
+    let server = start_with(|config| config.access.allow = vec!["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!(get(&server, Version::HTTP_11, &path(1), &AS_JSON).await.status, 403);
+    assert_eq!(server.network.lookups(), 0);
 }
 
 #[tokio::test]
 async fn the_relay_leaves_the_pages_as_they_are() {
-    let server = Running::start_with(|config| config.relay.enabled = true).await;
+    let server = start_with(|config| config.relay.enabled = true);
     for (path, status) in
         [("/favicon.ico", 200), ("/robots.txt", 200), ("/nothing", 404), ("/metrics", 404), (&path(1), 200)]
     {
-        let reply = server.get(Version::HTTP_11, path, &[]).await;
+        let reply = get(&server, Version::HTTP_11, path, &[]).await;
         assert_eq!(reply.status, status, "{path}");
         assert!(!reply.text().contains("not a key"), "{path}: {}", reply.text());
         assert!(status != 404 || reply.text().contains("There is nothing here"), "{path}");
@@ -209,8 +204,8 @@ async fn the_relay_leaves_the_pages_as_they_are() {
 
 #[tokio::test]
 async fn the_status_is_for_this_machine_and_not_for_who_comes_through_it() {
-    let server = Running::start().await;
-    let page = server.get(Version::HTTP_11, "/status", &[]).await;
+    let server = start();
+    let page = get(&server, Version::HTTP_11, "/status", &[]).await;
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     for part in ["How this server does", "Queries", "The Mainline DHT", "<svg class=\"plot\""] {
         assert!(page.text().contains(part), "{part}: {}", page.text());
@@ -226,27 +221,25 @@ async fn the_status_is_for_this_machine_and_not_for_who_comes_through_it() {
         [("x-real-ip", "198.51.100.1")],
         [("host", "evil.example")],
     ] {
-        let reply = server.get(Version::HTTP_11, "/status", &headers).await;
+        let reply = get(&server, Version::HTTP_11, "/status", &headers).await;
         assert!([403, 421].contains(&reply.status), "{headers:?}: {}", reply.status);
         assert!(!reply.text().contains("Mainline"), "{headers:?}");
     }
     // With everybody served, pages of elsewhere may read answers; this they may not.
-    let public = Running::start_with(|config| config.access.allow = vec!["0.0.0.0/0".parse().unwrap()]).await;
-    let reply = public.get(Version::HTTP_11, "/status", &[("host", "evil.example")]).await;
+    let public = start_with(|config| config.access.allow = vec!["0.0.0.0/0".parse().unwrap()]);
+    let reply = get(&public, Version::HTTP_11, "/status", &[("host", "evil.example")]).await;
     assert_eq!(reply.status, 403);
-    let nobody = Running::start_with(|config| config.status.allow = Vec::new()).await;
-    assert_eq!(nobody.get(Version::HTTP_11, "/status", &[]).await.status, 403);
+    let nobody = start_with(|config| config.status.allow = Vec::new());
+    assert_eq!(get(&nobody, Version::HTTP_11, "/status", &[]).await.status, 403);
 }
 
 /// A proxy that does not say for whom it asks has the address of this machine, and so would all of its clients.
 #[tokio::test]
 async fn a_trusted_proxy_that_names_nobody_does_not_open_the_status() {
-    let server =
-        Running::start_with(|config| config.doh.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()])
-            .await;
-    assert_eq!(server.get(Version::HTTP_11, "/status", &[]).await.status, 403);
+    let server = start_with(|config| config.doh.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]);
+    assert_eq!(get(&server, Version::HTTP_11, "/status", &[]).await.status, 403);
     let named = [("x-forwarded-for", "198.51.100.1")];
-    assert_eq!(server.get(Version::HTTP_11, "/status", &named).await.status, 403);
+    assert_eq!(get(&server, Version::HTTP_11, "/status", &named).await.status, 403);
     let own = [("x-forwarded-for", "127.0.0.2")];
-    assert_eq!(server.get(Version::HTTP_11, "/status", &own).await.status, 200);
+    assert_eq!(get(&server, Version::HTTP_11, "/status", &own).await.status, 200);
 }

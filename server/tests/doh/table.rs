@@ -195,12 +195,12 @@ fn serve_everybody(config: &mut Config) {
 
 #[tokio::test]
 async fn where_only_some_are_served_no_page_from_elsewhere_reads_what_they_may_know() {
-    let server = Running::start_with(|config| config.doh.hosts = vec!["dns.example.net".into()]).await;
+    let server = start_with(|config| config.doh.hosts = vec!["dns.example.net".into()]);
     let path = path_of(&query("www.example.com", RecordType::A));
     let ask = async |version, method, path: &str, host: &str| {
         let headers =
             [("host", host), ("origin", "https://evil.example"), ("access-control-request-method", "POST")];
-        let reply = server.send(version, method, path, &headers, &[]).await;
+        let reply = server.request(version, method, path, &headers, &[]).await;
         let with_cors = reply.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
         assert_eq!(with_cors.count(), 0, "{host} {path} {}", reply.text());
         reply
@@ -221,8 +221,8 @@ async fn where_only_some_are_served_no_page_from_elsewhere_reads_what_they_may_k
             assert_eq!(ask(version, Method::GET, &path, host).await.status, 200, "{host}");
         }
     }
-    let public = Running::start_with(serve_everybody).await;
-    let reply = public.send(Version::HTTP_11, Method::GET, &path, &[("host", "any.example")], &[]).await;
+    let public = start_with(serve_everybody);
+    let reply = public.request(Version::HTTP_11, Method::GET, &path, &[("host", "any.example")], &[]).await;
     assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, "*"));
 }
 
@@ -231,8 +231,8 @@ async fn every_case_is_answered_as_the_table_says() {
     for version in VERSIONS {
         // One server for each row: what an earlier row left in the cache is older.
         for row in rows() {
-            let server = Running::start_with(serve_everybody).await;
-            let reply = server.send(version, row.method.clone(), &row.path, &row.headers, &row.body).await;
+            let server = start_with(serve_everybody);
+            let reply = server.request(version, row.method.clone(), &row.path, &row.headers, &row.body).await;
             let what = format!("{} over {version:?}: {}", row.what, reply.text());
             assert_eq!(reply.status, row.status, "{what}");
             assert_eq!(reply.header("cache-control"), row.cache_control, "{what}");

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -34,7 +34,11 @@ pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Http2 {
     pub(crate) async fn connect(server: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(server).await.unwrap();
+        // So small that what is sent and not read is soon known.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(64 << 10).unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let mut stream = socket.connect(server).await.unwrap();
         stream.write_all(&[&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
         stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await.unwrap();
         Self { stream }
@@ -58,6 +62,16 @@ impl Http2 {
         let mut payload = vec![0; length as usize];
         self.stream.read_exact(&mut payload).await.ok()?;
         Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+    }
+
+    /// Waits until this stream is reset.
+    pub(crate) async fn read_reset(&mut self, reset: u32) {
+        while let Some((kind, _, stream, _)) = self.read_frame().await {
+            if (kind, stream) == (RST_STREAM, reset) {
+                return;
+            }
+        }
+        panic!("the connection ended");
     }
 
     /// How many responses began, and the code of the GOAWAY, until the connection is closed.

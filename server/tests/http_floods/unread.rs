@@ -1,19 +1,18 @@
 //! Clients that ask and do not read, or send bodies without end: each holds its share of what may be held and no more,
 //! others are served meanwhile, and afterwards all of it is given back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use hickory_proto::{
-    op::{Message, MessageType, OpCode},
-    rr::{RData, Record, rdata::TXT},
-};
-use pkdns::metrics::Reason;
-use pkdns_testing::tls_client::trusting_anyone;
-use tokio::{
-    io::AsyncWrite,
-    net::{TcpListener, UdpSocket},
-    time::sleep,
-};
+use hickory_proto::rr::{RData, Record, rdata::TXT};
+use pkdns::metrics::{Metrics, Reason};
+use pkdns_testing::{server::Upstream, tls_client::trusting_anyone, wait::eventually};
+use tokio::{io::AsyncWrite, time::sleep};
 
 use super::*;
 
@@ -34,53 +33,22 @@ type Idle = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// An upstream whose answers are cut over UDP, and over TCP have texts of 60 kB below `big.example`, and of 3 kB, which
 /// are kept, elsewhere.
-async fn start_upstream() -> SocketAddr {
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let Ok(socket) = UdpSocket::bind(address).await else { continue };
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream));
-            }
-        });
-        tokio::spawn(async move {
-            let mut message = [0; 4096];
-            while let Ok((size, peer)) = socket.recv_from(&mut message).await {
-                // QR and TC.
-                message[2] |= 0x82;
-                let _ = socket.send_to(&message[..size], peer).await;
-            }
-        });
-        return address;
-    }
-}
-
-async fn answer(mut stream: TcpStream) {
-    while let Ok(size) = stream.read_u16().await {
-        let mut query = vec![0; size.into()];
-        stream.read_exact(&mut query).await.unwrap();
-        let query = Message::from_vec(&query).unwrap();
-        let question = query.queries[0].clone();
-        let mut response = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
-        let texts = if question.name().to_ascii().starts_with("big") { 240 } else { 12 };
+async fn start_upstream() -> Upstream {
+    Upstream::start_over_tcp(|query, response| {
+        let name = query.queries[0].name();
+        let texts = if name.to_ascii().starts_with("big") { 240 } else { 12 };
         for number in 0..texts {
             // Each byte of it is four characters of JSON and more.
             let text = TXT::from_bytes(vec![format!("{number:0>3}{}", "\u{1}".repeat(237)).as_bytes()]);
-            response.add_answer(Record::from_rdata(question.name().clone(), 300, RData::TXT(text)));
+            response.add_answer(Record::from_rdata(name.clone(), 300, RData::TXT(text)));
         }
-        response.add_query(question);
-        let bytes = response.to_vec().unwrap();
-        // Who asked may have left.
-        if stream.write_u16(bytes.len() as u16).await.is_err() || stream.write_all(&bytes).await.is_err() {
-            return;
-        }
-    }
+    })
+    .await
 }
 
 /// A server under watch: the most that was held at any time.
 struct Watched {
-    server: Running,
+    server: TestServer,
     most: Arc<AtomicUsize>,
     _directory: tempfile::TempDir,
 }
@@ -89,8 +57,8 @@ impl Watched {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let upstream = start_upstream().await;
         let directory = tempfile::tempdir().unwrap();
-        let server = Running::start_with(|config| {
-            config.fallback_dns = vec![upstream.into()];
+        let server = start_with(|config| {
+            config.fallback_dns = vec![upstream.address.into()];
             config.memory.unread_megabytes = Some(MEGABYTES);
             config.rate_limit.requests_per_minute = 0;
             config.dot.enabled = true;
@@ -98,8 +66,7 @@ impl Watched {
             config.certificate.self_signed = true;
             config.certificate.path = Some(directory.path().to_owned());
             change(config);
-        })
-        .await;
+        });
         let (metrics, most) = (server.metrics.clone(), Arc::<AtomicUsize>::default());
         let seen = most.clone();
         tokio::spawn(async move {
@@ -120,29 +87,19 @@ impl Watched {
 
     /// What was held never went over a client's share, others are served, and in the end nothing is held.
     async fn all_is_given_back(&self, why: &str) {
-        self.server.still_answers().await;
-        let everything = async {
-            while held(&self.server.metrics) > 0 {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(PATIENCE, everything).await.unwrap_or_else(|_| panic!("{why}: something is still held"));
+        still_answers(&self.server).await;
+        eventually(&format!("{why}: nothing is held"), async || held(&self.server.metrics) == 0).await;
         let most = self.most.swap(0, Ordering::Relaxed);
         assert!(most <= SHARE + OF_OTHERS, "{why}: {most} bytes were held");
         // An honest client has a reply of a few hundred bytes.
         assert!(most > SHARE / 100, "{why}: only {most} bytes were held, which shows nothing");
-        self.server.still_answers().await;
+        still_answers(&self.server).await;
     }
 
     /// Connections are closed for being slow, which may be a moment after their replies are given back. Others have lost
     /// theirs before: not even a refusal could be held for them.
     async fn closes_some_in_time(&self) {
-        let some = async {
-            while self.refused(Reason::TooSlow) == 0 {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(PATIENCE, some).await.expect("a connection is closed in time");
+        eventually("a connection is closed in time", async || self.refused(Reason::TooSlow) > 0).await;
     }
 
     fn refused(&self, reason: Reason) -> u64 {
@@ -189,7 +146,7 @@ async fn streams_that_let_nothing_or_little_through_hold_a_share_and_no_longer_t
         for _ in 0..CONNECTIONS {
             let path = |stream| if stream % 4 == 1 { WIRE } else { JSON };
             let requests = over_http2(window, 4, |stream| get_on(stream, path(stream)));
-            clients.push(watched.send(watched.server.http, &requests).await);
+            clients.push(watched.send(watched.server.http(), &requests).await);
         }
         watched.all_is_given_back(&format!("windows of {window}")).await;
         assert!(watched.refused(Reason::Unread) > 0);
@@ -204,7 +161,7 @@ async fn a_client_that_holds_all_it_may_loses_connections_rather_than_piling_up_
     let flood = over_http2(0, 127, |stream| get_on(stream, WIRE));
     let mut clients = Vec::new();
     for _ in 0..10 {
-        clients.push(watched.send(watched.server.http, &flood).await);
+        clients.push(watched.send(watched.server.http(), &flood).await);
     }
     let mut last = Http2 { stream: clients.pop().unwrap() };
     let (responses, end) = last.read_to_end().await;
@@ -221,7 +178,7 @@ async fn small_responses_that_are_not_taken_end_their_connection() {
         let path = "/resolve?name=small.example&type=TXT&ct=application/dns-message";
         let window = if number % 2 == 0 { 1 } else { 1000 };
         let requests = over_http2(window, 1, |stream| get_on(stream, path));
-        clients.push(watched.send(watched.server.http, &requests).await);
+        clients.push(watched.send(watched.server.http(), &requests).await);
     }
     watched.all_is_given_back("small responses").await;
     for client in clients {
@@ -246,10 +203,10 @@ async fn http1_tcp_and_tls_connections_that_read_nothing_hold_a_share_and_are_cl
         let mut clients: Vec<Idle> = Vec::new();
         for _ in 0..CONNECTIONS {
             clients.push(match protocol {
-                "http" => Box::new(watched.send(watched.server.http, pipelined.as_bytes()).await),
-                "tcp" => Box::new(watched.send(watched.server.dns, &questions).await),
+                "http" => Box::new(watched.send(watched.server.http(), pipelined.as_bytes()).await),
+                "tcp" => Box::new(watched.send(watched.server.address, &questions).await),
                 _ => {
-                    let stream = connect(watched.server.tls.unwrap()).await;
+                    let stream = connect(watched.server.tls()).await;
                     let name = "localhost".try_into().unwrap();
                     let connector = tokio_rustls::TlsConnector::from(tls.clone());
                     let mut stream = connector.connect(name, stream).await.unwrap();
@@ -267,10 +224,10 @@ async fn http1_tcp_and_tls_connections_that_read_nothing_hold_a_share_and_are_cl
 
 #[tokio::test]
 async fn requests_are_not_taken_without_end_where_no_response_is_read() {
-    let server = Running::start().await;
+    let server = start();
     // Heads alone: nothing of their responses counts as held.
     let flood = "HEAD /resolve?name=www.example.com HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
-    let mut client = connect(server.http).await;
+    let mut client = connect(server.http()).await;
     let mut sent = 0;
     while sent < 64 << 20 {
         match timeout(Duration::from_secs(2), client.write_all(flood.as_bytes())).await {
@@ -279,7 +236,7 @@ async fn requests_are_not_taken_without_end_where_no_response_is_read() {
         }
     }
     assert!(sent < 64 << 20, "{sent} bytes were taken and answered into nowhere");
-    server.still_answers().await;
+    still_answers(&server).await;
     let closed = async { while client.write_all(b"x").await.is_ok() {} };
     timeout(PATIENCE, closed).await.expect("the connection ends");
     let answered = server.metrics.service.http.answered.no_error.get();
@@ -305,7 +262,7 @@ async fn bodies_without_end_hold_a_share_and_those_too_many_are_not_read() {
     for _ in 0..CONNECTIONS {
         // As much as the window of the connection lets through.
         let requests = over_http2(1 << 16, 15, |stream| endless_body(stream, "/dns-query"));
-        clients.push(watched.send(watched.server.http, &requests).await);
+        clients.push(watched.send(watched.server.http(), &requests).await);
     }
     watched.all_is_given_back("bodies").await;
     assert!(watched.refused(Reason::Bodies) > 0);
@@ -315,7 +272,7 @@ async fn bodies_without_end_hold_a_share_and_those_too_many_are_not_read() {
 async fn responses_to_endless_bodies(watched: &Watched, streams: u32) -> u64 {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut client = Http2 { stream: connect(watched.server.http).await };
+        let mut client = Http2 { stream: connect(watched.server.http()).await };
         client.flood(&over_http2(1 << 16, streams, |stream| endless_body(stream, "/dns-query"))).await;
         clients.push(client);
     }
@@ -330,7 +287,7 @@ async fn responses_to_endless_bodies(watched: &Watched, streams: u32) -> u64 {
         responses += u64::from(streams - left);
     }
     assert_eq!((watched.refused(Reason::Bodies), watched.refused(Reason::TooSlow)), (0, 0));
-    watched.server.still_answers().await;
+    still_answers(&watched.server).await;
     responses
 }
 
@@ -352,7 +309,7 @@ async fn whoever_is_over_its_quota_is_told_so_before_its_body_is_read() {
     .await;
     // Spends the only token.
     let spent =
-        watched.send(watched.server.http, &over_http2(1 << 16, 1, |stream| get_on(stream, WIRE))).await;
+        watched.send(watched.server.http(), &over_http2(1 << 16, 1, |stream| get_on(stream, WIRE))).await;
     assert_eq!(responses_to_endless_bodies(&watched, 2).await, 2 * CONNECTIONS as u64);
     assert!(watched.refused(Reason::QueryQuota) >= 2 * CONNECTIONS as u64);
     drop(spent);

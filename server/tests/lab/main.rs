@@ -3,23 +3,12 @@
 //!
 //! Needs `unshare` and `ip`, `dig`, `named` with its tools, `unbound`, `kresd` and `dnsmasq`. Without them the tests say so and
 //! pass, unless `CI=true`; without the right to make network namespaces they always do.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod origin;
 mod published;
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, future::Future, process::Command};
 
 use origin::Origin;
 use pkdns_testing::{
@@ -28,7 +17,7 @@ use pkdns_testing::{
         internet::{self, Internet, LIKE, ORIGIN, SERVERS},
         resolvers::{self, Manner, Resolver},
     },
-    namespace, programs,
+    namespace, programs, wait,
 };
 use published::{Outcome, QUESTIONS, key};
 use tokio::task::spawn_blocking;
@@ -202,20 +191,12 @@ fn a_stranger_is_answered_for_the_origin_and_refused_the_rest() {
     );
 }
 
-/// Longest that anybody takes to see what has changed.
-const LIMIT: Duration = Duration::from_secs(30);
-
 /// Asks until the answer is as it should be.
 fn eventually(what: &str, dig: impl Fn() -> Reply, is_right: impl Fn(&Reply) -> bool) {
-    let start = Instant::now();
-    loop {
+    wait::found(|| {
         let reply = dig();
-        if is_right(&reply) {
-            return;
-        }
-        assert!(start.elapsed() < LIMIT, "{what}: {reply:?}");
-        thread::sleep(Duration::from_millis(100));
-    }
+        if is_right(&reply) { Ok(()) } else { Err((what, reply)) }
+    });
 }
 
 #[test]
@@ -268,7 +249,7 @@ fn endpoints_of_iroh_find_each_other_through_a_resolver_and_the_origin() {
         };
         let origin = Origin::start(&internet, 300, "");
         let mut command = Command::new("timeout");
-        command.arg("60").arg(iroh).arg(format!("http://{}/pkarr", origin.http));
+        command.arg("60").arg(iroh).arg(format!("http://{}/pkarr", origin.http()));
         command.arg(resolvers[0].address.to_string()).arg(ORIGIN);
         let output = spawn_blocking(move || command.output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -3,8 +3,8 @@
 use hickory_proto::rr::{Name, Record};
 use pkdns_dht::signed_packet::Keypair;
 use pkdns_testing::{
-    common::keypair,
     lab::internet::{LIKE, ORIGIN},
+    server::keypair,
     support::records::record,
 };
 

@@ -4,25 +4,20 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{RData, RecordType, rdata::A},
+    rr::RecordType,
 };
 use pkdns::metrics::Reason;
-use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
-};
-use pkdns_testing::common::{keypair, packet_message, query, record, with_edns};
+use pkdns_dht::{NetworkError, signed_packet::Keypair, testing::FakeNetwork};
+use pkdns_testing::server::{address, keypair, query, record, signed, with_edns};
 use tokio::{
     net::UdpSocket,
-    sync::mpsc,
     time::{advance, sleep, timeout},
 };
 
@@ -42,10 +37,6 @@ fn made_up(number: u32) -> Keypair {
 /// The question for a key of its own, in the origin.
 fn question(number: u32) -> Vec<u8> {
     iterative(&name_in_origin("", &made_up(number)), RecordType::A)
-}
-
-fn address(last: u8) -> RData {
-    RData::A(A::new(192, 0, 2, last))
 }
 
 /// Asks for one key after the other from many addresses, and reads no reply, until it is told to stop. Returns how many.
@@ -69,12 +60,12 @@ async fn flood(served: &Served, first: u32, is_over: &AtomicBool) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_made_up_keys_costs_known_keys_and_those_who_are_served_nothing() {
-    let served = Served::start().await;
+    let served = Served::start();
     let known = keypair(1);
-    served.network.publish(&known, 1, &[record(&known, "", 300, address(1))]);
+    served.publish(&known, 1, &[record(&known, "", 300, address(1))]);
     let fresh: Vec<Keypair> = (0..40).map(|number| made_up(1_000_000 + number)).collect();
     for key in &fresh {
-        served.network.publish(key, 1, &[record(key, "", 300, address(2))]);
+        served.publish(key, 1, &[record(key, "", 300, address(2))]);
     }
     let ask_known = iterative(&name_in_origin("", &known), RecordType::A);
     assert_eq!(octets(&served.ask(STRANGER, &ask_known).await), [1]);
@@ -93,7 +84,7 @@ async fn a_flood_of_made_up_keys_costs_known_keys_and_those_who_are_served_nothi
     };
     let (sent, ()) = tokio::join!(flood(&served, 0, &is_over), others);
     let most = UNSEEN_AT_ONCE + UNSEEN_PER_MINUTE * (started.elapsed().as_secs() as usize + 1) / 60;
-    let lookups = served.network.lookups.load(Ordering::SeqCst) - 1 - fresh.len();
+    let lookups = served.network.lookups() - 1 - fresh.len();
     assert!(lookups <= most, "{lookups} lookups, and {most} may be");
     assert!(lookups >= UNSEEN_AT_ONCE / 2 && sent as usize > 2 * most, "{sent} sent, {lookups} lookups");
     assert!(served.metrics.refusals.count(Reason::OriginBudget) > 0);
@@ -101,11 +92,11 @@ async fn a_flood_of_made_up_keys_costs_known_keys_and_those_who_are_served_nothi
 
 #[tokio::test]
 async fn who_gets_no_lookup_over_udp_is_told_to_show_where_it_is_and_gets_one_then() {
-    let served = Served::start().await;
+    let served = Served::start();
     let request = (0..).map(question);
     let mut cut = None;
     for (number, request) in request.enumerate().take(UNSEEN_AT_ONCE * 2) {
-        let reply = served.send(STRANGER, &request).await;
+        let reply = served.send_from(STRANGER, &request).await;
         assert!(reply.len() <= request.len() + 100, "{number}");
         if Message::from_vec(&reply).unwrap().metadata.truncation {
             assert!(reply.len() <= request.len());
@@ -115,7 +106,7 @@ async fn who_gets_no_lookup_over_udp_is_told_to_show_where_it_is_and_gets_one_th
     }
     let cut = cut.expect("more lookups than may be");
     let owner = made_up(cut);
-    served.network.publish(&owner, 1, &[record(&owner, "", 300, address(3))]);
+    served.publish(&owner, 1, &[record(&owner, "", 300, address(3))]);
     let request = question(cut);
     assert_eq!(octets(&served.ask_tcp(STRANGER, &request).await), [3]);
     // Once it is known, for everybody.
@@ -130,42 +121,21 @@ async fn who_gets_no_lookup_over_udp_is_told_to_show_where_it_is_and_gets_one_th
     assert_eq!(codes.last(), Some(&(ResponseCode::ServFail, Some(0))));
 }
 
-/// Knows the key of seed 1, until it is lost.
-#[derive(Default)]
-struct Loses {
-    is_lost: AtomicBool,
-    lookups: AtomicUsize,
-}
-
-#[async_trait]
-impl Network for Loses {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        self.lookups.fetch_add(1, Ordering::SeqCst);
-        if self.is_lost.load(Ordering::SeqCst) {
-            sleep(Duration::from_secs(4)).await;
-            return Err(NetworkError::Unreachable);
-        }
-        let known = keypair(1);
-        if *key == known.public_key() {
-            let records = [record(&known, "", 300, address(1))];
-            let _ = found.send(SignedPacket::sign(&known, 1, &packet_message(&records)).unwrap());
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 0 })
-    }
+/// Knows the key of seed 1.
+fn network() -> Arc<FakeNetwork> {
+    let known = keypair(1);
+    Arc::new(FakeNetwork::holding([signed(&known, 1, &[record(&known, "", 300, address(1))])]))
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_held_is_served_past_its_time_in_both_views_and_nothing_fails_that_is_held() {
     for client in [STRANGER, OWN] {
-        let network = Arc::new(Loses::default());
-        let service = service(network.clone());
+        let network = network();
+        let service = service(&network);
         let request = with_edns(iterative(&name_in_origin("", &keypair(1)), RecordType::A), false);
         assert_eq!(octets(&ask_service(&service, client, &request).await), [1]);
-        network.is_lost.store(true, Ordering::SeqCst);
+        network.delay(Duration::from_secs(4));
+        network.fail(NetworkError::Unreachable);
         for hour in 0..20 {
             advance(Duration::from_secs(3600)).await;
             let reply = ask_service(&service, client, &request).await;
@@ -177,8 +147,8 @@ async fn what_is_held_is_served_past_its_time_in_both_views_and_nothing_fails_th
 
 #[tokio::test(start_paused = true)]
 async fn keys_that_nobody_knows_are_denied_for_as_long_as_the_network_was_sure_without_another_look() {
-    let network = Arc::new(Loses::default());
-    let service = service(network.clone());
+    let network = network();
+    let service = service(&network);
     for _ in 0..10 {
         for labels in ["", "www.", "a.b."] {
             let name = name_in_origin(labels, &made_up(1));
@@ -187,15 +157,14 @@ async fn keys_that_nobody_knows_are_denied_for_as_long_as_the_network_was_sure_w
         }
         advance(Duration::from_secs(1)).await;
     }
-    assert_eq!(network.lookups.load(Ordering::SeqCst), 1);
+    assert_eq!(network.lookups(), 1);
 }
 
 #[tokio::test]
 async fn over_its_quota_a_stranger_is_sent_no_more_than_it_sent() {
     let served = Served::start_with(|config| {
         (config.rate_limit.requests_per_minute, config.rate_limit.burst_size) = (1, 1);
-    })
-    .await;
+    });
     let socket = UdpSocket::bind((STRANGER, 0)).await.unwrap();
     socket.connect(served.address).await.unwrap();
     let name = iterative(&name_in_origin("", &keypair(1)), RecordType::A);

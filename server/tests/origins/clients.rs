@@ -5,13 +5,9 @@ use std::{fs, net::SocketAddr, process::Command, time::Duration};
 use hickory_proto::rr::RecordType;
 use pkdns_testing::{
     programs,
-    support::client::{Transport, exchange},
+    support::client::{Transport, exchange, read_message},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::{
     STRANGER, Served, iterative,
@@ -70,9 +66,7 @@ async fn one_connection_takes_many_questions_at_once() {
     stream.write_all(rest).await.unwrap();
     let mut replies = Vec::new();
     for _ in 0..3 {
-        let mut reply = vec![0; stream.read_u16().await.unwrap().into()];
-        stream.read_exact(&mut reply).await.unwrap();
-        replies.push(shown(&reply));
+        replies.push(shown(&read_message(&mut stream).await.unwrap()));
     }
     replies.sort();
     assert_eq!(replies, ["NOERROR aa an=A", "NOERROR aa an=SOA", "NOERROR aa an=SOA edns=0"]);
@@ -83,7 +77,7 @@ async fn a_zone_file_is_read_again_at_a_reload_and_one_with_a_mistake_changes_no
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("zone");
     fs::write(&path, "www 60 A 192.0.2.1\n").unwrap();
-    let served = Served::start_with(|config| config.origin[0].zone_file = Some(path.clone())).await;
+    let served = Served::start_with(|config| config.origin[0].zone_file = Some(path.clone()));
     let www = || iterative(&format!("www.{ORIGIN}"), RecordType::A);
     assert_eq!(octets(&served.ask(STRANGER, &www()).await), [1]);
     fs::write(&path, "www 60 A 192.0.2.2\n").unwrap();

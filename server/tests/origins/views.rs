@@ -4,21 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{
-        Name, RData, RecordType,
-        rdata::{A, CNAME},
-    },
+    rr::{Name, RData, RecordType, rdata::CNAME},
 };
 use pkdns::metrics::Reason;
-use pkdns_testing::common::{keypair, query, record, with_edns};
-
-use super::{
-    ORIGIN, OWN, STRANGER, Served, ask_on, extended_error, iterative, name_in_origin, octets, origin,
+use pkdns_testing::{
+    server::{address, keypair, parse, query, record, with_edns},
+    support::client::{ask_on, connect_from},
 };
 
-fn address(last: u8) -> RData {
-    RData::A(A::new(192, 0, 2, last))
-}
+use super::{ORIGIN, OWN, STRANGER, Served, extended_error, iterative, name_in_origin, octets, origin};
 
 fn alias(target: &str) -> RData {
     RData::CNAME(CNAME(Name::from_ascii(target).unwrap()))
@@ -29,8 +23,8 @@ fn flags(message: &Message) -> (bool, bool) {
     (message.metadata.authoritative, message.metadata.recursion_available)
 }
 
-async fn served() -> Served {
-    let served = Served::start().await;
+fn served() -> Served {
+    let served = Served::start();
     publish(&served);
     served
 }
@@ -44,12 +38,12 @@ fn publish(served: &Served) {
         record(&key, "in", 300, alias(&format!("www.{}.", key.to_z32()))),
         record(&key, "out", 300, alias("www.example.com.")),
     ];
-    served.network.publish(&key, 1, &records);
+    served.publish(&key, 1, &records);
 }
 
 #[tokio::test]
 async fn a_stranger_gets_names_in_an_origin_with_authority_over_udp_and_tcp() {
-    let served = served().await;
+    let served = served();
     for (labels, octet) in [("", 1), ("www.", 2), ("WwW.", 2)] {
         let request = iterative(&name_in_origin(labels, &keypair(1)), RecordType::A);
         let over_udp = served.ask(STRANGER, &request).await;
@@ -72,25 +66,27 @@ async fn a_stranger_gets_names_in_an_origin_with_authority_over_udp_and_tcp() {
 
 #[tokio::test]
 async fn several_questions_of_a_stranger_fit_one_connection() {
-    let served = served().await;
-    let mut stream = served.connect(STRANGER).await;
+    let served = served();
+    let mut stream = connect_from(STRANGER.into(), served.address).await.unwrap();
+    let mut ask =
+        async |name: &str| parse(&ask_on(&mut stream, &iterative(name, RecordType::A)).await.unwrap());
     for (labels, octet) in [("", 1), ("www.", 2), ("in.", 2)] {
         let name = name_in_origin(labels, &keypair(1));
-        assert_eq!(octets(&ask_on(&mut stream, &iterative(&name, RecordType::A)).await), [octet]);
+        assert_eq!(octets(&ask(&name).await), [octet]);
     }
-    let reply = ask_on(&mut stream, &iterative("www.example.com", RecordType::A)).await;
+    let reply = ask("www.example.com").await;
     assert_eq!(reply.metadata.response_code, ResponseCode::Refused);
 }
 
 #[tokio::test]
 async fn a_stranger_is_refused_all_other_names_in_no_more_bytes_than_without_an_origin() {
-    let served = served().await;
-    let without = Served::start_with(|config| config.origin.clear()).await;
+    let served = served();
+    let without = Served::start_with(|config| config.origin.clear());
     let key = keypair(1).to_z32();
     for name in [key.clone(), format!("{key}.key"), "example.com".into(), "version.bind".into()] {
         for request in [query(&name, RecordType::A), with_edns(query(&name, RecordType::A), true)] {
             let (reply, before) =
-                (served.send(STRANGER, &request).await, without.send(STRANGER, &request).await);
+                (served.send_from(STRANGER, &request).await, without.send_from(STRANGER, &request).await);
             let message = Message::from_vec(&reply).unwrap();
             assert_eq!(message.metadata.response_code, ResponseCode::Refused, "{name}");
             assert_eq!(flags(&message), (false, false), "{name}");
@@ -99,7 +95,7 @@ async fn a_stranger_is_refused_all_other_names_in_no_more_bytes_than_without_an_
         }
     }
     assert_eq!(served.upstream.asked(), [""; 0]);
-    assert_eq!(served.network.lookups.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert_eq!(served.network.lookups(), 0);
     assert_eq!(served.metrics.refusals.count(Reason::Access), 8);
     let in_origin = iterative(&name_in_origin("", &keypair(1)), RecordType::A);
     let reply = without.ask(STRANGER, &in_origin).await;
@@ -110,8 +106,7 @@ async fn a_stranger_is_refused_all_other_names_in_no_more_bytes_than_without_an_
 async fn who_is_denied_by_name_is_refused_origins_too() {
     let served = Served::start_with(|config| {
         config.access.deny = vec![IpAddr::from([127, 0, 0, 13]).into()];
-    })
-    .await;
+    });
     publish(&served);
     let request = iterative(&name_in_origin("", &keypair(1)), RecordType::A);
     for (from, code) in
@@ -126,7 +121,7 @@ async fn who_is_denied_by_name_is_refused_origins_too() {
 async fn an_alias_out_of_the_origin_is_followed_for_those_who_are_served_and_each_view_keeps_its_answer() {
     // Whoever comes first.
     for first in [STRANGER, OWN] {
-        let served = served().await;
+        let served = served();
         let name = name_in_origin("out.", &keypair(1));
         let mut order = [STRANGER, OWN];
         order.sort_by_key(|client| *client != first);
@@ -142,7 +137,7 @@ async fn an_alias_out_of_the_origin_is_followed_for_those_who_are_served_and_eac
 
 #[tokio::test]
 async fn who_is_served_and_does_not_ask_for_recursion_leaves_nothing_half_answered_to_others() {
-    let served = served().await;
+    let served = served();
     let name = name_in_origin("out.", &keypair(1));
     let reply = served.ask(OWN, &iterative(&name, RecordType::A)).await;
     assert_eq!((reply.answers.len(), flags(&reply)), (1, (true, true)));
@@ -151,7 +146,7 @@ async fn who_is_served_and_does_not_ask_for_recursion_leaves_nothing_half_answer
 
 #[tokio::test]
 async fn an_alias_within_the_origin_is_followed_for_everybody() {
-    let served = served().await;
+    let served = served();
     let name = name_in_origin("in.", &keypair(1));
     for client in [STRANGER, OWN] {
         let reply = served.ask(client, &query(&name, RecordType::A)).await;
@@ -163,17 +158,17 @@ async fn an_alias_within_the_origin_is_followed_for_everybody() {
 
 #[tokio::test]
 async fn what_fails_behind_an_alias_leaves_it_as_the_answer() {
-    let served = Served::start().await;
+    let served = Served::start();
     let key = keypair(1);
     let to = |label: &str| alias(&format!("{label}.{}.", key.to_z32()));
-    served.network.publish(&key, 1, &[record(&key, "a", 300, to("b")), record(&key, "b", 300, to("a"))]);
+    served.publish(&key, 1, &[record(&key, "a", 300, to("b")), record(&key, "b", 300, to("a"))]);
     let reply = served.ask(STRANGER, &iterative(&name_in_origin("a.", &key), RecordType::A)).await;
     assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 2));
 }
 
 #[tokio::test]
 async fn neither_transfers_nor_other_operations_are_for_anybody_and_any_is_small() {
-    let served = served().await;
+    let served = served();
     for (number, code) in [(251, ResponseCode::Refused), (252, ResponseCode::Refused)] {
         let request = iterative(ORIGIN, RecordType::from(number));
         assert_eq!(served.ask(STRANGER, &request).await.metadata.response_code, code);
@@ -210,7 +205,7 @@ async fn an_origin_that_comes_changes_or_goes_with_a_reload_does_so_at_once() {
         config.origin = vec![origin(ORIGIN)];
         config.origin[0].zone_file = Some(file.path().into());
     };
-    let served = Served::start_with(|config| config.origin.clear()).await;
+    let served = Served::start_with(|config| config.origin.clear());
     publish(&served);
     let key = query(&name_in_origin("", &keypair(1)), RecordType::A);
     let www = query(&format!("www.{ORIGIN}"), RecordType::A);

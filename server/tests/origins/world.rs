@@ -4,7 +4,11 @@ use std::{fs, sync::LazyLock};
 
 use hickory_proto::rr::Name;
 use pkdns::config::Config;
-use pkdns_testing::support::{Published, Running, keypair, records};
+use pkdns_dht::testing::FakeNetwork;
+use pkdns_testing::{
+    server::TestServer,
+    support::{keypair, records},
+};
 use tempfile::TempDir;
 
 pub(crate) const ORIGIN: &str = "pk.example.net";
@@ -49,7 +53,7 @@ const PACKET: [&str; 11] = [
 
 /// A server that runs as long as this is held, and its zone file.
 pub(crate) struct Stage {
-    pub(crate) server: Running,
+    pub(crate) server: TestServer,
     _directory: TempDir,
 }
 
@@ -81,10 +85,11 @@ pub(crate) fn stage(change: impl FnOnce(&mut Config)) -> Stage {
     ))
     .expect("a configuration");
     change(&mut config);
-    let mut network = Published::default();
+    let network = FakeNetwork::default();
     network.publish(packet("alice", &PACKET.map(String::from)));
     let text = format!("large 300 TXT \"{0}\" \"{0}\" \"{0}\"", "x".repeat(230));
     network.publish(packet("bob", &["@ 300 A 192.0.2.2".into(), text]));
     network.cut_off(&keypair("dark").public_key());
-    Stage { server: Running::start(config, network), _directory: directory }
+    let server = TestServer::builder().config(config).network(network).start();
+    Stage { server, _directory: directory }
 }

@@ -5,13 +5,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use http::StatusCode;
 use pkdns::{
     config::{Config, DnstapClients, DnstapTarget},
     program::testnet::sample_keypair,
 };
-use pkdns_testing::programs;
+use pkdns_testing::{programs, wait::eventually};
 
-use super::server::{Running, query, until};
+use super::server::{Logging, query};
 
 /// The collector. It is stopped when dropped.
 struct Collector(Child);
@@ -63,14 +64,14 @@ async fn a_collector_sees_queries_and_replies() {
     let directory = tempfile::tempdir().unwrap();
     let (socket, capture) = (directory.path().join("dnstap.sock"), directory.path().join("capture"));
     let Some(collector) = Collector::start(&["-u", socket.to_str().unwrap()], &capture) else { return };
-    until("the collector listens", || socket.exists()).await;
+    eventually("the collector listens", async || socket.exists()).await;
     let target = DnstapTarget::Unix(socket);
-    let server = Running::start(tap_to(target, DnstapClients::Truncated)).await;
+    let server = Logging::start(tap_to(target, DnstapClients::Truncated)).await;
     let key = sample_keypair().to_z32();
-    server.udp(&query(&key)).await;
-    server.udp(&query(&key)).await;
-    server.tcp(&query("example.com")).await;
-    assert_eq!(server.http(&query("localhost")).await, "HTTP/1.1 200 OK");
+    server.send(&query(&key)).await;
+    server.send(&query(&key)).await;
+    server.send_tcp(&query("example.com")).await;
+    assert_eq!(server.http(&query("localhost")).await, StatusCode::OK);
     assert_eq!(server.dropped(), 0);
     server.stop().await;
     collector.stop();
@@ -102,10 +103,11 @@ async fn a_collector_may_be_reached_over_tcp() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = ["-a", "127.0.0.1", "-p", &port.to_string()];
     let Some(collector) = Collector::start(&listen, &capture) else { return };
-    until("the collector listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    eventually("the collector listens", async || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
+        .await;
     let target = DnstapTarget::Tcp(([127, 0, 0, 1], port).into());
-    let server = Running::start(tap_to(target, DnstapClients::Full)).await;
-    server.udp(&query("example.com")).await;
+    let server = Logging::start(tap_to(target, DnstapClients::Full)).await;
+    server.send(&query("example.com")).await;
     server.stop().await;
     collector.stop();
     let Some(lines) = read(&capture) else { return };
@@ -116,9 +118,9 @@ async fn a_collector_may_be_reached_over_tcp() {
 async fn a_collector_that_is_not_there_holds_nobody_up() {
     let directory = tempfile::tempdir().unwrap();
     let target = DnstapTarget::Unix(directory.path().join("nobody"));
-    let server = Running::start(tap_to(target, DnstapClients::Truncated)).await;
+    let server = Logging::start(tap_to(target, DnstapClients::Truncated)).await;
     for _ in 0..20 {
-        assert_eq!(server.udp(&query("example.com")).await[3] & 0x0f, 0);
+        assert_eq!(server.send(&query("example.com")).await[3] & 0x0f, 0);
     }
     server.stop().await;
 }

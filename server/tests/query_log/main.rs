@@ -7,11 +7,16 @@ mod server;
 
 use std::{fs, path::Path};
 
+use http::StatusCode;
 use pkdns::{
     config::{Config, QueryLogFormat, QueryLogLevel},
     program::testnet::sample_keypair,
 };
-use server::{Running, lines, query, query_with_edns, until};
+use pkdns_testing::{
+    server::{keypair, with_edns},
+    wait::eventually,
+};
+use server::{Logging, lines, query};
 
 fn log_to(path: &Path, level: QueryLogLevel) -> impl FnOnce(&mut Config) {
     let path = path.to_owned();
@@ -27,38 +32,34 @@ fn steady(line: &str) -> String {
     line.split(' ').filter(is_steady).collect::<Vec<_>>().join(" ")
 }
 
-fn a_key_that_nobody_can_be_asked_about() -> String {
-    pkdns_dht::signed_packet::Keypair::from_secret_key(&[9; 32]).to_z32()
-}
-
 #[tokio::test]
 async fn every_transport_and_every_way_to_end_is_a_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queries.log");
-    let server = Running::start(log_to(&path, QueryLogLevel::Truncated)).await;
+    let server = Logging::start(log_to(&path, QueryLogLevel::Truncated)).await;
     let key = sample_keypair().to_z32();
     let mut expected = Vec::new();
     let mut expect = |line: String| expected.push(line);
 
-    let size = server.udp(&query(&key)).await.len();
+    let size = server.send(&query(&key)).await.len();
     expect(format!(
         "client=127.0.0.0/24 transport=udp name={key}. type=A code=NOERROR source=key bytes={size}"
     ));
-    let again = server.tcp(&query(&key.to_uppercase())).await.len();
+    let again = server.send_tcp(&query(&key.to_uppercase())).await.len();
     expect(format!(
         "client=127.0.0.0/24 transport=tcp name={key}. type=A code=NOERROR source=cache bytes={again}"
     ));
-    assert_eq!(server.http(&query("nothing.example.com")).await, "HTTP/1.1 200 OK");
+    assert_eq!(server.http(&query("nothing.example.com")).await, StatusCode::OK);
     expect(
         "client=127.0.0.0/24 transport=doh name=nothing.example.com. type=A code=NXDOMAIN source=upstream"
             .into(),
     );
-    server.tls(&query(&key));
+    server.ask_over_tls(&query(&key));
     expect(format!("client=fd00:1:2::/48 transport=dot name={key}. type=A code=NOERROR source=cache"));
-    server.udp(&query("localhost")).await;
+    server.send(&query("localhost")).await;
     expect("client=127.0.0.0/24 transport=udp name=localhost. type=A code=NOERROR source=special".into());
-    let unknown = a_key_that_nobody_can_be_asked_about();
-    server.udp(&query_with_edns(&unknown)).await;
+    let unknown = keypair(9).to_z32();
+    server.send(&with_edns(query(&unknown), false)).await;
     expect(format!(
         "client=127.0.0.0/24 transport=udp name={unknown}. type=A code=SERVFAIL extended_error=22 source=failed"
     ));
@@ -66,9 +67,9 @@ async fn every_transport_and_every_way_to_end_is_a_line() {
     let mut transfer = query(&key);
     let at = transfer.len() - 3;
     transfer[at] = 252;
-    server.tcp(&transfer).await;
+    server.send_tcp(&transfer).await;
     expect(format!("client=127.0.0.0/24 transport=tcp name={key}. type=AXFR code=REFUSED source=refused"));
-    server.udp(&query("example.com")[..20]).await;
+    server.send(&query("example.com")[..20]).await;
     expect("client=127.0.0.0/24 transport=udp code=FORMERR source=refused".into());
 
     let lines = lines(&path, expected.len()).await;
@@ -84,13 +85,13 @@ async fn every_transport_and_every_way_to_end_is_a_line() {
 async fn whoever_is_refused_has_a_line_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queries.log");
-    let server = Running::start(|config| {
+    let server = Logging::start(|config| {
         log_to(&path, QueryLogLevel::Full)(config);
         config.access.deny = vec!["127.0.0.1/32".parse().unwrap()];
     })
     .await;
-    server.udp(&query("example.com")).await;
-    assert_eq!(server.http(&query("example.com")).await, "HTTP/1.1 403 Forbidden");
+    server.send(&query("example.com")).await;
+    assert_eq!(server.http(&query("example.com")).await, StatusCode::FORBIDDEN);
     let lines = lines(&path, 2).await;
     let refused = "code=REFUSED source=refused bytes=";
     assert!(
@@ -104,12 +105,12 @@ async fn whoever_is_refused_has_a_line_too() {
 async fn what_is_over_quota_and_gets_no_reply_has_a_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queries.log");
-    let server = Running::start(|config| {
+    let server = Logging::start(|config| {
         log_to(&path, QueryLogLevel::Full)(config);
         (config.rate_limit.requests_per_minute, config.rate_limit.burst_size) = (1, 1);
     })
     .await;
-    server.udp(&query("example.com")).await;
+    server.send(&query("example.com")).await;
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.send_to(&query("example.com"), server.address).unwrap();
     let lines = lines(&path, 2).await;
@@ -121,13 +122,13 @@ async fn what_is_over_quota_and_gets_no_reply_has_a_line() {
 async fn counts_tell_neither_names_nor_clients() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queries.log");
-    let server = Running::start(|config| {
+    let server = Logging::start(|config| {
         log_to(&path, QueryLogLevel::Counts)(config);
         config.query_log.format = QueryLogFormat::Json;
     })
     .await;
     for name in ["example.com", "example.com", "nothing.example.com"] {
-        server.udp(&query(name)).await;
+        server.send(&query(name)).await;
     }
     // What is left is written at the stop.
     server.stop().await;
@@ -150,17 +151,17 @@ async fn counts_tell_neither_names_nor_clients() {
 async fn a_file_that_is_moved_away_is_left_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queries.log");
-    let server = Running::start(log_to(&path, QueryLogLevel::Full)).await;
-    server.udp(&query("example.com")).await;
+    let server = Logging::start(log_to(&path, QueryLogLevel::Full)).await;
+    server.send(&query("example.com")).await;
     lines(&path, 1).await;
     let moved = directory.path().join("queries.log.1");
     fs::rename(&path, &moved).unwrap();
-    server.udp(&query("example.org")).await;
+    server.send(&query("example.org")).await;
     assert!(lines(&path, 1).await[0].contains("name=example.org."));
     assert_eq!(lines(&moved, 1).await.len(), 1);
     // All is written when the server has stopped.
     for _ in 0..50 {
-        server.udp(&query("example.org")).await;
+        server.send(&query("example.org")).await;
     }
     server.stop().await;
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 51);
@@ -168,19 +169,19 @@ async fn a_file_that_is_moved_away_is_left_at_once() {
 
 #[tokio::test]
 async fn a_full_disk_costs_lines_and_no_answer() {
-    let server = Running::start(log_to(Path::new("/dev/full"), QueryLogLevel::Full)).await;
+    let server = Logging::start(log_to(Path::new("/dev/full"), QueryLogLevel::Full)).await;
     for _ in 0..3 {
-        assert_eq!(server.udp(&query("example.com")).await[3] & 0x0f, 0);
+        assert_eq!(server.send(&query("example.com")).await[3] & 0x0f, 0);
     }
-    until("lost lines are counted", || server.dropped() == 3).await;
+    eventually("lost lines are counted", async || server.dropped() == 3).await;
 }
 
 #[tokio::test]
 async fn nothing_is_written_unless_it_is_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queries.log");
-    let server = Running::start(log_to(&path, QueryLogLevel::Off)).await;
-    server.udp(&query("example.com")).await;
+    let server = Logging::start(log_to(&path, QueryLogLevel::Off)).await;
+    server.send(&query("example.com")).await;
     server.stop().await;
     assert!(!path.exists());
 }

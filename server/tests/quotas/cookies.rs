@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::RecordType;
 use pkdns::{metrics::Reason, service::Transport};
-use pkdns_testing::common::{keypair, query};
+use pkdns_testing::server::{keypair, query};
 
 use super::{
     CLIENT, Door,

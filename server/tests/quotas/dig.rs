@@ -4,7 +4,10 @@ use std::{net::SocketAddr, process::Command};
 
 use pkdns_testing::programs;
 
-use super::{CLIENT, floods::Running};
+use super::{
+    CLIENT,
+    floods::{flood, start},
+};
 
 /// Runs a program against `server` as [`CLIENT`] and returns what it prints; `None`: it is not installed.
 async fn run(program: &str, package: &str, server: SocketAddr, arguments: &str) -> Option<String> {
@@ -38,36 +41,36 @@ fn good_cookie(text: &str) -> String {
 
 #[tokio::test]
 async fn dig_learns_a_cookie_and_comes_back_with_it_over_quota() {
-    let server = Running::start().await;
-    let Some(text) = dig(server.dns, "localhost A").await else { return };
+    let server = start();
+    let Some(text) = dig(server.address, "localhost A").await else { return };
     assert!(text.contains("status: NOERROR"), "{text}");
     let cookie = good_cookie(&text);
-    let again = dig(server.dns, &format!("+cookie={cookie} localhost A")).await.unwrap();
+    let again = dig(server.address, &format!("+cookie={cookie} localhost A")).await.unwrap();
     assert_eq!(good_cookie(&again), cookie);
-    let only = dig(server.dns, "+header-only").await.unwrap();
+    let only = dig(server.address, "+header-only").await.unwrap();
     assert!(only.contains("status: NOERROR") && only.contains("QUERY: 0"), "{only}");
     good_cookie(&only);
-    assert!(dig(server.dns, "+nocookie localhost A").await.unwrap().contains("status: NOERROR"));
-    server.flood(2000).await;
-    let again = dig(server.dns, &format!("+tries=1 +cookie={cookie} localhost A")).await.unwrap();
+    assert!(dig(server.address, "+nocookie localhost A").await.unwrap().contains("status: NOERROR"));
+    flood(&server, 2000).await;
+    let again = dig(server.address, &format!("+tries=1 +cookie={cookie} localhost A")).await.unwrap();
     assert!(again.contains("status: NOERROR") && again.contains("127.0.0.1\n"), "{again}");
     // Without one it is given one after a try or two, and asks again by itself.
-    let learned = dig(server.dns, "localhost A").await.unwrap();
+    let learned = dig(server.address, "localhost A").await.unwrap();
     assert!(learned.contains("BADCOOKIE, retrying") && learned.contains("127.0.0.1\n"), "{learned}");
     // And without cookies it is sent to TCP.
-    let truncated = dig(server.dns, "+nocookie localhost A").await.unwrap();
+    let truncated = dig(server.address, "+nocookie localhost A").await.unwrap();
     assert!(truncated.contains("Truncated, retrying in TCP mode"), "{truncated}");
     assert!(truncated.contains("127.0.0.1\n"), "{truncated}");
 }
 
 #[tokio::test]
 async fn kdig_learns_a_cookie_and_comes_back_with_it_over_quota() {
-    let server = Running::start().await;
-    let Some(text) = kdig(server.dns, "+cookie localhost A").await else { return };
+    let server = start();
+    let Some(text) = kdig(server.address, "+cookie localhost A").await else { return };
     assert!(text.contains("status: NOERROR") && text.contains("COOKIE"), "{text}");
-    server.flood(2000).await;
-    let learned = kdig(server.dns, "+cookie localhost A").await.unwrap();
+    flood(&server, 2000).await;
+    let learned = kdig(server.address, "+cookie localhost A").await.unwrap();
     assert!(learned.contains("127.0.0.1\n"), "{learned}");
-    let truncated = kdig(server.dns, "localhost A").await.unwrap();
+    let truncated = kdig(server.address, "localhost A").await.unwrap();
     assert!(truncated.contains("127.0.0.1\n"), "{truncated}");
 }

@@ -26,7 +26,7 @@ use pkdns::{
         packets::Packets,
     },
 };
-use pkdns_testing::common::HeldNetwork;
+use pkdns_dht::testing::FakeNetwork;
 use tokio::time::Instant;
 
 /// A client like any other.
@@ -43,7 +43,7 @@ impl Door {
         let mut config = Config::default();
         change(&mut config);
         let forwarder = Arc::new(Forwarder::new(Vec::new(), &TlsClient::new(None).unwrap()));
-        let packets = Packets::new(&config.cache, Arc::new(HeldNetwork::default()));
+        let packets = Packets::new(&config.cache, Arc::<FakeNetwork>::default());
         let resolver = Resolver::new(&config, packets, forwarder.clone());
         let metrics = Metrics::default();
         Self { service: Service::new(&config, resolver, forwarder, &metrics), metrics }

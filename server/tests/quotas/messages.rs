@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::RecordType;
 use pkdns::message::read_cookie;
-use pkdns_testing::common::query;
+use pkdns_testing::server::query;
 
 /// What the client of these tests calls itself.
 pub(crate) const CLIENT_COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];

@@ -2,35 +2,21 @@
 //! ports are others. The root that these ask through pkdns is signed, as the public one is.
 //!
 //! Needs `dnsmasq`, `unbound` and `dig`. Without them the tests say so and pass, unless `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod kept_back;
 mod reserved;
 
-use std::{net::SocketAddr, sync::Arc};
-
-use async_trait::async_trait;
 use pkdns::{
     config::Config,
-    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
-    server::Server,
-};
-use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{PublicKey, SignedPacket},
+    program::testnet::{SampleUpstream, sample_keypair},
 };
 use pkdns_testing::{
     daemon::Program,
     dig::{Dig, Reply},
+    server::{TestServer, sample_network},
     signed_root::{self, SignedRoot},
 };
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 const DOCUMENT: &str = include_str!("../../../docs/lan-resolvers.md");
 
@@ -241,9 +227,8 @@ async fn unbound_that_does_not_validate_resolves_bare_keys() {
 
 /// A server with the sample zone, set up as the document says.
 struct Pkdns {
-    address: SocketAddr,
+    server: TestServer,
     root: SignedRoot,
-    _stop: DropGuard,
 }
 
 impl Pkdns {
@@ -264,14 +249,9 @@ impl Pkdns {
             fallback_dns: vec![root.address.into()],
             ..config
         };
-        let keypair = sample_keypair();
-        assert_eq!(keypair.to_z32(), KEY);
-        let network = Arc::new(SampleZone(sample_packet(&keypair, 1).unwrap()));
-        let server = Server::bind_to_network(config, network).unwrap();
-        let address = server.addresses()[0];
-        let stop = CancellationToken::new();
-        tokio::spawn(server.run(stop.clone()));
-        Self { address, root, _stop: stop.drop_guard() }
+        assert_eq!(sample_keypair().to_z32(), KEY);
+        let server = TestServer::builder().config(config).network(sample_network()).start();
+        Self { server, root }
     }
 
     /// The recipe of this title, with the port of this server.
@@ -281,27 +261,10 @@ impl Pkdns {
 
     fn with_port(&self, recipe: &str) -> String {
         let changed = recipe
-            .replace("127.0.0.1#5300", &format!("127.0.0.1#{}", self.address.port()))
-            .replace("127.0.0.1@5300", &format!("127.0.0.1@{}", self.address.port()));
+            .replace("127.0.0.1#5300", &format!("127.0.0.1#{}", self.server.address.port()))
+            .replace("127.0.0.1@5300", &format!("127.0.0.1@{}", self.server.address.port()));
         assert_ne!(changed, recipe, "nothing is sent to pkdns");
         changed
-    }
-}
-
-/// The sample zone; every other key is absent.
-struct SampleZone(SignedPacket);
-
-#[async_trait]
-impl Network for SampleZone {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if key == self.0.key() {
-            let _ = found.send(self.0.clone());
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 0 })
     }
 }
 

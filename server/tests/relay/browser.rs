@@ -1,6 +1,7 @@
 //! A page of another origin that uses the relay, in Chromium.
 
 use pkdns_testing::{chromium, programs};
+use std::net::Ipv4Addr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -42,18 +43,18 @@ async fn serve(page: String) -> u16 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_another_origin_publishes_and_reads() {
     let Some(chromium) = programs::find("chromium", |_| true, "chromium") else { return };
-    let server = Running::start().await;
+    let server = start();
     let packet = packet(1, SIGNED, 1);
     let unreadable = SignedPacket::sign(&keypair(2), 17, b"not a DNS message").unwrap();
-    server.network.packets.lock().unwrap().insert(*unreadable.key().as_bytes(), unreadable);
-    let url = |seed| format!("'http://{}{}'", server.http, path_of(seed));
+    server.network.publish(unreadable);
+    let url = |seed| format!("'http://{}{}'", server.http(), path_of(seed));
     let page = PAGE.replace("UNREADABLE", &url(2)).replace("RELAY", &url(1));
-    let port = serve(page.replace("PACKET", &format!("{:?}", payload(&packet)))).await;
+    let port = serve(page.replace("PACKET", &format!("{:?}", packet.to_payload()))).await;
     let directory = tempfile::tempdir().unwrap();
     let [profile, page] =
         [format!("--user-data-dir={}", directory.path().display()), format!("http://127.0.0.1:{port}/")];
     let arguments = [&chromium::FLAGS[..], &[&profile, &page]].concat();
     let page = clients::run(&chromium, &arguments).await;
-    let bytes = payload(&packet).iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+    let bytes = packet.to_payload().iter().map(u8::to_string).collect::<Vec<_>>().join(",");
     assert!(page.contains(&format!(">204 20 200 {bytes} 404 17<")), "{page}");
 }

@@ -5,10 +5,10 @@ use std::{
     env,
     io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use pkdns_testing::programs;
+use pkdns_testing::{process::Killed, programs};
 use tokio::task::spawn_blocking;
 
 use super::{world::World, *};
@@ -59,16 +59,6 @@ fn rust_program(name: &str) -> Option<PathBuf> {
     programs::find(&program, |_| true, "the relay clients as CONTRIBUTING.md says")
 }
 
-/// A program that ends with this.
-struct Started(Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What it prints, without the end of the last line.
 pub(crate) async fn run(program: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
@@ -77,12 +67,12 @@ pub(crate) async fn run(program: &Path, arguments: &[&str]) -> String {
         command.env_remove(proxy);
     }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut program = Started(command.spawn().unwrap());
-    let (output, errors) = (program.0.stdout.take().unwrap(), program.0.stderr.take().unwrap());
+    let mut program = Killed(command.spawn().unwrap());
+    let (output, errors) = (program.stdout.take().unwrap(), program.stderr.take().unwrap());
     let (output, errors) = (spawn_blocking(|| text_of(output)), spawn_blocking(|| text_of(errors)));
     let end = async {
         loop {
-            match program.0.try_wait().unwrap() {
+            match program.try_wait().unwrap() {
                 Some(status) => return status,
                 None => sleep(PAUSE).await,
             }
@@ -113,11 +103,11 @@ async fn what_each_client_publishes_is_answered_and_found_by_each_of_its_kind() 
     // The text has to do for the Pubky SDK, which publishes keys.
     for (seed, publisher) in clients.iter().enumerate() {
         let text = keypair(seed as u8 + 1).to_z32();
-        let key = publisher.run(&world.relay, "publish", &text).await;
+        let key = publisher.run(&world.url(), "publish", &text).await;
         let answer = world.resolve(&format!("{}.{key}", publisher.label), publisher.record_type).await;
         assert!(answer.contains(&text), "{answer} of {}", publisher.program.display());
         for reader in clients.iter().filter(|reader| reader.label == publisher.label) {
-            assert_eq!(reader.run(&world.relay, "resolve", &key).await, text);
+            assert_eq!(reader.run(&world.url(), "resolve", &key).await, text);
         }
     }
 }
@@ -126,7 +116,7 @@ async fn what_each_client_publishes_is_answered_and_found_by_each_of_its_kind() 
 async fn endpoints_of_iroh_find_each_other_through_the_relay_and_through_dns() {
     let Some(iroh) = rust_program("iroh") else { return };
     let world = World::start().await;
-    let (relay, dns) = (format!("{}/pkarr", world.relay), world.dns.to_string());
+    let (relay, dns) = (format!("{}/pkarr", world.url()), world.server.address.to_string());
     let key = run(&iroh, &[&relay, &dns, "key"]).await;
     let answer = world.resolve(&format!("_iroh.{key}.key"), RecordType::TXT).await;
     assert!(answer.contains("addr="), "{answer}");

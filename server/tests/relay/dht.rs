@@ -9,12 +9,11 @@ async fn send(
     suffix: &str,
     if_match: Option<u64>,
 ) -> Reply {
-    let mut request = Request::builder().method(&method).uri(format!("/{}{suffix}", packet.key().to_z32()));
-    if let Some(timestamp) = if_match {
-        request = request.header("if-match", timestamp);
-    }
-    let body = if method == Method::PUT { payload(packet) } else { Vec::new() };
-    ask(world.http, Version::HTTP_11, request.body(body.into()).unwrap()).await
+    let path = format!("/{}{suffix}", packet.key().to_z32());
+    let header = if_match.map(|timestamp| ("if-match", timestamp.to_string()));
+    let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let body = if method == Method::PUT { packet.to_payload() } else { Vec::new() };
+    world.server.request(Version::HTTP_11, method, &path, &headers, &body).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,14 +33,14 @@ async fn what_another_server_has_published_is_found_and_not_undone() {
         assert_eq!(reply.status, 204, "{}", reply.text());
         let nodes: u32 = reply.header("pkarr-dht-stored-nodes").parse().unwrap();
         assert!(nodes >= 10, "{nodes} nodes");
-        let second = first.beside().await;
+        let second = first.beside();
         let other = packet(seed, other.0, other.1);
         let reply = send(&second, Method::PUT, &other, "", if_match).await;
         assert_eq!(reply.status, status, "{seed}: {}", reply.text());
         let newest = if status == 204 { other } else { published };
         for (world, policy) in [(&second, "CacheFirst"), (&first, "NetworkOnly")] {
             let reply = send(world, Method::GET, &newest, &format!("?policy={policy}"), None).await;
-            assert_eq!(reply.body, payload(&newest), "{seed}, {policy}: {}", reply.text());
+            assert_eq!(reply.body, newest.to_payload(), "{seed}, {policy}: {}", reply.text());
         }
     }
 }

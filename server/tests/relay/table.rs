@@ -1,6 +1,7 @@
 //! One row for each case.
 
 use hickory_proto::rr::rdata::TXT;
+use pkdns_testing::server::packet_message;
 
 use super::*;
 
@@ -66,7 +67,7 @@ impl Row {
 
     /// The packet that was published.
     fn gives(self) -> Self {
-        Self { gives: payload(self.published.as_ref().unwrap()), ..self }
+        Self { gives: self.published.as_ref().unwrap().to_payload(), ..self }
     }
 }
 
@@ -80,7 +81,7 @@ fn of_size(size: usize) -> Vec<u8> {
     let messages = (1..size).map(with_text);
     let dns = messages.take_while(|dns| dns.len() + 72 <= size).last().unwrap();
     match SignedPacket::sign(&owner, SIGNED, &dns) {
-        Ok(packet) if dns.len() + 72 == size => payload(&packet),
+        Ok(packet) if dns.len() + 72 == size => packet.to_payload(),
         _ => vec![0; size],
     }
 }
@@ -93,12 +94,12 @@ fn rows() -> Vec<Row> {
     let signed = packet(1, SIGNED, 1);
     let of_ttl = |ttl| with_ttl(&keypair(1), SIGNED, 1, ttl);
     let forged = {
-        let mut body = payload(&signed);
+        let mut body = signed.to_payload();
         body[3] ^= 1;
         body
     };
     let foreign = {
-        let dns = packet_message(&[record(&keypair(2), "", 600, RData::A(A::new(192, 0, 2, 1)))]);
+        let dns = packet_message(&[record(&keypair(2), "", 600, address(1))]);
         SignedPacket::sign(&keypair(1), SIGNED, &dns).unwrap()
     };
     vec![
@@ -109,7 +110,7 @@ fn rows() -> Vec<Row> {
             .gives()
             .says("cache-control", "public, max-age=600")
             .says("last-modified", SECOND_BEFORE)
-            .says("content-length", payload(&signed).len().to_string()),
+            .says("content-length", signed.to_payload().len().to_string()),
         get("a short TTL", "{key}", 200)
             .after(of_ttl(30))
             .gives()
@@ -137,7 +138,7 @@ fn rows() -> Vec<Row> {
         get("another parameter", "{key}?colour=red", 200).after(signed.clone()).gives(),
         row("the head of it", Method::HEAD, "{key}", 200)
             .after(signed.clone())
-            .says("content-length", payload(&signed).len().to_string())
+            .says("content-length", signed.to_payload().len().to_string())
             .says("last-modified", SECOND_BEFORE),
         // Conditions. A second is compared with microseconds: who echoes Last-Modified gets the packet.
         get("known since later", "{key}", 304)
@@ -175,7 +176,7 @@ fn rows() -> Vec<Row> {
             .says("access-control-allow-credentials", "true"),
         Row {
             headers: vec![("origin", "https://example.com")],
-            ..put("a page that publishes", payload(&signed), 204)
+            ..put("a page that publishes", signed.to_payload(), 204)
         }
         .says("access-control-allow-credentials", "true"),
         // Keys
@@ -186,44 +187,45 @@ fn rows() -> Vec<Row> {
         get("no point of the curve", "c1bkg8tfsyy8wcedtmw4fwhdmm7bbzhgg3z58tf43m5ow8w9mbus", 400),
         get("upper case", "{KEY}", 400),
         get("a scheme before it", "pk:{key}", 400),
-        Row { path: "nothing".into(), ..put("no key", payload(&signed), 404) },
+        Row { path: "nothing".into(), ..put("no key", signed.to_payload(), 404) },
         // PUT
-        put("a packet", payload(&signed), 204).says("pkarr-dht-stored-nodes", "20"),
-        put("an update", payload(&signed), 204)
+        put("a packet", signed.to_payload(), 204).says("pkarr-dht-stored-nodes", "20"),
+        put("an update", signed.to_payload(), 204)
             .after(packet(1, SIGNED - 1, 9))
             .says("pkarr-dht-stored-nodes", "20"),
-        put("the same again", payload(&signed), 204).after(signed.clone()),
-        put("an older one", payload(&signed), 409).after(packet(1, SIGNED + 1, 1)),
-        put("another one of the same time", payload(&signed), 409).after(packet(1, SIGNED, 0)),
-        put("another one of the same time, the greater", payload(&signed), 409).after(packet(1, SIGNED, 9)),
-        put("one from the far future", payload(&packet(1, 300_000_000_000_000_000, 1)), 204),
-        put("one with names of another key", payload(&foreign), 204),
+        put("the same again", signed.to_payload(), 204).after(signed.clone()),
+        put("an older one", signed.to_payload(), 409).after(packet(1, SIGNED + 1, 1)),
+        put("another one of the same time", signed.to_payload(), 409).after(packet(1, SIGNED, 0)),
+        put("another one of the same time, the greater", signed.to_payload(), 409)
+            .after(packet(1, SIGNED, 9)),
+        put("one from the far future", packet(1, 300_000_000_000_000_000, 1).to_payload(), 204),
+        put("one with names of another key", foreign.to_payload(), 204),
         put("a forged one", forged, 400),
-        put("that of another key", payload(&packet(2, SIGNED, 1)), 400),
+        put("that of another key", packet(2, SIGNED, 1).to_payload(), 400),
         put(
             "a timestamp out of range",
             {
-                let mut body = payload(&signed);
+                let mut body = signed.to_payload();
                 body[64] = 0x80;
                 body
             },
             400,
         ),
-        put("what cannot be read", payload(&unreadable(SIGNED)), 400),
+        put("what cannot be read", unreadable(SIGNED).to_payload(), 400),
         put("nothing", [], 400),
-        put("a part", &payload(&signed)[..71], 400),
+        put("a part", &signed.to_payload()[..71], 400),
         put("the longest", of_size(1072), 204),
         put("one byte more", of_size(1073), 400),
         put("the longest that is read", of_size(1104), 400),
         put("one byte more than that", of_size(1105), 413),
         put("much more", vec![0; 100_000], 413),
         // The condition of older clients.
-        put("the expected one is there", payload(&signed), 204)
+        put("the expected one is there", signed.to_payload(), 204)
             .after(packet(1, 17, 1))
             .with("if-match", "17"),
-        put("another one is there", payload(&signed), 412).after(packet(1, 18, 1)).with("if-match", "17"),
-        put("none is there", payload(&signed), 204).with("if-match", "17"),
-        put("older than what is there", payload(&signed), 409)
+        put("another one is there", signed.to_payload(), 412).after(packet(1, 18, 1)).with("if-match", "17"),
+        put("none is there", signed.to_payload(), 204).with("if-match", "17"),
+        put("older than what is there", signed.to_payload(), 409)
             .after(packet(1, SIGNED + 1, 1))
             .with("if-match", "*"),
         // Methods
@@ -261,13 +263,13 @@ async fn every_case_is_answered_as_the_table_says() {
 
 async fn check(row: Row, prefix: &str, media_type: &str, version: Version) {
     // One server for each row: an earlier one would have left something.
-    let server = Running::start().await;
+    let server = start();
     if let Some(packet) = &row.published {
-        server.network.packets.lock().unwrap().insert(*packet.key().as_bytes(), packet.clone());
+        server.network.publish(packet.clone());
     }
     let key = keypair(1).to_z32();
     let path = format!("{prefix}{}", row.path).replace("{key}", &key).replace("{KEY}", &key.to_uppercase());
-    let reply = server.send(version, row.method.clone(), &path, &row.headers, &row.body).await;
+    let reply = server.request(version, row.method.clone(), &path, &row.headers, &row.body).await;
     let what = format!("{} {} {path} over {version:?}: {}", row.what, row.method, reply.text());
     assert_eq!(reply.status, row.status, "{what}");
     // A path that is no key's is that of a page, which is not there.
@@ -311,19 +313,19 @@ async fn check(row: Row, prefix: &str, media_type: &str, version: Version) {
 #[tokio::test]
 async fn without_a_dht_nothing_is_said_about_a_key() {
     for failure in [NetworkError::Unreachable, NetworkError::NotReady, NetworkError::Disabled] {
-        let server = Running::start().await;
-        *server.network.failure.lock().unwrap() = Some(failure);
+        let server = start();
+        server.network.fail(failure);
         for policy in ["CacheFirst", "NetworkOnly"] {
-            let reply = server.get(&format!("{}?policy={policy}", path_of(1))).await;
+            let reply = super::get(&server, &format!("{}?policy={policy}", path_of(1))).await;
             assert_eq!((reply.status, reply.header("retry-after")), (503, "1"), "{failure:?}");
         }
-        let reply = server.put(&packet(1, SIGNED, 1)).await;
+        let reply = super::put(&server, &packet(1, SIGNED, 1)).await;
         assert_eq!(reply.status, 500, "{failure:?}");
         assert!(reply.text().contains(&failure.to_string()), "{}", reply.text());
     }
-    let server = Running::start().await;
-    *server.network.failure.lock().unwrap() = Some(NetworkError::Busy);
-    assert_eq!(server.get(&path_of(1)).await.status, 503);
-    let reply = server.put(&packet(1, SIGNED, 1)).await;
+    let server = start();
+    server.network.fail(NetworkError::Busy);
+    assert_eq!(super::get(&server, &path_of(1)).await.status, 503);
+    let reply = super::put(&server, &packet(1, SIGNED, 1)).await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, "1"));
 }

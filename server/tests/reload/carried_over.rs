@@ -4,7 +4,7 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::{RData, Record, RecordType, rdata::A},
 };
-use pkdns_testing::{common::query, tls_client};
+use pkdns_testing::{server::query, tls_client, wait::eventually};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -148,17 +148,10 @@ async fn an_address_that_is_removed_is_free_and_what_was_asked_there_is_answered
     // Its connections come to an end, and nobody listens there any more.
     let mut byte = [0];
     assert_eq!(open.read(&mut byte).await.unwrap_or(0), 0);
-    let start = std::time::Instant::now();
-    for address in [dns, http, metrics] {
-        while std::net::TcpListener::bind(address).is_err() {
-            assert!(start.elapsed() < std::time::Duration::from_secs(60), "{address} is not free");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    }
-    while std::net::UdpSocket::bind(dns).is_err() {
-        assert!(start.elapsed() < std::time::Duration::from_secs(60), "{dns} is not free");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let is_free = |address| std::net::TcpListener::bind(address).is_ok();
+    let are_free =
+        async || [dns, http, metrics].into_iter().all(is_free) && UdpSocket::bind(dns).await.is_ok();
+    eventually("the addresses are free", are_free).await;
     // And it can be had back.
     stage.reload(&format!("listen = ['{dns}']\ndoh.plain_listen = ['{http}']")).await.unwrap();
     assert_eq!(over_udp(dns, &www()).await, USUAL);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use pkdns_dht::NetworkError;
-use pkdns_testing::common::{keypair, query};
+use pkdns_testing::server::{keypair, query};
 use tokio::time::sleep;
 
 use super::{
@@ -147,7 +147,7 @@ fn past_its_time() -> Probe {
         Box::pin(async move {
             let request = query(&keypair(2).to_z32(), RecordType::A);
             over_udp(stage.address("udp"), &request).await;
-            *stage.network.failure.lock().unwrap() = Some(NetworkError::Disabled);
+            stage.network.fail(NetworkError::Disabled);
             // A second at most.
             while stage.lookups() < 2 {
                 sleep(Duration::from_millis(100)).await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
-use pkdns_testing::common::query;
+use pkdns_testing::server::query;
 use tokio::time::sleep;
 
 use super::{

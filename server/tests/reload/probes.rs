@@ -11,11 +11,12 @@ use hickory_proto::{
     rr::{DNSClass, RecordType},
 };
 use pkdns_testing::{
-    common::{keypair, query},
+    server::{keypair, query},
+    support::client::ask_on,
     tls_client,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     time::{sleep, timeout},
 };
@@ -65,14 +66,9 @@ pub(crate) async fn over_udp(server: SocketAddr, request: &[u8]) -> String {
 }
 
 /// Over a stream, in the clear or not. What ends without a reply is `closed`.
-pub(crate) async fn over<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, request: &[u8]) -> String {
+pub(crate) async fn over(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> String {
     let exchange = async {
-        let mut framed = u16::try_from(request.len()).unwrap().to_be_bytes().to_vec();
-        framed.extend_from_slice(request);
-        stream.write_all(&framed).await?;
-        let size = stream.read_u16().await?;
-        let mut reply = vec![0; size.into()];
-        stream.read_exact(&mut reply).await?;
+        let reply = ask_on(stream, request).await?;
         std::io::Result::Ok(told(&reply))
     };
     timeout(PATIENCE, exchange).await.expect("an end").unwrap_or_else(|_| "closed".into())

@@ -5,14 +5,14 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
 use hickory_proto::rr::RecordType;
-use pkdns_testing::common::query;
+use pkdns_testing::{process::Killed, server::query, wait};
 use tempfile::TempDir;
 
 use super::probes::over_udp;
@@ -27,7 +27,7 @@ const QUIET: &str = "fallback_dns = '127.0.0.1:9'\nlisten = '127.0.0.1:0'\n";
 
 /// The program, which does not outlive its test.
 struct Program {
-    child: Child,
+    child: Killed,
     directory: TempDir,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -52,7 +52,7 @@ impl Program {
         thread::spawn(move || {
             errors.lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line))
         });
-        Self { child, directory, log }
+        Self { child: Killed(child), directory, log }
     }
 
     fn write(&self, text: &str) {
@@ -67,8 +67,7 @@ impl Program {
     }
 
     fn hang_up(&self) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -HUP {}", self.child.id())).status();
-        assert!(sent.unwrap().success());
+        self.child.signal("HUP");
     }
 
     fn lines(&self) -> usize {
@@ -77,16 +76,14 @@ impl Program {
 
     /// The first line after `from` that contains `part`.
     fn line(&self, from: usize, part: &str) -> String {
-        let start = Instant::now();
-        loop {
+        wait::found(|| {
             let log = self.log.lock().unwrap();
-            if let Some(line) = log.iter().skip(from).find(|line| line.contains(part)) {
-                return line.clone();
-            }
-            assert!(start.elapsed() < PATIENCE, "no {part} in {log:#?}");
-            drop(log);
-            thread::sleep(Duration::from_millis(20));
-        }
+            log.iter()
+                .skip(from)
+                .find(|line| line.contains(part))
+                .cloned()
+                .ok_or_else(|| (part.to_owned(), log.clone()))
+        })
     }
 
     fn address(&self) -> SocketAddr {
@@ -97,13 +94,6 @@ impl Program {
     fn ask(&self, name: &str) -> String {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(over_udp(self.address(), &query(name, RecordType::A)))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,25 +3,27 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
 use hickory_proto::rr::{
-    Name, RData, Record, RecordType,
+    Name, RData,
     rdata::{A, HTTPS, NS, SVCB},
 };
 use pkdns::{
     config::{Config, ConfigError, ConfigFile},
-    metrics::Metrics,
-    server::{ReloadError, ReloadHandle, Reloaded, Server},
+    server::{ReloadError, Reloaded},
 };
-use pkdns_dht::signed_packet::Keypair;
-use pkdns_testing::common::{HeldNetwork, Upstream, keypair, record};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use pkdns_dht::{signed_packet::Keypair, testing::FakeNetwork};
+use pkdns_testing::{
+    authority::Authority,
+    server::{TestServer, Upstream, any_port, keypair, record, signed},
+};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::collector::Collector;
 
@@ -35,39 +37,33 @@ pub(crate) struct World {
     private: Upstream,
     name_server: Upstream,
     /// An upstream over TLS, certified by an authority of the test.
-    secure: SocketAddr,
+    secure: TestServer,
     /// By the names of their sockets in the directory, without `.sock`.
     pub(crate) collectors: [(&'static str, Collector); 2],
     pub(crate) directory: TempDir,
-    stop: CancellationToken,
+    _stop: DropGuard,
 }
 
 /// A server in this world.
 pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
-    pub(crate) network: Arc<HeldNetwork>,
-    pub(crate) metrics: Metrics,
-    handle: ReloadHandle,
+    server: TestServer,
     listening: Mutex<Vec<(&'static str, SocketAddr)>>,
     /// What the configuration is made of.
     table: Mutex<toml::Table>,
-    stop: CancellationToken,
+}
+
+impl Deref for Stage {
+    type Target = TestServer;
+
+    fn deref(&self) -> &TestServer {
+        &self.server
+    }
 }
 
 /// The key that is published: an address, a private one at `in`, name servers at `sub`, and a site over HTTPS at `site`.
 pub(crate) fn key() -> Keypair {
     keypair(1)
-}
-
-async fn saying(address: Ipv4Addr) -> Upstream {
-    Upstream::start(move |query, response| {
-        let name = query.queries[0].name().clone();
-        response.metadata.authoritative = true;
-        if query.queries[0].query_type() == RecordType::A {
-            response.add_answer(Record::from_rdata(name, 300, RData::A(A(address))));
-        }
-    })
-    .await
 }
 
 impl World {
@@ -77,34 +73,28 @@ impl World {
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
         write("authority.pem", &authority.pem);
         for name in ["a", "b"] {
-            let (certificate, key) = authority.issue();
-            write(&format!("{name}.pem"), &certificate);
-            write(&format!("{name}.key"), &key);
+            authority.issue_to(directory.path(), name);
         }
         write("hosts", "192.168.1.10 www.example\n");
         write("denied", &key().to_z32());
         let stop = CancellationToken::new();
-        let mut config = Config::default();
-        config.dot.enabled = true;
-        config.dot.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
-        config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
-        config.local.records = vec!["www.example A 192.0.2.88".into()];
-        config.dot.cert_path = Some(directory.path().join("a.pem"));
-        config.dot.key_path = Some(directory.path().join("a.key"));
-        let server = Server::bind_to_network(config, Arc::new(HeldNetwork::default())).unwrap();
-        let secure = server.tls_addresses()[0];
-        tokio::spawn(server.run(stop.clone()));
+        let path = |name: &str| Some(directory.path().join(name));
+        let secure = TestServer::builder().change(|config| {
+            (config.dot.enabled, config.dot.listen) = (true, vec![any_port()]);
+            (config.dot.cert_path, config.dot.key_path) = (path("a.pem"), path("a.key"));
+            config.local.records = vec!["www.example A 192.0.2.88".into()];
+        });
         let collector =
             |name| (name, Collector::start(&directory.path().join(format!("{name}.sock")), &stop));
         Arc::new(Self {
-            upstream: saying(Ipv4Addr::new(192, 0, 2, 53)).await,
-            other: saying(Ipv4Addr::new(192, 0, 2, 99)).await,
-            private: saying(Ipv4Addr::new(10, 0, 0, 5)).await,
-            name_server: saying(Ipv4Addr::new(192, 0, 2, 77)).await,
-            secure,
+            upstream: Upstream::answering(Ipv4Addr::new(192, 0, 2, 53)),
+            other: Upstream::answering(Ipv4Addr::new(192, 0, 2, 99)),
+            private: Upstream::answering(Ipv4Addr::new(10, 0, 0, 5)),
+            name_server: Upstream::answering(Ipv4Addr::new(192, 0, 2, 77)),
+            secure: secure.start(),
             collectors: ["one", "two"].map(collector),
             directory,
-            stop,
+            _stop: stop.drop_guard(),
         })
     }
 
@@ -123,17 +113,11 @@ impl World {
             ("other", self.other.address.to_string()),
             ("private", self.private.address.to_string()),
             ("ns_port", self.name_server.address.port().to_string()),
-            ("secure", self.secure.to_string()),
+            ("secure", self.secure.tls().to_string()),
             ("dir", self.directory.path().display().to_string()),
         ]
         .iter()
         .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 
@@ -142,34 +126,18 @@ impl Stage {
     pub(crate) async fn set(world: &Arc<World>, text: &str) -> Self {
         let mut table = parse(&world.fill(BASE));
         merge(&mut table, parse(&world.fill(text)));
-        let network = Arc::new(HeldNetwork::default());
+        let network = FakeNetwork::default();
         publish(&network);
-        let server = Server::bind_to_network(config_of(&table).unwrap(), network.clone()).unwrap();
-        let (handle, metrics) = (server.reload_handle(), server.metrics().clone());
-        let dns = server.addresses();
-        let listening = [
-            ("udp", dns.clone()),
-            ("tcp", dns),
-            ("tls", server.tls_addresses()),
-            ("https", server.https_addresses()),
-            ("http", server.http_addresses()),
-            ("metrics", server.metrics_addresses()),
-            ("bridge", server.bridge_addresses()),
-            ("bridge-http", server.plain_bridge_addresses()),
-        ];
-        let listening =
-            listening.into_iter().flat_map(|(kind, all)| all.into_iter().map(move |one| (kind, one)));
-        let stop = CancellationToken::new();
-        let listening = Mutex::new(listening.collect());
-        tokio::spawn(server.run(stop.clone()));
-        Self { world: world.clone(), network, metrics, handle, listening, table: Mutex::new(table), stop }
+        let server = TestServer::builder().config(config_of(&table).unwrap()).network(network).start();
+        let listening = Mutex::new(server.listening.clone());
+        Self { world: world.clone(), server, listening, table: Mutex::new(table) }
     }
 
     /// Adds `text` to the configuration; `-` in place of a value takes an option out.
     pub(crate) async fn reload(&self, text: &str) -> Result<Reloaded, ReloadError> {
         let mut table = self.table.lock().unwrap().clone();
         merge(&mut table, parse(&self.world.fill(text)));
-        let reloaded = self.handle.reload(config_of(&table)).await?;
+        let reloaded = self.reloads.reload(config_of(&table)).await?;
         *self.table.lock().unwrap() = table;
         self.listening.lock().unwrap().clone_from(&reloaded.listening);
         Ok(reloaded)
@@ -178,7 +146,7 @@ impl Stage {
     /// Has the server read this text as its configuration.
     pub(crate) async fn reload_text(&self, text: &str) -> Result<Reloaded, ReloadError> {
         let read = ConfigFile::parse(Path::new("pkdns.toml"), text).and_then(ConfigFile::check);
-        self.handle.reload(read).await
+        self.reloads.reload(read).await
     }
 
     /// What is listened for with this protocol.
@@ -192,17 +160,11 @@ impl Stage {
     }
 
     pub(crate) fn lookups(&self) -> usize {
-        self.network.lookups.load(std::sync::atomic::Ordering::SeqCst)
+        self.network.lookups()
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-fn publish(network: &HeldNetwork) {
+fn publish(network: &FakeNetwork) {
     let key = key();
     let server = Name::from_ascii(format!("ns.{}.", key.to_z32())).unwrap();
     let a = |a, b, c, d| RData::A(A::new(a, b, c, d));
@@ -214,10 +176,10 @@ fn publish(network: &HeldNetwork) {
         record(&key, "site", 300, a(192, 0, 2, 6)),
         record(&key, "site", 300, RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), Vec::new())))),
     ];
-    network.publish(&key, 1, &records);
+    network.publish(signed(&key, 1, &records));
     for (seed, ttl) in [(2, 300), (102, 300), (3, 1), (103, 1)] {
         let key = keypair(seed);
-        network.publish(&key, 1, &[record(&key, "", ttl, a(192, 0, 2, seed))]);
+        network.publish(signed(&key, 1, &[record(&key, "", ttl, a(192, 0, 2, seed))]));
     }
 }
 
@@ -251,28 +213,4 @@ pub(crate) fn names_of(config: &Config) -> BTreeSet<String> {
         }
     }
     names
-}
-
-/// An authority of the test.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::default();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(parameters, key) }
-    }
-
-    /// A certificate for loopback and its key, PEM.
-    fn issue(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let names = ["localhost".to_owned(), IpAddr::from(Ipv4Addr::LOCALHOST).to_string()];
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use hickory_proto::rr::RecordType;
-use pkdns_testing::common::query;
+use pkdns_testing::server::query;
 
 use super::{
     options::{Row, row},

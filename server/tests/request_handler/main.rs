@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::A},
@@ -18,9 +17,9 @@ use hickory_proto::{
 use hickory_server::Server;
 use pkdns::{
     config::Config,
-    message::{self, ExtendedError},
+    message,
     metrics::Metrics,
-    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
+    program::testnet::SampleUpstream,
     request_handler::HickoryHandler,
     resolver::Resolver,
     service::Service,
@@ -29,14 +28,14 @@ use pkdns::{
         packets::Packets,
     },
 };
-use pkdns_dht::{
-    Evidence, Network, NetworkError,
-    signed_packet::{Keypair, PublicKey, SignedPacket},
+use pkdns_dht::{signed_packet::PublicKey, testing::FakeNetwork};
+use pkdns_testing::{
+    server::{keypair, sample_network},
+    support::client,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream, UdpSocket},
-    sync::{Notify, mpsc},
     time::timeout,
 };
 
@@ -48,44 +47,19 @@ const GRACE: Duration = Duration::from_millis(100);
 
 const SAMPLE: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";
 
-/// Holds the sample zone; one key cannot be asked for, and one search ends when it is told to.
-struct ScriptedNetwork {
-    sample: SignedPacket,
-    release: Arc<Notify>,
-}
-
 fn unreachable_key() -> PublicKey {
-    Keypair::from_secret_key(&[1; 32]).public_key()
+    keypair(1).public_key()
 }
 
 fn slow_key() -> PublicKey {
-    Keypair::from_secret_key(&[2; 32]).public_key()
-}
-
-#[async_trait]
-impl Network for ScriptedNetwork {
-    async fn lookup(
-        &self,
-        key: &PublicKey,
-        found: mpsc::UnboundedSender<SignedPacket>,
-    ) -> Result<Evidence, NetworkError> {
-        if *key == unreachable_key() {
-            return Err(NetworkError::Unreachable);
-        }
-        if key == self.sample.key() {
-            let _ = found.send(self.sample.clone());
-        } else if *key == slow_key() {
-            self.release.notified().await;
-        }
-        Ok(Evidence { queried: 20, responded: 20, held: 0 })
-    }
+    keypair(2).public_key()
 }
 
 /// A hickory server with our handler, on loopback.
 struct Mounted {
     udp: SocketAddr,
     tcp: SocketAddr,
-    release: Arc<Notify>,
+    network: Arc<FakeNetwork>,
     _server: Server<HickoryHandler<Service>>,
     _upstream: SampleUpstream,
 }
@@ -93,16 +67,16 @@ struct Mounted {
 impl Mounted {
     async fn start() -> Self {
         let upstream = SampleUpstream::start().await.unwrap();
-        let release = Arc::new(Notify::new());
-        let sample = sample_packet(&sample_keypair(), 1_700_000_000_000_000).unwrap();
-        let network = Arc::new(ScriptedNetwork { sample, release: release.clone() });
-
+        let network = Arc::new(sample_network());
+        network.cut_off(&unreachable_key());
+        network.hold_key(&slow_key());
         let config = Config::default();
         let forwarder = {
             let tls = TlsClient::new(None).unwrap();
             Arc::new(Forwarder::new(vec![upstream.address().into()], &tls))
         };
-        let resolver = Resolver::new(&config, Packets::new(&config.cache, network), forwarder.clone());
+        let resolver =
+            Resolver::new(&config, Packets::new(&config.cache, network.clone()), forwarder.clone());
         let service = Service::new(&config, resolver, forwarder, &Metrics::default());
 
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -111,7 +85,7 @@ impl Mounted {
         let mut server = Server::new(HickoryHandler::new(Arc::new(service)));
         server.register_socket(udp);
         server.register_listener(tcp, PATIENCE, 32);
-        Self { udp: udp_address, tcp: tcp_address, release, _server: server, _upstream: upstream }
+        Self { udp: udp_address, tcp: tcp_address, network, _server: server, _upstream: upstream }
     }
 
     /// The replies over UDP and over TCP.
@@ -155,12 +129,7 @@ async fn send(stream: &mut TcpStream, request: &[u8]) {
 }
 
 async fn receive(stream: &mut TcpStream) -> Vec<u8> {
-    let reply = async {
-        let mut reply = vec![0; stream.read_u16().await.unwrap().into()];
-        stream.read_exact(&mut reply).await.unwrap();
-        reply
-    };
-    timeout(PATIENCE, reply).await.expect("a reply over TCP")
+    timeout(PATIENCE, client::read_message(stream)).await.expect("a reply over TCP").unwrap()
 }
 
 async fn receive_datagram(socket: &UdpSocket) -> Vec<u8> {
@@ -168,10 +137,6 @@ async fn receive_datagram(socket: &UdpSocket) -> Vec<u8> {
     let size = timeout(PATIENCE, socket.recv(&mut reply)).await.expect("a reply over UDP").unwrap();
     reply.truncate(size);
     reply
-}
-
-fn extended_error(message: &[u8]) -> Option<ExtendedError> {
-    message::read_message(message).unwrap().extended_error
 }
 
 #[tokio::test]
@@ -194,7 +159,7 @@ async fn a_key_is_answered_over_udp_and_tcp_fresh_and_cached() {
 #[tokio::test]
 async fn what_does_not_exist_is_denied_with_a_soa() {
     let server = Mounted::start().await;
-    let absent = Keypair::from_secret_key(&[3; 32]).public_key().to_z32();
+    let absent = keypair(3).public_key().to_z32();
     for name in [format!("{absent}."), format!("nothing.{SAMPLE}."), "nothing.example.com.".into()] {
         for reply in server.ask_for(&name, RecordType::A).await {
             assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain, "{name}");
@@ -242,7 +207,7 @@ async fn a_network_that_cannot_be_asked_is_servfail_with_an_extended_error() {
     let request = question(3, &format!("{}.", unreachable_key().to_z32()), RecordType::A);
     for reply in server.ask(&request).await {
         assert_eq!(Message::from_vec(&reply).unwrap().metadata.response_code, ResponseCode::ServFail);
-        let error = extended_error(&reply).unwrap();
+        let error = message::read_message(&reply).unwrap().extended_error.unwrap();
         assert_eq!(error.code, 22);
         assert!(error.text.contains("DHT"), "{error:?}");
     }
@@ -277,6 +242,6 @@ async fn a_slow_lookup_does_not_hold_up_the_next_query_of_its_connection() {
     send(&mut stream, &question(6, &format!("{}.", slow_key().to_z32()), RecordType::A)).await;
     send(&mut stream, &question(7, &format!("{SAMPLE}."), RecordType::A)).await;
     assert_eq!(receive(&mut stream).await[..2], [0, 7]);
-    server.release.notify_one();
+    server.network.release(1);
     assert_eq!(receive(&mut stream).await[..2], [0, 6]);
 }

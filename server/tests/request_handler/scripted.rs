@@ -27,7 +27,7 @@ use pkdns::{
 };
 use tokio::time::timeout;
 
-use super::{GRACE, PATIENCE, SAMPLE, extended_error, question};
+use super::{GRACE, PATIENCE, SAMPLE, question};
 
 /// Replies with a given answer at once, or says nothing, or never ends.
 enum Scripted {
@@ -148,7 +148,7 @@ async fn flags_codes_and_edns_survive_hickory() {
         assert!(reply.metadata.recursion_available && reply.metadata.recursion_desired);
         assert_eq!((reply.answers.len(), reply.additionals.len()), (1, 1));
         assert!(reply.edns.unwrap().flags().dnssec_ok);
-        assert_eq!(extended_error(&sent[0]), answer.extended_error);
+        assert_eq!(message::read_message(&sent[0]).unwrap().extended_error, answer.extended_error);
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_reply_that_grows_over_the_limit_is_cut_whole_and_keeps_its_opt_record
     let reply = Message::from_vec(&sent[0]).unwrap();
     assert!(info.truncation && reply.metadata.truncation);
     assert!(reply.answers.is_empty(), "{} of an RRset", reply.answers.len());
-    assert_eq!(extended_error(&sent[0]), answer.extended_error);
+    assert_eq!(message::read_message(&sent[0]).unwrap().extended_error, answer.extended_error);
 
     let (_, sent) = handle(Scripted::Says(answer), &request, Protocol::Tcp).await;
     let reply = Message::from_vec(&sent[0]).unwrap();

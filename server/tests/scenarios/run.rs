@@ -6,11 +6,14 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RData, Record, RecordType},
 };
-use pkdns_testing::support::{
-    Published, Running,
-    client::{Reply, Transport},
-    name_server::NameServer,
-    records::{packet, sign},
+use pkdns_dht::testing::FakeNetwork;
+use pkdns_testing::{
+    server::TestServer,
+    support::{
+        client::{Reply, Transport},
+        name_server::NameServer,
+        records::{packet, sign},
+    },
 };
 
 use crate::script::{Ask, Expected, ExpectedRecord, Held, Script, Section, What, wire};
@@ -31,7 +34,7 @@ impl Script {
     /// Asks everything in order, and returns what differs, ready to be read. `file` is named in it.
     pub(crate) async fn run(self, file: &str) -> Vec<String> {
         let started = Instant::now();
-        let mut network = Published::default();
+        let network = FakeNetwork::default();
         for key in &self.keys {
             match &key.held {
                 Held::Records(records) => network.publish(packet(&key.keypair, records)),
@@ -43,7 +46,7 @@ impl Script {
         let upstream = NameServer::with((Ipv4Addr::LOCALHOST, 0), self.icann).await;
         let mut config = self.config;
         config.fallback_dns = vec![upstream.address.into()];
-        let server = Running::start(config, network);
+        let server = TestServer::builder().config(config).network(network).start();
 
         let mut failures = Vec::new();
         for ask in &self.asks {

@@ -11,7 +11,7 @@ use pkdns_testing::programs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server;
+use crate::{counts, server};
 
 fn contrib(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib").join(path)).unwrap()
@@ -93,20 +93,9 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn what_is_shown_and_watched_is_what_a_server_tells() {
-    let server = server::with_everything().await;
-    let page = server.get(server.metrics, "/metrics").await.1;
-    let served: BTreeSet<String> = page
-        .lines()
-        .filter_map(|line| {
-            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-            let suffix = match kind {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
-            };
-            Some(format!("{name}{suffix}"))
-        })
-        .collect();
+    let server = server::with_everything();
+    let page = server.get(server.pages(), "/metrics").await.1;
+    let served = BTreeSet::from_iter(counts::served(&page));
     // Of the rules, what they ask and not what they say.
     let rules: String = contrib("prometheus/pkdns.rules.yml")
         .lines()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
 
+mod counts;
 mod dashboard;
 mod health;
 mod metrics;

@@ -4,9 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
 use pkdns::{
@@ -14,16 +12,16 @@ use pkdns::{
     program::testnet::sample_keypair,
 };
 use pkdns_dht::simulator::{Simulator, World};
-use tokio::time::timeout;
+use pkdns_testing::{process::Killed, server::Upstream, wait};
 
-use crate::server::{PATIENCE, Running, Upstream, with_everything};
+use crate::server::{Seen, status, with_everything};
 
 #[tokio::test]
 async fn the_status_shows_what_the_server_did() {
-    let server = with_everything().await;
+    let server = with_everything();
     let key = sample_keypair().to_z32();
     for name in [&key, &key, "absent.example"] {
-        server.ask(name).await;
+        server.code(name).await;
     }
     let status = server.status().await;
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
@@ -50,63 +48,51 @@ async fn the_status_shows_what_the_server_did() {
 #[tokio::test]
 async fn a_server_that_hears_the_dht_is_ready_and_shows_which_part_of_it_replies() {
     let simulator = Simulator::start(World { nodes: 100, ..World::default() }).unwrap();
-    let upstream = Upstream::start(false).await;
-    let server = Running::start_in_dht(&[&upstream], simulator.bootstrap()).await;
-    server.wait_until_ready(server.metrics, "/readyz").await;
-    server.wait_until_ready(server.http, "/readyz").await;
-    server.wait_for(server.metrics, "/readyz?all", &format!("- the upstream {} has", upstream.address)).await;
+    let upstream = crate::health::silent();
+    let server = Seen::start_in_dht(&[&upstream], simulator.bootstrap());
+    server.wait_until_ready(server.pages(), "/readyz").await;
+    server.wait_until_ready(server.http(), "/readyz").await;
+    server.wait_for(server.pages(), "/readyz?all", &format!("- the upstream {} has", upstream.address)).await;
     let dht = server.status().await.dht.expect("there is one");
     assert!(dht.nodes > 0 && dht.requests > 0, "{dht:?}");
     assert!(dht.reply_share.is_some_and(|share| share > 0.5) && dht.round_trip_ms.is_some(), "{dht:?}");
-    let all = server.get(server.metrics, "/readyz?all").await.1;
+    let all = server.get(server.pages(), "/readyz?all").await.1;
     assert!(!all.contains("DHT"), "{all}");
 }
 
 #[tokio::test]
 async fn the_socket_is_for_its_user_alone_and_goes_with_the_server() {
-    let upstream = Upstream::start(true).await;
-    let mut server = Running::start(&[&upstream], |_| ()).await;
+    let upstream = Upstream::denying();
+    let server = Seen::start(&[&upstream], |_| ());
     server.status().await;
     assert_eq!(fs::metadata(&server.socket).unwrap().permissions().mode() & 0o777, 0o600);
-    server.stop.cancel();
-    timeout(PATIENCE, server.running.take().unwrap()).await.unwrap().unwrap();
-    assert!(matches!(ask(&server.socket), Err(AskError::Absent(_))));
+    let socket = server.socket.clone();
+    server.stop().await;
+    assert!(matches!(ask(&socket), Err(AskError::Absent(_))));
 }
 
 #[tokio::test]
 async fn a_server_that_takes_over_has_the_socket_once_the_other_has_stopped() {
-    let upstream = Upstream::start(true).await;
-    let mut first = Running::start(&[&upstream], |_| ()).await;
+    let upstream = Upstream::denying();
+    let first = Seen::start(&[&upstream], |_| ());
     first.status().await;
     let path = first.socket.clone();
-    let second = Running::start(&[&upstream], |config| config.status.path = Some(path.clone())).await;
-    second.wait_until_ready(second.metrics, "/readyz").await;
+    let second = Seen::start(&[&upstream], |config| config.status.path = Some(path.clone()));
+    second.wait_until_ready(second.pages(), "/readyz").await;
     let shown = first.status().await;
     assert!(shown.listening.contains(&format!("udp {}", first.address)), "{:?}", shown.listening);
-    first.stop.cancel();
-    timeout(PATIENCE, first.running.take().unwrap()).await.unwrap().unwrap();
-    let shown = first.status().await;
+    first.stop().await;
+    let shown = status(&path).await;
     assert!(shown.listening.contains(&format!("udp {}", second.address)), "{:?}", shown.listening);
 }
 
 #[tokio::test]
 async fn without_a_path_there_is_no_socket_and_one_that_cannot_be_made_costs_nothing_else() {
-    let upstream = Upstream::start(true).await;
+    let upstream = Upstream::denying();
     for path in ["", "/proc/nowhere/status.sock"] {
-        let server = Running::start(&[&upstream], |config| config.status.path = Some(path.into())).await;
-        assert_eq!(server.ask("localhost").await, 0);
+        let server = Seen::start(&[&upstream], |config| config.status.path = Some(path.into()));
+        assert_eq!(server.code("localhost").await, 0);
         assert!(!server.socket.exists());
-    }
-}
-
-/// A server that does not outlive its test.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended already when the test went well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -135,14 +121,10 @@ fn the_program_shows_the_status_of_the_one_that_runs() {
     assert_eq!(code, Some(1));
     assert!(message.starts_with("error: no pkdns runs with this directory: there is no "), "{message}");
 
-    let mut server = Program(pkdns(directory.path(), &[]).stderr(Stdio::null()).spawn().unwrap());
-    let deadline = Instant::now() + PATIENCE;
-    while status(&[]).0 != Some(0) {
-        assert!(Instant::now() < deadline, "the server does not answer: {:?}", status(&[]));
-        thread::sleep(Duration::from_millis(50));
-    }
+    let mut server = Killed(pkdns(directory.path(), &[]).stderr(Stdio::null()).spawn().unwrap());
+    wait::until("the server answers", || status(&[]).0 == Some(0));
     let (_, shown, _) = status(&[]);
-    let process = server.0.id();
+    let process = server.id();
     assert!(
         shown.starts_with(&format!("pkdns         {}, process {process}, ", env!("CARGO_PKG_VERSION"))),
         "{shown}"
@@ -154,8 +136,8 @@ fn the_program_shows_the_status_of_the_one_that_runs() {
     assert_eq!(code, Some(1));
     assert!(message.contains("error: not ready\n  the upstream 127.0.0.1:9 has not answered"), "{message}");
     // A server that has not come to its end leaves its socket behind.
-    server.0.kill().unwrap();
-    server.0.wait().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
     let (code, _, message) = status(&[]);
     assert_eq!(code, Some(1));
     assert!(message.contains("was left behind by one that was killed"), "{message}");

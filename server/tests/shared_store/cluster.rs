@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use pkdns_dht::signed_packet::Keypair;
-use pkdns_testing::programs;
+use pkdns_testing::{programs, wait::eventually};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -30,12 +30,9 @@ async fn start_cluster() -> Option<Vec<RedisServer>> {
     create.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
     let output = create.args(["--cluster-yes"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let end = Instant::now() + PATIENCE;
     for node in &nodes {
-        while !node.say::<String>(&[b"CLUSTER", b"INFO"]).contains("cluster_state:ok") {
-            assert!(Instant::now() < end);
-            sleep(Duration::from_millis(50)).await;
-        }
+        let is_ok = async || node.say::<String>(&[b"CLUSTER", b"INFO"]).contains("cluster_state:ok");
+        eventually("the cluster is formed", is_ok).await;
     }
     Some(nodes)
 }

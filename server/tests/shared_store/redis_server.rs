@@ -3,12 +3,12 @@
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use pkdns_testing::programs;
+use pkdns_testing::{process::Killed, programs};
 use redis::{Connection, FromRedisValue};
 
 /// Longest that a test waits for what must come.
@@ -23,7 +23,7 @@ struct Ended;
 
 /// A `redis-server` on loopback, with nothing in it.
 pub(crate) struct RedisServer {
-    child: Child,
+    child: Killed,
     program: PathBuf,
     pub(crate) port: u16,
     pub(crate) directory: tempfile::TempDir,
@@ -75,17 +75,12 @@ impl RedisServer {
 
     /// Stops it from answering, without closing anything.
     pub(crate) fn freeze(&self) {
-        self.signal("STOP");
+        self.child.signal("STOP");
     }
 
     /// After [`RedisServer::freeze`].
     pub(crate) fn thaw(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        self.child.signal("CONT");
     }
 
     pub(crate) fn connection(&self) -> Connection {
@@ -115,13 +110,6 @@ impl RedisServer {
     }
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn find() -> Option<PathBuf> {
     programs::find("redis-server", |_| true, "redis-server")
 }
@@ -130,11 +118,11 @@ fn owned(arguments: &[&str]) -> Vec<String> {
     arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }
 
-fn spawn(program: &Path, port: u16, directory: &Path, arguments: &[String]) -> Child {
+fn spawn(program: &Path, port: u16, directory: &Path, arguments: &[String]) -> Killed {
     let port = port.to_string();
     let mut command = Command::new(program);
     command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
-    command.arg(directory).args(arguments).stdout(Stdio::null()).spawn().unwrap()
+    Killed(command.arg(directory).args(arguments).stdout(Stdio::null()).spawn().unwrap())
 }
 
 /// One that nobody has at the moment; redis-server takes no port 0.

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use pkdns_testing::wait::eventually;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::{
     Store, fresh, keypair, name_of, packet,
-    redis_server::{PATIENCE, RedisServer, free_port},
+    redis_server::{RedisServer, free_port},
 };
 
 #[tokio::test]
@@ -48,11 +49,7 @@ async fn a_packet_leaves_redis_when_its_time_is_over() {
     store.put(&stored).await;
     let left: i64 = redis.say(&[b"PTTL", name.as_bytes()]);
     assert!(left <= 2000, "{left}");
-    let end = Instant::now() + PATIENCE;
-    while redis.say::<bool>(&[b"EXISTS", name.as_bytes()]) {
-        assert!(Instant::now() < end);
-        sleep(Duration::from_millis(50)).await;
-    }
+    eventually("it comes to that", async || !redis.say::<bool>(&[b"EXISTS", name.as_bytes()])).await;
     assert_eq!(store.get(&key).await, None);
     // What is over already is not even sent.
     store.put(&stored).await;
@@ -129,11 +126,10 @@ async fn the_newest_packet_remains_when_servers_race() {
         let next = if at == 200 { newest.clone() } else { fresh(packet(&keypair(1), timestamp, b"dns")) };
         stores[usize::from(at % 2 == 1)].store.put(next);
     }
-    let end = Instant::now() + PATIENCE;
-    while stores.iter().zip(&before).any(|(store, before)| store.taken() + store.lost() < before + 200) {
-        assert!(Instant::now() < end);
-        sleep(Duration::from_millis(5)).await;
-    }
+    eventually("it comes to that", async || {
+        !stores.iter().zip(&before).any(|(store, before)| store.taken() + store.lost() < before + 200)
+    })
+    .await;
     // It may have been among those that a machine under load has lost.
     stores[0].put(&newest).await;
     stores[1].put(&fresh(packet(&keypair(1), 999, b"dns"))).await;

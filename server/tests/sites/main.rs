@@ -2,12 +2,7 @@
 //! TLSA record names.
 //!
 //! Needs `openssl`, nginx, Caddy and HAProxy. Without one of them its tests say so and pass, unless `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod server;
 

@@ -4,13 +4,13 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pkdns_testing::programs;
+use pkdns_testing::{process::Killed, programs};
 use tempfile::TempDir;
 use x509_parser::pem::parse_x509_pem;
 
@@ -100,7 +100,7 @@ impl Certificate {
 /// A running web server, which ends with this.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    child: Child,
+    child: Killed,
     directory: TempDir,
 }
 
@@ -178,7 +178,7 @@ impl Server {
         }
         let log = File::create(directory.path().join("log")).unwrap();
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let mut server = Self { address, child, directory };
+        let mut server = Self { address, child: Killed(child), directory };
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             let is_running = server.child.try_wait().unwrap().is_none();
@@ -191,12 +191,5 @@ impl Server {
     /// What it has said so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

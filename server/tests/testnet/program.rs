@@ -4,18 +4,19 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use pkdns_testing::process::Killed;
 use tempfile::TempDir;
 
 /// How long one answer may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Testnet {
-    child: Child,
+    child: Killed,
     log: Option<JoinHandle<String>>,
     temporary: TempDir,
     /// What it printed at its start.
@@ -60,7 +61,7 @@ impl Testnet {
             }
         }
         assert!(said.contains("Ctrl-C ends it all"), "it ended: {said}{}", log.join().unwrap());
-        Self { child, log: Some(log), temporary, said }
+        Self { child: Killed(child), log: Some(log), temporary, said }
     }
 
     /// The command that begins so.
@@ -106,17 +107,8 @@ impl Testnet {
 
     /// Ends it as Ctrl-C does. Returns its log.
     pub(crate) fn end(&mut self) -> String {
-        let kill = format!("kill -INT {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        self.child.signal("INT");
         assert!(self.child.wait().unwrap().success());
         self.log.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Testnet {
-    fn drop(&mut self) {
-        // It has ended already when the test ended it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

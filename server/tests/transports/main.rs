@@ -1,10 +1,5 @@
 //! Whole listeners on loopback, in front of a responder whose speed the question decides.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "clippy.toml exempts test functions, not their helpers"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod connection;
 mod tcp;
@@ -12,6 +7,7 @@ mod udp;
 
 use std::{sync::Arc, thread, time::Duration};
 
+use hickory_proto::rr::RecordType;
 use pkdns::{
     base::access::{AccessList, TrustedProxies},
     edge::transport::Admission,
@@ -19,6 +15,7 @@ use pkdns::{
     metrics::{ConnectionMetrics, Refusals},
     service::{AtOnce, Client, Respond, Transport},
 };
+use pkdns_testing::server;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -86,6 +83,11 @@ impl Serving {
         Self { responder: Arc::new(Scripted), stop: CancellationToken::new(), tasks: TaskTracker::new() }
     }
 
+    async fn stop(self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
     async fn ended(&self) {
         self.tasks.close();
         tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("every task ends after a stop");
@@ -94,13 +96,8 @@ impl Serving {
 
 /// A request for `name` of type A.
 fn query(id: u16, name: &str) -> Vec<u8> {
-    let mut message = id.to_be_bytes().to_vec();
-    message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.split('.') {
-        message.push(label.len() as u8);
-        message.extend_from_slice(label.as_bytes());
-    }
-    message.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let mut message = server::query(name, RecordType::A);
+    message[..2].copy_from_slice(&id.to_be_bytes());
     message
 }
 

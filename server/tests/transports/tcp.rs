@@ -29,7 +29,7 @@ async fn pipelined_queries_are_answered_as_soon_as_their_answers_are_there() {
         ids.push(id_of(&read_reply(&mut client).await.unwrap()));
     }
     assert_eq!(ids, [3, 5, 4, 2, 1]);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_client_that_half_closes_still_gets_all_its_answers() {
         assert_eq!(id_of(&read_reply(&mut client).await.unwrap()), id);
     }
     assert_eq!(read_reply(&mut client).await, None, "then the server closes too");
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn queries_that_arrive_byte_by_byte_are_put_together() {
     }
     ids.sort_unstable();
     assert_eq!(ids, [1, 2, 3]);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn connections_are_capped_in_all_and_places_come_back() {
         assert!(start.elapsed() < PATIENCE, "places come back");
     }
     assert!(is_served(&mut first).await);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn one_more_connection_of_a_client_replaces_its_longest_silent_one_and_nev
         last = next;
     }
     assert!(is_served(&mut other).await && is_served(&mut last).await);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn an_older_connection_that_is_used_stays_and_a_younger_silent_one_goes() 
     assert!(is_served(&mut connect_from("127.0.0.1", server).await).await);
     assert!(is_served(&mut clients[1]).await, "the older one");
     assert!(!is_served(&mut clients[2]).await, "the silent one");
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn who_is_not_served_gets_one_reply_and_the_end_whatever_it_has_sent() {
     let mut denied = connect_from("127.0.0.66", server).await;
     denied.write_all(&framed(&[(1, "slow.1"), (2, "now")])).await.unwrap();
     assert_eq!(read_reply(&mut denied).await, None);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 /// A socket that is closed with unread bytes in it sends a reset and throws away what it has not delivered.
@@ -144,7 +144,7 @@ async fn a_client_that_sends_more_than_it_may_still_gets_the_replies_it_has_not_
     let mut replies = Vec::new();
     timeout(PATIENCE, client.read_to_end(&mut replies)).await.unwrap().expect("no reset");
     assert_eq!(replies.len(), 100 * 4002);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_responder_that_panics_costs_one_query_and_not_the_connection() {
         assert_eq!(id_of(&read_reply(&mut client).await.unwrap()), id);
     }
     assert!(is_served(&mut client).await);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,7 +180,7 @@ async fn many_clients_at_once_all_get_their_own_replies() {
     for client in clients {
         client.await.unwrap();
     }
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn run_out_of_descriptors() {
     assert!(is_served(&mut early).await);
     drop(clients);
     assert!(is_served(&mut TcpStream::connect(server).await.unwrap()).await);
-    stop(serving).await;
+    serving.stop().await;
 }
 
 fn cpu_time(stat: &mut File) -> Duration {
@@ -255,11 +255,6 @@ fn start(limits: Limits) -> (Serving, SocketAddr) {
     let connections = Connections::new(limits, nobody());
     tcp::serve(listener, serving.responder.clone(), connections, serving.stop.clone(), &serving.tasks);
     (serving, address)
-}
-
-async fn stop(serving: Serving) {
-    serving.stop.cancel();
-    serving.ended().await;
 }
 
 async fn connect_from(from: &str, server: SocketAddr) -> TcpStream {

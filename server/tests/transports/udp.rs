@@ -21,7 +21,7 @@ async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked() {
             assert_eq!(ask(&client, 7, name).await, Some(7), "{asked} {name}");
         }
     }
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked() {
             assert_eq!(ask(&client, 7, name).await, Some(7), "{asked} {name}");
         }
     }
-    stop(serving).await;
+    serving.stop().await;
 }
 
 /// It may be that of a service manager, or of another process that goes on reading.
@@ -49,7 +49,7 @@ async fn a_stop_leaves_the_socket_to_others_who_share_it() {
     let shared = std::net::UdpSocket::from(sockets.duplicates().unwrap().remove(0));
     let serving = Serving::new();
     serve(&serving, sockets, udp::Waiting::new(Default::default()));
-    stop(serving).await;
+    serving.stop().await;
     shared.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let waited = shared.recv(&mut [0; 16]).map_err(|error| error.kind());
     assert_eq!(waited, Err(std::io::ErrorKind::WouldBlock), "nothing has come, and nobody is woken");
@@ -62,7 +62,7 @@ async fn a_socket_of_one_address_replies() {
         let client = client_of("127.0.0.1:0", server).await;
         assert_eq!(ask(&client, 1, "now").await, Some(1));
         assert_eq!(ask(&client, 2, "slow.5").await, Some(2));
-        stop(serving).await;
+        serving.stop().await;
     }
 }
 
@@ -74,7 +74,7 @@ async fn a_slow_lookup_does_not_delay_the_next_query() {
     client.send(&query(2, "now")).await.unwrap();
     assert_eq!(receive(&client).await, Some(2));
     assert_eq!(receive(&client).await, Some(1));
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn one_client_cannot_collect_more_slow_replies_than_its_cap() {
     assert_eq!((receive(&greedy).await, receive(&greedy).await), (Some(0), Some(1)));
     assert!(nothing_comes(&greedy).await && nothing_comes(&third).await);
     assert_eq!(ask(&greedy, 300, "slow.1").await, Some(300), "places come back");
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_responder_that_panics_costs_one_query_and_not_the_listener() {
         assert_eq!(ask(&client, 2, "now").await, Some(2), "{name}");
         assert_eq!(ask(&client, 3, "slow.1").await, Some(3), "{name}");
     }
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody() {
     padded.truncate(4096);
     client.send(&padded).await.unwrap();
     assert_eq!(receive(&client).await, Some(1));
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -140,9 +140,10 @@ async fn clients_that_are_gone_before_their_reply_harm_nobody() {
         client.send(&query(id, "slow.1")).await.unwrap();
     }
     let client = client_of("127.0.0.1:0", server).await;
+    // Their replies are made meanwhile.
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(ask(&client, 1, "now").await, Some(1));
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -164,7 +165,7 @@ async fn many_clients_at_once_all_get_their_own_replies() {
     for client in clients {
         client.await.unwrap();
     }
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -212,7 +213,7 @@ async fn queries_that_pile_up_are_answered_each_from_the_address_that_it_asked()
             .collect();
         assert_eq!(replies, expected);
     }
-    stop(serving).await;
+    serving.stop().await;
 }
 
 #[tokio::test]
@@ -227,7 +228,7 @@ async fn a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer() {
     for id in 3..200 {
         client.try_send(&query(id, if id % 2 == 0 { "now" } else { "slow.1" })).unwrap();
     }
-    stop(serving).await;
+    serving.stop().await;
     let mut ids = Vec::new();
     for _ in 0..199 {
         ids.push(receive(&client).await.expect("a reply to each"));
@@ -268,11 +269,6 @@ fn serve(serving: &Serving, sockets: UdpSockets, waiting: Arc<udp::Waiting>) {
 fn few(in_all: usize, per_client: usize) -> Arc<udp::Waiting> {
     let (per_network, per_lan) = (in_all, in_all);
     udp::Waiting::with_limits(Limits { in_all, reserved: 0, per_client, per_network, per_lan, least: 1 })
-}
-
-async fn stop(serving: Serving) {
-    serving.stop.cancel();
-    serving.ended().await;
 }
 
 async fn client_of(from: &str, server: SocketAddr) -> UdpSocket {

@@ -4,16 +4,18 @@
 use std::{
     net::TcpListener,
     sync::atomic::Ordering,
-    thread,
     time::{Duration, Instant},
 };
 
 use pkdns::sources::packets::{DiskError, DiskStore};
-use pkdns_testing::upgrade::{
-    clients::{Tally, ask_over_udp},
-    load::{KINDS, Load, answered_before, configuration, replies},
-    reloads::Reloads,
-    server::{Place, Server, send},
+use pkdns_testing::{
+    upgrade::{
+        clients::{Tally, ask_over_udp},
+        load::{KINDS, Load, answered_before, configuration, replies},
+        reloads::Reloads,
+        server::{Place, Server, send},
+    },
+    wait,
 };
 use tokio::{runtime::Runtime, time::sleep};
 
@@ -133,11 +135,10 @@ fn a_successor_that_does_not_start_changes_nothing() {
         place.configure(&mistake);
         server.send("USR2");
         let goes_on = |line: &&String| line.contains("no other process takes over, and this one goes on");
-        let end = Instant::now() + PATIENCE;
-        while server.log.lines().iter().filter(goes_on).count() <= number {
-            assert!(Instant::now() < end, "{:#?}", server.log.lines());
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait::until_or_show(
+            || server.log.lines().iter().filter(goes_on).count() > number,
+            || format!("{:#?}", server.log.lines()),
+        );
         server.log.wait_for(reason);
         assert!(ask_over_udp(address, &format!("n{number}.load.lan"), PATIENCE), "{:#?}", server.log.lines());
         assert!(is_held(), "the packets are kept on disk again");

@@ -18,6 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pkdns_testing::tls_client;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -27,8 +28,7 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig, SupportedProtocolVersion,
-        crypto::ring,
+        SupportedProtocolVersion,
         pki_types::{PrivateKeyDer, pem::PemObject},
     },
     server::TlsStream,
@@ -84,14 +84,7 @@ pub(crate) fn acceptor(
     versions: &[&'static SupportedProtocolVersion],
 ) -> TlsAcceptor {
     let key = PrivateKeyDer::from_pem_slice(certificate.signing_key.serialize_pem().as_bytes()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    Arc::new(config).into()
+    tls_client::acceptor(certificate.cert.der().clone(), key, versions, protocols)
 }
 
 pub(crate) async fn start(acceptor: TlsAcceptor, speaks: Speaks) -> (SocketAddr, Arc<Counts>, JoinSet<()>) {

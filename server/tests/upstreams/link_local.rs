@@ -1,21 +1,19 @@
 //! Upstreams and listeners at addresses that belong to one link (RFC 4007 section 11).
 
-use std::{fs, net::Ipv6Addr, sync::Arc};
+use std::{fs, net::Ipv6Addr};
 
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RecordType},
 };
-use pkdns::{
-    config::{Config, parse_address},
-    server::Server,
+use pkdns::config::{Config, parse_address};
+use pkdns_testing::{
+    server::TestServer,
+    support::{
+        client::{Question, Transport},
+        name_server::NameServer,
+    },
 };
-use pkdns_testing::support::{
-    Published,
-    client::{Question, Transport},
-    name_server::NameServer,
-};
-use tokio_util::sync::CancellationToken;
 
 /// An address of this machine with its interface, as people write it. `None` where there is no link.
 fn link_local() -> Option<String> {
@@ -45,14 +43,10 @@ async fn an_upstream_and_a_listener_can_be_on_a_link() {
         ..Config::default()
     };
     assert_eq!(config.faults(), []);
-    let server = Server::bind_to_network(config, Arc::new(Published::default())).unwrap();
-    let listening = server.addresses()[0];
-    let stop = CancellationToken::new();
-    tokio::spawn(server.run(stop.clone()));
-    let _stop = stop.drop_guard();
+    let server = TestServer::builder().config(config).start();
     let question = Question::new(Name::from_ascii("absent.example.").unwrap(), RecordType::A);
     for transport in [Transport::Udp, Transport::Tcp] {
-        let reply = question.ask(listening, transport).await.unwrap();
+        let reply = question.ask(server.address, transport).await.unwrap();
         assert_eq!(reply.code, ResponseCode::NXDomain, "{transport}");
     }
     assert!(!upstream.asked().is_empty());

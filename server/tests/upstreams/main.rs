@@ -32,7 +32,7 @@ use pkdns::{
     message::{self, Message, Question},
     sources::forward::{Asker, ForwardError, Forwarder, TlsClient},
 };
-use pkdns_testing::support::{Published, Running, client};
+use pkdns_testing::{server::TestServer, support::client};
 use tokio::time::timeout;
 
 /// Long enough for a busy machine; no test that passes waits for it.
@@ -136,7 +136,7 @@ impl Row {
         }
         let mut config = Config { fallback_dns: upstreams, ..Config::default() };
         config.fallback_ca_path = Some(authority.to_owned());
-        let server = Running::start(config, Published::default());
+        let server = TestServer::builder().config(config).start();
         let name = Name::from_ascii("a-rather-long-name.example.").unwrap();
         let question = client::Question::new(name, RecordType::A);
         match question.ask(server.address, client::Transport::Udp).await {
@@ -214,9 +214,8 @@ fn millis(time: Duration) -> f64 {
 
 async fn answered_by(upstream: &plain::Upstream) -> client::Reply {
     let config = Config { fallback_dns: vec![upstream.address.into()], ..Config::default() };
-    let server = Running::start(config, Published::default());
-    let question = client::Question::new(Name::from_ascii("www.example.").unwrap(), RecordType::A);
-    question.ask(server.address, client::Transport::Udp).await.unwrap()
+    let server = TestServer::builder().config(config).start();
+    server.resolve("www.example.", RecordType::A).await
 }
 
 #[tokio::test]

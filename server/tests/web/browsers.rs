@@ -81,7 +81,7 @@ async fn chromium_opens_the_page_of_a_key_by_each_of_its_names() {
     for (method, parameters) in [("get", "{?dns}"), ("post", "")] {
         let site = Site::start().await;
         trust(&site, &site.path("home/.pki/nssdb"));
-        let template = format!("https://127.0.0.1:{}/dns-query{parameters}", site.https.port());
+        let template = format!("https://127.0.0.1:{}/dns-query{parameters}", site.https().port());
         let Some(_policy) = Policy::write("secure", &template) else { return };
         for (kind, host) in hosts(&site) {
             let before = site.queries_over_http();
@@ -100,9 +100,9 @@ async fn the_landing_page_tells_chromium_whether_it_asks_here() {
     for (mode, verdict) in [("off", "does not resolve"), ("secure", "browser resolves")] {
         let site = Site::start().await;
         trust(&site, &site.path("home/.pki/nssdb"));
-        let template = format!("https://127.0.0.1:{}/dns-query{{?dns}}", site.https.port());
+        let template = format!("https://127.0.0.1:{}/dns-query{{?dns}}", site.https().port());
         let Some(_policy) = Policy::write(mode, if mode == "off" { "" } else { &template }) else { return };
-        let url = format!("https://localhost:{}/", site.https.port());
+        let url = format!("https://localhost:{}/", site.https().port());
         let page = chromium(&program, &site, &format!("landing-{mode}"), &url).await;
         assert!(page.contains(verdict), "{mode}: {page}");
     }
@@ -112,7 +112,7 @@ async fn the_landing_page_tells_chromium_whether_it_asks_here() {
 async fn firefox(program: &Path, site: &Site, picture: &str, mode: u8, use_get: bool, url: &str) -> String {
     let profile = site.path(&format!("firefox-{picture}"));
     trust(site, &profile);
-    let doh = format!("https://127.0.0.1:{}/dns-query", site.https.port());
+    let doh = format!("https://127.0.0.1:{}/dns-query", site.https().port());
     let mut settings = format!(
         "user_pref(\"network.trr.mode\", {mode});\nuser_pref(\"network.trr.uri\", \"{doh}\");\n\
          user_pref(\"network.trr.custom_uri\", \"{doh}\");\nuser_pref(\"network.trr.useGET\", {use_get});\n"

@@ -10,7 +10,7 @@ use super::{PAGE, Site, run};
 async fn curl_finds_the_page_of_a_key() {
     let Some(curl) = programs::find("curl", |_| true, "curl") else { return };
     let site = Site::start().await;
-    let doh = format!("https://localhost:{}/dns-query", site.https.port());
+    let doh = format!("https://localhost:{}/dns-query", site.https().port());
     for host in [format!("{}.", site.key()), format!("{}.key", site.key()), format!("www.{}", site.key())] {
         let mut command = Command::new(&curl);
         command.args(["--silent", "--show-error", "--noproxy", "*", "--doh-url", &doh, "--cacert"]);
@@ -25,7 +25,7 @@ async fn curl_finds_the_page_of_a_key() {
         command
             .args(["--silent", "--show-error", "--noproxy", "*", version, "--cacert"])
             .arg(site.path("ca.pem"));
-        command.arg(format!("https://localhost:{}/resolve?name={}.key", site.https.port(), site.key()));
+        command.arg(format!("https://localhost:{}/resolve?name={}.key", site.https().port(), site.key()));
         let json = run(command).await;
         assert!(json.contains("\"data\":\"127.0.0.1\""), "{version}: {json}");
     }
@@ -39,18 +39,18 @@ async fn dig_and_kdig_ask_in_every_way_they_know() {
     let authority = site.path("ca.pem").display().to_string();
     let ca = format!("+tls-ca={authority}");
     for (program, port, options) in [
-        (&dig, site.https.port(), &["+https"][..]),
-        (&dig, site.https.port(), &["+https-get"]),
-        (&dig, site.https.port(), &["+https", &ca, "+tls-hostname=localhost"]),
-        (&dig, site.http.port(), &["+http-plain"]),
-        (&dig, site.http.port(), &["+http-plain-get"]),
-        (&dig, site.dot.port(), &["+tls"]),
-        (&dig, site.dot.port(), &["+tls", &ca, "+tls-hostname=localhost"]),
-        (&kdig, site.https.port(), &["+https"]),
-        (&kdig, site.https.port(), &["+https-get"]),
-        (&kdig, site.https.port(), &["+https", &ca, "+tls-hostname=localhost"]),
-        (&kdig, site.dot.port(), &["+tls"]),
-        (&kdig, site.dot.port(), &[&ca, "+tls-hostname=localhost"]),
+        (&dig, site.https().port(), &["+https"][..]),
+        (&dig, site.https().port(), &["+https-get"]),
+        (&dig, site.https().port(), &["+https", &ca, "+tls-hostname=localhost"]),
+        (&dig, site.http().port(), &["+http-plain"]),
+        (&dig, site.http().port(), &["+http-plain-get"]),
+        (&dig, site.tls().port(), &["+tls"]),
+        (&dig, site.tls().port(), &["+tls", &ca, "+tls-hostname=localhost"]),
+        (&kdig, site.https().port(), &["+https"]),
+        (&kdig, site.https().port(), &["+https-get"]),
+        (&kdig, site.https().port(), &["+https", &ca, "+tls-hostname=localhost"]),
+        (&kdig, site.tls().port(), &["+tls"]),
+        (&kdig, site.tls().port(), &[&ca, "+tls-hostname=localhost"]),
     ] {
         for name in [site.key(), format!("www.{}.key", site.key()), "www.gstatic.com".to_owned()] {
             let mut command = Command::new(program);
@@ -99,7 +99,7 @@ async fn dnspython_asks_over_http_1_and_2_and_tls() {
     let site = Site::start().await;
     let mut command = Command::new(python);
     command.args(["-c", PYTHON]);
-    command.args([site.https, site.http, site.dot].map(|address| address.port().to_string()));
+    command.args([site.https(), site.http(), site.tls()].map(|address| address.port().to_string()));
     command.arg(format!("www.{}", site.key())).arg(site.path("ca.pem"));
     let printed = run(command).await;
     // The first record is the alias.

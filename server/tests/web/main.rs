@@ -11,7 +11,8 @@ mod upgrades;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
+    ops::Deref,
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
@@ -21,32 +22,34 @@ use hickory_proto::rr::{
     Name, RData, Record, RecordType,
     rdata::{A, CNAME, NS},
 };
-use pkdns::{config::Config, metrics::Metrics, server::Server};
-use pkdns_testing::common::{HeldNetwork, Upstream, keypair, record};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use pkdns::config::Config;
+use pkdns_testing::{
+    authority::Authority,
+    server::{TestServer, Upstream, keypair, record},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What the page of the key says.
 pub(crate) const PAGE: &str = "served by a key";
 
 /// A server with everything, a key whose address is 127.0.0.1, and the web server at that address.
 pub(crate) struct Site {
-    pub(crate) dns: SocketAddr,
-    pub(crate) https: SocketAddr,
-    pub(crate) http: SocketAddr,
-    pub(crate) dot: SocketAddr,
-    pub(crate) upstream: Upstream,
+    server: TestServer,
     pub(crate) web: WebServer,
     /// `ca.pem`, `cert.pem`, `key.pem`, and room for more.
     pub(crate) directory: TempDir,
-    pub(crate) metrics: Metrics,
-    network: Arc<HeldNetwork>,
-    _stop: DropGuard,
+}
+
+impl Deref for Site {
+    type Target = TestServer;
+
+    fn deref(&self) -> &TestServer {
+        &self.server
+    }
 }
 
 impl Site {
@@ -65,43 +68,22 @@ impl Site {
                 _ => return,
             };
             response.add_answer(Record::from_rdata(name, 300, data));
-        })
-        .await;
-        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
-        let mut config =
-            Config { listen: vec![any], fallback_dns: vec![upstream.address.into()], ..Config::default() };
-        config.doh.enabled = true;
-        config.doh.listen = vec![any];
-        config.doh.plain_listen = vec![any];
-        config.doh.cert_path = Some(directory.path().join("cert.pem"));
-        config.doh.key_path = Some(directory.path().join("key.pem"));
-        config.dot.enabled = true;
-        config.dot.listen = vec![any];
-        config.certificate.names = vec!["localhost".into(), "127.0.0.1".into()];
-        change(&mut config);
+        });
+        let files = |config: &mut Config| {
+            config.doh.cert_path = Some(directory.path().join("cert.pem"));
+            config.doh.key_path = Some(directory.path().join("key.pem"));
+            config.certificate.names = vec!["localhost".into(), "127.0.0.1".into()];
+        };
+        let builder = TestServer::builder().plain_http().encrypted().upstream(upstream);
+        let server = builder.change(files).change(change).start();
         let owner = keypair(1);
-        let network = Arc::new(HeldNetwork::default());
         let apex = Name::from_ascii(format!("{}.", owner.to_z32())).unwrap();
-        network.publish(
-            &owner,
-            1,
-            &[
-                record(&owner, "", 300, RData::A(A::new(127, 0, 0, 1))),
-                record(&owner, "www", 300, RData::CNAME(CNAME(apex))),
-            ],
-        );
-        let server = Server::bind_to_network(config, network.clone()).unwrap();
-        let (dns, https, http, dot) = (
-            server.addresses()[0],
-            server.https_addresses()[0],
-            server.http_addresses()[0],
-            server.tls_addresses()[0],
-        );
-        let metrics = server.metrics().clone();
-        let stop = CancellationToken::new();
-        tokio::spawn(server.run(stop.clone()));
-        let web = WebServer::start().await;
-        Self { dns, https, http, dot, upstream, web, directory, metrics, network, _stop: stop.drop_guard() }
+        let records = [
+            record(&owner, "", 300, RData::A(A::new(127, 0, 0, 1))),
+            record(&owner, "www", 300, RData::CNAME(CNAME(apex))),
+        ];
+        server.publish(&owner, 1, &records);
+        Self { server, web: WebServer::start().await, directory }
     }
 
     pub(crate) fn key(&self) -> String {
@@ -109,11 +91,11 @@ impl Site {
     }
 
     /// Publishes another zone of the key, in place of the first.
-    pub(crate) fn publish(&self, records: &[(&str, u32, RData)]) {
+    pub(crate) fn publish_zone(&self, records: &[(&str, u32, RData)]) {
         let owner = keypair(1);
         let records: Vec<_> =
             records.iter().map(|(name, ttl, data)| record(&owner, name, *ttl, data.clone())).collect();
-        self.network.publish(&owner, 1_764_443_000_000_000, &records);
+        self.server.publish(&owner, 1_764_443_000_000_000, &records);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -129,19 +111,11 @@ impl Site {
 }
 
 fn make_certificates(directory: &TempDir) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::default();
-    // Whoever finds subject and issuer alike takes the certificate for one that signed itself.
-    ca.distinguished_name.push(DnType::CommonName, "authority of a test");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
-    let both = certificate.clone() + &key.serialize_pem();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let both = certificate.clone() + &key;
     for (name, text) in
-        [("ca.pem", ca_pem), ("cert.pem", certificate), ("key.pem", key.serialize_pem()), ("both.pem", both)]
+        [("ca.pem", authority.pem), ("cert.pem", certificate), ("key.pem", key), ("both.pem", both)]
     {
         fs::write(directory.path().join(name), text).unwrap();
     }

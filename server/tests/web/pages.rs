@@ -10,7 +10,7 @@ use hickory_proto::rr::{
     RData,
     rdata::{A, AAAA, MX, TXT},
 };
-use pkdns_testing::{common::keypair, programs};
+use pkdns_testing::{programs, server::keypair};
 use serde_json::json;
 
 use super::{Site, run};
@@ -52,7 +52,7 @@ async fn every_page_is_sound_on_a_phone_and_a_computer_in_light_and_dark() {
     let owner = keypair(1);
     let text = |text: &str| RData::TXT(TXT::new(vec![text.to_owned()]));
     let mail = hickory_proto::rr::Name::from_ascii("mail.example.net.").unwrap();
-    site.publish(&[
+    site.publish_zone(&[
         ("", 300, RData::A(A::new(203, 0, 113, 7))),
         ("", 300, RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7))),
         ("", 3600, RData::MX(MX::new(10, mail))),
@@ -60,10 +60,10 @@ async fn every_page_is_sound_on_a_phone_and_a_computer_in_light_and_dark() {
         ("_pubky", 3600, text("a text that is long enough to need several lines on a phone, as those of keys and policies are")),
         ("blog", 300, RData::A(A::new(203, 0, 113, 8))),
     ]);
-    let (host, key) = (format!("https://localhost:{}", site.https.port()), owner.to_z32());
+    let (host, key) = (format!("https://localhost:{}", site.https().port()), owner.to_z32());
     let page = |name: &str, path: &str| json!({ "name": name, "url": format!("{host}{path}") });
     let asked = |name: &str, asked: bool| json!({ "name": name, "url": format!("{host}/"), "asked": asked });
-    let plain = json!({ "name": "landing-plain-http", "url": format!("http://localhost:{}/", site.http.port()), "asked": false });
+    let plain = json!({ "name": "landing-plain-http", "url": format!("http://localhost:{}/", site.http().port()), "asked": false });
     let pages = [
         asked("landing", false),
         asked("landing-green", true),

@@ -1,24 +1,16 @@
 //! Places for connections: strangers take none, and a client at its cap gives up an old one for a new one.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use hickory_proto::rr::RecordType;
 use pkdns::metrics::Reason;
-use pkdns_testing::common::query;
+use pkdns_testing::{server::query, support::client::connect_from, tls_client, wait::eventually};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{
-    TlsConnector,
-    client::TlsStream,
-    rustls::{
-        ClientConfig, RootCertStore,
-        crypto::ring,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
-    },
-};
+use tokio_rustls::client::TlsStream;
 
 use super::Site;
 
@@ -48,26 +40,15 @@ async fn site_with(proxy_protocol: Option<bool>) -> Site {
     .await
 }
 
-async fn connect(port: u16, client: [u8; 4]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((IpAddr::from(client), 0).into()).unwrap();
-    timeout(PATIENCE, socket.connect(([127, 0, 0, 1], port).into())).await.unwrap().unwrap()
+pub(crate) async fn connect(port: u16, client: [u8; 4]) -> TcpStream {
+    connect_from(client.into(), ([127, 0, 0, 1], port).into()).await.unwrap()
 }
 
 /// A handshake, or `None` if the connection is closed before it.
 async fn handshake(site: &Site, port: u16, client: [u8; 4], protocol: &str) -> Option<TlsStream<TcpStream>> {
     let pem = std::fs::read_to_string(site.path("ca.pem")).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    let stream = connect(port, client).await;
-    timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap().ok()
+    let config = tls_client::trusting(&pem, &[protocol]);
+    tls_client::connect_over(connect(port, client).await, "localhost", config).await.ok()
 }
 
 fn framed(count: usize) -> Vec<u8> {
@@ -130,11 +111,11 @@ fn status(head: &str) -> &str {
 /// Whether the client that is served gets answers over TCP, TLS, HTTP and HTTPS, each on a connection of its own.
 async fn is_served(site: &Site) -> [bool; 4] {
     let resolve = [request("/resolve?name=www.example.com", "")];
-    let tcp = ask(&mut connect(site.dns.port(), ALLOWED).await, 1).await == [0];
-    let mut tls = handshake(site, site.dot.port(), ALLOWED, "dot").await.expect("a handshake");
+    let tcp = ask(&mut connect(site.address.port(), ALLOWED).await, 1).await == [0];
+    let mut tls = handshake(site, site.tls().port(), ALLOWED, "dot").await.expect("a handshake");
     let tls = ask(&mut tls, 1).await == [0];
-    let http = heads(&mut connect(site.http.port(), ALLOWED).await, &resolve).await;
-    let mut https = handshake(site, site.https.port(), ALLOWED, "http/1.1").await.expect("a handshake");
+    let http = heads(&mut connect(site.http().port(), ALLOWED).await, &resolve).await;
+    let mut https = handshake(site, site.https().port(), ALLOWED, "http/1.1").await.expect("a handshake");
     let https = heads(&mut https, &resolve).await;
     let is_200 = |heads: &[String]| heads.len() == 1 && status(&heads[0]) == "200";
     [tcp, tls, is_200(&http), is_200(&https)]
@@ -149,16 +130,16 @@ async fn twenty_strangers_that_ask_again_and_again_take_nothing_from_who_is_serv
         for host in 1..=20 {
             let stranger = [127, 0, 1, host];
             for _ in 0..3 {
-                let mut stream = connect(site.dns.port(), stranger).await;
+                let mut stream = connect(site.address.port(), stranger).await;
                 assert!(ask(&mut stream, 2).await.len() <= 1, "one refusal, or none");
-                let mut http = connect(site.http.port(), stranger).await;
+                let mut http = connect(site.http().port(), stranger).await;
                 assert!(heads(&mut http, &[&page[..], &page[..]].concat()).await.len() <= 1);
                 // And some that say nothing.
-                held.push((stream, http, connect(site.dns.port(), stranger).await));
+                held.push((stream, http, connect(site.address.port(), stranger).await));
                 held.push((
-                    connect(site.dot.port(), stranger).await,
-                    connect(site.https.port(), stranger).await,
-                    connect(site.http.port(), stranger).await,
+                    connect(site.tls().port(), stranger).await,
+                    connect(site.https().port(), stranger).await,
+                    connect(site.http().port(), stranger).await,
                 ));
             }
         }
@@ -170,14 +151,14 @@ async fn twenty_strangers_that_ask_again_and_again_take_nothing_from_who_is_serv
 async fn a_stranger_reads_why_and_that_is_the_end() {
     let site = site().await;
     // Whatever it has sent.
-    assert_eq!(ask(&mut connect(site.dns.port(), DENIED).await, 1000).await, [REFUSED]);
-    let mut tls = handshake(&site, site.dot.port(), DENIED, "dot").await.expect("a handshake");
+    assert_eq!(ask(&mut connect(site.address.port(), DENIED).await, 1000).await, [REFUSED]);
+    let mut tls = handshake(&site, site.tls().port(), DENIED, "dot").await.expect("a handshake");
     assert_eq!(ask(&mut tls, 1000).await, [REFUSED]);
     for (path, expected) in [("/", "403"), ("/resolve?name=www.example.com", "200")] {
         let requests = [request(path, ""), request(path, "")];
-        let mut https = handshake(&site, site.https.port(), DENIED, "http/1.1").await.expect("a handshake");
+        let mut https = handshake(&site, site.https().port(), DENIED, "http/1.1").await.expect("a handshake");
         let of_https = heads(&mut https, &requests).await;
-        let of_http = heads(&mut connect(site.http.port(), DENIED).await, &requests).await;
+        let of_http = heads(&mut connect(site.http().port(), DENIED).await, &requests).await;
         for heads in [of_https, of_http] {
             assert_eq!(heads.len(), 1, "{heads:?}");
             assert_eq!(status(&heads[0]), expected);
@@ -193,7 +174,7 @@ async fn a_stranger_over_http_2_gets_one_response_and_goaway() {
     const GOAWAY: u8 = 7;
     const END_STREAM_AND_HEADERS: u8 = 5;
     let site = site().await;
-    let mut stream = connect(site.http.port(), DENIED).await;
+    let mut stream = connect(site.http().port(), DENIED).await;
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
         [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
     };
@@ -223,20 +204,20 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_whom_a_proxy_names_is_one_and_the_proxy_is_not() {
     let site = site().await;
-    let mut behind = connect(site.dns.port(), PROXY).await;
+    let mut behind = connect(site.address.port(), PROXY).await;
     behind.write_all(&proxy_header(DENIED)).await.unwrap();
     assert_eq!(ask(&mut behind, 1000).await, [REFUSED]);
-    let mut behind = connect(site.dns.port(), PROXY).await;
+    let mut behind = connect(site.address.port(), PROXY).await;
     behind.write_all(&proxy_header(ALLOWED)).await.unwrap();
     assert_eq!(ask(&mut behind, 3).await, [0, 0, 0]);
     let page = |client: &str| request("/", &format!("X-Forwarded-For: {client}\r\n"));
-    let mut behind = connect(site.http.port(), PROXY).await;
+    let mut behind = connect(site.http().port(), PROXY).await;
     behind.write_all(&proxy_header(DENIED)).await.unwrap();
     let heads_of_named = heads(&mut behind, &[request("/", ""), request("/", "")]).await;
     assert_eq!(heads_of_named.iter().map(|head| status(head)).collect::<Vec<_>>(), ["403"]);
     // One connection of the proxy carries the requests of many: only those of the stranger are refused.
     let requests = [page("127.0.0.3"), page("127.0.0.200"), page("127.0.0.3"), page("127.0.0.200")];
-    let all = heads(&mut connect(site.http.port(), PROXY).await, &requests).await;
+    let all = heads(&mut connect(site.http().port(), PROXY).await, &requests).await;
     assert_eq!(all.iter().map(|head| status(head)).collect::<Vec<_>>(), ["403", "200", "403", "200"]);
 }
 
@@ -245,7 +226,7 @@ async fn handshakes_of_strangers_come_out_of_a_small_rate() {
     let site = site().await;
     let mut begun = 0;
     for _ in 0..60 {
-        begun += usize::from(handshake(&site, site.dot.port(), DENIED, "dot").await.is_some());
+        begun += usize::from(handshake(&site, site.tls().port(), DENIED, "dot").await.is_some());
     }
     // With what comes back in the meantime.
     assert!((1..50).contains(&begun), "{begun} handshakes");
@@ -260,7 +241,7 @@ async fn a_handshake_costs_a_token_and_who_has_none_is_closed_before_it() {
     })
     .await;
     for (port, protocol, client) in
-        [(site.dot.port(), "dot", [127, 0, 0, 4]), (site.https.port(), "h2", [127, 0, 0, 5])]
+        [(site.tls().port(), "dot", [127, 0, 0, 4]), (site.https().port(), "h2", [127, 0, 0, 5])]
     {
         for _ in 0..4 {
             assert!(handshake(&site, port, client, protocol).await.is_some());
@@ -276,7 +257,7 @@ async fn a_hundred_and_one_phones_behind_one_address_are_all_served() {
     let phone = [127, 0, 0, 7];
     let mut phones = Vec::new();
     for number in 0..101 {
-        let mut phone = handshake(&site, site.dot.port(), phone, "dot").await.expect("a handshake");
+        let mut phone = handshake(&site, site.tls().port(), phone, "dot").await.expect("a handshake");
         assert_eq!(ask(&mut phone, 1).await, [0], "phone {number}");
         phones.push(phone);
     }
@@ -297,20 +278,15 @@ async fn connections_per_client_can_be_set_for_each_transport() {
     })
     .await;
     let (client, mut held) = ([127, 0, 0, 8], Vec::new());
-    for (port, cap) in [(site.dns.port(), 2), (site.dot.port(), 3), (site.http.port(), 4)] {
+    for (port, cap) in [(site.address.port(), 2), (site.tls().port(), 3), (site.http().port(), 4)] {
         let before = site.metrics.refusals.count(Reason::ConnectionDisplaced);
         for count in 1..=cap + 1 {
             held.push(connect(port, client).await);
             // They are counted in the order in which they come.
-            let displaced = async {
-                while site.metrics.refusals.count(Reason::ConnectionDisplaced) - before
-                    < u64::from(count > cap)
-                {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            timeout(PATIENCE, displaced).await.expect("one is displaced");
+            let displaced = || site.metrics.refusals.count(Reason::ConnectionDisplaced) - before;
+            eventually("one is displaced", async || displaced() >= u64::from(count > cap)).await;
         }
+        // No other is.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(site.metrics.refusals.count(Reason::ConnectionDisplaced) - before, 1, "{port}");
     }
@@ -329,16 +305,16 @@ async fn a_listener_takes_proxy_headers_as_it_is_told() {
     ] {
         let site = site_with(proxy_protocol).await;
         for (start, outcome) in starts.iter().zip(outcomes) {
-            let mut behind = connect(site.dns.port(), PROXY).await;
+            let mut behind = connect(site.address.port(), PROXY).await;
             behind.write_all(start).await.unwrap();
             assert_eq!(ask(&mut behind, 1).await, outcome, "{proxy_protocol:?}, {start:02x?}");
         }
         let requests = [request("/", "")];
-        let mut behind = connect(site.http.port(), PROXY).await;
+        let mut behind = connect(site.http().port(), PROXY).await;
         let statuses = heads(&mut behind, &requests).await;
         let expected: &[&str] = if proxy_protocol == Some(true) { &[] } else { &["403"] };
         assert_eq!(statuses.iter().map(|head| status(head)).collect::<Vec<_>>(), expected);
-        let mut stranger = connect(site.dns.port(), DENIED).await;
+        let mut stranger = connect(site.address.port(), DENIED).await;
         stranger.write_all(&starts[0]).await.unwrap();
         assert_ne!(ask(&mut stranger, 1).await, [0], "nobody else is believed");
     }

@@ -3,21 +3,21 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use hickory_proto::rr::RecordType;
-use pkdns_testing::{common::query, programs};
+use pkdns_testing::{process::Killed, programs, server::query};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 
-use super::{Site, run};
+use super::{Site, places::connect, run};
 
 const DOCUMENT: &str = include_str!("../../../docs/dns-over-https.md");
 
@@ -46,7 +46,9 @@ async fn site(trusted: bool) -> Site {
     .await
 }
 
-struct Proxy(Child);
+struct Proxy {
+    _child: Killed,
+}
 
 impl Proxy {
     /// Runs a proxy until this is dropped; waits until it takes connections at `port`.
@@ -54,7 +56,8 @@ impl Proxy {
         let log_file = fs::File::create(log).unwrap();
         command.stdout(Stdio::from(log_file.try_clone().unwrap())).stderr(Stdio::from(log_file));
         let shown = format!("{command:?}");
-        let proxy = Self(command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}")));
+        let proxy =
+            Self { _child: Killed(command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"))) };
         let up = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -63,13 +66,6 @@ impl Proxy {
         let in_time = timeout(PATIENCE, up).await;
         assert!(in_time.is_ok(), "{shown}: {}", fs::read_to_string(log).unwrap());
         proxy
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -119,7 +115,7 @@ async fn nginx_tells_who_asks() {
     let Some(program) = programs::find("nginx", |_| true, "nginx-light") else { return };
     let (site, port) = (site(true).await, free_port());
     let server = block("nginx", "nginx")
-        .replace("127.0.0.1:8053", &site.http.to_string())
+        .replace("127.0.0.1:8053", &site.http().to_string())
         .replace("listen 443", &format!("listen 127.0.0.1:{port}"))
         .replace("/etc/ssl/cert.pem", &site.path("cert.pem").display().to_string())
         .replace("/etc/ssl/key.pem", &site.path("key.pem").display().to_string());
@@ -151,7 +147,7 @@ async fn haproxy_tells_who_asks_over_http() {
     let Some(program) = programs::find("haproxy", |_| true, "haproxy") else { return };
     let (site, port) = (site(true).await, free_port());
     let blocks = block("haproxy", "haproxy: http")
-        .replace("127.0.0.1:8053", &site.http.to_string())
+        .replace("127.0.0.1:8053", &site.http().to_string())
         .replace("bind :443", &format!("bind 127.0.0.1:{port}"))
         .replace("/etc/ssl/cert-and-key.pem", &site.path("both.pem").display().to_string());
     let _proxy = Proxy::start(haproxy(&program, &site, &blocks), &site.path("haproxy.log"), port).await;
@@ -164,11 +160,11 @@ async fn haproxy_tells_who_connects() {
     let (https_port, tls_port, http_port, tcp_port) = (free_port(), free_port(), free_port(), free_port());
     let site = site(true).await;
     let mut blocks = block("haproxy", "haproxy: tcp")
-        .replace("127.0.0.1:8443", &site.https.to_string())
-        .replace("127.0.0.1:8853", &site.dot.to_string())
+        .replace("127.0.0.1:8443", &site.https().to_string())
+        .replace("127.0.0.1:8853", &site.tls().to_string())
         .replace("bind :443", &format!("bind 127.0.0.1:{https_port}"))
         .replace("bind :853", &format!("bind 127.0.0.1:{tls_port}"));
-    for (name, port, server) in [("http", http_port, site.http), ("tcp", tcp_port, site.dns)] {
+    for (name, port, server) in [("http", http_port, site.http()), ("tcp", tcp_port, site.address)] {
         blocks += &format!(
             "listen {name}\n    mode tcp\n    bind 127.0.0.1:{port}\n    server pkdns {server} send-proxy-v2\n"
         );
@@ -203,7 +199,7 @@ async fn haproxy_tells_who_connects() {
 async fn caddy_tells_who_asks() {
     let Some(program) = programs::find("caddy", |_| true, "caddy") else { return };
     let (site, port) = (site(true).await, free_port());
-    let block = block("caddy", "caddy").replace("127.0.0.1:8053", &site.http.to_string()).replace(
+    let block = block("caddy", "caddy").replace("127.0.0.1:8053", &site.http().to_string()).replace(
         "dns.example.net {",
         &format!("https://dns.example.net:{port} {{\n    tls internal\n    bind 127.0.0.1"),
     );
@@ -227,15 +223,15 @@ async fn who_is_not_trusted_changes_nothing_by_what_it_says() {
     let site = site(false).await;
     let forged = ["X-Forwarded-For: 198.51.100.7", "Forwarded: for=198.51.100.7"];
     for _ in 0..BURST {
-        assert_eq!(over_http(site.http.port(), [127, 0, 0, 2], &forged).await, Some(200));
+        assert_eq!(over_http(site.http().port(), [127, 0, 0, 2], &forged).await, Some(200));
     }
     for headers in [&forged[..], &["X-Forwarded-For: 198.51.100.8"], &["Forwarded: for=198.51.100.9"], &[]] {
-        assert_eq!(over_http(site.http.port(), [127, 0, 0, 2], headers).await, Some(429), "{headers:?}");
+        assert_eq!(over_http(site.http().port(), [127, 0, 0, 2], headers).await, Some(429), "{headers:?}");
     }
-    assert_eq!(over_tcp(site.dns.port(), [127, 0, 0, 2], &[]).await, Some(5), "REFUSED");
+    assert_eq!(over_tcp(site.address.port(), [127, 0, 0, 2], &[]).await, Some(5), "REFUSED");
     // A PROXY header is no DNS message, no request and no handshake.
-    assert_eq!(over_tcp(site.dns.port(), [127, 0, 0, 3], &proxy_header()).await, None);
-    let mut stream = connect(site.http.port(), [127, 0, 0, 3]).await;
+    assert_eq!(over_tcp(site.address.port(), [127, 0, 0, 3], &proxy_header()).await, None);
+    let mut stream = connect(site.http().port(), [127, 0, 0, 3]).await;
     stream
         .write_all(&[&proxy_header()[..], b"GET /resolve?name=a HTTP/1.1\r\nHost: x\r\n\r\n"].concat())
         .await
@@ -254,7 +250,7 @@ async fn the_access_list_holds_for_the_client_that_a_proxy_names() {
     })
     .await;
     let page = async |headers: &str| {
-        let mut stream = connect(site.http.port(), [127, 0, 0, 1]).await;
+        let mut stream = connect(site.http().port(), [127, 0, 0, 1]).await;
         let request = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut reply = String::new();
@@ -268,13 +264,6 @@ async fn the_access_list_holds_for_the_client_that_a_proxy_names() {
     assert!(
         page("X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.2\r\n").await.starts_with("HTTP/1.1 400 ")
     );
-}
-
-async fn connect(port: u16, client: [u8; 4]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((IpAddr::from(client), 0).into()).unwrap();
-    let server: SocketAddr = ([127, 0, 0, 1], port).into();
-    timeout(PATIENCE, socket.connect(server)).await.unwrap().unwrap()
 }
 
 /// The code of the reply over TCP to a query behind `start`, or `None` if the connection is closed instead.

@@ -6,7 +6,7 @@ pub mod random;
 pub mod upstream;
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
     ops::{AddAssign, Sub},
@@ -22,7 +22,35 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::programs;
+use crate::{process::Killed, programs};
+
+/// What the command line of a benchmark asks for: short rounds where it is run as a test, and some of its tables.
+pub struct Choice {
+    pub in_full: bool,
+    wanted: Vec<String>,
+}
+
+impl Choice {
+    /// Says so if the figures mean nothing.
+    pub fn read() -> Self {
+        let (flags, wanted): (Vec<_>, Vec<_>) = env::args().skip(1).partition(|word| word.starts_with('-'));
+        let in_full = flags.iter().any(|flag| flag == "--bench");
+        if !in_full {
+            println!("Short rounds: the figures mean nothing.");
+        }
+        Self { in_full, wanted }
+    }
+
+    /// Whether this table was named, or none.
+    pub fn wants(&self, table: &str) -> bool {
+        self.wanted.is_empty() || self.names(table)
+    }
+
+    /// Whether this table was named.
+    pub fn names(&self, table: &str) -> bool {
+        self.wanted.iter().any(|wanted| wanted == table)
+    }
+}
 
 /// Ticks of `/proc/<pid>/stat` in a second: part of the interface of Linux, whatever the kernel's own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -67,7 +95,7 @@ pub type Variable = (&'static str, &'static str);
 
 /// A server that does not outlive the benchmark.
 pub struct Process {
-    child: Child,
+    child: Killed,
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     /// Its directory, removed at the end.
@@ -78,7 +106,7 @@ pub struct Process {
 impl Process {
     /// A program that has started and serves at `address`.
     pub fn new(child: Child, address: SocketAddr, directory: Option<TempDir>) -> Self {
-        Self { child, address, log: Arc::default(), directory, variables: Vec::new() }
+        Self { child: Killed(child), address, log: Arc::default(), directory, variables: Vec::new() }
     }
 
     /// Starts pkdns with this configuration.
@@ -96,8 +124,7 @@ impl Process {
 
     /// Stops it as an operator does, and starts it again.
     pub fn restart(mut self) -> Self {
-        let stop = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(stop.success());
+        self.child.signal("TERM");
         self.child.wait().unwrap();
         let variables = std::mem::take(&mut self.variables);
         Self::start(self.directory.take().expect("it has a directory"), variables)
@@ -171,13 +198,6 @@ impl Process {
         let mut ticks = fields.split(' ').skip(11).map(|field| field.parse::<f64>().unwrap());
         let mut seconds = || ticks.next().unwrap() / TICKS_PER_SECOND;
         CpuTime { user: seconds(), system: seconds() }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -14,9 +14,11 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    namespace::{self, Killed},
+    namespace,
+    process::Killed,
     programs,
     signer::{Signer, Signing},
+    wait,
 };
 
 pub const DNS_PORT: u16 = 53;
@@ -154,11 +156,7 @@ impl Process {
     }
 
     fn wait_for(&self, line: &str) {
-        let start = Instant::now();
-        while !self.log().contains(line) {
-            assert!(start.elapsed() < LIMIT, "{}", self.log());
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait::until_or_show(|| self.log().contains(line), || self.log());
     }
 
     /// What it has said so far.

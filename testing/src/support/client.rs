@@ -1,7 +1,7 @@
 //! A client that asks over UDP and TCP, and holds every reply to what all replies have in common.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -12,8 +12,8 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder, DecodeError},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpSocket, TcpStream, UdpSocket},
     time::timeout,
 };
 
@@ -166,19 +166,29 @@ fn record(decoder: &mut BinDecoder<'_>) -> Result<Record, DecodeError> {
 
 /// Sends a message to `server` and returns what comes back, or says why nothing did.
 pub async fn exchange(server: SocketAddr, request: &[u8], transport: Transport) -> Result<Vec<u8>, String> {
+    let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::UNSPECIFIED.into() };
+    exchange_from(any, server, request, transport).await
+}
+
+/// As [`exchange`], from an address of this machine.
+pub async fn exchange_from(
+    from: IpAddr,
+    server: SocketAddr,
+    request: &[u8],
+    transport: Transport,
+) -> Result<Vec<u8>, String> {
     let exchange = async {
         match transport {
-            Transport::Udp => over_udp(server, request).await,
-            Transport::Tcp => over_tcp(server, request).await,
+            Transport::Udp => over_udp(from, server, request).await,
+            Transport::Tcp => ask_on(&mut connect_from(from, server).await?, request).await,
         }
     };
     let reply = timeout(PATIENCE, exchange).await.map_err(|_| "there is no reply")?;
     reply.map_err(|error| format!("there is no reply: {error}"))
 }
 
-async fn over_udp(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
-    let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).await?;
+async fn over_udp(from: IpAddr, server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind((from, 0)).await?;
     socket.connect(server).await?;
     socket.send(request).await?;
     let mut reply = vec![0; 65_535];
@@ -187,10 +197,30 @@ async fn over_udp(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>
     Ok(reply)
 }
 
-async fn over_tcp(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
-    stream.write_u16(u16::try_from(request.len()).expect("a question is short")).await?;
-    stream.write_all(request).await?;
+/// A connection from an address of this machine.
+pub async fn connect_from(from: IpAddr, server: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind((from, 0).into())?;
+    socket.connect(server).await
+}
+
+/// Sends one message on a stream, behind its length, and reads one.
+pub async fn ask_on(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &[u8],
+) -> io::Result<Vec<u8>> {
+    write_message(stream, request).await?;
+    read_message(stream).await
+}
+
+/// Sends one message on a stream, behind its length.
+pub async fn write_message(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(message.len()).expect("a message of at most 64 kB");
+    stream.write_all(&[&length.to_be_bytes()[..], message].concat()).await
+}
+
+/// Reads one message from a stream.
+pub async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut reply = vec![0; stream.read_u16().await?.into()];
     stream.read_exact(&mut reply).await?;
     Ok(reply)

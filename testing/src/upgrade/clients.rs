@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    io::{self, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpStream as StdStream, UdpSocket as StdSocket},
     sync::{
         Arc,
@@ -11,14 +11,13 @@ use std::{
     time::Duration,
 };
 
-use crate::tls_client::connect;
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -26,6 +25,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::PATIENCE;
+use crate::{support::client, tls_client::connect};
 
 /// Questions that are sent together on a connection for a few.
 const TOGETHER: u64 = 5;
@@ -182,12 +182,10 @@ impl Client {
     }
 
     async fn receive(&self, stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
-        let receiving = async {
-            let mut reply = vec![0; stream.read_u16().await?.into()];
-            stream.read_exact(&mut reply).await?;
-            io::Result::Ok(reply)
-        };
-        let reply = timeout(PATIENCE, receiving).await.expect("an answer").expect("an answer before the end");
+        let reply = timeout(PATIENCE, client::read_message(stream))
+            .await
+            .expect("an answer")
+            .expect("an answer before the end");
         Tally::add(&self.tally.answered);
         reply
     }

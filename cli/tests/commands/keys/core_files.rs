@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns_testing::program::{HEX, directory};
+use pkdns_testing::{
+    program::{HEX, directory},
+    wait,
+};
 
 use super::private;
 
@@ -27,10 +30,7 @@ fn killed(command: &str, signal: &str, is_ready: impl Fn(&Child) -> bool) -> (Ve
     // It reads the seed, and then waits for the zone on standard input.
     let mut child = shell.stdin(Stdio::piped()).spawn().unwrap();
     let end = Instant::now() + LIMIT;
-    while !is_ready(&child) {
-        assert!(Instant::now() < end, "{command} did not begin");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait::until_or_show(|| is_ready(&child), || format!("{command} did not begin"));
     // Again and again, as the runtime of Rust takes the first SEGV for a full stack. Standard input stays open.
     let status = loop {
         let _ = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();

@@ -12,15 +12,13 @@ use std::{
 
 use pkdns_testing::{
     program::{KEY, directory},
-    programs,
+    programs, wait,
 };
 
 use super::{PASSPHRASE, every_form};
 
 /// How long a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(60);
-
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs `program` at a terminal. Each answer is typed when its prompt is there and what is typed is no longer shown.
 /// Returns the exit code, and what was to be seen.
@@ -76,16 +74,12 @@ fn look(screen: &Receiver<String>, shown: &mut String, is_there: impl Fn(&str) -
 /// What is typed while the terminal still shows it would be seen, whatever the program does a moment later.
 #[track_caller]
 fn wait_until_unseen(directory: &Path) {
-    let end = Instant::now() + LIMIT;
-    loop {
+    wait::found(|| {
         let terminal = fs::read_to_string(directory.join("tty")).unwrap_or_default();
         let settings = Command::new("stty").args(["--file", terminal.trim(), "--all"]).output().unwrap();
-        if String::from_utf8_lossy(&settings.stdout).contains("-echo ") {
-            return;
-        }
-        assert!(Instant::now() < end, "the terminal shows what is typed: {settings:?}");
-        thread::sleep(PAUSE);
-    }
+        let is_unseen = String::from_utf8_lossy(&settings.stdout).contains("-echo ");
+        if is_unseen { Ok(()) } else { Err(settings) }
+    });
 }
 
 pub(crate) fn script() -> Option<std::path::PathBuf> {

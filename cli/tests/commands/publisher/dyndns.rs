@@ -4,13 +4,13 @@ use std::{
     net::{SocketAddr, TcpStream},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use pkdns_testing::{dyndns::from_document, process::Process, program, programs};
+use pkdns_testing::{dyndns::from_document, process::Process, program, programs, wait};
 use tokio::net::TcpSocket;
 
-use super::{HEX, KEY, LIMIT, World, records_when, world};
+use super::{HEX, KEY, World, records_when, world};
 
 const PASSWORD: &str = "correct horse";
 
@@ -294,11 +294,7 @@ async fn a_router_that_comes_while_seeds_are_read_is_not_told_that_there_is_no_s
         ),
     );
     let _publisher = world.start(&["serve"]);
-    let end = Instant::now() + LIMIT;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < end, "nobody listens");
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait::until("nobody listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let url = format!("http://127.0.0.1:{port}/nic/update");
     let router = thread::spawn(move || answer(&url, &format!("hostname={KEY}&myip=198.51.100.7")));
     // However long that takes, the answer is the same.

@@ -16,6 +16,7 @@ use pkdns_testing::{
     process::Process,
     program,
     programs::{self, tell},
+    wait,
 };
 use serde_json::Value;
 
@@ -102,11 +103,7 @@ async fn a_kill_at_any_moment_leaves_nothing_half_written_and_time_never_goes_ba
         world.file("zone", &format!("@ 300 A 192.0.2.{number}\n"));
         let before = signed(&world);
         let publisher = serve();
-        let began = Instant::now();
-        while signed(&world) == before {
-            assert!(began.elapsed() < LIMIT, "nothing is signed");
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait::until("nothing is signed", || signed(&world) != before);
         drop(publisher);
         seen.look(&world, &dht).await;
     }
@@ -154,11 +151,7 @@ async fn a_stop_is_heard_while_seeds_are_read() {
     world.file("zone", "@ A 192.0.2.1\n");
     world.file("publisher.toml", &CONFIG.replace("'seed'", "'pipe'"));
     let publisher = world.start(&["serve"]);
-    let end = Instant::now() + LIMIT;
     // From here on it hears signals.
-    while !world.path().join("state/lock").exists() {
-        assert!(Instant::now() < end, "it does not start");
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait::until("it does not start", || world.path().join("state/lock").exists());
     assert_eq!(publisher.stop(), Some(0));
 }

@@ -15,6 +15,7 @@ use pkdns_dht::{Dht, signed_packet::PublicKey};
 use pkdns_testing::{
     dig::Dig,
     programs::{self, tell},
+    wait,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -74,10 +75,10 @@ async fn times(
     }
     let stored = began.elapsed();
     let expected = format!("A {address}");
-    while dig.ask(resolver, &format!("{KEY}.key A")).data() != [expected.as_str()] {
-        assert!(began.elapsed() < LIMIT, "{address} is not answered");
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait::until_or_show(
+        || dig.ask(resolver, &format!("{KEY}.key A")).data() == [expected.as_str()],
+        || format!("{address} is not answered"),
+    );
     (stored, began.elapsed())
 }
 

@@ -1,11 +1,14 @@
 //! What a publisher tells of itself: its status, and its log for programs.
 
-use std::{fs, os::unix::fs::PermissionsExt, thread, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt};
 
-use pkdns_testing::program::{Finished, HEX, KEY, World};
+use pkdns_testing::{
+    program::{Finished, HEX, KEY, World},
+    wait,
+};
 use serde_json::Value;
 
-use super::{LIMIT, world};
+use super::world;
 
 const SECOND_SEED: &str = "f28a894f69039e6f6b48714ca931baa7c09bd1db9105291620b4e1e7a9acf682";
 const SECOND_KEY: &str = "cb7xxx6wtqr5d6yqudkt47drqswxk57dzy3h7qj3udym5puy9cso";
@@ -16,15 +19,10 @@ const CONFIG: &str = "state = 'state'\n[[identity]]\nseed = 'seed'\nrecords = '@
 /// The status, once it fulfils the condition.
 #[track_caller]
 fn status_when(world: &World, condition: impl Fn(&Finished) -> bool) -> Finished {
-    let end = std::time::Instant::now() + LIMIT;
-    loop {
+    wait::found(|| {
         let shown = world.run(&["serve", "--status", "--json"]);
-        if condition(&shown) {
-            return shown;
-        }
-        assert!(std::time::Instant::now() < end, "{}{}", shown.out, shown.err);
-        thread::sleep(Duration::from_millis(200));
-    }
+        if condition(&shown) { Ok(shown) } else { Err(shown.out + &shown.err) }
+    })
 }
 
 fn identity(shown: &Finished, key: &str) -> Value {

@@ -3,10 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
-use pkdns_testing::{program, programs};
+use pkdns_testing::{process::Killed, program, programs};
 
 use super::{KEY, World, records_when, world};
 
@@ -62,16 +62,6 @@ async fn somebody_at_a_terminal_is_asked_before_records_are_replaced() {
     records_when(&world, KEY, |records| records == ["A 192.0.2.3"]);
 }
 
-/// A slow network in a process of its own.
-struct SlowNetwork(Child);
-
-impl Drop for SlowNetwork {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_at_a_terminal_sees_how_many_nodes_have_it_so_far() {
     let Some(script) = programs::find("script", |_| true, "bsdutils") else { return };
@@ -79,9 +69,9 @@ async fn somebody_at_a_terminal_sees_how_many_nodes_have_it_so_far() {
     world.file("zone", "@ 300 A 192.0.2.1\n");
     let arguments = ["testnet", "--json", "--nodes", "40", "--rtt", "600ms-700ms"];
     let mut command = program::command(world.path(), &arguments);
-    let mut network = SlowNetwork(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut network = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(network.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(network.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let started: serde_json::Value = serde_json::from_str(&line).unwrap();
     let bootstrap = started["bootstrap"][0].as_str().unwrap();
     let arguments = ["--bootstrap", bootstrap, "publish", "seed", "zone"];

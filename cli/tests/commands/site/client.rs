@@ -12,10 +12,10 @@ use pkdns::{
     resolver::site::{Matching, Proof, Selector, Site, Tlsa},
 };
 use pkdns_dht::signed_packet::PublicKey;
-use pkdns_testing::program::KEY;
+use pkdns_testing::{program::KEY, wait};
 use serde_json::Value;
 
-use super::{LIMIT, Scene};
+use super::Scene;
 
 pub(crate) type Body = Full<Bytes>;
 
@@ -28,15 +28,13 @@ impl Scene {
     /// What its packet says at the port, once it says something: such a site shows a certificate.
     pub(crate) fn published(&self) -> Proof {
         let owner = format!("_{}._tcp.{KEY}.", self.address.port());
-        let end = std::time::Instant::now() + LIMIT;
-        loop {
-            let record = self.records().into_iter().find(|record| record[0] == owner && record[1] == "TLSA");
-            if let Some([.., data]) = record {
-                return Proof { key: None, certificates: vec![tlsa(&data)] };
+        wait::found(|| {
+            let records = self.records();
+            match records.iter().find(|record| record[0] == owner && record[1] == "TLSA") {
+                Some([.., data]) => Ok(Proof { key: None, certificates: vec![tlsa(data)] }),
+                _ => Err(records),
             }
-            assert!(std::time::Instant::now() < end, "{:?}", self.records());
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
+        })
     }
 
     /// The records of the key on the DHT: name, type and data.

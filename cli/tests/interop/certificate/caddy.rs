@@ -1,12 +1,8 @@
 //! Caddy on the site gets a certificate by itself, and Chromium opens the page in a secure context.
 
-use std::{
-    net::SocketAddr,
-    process::{Child, Command},
-    time::Instant,
-};
+use std::{net::SocketAddr, process::Command};
 
-use pkdns_testing::{chromium, programs};
+use pkdns_testing::{chromium, process::Killed, programs, wait};
 
 use super::*;
 
@@ -15,7 +11,9 @@ const PAGE: &str = "<!DOCTYPE html><title>site</title><p id=seen></p>\
                     <script>seen.textContent = 'secure context: ' + window.isSecureContext</script>";
 
 /// Caddy with this site.
-struct Caddy(Child);
+struct Caddy {
+    _child: Killed,
+}
 
 impl Caddy {
     fn start(program: &Path, scene: &Scene) -> Self {
@@ -43,14 +41,7 @@ impl Caddy {
             .stderr(log)
             .spawn()
             .unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Caddy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Self { _child: Killed(child) }
     }
 }
 
@@ -75,20 +66,12 @@ async fn caddy_gets_its_own_chromium_calls_the_page_a_secure_context_and_doctor_
     scene.world.file("root.pem", &root);
     let _caddy = Caddy::start(&caddy, &scene);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, scene.pebble.https));
-    let end = Instant::now() + LIMIT;
-    loop {
-        let look =
-            pkdns::edge::certificates::look(address, &scene.name(), Some(&scene.path("root.pem"))).await;
-        match look {
-            Ok(look) if look.doubt.is_none() => break,
-            look => assert!(
-                Instant::now() < end,
-                "{look:?} {}",
-                fs::read_to_string(scene.path("caddy.log")).unwrap()
-            ),
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let root_file = scene.path("root.pem");
+    wait::eventually("caddy shows what it should", async || {
+        let look = pkdns::edge::certificates::look(address, &scene.name(), Some(&root_file)).await;
+        look.is_ok_and(|look| look.doubt.is_none())
+    })
+    .await;
     let url = format!("https://{}:{}/", scene.name(), scene.pebble.https);
     let page = chromium(&browser, &scene, &root, &url);
     assert!(page.contains("secure context: true"), "{page}");

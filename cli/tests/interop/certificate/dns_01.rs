@@ -1,6 +1,6 @@
 //! By dns-01, with the challenge in the packet of the key.
 
-use std::{thread, time::Instant};
+use pkdns_testing::wait;
 
 use super::{origin::Secondary, *};
 
@@ -30,11 +30,7 @@ async fn an_order_that_is_given_up_takes_its_challenge_out_of_the_packet() {
     let secondary = Secondary::start(scene.origin.address).await;
     let second = secondary.address.to_string();
     let watching = scene.watch(&["--seed", "seed", "--challenge", "dns-01", "--name-server", &second]);
-    let end = Instant::now() + LIMIT;
-    while scene.published().len() == before.len() {
-        assert!(Instant::now() < end, "{:?}", scene.published());
-        thread::sleep(Duration::from_millis(100));
-    }
+    wait::until_or_show(|| scene.published().len() != before.len(), || scene.published());
     assert_eq!(watching.stop(), Some(0));
     assert_eq!(scene.published(), before);
 }

@@ -3,11 +3,9 @@
 use std::{
     fs,
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use pkdns_testing::programs;
+use pkdns_testing::{programs, wait};
 
 use super::*;
 
@@ -77,10 +75,7 @@ async fn a_web_server_that_is_there_already_answers_http_01_out_of_its_directory
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let start = Instant::now();
-    while std::net::TcpStream::connect(&scene.ports()[0]).is_err() && start.elapsed() < LIMIT {
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait::until("caddy listens", || std::net::TcpStream::connect(&scene.ports()[0]).is_ok());
     let finished = scene.certificate(&[KEY, "--webroot", "www"]);
     let _ = (server.kill(), server.wait());
     assert_eq!(finished.code, 0, "{}", finished.err);

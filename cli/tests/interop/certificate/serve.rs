@@ -1,6 +1,8 @@
 //! Certificates of the identities that `serve` keeps.
 
-use std::{sync::atomic::Ordering, thread, time::Instant};
+use std::sync::atomic::Ordering;
+
+use pkdns_testing::wait;
 
 use super::{origin::Secondary, *};
 
@@ -45,11 +47,7 @@ async fn an_order_goes_on_while_the_configuration_is_read_again_and_its_records_
     let mut serving = Process::start_and_read_all(scene.world.command(&["serve", "-c", "publisher.toml"]));
     let has_challenge = || scene.published().iter().any(|record| record.starts_with("_acme-challenge"));
     let wait_until = |condition: &dyn Fn() -> bool| {
-        let end = Instant::now() + LIMIT;
-        while !condition() {
-            assert!(Instant::now() < end, "{:?}", scene.published());
-            thread::sleep(Duration::from_millis(100));
-        }
+        wait::until_or_show(condition, || scene.published());
     };
     wait_until(&has_challenge);
     configure(&scene, &format!("{ZONE}new A 127.0.0.2\n"), &name_servers);

@@ -6,8 +6,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
-    thread,
-    time::{Duration, Instant},
 };
 
 use pkdns::{
@@ -19,15 +17,12 @@ use pkdns_testing::{
     dig::{Dig, Reply},
     namespace,
     program::{self, Finished, World},
-    programs, signed_root,
+    programs, signed_root, wait,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const RESOLVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
-
-/// How long a daemon may take to start.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// The sample key has no packet in this DHT, which is told with its zone.
 const KEY: &str = "8qhdp5s8jjmxmqam3bpg9kzeg7x8teztuwrfgxw5ikn9z5bt15uy";
@@ -132,11 +127,7 @@ impl Machine {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let status = Command::new(&path).args([name, "restart"]).status().unwrap();
         assert!(status.success(), "{}", self.log());
-        let start = Instant::now();
-        while TcpStream::connect(RESOLVER).is_err() {
-            assert!(start.elapsed() < LIMIT, "{}", self.log());
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait::until_or_show(|| TcpStream::connect(RESOLVER).is_ok(), || self.log());
     }
 
     fn log(&self) -> String {

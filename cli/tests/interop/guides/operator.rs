@@ -1,13 +1,16 @@
 //! "Operator of a public server". The machine has an address on the Internet, to which its name leads, and an authority is there that
 //! gives certificates.
 
-use std::{fs, net::SocketAddr, net::TcpListener};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+};
 
 use pkdns::config::{Cache, Config, Dht};
-use pkdns_testing::{namespace, pebble::Pebble, program::KEY, programs, signed_root};
+use pkdns_testing::{namespace, pebble::Pebble, program::KEY, programs, signed_root, wait};
 use rcgen::generate_simple_self_signed;
 
-use super::shell::{Machine, Running, block, checked, wait};
+use super::shell::{Machine, Running, block, checked};
 
 const DOCUMENT: &str = include_str!("../../../../docs/operating.md");
 const FILE: &str = "/etc/pkdns/pkdns.toml";
@@ -81,7 +84,7 @@ pub(crate) async fn hour() {
     fs::write(path.join("root.pem"), authority.root().expect("curl")).unwrap();
     let trusting = "curl() { command curl -sS --noproxy '*' --cacert root.pem \"$@\"; }\n";
     let ready = || machine.types(&format!("{trusting}curl -f https://dns.example.net/")).1;
-    wait("there is no certificate", ready);
+    wait::until("there is no certificate", ready);
     let questions = block(DOCUMENT, "sh", "curl 'https://dns.example.net/resolve?name=example.com&type=A'");
     let said = machine.does(&format!("{trusting}{questions}"));
     assert!(said.contains("\"data\":\"192.0.2.1\"") && said.matches("\"Status\":").count() == 2, "{said}");
@@ -100,7 +103,9 @@ pub(crate) async fn hour() {
 
     let private = at_home.replace("allow = [\"0.0.0.0/0\", \"::/0\"]", "allow = [\"10.0.0.0/8\"]");
     let server = Running::start(config(&private)).unwrap();
-    wait("there is no certificate", || machine.types(&format!("{trusting}curl https://dns.example.net/")).1);
+    wait::until("there is no certificate", || {
+        machine.types(&format!("{trusting}curl https://dns.example.net/")).1
+    });
     let said = machine.does(&format!("{trusting}{questions}"));
     assert!(
         said.contains("this server does not serve this address"),

@@ -5,8 +5,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use pkdns::{
@@ -20,9 +18,6 @@ use pkdns_testing::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// Longest that a daemon takes to start.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs dnsmasq as a service manager does, with the file that Pi-hole writes for its own.
 const SERVICE: &str = "#!/bin/bash
@@ -142,16 +137,6 @@ impl Running {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
-    }
-}
-
-/// Waits until something is so.
-#[track_caller]
-pub(crate) fn wait(what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LIMIT, "{what}");
-        thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pkdns_testing::{
-    namespace::{Killed, run},
-    programs,
-};
+use pkdns_testing::{namespace::run, process::Killed, programs};
 
 use super::scene::{DOH, Scene};
 

@@ -1,18 +1,13 @@
 //! The machines of the document: the site's, the resolver's and the visitor's are one, with an address for each.
 
-use std::{
-    fs,
-    net::Ipv4Addr,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::Ipv4Addr, path::Path};
 
 use pkdns::{config::Config, server::Server};
 use pkdns_dht::simulator::Simulator;
 use pkdns_testing::{
     namespace,
     shell::{self, Shells},
+    wait,
 };
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -34,9 +29,6 @@ pub(crate) const IPV6: &str = "2001:db8:1::1";
 
 /// The address of DNS over HTTPS that a browser is given.
 pub(crate) const DOH: &str = "https://203.0.113.1/dns-query";
-
-/// Longest that anything here takes.
-const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Scene {
     pub(crate) shells: Shells,
@@ -193,15 +185,11 @@ impl Thief {
     /// How the first handshake ended: with an alert, or with a request.
     #[track_caller]
     pub(crate) fn outcome(&self) -> String {
-        let start = Instant::now();
-        loop {
+        wait::found(|| {
             let said = self.said();
-            if said.contains("ALERT") || said.contains("request") {
-                return said;
-            }
-            assert!(start.elapsed() < LIMIT, "nobody came: {said}");
-            thread::sleep(Duration::from_millis(100));
-        }
+            let has_come = said.contains("ALERT") || said.contains("request");
+            if has_come { Ok(said) } else { Err(said) }
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns_testing::{namespace::Killed, programs};
+use pkdns_testing::{process::Killed, programs};
 use serde_json::Value;
 
 const PROGRAM: &str = include_str!("site.py");

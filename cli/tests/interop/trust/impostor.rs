@@ -1,19 +1,14 @@
 //! Somebody on the way between a visitor and a server, who knows what the server hands out and has an authority of his own.
 
-use std::sync::Arc;
-
+use pkdns_testing::tls_client;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::ring,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    },
+use tokio_rustls::rustls::{
+    DEFAULT_VERSIONS,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,19 +29,12 @@ impl Impostor {
         let leaf_key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let leaf = leaf.signed_by(&leaf_key, &Issuer::new(authority, &key)).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der())),
-            )
-            .unwrap();
+        let leaf_key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
+        let acceptor = tls_client::acceptor(leaf.der().clone(), leaf_key, DEFAULT_VERSIONS, &[]);
         let both = if is_first { format!("{own}{genuine}") } else { format!("{genuine}{own}") };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = format!("https://{}", listener.local_addr().unwrap());
-        let (acceptor, stop) = (TlsAcceptor::from(Arc::new(config)), CancellationToken::new());
+        let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(mut stream) = acceptor.accept(stream).await else { continue };

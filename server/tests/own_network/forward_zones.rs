@@ -1,20 +1,18 @@
 //! Zones of the own network, with resolvers of their own: `[[forward]]`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::net::Ipv4Addr;
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, Record, RecordType},
+    rr::{Name, RecordType},
 };
 use pkdns::config::{Config, ForwardZone};
-use pkdns_testing::support::{
-    Published, Running,
-    client::{Question, Reply, Transport},
-    name_server::NameServer,
-    records::record,
+use pkdns_testing::{
+    server::TestServer,
+    support::{client::Reply, name_server::NameServer},
 };
+
+use super::zone;
 
 /// What the router knows.
 const LAN: &str = "
@@ -34,7 +32,7 @@ const ICANN: &str = "
 ";
 
 struct Stage {
-    server: Running,
+    server: TestServer,
     router: NameServer,
     upstream: NameServer,
 }
@@ -49,18 +47,12 @@ impl Stage {
         let mut config =
             Config { fallback_dns: vec![upstream.address.into()], forward: vec![lan], ..Config::default() };
         config.rebind_protection.icann = true;
-        Self { server: Running::start(config, Published::default()), router, upstream }
+        Self { server: TestServer::builder().config(config).start(), router, upstream }
     }
 
     async fn ask(&self, name: &str, record_type: RecordType) -> Reply {
-        let name = Name::from_ascii(name).unwrap();
-        Question::new(name, record_type).ask(self.server.address, Transport::Udp).await.unwrap()
+        self.server.resolve(name, record_type).await
     }
-}
-
-fn zone(lines: &str) -> Vec<Record> {
-    let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.map(|line| record(line, &Name::root()).unwrap()).collect()
 }
 
 #[tokio::test]
@@ -97,10 +89,7 @@ async fn a_denial_of_the_own_network_denies_nothing_below() {
 async fn a_resolver_of_the_own_network_that_is_gone_costs_its_names_alone() {
     let stage = Stage::set().await;
     drop(stage.router);
-    let ask = async |name: &str| {
-        let name = Name::from_ascii(name).unwrap();
-        Question::new(name, RecordType::AAAA).ask(stage.server.address, Transport::Udp).await.unwrap()
-    };
+    let ask = async |name: &str| stage.server.resolve(name, RecordType::AAAA).await;
     assert_eq!(ask("nas.lan.").await.code, ResponseCode::ServFail);
     assert_eq!(ask("other.example.com.").await.code, ResponseCode::NXDomain);
     let asked = stage.upstream.asked();

@@ -1,51 +1,40 @@
 //! Names of the own network that the server itself knows, with hosts files that change: `[local]`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
-use std::{
-    fs,
-    net::Ipv4Addr,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RData, Record, RecordType},
+    rr::{RData, RecordType},
 };
 use pkdns::{
     config::{Config, ForwardZone},
     server::check_files,
 };
-use pkdns_testing::support::{
-    Published, Running,
-    client::{Question, Reply, Transport},
-    name_server::NameServer,
-    records::record,
+use pkdns_testing::{
+    server::TestServer,
+    support::{client::Reply, name_server::NameServer},
+    wait::eventually,
 };
 
-const DOCUMENT: &str = include_str!("../../docs/lan-resolvers.md");
+use super::zone;
 
-/// Files are looked at every five seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+const DOCUMENT: &str = include_str!("../../../docs/lan-resolvers.md");
 
 struct Stage {
-    server: Running,
+    server: TestServer,
     upstream: NameServer,
 }
 
 impl Stage {
     async fn set(mut config: Config) -> Self {
-        let lines = ["example.com. 300 SOA ns.example.com. admin.example.com. 1 2 3 4 300"];
-        let records: Vec<Record> = lines.iter().map(|line| record(line, &Name::root()).unwrap()).collect();
+        let records = zone("example.com. 300 SOA ns.example.com. admin.example.com. 1 2 3 4 300");
         let upstream = NameServer::with((Ipv4Addr::LOCALHOST, 0), records).await;
         config.fallback_dns = vec![upstream.address.into()];
-        Self { server: Running::start(config, Published::default()), upstream }
+        Self { server: TestServer::builder().config(config).start(), upstream }
     }
 
     async fn ask(&self, name: &str, record_type: RecordType) -> Reply {
-        let name = Name::from_ascii(name).unwrap();
-        Question::new(name, record_type).ask(self.server.address, Transport::Udp).await.unwrap()
+        self.server.resolve(name, record_type).await
     }
 
     /// The data of the first record.
@@ -55,11 +44,8 @@ impl Stage {
 
     /// Asks until that is the data of the first record.
     async fn wait_for(&self, name: &str, record_type: RecordType, expected: Option<&str>) {
-        let start = Instant::now();
-        while self.first(name, record_type).await.as_deref() != expected {
-            assert!(start.elapsed() < LIMIT, "{name} never was {expected:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let is_so = async || self.first(name, record_type).await.as_deref() == expected;
+        eventually(&format!("{name} is {expected:?}"), is_so).await;
     }
 }
 
@@ -129,12 +115,11 @@ async fn a_hosts_file_may_come_later() {
 
 #[tokio::test]
 async fn the_resolvers_of_a_zone_are_asked_for_what_is_not_local_before_it_is_denied() {
-    let router = [
-        "lan. 300 SOA ns.lan. admin.lan. 1 2 3 4 60",
-        "nas.lan. 300 A 192.168.1.66",
-        "desk.lan. 300 A 192.168.1.7",
-    ];
-    let router: Vec<Record> = router.iter().map(|line| record(line, &Name::root()).unwrap()).collect();
+    let router = zone(
+        "lan. 300 SOA ns.lan. admin.lan. 1 2 3 4 60
+        nas.lan. 300 A 192.168.1.66
+        desk.lan. 300 A 192.168.1.7",
+    );
     let router = NameServer::with((Ipv4Addr::LOCALHOST, 0), router).await;
     let lan = ForwardZone { zone: vec!["lan".into()], to: vec![router.address.into()] };
     let mut config = Config { forward: vec![lan], ..Config::default() };

@@ -1,25 +1,23 @@
 //! A server whose configuration names relays, on a machine that the DHT cannot be reached from.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::net::Ipv4Addr;
 
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RecordType},
 };
-use pkdns::{config::Config, server::Server};
+use pkdns::config::Config;
 use pkdns_dht::signed_packet::SignedPacket;
 use pkdns_testing::{
     relay::{Reply, ScriptedRelay},
+    server::TestServer,
     support::{
-        client::{Question, Reply as Answer, Transport},
+        client::Reply as Answer,
         keypair,
         name_server::NameServer,
         records::{packet, record},
     },
 };
-use tokio_util::sync::CancellationToken;
 
 /// Nothing listens there.
 const NOBODY: &str = "127.0.0.1:9";
@@ -38,27 +36,19 @@ fn published() -> SignedPacket {
 async fn ask(relays: &[String]) -> (Answer, Vec<String>) {
     let upstream =
         NameServer::with((Ipv4Addr::LOCALHOST, 0), vec![record(ICANN, &Name::root()).unwrap()]).await;
-    let mut config = Config {
-        listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
-        fallback_dns: vec![upstream.address.into()],
-        ..Config::default()
-    };
-    config.dht.bootstrap = vec![NOBODY.to_owned()];
-    config.dht.relays = relays.iter().map(|url| url.parse().unwrap()).collect();
-    let server = Server::bind(config).unwrap();
-    let address = server.addresses()[0];
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
-    tokio::spawn(server.run(stop));
-    let name = Name::from_ascii(published().key().to_z32() + ".").unwrap();
-    let answer = Question::new(name, RecordType::A).ask(address, Transport::Udp).await.unwrap();
+    let server = TestServer::builder().in_dht(vec![NOBODY.to_owned()]).change(|config| {
+        config.fallback_dns = vec![upstream.address.into()];
+        config.dht.relays = relays.iter().map(|url| url.parse().unwrap()).collect();
+    });
+    let name = published().key().to_z32() + ".";
+    let answer = server.start().resolve(&name, RecordType::A).await;
     (answer, upstream.asked().iter().map(|(name, _)| name.to_string()).collect())
 }
 
 #[tokio::test]
 async fn a_relay_answers_where_the_dht_is_out_of_reach_and_is_found_through_the_upstream() {
     let packet = published();
-    let body = [packet.signature().as_slice(), &packet.timestamp().to_be_bytes(), packet.dns()].concat();
+    let body = packet.to_payload();
     let relay = ScriptedRelay::start(move |_| Reply::answer(200, &[], &body)).await;
     let url = format!("http://relay.test:{}/pkarr", relay.address.port());
     let (answer, asked) = ask(&[url]).await;

@@ -1,45 +1,20 @@
 //! Who is led to the bridge, and what is the same for everybody. What is answered is in the scenarios.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail where it stands")]
+use std::time::Duration;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
+use hickory_proto::rr::{RData, RecordType};
+use http::{Method, Version};
+use pkdns::config::{Config, Origin};
+use pkdns_dht::NetworkError;
+use pkdns_testing::server::{
+    TestServer, extended_error, keypair, parse, pass, query, record, signed, with_edns,
 };
-
-use bytes::Bytes;
-use hickory_proto::{
-    op::Message,
-    rr::{RData, RecordType},
-};
-use http::{Method, Request, Version};
-use pkdns::{
-    config::{Config, Origin},
-    message::read_message,
-    server::Server,
-};
-use pkdns_dht::{NetworkError, signed_packet::SignedPacket};
-use pkdns_testing::{
-    common::{HeldNetwork, keypair, packet_message, query, record, with_edns},
-    http_client,
-};
-use tokio::{net::UdpSocket, time::timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// Longest wait for a reply.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const BRIDGE: &str = "192.0.2.99";
 const SIGNED: &str = "203.0.113.1";
 
 /// A whole server; the first key is a site, and the second leads to it.
-struct Stage {
-    dns: SocketAddr,
-    http: SocketAddr,
-    network: Arc<HeldNetwork>,
-    _stop: DropGuard,
-}
+struct Stage(TestServer);
 
 fn data(record_type: RecordType, text: &str) -> RData {
     RData::try_from_str(record_type, text).unwrap()
@@ -50,73 +25,36 @@ fn z32(seed: u8) -> String {
 }
 
 impl Stage {
-    async fn set(clients_of: &str, change: impl FnOnce(&mut Config)) -> Self {
-        let network = Arc::new(HeldNetwork::default());
-        let site = [
-            record(&keypair(1), "", 300, data(RecordType::HTTPS, "1 . port=6287")),
-            record(&keypair(1), "", 300, data(RecordType::A, SIGNED)),
-        ];
-        network.publish(&keypair(1), 1, &site);
-        let alias = data(RecordType::HTTPS, &format!("0 {}.", z32(1)));
-        let address = data(RecordType::A, "203.0.113.2");
-        network.publish(
-            &keypair(2),
-            1,
-            &[record(&keypair(2), "", 300, alias), record(&keypair(2), "", 300, address)],
-        );
-        let mut config: Config = toml::from_str(&format!(
+    fn set(clients_of: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let config: Config = toml::from_str(&format!(
             "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:1'\nrelay.enabled = true\n\
              doh.plain_listen = '127.0.0.1:0'\n\
              [bridge]\nlisten = '127.0.0.1:0'\naddresses = '{BRIDGE}'\nclients_of = {clients_of}"
         ))
         .unwrap();
-        change(&mut config);
-        let server = Server::bind_to_network(config, network.clone()).unwrap();
-        let (dns, http) = (server.addresses()[0], server.http_addresses()[0]);
-        let stop = CancellationToken::new();
-        tokio::spawn(server.run(stop.clone()));
-        Self { dns, http, network, _stop: stop.drop_guard() }
+        let server = TestServer::builder().config(config).change(change).start();
+        let records = |seed, service: &str, address| {
+            let data = [data(RecordType::HTTPS, service), data(RecordType::A, address)];
+            data.map(|data| record(&keypair(seed), "", 300, data))
+        };
+        server.publish(&keypair(1), 1, &records(1, "1 . port=6287", SIGNED));
+        server.publish(&keypair(2), 1, &records(2, &format!("0 {}.", z32(1)), "203.0.113.2"));
+        Self(server)
     }
 
     /// The address that is answered over UDP.
     async fn over_udp(&self, name: &str) -> String {
-        address(&self.reply(&query(name, RecordType::A)).await)
-    }
-
-    async fn reply(&self, request: &[u8]) -> Vec<u8> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        socket.send_to(request, self.dns).await.unwrap();
-        let mut buffer = vec![0; 1232];
-        let size = timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("a reply").unwrap();
-        buffer.truncate(size);
-        buffer
+        address(&self.0.send(&query(name, RecordType::A)).await)
     }
 
     /// The address that is answered over HTTP.
     async fn over_http(&self, name: &str) -> String {
-        let body = query(name, RecordType::A);
-        let headers = [("content-type", "application/dns-message")];
-        address(&self.http(Method::POST, "/dns-query", &headers, &body).await.body)
-    }
-
-    async fn http(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> http_client::Reply {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Bytes::copy_from_slice(body)).unwrap();
-        http_client::ask(self.http, Version::HTTP_11, request).await
+        address(&self.0.post(&query(name, RecordType::A)).await.body)
     }
 }
 
 fn address(reply: &[u8]) -> String {
-    let reply = Message::from_vec(reply).unwrap();
+    let reply = parse(reply);
     let addresses: Vec<String> = reply.answers.iter().map(|record| record.data.to_string()).collect();
     match addresses.is_empty() {
         true => reply.metadata.response_code.to_string(),
@@ -135,7 +73,7 @@ async fn two_clients_are_answered_as_their_listeners_are_meant_at_the_same_time(
         // Nobody here speaks TLS.
         ("['https', 'tls']", SIGNED, SIGNED),
     ] {
-        let stage = Stage::set(clients_of, |_| ()).await;
+        let stage = Stage::set(clients_of, |_| ());
         for _ in 0..3 {
             assert_eq!(stage.over_udp(&name).await, over_udp, "{clients_of}");
             assert_eq!(stage.over_http(&name).await, over_http, "{clients_of}");
@@ -146,10 +84,10 @@ async fn two_clients_are_answered_as_their_listeners_are_meant_at_the_same_time(
 
 #[tokio::test]
 async fn the_relay_gives_the_packet_as_it_was_signed() {
-    let stage = Stage::set("['dns', 'http']", |_| ()).await;
-    let signed = stage.network.packets.lock().unwrap()[keypair(1).public_key().as_bytes()].to_payload();
+    let stage = Stage::set("['dns', 'http']", |_| ());
+    let signed = stage.0.network.packet(&keypair(1).public_key()).unwrap().to_payload();
     assert_eq!(stage.over_http(&(z32(1) + ".key")).await, BRIDGE);
-    let reply = stage.http(Method::GET, &format!("/{}", z32(1)), &[], b"").await;
+    let reply = stage.0.request(Version::HTTP_11, Method::GET, &format!("/{}", z32(1)), &[], b"").await;
     assert_eq!((reply.status, &reply.body[..]), (200, &signed[..]));
 }
 
@@ -161,8 +99,7 @@ async fn a_name_in_an_origin_is_as_signed_for_everybody() {
             config.access.allow = vec![allow.parse().unwrap()];
             let (name, name_servers) = ("pk.example.net".into(), vec!["ns1.example.com".into()]);
             config.origin = vec![Origin { name, name_servers, ..Origin::default() }];
-        })
-        .await;
+        });
         for _ in 0..2 {
             assert_eq!(stage.over_udp(&(z32(1) + ".pk.example.net")).await, SIGNED, "{allow}");
         }
@@ -172,7 +109,7 @@ async fn a_name_in_an_origin_is_as_signed_for_everybody() {
 /// The answer for the cold key was made from both packets.
 #[tokio::test]
 async fn a_newer_packet_of_any_key_on_the_way_takes_the_answer_with_it() {
-    let stage = Stage::set("['dns']", |_| ()).await;
+    let stage = Stage::set("['dns']", |_| ());
     let (cold, hot) = (z32(2) + ".key", z32(1) + ".key");
     for _ in 0..2 {
         assert_eq!(stage.over_udp(&cold).await, BRIDGE);
@@ -183,8 +120,11 @@ async fn a_newer_packet_of_any_key_on_the_way_takes_the_answer_with_it() {
             record(&keypair(1), "", 300, data(record_type, text)),
             record(&keypair(1), "", 300, data(RecordType::A, "203.0.113.9")),
         ];
-        let packet = SignedPacket::sign(&keypair(1), timestamp, &packet_message(&records)).unwrap();
-        let reply = stage.http(Method::PUT, &format!("/{}", z32(1)), &[], &packet.to_payload()).await;
+        let packet = signed(&keypair(1), timestamp, &records);
+        let reply = stage
+            .0
+            .request(Version::HTTP_11, Method::PUT, &format!("/{}", z32(1)), &[], &packet.to_payload())
+            .await;
         assert_eq!(reply.status, 204, "{}", reply.text());
     };
     put(2, RecordType::TXT, "gone").await;
@@ -202,16 +142,16 @@ async fn a_newer_packet_of_any_key_on_the_way_takes_the_answer_with_it() {
 
 #[tokio::test]
 async fn a_site_of_a_packet_past_its_time_is_told_as_such() {
-    let stage = Stage::set("['dns']", |config| config.cache.ttl_seconds = 1).await;
+    let stage = Stage::set("['dns']", |config| config.cache.ttl_seconds = 1);
     let site = [("", RecordType::HTTPS, "1 ."), ("", RecordType::A, SIGNED)];
     let site = site.map(|(name, record_type, text)| record(&keypair(3), name, 1, data(record_type, text)));
-    stage.network.publish(&keypair(3), 1, &site);
+    stage.0.publish(&keypair(3), 1, &site);
     let request = with_edns(query(&(z32(3) + ".key"), RecordType::A), false);
-    assert_eq!(address(&stage.reply(&request).await), BRIDGE);
-    *stage.network.failure.lock().unwrap() = Some(NetworkError::Unreachable);
+    assert_eq!(address(&stage.0.send(&request).await), BRIDGE);
+    stage.0.network.fail(NetworkError::Unreachable);
     // The time of the packet is over then.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    let reply = stage.reply(&request).await;
+    pass(Duration::from_millis(2500)).await;
+    let reply = stage.0.send(&request).await;
     assert_eq!(address(&reply), BRIDGE);
-    assert_eq!(read_message(&reply).unwrap().extended_error.map(|error| error.code), Some(3));
+    assert_eq!(extended_error(&reply), Some(3));
 }

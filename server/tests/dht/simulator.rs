@@ -1,10 +1,4 @@
 //! The simulated network as the `mainline` client meets it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},

@@ -1,10 +1,7 @@
 //! The client of the DHT against a network of `mainline` nodes in this process.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests may fail them"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod simulator;
 
 use std::{
     future::Future,
@@ -23,12 +20,8 @@ use pkdns_dht::{
     internal::saved_nodes,
     signed_packet::{Keypair, SignedPacket},
 };
-use pkdns_testing::mainline_network::MainlineNetwork;
-use pkdns_testing::silence::silence;
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use pkdns_testing::{mainline_network::MainlineNetwork, silence::silence, wait::eventually};
+use tokio::{sync::mpsc, time::timeout};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -51,16 +44,6 @@ async fn joined(network: &MainlineNetwork) -> Dht {
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(LIMIT, future).await.expect("took too long")
-}
-
-/// Waits until `condition` holds.
-async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    within(async {
-        while !condition().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -228,7 +211,7 @@ async fn start_up_does_not_resolve_names_through_the_system() {
 async fn a_dropped_client_gives_back_its_sockets() {
     let network = MainlineNetwork::start(5, &[]).await;
     let dht = joined(&network).await;
-    eventually(|| async { dht.info().await.table_size >= 5 }).await;
+    eventually("it comes to that", async || dht.info().await.table_size >= 5).await;
     let info = dht.info().await;
     assert_eq!(info.local_addresses.len(), 1);
     for address in &info.local_addresses {
@@ -238,7 +221,7 @@ async fn a_dropped_client_gives_back_its_sockets() {
     assert!(dht.info().await.table_size >= 5, "a clone's end is not the end");
     drop(dht);
     for address in info.local_addresses {
-        eventually(|| async move { UdpSocket::bind(address).is_ok() }).await;
+        eventually("it comes to that", async || UdpSocket::bind(address).is_ok()).await;
     }
 }
 
