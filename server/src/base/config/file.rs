@@ -188,7 +188,11 @@ fn explain(TomlMistake { line, kind }: TomlMistake, lines: &BTreeMap<String, usi
         TomlMistakeKind::Value { expected, found } => format!("expected {expected}; found {found}"),
         // An option and its other name.
         TomlMistakeKind::Other(message) => match message.strip_prefix("duplicate field ") {
-            Some(option) => format!("{option} is written under two names: keep one of them"),
+            Some(option) => {
+                let names = OTHER_NAMES.iter().find(|(name, _)| *name == option);
+                let other = names.map_or("its other name", |(_, other)| *other);
+                format!("{option} and {other} say the same thing: keep {option}")
+            }
             None => message,
         },
     };
@@ -198,6 +202,10 @@ fn explain(TomlMistake { line, kind }: TomlMistake, lines: &BTreeMap<String, usi
         _ => message,
     }
 }
+
+/// What else may be written for an option.
+const OTHER_NAMES: [(&str, &str); 2] =
+    [("`listen`", "`port`"), ("`connections_per_client`", "`max_connections_per_client`, its older name,")];
 
 /// Options that two sections have, of which one is nearly always meant.
 const USUAL_HOMES: [(&str, &str); 1] = [("allow", "[access]")];
