@@ -5,8 +5,10 @@
 
 mod asked;
 mod browser;
+mod client;
 mod clients;
 mod dht;
+mod dht_and_relays;
 mod limits;
 mod table;
 mod world;

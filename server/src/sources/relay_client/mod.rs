@@ -3,13 +3,6 @@
 
 mod network;
 mod protocol;
-// The one that integration tests have. It knows no type of this crate, and their crate cannot be used here.
-#[allow(unreachable_pub, reason = "elsewhere it is a module that others use")]
-#[path = "../../../../testing/src/relay.rs"]
-#[cfg(test)]
-mod scripted_relay;
-#[cfg(test)]
-mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,13 +32,13 @@ use crate::{
 use protocol::Client;
 
 /// Requests under way to one relay, and connections to it: each takes one, as they speak HTTP/1.1.
-const MAX_UNDER_WAY: usize = 32;
+pub const MAX_UNDER_WAY: usize = 32;
 
 /// A relay that goes on failing is asked again after this long.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// For an answer, connecting included.
-const GET_DEADLINE: Duration = Duration::from_secs(3);
+pub const GET_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A relay answers when it has stored the packet on the DHT.
 const PUT_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,15 +1,17 @@
 //! The DHT and relays together, where each is quicker, slower, newer or silent.
 
-use pkdns_dht::testing::{FakeNetwork, ScriptedSearch};
-use tokio::time::timeout;
+use std::{sync::Arc, time::Duration};
 
-use super::{
-    super::{
-        scripted_relay::{Reply, ScriptedRelay},
-        tests::{body, packet, relays},
-    },
-    *,
+use pkdns_dht::{
+    Evidence, Network, NetworkError,
+    testing::{FakeNetwork, ScriptedSearch},
 };
+use tokio::{sync::mpsc, time::timeout};
+
+use pkdns::sources::relay_client::DhtAndRelays;
+use pkdns_testing::relay::{Reply, ScriptedRelay};
+
+use super::client::{body, packet, relays};
 
 const ABSENT: Result<Evidence, NetworkError> = Ok(Evidence { queried: 20, responded: 17, held: 0 });
 const UNREACHABLE: Result<Evidence, NetworkError> = Err(NetworkError::Unreachable);

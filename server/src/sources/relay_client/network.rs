@@ -114,6 +114,3 @@ impl Newest {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

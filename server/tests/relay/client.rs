@@ -2,27 +2,35 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use pkdns_dht::signed_packet::Keypair;
-use tokio::net::TcpStream;
+use pkdns_dht::{
+    HostResolver,
+    signed_packet::{InvalidPacket, Keypair, SignedPacket},
+};
+use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        RootCertStore, ServerConfig,
+        ClientConfig, RootCertStore, ServerConfig,
         crypto::ring,
         pki_types::{PrivateKeyDer, pem::PemObject},
     },
 };
 
-use super::{
-    scripted_relay::{Received, Reply, ScriptedRelay},
-    *,
+use pkdns::{
+    base::metrics::RelayOutcomes,
+    config::RelayUrl,
+    program::testnet::{sample_keypair, sample_packet},
+    sources::relay_client::{GET_DEADLINE, MAX_UNDER_WAY, Relay, RelayError, Relays},
 };
-use crate::program::testnet::{sample_keypair, sample_packet};
+use pkdns_testing::relay::{Received, Reply, ScriptedRelay};
 
 /// Trusts `roots`.
 fn tls(roots: RootCertStore) -> ClientConfig {
@@ -45,7 +53,7 @@ pub(super) fn relays(urls: &[String]) -> Relays {
 }
 
 fn relay(url: &str) -> Relay {
-    relays(&[url.to_owned()]).0[0].clone()
+    relays(&[url.to_owned()]).iter().next().unwrap().clone()
 }
 
 pub(super) fn packet(timestamp: u64) -> SignedPacket {
@@ -304,7 +312,11 @@ async fn a_name_is_looked_up_by_the_resolver_given_and_an_address_by_none() {
     };
     let named = |host: &str, resolver| {
         let url = format!("http://{host}:{}", server.address.port()).parse().unwrap();
-        Relays::new(&[url], &tls(RootCertStore::empty()), resolver, &RelayOutcomes::default()).0[0].clone()
+        Relays::new(&[url], &tls(RootCertStore::empty()), resolver, &RelayOutcomes::default())
+            .iter()
+            .next()
+            .unwrap()
+            .clone()
     };
     let key = packet(1).key().clone();
     // The first address leads nowhere: nothing listens there.
@@ -334,7 +346,7 @@ async fn an_encrypted_relay_has_to_be_certified() {
     let ask = async |host: &str, roots| {
         let url = format!("https://{host}:{}/pkarr", server.address.port()).parse().unwrap();
         let relays = Relays::new(&[url], &tls(roots), loopback.clone(), &RelayOutcomes::default());
-        relays.0[0].get(packet(1).key()).await
+        relays.iter().next().unwrap().get(packet(1).key()).await
     };
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -361,7 +373,7 @@ async fn every_request_is_counted_by_its_outcome() {
     let url = server.url().parse().unwrap();
     let relays = Relays::new(&[url], &tls(RootCertStore::empty()), no_names(), &outcomes);
     for _ in 0..7 {
-        let _ = relays.0[0].get(packet(1).key()).await;
+        let _ = relays.iter().next().unwrap().get(packet(1).key()).await;
     }
     let RelayOutcomes { found, absent, stored, refused, failed, skipped, .. } = &outcomes;
     let counts = [found, absent, stored, refused, failed, skipped].map(|counter| counter.get());
@@ -370,7 +382,7 @@ async fn every_request_is_counted_by_its_outcome() {
     let server = ScriptedRelay::start(|_| Reply::status(204)).await;
     let url = server.url().parse().unwrap();
     let relays = Relays::new(&[url], &tls(RootCertStore::empty()), no_names(), &outcomes);
-    assert_eq!(relays.0[0].put(&packet(1)).await, Ok(1));
+    assert_eq!(relays.iter().next().unwrap().put(&packet(1)).await, Ok(1));
     assert_eq!(outcomes.stored.get(), 1);
 }
 
