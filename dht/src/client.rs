@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Event, Evidence, Network, NetworkError, NoObserver, Observer,
     bootstrap::{self, HostResolver, keep_joined},
-    engine::Command,
+    engine::{Command, Step},
     node_id::Sighting,
     observer::LookupEnd,
     put::ENOUGH_REPLICAS,
@@ -182,6 +182,10 @@ impl Dht {
     }
 
     /// Waits until some node has answered.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError::NotReady`] if none has after `limit`.
     pub async fn ready(&self, limit: Duration) -> Result<(), NetworkError> {
         let mut known = self.known.clone();
         match timeout(limit, known.wait_for(|&known| known > 0)).await {
@@ -192,11 +196,19 @@ impl Dht {
 
     /// Stores `packet` and returns how many nodes confirmed that. With `cas`, only nodes that hold the packet of that
     /// timestamp, or none, take it (BEP 44).
+    ///
+    /// # Errors
+    ///
+    /// No node stored it, or more of them hold a newer packet or another than that of `cas`: see [`PutError`].
     pub async fn put(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
         self.put_with_progress(packet, cas, watch::Sender::new(0)).await
     }
 
     /// As [`Dht::put`]. `progress` shows how many nodes have confirmed so far.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Dht::put`].
     pub async fn put_with_progress(
         &self,
         packet: &SignedPacket,
@@ -227,6 +239,10 @@ impl Dht {
 
     /// Waits for the end of the search and returns the newest packet. What is stored right after goes to the nodes
     /// that this search has found.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was found, and too few nodes answered to say that there is nothing; or the search could not begin.
     pub async fn most_recent(
         &self,
         key: &PublicKey,
@@ -243,17 +259,17 @@ impl Dht {
     /// Where we are bound and how many nodes are known.
     pub async fn info(&self) -> DhtInfo {
         let nobody = DhtInfo { local_addresses: Vec::new(), table_size: 0, sightings: Vec::new() };
-        self.ask(Command::Inform).await.unwrap_or(nobody)
+        self.ask(Command::Stats).await.unwrap_or(nobody)
     }
 
     /// The nodes that are known.
     pub async fn nodes(&self) -> Vec<Contact> {
         let mut nodes = Vec::new();
-        let mut from = Some((0, 0));
-        while let Some(step) = from {
-            let (piece, next) = self.ask(|reply| Command::Name(step, reply)).await.unwrap_or_default();
+        let mut next = Some(Step::default());
+        while let Some(step) = next {
+            let piece;
+            (piece, next) = self.ask(|reply| Command::ListNodes(step, reply)).await.unwrap_or_default();
             nodes.extend(piece);
-            from = next;
         }
         nodes
     }
@@ -264,7 +280,7 @@ impl Dht {
         let _ = timeout(SAVE_DEADLINE, bootstrap::save(&self.settings, &self.commands.downgrade())).await;
     }
 
-    /// As [`Dht::ready`], for who cannot wait for long. Whoever has been there can be cut off.
+    /// As [`Dht::ready`], for callers who cannot wait for long. A client that had joined before is cut off.
     async fn ready_again(&self) -> Result<(), NetworkError> {
         let ready = self.ready(JOIN_PATIENCE).await;
         let has_joined = self.has_joined.fetch_or(ready.is_ok(), Ordering::Relaxed);

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     DhtSettings, Evidence, NetworkError, PutError,
     engine::{Command, Engine},
+    family::Family,
     table::Contact,
     values::Moment,
 };
@@ -100,7 +101,7 @@ impl Driven {
 
     /// Hands out what is to be sent.
     pub(crate) fn send(&mut self, mut each: impl FnMut(&[u8], SocketAddr)) {
-        for family in 0..2 {
+        for family in Family::ALL {
             if let Some(outbox) = self.engine.outbox(family) {
                 outbox.datagrams().for_each(|(datagram, to)| each(datagram, to));
                 outbox.clear();

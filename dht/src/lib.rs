@@ -44,6 +44,7 @@ mod client;
 #[cfg_attr(not(any(test, feature = "simulator")), expect(dead_code, reason = "the simulator drives it"))]
 mod driven;
 mod engine;
+mod family;
 mod internet_of_tests;
 mod krpc;
 mod lookup;

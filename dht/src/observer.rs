@@ -1,4 +1,4 @@
-//! What the client tells of its work as it goes, for the metrics of whoever runs it.
+//! What the client reports of its work as it goes, for the metrics of the program that runs it.
 
 use std::{fmt, time::Duration};
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 use super::{
     NetworkError,
     client::PutError,
+    family::PerFamily,
     krpc::{Id, Refusal},
     lookup::{Request, Responder, patience},
     rtt::Rtt,
@@ -23,10 +24,10 @@ const SPARE: usize = 4;
 /// answered the search: it is more likely to be busy than gone.
 const ATTEMPTS: u32 = 3;
 
-/// BEP 44: the number to be replaced is not the one that the node holds.
+/// BEP 44: `cas` is not the `seq` that the node holds.
 const CAS_MISMATCH: i64 = 301;
 
-/// BEP 44: the node holds a greater number.
+/// BEP 44: the node holds a greater `seq`.
 const SEQ_TOO_LOW: i64 = 302;
 
 /// A packet on its way to its nodes.
@@ -48,9 +49,34 @@ pub(super) struct Put {
 #[derive(Debug)]
 struct Target {
     responder: Responder,
+    token: Box<[u8]>,
     attempts: u32,
     state: State,
 }
+
+/// What a store does next.
+#[derive(Debug)]
+pub(super) enum Poll<'a> {
+    /// It asks a node, if that may be.
+    Ask(Turn<'a>),
+    /// It waits for answers, until this time.
+    Wait(Instant),
+    /// It is over: nobody is to be asked, and no answer is to be expected.
+    Over,
+}
+
+/// A request that a store wants to make. Nothing has changed before [`Turn::take`].
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    target: &'a mut Target,
+    cas: Option<i64>,
+    late: Instant,
+    /// When the first of the requests under way is late.
+    wake: Option<Instant>,
+}
+
+/// A node to ask, with its token and the `cas` of BEP 44.
+pub(super) type Asked<'a> = (Request, &'a [u8], Option<i64>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -63,8 +89,7 @@ impl Put {
     /// The packet `seq` of `place` to the nearest of `responders`, nearest first, of which those that gave no token cannot
     /// be asked.
     pub(super) fn new(place: Id, seq: i64, cas: Option<i64>, responders: Vec<Responder>) -> Self {
-        let willing = responders.into_iter().filter(|responder| responder.token.is_some());
-        let targets = willing.map(Target::new).collect();
+        let targets = responders.into_iter().filter_map(Target::new).collect();
         Self { place, seq, cas, targets, late: 0, stored: 0, refusals: BTreeMap::new() }
     }
 
@@ -76,8 +101,9 @@ impl Put {
         // Only the search asks, and each node once.
         if let Err(place) = place
             && place < REPLICAS
+            && let Some(target) = Target::new(responder)
         {
-            self.targets.insert(place, Target::new(responder));
+            self.targets.insert(place, target);
             self.late += 1;
         }
     }
@@ -87,28 +113,34 @@ impl Put {
         self.stored
     }
 
-    /// Whether there is a node to ask.
-    pub(super) fn wants(&mut self, now: Instant) -> bool {
-        self.settle(now);
-        let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
-        let asked = self.targets.iter().filter(|target| matches!(target.state, State::Asked { .. })).count();
-        let is_untried = |target: &Target| target.state == State::Untried;
-        asked + stored < REPLICAS + SPARE + self.late && self.targets.iter().any(is_untried)
+    /// Whether as many nodes have it as are meant to.
+    pub(super) fn has_enough(&self) -> bool {
+        usize::try_from(self.stored).is_ok_and(|stored| stored >= REPLICAS)
     }
 
-    /// The next node to ask, its token, and the number that it must hold: the nearest that has neither confirmed nor
-    /// refused. Where one of the nearest fails, the next nearest takes its place.
-    pub(super) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<(Request, Box<[u8]>, Option<i64>)> {
-        let target = self.targets.iter_mut().find(|target| target.state == State::Untried)?;
-        let responder = &target.responder;
-        let token = responder.token.clone()?;
-        // A node that missed the last update shows an older number. It is brought up to date like the others.
-        let cas = self.cas.map(|cas| responder.seq.map_or(cas, |seq| seq.min(cas)));
-        let late = now + patience(responder.rtt, typical) * (1 << target.attempts);
-        let request = Request { id: responder.id, address: responder.address };
-        target.attempts += 1;
-        target.state = State::Asked { late };
-        Some((request, token, cas))
+    /// Asks the nearest node that has neither confirmed nor refused, unless those under way are enough. Where one of
+    /// the nearest fails, the next nearest takes its place.
+    pub(super) fn poll_next(&mut self, typical: &Rtt, now: Instant) -> Poll<'_> {
+        self.expire_requests(now);
+        let under_way = self.targets.iter().filter_map(|target| match target.state {
+            State::Asked { late } => Some(late),
+            State::Untried | State::Done => None,
+        });
+        let (asked, wake) = (under_way.clone().count(), under_way.min());
+        let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
+        let may = asked.saturating_add(stored) < REPLICAS + SPARE + self.late;
+        let untried = self.targets.iter_mut().find(|target| may && target.state == State::Untried);
+        match (untried, wake) {
+            (Some(target), wake) => {
+                let Responder { rtt, seq, .. } = target.responder;
+                let late = now + patience(rtt, typical) * (1 << target.attempts);
+                // A node that missed the last update shows an older `seq`. It is brought up to date like the others.
+                let cas = self.cas.map(|cas| seq.map_or(cas, |seq| seq.min(cas)));
+                Poll::Ask(Turn { target, cas, late, wake })
+            }
+            (None, Some(at)) => Poll::Wait(at),
+            (None, None) => Poll::Over,
+        }
     }
 
     /// The node has stored it.
@@ -134,23 +166,8 @@ impl Put {
         }
     }
 
-    /// Whether enough nodes have it, or no more is to be expected.
-    pub(super) fn is_over(&mut self, now: Instant) -> bool {
-        self.settle(now);
-        let is_stored = usize::try_from(self.stored).is_ok_and(|stored| stored >= REPLICAS);
-        is_stored || self.targets.iter().all(|target| target.state == State::Done)
-    }
-
-    /// When something is to be decided although nothing arrives.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        let late = self.targets.iter().filter_map(|target| match target.state {
-            State::Asked { late } => Some(late),
-            State::Untried | State::Done => None,
-        });
-        late.min()
-    }
-
-    fn settle(&mut self, now: Instant) {
+    /// Takes up again or gives up requests that are late by now.
+    fn expire_requests(&mut self, now: Instant) {
         for target in &mut self.targets {
             if matches!(target.state, State::Asked { late } if now >= late) {
                 target.state = if target.attempts < ATTEMPTS { State::Untried } else { State::Done };
@@ -164,11 +181,11 @@ impl Put {
     }
 }
 
-/// How it went in both families together. A few nodes that refuse are outvoted by those that stored it; one that says
-/// what is not so cannot keep a packet from being published.
-pub(super) fn outcome(puts: &[Put; 2]) -> Result<u32, PutError> {
-    let stored = puts.iter().map(Put::stored).sum();
-    let refusals = || puts.iter().flat_map(|put| &put.refusals);
+/// How it went in both families together. A few nodes that refuse are outvoted by those that stored it, so that a node
+/// that lies cannot keep a packet from being published.
+pub(super) fn outcome(puts: &PerFamily<Put>) -> Result<u32, PutError> {
+    let stored = puts.values().map(Put::stored).sum();
+    let refusals = || puts.values().flat_map(|put| &put.refusals);
     let count = |wanted| refusals().filter(|(code, _)| **code == wanted).map(|(_, (count, _))| count).sum();
     if stored < count(SEQ_TOO_LOW) {
         return Err(PutError::NotMostRecent);
@@ -185,9 +202,27 @@ pub(super) fn outcome(puts: &[Put; 2]) -> Result<u32, PutError> {
     }
 }
 
+impl<'a> Turn<'a> {
+    /// The node, which now counts as asked.
+    pub(super) fn take(self) -> Asked<'a> {
+        let Self { target, cas, late, .. } = self;
+        target.attempts += 1;
+        target.state = State::Asked { late };
+        let Responder { id, address, .. } = target.responder;
+        (Request { id, address }, &target.token, cas)
+    }
+
+    /// The request may not be sent now. When the store is to go on, at `again` or before.
+    pub(super) fn hold_up(self, again: Instant) -> Instant {
+        self.wake.map_or(again, |wake| wake.min(again))
+    }
+}
+
 impl Target {
-    fn new(responder: Responder) -> Self {
-        Self { responder, attempts: 0, state: State::Untried }
+    /// `None`: a node that gave no token cannot be asked.
+    fn new(mut responder: Responder) -> Option<Self> {
+        let token = responder.token.take()?;
+        Some(Self { responder, token, attempts: 0, state: State::Untried })
     }
 
     fn is(&self, id: &Id, address: SocketAddr) -> bool {

@@ -1,4 +1,4 @@
-//! To which addresses we send on the word of others. Pure.
+//! To which addresses we send because others have named them. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +14,7 @@ pub(super) fn may_name(from: SocketAddr, named: SocketAddr) -> bool {
     from.is_ipv4() == named.is_ipv4() && (is_public(named) || (are_inner && is_of_a_host(named)))
 }
 
-/// Whether there may be a node in the network that is joined through `bootstrap`, by the word of a file or of the DNS.
+/// Whether there may be a node of the network that is joined through `bootstrap` where a file or the DNS says so.
 /// Inner networks, and any port, are for operators to name; nobody but them decides about those names.
 pub(super) fn may_be_joined_through(bootstrap: &[String], node: SocketAddr) -> bool {
     let public = BOOTSTRAP;

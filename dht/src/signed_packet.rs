@@ -64,6 +64,10 @@ struct Inner {
 
 impl SignedPacket {
     /// Checks size, timestamp and signature, cheapest first.
+    ///
+    /// # Errors
+    ///
+    /// The first of these that is wrong, or a key that anybody can sign for.
     pub fn verify(
         key: PublicKey,
         timestamp: u64,
@@ -79,6 +83,10 @@ impl SignedPacket {
     }
 
     /// Signs `dns`, a DNS reply message, as the zone of `signer` at `timestamp` (microseconds since 1970).
+    ///
+    /// # Errors
+    ///
+    /// The message is too large, or the timestamp is too great for BEP 44.
     pub fn sign(signer: &impl Signer, timestamp: u64, dns: &[u8]) -> Result<Self, InvalidPacket> {
         let signature = signer.sign(&signable(timestamp, dns)?);
         let key = signer.public_key();
@@ -86,6 +94,10 @@ impl SignedPacket {
     }
 
     /// Takes what a DHT node stored, after checking it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`SignedPacket::verify`], or a timestamp or a key that no packet has.
     pub fn from_item(item: &MutableItem) -> Result<Self, InvalidPacket> {
         let timestamp = u64::try_from(item.seq()).map_err(|_| InvalidPacket::Timestamp)?;
         let key = PublicKey::try_from(item.key()).map_err(|_| InvalidPacket::Signature)?;
@@ -106,6 +118,10 @@ impl SignedPacket {
     }
 
     /// Reads and checks what [`SignedPacket::to_payload`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// As of [`SignedPacket::verify`], or too few bytes.
     pub fn from_payload(key: PublicKey, bytes: &[u8]) -> Result<Self, InvalidPacket> {
         let (signature, rest) = bytes.split_first_chunk::<64>().ok_or(InvalidPacket::TooShort)?;
         let (timestamp, dns) = rest.split_first_chunk::<8>().ok_or(InvalidPacket::TooShort)?;

@@ -1,11 +1,11 @@
-//! Networks that are likely to be in one hand. Pure.
+//! Networks that are likely to belong to one operator. Pure.
 
 use std::net::IpAddr;
 
 use super::{address::is_private, internet_of_tests};
 
 /// The part of the internet that an address shares with those that the same operator can take on at no cost: a /24 of
-/// IPv4, a /48 of IPv6. A site is given up to a /48 (RFC 6177), so counting /64s would set no limit to whoever has one.
+/// IPv4, a /48 of IPv6. A site is given up to a /48 (RFC 6177), so that counting /64s would set no limit to its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Subnet(u64);
 

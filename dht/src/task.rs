@@ -19,6 +19,7 @@ use tracing::{debug, error, warn};
 use super::{
     DhtSettings, Event, Observer,
     engine::{Command, Engine},
+    family::PerFamily,
     socket::Socket,
 };
 
@@ -35,7 +36,7 @@ const MAX_COMMANDS: usize = 256;
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// One socket for each family there is.
-pub(super) struct Sockets([Option<Socket>; 2]);
+pub(super) struct Sockets(PerFamily<Option<Socket>>);
 
 impl Sockets {
     /// Binds those that are wanted. One is enough.
@@ -47,7 +48,7 @@ impl Sockets {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "neither IPv4 nor IPv6 is wanted"))
             }
             (None, Some(Err(error))) | (Some(Err(error)), None | Some(Err(_))) => Err(error),
-            (v4, v6) => Ok(Self([v4, v6].map(|socket| match socket? {
+            (v4, v6) => Ok(Self(PerFamily { v4, v6 }.map(|socket| match socket? {
                 Ok(socket) => Some(socket),
                 Err(error) => {
                     debug!(%error, "this machine has one family of addresses only");
@@ -87,18 +88,18 @@ async fn has_ended(serve: impl Future<Output = ()>) -> bool {
 
 /// Runs until nobody can send commands any more.
 async fn serve(
-    sockets: &mut [Option<Socket>; 2],
+    sockets: &mut PerFamily<Option<Socket>>,
     settings: &DhtSettings,
     commands: &mut mpsc::Receiver<Command>,
     known: &watch::Sender<usize>,
 ) {
-    let addresses: Vec<_> = sockets.iter().flatten().map(Socket::local_address).collect();
+    let addresses: Vec<_> = sockets.values().flatten().map(Socket::local_address).collect();
     let mut engine = Engine::new(addresses, settings, known.clone(), Instant::now());
     let observer = &settings.observer;
-    let mut dropped = [0; 2];
+    let mut dropped = PerFamily::<u64>::default();
     let mut clocks = Clocks::new();
     loop {
-        let [v4, v6] = &*sockets;
+        let PerFamily { v4, v6 } = &*sockets;
         tokio::select! {
             biased;
             () = readable(v4.as_ref()) => {}
@@ -113,21 +114,19 @@ async fn serve(
         if clocks.have_parted(SystemTime::now(), now) {
             engine.wake(now);
         }
-        for (socket, dropped) in sockets.iter_mut().flatten().zip(&mut dropped) {
+        for (family, socket) in sockets.present_mut() {
             receive(socket, &mut engine, now);
             let in_all = socket.dropped_by_kernel();
-            tell(observer, Event::DroppedByKernel, in_all.saturating_sub(*dropped));
-            *dropped = in_all;
+            tell(observer, Event::DroppedByKernel, in_all.saturating_sub(dropped[family]));
+            dropped[family] = in_all;
         }
         for _ in 0..MAX_COMMANDS {
             let Ok(command) = commands.try_recv() else { break };
             engine.command(command, now);
         }
         engine.tick(now);
-        for (family, socket) in sockets.iter_mut().enumerate() {
-            if let (Some(socket), Some(outbox)) = (socket, engine.outbox(family))
-                && !outbox.is_empty()
-            {
+        for (family, socket) in sockets.present_mut() {
+            if let Some(outbox) = engine.outbox(family).filter(|outbox| !outbox.is_empty()) {
                 let waiting = outbox.len();
                 let sent = socket.send(outbox);
                 tell(observer, Event::Sent, count(sent));

@@ -78,7 +78,7 @@ pub(super) async fn keep_joined(
     let mut saved = Instant::now();
     let mut rejoined = Instant::now();
     loop {
-        match is_lost(&commands).await {
+        match is_disconnected(&commands).await {
             None => return,
             Some(false) => {
                 if !has_joined {
@@ -174,8 +174,10 @@ async fn hand_over(nodes: SavedNodes, settings: &DhtSettings, commands: &mpsc::W
 /// Keeps the nodes that are known for the next run.
 pub(super) async fn save(settings: &DhtSettings, commands: &mpsc::WeakSender<Command>) {
     let Some(path) = settings.nodes_path.clone().filter(|_| !settings.reads_nodes_only) else { return };
-    // Nobody is worse to remember than those of last time.
-    let Some((first, mut next)) = name((0, 0), commands).await.filter(|(first, _)| !first.is_empty()) else {
+    // With no nodes at all, those of last time are better than none.
+    let Some((first, mut next)) =
+        list_nodes(Step::default(), commands).await.filter(|(first, _)| !first.is_empty())
+    else {
         return;
     };
     let (pieces, received) = mpsc::channel::<Option<Vec<Contact>>>(1);
@@ -187,7 +189,7 @@ pub(super) async fn save(settings: &DhtSettings, commands: &mpsc::WeakSender<Com
     let _ = pieces.send(Some(first)).await;
     let mut is_whole = true;
     while let Some(step) = next {
-        let Some((piece, after)) = name(step, commands).await else {
+        let Some((piece, after)) = list_nodes(step, commands).await else {
             is_whole = false;
             break;
         };
@@ -236,23 +238,23 @@ impl Iterator for Received {
     }
 }
 
-/// Some of the nodes that are known. `None`: the client has gone.
-async fn name(step: Step, commands: &mpsc::WeakSender<Command>) -> Option<Piece> {
+/// Some of the nodes that are known. `None`: the client has ended.
+async fn list_nodes(step: Step, commands: &mpsc::WeakSender<Command>) -> Option<Piece> {
     let (reply, answer) = oneshot::channel();
-    commands.upgrade()?.send(Command::Name(step, reply)).await.ok()?;
+    commands.upgrade()?.send(Command::ListNodes(step, reply)).await.ok()?;
     answer.await.ok()
 }
 
 /// `None`: the client has gone.
-async fn is_lost(commands: &mpsc::WeakSender<Command>) -> Option<bool> {
+async fn is_disconnected(commands: &mpsc::WeakSender<Command>) -> Option<bool> {
     let (reply, answer) = oneshot::channel();
-    commands.upgrade()?.send(Command::IsLost(reply)).await.ok()?;
+    commands.upgrade()?.send(Command::IsDisconnected(reply)).await.ok()?;
     answer.await.ok()
 }
 
 /// Waits until somebody answers. `None`: the client has gone.
 async fn found_again(commands: &mpsc::WeakSender<Command>) -> Option<()> {
-    while is_lost(commands).await? {
+    while is_disconnected(commands).await? {
         sleep(FOUND_EVERY).await;
     }
     Some(())

@@ -36,7 +36,7 @@ async fn nodes_that_are_known_and_silent_do_not_make_us_flood_the_bootstrap_node
     let _ = timeout(Duration::from_secs(1), async {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::IsLost(reply) => _ = reply.send(true),
+                Command::IsDisconnected(reply) => _ = reply.send(true),
                 Command::Join(_) => joins += 1,
                 _ => {}
             }
@@ -135,7 +135,7 @@ async fn that_the_dht_is_joined_is_said_once_also_where_nodes_of_an_earlier_run_
     let joining = tokio::spawn(keep_joined(settings, resolver, sender.downgrade(), known));
     let _ = timeout(CHECK_EVERY * 3, async {
         while let Some(command) = commands.recv().await {
-            if let Command::IsLost(reply) = command {
+            if let Command::IsDisconnected(reply) = command {
                 let _ = reply.send(false);
             }
         }

@@ -6,15 +6,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     DhtInfo, Evidence, NetworkError, PutError,
+    family::Family,
     signed_packet::{PublicKey, SignedPacket},
     table::Contact,
     values::Moment,
 };
 
-/// How far it has come to name all nodes: the family, and its step of [`RoutingTable::piece`].
-///
-/// [`RoutingTable::piece`]: crate::table::RoutingTable::piece
-pub(crate) type Step = (usize, usize);
+/// How far a list of all nodes has come. Begins with the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(super) family: Family,
+    /// The step of [`RoutingTable::piece`](crate::table::RoutingTable::piece).
+    pub(super) place: usize,
+}
 
 /// Nodes, and where to go on.
 pub(crate) type Piece = (Vec<Contact>, Option<Step>);
@@ -48,10 +52,10 @@ pub(crate) enum Command {
     Join(Vec<SocketAddr>),
     /// Nodes from an earlier run, to be asked whether they are still there.
     Remember(Vec<Contact>),
-    /// Say what is known.
-    Inform(oneshot::Sender<DhtInfo>),
-    /// Name some of the nodes that are known, from that step on; none where nobody has answered yet.
-    Name(Step, oneshot::Sender<Piece>),
-    /// Say whether nobody is known or answers any more.
-    IsLost(oneshot::Sender<bool>),
+    /// Tell what is known about the client.
+    Stats(oneshot::Sender<DhtInfo>),
+    /// List some of the nodes that are known, from that step on; none where nobody has answered yet.
+    ListNodes(Step, oneshot::Sender<Piece>),
+    /// Tell whether no node is known or none answers any more.
+    IsDisconnected(oneshot::Sender<bool>),
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{UNKNOWN_METHOD, families::Families, family::Transaction};
 use crate::{
     Observer, PutError,
+    family::PerFamily,
     krpc::{Body, Refusal},
     observer::{Event, Ignored, LookupEnd, RequestEnd},
     values::Verdict,
@@ -60,15 +61,15 @@ impl Counters {
     }
 
     /// Requests without a reply in time, messages that the budget did not allow, and how things stand.
-    pub(super) fn tell(&mut self, families: &mut Families, tasks: usize, v4: usize, v6: usize) {
+    pub(super) fn tell(&mut self, families: &mut Families, tasks: usize, known: PerFamily<usize>) {
         for asked in families.iter_mut().flat_map(|family| family.overdue.drain(..)) {
             self.observer.observe(Event::Request { asked, end: RequestEnd::Unanswered });
         }
-        let withheld = families.withheld.saturating_sub(self.withheld);
+        let withheld = families.withheld().saturating_sub(self.withheld);
         if withheld > 0 {
             self.observer.observe(Event::Withheld(withheld));
-            self.withheld = families.withheld;
+            self.withheld = families.withheld();
         }
-        self.observer.observe(Event::Standing { tasks, v4, v6 });
+        self.observer.observe(Event::Standing { tasks, v4: known.v4, v6: known.v6 });
     }
 }

@@ -1,4 +1,5 @@
-//! The DHT of one family of addresses (BEP 32: IPv4 and IPv6 are two networks): who is known, what is on its way.
+//! The DHT of one family of addresses (BEP 32: IPv4 and IPv6 are two networks): the nodes that are known, and the
+//! requests on their way.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,6 +13,7 @@ use lru::LruCache;
 
 use super::{density::Density, round_trips::RoundTrips, strangers::Strangers};
 use crate::{
+    family::Family,
     krpc::{Body, Id, Message, Method, Nodes, Query, Want},
     lookup::{Lookup, MAX_NAMED, Standing},
     node_id::{self, AddressVotes, Sighting},
@@ -55,9 +57,9 @@ const FIRST_RTT: Duration = Duration::from_millis(150);
 /// Nodes that a search begins with. More than are asked at once, so that the quickest of them can be.
 const SEEDS: usize = 32;
 
-/// A network we are in.
+/// What is known of the DHT of one family, and what is on its way there.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct FamilyState {
     /// Our own id. Nobody has to find us, as we answer no queries.
     pub(super) id: Id,
     pub(super) table: RoutingTable,
@@ -114,8 +116,9 @@ struct Rest {
     failures: u32,
 }
 
-impl Family {
-    pub(super) fn new(id: Id, is_ipv4: bool, max_nodes: usize, now: Instant) -> Self {
+impl FamilyState {
+    pub(super) fn new(id: Id, family: Family, max_nodes: usize, now: Instant) -> Self {
+        let is_ipv4 = family == Family::V4;
         Self {
             id,
             table: RoutingTable::new(max_nodes, is_ipv4, now),
@@ -166,7 +169,7 @@ impl Family {
         if self.transactions.len() >= MAX_TRANSACTIONS {
             return;
         }
-        // Whoever stores may say nothing for want of time.
+        // A node that is to store something may be too busy to answer.
         let is_expected = id.is_some_and(|id| self.table.is_reliable(&id, address));
         if is_expected && self.expected.len() < QUIET_REQUESTS && !matches!(method, Method::Put(_)) {
             self.expected.push(now);
@@ -243,7 +246,7 @@ impl Family {
         fresh
     }
 
-    /// Who is to be asked whether it is there.
+    /// The next node to be asked whether it is there.
     pub(super) fn next_stranger(&mut self, now: Instant) -> Option<(Id, SocketAddr)> {
         loop {
             let (id, address) = self.strangers.next()?;
@@ -264,7 +267,7 @@ impl Family {
     }
 
     /// Whether nobody has answered yet, or everybody has been silent although asked.
-    pub(super) fn is_lost(&self, now: Instant) -> bool {
+    pub(super) fn is_disconnected(&self, now: Instant) -> bool {
         self.table.is_empty() || !self.table.has_heard() || self.is_cut_off(now)
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use super::budget::Urgency;
 use crate::{Evidence, NetworkError, PutError, put::REPLICAS, signed_packet::SignedPacket, values::Values};
 
-/// Nodes nearest to a key that must have spoken before a search for it is over. A packet is stored on 20; where fewer
+/// Nodes nearest to a key that must have answered before a search for it is over. A packet is stored on 20; where fewer
 /// than a third of those missed its last version, that none of these has it is as good as impossible.
 const WIDTH: usize = 14;
 
@@ -46,7 +46,7 @@ const REFRESHING: usize = 3;
 pub(super) enum Goal {
     /// The packet of a key.
     Find {
-        /// What was found, and who wants to know.
+        /// What was found, and the channel to the caller.
         values: Values,
         /// Told when the search has ended.
         done: oneshot::Sender<Result<Evidence, NetworkError>>,
@@ -66,9 +66,9 @@ pub(super) struct Publication {
     pub(super) cas: Option<i64>,
     /// Nodes that have confirmed so far.
     pub(super) progress: watch::Sender<u32>,
-    /// So many are enough to tell whoever waits.
+    /// So many are enough to tell the caller.
     pub(super) enough: u32,
-    /// `None` once that was done.
+    /// `None` once the caller was told.
     pub(super) done: Option<oneshot::Sender<Result<u32, PutError>>>,
     /// What the network holds of the key.
     pub(super) values: Values,
@@ -92,7 +92,7 @@ impl Goal {
     }
 
     /// Whether a packet is looked for and not there yet.
-    pub(super) fn is_in_vain(&self) -> bool {
+    pub(super) fn lacks_packet(&self) -> bool {
         matches!(self, Self::Find { values, .. } if values.newest().is_none())
     }
 
@@ -108,7 +108,7 @@ impl Goal {
 
     /// Whether it matters that the nearest nodes are really the nearest.
     pub(super) fn wants_evidence(&self) -> bool {
-        self.is_in_vain() || matches!(self, Self::Refresh | Self::Publish(_))
+        self.lacks_packet() || matches!(self, Self::Refresh | Self::Publish(_))
     }
 
     pub(super) fn wants_responders(&self) -> bool {

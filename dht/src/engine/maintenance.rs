@@ -2,7 +2,7 @@
 //!
 //! To fill a table, every request does two things: it shows whether a node is there, and has it name eight others, in
 //! a part of the key space where few are known. The ones named are asked next. So each node costs one request, and as
-//! many as are wanted are always at hand. The request is `get`, because its answer tells who has BEP 44.
+//! many as are wanted are always at hand. The request is `get`, because its answer tells which nodes have BEP 44.
 
 use std::{
     net::SocketAddr,
@@ -11,10 +11,11 @@ use std::{
 
 use super::{
     budget::Urgency,
-    families::Families,
-    family::{Purpose, Transaction},
+    families::{Families, Member},
+    family::{FamilyState, Purpose, Transaction},
 };
 use crate::{
+    family::{Family, PerFamily},
     krpc::{Id, Method, Nodes},
     lookup::Request,
     table::Contact,
@@ -31,7 +32,7 @@ const FIRST_SECONDS: Duration = Duration::from_secs(10);
 const SMALL: usize = 8192;
 const FILLING_SMALL: f64 = 90.0;
 
-/// Requests in a second of who does not want to know the network, and of one that hears nothing.
+/// Requests in a second of a client that does not explore the network, and of one that hears nothing.
 const MODEST: f64 = 32.0;
 
 /// Requests in a second when the tables are full, and when nobody has asked for anything for an hour.
@@ -62,7 +63,7 @@ const FRUIT_WEIGHT: f64 = 1.0 / 32.0;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY_UNUSED: Duration = Duration::from_secs(30);
 
-/// Where nobody was found who has been silent for long, the next look for them is after this.
+/// Where no node was found that has been silent for long, the next look for one is after this.
 const ALL_ARE_FRESH: Duration = Duration::from_secs(2);
 
 /// The error of a node whose program does not know the method (BEP 5). Without BEP 44, that is so for `get` and `put`.
@@ -80,11 +81,12 @@ pub(super) struct Maintenance {
     /// When somebody last asked for something.
     used: Instant,
     turns: usize,
-    members: [Member; 2],
+    progress: PerFamily<Progress>,
 }
 
-#[derive(Debug)]
-struct Member {
+/// How far it has come with one family.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
     joined: Option<Instant>,
     fruit: f64,
     is_exhausted: bool,
@@ -96,7 +98,7 @@ struct Member {
 
 impl Maintenance {
     pub(super) fn new(explore: bool, max_nodes: usize, now: Instant) -> Self {
-        let member = || Member {
+        let progress = Progress {
             joined: None,
             fruit: 8.0,
             is_exhausted: false,
@@ -113,7 +115,7 @@ impl Maintenance {
             allowance: 0.0,
             used: now,
             turns: 0,
-            members: [member(), member()],
+            progress: PerFamily { v4: progress, v6: progress },
         }
     }
 
@@ -128,7 +130,7 @@ impl Maintenance {
 
     /// There are nodes to ask, and somebody may wait for the first of them.
     pub(super) fn hurry(&mut self, now: Instant) {
-        self.members.iter_mut().for_each(|member| member.next_refresh = now);
+        self.progress.values_mut().for_each(|progress| progress.next_refresh = now);
         if self.allowance < AT_ONCE && self.counted <= now {
             self.allowance = AT_ONCE;
             // It is time that is still to come that they are sent in.
@@ -137,11 +139,12 @@ impl Maintenance {
         self.next = now;
     }
 
-    /// A node to join through has answered. Whether it is the first: then it is worth asking who is near us.
-    pub(super) fn joined(&mut self, index: usize, now: Instant) -> bool {
-        let Some(member) = self.members.get_mut(index) else { return false };
-        let is_first = member.joined.is_none();
-        member.joined.get_or_insert(now);
+    /// A node to join through has answered. Returns whether it is the first: then it is worth searching for the nodes
+    /// near us.
+    pub(super) fn joined(&mut self, family: Family, now: Instant) -> bool {
+        let joined = &mut self.progress[family].joined;
+        let is_first = joined.is_none();
+        joined.get_or_insert(now);
         if is_first {
             self.hurry(now);
         }
@@ -149,55 +152,51 @@ impl Maintenance {
     }
 
     /// Whether nodes that are named are wanted.
-    pub(super) fn is_filling(&self, index: usize, families: &Families) -> bool {
-        let member = self.members.get(index).filter(|member| !member.is_exhausted);
-        let family = families.get(index).filter(|family| !family.table.is_full());
-        self.explore && member.is_some() && family.is_some()
+    fn is_filling(&self, family: Family, state: &FamilyState) -> bool {
+        self.explore && !self.progress[family].is_exhausted && !state.table.is_full()
     }
 
     /// A search has heard of these, who are worth knowing as well.
     pub(super) fn overheard(
-        &mut self,
-        index: usize,
+        &self,
+        member: &mut Member<'_>,
         from: SocketAddr,
         named: Nodes<'_>,
-        families: &mut Families,
         now: Instant,
     ) {
-        let is_filling = self.is_filling(index, families);
-        if let Some(family) =
-            families.get_mut(index).filter(|family| is_filling && !family.strangers.is_full())
-        {
-            family.meet(from, named, now);
+        if self.is_filling(member.family, member.state) && !member.state.strangers.is_full() {
+            member.state.meet(from, named, now);
         }
     }
 
     /// A node that was asked whether it is there has named others.
-    pub(super) fn named(&mut self, index: usize, fresh: usize, now: Instant) {
-        let Some(member) = self.members.get_mut(index) else { return };
-        member.joined.get_or_insert(now);
-        member.fruit += (fresh as f64 - member.fruit) * FRUIT_WEIGHT;
-        let enough = if member.is_exhausted { FRUITFUL } else { FRUITLESS };
-        member.is_exhausted = member.fruit < enough;
+    pub(super) fn named(&mut self, family: Family, fresh: usize, now: Instant) {
+        let progress = &mut self.progress[family];
+        progress.joined.get_or_insert(now);
+        progress.fruit += (fresh as f64 - progress.fruit) * FRUIT_WEIGHT;
+        let enough = if progress.is_exhausted { FRUITFUL } else { FRUITLESS };
+        progress.is_exhausted = progress.fruit < enough;
     }
 
     /// A node that was asked whether it is there has refused. That it stores nothing, if it said so, the table knows.
     pub(super) fn refused(
         &mut self,
-        index: usize,
+        member: &mut Member<'_>,
         to: Request,
         transaction: &Transaction,
         code: i64,
-        families: &mut Families,
         now: Instant,
     ) {
-        let Some(family) = families.get_mut(index).filter(|_| code == UNKNOWN_METHOD) else { return };
-        if family.table.known(&to.id, to.address).is_some() {
-            family.table.answered(to.id, to.address, transaction.round_trip(now), now);
-        } else if family.table.is_thin_at(&to.id) && families.may_send(Urgency::Background, now) {
+        if code != UNKNOWN_METHOD {
+            return;
+        }
+        let table = &mut member.state.table;
+        if table.known(&to.id, to.address).is_some() {
+            table.answered(to.id, to.address, transaction.round_trip(now), now);
+        } else if table.is_thin_at(&to.id) && member.may_send(Urgency::Background, now) {
             // Where hardly anybody else is known it is good for the way.
             self.allowance -= 1.0;
-            self.ask(index, to, false, Purpose::Way, families, now);
+            self.ask(member, to, false, Purpose::Way, now);
         }
     }
 
@@ -211,64 +210,51 @@ impl Maintenance {
         let most = (pace * pause.as_secs_f64() + 1.0).max(self.allowance);
         self.allowance = (self.allowance + passed.as_secs_f64() * pace).min(most);
         self.next = now + pause;
-        for index in 0..self.members.len() {
-            let Some(family) = families.get_mut(index) else { continue };
-            family.expire(now);
-            let is_cut_off = family.is_cut_off(now);
-            if is_cut_off && !family.table.is_empty() {
-                self.call(index, families, now);
-                continue;
-            }
-            if let Some(member) = self.members.get_mut(index).filter(|_| !is_cut_off) {
-                (member.next_call, member.call_pause) = (now, CALL_PAUSE);
-            }
-            if family.table.is_empty() && family.strangers.is_empty() {
-                // Another start.
-                self.members.get_mut(index).into_iter().for_each(|member| member.joined = None);
+        for family in Family::ALL {
+            if let Some(member) = families.member(family) {
+                self.look_after(member, now);
             }
         }
-        let mut idle = [false; 2];
-        while self.allowance >= 1.0 && idle.contains(&false) {
+        let mut idle = PerFamily::<bool>::default();
+        while self.allowance >= 1.0 && !(idle.v4 && idle.v6) {
             self.turns = self.turns.wrapping_add(1);
-            let index = self.turns % 2;
-            if idle.get(index) == Some(&false) && self.ask_one(index, families, now) {
+            let family = if self.turns.is_multiple_of(2) { Family::V4 } else { Family::V6 };
+            if !idle[family] && families.member(family).is_some_and(|member| self.ask_one(member, now)) {
                 self.allowance -= 1.0;
-            } else if let Some(idle) = idle.get_mut(index) {
-                *idle = true;
+            } else {
+                idle[family] = true;
             }
         }
-        if idle == [true; 2] {
+        if idle.v4 && idle.v6 {
             self.allowance = self.allowance.min(1.0);
         }
     }
 
-    /// Asks some of all the nodes that are known, to hear of any. Their silence so far says nothing about them.
-    fn call(&mut self, index: usize, families: &mut Families, now: Instant) {
-        let Some(member) = self.members.get_mut(index).filter(|member| now >= member.next_call) else {
+    /// Sees whether the family is cut off, and whether it has to be joined anew.
+    fn look_after(&mut self, mut member: Member<'_>, now: Instant) {
+        member.state.expire(now);
+        let is_cut_off = member.state.is_cut_off(now);
+        let progress = &mut self.progress[member.family];
+        if is_cut_off && !member.state.table.is_empty() {
+            progress.call(&mut member, now);
             return;
-        };
-        member.next_call = now + member.call_pause;
-        member.call_pause = (member.call_pause * 2).min(LONGEST_CALL_PAUSE);
-        let Some(family) = families.get_mut(index) else { return };
-        family.forgive();
-        let own = family.id;
-        let places = std::iter::repeat_with(Id::random).take(CALLED / 4);
-        let called: Vec<_> = places.flat_map(|place| family.table.closest(&place, 4)).collect();
-        for Contact { id, address, .. } in called {
-            if families.may_send(Urgency::Background, now) {
-                families.ask(index, Request { id, address }, Method::FindNode(own), Purpose::Presence, now);
-            }
+        }
+        if !is_cut_off {
+            (progress.next_call, progress.call_pause) = (now, CALL_PAUSE);
+        }
+        if member.state.table.is_empty() && member.state.strangers.is_empty() {
+            progress.joined = None;
         }
     }
 
     /// Requests in a second.
     fn pace(&self, families: &Families, now: Instant) -> f64 {
-        let pace = |(index, member): (usize, &Member)| {
-            let family = families.get(index)?;
-            let joined = now.saturating_duration_since(member.joined?);
-            let has_work = self.is_filling(index, families) || family.table.confirmed() < family.table.len();
+        let pace = |(family, progress): (Family, &Progress)| {
+            let state = families.get(family)?;
+            let joined = now.saturating_duration_since(progress.joined?);
+            let has_work = self.is_filling(family, state) || state.table.confirmed() < state.table.len();
             Some(match () {
-                () if family.is_silent(now) => MODEST,
+                () if state.is_silent(now) => MODEST,
                 () if !has_work && now.saturating_duration_since(self.used) > UNUSED_AFTER => UNUSED,
                 () if !has_work => IDLE,
                 () if !self.explore => MODEST,
@@ -276,7 +262,7 @@ impl Maintenance {
                 () => FILLING,
             })
         };
-        self.members.iter().enumerate().filter_map(pace).fold(0.0, f64::max).min(self.most()).max(UNUSED)
+        self.progress.iter().filter_map(pace).fold(0.0, f64::max).min(self.most()).max(UNUSED)
     }
 
     fn most(&self) -> f64 {
@@ -288,61 +274,72 @@ impl Maintenance {
     }
 
     /// Asks a node, if there is one to ask: strangers first, then one that may have gone or that may know others.
-    fn ask_one(&mut self, index: usize, families: &mut Families, now: Instant) -> bool {
-        let is_filling = self.is_filling(index, families);
-        let Some(family) = families.get_mut(index) else { return false };
-        if let Some(stranger) = family.next_stranger(now) {
-            if !families.may_send(Urgency::Background, now) {
+    fn ask_one(&mut self, mut member: Member<'_>, now: Instant) -> bool {
+        if let Some(stranger) = member.state.next_stranger(now) {
+            if !member.may_send(Urgency::Background, now) {
                 // It keeps its place in the line.
-                families.get_mut(index).into_iter().for_each(|family| family.strangers.give_back(stranger));
+                member.state.strangers.give_back(stranger);
                 return false;
             }
             let (id, address) = stranger;
-            self.ask(index, Request { id, address }, true, Purpose::Presence, families, now);
+            self.ask(&mut member, Request { id, address }, true, Purpose::Presence, now);
             return true;
         }
-        let sparse = if is_filling && (self.turns / 2).is_multiple_of(2) || self.may_look(index, now) {
-            self.near_sparse_target(index, families)
-        } else {
-            None
-        };
-        let Some(family) = families.get_mut(index) else { return false };
-        let to = sparse.or_else(|| {
-            let member = self.members.get_mut(index).filter(|member| now >= member.next_refresh)?;
-            let contact = family.table.next_to_refresh(now);
-            if contact.is_none() {
-                member.next_refresh = now + ALL_ARE_FRESH;
-            }
-            Some((contact?, None))
-        });
-        let to = to.or_else(|| if is_filling { self.near_sparse_target(index, families) } else { None });
-        let Some((Contact { id, address, stores, .. }, target)) = to else { return false };
-        if !families.may_send(Urgency::Background, now) {
+        let Some((contact, target)) = self.next_known(&mut member, now) else { return false };
+        if !member.may_send(Urgency::Background, now) {
             return false;
         }
+        let Contact { id, address, stores, .. } = contact;
         let to = Request { id, address };
         match target {
-            Some(target) => Self::ask_for(index, to, target, stores, Purpose::Presence, families, now),
-            None => self.ask(index, to, stores, Purpose::Presence, families, now),
+            Some(target) => ask_for(&mut member, to, target, stores, Purpose::Presence, now),
+            None => self.ask(&mut member, to, stores, Purpose::Presence, now),
         }
         true
     }
 
+    /// A node of the table that is worth asking: one that may have gone, or one that may know others near a place, and
+    /// that place. Both in turn while the table fills.
+    fn next_known(&mut self, member: &mut Member<'_>, now: Instant) -> Option<(Contact, Option<Id>)> {
+        let is_filling = self.is_filling(member.family, member.state);
+        let is_turn_to_fill = is_filling && (self.turns / 2).is_multiple_of(2);
+        let sparse = if is_turn_to_fill || self.may_look(member.family, now) {
+            self.near_sparse_target(member)
+        } else {
+            None
+        };
+        sparse
+            .or_else(|| self.next_to_refresh(member, now))
+            .or_else(|| if is_filling { self.near_sparse_target(member) } else { None })
+    }
+
+    fn next_to_refresh(&mut self, member: &mut Member<'_>, now: Instant) -> Option<(Contact, Option<Id>)> {
+        let progress = &mut self.progress[member.family];
+        if now < progress.next_refresh {
+            return None;
+        }
+        let contact = member.state.table.next_to_refresh(now);
+        if contact.is_none() {
+            progress.next_refresh = now + ALL_ARE_FRESH;
+        }
+        Some((contact?, None))
+    }
+
     /// Whether it is time to see if a network that had no more nodes has some.
-    fn may_look(&mut self, index: usize, now: Instant) -> bool {
+    fn may_look(&mut self, family: Family, now: Instant) -> bool {
         let is_unused = now.saturating_duration_since(self.used) > UNUSED_AFTER;
         let pause = if is_unused { LOOK_EVERY_UNUSED } else { LOOK_EVERY };
-        let Some(member) = self.members.get_mut(index) else { return false };
-        let may = self.explore && member.is_exhausted && now >= member.next_look;
+        let progress = &mut self.progress[family];
+        let may = self.explore && progress.is_exhausted && now >= progress.next_look;
         if may {
-            member.next_look = now + pause;
+            progress.next_look = now + pause;
         }
         may
     }
 
     /// One of the nodes nearest to a part of the key space in which few are known, which knows others there.
-    fn near_sparse_target(&self, index: usize, families: &mut Families) -> Option<(Contact, Option<Id>)> {
-        let table = &mut families.get_mut(index)?.table;
+    fn near_sparse_target(&self, member: &mut Member<'_>) -> Option<(Contact, Option<Id>)> {
+        let table = &mut member.state.table;
         let target = table.sparse_target()?;
         let nearest = table.closest(&target, 4);
         // Not always the same one: it names the same ones again.
@@ -351,31 +348,34 @@ impl Maintenance {
     }
 
     /// Asks a node for those it knows in a part of the key space in which we know few.
-    fn ask(
-        &mut self,
-        index: usize,
-        to: Request,
-        stores: bool,
-        purpose: Purpose,
-        families: &mut Families,
-        now: Instant,
-    ) {
-        let Some(family) = families.get_mut(index) else { return };
-        let own = family.id;
-        let target = if self.explore { family.table.sparse_target().unwrap_or(own) } else { own };
-        Self::ask_for(index, to, target, stores, purpose, families, now);
+    fn ask(&self, member: &mut Member<'_>, to: Request, stores: bool, purpose: Purpose, now: Instant) {
+        let own = member.state.id;
+        let sparse = if self.explore { member.state.table.sparse_target() } else { None };
+        ask_for(member, to, sparse.unwrap_or(own), stores, purpose, now);
     }
+}
 
-    fn ask_for(
-        index: usize,
-        to: Request,
-        target: Id,
-        stores: bool,
-        purpose: Purpose,
-        families: &mut Families,
-        now: Instant,
-    ) {
-        let method = if stores { Method::Get { target, newer_than: None } } else { Method::FindNode(target) };
-        families.ask(index, to, method, purpose, now);
+impl Progress {
+    /// Asks some of all the nodes that are known, to hear of any. Their silence so far says nothing about them.
+    fn call(&mut self, member: &mut Member<'_>, now: Instant) {
+        if now < self.next_call {
+            return;
+        }
+        self.next_call = now + self.call_pause;
+        self.call_pause = (self.call_pause * 2).min(LONGEST_CALL_PAUSE);
+        member.state.forgive();
+        let own = member.state.id;
+        let places = std::iter::repeat_with(Id::random).take(CALLED / 4);
+        let called: Vec<_> = places.flat_map(|place| member.state.table.closest(&place, 4)).collect();
+        for Contact { id, address, .. } in called {
+            if member.may_send(Urgency::Background, now) {
+                member.ask(Request { id, address }, Method::FindNode(own), Purpose::Presence, now);
+            }
+        }
     }
+}
+
+fn ask_for(member: &mut Member<'_>, to: Request, target: Id, stores: bool, purpose: Purpose, now: Instant) {
+    let method = if stores { Method::Get { target, newer_than: None } } else { Method::FindNode(target) };
+    member.ask(to, method, purpose, now);
 }

@@ -31,7 +31,7 @@ pub(super) use command::{Command, Piece, Step};
 use counters::Counters;
 use families::Families;
 pub(super) use families::NODES_AT_ONCE;
-use family::{Family, Purpose};
+use family::{FamilyState, Purpose};
 use goal::{Goal, Publication};
 use maintenance::{Maintenance, UNKNOWN_METHOD};
 use prepared::PreparedStores;
@@ -40,6 +40,7 @@ use store::Store;
 
 use super::{
     DhtInfo, DhtSettings, NetworkError,
+    family::{Family, PerFamily},
     krpc::{Body, Id, Message, Method},
     lookup::Request,
     observer::{Asked, Ignored, LookupEnd},
@@ -54,7 +55,7 @@ const MAX_TASKS: usize = 4096;
 /// Between two turns of a task that waits for nothing but time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
-/// Nobody is that late who has not slept.
+/// A turn that comes so late means that the machine has slept.
 const SLEEP: Duration = Duration::from_secs(5);
 
 /// All that is under way.
@@ -108,9 +109,9 @@ impl Engine {
         }
     }
 
-    /// Datagrams to be sent by the socket of that family: 0 for IPv4, 1 for IPv6.
-    pub(super) fn outbox(&mut self, family: usize) -> Option<&mut Outbox> {
-        self.families.get_mut(family).map(|family| &mut family.outbox)
+    /// Datagrams to be sent by the socket of that family.
+    pub(super) fn outbox(&mut self, family: Family) -> Option<&mut Outbox> {
+        self.families.get_mut(family).map(|state| &mut state.outbox)
     }
 
     /// When [`Engine::tick`] is due although nothing arrives.
@@ -146,20 +147,18 @@ impl Engine {
             Command::Join(addresses) => addresses.into_iter().for_each(|address| self.join(address, now)),
             Command::Remember(nodes) => {
                 for contact in nodes {
-                    if let Some(family) = self.families.get_mut(Families::index_of(contact.address)) {
-                        family.table.remember(contact, now);
+                    if let Some(state) = self.families.get_mut(Family::of(contact.address)) {
+                        state.table.remember(contact, now);
                     }
                 }
                 self.maintenance.hurry(now);
                 self.tell_known(now);
             }
-            Command::Inform(reply) => {
-                let _ = reply.send(self.info());
-            }
-            Command::Name(step, reply) => _ = reply.send(self.families.piece(step)),
-            Command::IsLost(reply) => {
+            Command::Stats(reply) => _ = reply.send(self.info()),
+            Command::ListNodes(step, reply) => _ = reply.send(self.families.piece(step)),
+            Command::IsDisconnected(reply) => {
                 self.tell_known(now);
-                let _ = reply.send(self.families.iter().all(|family| family.is_lost(now)));
+                let _ = reply.send(self.families.iter().all(|state| state.is_disconnected(now)));
             }
         }
     }
@@ -171,14 +170,14 @@ impl Engine {
             self.counters.ignored(Ignored::Garbage);
             return;
         };
-        let index = Families::index_of(from);
-        let Some(family) = self.families.get_mut(index) else { return };
+        let family = Family::of(from);
+        let Some(mut member) = self.families.member(family) else { return };
         // A query gets no answer: we are a client (BEP 43).
         if matches!(message.body, Body::Query(_)) {
             self.counters.ignored(Ignored::Refused);
             return;
         }
-        let transaction = match family.answered(&message, from, now) {
+        let transaction = match member.state.answered(&message, from, now) {
             Ok(transaction) => transaction,
             Err(why) => {
                 self.counters.ignored(why);
@@ -190,62 +189,61 @@ impl Engine {
             Body::Query(_) => {}
             Body::Response(response) => match transaction.purpose {
                 Purpose::Task(task) => {
-                    self.maintenance.overheard(index, from, response.nodes, &mut self.families, now);
+                    self.maintenance.overheard(&mut member, from, response.nodes, now);
                     let Some(entry) = self.tasks.get_mut(&task) else { return };
                     match &mut entry.task {
                         Task::Search(search) if transaction.id == Some(response.id) => {
-                            let verdict = search.answered(index, from, response, &self.families, now);
+                            let verdict = search.answered(family, from, response, member.state, now);
                             self.counters.checked(verdict);
                         }
                         Task::Search(search) => {
                             if let Some(expected) = &transaction.id {
-                                search.refused(index, expected, from);
+                                search.refused(family, expected, from);
                             }
                         }
                         Task::Store(store) => match &transaction.id {
                             Some(id) if transaction.asked == Asked::Storage => {
-                                store.acknowledged(index, id, from);
+                                store.acknowledged(family, id, from);
                             }
-                            Some(id) if *id == response.id => store.heard(index, response, from, now),
+                            Some(id) if *id == response.id => store.heard(family, response, from, now),
                             Some(_) | None => {}
                         },
                     }
                     self.advance(task, now);
                 }
                 Purpose::Join => {
-                    family.meet(from, response.nodes, now);
-                    let own = family.id;
-                    if self.maintenance.joined(index, now) {
-                        let search = Search::new(own, Goal::Refresh, &[index], &mut self.families, now);
+                    member.state.meet(from, response.nodes, now);
+                    let own = member.state.id;
+                    if self.maintenance.joined(family, now) {
+                        let search = Search::new(own, Goal::Refresh, &[family], &mut self.families, now);
                         self.start(Task::Search(Box::new(search)), now);
                     }
                 }
                 Purpose::Presence | Purpose::Way => {
                     if transaction.purpose == Purpose::Way {
-                        family.table.stores_nothing(&response.id, from);
+                        member.state.table.stores_nothing(&response.id, from);
                     }
-                    let fresh = family.meet(from, response.nodes, now);
-                    self.maintenance.named(index, fresh, now);
+                    let fresh = member.state.meet(from, response.nodes, now);
+                    self.maintenance.named(family, fresh, now);
                 }
             },
             Body::Error(refusal) => {
                 let Some(id) = &transaction.id else { return };
                 let has_no_values = refusal.code == UNKNOWN_METHOD;
                 if has_no_values {
-                    family.table.stores_nothing(id, from);
+                    member.state.table.stores_nothing(id, from);
                 }
                 let Purpose::Task(task) = transaction.purpose else {
                     let to = Request { id: *id, address: from };
-                    let families = &mut self.families;
-                    self.maintenance.refused(index, to, &transaction, refusal.code, families, now);
+                    self.maintenance.refused(&mut member, to, &transaction, refusal.code, now);
                     return;
                 };
                 let Some(entry) = self.tasks.get_mut(&task) else { return };
                 match &mut entry.task {
-                    Task::Search(search) if has_no_values => search.stores_nothing(index, id, from, now),
-                    Task::Search(search) => search.refused(index, id, from),
+                    Task::Search(search) if has_no_values => search.stores_nothing(family, id, from, now),
+                    Task::Search(search) => search.refused(family, id, from),
                     Task::Store(store) if transaction.asked == Asked::Storage => {
-                        store.refused(index, id, from, refusal);
+                        store.refused(family, id, from, refusal);
                     }
                     Task::Store(_) => {}
                 }
@@ -276,18 +274,20 @@ impl Engine {
 
     /// The machine may have slept, and be in another network now.
     pub(super) fn wake(&mut self, now: Instant) {
-        self.families.wake();
+        self.families.iter_mut().for_each(FamilyState::wake);
         self.maintenance.hurry(now);
         self.tell_known(now);
     }
 
     fn search(&mut self, target: Id, goal: Goal, now: Instant) {
-        let known = |index: usize| self.families.get(index).is_some_and(|family| !family.table.is_empty());
+        let has_nodes = PerFamily::from_fn(|family| self.families.has_nodes(family));
         // The usual case is IPv4 alone, with IPv6 where that finds nothing. A packet is stored in both.
-        let among: &[usize] = match (known(0), known(1), &goal) {
-            (true, true, Goal::Publish(_) | Goal::Find { keep_tokens: true, .. }) => &[0, 1],
-            (false, true, _) => &[1],
-            (_, _, _) => &[0],
+        let among: &[Family] = match (has_nodes, &goal) {
+            (PerFamily { v4: true, v6: true }, Goal::Publish(_) | Goal::Find { keep_tokens: true, .. }) => {
+                &Family::ALL
+            }
+            (PerFamily { v4: false, v6: true }, _) => &[Family::V6],
+            _ => &[Family::V4],
         };
         let search = Search::new(target, goal, among, &mut self.families, now);
         self.start(Task::Search(Box::new(search)), now);
@@ -315,12 +315,12 @@ impl Engine {
     }
 
     fn join(&mut self, address: SocketAddr, now: Instant) {
-        let index = Families::index_of(address);
         // Bootstrap nodes have enough to do with those who need them.
-        if let Some(family) = self.families.get_mut(index).filter(|family| family.is_lost(now)) {
-            family.strangers.forget();
-            let id = family.id;
-            self.families.ask_at(index, address, None, Method::FindNode(id), Purpose::Join, now);
+        let member = self.families.member(Family::of(address));
+        if let Some(mut member) = member.filter(|member| member.state.is_disconnected(now)) {
+            member.state.strangers.forget();
+            let own = member.state.id;
+            member.ask_at(address, None, Method::FindNode(own), Purpose::Join, now);
         }
     }
 
@@ -370,7 +370,9 @@ impl Engine {
                         self.counters.looked_up(end);
                     }
                     // Where nobody answered, a store has to search again.
-                    if let Some((key, nodes)) = prepared.filter(|(_, [v4, v6])| v4.len() + v6.len() > 0) {
+                    if let Some((key, nodes)) =
+                        prepared.filter(|(_, nodes)| nodes.values().any(|of_family| !of_family.is_empty()))
+                    {
                         self.prepared.keep(key, number, nodes, now);
                     }
                 }
@@ -380,17 +382,18 @@ impl Engine {
     }
 
     fn info(&self) -> DhtInfo {
-        let table_size = self.families.iter().map(|family| family.table.len()).sum();
-        let sightings = self.families.iter().filter_map(Family::sighting).collect();
+        let table_size = self.families.iter().map(|state| state.table.len()).sum();
+        let sightings = self.families.iter().filter_map(FamilyState::sighting).collect();
         DhtInfo { local_addresses: self.addresses.clone(), table_size, sightings }
     }
 
     fn tell_known(&mut self, now: Instant) {
-        let [v4, v6] = [0, 1].map(|index| self.families.get(index).map_or(0, |family| family.table.len()));
-        self.counters.tell(&mut self.families, self.tasks.len(), v4, v6);
-        // Whoever asks waits until somebody answers again.
-        let can_answer = |family: &Family| !family.table.is_empty() && !family.is_cut_off(now);
-        let count = if self.families.iter().any(can_answer) { v4 + v6 } else { 0 };
+        let size = |family| self.families.get(family).map_or(0, |state| state.table.len());
+        let known = PerFamily::from_fn(size);
+        self.counters.tell(&mut self.families, self.tasks.len(), known);
+        // A new lookup waits until some node answers again.
+        let can_answer = |state: &FamilyState| !state.table.is_empty() && !state.is_cut_off(now);
+        let count = if self.families.iter().any(can_answer) { known.v4 + known.v6 } else { 0 };
         self.known.send_if_modified(|known| std::mem::replace(known, count) != count);
     }
 }

@@ -1,4 +1,4 @@
-//! The nodes that searches have found, for whoever stores something there next.
+//! The nodes that searches have found, for a store of the same key that follows.
 
 use std::{
     num::NonZeroUsize,
@@ -37,7 +37,7 @@ impl PreparedStores {
     }
 
     /// The nodes for `key`, and the number of the search that found them: a store goes on under it, so that it hears
-    /// whoever answers late.
+    /// nodes that answer late.
     pub(super) fn take(&mut self, key: &PublicKey, now: Instant) -> Option<(u64, Prepared)> {
         let kept = self.0.pop(key)?;
         (now.saturating_duration_since(kept.at) < LIFETIME).then_some((kept.search, kept.nodes))

@@ -1,6 +1,6 @@
 //! Numbers that nobody can foresee, drawn from the system in bulk.
 
-/// Transaction ids: whoever guesses one and forges its node's address could answer for it.
+/// Transaction ids: an attacker who guesses one and forges the address of its node could answer in its place.
 #[derive(Debug)]
 pub(super) struct Random {
     bytes: [u8; 1024],

@@ -7,16 +7,17 @@ use std::{
 
 use super::{
     budget::Urgency,
-    families::Families,
+    families::{Families, Member},
     family::Purpose,
     goal::Publication,
     search::{Next, Prepared},
 };
 use crate::{
     PutError,
-    krpc::{Id, Item, Method, Refusal, Response},
+    family::{Family, PerFamily},
+    krpc::{self, Id, Item, Method, Refusal, Response},
     lookup::Responder,
-    put::{Put, outcome},
+    put::{Poll, Put, outcome},
     signed_packet::{SignedPacket, target},
     values::Verdict,
 };
@@ -30,7 +31,7 @@ const BUDGET_PAUSE: Duration = Duration::from_millis(10);
 /// A store under way.
 #[derive(Debug)]
 pub(super) struct Store {
-    puts: [Put; 2],
+    puts: PerFamily<Put>,
     publication: Publication,
     started: Instant,
 }
@@ -57,21 +58,19 @@ impl Store {
         }
         let seq = item(&publication.packet).seq;
         let target = target(publication.packet.key());
-        let put = |responders| Put::new(target, seq, publication.cas, responders);
-        let puts = prepared.map(put);
+        let puts = prepared.map(|responders| Put::new(target, seq, publication.cas, responders));
         Ok(Self { puts, publication, started: now })
     }
 
     /// A node has answered the search that came before, too late for it. Where it is one of the nearest, it gets the
     /// packet as well: others will ask it.
-    pub(super) fn heard(&mut self, index: usize, response: &Response<'_>, from: SocketAddr, now: Instant) {
-        let Some(put) = self.puts.get_mut(index) else { return };
+    pub(super) fn heard(&mut self, family: Family, response: &Response<'_>, from: SocketAddr, now: Instant) {
         let verdict = response.item.as_ref().map(|item| self.publication.values.offer(item, from.ip(), now));
         if verdict.is_some_and(Verdict::is_of_a_liar) {
             return;
         }
         let Some(token) = response.short_token() else { return };
-        put.joined(Responder {
+        self.puts[family].joined(Responder {
             id: response.id,
             address: from,
             rtt: None,
@@ -81,50 +80,54 @@ impl Store {
     }
 
     /// A node has stored it.
-    pub(super) fn acknowledged(&mut self, index: usize, id: &Id, from: SocketAddr) {
-        if let Some(put) = self.puts.get_mut(index) {
-            put.acknowledged(id, from);
-            let stored = self.puts.iter().map(Put::stored).sum();
-            self.publication.progress.send_replace(stored);
-            let is_enough = stored >= self.publication.enough;
-            if let Some(done) = self.publication.done.take_if(|_| is_enough) {
-                // The one who asked may have gone, here and below.
-                let _ = done.send(outcome(&self.puts));
-            }
+    pub(super) fn acknowledged(&mut self, family: Family, id: &Id, from: SocketAddr) {
+        self.puts[family].acknowledged(id, from);
+        let stored = self.puts.values().map(Put::stored).sum();
+        self.publication.progress.send_replace(stored);
+        let is_enough = stored >= self.publication.enough;
+        if let Some(done) = self.publication.done.take_if(|_| is_enough) {
+            // The one who asked may have gone, here and below.
+            let _ = done.send(outcome(&self.puts));
         }
     }
 
     /// A node has refused.
-    pub(super) fn refused(&mut self, index: usize, id: &Id, from: SocketAddr, refusal: &Refusal<'_>) {
-        if let Some(put) = self.puts.get_mut(index) {
-            put.refused(id, from, refusal);
-        }
+    pub(super) fn refused(&mut self, family: Family, id: &Id, from: SocketAddr, refusal: &Refusal<'_>) {
+        self.puts[family].refused(id, from, refusal);
     }
 
     /// Asks whom it wants to ask next.
     pub(super) fn advance(&mut self, task: u64, families: &mut Families, now: Instant) -> Next {
         let mut wake = self.started + DEADLINE;
         let mut is_over = true;
-        let packet = &self.publication.packet;
-        let target = Some(target(packet.key()));
-        for (index, put) in self.puts.iter_mut().enumerate() {
-            let Some(typical) = families.get(index).map(|family| family.typical) else { continue };
-            while put.wants(now) {
-                if !families.may_send(Urgency::Awaited, now) {
-                    wake = wake.min(now + BUDGET_PAUSE);
-                    break;
-                }
-                let Some((to, token, cas)) = put.next(&typical, now) else { break };
-                let method = Method::Put(crate::krpc::Put { target, token: &token, item: item(packet), cas });
-                families.ask(index, to, method, Purpose::Task(task), now);
-            }
-            is_over &= put.is_over(now);
-            wake = put.wake_at().map_or(wake, |at| wake.min(at));
+        for family in Family::ALL {
+            let Some(member) = families.member(family) else { continue };
+            let again = self.ask(member, task, now);
+            is_over &= again.is_none() || self.puts[family].has_enough();
+            wake = again.map_or(wake, |again| wake.min(again));
         }
         if is_over || now >= self.started + DEADLINE { Next::Over } else { Next::Wait(wake) }
     }
 
-    /// Tells whoever waits.
+    /// Asks the nodes of one family as far as the budget allows. When it goes on; `None`: nothing is left to do.
+    fn ask(&mut self, mut member: Member<'_>, task: u64, now: Instant) -> Option<Instant> {
+        let packet = &self.publication.packet;
+        let target = Some(target(packet.key()));
+        let typical = member.state.typical;
+        let put = &mut self.puts[member.family];
+        loop {
+            let (to, token, cas) = match put.poll_next(&typical, now) {
+                Poll::Ask(turn) if member.may_send(Urgency::Awaited, now) => turn.take(),
+                Poll::Ask(turn) => return Some(turn.hold_up(now + BUDGET_PAUSE)),
+                Poll::Wait(until) => return Some(until),
+                Poll::Over => return None,
+            };
+            let method = Method::Put(krpc::Put { target, token, item: item(packet), cas });
+            member.ask(to, method, Purpose::Task(task), now);
+        }
+    }
+
+    /// Sends the result to the caller, if that has not been done.
     pub(super) fn finish(self) -> Result<u32, PutError> {
         let result = outcome(&self.puts);
         self.publication.done.map(|done| done.send(result.clone()));

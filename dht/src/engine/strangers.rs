@@ -10,7 +10,7 @@ use ahash::RandomState;
 
 use crate::krpc::Id;
 
-/// Nodes that wait to be asked: what is asked in the first two seconds. Whoever finds no room is named again.
+/// Nodes that wait to be asked: what is asked in the first two seconds. A node that finds no room is named again.
 const MAX_WAITING: usize = 2048;
 
 /// Nodes that are not to be asked again, for one to two such times.

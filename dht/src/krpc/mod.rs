@@ -18,7 +18,7 @@ use nodes::{socket_address, write_socket_address};
 /// A message of either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Chosen by who asks, of any length; the reply repeats it.
+    /// Chosen by the node that asks, of any length; the reply repeats it.
     pub transaction: &'a [u8],
     /// The sender answers no queries (BEP 43).
     pub read_only: bool,
@@ -60,7 +60,7 @@ pub struct Want {
 }
 
 impl Want {
-    /// Whether the family of addresses is among them over which somebody asks who is at `address`.
+    /// Whether nodes of the family of `address` are wanted by a node that asks from there.
     pub fn is_for(self, address: SocketAddr) -> bool {
         self == Self::default() || if address.is_ipv4() { self.v4 } else { self.v6 }
     }

@@ -7,14 +7,14 @@ use crate::{krpc::Id, rtt::Rtt, subnet::Subnet, table::Contact};
 /// Nodes remembered in one search.
 const MAX_CANDIDATES: usize = 240;
 
-/// Nodes in one subnet: whoever has many addresses there must not surround a key.
+/// Nodes in one subnet: an attacker who has many addresses there must not surround a key.
 const MAX_PER_SUBNET: usize = 3;
 
 /// A node of which so many suggestions are dead or overdue, and none alive, is not followed further.
 const MAX_DEAD_SUGGESTIONS: u8 = 5;
 
-/// As long as none of its suggestions has answered, no more of them are asked at once: whoever makes up nodes must not
-/// occupy the whole search.
+/// As long as none of its suggestions has answered, no more of them are asked at once: a node that makes up others must
+/// not occupy the whole search.
 const MAX_UNPROVEN: u8 = 4;
 
 /// Nodes by their distance to the target.
@@ -163,7 +163,7 @@ impl Candidates {
     }
 
     /// Moves requests on from asked to late to failed. Returns those that are given up.
-    pub(super) fn settle(&mut self, now: Instant) -> Vec<(Id, SocketAddr)> {
+    pub(super) fn expire_requests(&mut self, now: Instant) -> Vec<(Id, SocketAddr)> {
         let mut given_up = Vec::new();
         if self.due.is_none_or(|due| now < due) {
             return given_up;
@@ -218,7 +218,7 @@ impl Candidates {
                 let Some(known) = self.nearest.get_mut(index) else { return };
                 let is_untried = matches!(known.state, State::Untried);
                 if known.address != address {
-                    // Whoever names a node at a false address must not hide where it is.
+                    // A node that names another at a false address must not hide where that is.
                     let is_better = is_untried && rtt.is_some() && known.rtt.is_none();
                     if !is_crowded && (is_better || matches!(known.state, State::Failed)) {
                         *known = candidate;
@@ -308,7 +308,7 @@ impl Candidate {
     }
 }
 
-/// A distance as a share of the key space. All of it counts: whoever makes up ids may put them as near as they like.
+/// A distance as a share of the key space. All of it counts: made-up ids may lie as near as one likes.
 fn fraction(distance: &Id) -> f64 {
     distance.as_bytes().iter().rfold(0.0, |share, byte| (share + f64::from(*byte)) / 256.0)
 }

@@ -1,4 +1,4 @@
-//! Whom a search asks next.
+//! Which node a search asks next.
 
 use std::time::{Duration, Instant};
 
@@ -26,52 +26,51 @@ const STRANGER_PENALTY: f64 = 1.5;
 /// target, a node names others that are nearer by four bits or so, which takes one round trip; several do so at once.
 const COST_PER_BIT: f64 = 0.15;
 
-/// Who is to be asked next.
+/// What a search does next.
+#[derive(Debug)]
+pub(crate) enum Poll<'a> {
+    /// It asks a node, if that may be.
+    Ask(Turn<'a>),
+    /// It waits for answers, until this time.
+    Wait(Instant),
+    /// It is over: the nearest nodes have answered, or nothing more is to be expected.
+    Over,
+}
+
+/// A request that a search wants to make. Nothing has changed before [`Turn::take`].
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    lookup: &'a mut Lookup,
+    choice: Choice,
+    typical: Rtt,
+    now: Instant,
+}
+
+/// The node to be asked next.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Choice {
-    /// The node at this place, for the target.
-    Candidate(usize),
-    /// The node at this place, about this part of the neighbourhood, where this target is.
-    Detour(usize, usize, Id),
+struct Choice {
+    /// Its place among the candidates.
+    index: usize,
+    request: Request,
+    rtt: Option<Rtt>,
+    stores: bool,
+    /// A part of the neighbourhood that it is asked about, and where that is, instead of the target.
+    detour: Option<(usize, Id)>,
 }
 
 impl Lookup {
-    /// Whether there is a node to ask while fewer than `parallel` requests are on their way in good time. `typical`: the
-    /// round trips of all nodes.
-    pub(crate) fn wants(&mut self, parallel: usize, typical: &Rtt, now: Instant) -> bool {
-        self.settle(now);
+    /// Asks a node while fewer than `parallel` requests are on their way in good time, even where the search could end.
+    /// `typical`: the round trips of all nodes.
+    pub(crate) fn poll_next(&mut self, parallel: usize, typical: &Rtt, now: Instant) -> Poll<'_> {
+        self.expire_requests(now);
         let may =
             self.requests < MAX_REQUESTS && self.candidates.in_time() < parallel && !self.is_silent(now);
-        self.chosen = if may { self.choose(typical) } else { None };
-        self.chosen.is_some()
-    }
-
-    /// The node that [`Lookup::wants`] meant, which then counts as asked, and what it is asked for.
-    pub(crate) fn next(&mut self, typical: &Rtt, now: Instant) -> Option<(Request, Question)> {
-        let choice = self.chosen.take()?;
-        let (Choice::Candidate(index) | Choice::Detour(index, ..)) = choice;
-        let Candidate { id, address, rtt, stores, .. } = *self.candidates.get(index)?;
-        let late = lateness(rtt, typical);
-        let asks = match choice {
-            Choice::Detour(_, part, place) => {
-                self.detours.ask(part, address, now + late);
-                Question::Nodes(place)
-            }
-            Choice::Candidate(_) => {
-                let hopeless = (late * 2).max(typical.late_after()).clamp(SOONEST_HOPELESS, LATEST_HOPELESS);
-                // What is stored is to be where others look for it: on the nearest nodes and not on the quickest of
-                // them. For who reads, a stranger that is overdue may never have lived.
-                let patience = match rtt {
-                    _ if self.is_for_store => patience(rtt, typical),
-                    Some(_) => hopeless,
-                    None => late,
-                };
-                self.candidates.ask(index, now + late, now + patience, now + hopeless);
-                if stores { Question::Value } else { Question::Nodes(self.target()) }
-            }
-        };
-        self.requests += 1;
-        Some((Request { id, address }, asks))
+        let choice = if may { self.choose(typical) } else { None };
+        match choice {
+            Some(choice) => Poll::Ask(Turn { lookup: self, choice, typical: *typical, now }),
+            None if self.is_over(now) => Poll::Over,
+            None => Poll::Wait(self.wake_at(now)),
+        }
     }
 
     /// A question about a part of the neighbourhood that a crowd hides, to the nearest node that has answered, is not
@@ -86,11 +85,11 @@ impl Lookup {
         free.next().map(|(index, _)| (index, part, place))
     }
 
-    /// Whoever is likely to bring the search to its end soonest: a quick node where the value probably is, one that is
-    /// nearer on the way there.
+    /// The node that is likely to bring the search to its end soonest: a quick node where the value probably is, one
+    /// that is nearer on the way there.
     fn choose(&self, typical: &Rtt) -> Option<Choice> {
         if let Some((index, part, place)) = self.detour() {
-            return Some(Choice::Detour(index, part, place));
+            return self.choice(index, Some((part, place)));
         }
         let radius = self.radius();
         let is_eligible = |(_, candidate): &(usize, &Candidate)| self.candidates.is_eligible(candidate);
@@ -104,7 +103,12 @@ impl Lookup {
         };
         let best = self.pool().filter(is_eligible).map(|(index, candidate)| (index, cost(candidate)));
         let best = best.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(index, _)| index);
-        best.or_else(|| self.one_of_the_crowd()).map(Choice::Candidate)
+        self.choice(best.or_else(|| self.one_of_the_crowd())?, None)
+    }
+
+    fn choice(&self, index: usize, detour: Option<(usize, Id)>) -> Option<Choice> {
+        let Candidate { id, address, rtt, stores, .. } = *self.candidates.get(index)?;
+        Some(Choice { index, request: Request { id, address }, rtt, stores, detour })
     }
 
     /// Nodes that are worth asking: those nearest that may hold the value, and others that are on the way to them.
@@ -127,5 +131,34 @@ impl Lookup {
             return None;
         }
         crowd().find(|(_, candidate)| self.candidates.is_eligible(candidate)).map(|(index, _)| index)
+    }
+}
+
+impl Turn<'_> {
+    /// The node, which now counts as asked, and what it is asked for.
+    pub(crate) fn take(self) -> (Request, Question) {
+        let Self { lookup, choice, typical, now } = self;
+        let Choice { index, request, rtt, stores, detour } = choice;
+        let late = lateness(rtt, &typical);
+        lookup.requests += 1;
+        if let Some((part, place)) = detour {
+            lookup.detours.ask(part, request.address, now + late);
+            return (request, Question::Nodes(place));
+        }
+        let hopeless = (late * 2).max(typical.late_after()).clamp(SOONEST_HOPELESS, LATEST_HOPELESS);
+        // What is stored is to be where others look for it: on the nearest nodes and not on the quickest of them. For
+        // a search that only reads, a stranger that is overdue may never have lived.
+        let patience = match rtt {
+            _ if lookup.is_for_store => patience(rtt, &typical),
+            Some(_) => hopeless,
+            None => late,
+        };
+        lookup.candidates.ask(index, now + late, now + patience, now + hopeless);
+        (request, if stores { Question::Value } else { Question::Nodes(lookup.target()) })
+    }
+
+    /// The request may not be sent now, for no fault of the nodes: their silence counts from here.
+    pub(crate) fn hold_up(self) {
+        self.lookup.last_answer = self.now;
     }
 }

@@ -1,7 +1,7 @@
 //! Whether nodes lie closer together than chance allows. Pure.
 //!
-//! Ids are free to choose, so that whoever wants to hide a key puts nodes right beside it. Honest ids are spread
-//! evenly: how many lie within a distance follows the Poisson distribution.
+//! Ids are free to choose, so that an attacker who wants to hide a key puts nodes right beside it. Honest ids are
+//! spread evenly: how many lie within a distance follows the Poisson distribution.
 
 /// A set of nodes so dense happens by chance in fewer than one of a million searches.
 const IMPROBABLE: f64 = -13.8;

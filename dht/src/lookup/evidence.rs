@@ -11,7 +11,7 @@ const DOUBTS: usize = 3;
 impl Lookup {
     /// Whether it is to be expected that no node will have the value: some have answered without it that are among the
     /// nearest by what is known of the density. This is no evidence, and a reason to look elsewhere as well.
-    pub(crate) fn is_probably_in_vain(&self) -> bool {
+    pub(crate) fn is_probably_absent(&self) -> bool {
         let near = self.radius() / 2.0;
         let nearest = self.answered_candidates().take_while(|candidate| candidate.distance() <= near);
         self.sees_crowds && nearest.count() >= DOUBTS
@@ -39,7 +39,7 @@ impl Lookup {
         Some((nearest.distance() - self.crowd_edge.unwrap_or(0.0)) / ENOUGH_ANSWERS as f64)
     }
 
-    /// Nodes whose word counts, nearest first: they may hold the value and are not of a crowd.
+    /// Nodes whose answers count, nearest first: they may hold the value and are not of a crowd.
     pub(super) fn witnesses(&self) -> impl Iterator<Item = (usize, &Candidate)> {
         let counts = |(_, candidate): &(usize, &Candidate)| candidate.stores && !self.is_of_crowd(candidate);
         self.candidates.open_or_late().filter(counts)

@@ -2,7 +2,7 @@
 //!
 //! Several requests are on their way at once. One that is overdue by its node's own measure gives its place to the
 //! next node (hedging) and is still heard until it is given up, so that dead and slow nodes cost little. The search is
-//! over when the nearest nodes have spoken; only a network that stays silent ends it by time.
+//! over when the nearest nodes have answered; only a network that stays silent ends it by time.
 
 mod candidates;
 mod choice;
@@ -18,7 +18,7 @@ use std::{
 };
 
 use candidates::{Candidate, Candidates, State};
-use choice::Choice;
+pub(super) use choice::Poll;
 use detours::Detours;
 
 use super::{
@@ -41,7 +41,7 @@ const NEIGHBOURHOOD: usize = 20;
 /// With so many answers from near the target, nodes that are overdue are not waited for.
 const ENOUGH_ANSWERS: usize = 8;
 
-/// The search is over although one in so many of the nearest nodes has not spoken: the slowest would set the pace.
+/// The search is over although one in so many of the nearest nodes has not answered: the slowest would set the pace.
 const STRAGGLERS: usize = 7;
 
 /// Nodes asked in addition where those nearest say too little.
@@ -55,15 +55,15 @@ const SILENCE: Duration = Duration::from_millis(1500);
 const SHORTEST_LATENESS: Duration = Duration::from_millis(50);
 const LONGEST_LATENESS: Duration = Duration::from_millis(800);
 
-/// Whoever stores something waits for an answer that is late by so many deviations, and so long at least: where answers
-/// come within a few milliseconds, a busy machine makes many of them late.
+/// Before and during a store, an answer is waited for until it is late by so many deviations, and so long at least:
+/// where answers come within a few milliseconds, a busy machine makes many of them late.
 const PATIENCE: u32 = 3;
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(150);
 
 /// A search.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    /// So many of the nearest nodes must have spoken.
+    /// So many of the nearest nodes must have answered.
     width: usize,
     /// Something is to be stored on as many, on nearly all of them.
     pub(super) is_for_store: bool,
@@ -77,7 +77,6 @@ pub(super) struct Lookup {
     /// Or since when an answer could be expected.
     last_answer: Instant,
     given_up: Vec<(Id, SocketAddr)>,
-    chosen: Option<Choice>,
     /// Nodes that it began with.
     seeds: usize,
     is_widened: bool,
@@ -111,7 +110,7 @@ pub(super) struct Responder {
     pub(super) rtt: Option<Rtt>,
     /// What it wants to see before it stores something.
     pub(super) token: Option<Box<[u8]>>,
-    /// The number of what it holds at the target, by its own word.
+    /// The `seq` of what it claims to hold at the target.
     pub(super) seq: Option<i64>,
 }
 
@@ -134,7 +133,6 @@ impl Lookup {
             answers: 0,
             last_answer: now,
             given_up: Vec::new(),
-            chosen: None,
             seeds: seeds.len(),
             is_widened: false,
             crowd_edge: None,
@@ -166,12 +164,6 @@ impl Lookup {
         let near = self.candidates.iter().take_while(|candidate| candidate.distance() <= radius);
         near.filter(|candidate| candidate.stores && candidate.rtt.is_some() && !candidate.has_failed())
             .count()
-    }
-
-    /// A request could not be sent, for no fault of the nodes: their silence counts from here.
-    pub(super) fn hold_up(&mut self, now: Instant) {
-        self.chosen = None;
-        self.last_answer = now;
     }
 
     /// The node at `address` has answered. `known`: what we know of those that it names.
@@ -242,8 +234,8 @@ impl Lookup {
         std::mem::take(&mut self.given_up)
     }
 
-    /// Goes on outwards, once, with more nodes that we know: the nearest that answered may be of one hand, which names
-    /// its own only. Whether that makes sense.
+    /// Goes on outwards, once, with more nodes that we know: the nearest that answered may belong to one operator, who
+    /// names only their own nodes. Returns whether that makes sense.
     pub(super) fn widen(&mut self, seeds: Vec<Contact>) -> bool {
         if self.is_widened || self.answers == 0 {
             return false;
@@ -256,9 +248,14 @@ impl Lookup {
         true
     }
 
-    /// Whether the nearest nodes have spoken, or nothing more is to be expected.
-    pub(super) fn is_over(&mut self, now: Instant) -> bool {
-        self.settle(now);
+    /// Whether it is over by now, once requests that are overdue are counted as such.
+    pub(super) fn has_ended(&mut self, now: Instant) -> bool {
+        self.expire_requests(now);
+        self.is_over(now)
+    }
+
+    /// Whether the nearest nodes have answered, or nothing more is to be expected.
+    fn is_over(&self, now: Instant) -> bool {
         if self.is_silent(now) {
             return true;
         }
@@ -302,14 +299,14 @@ impl Lookup {
     }
 
     /// When something is to be decided although nothing arrives.
-    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+    fn wake_at(&self, now: Instant) -> Instant {
         let next = self.candidates.iter().filter_map(|candidate| match candidate.state {
             State::Asked { late, .. } => Some(late),
             State::Late { patience, hopeless } => Some(if patience > now { patience } else { hopeless }),
             State::Untried | State::Answered { .. } | State::Failed => None,
         });
         let detours = self.detours.wake_at(self.last_answer);
-        next.chain(detours).chain([self.last_answer + SILENCE]).min()
+        next.chain(detours).fold(self.last_answer + SILENCE, Instant::min)
     }
 
     /// Whether nodes beside the target lie closer together than chance allows.
@@ -341,8 +338,9 @@ impl Lookup {
         now >= self.last_answer + SILENCE
     }
 
-    fn settle(&mut self, now: Instant) {
-        self.given_up.append(&mut self.candidates.settle(now));
+    /// Counts requests as late or given up that are so by now.
+    fn expire_requests(&mut self, now: Instant) {
+        self.given_up.append(&mut self.candidates.expire_requests(now));
     }
 }
 
@@ -357,8 +355,9 @@ pub(super) enum Standing {
     Unknown,
 }
 
-/// How long a node may take to answer for who wants to store something, and to confirm that it has: there is less hurry
-/// than for who reads. Never less than is usual among all nodes: when it is our own side that is slow, they are all late.
+/// How long a node may take to answer the search before a store, and to confirm the store: there is less hurry than
+/// where a client waits for a packet. Never less than is usual among all nodes: when it is our own side that is slow,
+/// they are all late.
 pub(super) fn patience(rtt: Option<Rtt>, typical: &Rtt) -> Duration {
     let patience = rtt.map_or(typical.late_by(PATIENCE), |rtt| rtt.late_by(PATIENCE).max(typical.smoothed()));
     patience.clamp(SHORTEST_PATIENCE, LONGEST_LATENESS)

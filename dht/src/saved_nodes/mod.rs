@@ -95,6 +95,10 @@ enum Nodes {
 /// Writes `nodes`, 1,048,576 at most, to the file at `path`, which is replaced at once or not at all. Its directory is
 /// created. Only the user may read it: it says with whom we talk. Nodes that come early are of more use: a small table
 /// takes no others.
+///
+/// # Errors
+///
+/// The directory or the file cannot be written.
 pub fn save(
     path: &Path,
     bootstrap: &[String],
@@ -120,6 +124,10 @@ pub(super) fn save_while(
 
 /// The nodes in the file at `path`. None if there is no file, if it is over 7 days old, or if it belongs to a network
 /// with other bootstrap nodes.
+///
+/// # Errors
+///
+/// The file cannot be read, is too large or is damaged.
 pub fn load(path: &Path, bootstrap: &[String], now: SystemTime) -> Result<SavedNodes, LoadError> {
     let bytes = match read(path) {
         Ok(bytes) => bytes,

@@ -39,8 +39,9 @@ use responder::{Responder, target_of};
 use socket::Socket;
 pub use statistics::{Messages, Statistics};
 use thread::Shared;
-pub use world::{Family, MAX_NODES, MAX_NODES_OFFLINE, RoundTrips, World};
+pub use world::{MAX_NODES, MAX_NODES_OFFLINE, RoundTrips, World};
 
+pub use crate::family::Family;
 use crate::signed_packet::{Keypair, PublicKey, SignedPacket};
 
 /// Nodes given to join through.
@@ -55,8 +56,12 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts the network. Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]), as that of IPv6, for which
-    /// see [`Offline`]; or where its port is taken.
+    /// Starts the network.
+    ///
+    /// # Errors
+    ///
+    /// The world cannot be ([`io::ErrorKind::InvalidInput`]), as that of IPv6, for which see [`Offline`]; or its port
+    /// is taken.
     pub fn start(world: World) -> io::Result<Self> {
         world.check_on_loopback()?;
         let socket = Socket::bind(world.port)?;

@@ -3,6 +3,7 @@
 use std::{io, ops::RangeInclusive, time::Duration};
 
 use super::{Hostile, addresses, random::Random};
+use crate::family::Family;
 
 /// Most nodes of a network on loopback: some addresses are left for those who join later. Each takes 8 bytes, and more if
 /// it holds something.
@@ -21,7 +22,7 @@ pub(super) const AGING_STEP: Duration = Duration::from_secs(60);
 /// The network to simulate. Shares are parts of one: 0.2 is 20 %.
 #[derive(Debug, Clone, PartialEq)]
 pub struct World {
-    /// Family of addresses of all nodes.
+    /// Family of addresses of all nodes; IPv6 without sockets only: see [`Offline`](super::Offline).
     pub family: Family,
     /// How many nodes there are, dead and hostile ones among them; at least one.
     pub nodes: usize,
@@ -73,16 +74,6 @@ pub struct World {
     pub items_per_node: usize,
     /// Whether messages are counted per target as well.
     pub count_targets: bool,
-}
-
-/// A family of addresses. Each has a DHT of its own (BEP 32), and a world is one of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4
-    #[default]
-    V4,
-    /// IPv6, without sockets only: see [`Offline`](super::Offline).
-    V6,
 }
 
 /// How long the way to a node and back takes. A constant of the node.

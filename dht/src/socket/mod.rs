@@ -83,6 +83,10 @@ pub struct Socket {
 
 impl Socket {
     /// Binds it. An IPv6 socket is for IPv6 only. Must be called in a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system does not allow it.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         Self::bind_with_buffers(address, BUFFER)
     }
@@ -116,11 +120,19 @@ impl Socket {
 
     /// Bytes that the kernel lets wait to be received, its own bookkeeping included: twice what was asked for, or
     /// twice `net.core.rmem_max` where that is less.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
     pub fn receive_buffer_size(&self) -> io::Result<usize> {
         SockRef::from(&self.socket).recv_buffer_size()
     }
 
     /// Waits until there is something to receive.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be waited for.
     pub async fn readable(&self) -> io::Result<()> {
         self.socket.readable().await?;
         // A flood on this socket leaves the other tasks their turns.
@@ -129,8 +141,11 @@ impl Socket {
     }
 
     /// Hands out what has arrived, up to one batch, and returns how many datagrams that were. Never waits. Datagrams
-    /// over 2048 bytes are dropped, and errors that an earlier datagram met on its way are ignored; an error that is
-    /// returned is one of the socket itself.
+    /// over 2048 bytes are dropped, and errors that an earlier datagram met on its way are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket itself.
     pub fn receive(&mut self, mut each: impl FnMut(&[u8], SocketAddr)) -> io::Result<usize> {
         let Self { socket, address, received, overflow, .. } = self;
         let mut handed_out = 0;

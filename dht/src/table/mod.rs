@@ -34,7 +34,7 @@ const SUBNET_NODES: usize = 2;
 const FRESH: Duration = Duration::from_secs(15 * 60);
 
 /// Nodes asked in a second when idle, from which follows when each has had its turn. What has been silent for longer
-/// gives up its place to whoever answers.
+/// gives up its place to any node that answers.
 const TURNS_PER_SECOND: u32 = 16;
 
 /// A node, and how long it takes to answer if that is known.
@@ -92,7 +92,7 @@ impl RoutingTable {
     pub fn answered(&mut self, id: Id, address: SocketAddr, rtt: Duration, now: Instant) {
         let since = self.tenths(now);
         self.heard = Some(since);
-        // Whoever changes its id gives up the place it had, and so cannot fill the table from one address.
+        // A node that changes its id gives up the place it had, and so cannot fill the table from one address.
         if let Some(place) = self.at(address).filter(|place| self.places.id(*place) != Some(id.as_bytes())) {
             self.vacate(place);
         }
@@ -119,7 +119,7 @@ impl RoutingTable {
     }
 
     /// A node of an earlier run. Lookups use it before it has answered, and its first failure removes it. It takes
-    /// nobody's place, and gives its own to whoever answers.
+    /// nobody's place, and gives its own to any node that answers.
     pub fn remember(&mut self, contact: Contact, now: Instant) {
         // Of a large file most find no room in a small table.
         let has_room = self.grid.free(self.grid.bucket_of(&contact.id)).is_some();
@@ -292,7 +292,7 @@ impl RoutingTable {
     /// to remain (Kademlia section 2.2), and a flood of new ones cannot displace them.
     ///
     /// Half of each bucket is for the quick: there a node also gives way to one that is twice as quick, and one without
-    /// BEP 44 to any. Whoever floods us from nearby so gets half the places at most.
+    /// BEP 44 to any. So a flood of nodes from nearby gets half the places at most.
     fn replaceable(
         &self,
         bucket: usize,

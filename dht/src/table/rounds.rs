@@ -51,7 +51,7 @@ impl RoutingTable {
                 entry.is_unconfirmed || self.silence(entry, now) > after
             };
             let due = self.entries(bucket).filter(|(_, entry)| is_due(entry));
-            // Whoever was handed out has had a round to answer in, when it comes to that again.
+            // A node that was handed out has had a whole round to answer in when its turn comes again.
             let (asked, due): (Vec<_>, Vec<_>) = due.partition(|(_, entry)| entry.is_asked);
             for (place, entry) in asked {
                 self.places.set(place, &Entry { is_asked: false, ..entry });
@@ -103,7 +103,7 @@ impl RoutingTable {
             && !is_crowded()
     }
 
-    /// Whether so few are known near `id` that any is welcome who knows the way.
+    /// Whether so few nodes are known near `id` that any is welcome which knows the way.
     pub fn is_thin_at(&self, id: &Id) -> bool {
         self.grid.count(self.grid.bucket_of(id)) * 4 < self.grid.size()
     }

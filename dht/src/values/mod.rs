@@ -140,7 +140,7 @@ impl Values {
         }
     }
 
-    /// For who wants to know what there is before it stores something.
+    /// For a store, before which it has to be known what there is.
     pub(super) fn of_writer(key: PublicKey, wanted: u32, now: Instant) -> Self {
         let (unheard, _) = mpsc::unbounded_channel();
         Self::new(key, unheard, wanted, Moment::default(), now)
@@ -222,7 +222,7 @@ impl Values {
         self.newest.as_ref()
     }
 
-    /// Nodes that said to hold just that.
+    /// Nodes that claim to hold just that.
     pub(super) fn holders_of_newest(&self) -> u32 {
         self.holders_of_newest
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    simulator::{Family, Offline, OfflineClient, World},
+    simulator::{Offline, OfflineClient, World},
     table::Contact,
 };
 

@@ -295,8 +295,8 @@ fn no_more_nodes_are_known_than_was_said_of_both_families_together() {
     for is_ipv4 in [true, false] {
         world.remember((0..60_000).map(|index| place(index, is_ipv4)));
     }
-    let known = |index| world.engine.families.get(index).unwrap().table.len();
-    assert_eq!((known(0), known(1)), (960, 64));
+    let known = |family| world.engine.families.get(family).unwrap().table.len();
+    assert_eq!((known(Family::V4), known(Family::V6)), (960, 64));
 }
 
 #[test]
@@ -353,7 +353,8 @@ fn a_bootstrap_node_in_the_world_leads_to_no_inner_addresses() {
     let mut world = World::new(0, 0, &DhtSettings::on_loopback(Vec::new()));
     let from: SocketAddr = "8.8.8.8:6881".parse().unwrap();
     world.engine.command(Command::Join(vec![from]), world.now);
-    let asked: Vec<_> = world.engine.outbox(0).unwrap().datagrams().map(|(it, _)| it.to_vec()).collect();
+    let asked: Vec<_> =
+        world.engine.outbox(Family::V4).unwrap().datagrams().map(|(it, _)| it.to_vec()).collect();
     let transaction = Message::decode(&asked[0]).unwrap().transaction;
     let mut nodes = Vec::new();
     for (number, named) in [(1, "100.64.0.1:6881"), (2, "9.9.9.9:161"), (3, "9.9.9.9:6881")] {
@@ -363,7 +364,7 @@ fn a_bootstrap_node_in_the_world_leads_to_no_inner_addresses() {
     let mut answer = Vec::new();
     Message { read_only: false, observed: None, transaction, body }.encode(&mut answer);
     world.engine.receive(&answer, from, world.now);
-    let strangers = &mut world.engine.families.get_mut(0).unwrap().strangers;
+    let strangers = &mut world.engine.families.get_mut(Family::V4).unwrap().strangers;
     let strangers: Vec<_> = std::iter::from_fn(|| strangers.next()).collect();
     assert_eq!(strangers, [(place(3, true).0, "9.9.9.9:6881".parse().unwrap())]);
 }

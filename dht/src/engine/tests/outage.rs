@@ -4,26 +4,26 @@ use super::*;
 
 #[test]
 fn who_is_cut_off_is_told_after_half_a_second_of_silence_and_not_after_an_idle_night() {
-    let is_lost = |world: &mut World| {
+    let is_disconnected = |world: &mut World| {
         let (reply, mut answer) = oneshot::channel();
-        world.command(Command::IsLost(reply));
+        world.command(Command::IsDisconnected(reply));
         answer.try_recv().unwrap()
     };
     let mut world = World::joined(10, 0);
     world.pass(Duration::from_secs(600));
     let _finding = world.find(&key(), false);
-    assert!(!is_lost(&mut world));
+    assert!(!is_disconnected(&mut world));
     world.pass(Duration::from_secs(1));
     world.silence(|_| true);
     let _finding = world.find(&key(), false);
     world.pass(milliseconds(450));
-    assert!(!is_lost(&mut world));
+    assert!(!is_disconnected(&mut world));
     world.pass(milliseconds(300));
-    assert!(is_lost(&mut world));
+    assert!(is_disconnected(&mut world));
     assert_eq!(*world.known.borrow(), 0, "who asks now waits");
     world.nodes.iter_mut().for_each(|node| node.delay = Some(milliseconds(50)));
     world.pass(milliseconds(600));
-    assert!(!is_lost(&mut world));
+    assert!(!is_disconnected(&mut world));
     assert_eq!(*world.known.borrow(), 10);
 }
 
@@ -33,9 +33,9 @@ fn one_node_that_does_not_answer_is_no_outage_before_ten_seconds_are_over() {
     world.silence(|_| true);
     let _finding = world.find(&key(), false);
     world.pass(Duration::from_secs(9));
-    assert!(!world.engine.families.get(0).unwrap().is_lost(world.now));
+    assert!(!world.engine.families.get(Family::V4).unwrap().is_disconnected(world.now));
     world.pass(Duration::from_secs(2));
-    assert!(world.engine.families.get(0).unwrap().is_lost(world.now));
+    assert!(world.engine.families.get(Family::V4).unwrap().is_disconnected(world.now));
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl World {
     }
 
     pub(super) fn transactions(&self) -> usize {
-        self.engine.families.iter().map(Family::transactions_under_way).sum()
+        self.engine.families.iter().map(FamilyState::transactions_under_way).sum()
     }
 
     fn turn(&mut self) {
@@ -182,7 +182,7 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        for family in 0..2 {
+        for family in Family::ALL {
             let Some(outbox) = self.engine.outbox(family) else { continue };
             let datagrams: Vec<_> = outbox.datagrams().map(|(bytes, to)| (bytes.to_vec(), to)).collect();
             outbox.clear();

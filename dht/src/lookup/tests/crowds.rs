@@ -12,8 +12,8 @@ fn a_node_without_bep_44_is_asked_for_the_way_and_is_no_witness() {
         fixture.lookup.stores_nothing(&id, address, fixture.start);
     }
     // The one near the target is of no use, the one far away leads there.
-    assert!(fixture.lookup.wants(4, &fixture.typical, fixture.start));
-    let (request, asks) = fixture.lookup.next(&fixture.typical, fixture.start).unwrap();
+    let Poll::Ask(turn) = fixture.lookup.poll_next(4, &fixture.typical, fixture.start) else { panic!() };
+    let (request, asks) = turn.take();
     assert_eq!((request.id, asks), (node(200, 0).0, Question::Nodes(Id::from(TARGET))));
     fixture.answer(200, &[(2, 0)], 10);
     assert_eq!(fixture.lookup.answers(), 1);
@@ -67,10 +67,9 @@ fn a_crowd_beside_the_target_hides_nothing_and_proves_nothing() {
     // The whole crowd answers politely, and names its own.
     let mut displaced = HashSet::new();
     for _ in 0..100 {
-        if !fixture.lookup.wants(16, &fixture.typical, fixture.start) {
-            break;
-        }
-        let (request, asks) = fixture.lookup.next(&fixture.typical, fixture.start).unwrap();
+        let poll = fixture.lookup.poll_next(16, &fixture.typical, fixture.start);
+        let Poll::Ask(turn) = poll else { break };
+        let (request, asks) = turn.take();
         match asks {
             Question::Value => answer(&mut fixture, (request.id, request.address), &bytes),
             Question::Nodes(place) => {

@@ -55,8 +55,8 @@ impl Fixture {
     fn ask(&mut self, parallel: usize, milliseconds: u64) -> Vec<u8> {
         let now = self.at(milliseconds);
         let mut asked = Vec::new();
-        while self.lookup.wants(parallel, &self.typical, now) {
-            let (request, _) = self.lookup.next(&self.typical, now).unwrap();
+        while let Poll::Ask(turn) = self.lookup.poll_next(parallel, &self.typical, now) {
+            let (request, _) = turn.take();
             asked.push(request.id.as_bytes()[0]);
         }
         asked
@@ -73,7 +73,7 @@ impl Fixture {
 
     fn is_over(&mut self, milliseconds: u64) -> bool {
         let now = self.at(milliseconds);
-        self.lookup.is_over(now)
+        matches!(self.lookup.poll_next(0, &self.typical, now), Poll::Over)
     }
 }
 
@@ -109,7 +109,7 @@ fn where_the_value_probably_is_the_quickest_is_asked_first_and_farther_ones_cost
 fn a_node_that_is_overdue_gives_its_place_to_another_and_is_still_heard() {
     let mut fixture = Fixture::new(3, None, (1..6).map(|first| contact(first, None)).collect());
     assert_eq!(fixture.ask(2, 0), [1, 2]);
-    assert_eq!(fixture.lookup.wake_at(fixture.start), Some(fixture.at(135)));
+    assert_eq!(fixture.lookup.wake_at(fixture.start), fixture.at(135));
     assert!(fixture.ask(2, 134).is_empty());
     assert_eq!(fixture.ask(2, 135), [3, 4]);
     fixture.answer(1, &[], 260);
@@ -154,7 +154,7 @@ fn a_node_known_to_be_quick_is_overdue_sooner_but_not_before_others_usually_answ
     let mut overdue = HashSet::new();
     for milliseconds in 0..1000 {
         let now = fixture.at(milliseconds);
-        if fixture.lookup.wake_at(now) == Some(now) {
+        if fixture.lookup.wake_at(now) == now {
             overdue.insert(milliseconds);
             fixture.ask(0, milliseconds);
         }

@@ -14,6 +14,7 @@ use super::{Acknowledged, First, Offline, Publication, Search};
 use crate::{
     DhtSettings, NetworkError,
     driven::{Driven, Finding, Putting},
+    family::{Family, PerFamily},
     krpc::{Body, Message, Method},
     signed_packet::{PublicKey, SignedPacket, target},
     table::Contact,
@@ -36,8 +37,8 @@ type Arrival = (Instant, u64, SocketAddr, Vec<u8>);
 #[derive(Debug)]
 pub struct OfflineClient {
     engine: Driven,
-    /// Whether anybody has answered, in IPv4 and in IPv6.
-    heard: [bool; 2],
+    /// Whether anybody has answered.
+    heard: PerFamily<bool>,
     under_way: BinaryHeap<Reverse<Arrival>>,
     replies: u64,
     sent_in_second: Vec<u32>,
@@ -67,12 +68,16 @@ enum Active {
 
 impl OfflineClient {
     /// Joins through the first nodes, and is then about to get to know the network. Of the settings, those about sockets,
-    /// bootstrap nodes and files are not used. Fails where nobody answers for 15 s.
+    /// bootstrap nodes and files are not used.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError::Unreachable`] if no node answers for 15 s.
     pub fn join(network: &mut Offline, settings: &DhtSettings) -> Result<Self, NetworkError> {
         let mut client = Self::new(network, settings);
         let (start, first) = (network.now(), network.first_nodes());
         let is_joined = |client: &Self, now: Duration| {
-            let heard = client.heard.iter().filter(|heard| **heard).count();
+            let heard = client.heard.values().filter(|heard| **heard).count();
             client.known() > 0 && (heard >= first.len() || now >= start + JOIN_PATIENCE)
         };
         while !is_joined(&client, network.now()) {
@@ -90,7 +95,7 @@ impl OfflineClient {
     pub fn new(network: &Offline, settings: &DhtSettings) -> Self {
         Self {
             engine: Driven::new(network.clients(), settings, network.now),
-            heard: [false; 2],
+            heard: PerFamily::default(),
             under_way: BinaryHeap::new(),
             replies: 0,
             sent_in_second: Vec::new(),
@@ -240,7 +245,7 @@ impl OfflineClient {
     fn turn(&mut self, network: &mut Offline) {
         while self.under_way.peek().is_some_and(|Reverse((at, ..))| *at <= network.now) {
             let Some(Reverse((_, _, from, datagram))) = self.under_way.pop() else { break };
-            self.heard.get_mut(usize::from(from.is_ipv6())).into_iter().for_each(|heard| *heard = true);
+            self.heard[Family::of(from)] = true;
             self.engine.receive(&datagram, from, network.now);
         }
         self.engine.tick(network.now);

@@ -84,13 +84,20 @@ impl From<KnownNode> for Contact {
 
 impl Offline {
     /// Nodes have addresses of the whole internet, so that rules about subnets hold for them; nothing is sent there.
-    /// Fails where the world cannot be ([`io::ErrorKind::InvalidInput`]).
+    ///
+    /// # Errors
+    ///
+    /// The world cannot be ([`io::ErrorKind::InvalidInput`]).
     pub fn new(world: World) -> io::Result<Self> {
         Ok(Self::with(vec![Self::on_the_internet(world)?]))
     }
 
     /// The DHT of IPv4 and that of IPv6, which do not know each other (BEP 32), and clients in both. What is done to
     /// nodes is done in both.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Offline::new`].
     pub fn of_both_families(ipv4: World, ipv6: World) -> io::Result<Self> {
         let ipv4 = Self::on_the_internet(World { family: Family::V4, ..ipv4 })?;
         let ipv6 = Self::on_the_internet(World { family: Family::V6, ..ipv6 })?;
@@ -98,6 +105,10 @@ impl Offline {
     }
 
     /// Nodes have loopback addresses, for which no rules about subnets hold. There are none of IPv6.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Offline::new`].
     pub fn on_loopback(world: World) -> io::Result<Self> {
         world.check_on_loopback()?;
         Ok(Self::with(vec![Responder::new(world, PORT)]))
