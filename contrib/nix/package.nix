@@ -21,6 +21,7 @@ rustPlatform.buildRustPackage {
       (root + "/Cargo.lock")
       (root + "/server")
       (root + "/cli")
+      (root + "/dht")
       (root + "/testing")
       (root + "/fuzz/checks")
     ];

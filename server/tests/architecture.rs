@@ -72,6 +72,16 @@ fn the_rooms_are_in_the_order_in_which_a_query_goes_down_through_them() {
     assert_eq!(rooms, ["program", "edge", "service", "resolver", "sources", "base"]);
 }
 
+#[test]
+fn a_stranger_opens_at_most_two_files_for_a_question() {
+    let rows = table("Where to look");
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let places = row.names(1);
+        assert!((1..=2).contains(&places.len()), "{row:?}");
+    }
+}
+
 /// Everything in backticks on the page that looks like a path is one: of the repository, of `server/src`, or of a crate.
 #[test]
 fn every_path_on_the_page_exists() {
