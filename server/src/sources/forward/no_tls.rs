@@ -32,6 +32,10 @@ impl TlsClient {
         true
     }
 
+    pub fn additional_authorities(&self) -> Option<Arc<[u8]>> {
+        None
+    }
+
     pub fn for_tls(&self) -> Arc<()> {
         Arc::default()
     }
