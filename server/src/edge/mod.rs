@@ -9,7 +9,7 @@ pub mod held;
 mod html;
 #[cfg(feature = "http")]
 pub mod http;
-mod http_limits;
+pub mod http_limits;
 #[cfg(not(feature = "tls"))]
 pub mod no_certificates;
 #[cfg(feature = "hickory")]
@@ -17,6 +17,5 @@ pub mod request_handler;
 pub mod status;
 pub mod transport;
 
-pub use http_limits::Limits as HttpLimits;
 #[cfg(not(feature = "tls"))]
 pub use no_certificates as certificates;

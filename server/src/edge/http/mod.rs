@@ -45,7 +45,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use tracing::warn;
 
-pub use super::{HttpLimits as Limits, transport::HTTP_PROTOCOLS as PROTOCOLS};
+pub use crate::edge::{http_limits::Limits, transport::HTTP_PROTOCOLS as PROTOCOLS};
 pub use body::SiteBody;
 pub use dns::{DNS_PATH, JSON_PATH};
 pub use health::Health;

@@ -5,8 +5,8 @@ use tracing::warn;
 use crate::{
     base::{access::Forwarders, config::Config},
     edge::{
-        HttpLimits,
         held::Budget,
+        http_limits::Limits as HttpLimits,
         transport::{Caps, PLACES_PER_EXTRA, Purpose, descriptors, tcp},
     },
 };

@@ -300,7 +300,8 @@ impl Packets {
         // The search goes on when patience ends.
         let outcome = timeout(PATIENCE_WITH_STALE, search).await.ok().and_then(Result::ok);
         let answer = outcome.and_then(|outcome| outcome.answer().ok());
-        Ok(answer.unwrap_or(PacketAnswer::Found(held)))
+        let stale = Some(held.stale.unwrap_or(Staleness::Searching));
+        Ok(answer.unwrap_or(PacketAnswer::Found(Found { stale, ..held })))
     }
 
     /// Begins to look for a newer packet than one that may still be served. Nobody waits for it.

@@ -67,8 +67,8 @@ impl Entry {
     }
 
     pub(super) fn found(&self, key: &PublicKey, now: Time) -> Found {
-        // Where its time is none, it is new at this moment all the same.
-        let is_stale = now > self.fresh_until();
+        // Where its time is none, it is new at this moment all the same, unless the network was asked in vain.
+        let is_stale = now > self.fresh_until() || (now == self.fresh_until() && self.vain.is_some());
         Found {
             packet: self.packet.unpack(key),
             age: duration(now - self.received()),
