@@ -165,6 +165,7 @@ fn a_damaged_file_of_an_earlier_release_is_an_error_that_names_the_line() {
         (format!("{OLD}{node}{id}\n"), 6),
         (format!("{OLD}{id} 1.2.3.4\n"), 5),
         (format!("{OLD}{id} 1.2.3.4:65536\n"), 5),
+        (format!("{OLD}{id} 1.2.3.4:0\n"), 5),
         (format!("{OLD}{id}a 1.2.3.4:5\n"), 5),
         (format!("{OLD}+f{} 1.2.3.4:5\n", &id[2..]), 5),
         (format!("{OLD}é{} 1.2.3.4:5\n", &id[2..]), 5),

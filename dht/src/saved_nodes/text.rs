@@ -1,6 +1,8 @@
 //! The file of earlier releases: a line with the version, when it was written, the bootstrap nodes of its network, and
 //! a line for each node.
 
+use std::net::SocketAddr;
+
 use crate::table::Contact;
 
 /// The first line.
@@ -39,5 +41,6 @@ fn parse_node(line: &str) -> Option<Contact> {
     if !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    Some(Contact { id: id.parse().ok()?, address: address.parse().ok()?, rtt: None, stores: true })
+    let address = address.parse().ok().filter(|address: &SocketAddr| address.port() != 0)?;
+    Some(Contact { id: id.parse().ok()?, address, rtt: None, stores: true })
 }

@@ -66,11 +66,13 @@ impl Stored {
     /// had. And no packet came before its owner signed it.
     pub fn mended(&self, now: SystemTime) -> Option<Self> {
         let lifetime = self.fresh_until.duration_since(self.received).unwrap_or_default();
-        let received = match self.received > now {
-            true => now.checked_sub(lifetime)?,
-            false => self.received.max(self.signed()?.min(now)),
+        let signed = self.signed()?.min(now);
+        let (received, fresh_until) = if self.received > now {
+            (now.checked_sub(lifetime)?.max(signed), now)
+        } else {
+            let received = self.received.max(signed);
+            (received, received.checked_add(lifetime)?)
         };
-        let fresh_until = received.checked_add(lifetime)?;
         (received != self.received).then(|| Self { packet: self.packet.clone(), received, fresh_until })
     }
 
@@ -149,6 +151,8 @@ mod tests {
             (20_000, 10_000, 10_300, None),
             // From the future: its time is over, and it may still be served past it.
             (5000, 40_000, 40_300, Some((9700, 10_000))),
+            // Its time is over also where it was signed within it, and stays over when it is read again.
+            (9900, 40_000, 40_300, Some((9900, 10_000))),
             // From before it was signed, as by a clock that begins at zero.
             (5000, 7, 307, Some((5000, 5300))),
             (20_000, 7, 307, Some((10_000, 10_300))),
