@@ -171,7 +171,14 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
     };
     let key = match (&secret_key, &arguments.key) {
         (Some(secret_key), _) => secret_key.public_key(),
-        (None, Some(text)) => name::key(text).map_err(Failure::Failed)?,
+        (None, Some(text)) => match name::parse(text) {
+            Ok(name) if !name.is_apex => {
+                return Err(Failure::Failed(
+                    "name the key alone, and what is below it with --name".to_string(),
+                ));
+            }
+            named => named.map_err(|error| Failure::Failed(error.to_string()))?.key,
+        },
         (None, None) => refuse("name a key, or a seed file with --seed"),
     };
     let names = SiteNames::new(&key, &arguments.origin, &arguments.names, arguments.wildcard)
