@@ -20,25 +20,15 @@ use std::{
 
 use ed25519_dalek::{VerifyingKey, hazmat::ExpandedSecretKey};
 use nix::time::{ClockId, clock_gettime};
-use pkdns_cli::vanity::{
-    pattern::{Pattern, Patterns},
-    search::{Found, Secret, Task},
-    walk::{STEPS, Steps},
-};
+use pkdns_cli::vanity::{Found, Method, Pattern, Secret, Task};
 use pkdns_dht::signed_packet::{Keypair, PublicKey};
 
-const WAYS: [(&str, Way); 3] = [
-    ("a new key pair and its text for each try", Way::KeyPairs),
-    ("`--portable`: a new seed for each try", Way::Seeds),
-    ("additions", Way::Walk),
+/// The first is not one of the program's.
+const WAYS: [(&str, Option<Method>); 3] = [
+    ("a new key pair and its text for each try", None),
+    ("`--portable`: a new seed for each try", Some(Method::Seeds)),
+    ("additions", Some(Method::Walk)),
 ];
-
-#[derive(Clone, Copy)]
-enum Way {
-    KeyPairs,
-    Seeds,
-    Walk,
-}
 
 /// What a way came to in all rounds.
 #[derive(Default, Clone, Copy)]
@@ -58,16 +48,16 @@ fn main() {
         println!("Short rounds: the figures mean nothing.");
     }
     let began = Instant::now();
-    let steps = Steps::new(STEPS);
+    drop(Task::new(vec![Pattern::beginning(pattern).unwrap()], Method::Walk));
     println!(
-        "Keys that begin with {pattern}; {STEPS} points on either side of a centre, made in {:.1} ms.",
+        "Keys that begin with {pattern}; the table of points is made in {:.1} ms.",
         began.elapsed().as_secs_f64() * 1e3
     );
     for threads in [1, 2] {
         let mut sums = [Sum::default(); WAYS.len()];
         for _ in 0..rounds {
             for ((_, way), sum) in WAYS.iter().zip(&mut sums) {
-                sum.add(round(*way, pattern, &steps, threads, length));
+                sum.add(round(*way, pattern, threads, length));
             }
         }
         print(threads, &sums);
@@ -92,8 +82,8 @@ fn print(threads: usize, sums: &[Sum]) {
 }
 
 /// Tries on so many threads until the time is over.
-fn round(way: Way, pattern: &str, steps: &Steps, threads: usize, length: Duration) -> Sum {
-    let task = Task::new(Patterns::new(vec![Pattern::beginning(pattern).unwrap()]));
+fn round(way: Option<Method>, pattern: &str, threads: usize, length: Duration) -> Sum {
+    let task = Task::new(vec![Pattern::beginning(pattern).unwrap()], way.unwrap_or(Method::Seeds));
     let sum = Mutex::new(Sum::default());
     let began = Instant::now();
     thread::scope(|scope| {
@@ -101,15 +91,10 @@ fn round(way: Way, pattern: &str, steps: &Steps, threads: usize, length: Duratio
             scope.spawn(|| {
                 let start = cpu_time();
                 let (tries, found) = match way {
-                    Way::KeyPairs => key_pairs(pattern, began, length),
-                    Way::Seeds => {
+                    None => key_pairs(pattern, began, length),
+                    Some(_) => {
                         let mut found = 0;
-                        task.try_seeds(|key| count(&key, pattern, &mut found)).unwrap();
-                        (0, found)
-                    }
-                    Way::Walk => {
-                        let mut found = 0;
-                        task.walk(steps, |key| count(&key, pattern, &mut found)).unwrap();
+                        task.run(|key| count(&key, pattern, &mut found)).unwrap();
                         (0, found)
                     }
                 };

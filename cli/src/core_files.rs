@@ -6,7 +6,7 @@ use crate::terminal;
 
 /// Linux hands the memory of a program to systemd-coredump and the like even where the limit is 0, but not where it is
 /// 1, which is too little for any file as well.
-const MOST: rlim_t = if cfg!(target_os = "linux") { 1 } else { 0 };
+const MOST: rlim_t = 1;
 
 /// Forbids them, for this program and those that it starts.
 pub(crate) fn forbid() {

@@ -1,13 +1,16 @@
 //! Single requests to the web servers of others.
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, header::USER_AGENT};
-use http_body_util::Empty;
+use http::{Method, Request, Response, StatusCode, Uri, header::USER_AGENT};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use pkdns::{
     edge::certificates::{trusting_anyone, trusting_only},
-    sources::{connector::Connector, forward::TlsClient},
+    sources::{
+        connector::{Connector, cause},
+        forward::TlsClient,
+    },
 };
 use pkdns_dht::HostResolver;
 
@@ -47,6 +50,18 @@ impl HttpClient {
         Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
     }
 
+    /// What a page says, which has at most so many bytes. Without a deadline.
+    ///
+    /// # Errors
+    ///
+    /// For people.
+    pub(crate) async fn page(&self, uri: Uri, limit: usize) -> Result<(StatusCode, Bytes), String> {
+        let response = self.request(Method::GET, uri).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), limit).collect().await;
+        Ok((status, body.map_err(|error| printable(&error.to_string()))?.to_bytes()))
+    }
+
     /// Without a deadline and a bound on the body, and without following where the response leads.
     ///
     /// # Errors
@@ -55,14 +70,15 @@ impl HttpClient {
     pub(crate) async fn request(&self, method: Method, uri: Uri) -> Result<Response<Incoming>, String> {
         let request = Request::builder().method(method).uri(uri).header(USER_AGENT, "pkdns-cli");
         let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-        self.0.request(request).await.map_err(|error| cause(&error))
+        self.0.request(request).await.map_err(|error| printable(&cause(&error).to_string()))
     }
 }
 
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    printable(&error.to_string())
+/// The address of a page.
+pub(crate) fn web_address(text: &str) -> Result<Uri, String> {
+    let uri = text.parse().ok();
+    let is_web = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some_and(|host| !host.is_empty())
+    };
+    uri.filter(is_web).ok_or_else(|| "expected https://HOST/PATH".to_string())
 }

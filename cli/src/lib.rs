@@ -1,6 +1,6 @@
 //! The program `pkdns-cli`: keys, zones and the DHT from the command line.
 //!
-//! This library is internal to the program. It exists so that benchmarks and tests can use parts of the program, promises no stability,
+//! This library is internal to the program. It exists so that benchmarks, tests and fuzz targets can use parts of the program, promises no stability,
 //! and changes without notice; `pkdns` is the library for others.
 
 mod certificate;
@@ -20,22 +20,28 @@ mod keeper;
 mod name;
 mod name_servers;
 mod network;
-mod packet;
+#[doc(hidden)]
+pub mod packet;
 mod publickey;
 mod publish;
 mod publisher;
 mod qr;
-mod records;
+#[doc(hidden)]
+pub mod records;
 mod republish;
 mod resolve;
 mod secret_key;
-mod seed;
-mod serve;
+#[doc(hidden)]
+pub mod seed;
+#[doc(hidden)]
+pub mod serve;
 mod servers;
-mod service;
 mod shell;
 mod sources;
+mod systemd;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod testnet;
 mod time;
 mod trust;

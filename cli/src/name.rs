@@ -1,20 +1,17 @@
 //! Names whose last label is a public key.
 
 use domain::base::name::Name;
-use pkdns::config;
+use pkdns::{
+    config,
+    resolver::name::{KEY_LABEL_LENGTH, value_of},
+};
 use pkdns_dht::signed_packet::PublicKey;
 use thiserror::Error;
 
 use crate::terminal::printable;
 
-/// Length of a key in z-base-32.
-const KEY_LENGTH: usize = 52;
-
 /// Characters that a copy may have too many or too few, to be told so.
 const NEAR: usize = 4;
-
-/// That of z-base-32, in which keys are written.
-const ALPHABET: &[u8] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 
 /// A key, or a name in its zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,15 +35,15 @@ impl PublicName {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum NameError {
     #[error(
-        "this is not a domain name: write a public key of {KEY_LENGTH} characters, with or without names before it"
+        "this is not a domain name: write a public key of {KEY_LABEL_LENGTH} characters, with or without names before it"
     )]
     Malformed,
     #[error(
-        "the name must end in a public key of {KEY_LENGTH} characters, with or without \".key\" after it"
+        "the name must end in a public key of {KEY_LABEL_LENGTH} characters, with or without \".key\" after it"
     )]
     NoKey,
     #[error(
-        "the last label has {0} characters, and a key has {KEY_LENGTH}: some got lost or came along when it was copied"
+        "the last label has {0} characters, and a key has {KEY_LABEL_LENGTH}: some got lost or came along when it was copied"
     )]
     Length(usize),
     #[error(
@@ -67,10 +64,19 @@ pub(crate) fn parse(text: &str) -> Result<PublicName, NameError> {
         labels.pop();
     }
     let last = labels.pop().ok_or(NameError::NoKey)?;
-    let key = key(&last)?;
+    let key = key_of(&last)?;
     let is_apex = labels.is_empty();
     labels.push(key.to_z32());
     Ok(PublicName { key, name: printable(&format!("{}.", labels.join("."))), is_apex })
+}
+
+/// Takes a key in these forms, and no name below one.
+pub(crate) fn key(text: &str) -> Result<PublicKey, String> {
+    match parse(text) {
+        Ok(name) if name.is_apex => Ok(name.key),
+        Ok(_) => Err("expected a key without a name before it".to_string()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The host of an address such as `http://www.KEY.key:8000/page`, or all of a text that is none.
@@ -88,15 +94,15 @@ fn host(text: &str) -> &str {
 /// too much.
 pub(crate) fn length_near_a_key(text: &str) -> Option<usize> {
     let length = text.len();
-    let is_near = length.abs_diff(KEY_LENGTH) <= NEAR && length != KEY_LENGTH;
-    (is_near && text.bytes().all(|byte| ALPHABET.contains(&byte.to_ascii_lowercase()))).then_some(length)
+    let is_near = length.abs_diff(KEY_LABEL_LENGTH) <= NEAR && length != KEY_LABEL_LENGTH;
+    (is_near && text.bytes().all(|byte| value_of(byte).is_some())).then_some(length)
 }
 
-fn key(label: &str) -> Result<PublicKey, NameError> {
+fn key_of(label: &str) -> Result<PublicKey, NameError> {
     if let Some(length) = length_near_a_key(label) {
         return Err(NameError::Length(length));
     }
-    if label.len() != KEY_LENGTH || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if label.len() != KEY_LABEL_LENGTH || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(NameError::NoKey);
     }
     PublicKey::try_from(label).map_err(|_| NameError::InvalidKey)

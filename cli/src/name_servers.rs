@@ -6,14 +6,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use hickory_proto::{
-    op::ResponseCode,
-    rr::{Name, RData, RecordType},
-};
+use hickory_proto::rr::{Name, RData, RecordType};
 use pkdns::config::DNS_PORT;
 
 use crate::{
-    dns::{self, Over, Reply},
+    dns::{self, Over, Reply, addresses_in},
     failure::Failure,
     terminal::printable,
 };
@@ -39,9 +36,9 @@ pub(crate) struct NameServer {
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// What one address of a name server said.
+/// The reply of one address of a name server.
 #[derive(Debug, Clone)]
-pub(crate) struct Word {
+pub(crate) struct Statement {
     /// The server, by name and address.
     pub(crate) server: String,
     pub(crate) reply: Reply,
@@ -68,9 +65,7 @@ impl Resolvers {
         let mut last = Reply::Silent;
         for resolver in &self.0 {
             last = dns::ask(*resolver, name, record_type, Over::Udp).await;
-            let is_said =
-                |said: &dns::Said| matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain);
-            if last.said().is_some_and(is_said) {
+            if last.is_conclusive() {
                 break;
             }
         }
@@ -91,15 +86,15 @@ impl Resolvers {
     pub(crate) async fn name_servers(&self, zone: &Name) -> Result<Vec<NameServer>, Failure> {
         let shown = dns::shown(zone);
         let reply = self.ask(zone, RecordType::NS).await;
-        let Some(said) = reply.said() else {
+        let Some(response) = reply.response() else {
             return Err(Failure::Failed(format!(
                 "the name servers of {shown} cannot be found out, because from the resolver {} {}: check the network, or name \
                  another with --resolver",
                 self,
-                reply.told()
+                reply.describe()
             )));
         };
-        let names = said.answers.iter().filter_map(|record| match &record.data {
+        let names = response.answers.iter().filter_map(|record| match &record.data {
             RData::NS(name) if record.name == *zone => Some(name.0.clone()),
             _ => None,
         });
@@ -109,7 +104,7 @@ impl Resolvers {
                 "{shown} has no name servers ({} answers {}): its operator has to delegate it, with NS records in the zone \
                  above it",
                 self,
-                dns::code(said.code)
+                dns::code(response.code)
             )));
         }
         let servers = names.iter().map(async |name| NameServer {
@@ -139,12 +134,12 @@ impl NameServer {
     }
 
     /// What each of its addresses says of a name in its zone.
-    pub(crate) async fn ask(&self, name: &Name, record_type: RecordType, over: Over) -> Vec<Word> {
-        let words = self.addresses.iter().map(async |address| Word {
+    pub(crate) async fn ask(&self, name: &Name, record_type: RecordType, over: Over) -> Vec<Statement> {
+        let statements = self.addresses.iter().map(async |address| Statement {
             server: self.title(*address),
             reply: dns::ask_authority(*address, name, record_type, over).await,
         });
-        join_all(words).await
+        join_all(statements).await
     }
 
     fn title(&self, address: SocketAddr) -> String {
@@ -157,26 +152,14 @@ impl NameServer {
 }
 
 /// What each address of all of them says.
-pub(crate) async fn ask_all(servers: &[NameServer], name: &Name, record_type: RecordType) -> Vec<Word> {
-    let words = servers.iter().map(|server| server.ask(name, record_type, Over::Udp));
-    join_all(words).await.into_iter().flatten().collect()
-}
-
-/// Those among the records of an answer.
-pub(crate) fn addresses_in(reply: &Reply) -> Vec<IpAddr> {
-    let answers = reply.said().map_or(&[][..], |said| &said.answers);
-    let addresses = answers.iter().filter_map(|record| match &record.data {
-        RData::A(address) => Some(IpAddr::from(address.0)),
-        RData::AAAA(address) => Some(IpAddr::from(address.0)),
-        _ => None,
-    });
-    addresses.collect()
+pub(crate) async fn ask_all(servers: &[NameServer], name: &Name, record_type: RecordType) -> Vec<Statement> {
+    let statements = servers.iter().map(|server| server.ask(name, record_type, Over::Udp));
+    join_all(statements).await.into_iter().flatten().collect()
 }
 
 /// The texts of TXT records at `name` itself, in full.
 pub(crate) fn texts_at(reply: &Reply, name: &Name) -> Vec<String> {
-    let answers = reply.said().map_or(&[][..], |said| &said.answers);
-    let texts = answers.iter().filter_map(|record| match &record.data {
+    let texts = reply.answers().iter().filter_map(|record| match &record.data {
         RData::TXT(text) if record.name == *name => {
             Some(printable(&String::from_utf8_lossy(&text.txt_data.concat())))
         }
@@ -202,7 +185,7 @@ fn read(text: &str) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use hickory_proto::{
-        op::{Message, MessageType},
+        op::{Message, MessageType, ResponseCode},
         rr::{
             Record,
             rdata::{A, AAAA, NS},

@@ -30,8 +30,8 @@ use crate::{
     records::{self, TextRecord},
     secret_key::SecretKey,
     seed::{self, PassphraseArguments},
-    service,
     sources::Sources,
+    systemd,
     terminal::{self, Colour},
     zone_file::ExternalAddresses,
     zone_source::{self, ZoneSource},
@@ -164,7 +164,7 @@ async fn watch(
     secret_key: SecretKey,
     zone: ZoneSource,
 ) -> Result<(), Failure> {
-    let stop = service::Stop::new()?;
+    let stop = systemd::Stop::new()?;
     let want = Want::default();
     let (detecting, addresses) = match arguments.addresses.finder()? {
         Some(finder) => {
@@ -307,15 +307,8 @@ fn watching(seed: &Path, zone: &ZoneSource) -> Option<String> {
     }
     let arguments = std::env::args_os().skip(1).map(|argument| argument.into_string());
     let arguments: Vec<String> = arguments.collect::<Result<_, _>>().ok()?;
-    let words = arguments.iter().map(|word| terminal::quoted(word));
-    Some(
-        ["pkdns-cli".to_owned()]
-            .into_iter()
-            .chain(words)
-            .chain(["--watch".to_owned()])
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    let words: Vec<String> = arguments.iter().map(|word| terminal::quoted(word)).collect();
+    Some(format!("pkdns-cli {} --watch", words.join(" ")))
 }
 
 /// Where a browser finds the first name that leads to a machine, the key itself before names below it.

@@ -243,15 +243,20 @@ async fn store(
             stored = put(None).await;
         }
     }
-    match stored {
+    on_nodes(stored).unwrap_or_else(|| Err(overtaken()))
+}
+
+/// On how many nodes a packet was stored, or why on none. `None`: there is a newer one.
+pub(crate) fn on_nodes(stored: Result<u32, PutError>) -> Option<Result<u32, Failure>> {
+    Some(match stored {
         Ok(0) => Err(Failure::Failed("no DHT node stored the packet: try again".to_string())),
         Ok(nodes) => Ok(nodes),
-        Err(PutError::CasFailed | PutError::NotMostRecent) => Err(overtaken()),
+        Err(PutError::CasFailed | PutError::NotMostRecent) => return None,
         Err(PutError::Network(error)) => Err(network::unreachable(error)),
         Err(error @ PutError::Refused(..)) => {
             Err(Failure::Failed(format!("the packet was not stored: {}", printable(&error.to_string()))))
         }
-    }
+    })
 }
 
 fn overtaken() -> Failure {
@@ -272,25 +277,8 @@ fn changes(old: &SignedPacket, new: &SignedPacket) -> (Vec<TextRecord>, Vec<Text
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use pkdns::program::testnet::LocalNetwork;
-    use pkdns_dht::DhtSettings;
-
     use super::*;
-    use crate::{
-        packet,
-        zone_file::{self, ExternalAddresses},
-    };
-
-    fn packet(timestamp: u64, text: &str) -> SignedPacket {
-        let secret_key = SecretKey::from_seed(&[0; 32]);
-        let key = secret_key.public_key();
-        let zone = zone_file::from_bytes(text.as_bytes()).unwrap();
-        let records = zone.records(&key, &ExternalAddresses::default()).unwrap();
-        let dns = packet::compose(&records, &key).unwrap();
-        SignedPacket::sign(&secret_key, timestamp, &dns).unwrap()
-    }
+    use crate::testing::{self, dns, published, signed};
 
     const ZONE: &str = "@ A 192.0.2.1";
     /// The time of a new packet at `now`, where there is one of `there` that holds `text`.
@@ -300,8 +288,8 @@ mod tests {
         last: Option<u64>,
         force: bool,
     ) -> Result<u64, Failure> {
-        let existing = there.map(|(timestamp, text)| packet(timestamp, text));
-        timestamp(existing.as_ref(), packet(1, ZONE).dns(), now, Terms { last, force })
+        let existing = there.map(|(timestamp, text)| signed(timestamp, text));
+        timestamp(existing.as_ref(), &dns(ZONE), now, Terms { last, force })
     }
 
     #[test]
@@ -314,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_newer_packet_is_not_replaced_silently() {
-        // A second machine used to overwrite what the first had published (mistake 31).
+        // A second machine used to overwrite what the first had published.
         let Err(Failure::NewerPacket(message)) = signed_at(Some((1_000_000 * 3600, ZONE)), 1, None, false)
         else {
             panic!("replaced");
@@ -349,17 +337,6 @@ mod tests {
 
     #[test]
     fn a_packet_on_few_nodes_is_everywhere_where_no_more_were_found() {
-        let published = |nodes, found| Published {
-            key: String::new(),
-            nodes,
-            found,
-            relays: Vec::new(),
-            size: 0,
-            timestamp: 1,
-            previous_timestamp: None,
-            added: Vec::new(),
-            removed: Vec::new(),
-        };
         for (nodes, found, expected) in
             [(9, 9, true), (10, 9, true), (9, 14, false), (20, 20, false), (0, 0, false)]
         {
@@ -369,8 +346,8 @@ mod tests {
 
     #[test]
     fn changes_are_the_records_that_differ_in_anything() {
-        let old = packet(1, "@ A 192.0.2.1\nold TXT x\nwww 60 A 192.0.2.2\n");
-        let new = packet(2, "new TXT x\n@ A 192.0.2.1\nwww 61 A 192.0.2.2\n");
+        let old = signed(1, "@ A 192.0.2.1\nold TXT x\nwww 60 A 192.0.2.2\n");
+        let new = signed(2, "new TXT x\n@ A 192.0.2.1\nwww 61 A 192.0.2.2\n");
         let (added, removed) = changes(&old, &new);
         let text = |records: &[TextRecord]| records.iter().map(TextRecord::to_string).collect::<Vec<_>>();
         assert_eq!(text(&added), ["new 3600 TXT \"x\"", "www 61 A 192.0.2.2"]);
@@ -379,12 +356,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_published_after_the_reading_is_not_replaced() {
-        let network = LocalNetwork::start(5).await.unwrap();
-        let settings = DhtSettings::on_loopback(network.bootstrap());
-        let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
-        dht.ready(Duration::from_secs(10)).await.unwrap();
+        let (_network, dht) = testing::dht().await;
         let [read, meanwhile, ours, late] = [(1, "a"), (2, "b"), (3, "c"), (2, "a")]
-            .map(|(time, text)| packet(time, &format!("@ TXT {text}")));
+            .map(|(time, text)| signed(time, &format!("@ TXT {text}")));
 
         let quiet = watch::Sender::new(0);
         let store = async |packet, existing| store(&dht, packet, existing, &quiet).await;

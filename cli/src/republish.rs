@@ -11,7 +11,7 @@ use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
 use pkdns::program::service_manager;
 use pkdns_dht::{
-    Evidence, PutError,
+    Evidence,
     signed_packet::{PublicKey, SignedPacket},
 };
 use serde::Serialize;
@@ -22,9 +22,10 @@ use crate::{
     input,
     keeper::{Interval, in_words},
     name, network,
+    publisher::on_nodes,
     seed::FileName,
-    service,
     sources::{Holdings, Sources},
+    systemd,
     terminal::{self, printable},
     time::{age, now},
 };
@@ -93,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         let Some(interval) = arguments.every else {
             return once(arguments, &sources, keys).await;
         };
-        let stop = service::Stop::new()?;
+        let stop = systemd::Stop::new()?;
         let repeating = async {
             service_manager::ready("republishing");
             let mut failures = 0;
@@ -130,7 +131,7 @@ impl Arguments {
         let mut keys = Vec::new();
         for text in &self.keys {
             let name = || printable(&FileName::of(Path::new(text)).to_string());
-            keys.push(key(text).map_err(|why| Failure::Failed(format!("{}: {why}", name())))?);
+            keys.push(name::key(text).map_err(|why| Failure::Failed(format!("{}: {why}", name())))?);
         }
         for path in &self.list {
             keys.extend(read_list(path)?);
@@ -159,17 +160,9 @@ fn read_list(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let lines = text.lines().zip(1..).filter_map(|(line, number)| {
         let text = line.split('#').next().unwrap_or_default().trim();
         // The line itself is not repeated: it may be a seed.
-        (!text.is_empty()).then(|| key(text).map_err(|why| fail(&format!("line {number}: {why}"))))
+        (!text.is_empty()).then(|| name::key(text).map_err(|why| fail(&format!("line {number}: {why}"))))
     });
     lines.collect()
-}
-
-fn key(text: &str) -> Result<PublicKey, String> {
-    match name::parse(text) {
-        Ok(name) if name.is_apex => Ok(name.key),
-        Ok(_) => Err("expected a key without a name before it".to_string()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 async fn once(arguments: &Arguments, sources: &Sources, keys: Vec<PublicKey>) -> Result<(), Failure> {
@@ -249,7 +242,8 @@ async fn try_republish(sources: &Sources, key: &PublicKey, report: &mut Report) 
     let on_dht = match dht {
         Ok((held, evidence)) => {
             report.held_by = holders(held.as_ref(), &packet, evidence);
-            store(sources, &packet).await
+            // Where its owner was quicker, it is alive.
+            on_nodes(sources.dht().put(&packet, None).await).unwrap_or(Ok(0))
         }
         Err(failure) => Err(failure),
     };
@@ -266,19 +260,6 @@ async fn try_republish(sources: &Sources, key: &PublicKey, report: &mut Report) 
 /// Nodes that hold just this packet.
 fn holders(held: Option<&SignedPacket>, newest: &SignedPacket, evidence: Evidence) -> u32 {
     if held == Some(newest) { evidence.held } else { 0 }
-}
-
-async fn store(sources: &Sources, packet: &SignedPacket) -> Result<u32, Failure> {
-    match sources.dht().put(packet, None).await {
-        Ok(0) => Err(Failure::Failed("no DHT node stored the packet: try again".to_string())),
-        Ok(nodes) => Ok(nodes),
-        // Its owner was quicker, and then it is alive.
-        Err(PutError::NotMostRecent) => Ok(0),
-        Err(PutError::Network(error)) => Err(network::unreachable(error)),
-        Err(error) => {
-            Err(Failure::Failed(format!("the packet was not stored: {}", printable(&error.to_string()))))
-        }
-    }
 }
 
 impl Report {

@@ -215,10 +215,11 @@ mod tests {
     use pkdns_dht::signed_packet::PublicKey;
 
     use super::*;
+    use crate::testing::{from_hex, key, secret_key};
 
     const EVIDENCE: Evidence = Evidence { queried: 20, responded: 17, held: 0 };
 
-    /// Packet B of the contract's test vectors, made with pkarr.
+    /// A packet made with pkarr.
     const PACKET_B: &str = "\
         3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29\
         9880b266202612827e0a2776ecc7720b72d64ae7f566dc8ffd8b2216b9b8f943\
@@ -242,8 +243,7 @@ mod tests {
         00000100010000003c00047f000001";
 
     fn packet(hex: &str) -> SignedPacket {
-        let bytes: Vec<u8> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let bytes = from_hex(hex);
         let key = PublicKey::try_from(&bytes[..32]).unwrap();
         let timestamp = u64::from_be_bytes(bytes[96..104].try_into().unwrap());
         SignedPacket::verify(key, timestamp, bytes[32..96].try_into().unwrap(), &bytes[104..]).unwrap()
@@ -357,8 +357,7 @@ mod tests {
 
     #[test]
     fn a_packet_without_records_is_shown() {
-        let keypair = pkdns_dht::signed_packet::Keypair::from_secret_key(&[0; 32]);
-        let packet = SignedPacket::sign(&keypair, 1, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        assert!(shown(&packet, &keypair.to_z32(), 1).ends_with("The packet holds no records.\n"));
+        let packet = SignedPacket::sign(&secret_key(), 1, &[0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert!(shown(&packet, &key().to_z32(), 1).ends_with("The packet holds no records.\n"));
     }
 }

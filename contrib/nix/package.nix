@@ -22,6 +22,7 @@ rustPlatform.buildRustPackage {
       (root + "/server")
       (root + "/cli")
       (root + "/testing")
+      (root + "/fuzz/checks")
     ];
   };
   cargoLock.lockFile = root + "/Cargo.lock";

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pkdns_fuzz::decode::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pkdns_fuzz_checks::decode::check(input));

@@ -14,10 +14,11 @@ use std::{
 
 use pkdns::{
     config::Config,
-    program::testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    program::testnet::{SampleUpstream, sample_keypair, sample_packet},
     request_handler::HickoryHandler,
     server::Server,
 };
+use pkdns_dht::simulator::Simulator;
 use pkdns_dht::{Dht, DhtSettings};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let udp = UdpSocket::bind(ADDRESS).await?;
     let tcp = TcpListener::bind(ADDRESS).await?;
 
-    let network = LocalNetwork::start(NODES).await?;
+    let network = Simulator::with_nodes(NODES)?;
     let upstream = SampleUpstream::start().await?;
     let dht = join(&network).await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -71,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn join(network: &LocalNetwork) -> Result<Dht, Box<dyn Error>> {
+async fn join(network: &Simulator) -> Result<Dht, Box<dyn Error>> {
     let settings = DhtSettings::on_loopback(network.bootstrap());
     // The nodes are given by address, so that there is nothing to resolve.
     let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() })))?;

@@ -13,20 +13,38 @@ const LONGEST: usize = 600;
 const LONG: usize = 400;
 const FEW: usize = 5;
 
-/// The name in the table of what is in no module: the program.
+/// The row of what is in the room of the program and in no other row.
 const PROGRAM: &str = "main";
 
 #[test]
 fn every_module_is_in_the_table_and_every_row_is_a_module() {
-    let listed: BTreeSet<_> = table("Modules").into_iter().map(|row| row.module()).collect();
+    let rooms = Rooms::of_the_table();
     let present: BTreeSet<_> = sources().into_iter().map(|source| source.module).collect();
+    assert_eq!(rooms.rows.iter().map(|(_, module)| module.clone()).collect::<BTreeSet<_>>(), present);
+    // A module that a room declares is not taken for a part of the room's own.
+    for room in ["edge", "sources", "base"] {
+        let declared: BTreeSet<_> =
+            submodules(&manifest("src").join(room).join("mod.rs")).into_iter().collect();
+        let listed: BTreeSet<_> =
+            rooms.rows.iter().filter(|row| row.0 == room).map(|row| row.1.clone()).collect();
+        assert_eq!(declared, listed, "{room}");
+    }
+}
+
+#[test]
+fn every_module_of_the_dht_client_is_in_its_table() {
+    let listed: BTreeSet<_> = table("The DHT client").iter().flat_map(|row| row.names(0)).collect();
+    let mut present: BTreeSet<_> = submodules(&manifest("../dht/src/lib.rs")).into_iter().collect();
+    // For tests alone.
+    present.extend(["simulator".to_string()]);
+    present.remove("testing");
     assert_eq!(listed, present);
 }
 
 #[test]
 fn a_module_imports_only_what_its_row_allows() {
     let allowed: BTreeMap<_, _> =
-        table("Modules").into_iter().map(|row| (row.module(), row.names(2))).collect();
+        table("Modules").into_iter().map(|row| (row.module(), row.names(3))).collect();
     for source in sources() {
         let allowed = &allowed[&source.module];
         for import in source.imports() {
@@ -41,10 +59,36 @@ fn the_table_allows_no_import_from_above() {
     let rows = table("Modules");
     for (index, row) in rows.iter().enumerate() {
         let below: BTreeSet<_> = rows[index + 1..].iter().map(Row::module).collect();
-        for import in row.names(2) {
+        for import in row.names(3) {
             assert!(below.contains(&import), "{} may import {import}, which is not below it", row.module());
         }
     }
+}
+
+#[test]
+fn the_rooms_are_in_the_order_in_which_a_query_goes_down_through_them() {
+    let mut rooms: Vec<_> = Rooms::of_the_table().rows.into_iter().map(|(room, _)| room).collect();
+    rooms.dedup();
+    assert_eq!(rooms, ["program", "edge", "service", "resolver", "sources", "base"]);
+}
+
+/// Everything in backticks on the page that looks like a path is one: of the repository, of `server/src`, or of a crate.
+#[test]
+fn every_path_on_the_page_exists() {
+    let page = fs::read_to_string(manifest("../docs/architecture.md")).unwrap();
+    let mut seen = 0;
+    for name in page.split('`').skip(1).step_by(2) {
+        let is_path = (name.ends_with(".rs") || name.ends_with('/'))
+            && !name.contains(char::is_whitespace)
+            && !name.starts_with(['/', '.']);
+        if is_path {
+            seen += 1;
+            let places =
+                ["src", "..", ".", "../dht/src", "../cli/src"].map(|place| manifest(place).join(name));
+            assert!(places.iter().any(|path| path.exists()), "`{name}` is nowhere");
+        }
+    }
+    assert!(seen > 50, "{seen}");
 }
 
 #[test]
@@ -74,19 +118,32 @@ fn only_the_http_listeners_name_axum() {
     }
 }
 
+/// What a row says of purity, in its part with that word: of the named files, of all but the named ones, or of all.
 #[test]
 fn what_the_table_calls_pure_knows_no_runtime_and_no_clock() {
-    let resolver = table("Modules").into_iter().find(|row| row.module() == "resolver").expect("a row");
-    let pure = resolver.names(1);
-    assert!(!pure.is_empty());
     let sources = sources();
-    for file in pure {
-        let path = manifest("src/resolver").join(file + ".rs");
-        let source = sources.iter().find(|source| source.path == path).expect("a source file");
-        for impure in ["tokio::", "Instant", "SystemTime", "async "] {
-            assert!(!source.text.contains(impure), "{impure} in {}", path.display());
+    let (mut checked, mut faults) = (0, Vec::new());
+    for row in table("Modules") {
+        let Some(part) = row.0[2].split(';').find(|part| part.contains("pure")) else { continue };
+        let names: Vec<_> = part.split('`').skip(1).step_by(2).collect();
+        let all_but = part.contains("but");
+        for source in sources.iter().filter(|source| source.module == row.module()) {
+            let is_named = names.iter().any(|name| {
+                source.path.ends_with(format!("{name}.rs")) || source.path.ends_with(format!("{name}/mod.rs"))
+            });
+            if names.is_empty() || is_named != all_but {
+                checked += 1;
+                let text = source.text.replace("tokio::time::Instant", "");
+                for impure in ["tokio::", "Instant::now", "SystemTime::now", "async ", "fs::"] {
+                    if text.contains(impure) {
+                        faults.push(format!("{impure} in {}", source.path.display()));
+                    }
+                }
+            }
         }
     }
+    assert!(checked > 20, "{checked}");
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
@@ -95,7 +152,8 @@ fn every_limit_is_where_the_table_says() {
     assert!(!rows.is_empty());
     for row in rows {
         let [file] = &row.names(3)[..] else { panic!("{row:?}") };
-        let text = fs::read_to_string(manifest("src").join(file)).expect(file);
+        let places = [manifest("src").join(file), manifest("..").join(file)];
+        let text = places.iter().find_map(|path| fs::read_to_string(path).ok()).expect(file);
         for constant in row.names(2) {
             assert!(text.contains(&format!("const {constant}: ")), "{constant} in {file}");
         }
@@ -105,7 +163,8 @@ fn every_limit_is_where_the_table_says() {
 #[test]
 fn no_file_is_too_long_to_read() {
     let mut long = Vec::new();
-    let folders = ["src", "tests", "examples", "benches", "../cli/src", "../cli/tests", "../testing/src"];
+    let folders =
+        ["src", "tests", "examples", "benches", "../cli/src", "../cli/tests", "../dht/src", "../testing/src"];
     for path in folders.iter().flat_map(|folder| rust_files(&manifest(folder))) {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= LONGEST, "{} has {lines} lines", path.display());
@@ -122,7 +181,7 @@ struct Row(Vec<String>);
 
 impl Row {
     fn module(&self) -> String {
-        self.names(0).first().expect("a name in backticks").clone()
+        self.names(1).first().expect("a name in backticks").clone()
     }
 
     /// What stands in backticks.
@@ -134,7 +193,7 @@ impl Row {
 /// The rows of the first table under a heading.
 fn table(heading: &str) -> Vec<Row> {
     let text = fs::read_to_string(manifest("../docs/architecture.md")).unwrap();
-    let lines = text.lines().skip_while(|line| *line != format!("## {heading}"));
+    let lines = text.lines().skip_while(|line| line.trim_start_matches('#') != format!(" {heading}"));
     let table = lines.skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     table
         .skip(2)
@@ -147,44 +206,64 @@ struct Source {
     module: String,
     path: PathBuf,
     text: String,
-    /// How other modules are named in it.
-    prefixes: &'static [&'static str],
+    /// The room, in the first file of a module: `super` is the room there.
+    above: Option<String>,
 }
 
 impl Source {
     /// Modules that the file names, in `use` or anywhere else.
     fn imports(&self) -> BTreeSet<String> {
-        let is_part_of_name = |character: char| character.is_alphanumeric() || character == '_';
+        let rooms = Rooms::of_the_table();
         let mut imports = BTreeSet::new();
-        for prefix in self.prefixes {
-            for (at, _) in self.text.match_indices(prefix) {
-                if self.text[..at].ends_with(is_part_of_name) {
-                    continue;
-                }
-                let path = &self.text[at + prefix.len()..];
-                let names = match path.strip_prefix('{') {
-                    Some(group) => heads(group),
-                    None => vec![path],
-                };
-                for name in names {
-                    let end = name.find(|character| !is_part_of_name(character)).unwrap_or(name.len());
-                    imports.insert(name[..end].to_string());
-                }
+        let root = if self.module == PROGRAM { "pkdns::" } else { "crate::" };
+        for at in self.places_of(root) {
+            imports.extend(heads(&self.text[at..], 2).iter().map(|path| rooms.module(path)));
+        }
+        if let Some(room) = &self.above {
+            for at in self.places_of("super::") {
+                let inside =
+                    heads(&self.text[at..], 1).into_iter().map(|path| [vec![room.clone()], path].concat());
+                imports.extend(inside.map(|path| rooms.module(&path)));
             }
         }
         imports
     }
+
+    /// Where the paths begin that have this before them.
+    fn places_of(&self, prefix: &str) -> Vec<usize> {
+        let is_part_of_name =
+            |character: char| character.is_alphanumeric() || character == '_' || character == ':';
+        let places =
+            self.text.match_indices(prefix).filter(|(at, _)| !self.text[..*at].ends_with(is_part_of_name));
+        places.map(|(at, _)| at + prefix.len()).collect()
+    }
 }
 
-/// The first names of the paths in a group whose opening brace has been read.
-fn heads(group: &str) -> Vec<&str> {
-    let (mut heads, mut depth, mut start) = (Vec::new(), 0, 0);
+/// The first names, up to `depth`, of all paths of a tree of them that the text begins with.
+fn heads(text: &str, depth: usize) -> Vec<Vec<String>> {
+    let Some(group) = text.strip_prefix('{') else {
+        let end = text
+            .find(|character: char| !character.is_alphanumeric() && character != '_')
+            .unwrap_or(text.len());
+        let (name, rest) = (text[..end].to_string(), &text[end..]);
+        return match rest.strip_prefix("::") {
+            Some(below) if depth > 1 => {
+                let below = heads(below, depth - 1).into_iter();
+                below.map(|path| [vec![name.clone()], path].concat()).collect()
+            }
+            _ => vec![vec![name]],
+        };
+    };
+    let (mut all, mut open, mut start) = (Vec::new(), 0, 0);
     for (at, character) in group.char_indices() {
         match character {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ',' | '}' if depth == 0 => {
-                heads.push(group[start..at].trim());
+            '{' => open += 1,
+            '}' if open > 0 => open -= 1,
+            ',' | '}' if open == 0 => {
+                let path = group[start..at].trim();
+                if !path.is_empty() {
+                    all.extend(heads(path, depth));
+                }
                 start = at + 1;
                 if character == '}' {
                     break;
@@ -193,29 +272,59 @@ fn heads(group: &str) -> Vec<&str> {
             _ => {}
         }
     }
-    heads.retain(|head| !head.is_empty());
-    heads
+    all
 }
 
-/// Every file of the library and of the program, without those that only tests use.
+/// The rows of the table: rooms and modules.
+struct Rooms {
+    rows: Vec<(String, String)>,
+}
+
+impl Rooms {
+    fn of_the_table() -> Self {
+        let room = |row: &Row| row.names(0).first().expect("a room in backticks").clone();
+        Self { rows: table("Modules").iter().map(|row| (room(row), row.module())).collect() }
+    }
+
+    /// The row that a path of names from the root of the crate belongs to.
+    fn module(&self, path: &[String]) -> String {
+        let [room, rest @ ..] = path else { panic!("an empty path") };
+        let is_row = |name: &String| self.rows.iter().any(|row| row.0 == *room && row.1 == *name);
+        match rest.first().filter(|name| is_row(name)) {
+            Some(name) => name.clone(),
+            None if room == "program" => PROGRAM.to_string(),
+            None => room.clone(),
+        }
+    }
+}
+
+/// Every file of the library and of the program, without those that only tests use and those of modules alone.
 fn sources() -> Vec<Source> {
+    let rooms = Rooms::of_the_table();
     let mut sources = Vec::new();
     let library = manifest("src/lib.rs");
-    for module in submodules(&library) {
-        // In the first file of a module, `super` is the crate.
-        collect(&child(&library, &module), &module, &["crate::", "super::"], &mut sources);
+    // Each is declared twice: for our own programs, and for others, who do not see it.
+    for room in BTreeSet::from_iter(submodules(&library)) {
+        let root = child(&library, &room);
+        let has_code = rooms.rows.contains(&(room.clone(), room.clone()));
+        if has_code {
+            let text = production(&fs::read_to_string(&root).unwrap());
+            sources.push(Source { module: room.clone(), path: root.clone(), text, above: None });
+        }
+        for name in submodules(&root) {
+            collect(&child(&root, &name), &rooms.module(&[room.clone(), name]), Some(&room), &mut sources);
+        }
     }
-    collect(&manifest("src/main.rs"), PROGRAM, &["pkdns::"], &mut sources);
+    collect(&manifest("src/program/main.rs"), PROGRAM, None, &mut sources);
     sources
 }
 
-fn collect(path: &Path, module: &str, prefixes: &'static [&'static str], sources: &mut Vec<Source>) {
+fn collect(path: &Path, module: &str, above: Option<&str>, sources: &mut Vec<Source>) {
     let (path, text) = (path.to_path_buf(), production(&fs::read_to_string(path).expect(module)));
     for name in submodules(&path) {
-        let prefixes: &[_] = if module == PROGRAM { prefixes } else { &["crate::"] };
-        collect(&child(&path, &name), module, prefixes, sources);
+        collect(&child(&path, &name), module, None, sources);
     }
-    sources.push(Source { module: module.to_string(), path, text, prefixes });
+    sources.push(Source { module: module.to_string(), path, text, above: above.map(String::from) });
 }
 
 /// The modules that a file declares in files of their own, but for tests.

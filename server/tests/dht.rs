@@ -17,12 +17,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use pkdns::program::testnet::{LocalNetwork, sample_packet};
+use pkdns::program::testnet::sample_packet;
 use pkdns_dht::{
     Dht, DhtSettings, HostResolver, Network, NetworkError, PutError,
     internal::saved_nodes,
     signed_packet::{Keypair, SignedPacket},
 };
+use pkdns_testing::mainline_network::MainlineNetwork;
 use pkdns_testing::silence::silence;
 use tokio::{
     sync::mpsc,
@@ -42,7 +43,7 @@ fn settings(bootstrap: Vec<String>) -> DhtSettings {
     settings
 }
 
-async fn joined(network: &LocalNetwork) -> Dht {
+async fn joined(network: &MainlineNetwork) -> Dht {
     let dht = Dht::start(settings(network.bootstrap()), no_names()).unwrap();
     dht.ready(LIMIT).await.unwrap();
     dht
@@ -64,7 +65,7 @@ async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) 
 
 #[tokio::test]
 async fn what_was_put_is_found_at_once_and_again_at_the_end() {
-    let network = LocalNetwork::start(10).await.unwrap();
+    let network = MainlineNetwork::start(10, &[]).await;
     let (writer, reader) = tokio::join!(joined(&network), joined(&network));
     let packet = sample_packet(&Keypair::random(), 1).unwrap();
     let stored = writer.put(&packet, None).await.unwrap();
@@ -87,7 +88,7 @@ async fn what_was_put_is_found_at_once_and_again_at_the_end() {
 
 #[tokio::test]
 async fn the_newest_of_two_packets_wins_and_an_older_one_is_not_stored() {
-    let network = LocalNetwork::start(6).await.unwrap();
+    let network = MainlineNetwork::start(6, &[]).await;
     let dht = joined(&network).await;
     let keypair = Keypair::random();
     let [first, second, third] = [1, 2, 3].map(|timestamp| sample_packet(&keypair, timestamp).unwrap());
@@ -107,7 +108,7 @@ async fn the_newest_of_two_packets_wins_and_an_older_one_is_not_stored() {
 
 #[tokio::test]
 async fn a_key_that_was_never_put_is_absent_with_evidence() {
-    let network = LocalNetwork::start(10).await.unwrap();
+    let network = MainlineNetwork::start(10, &[]).await;
     let dht = joined(&network).await;
     let (newest, evidence) = within(dht.most_recent(&Keypair::random().public_key())).await.unwrap();
     assert_eq!(newest, None);
@@ -117,7 +118,7 @@ async fn a_key_that_was_never_put_is_absent_with_evidence() {
 
 #[tokio::test]
 async fn a_dht_that_has_gone_is_unreachable_and_no_key_is_absent() {
-    let network = LocalNetwork::start(10).await.unwrap();
+    let network = MainlineNetwork::start(10, &[]).await;
     let dht = Dht::start(settings(network.bootstrap()), no_names()).unwrap();
     dht.ready(LIMIT).await.unwrap();
     let packet = sample_packet(&Keypair::random(), 1).unwrap();
@@ -163,7 +164,7 @@ async fn starts_without_a_network_and_joins_when_it_appears() {
 #[tokio::test]
 async fn a_hundred_keys_at_once_are_all_found() {
     // More nodes, of which each is asked for each key, have no time to answer where other tests run beside this one.
-    let network = LocalNetwork::start(10).await.unwrap();
+    let network = MainlineNetwork::start(10, &[]).await;
     let (writer, reader) = tokio::join!(joined(&network), joined(&network));
     let packets: Vec<_> = (0..100).map(|_| sample_packet(&Keypair::random(), 1).unwrap()).collect();
     for packets in packets.chunks(10) {
@@ -192,7 +193,7 @@ async fn a_hundred_keys_at_once_are_all_found() {
 
 #[tokio::test]
 async fn many_lookups_of_absent_keys_at_once_end_in_time() {
-    let network = LocalNetwork::start(10).await.unwrap();
+    let network = MainlineNetwork::start(10, &[]).await;
     let dht = joined(&network).await;
     let keys: Vec<_> = (0..50).map(|_| Keypair::random().public_key()).collect();
     for result in within(join_all(keys.iter().map(|key| dht.most_recent(key)))).await {
@@ -202,7 +203,7 @@ async fn many_lookups_of_absent_keys_at_once_end_in_time() {
 
 #[tokio::test]
 async fn start_up_does_not_resolve_names_through_the_system() {
-    let network = LocalNetwork::start(5).await.unwrap();
+    let network = MainlineNetwork::start(5, &[]).await;
     let asked = Arc::new(Mutex::new(Vec::new()));
     let names = Arc::new(AtomicBool::new(false));
     let resolver: HostResolver = {
@@ -225,7 +226,7 @@ async fn start_up_does_not_resolve_names_through_the_system() {
 
 #[tokio::test]
 async fn a_dropped_client_gives_back_its_sockets() {
-    let network = LocalNetwork::start(5).await.unwrap();
+    let network = MainlineNetwork::start(5, &[]).await;
     let dht = joined(&network).await;
     eventually(|| async { dht.info().await.table_size >= 5 }).await;
     let info = dht.info().await;
@@ -243,7 +244,7 @@ async fn a_dropped_client_gives_back_its_sockets() {
 
 #[tokio::test]
 async fn unsound_packets_are_not_passed_on() {
-    let network = LocalNetwork::start(5).await.unwrap();
+    let network = MainlineNetwork::start(5, &[]).await;
     let dht = joined(&network).await;
     let bootstrap = network.bootstrap();
     let publisher = tokio::task::spawn_blocking(move || {
@@ -264,7 +265,7 @@ async fn unsound_packets_are_not_passed_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_nodes_are_saved_when_a_stop_asks_for_it() {
-    let network = LocalNetwork::start(20).await.unwrap();
+    let network = MainlineNetwork::start(20, &[]).await;
     let directory = tempfile::tempdir().unwrap();
     let nodes_path = Some(directory.path().join("dht-nodes"));
     let mut settings = settings(network.bootstrap());

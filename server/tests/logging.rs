@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::program::testnet::LocalNetwork;
+use pkdns_dht::simulator::Simulator;
 use tempfile::TempDir;
 
 /// Longest that a test waits for what must come.
@@ -148,7 +148,7 @@ fn json_has_each_field_for_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_start_says_that_the_dht_is_joined() {
-    let network = LocalNetwork::start(8).await.unwrap();
+    let network = Simulator::with_nodes(8).unwrap();
     let directory = directory();
     let configuration = format!(
         "listen = '127.0.0.1:0'\nfallback_dns = '127.0.0.1:9'\n[dht]\nbootstrap = {:?}\n",

@@ -1,5 +1,5 @@
-//! What the incumbent gets wrong, each held here by a whole server. The names say what is guarded; the mistakes of
-//! single parts are held beside those parts.
+//! Mistakes that a resolver of keys once made, each guarded against by a whole server. Those of single parts are guarded
+//! against beside these parts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ fn extended_error(bytes: &[u8]) -> Option<u16> {
 
 #[tokio::test]
 async fn odd_labels_before_a_key_do_not_stop_the_server() {
-    // Mistake 1: one datagram for `*.<key>.key` ended the process.
+    // One datagram for `*.<key>.key` ended the process.
     let server = Running::start().await;
     let alice = keypair(1);
     server.network.publish(&alice, 1, &[record(&alice, "", 300, address(1))]);
@@ -64,7 +64,7 @@ async fn odd_labels_before_a_key_do_not_stop_the_server() {
 
 #[tokio::test]
 async fn an_alias_to_the_root_does_not_stop_the_server() {
-    // Mistake 2, from a packet and from an upstream.
+    // From a packet and from an upstream.
     let upstream = Upstream::start(|query, response| {
         let name = query.queries[0].name().clone();
         if !name.is_root() {
@@ -84,7 +84,7 @@ async fn an_alias_to_the_root_does_not_stop_the_server() {
 
 #[tokio::test]
 async fn the_server_starts_and_serves_with_nobody_else_within_reach() {
-    // Mistake 6: it did not start without its forwarder.
+    // It did not start without its forwarder.
     let server = Running::start_with(Upstream::plain().await, |config| {
         config.fallback_dns = vec!["127.0.0.1:9".parse().unwrap()];
     })
@@ -102,7 +102,7 @@ async fn the_server_starts_and_serves_with_nobody_else_within_reach() {
 
 #[tokio::test]
 async fn no_spelling_of_a_key_is_forwarded() {
-    // Mistake 7: upper case went to ICANN, and the answer was believed.
+    // Upper case went to ICANN, and the answer was believed.
     let server = Running::start().await;
     let alice = keypair(1);
     server.network.publish(&alice, 1, &[record(&alice, "", 300, address(1))]);
@@ -129,7 +129,7 @@ async fn no_spelling_of_a_key_is_forwarded() {
 
 #[tokio::test]
 async fn an_answer_never_exceeds_what_the_client_takes() {
-    // Mistake 12: 910 bytes to a client without EDNS, uncompressed. Mistake 13: no TCP to turn to.
+    // 910 bytes to a client without EDNS, uncompressed, and no TCP to turn to.
     let server = Running::start().await;
     let alice = keypair(1);
     let text = |index: u8| RData::TXT(TXT::new(vec![format!("{index:0>100}")]));
@@ -151,7 +151,6 @@ async fn an_answer_never_exceeds_what_the_client_takes() {
 
 #[tokio::test]
 async fn flags_classes_and_opcodes_are_answered_as_the_rules_say() {
-    // Mistake 15.
     let server = Running::start().await;
     for (name, record_type) in [("example.com", RecordType::A), ("localhost", RecordType::A)] {
         let mut request = query(name, record_type);
@@ -219,7 +218,7 @@ async fn responses_and_fragments_of_messages_get_no_reply() {
 
 #[tokio::test]
 async fn every_type_gets_an_answer() {
-    // Mistake 16: unknown types, the root and the Z bit got silence.
+    // Unknown types, the root and the Z bit got silence.
     let server = Running::start().await;
     let alice = keypair(1);
     server.network.publish(&alice, 1, &[record(&alice, "", 300, address(1))]);
@@ -235,7 +234,6 @@ async fn every_type_gets_an_answer() {
 
 #[tokio::test]
 async fn no_has_a_question_a_soa_and_the_right_code() {
-    // Mistake 17.
     let upstream = Upstream::start(|query, response| {
         let apex = Name::from_ascii("com.").unwrap();
         let soa = SOA::new(apex.clone(), apex.clone(), 1, 1, 1, 1, 60);
@@ -270,7 +268,7 @@ async fn no_has_a_question_a_soa_and_the_right_code() {
 
 #[tokio::test]
 async fn mixed_case_and_a_lower_case_answer_belong_together() {
-    // Mistake 18: NOERROR without an answer, for every stub that mixes case.
+    // NOERROR without an answer, for every stub that mixes case.
     let upstream = Upstream::start(|query, response| {
         let name = query.queries[0].name().to_lowercase();
         response.add_answer(Record::from_rdata(name, 300, address(7)));
@@ -287,7 +285,7 @@ async fn mixed_case_and_a_lower_case_answer_belong_together() {
 
 #[tokio::test]
 async fn cached_answers_age_and_keep_their_kind_apart() {
-    // Mistake 19: TTLs stood still, failures stayed for a minute, DO answers went to those who did not ask.
+    // TTLs stood still, failures stayed for a minute, DO answers went to those who did not ask.
     let upstream = Upstream::start(|query, response| {
         let question = &query.queries[0];
         let dnssec_ok = query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
@@ -328,7 +326,7 @@ async fn cached_answers_age_and_keep_their_kind_apart() {
 
 #[tokio::test]
 async fn a_chain_from_an_upstream_is_passed_on_whole() {
-    // Mistake 20: chains were thrown away and asked for again, hop by hop.
+    // Chains were thrown away and asked for again, hop by hop.
     let upstream = Upstream::start(|query, response| {
         let name = query.queries[0].name().clone();
         let [middle, end] = ["middle.example.com.", "end.example.com."];
@@ -345,7 +343,7 @@ async fn a_chain_from_an_upstream_is_passed_on_whole() {
 
 #[tokio::test]
 async fn the_quota_for_lookups_counts_new_keys_and_its_burst_is_honoured() {
-    // Mistake 23: the burst was read from the file and ignored.
+    // The burst was read from the file and ignored.
     let server = Running::start_with(Upstream::plain().await, |config| {
         config.rate_limit.dht_requests_per_minute = 1;
         config.rate_limit.dht_burst_size = 3;
@@ -448,7 +446,7 @@ async fn a_server_that_would_forward_to_itself_does_not_start() {
 
 #[tokio::test]
 async fn what_is_in_flight_at_the_stop_is_answered() {
-    // Mistake 29: SIGTERM was not handled.
+    // SIGTERM was not handled.
     let upstream = Upstream::start(|query, response| {
         std::thread::sleep(Duration::from_millis(300));
         response.add_answer(Record::from_rdata(query.queries[0].name().clone(), 300, address(1)));

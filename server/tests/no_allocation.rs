@@ -175,7 +175,8 @@ fn question(name: &str) -> Query {
 fn fill_answers(config: &Config) -> usize {
     let region = Region::new(ALLOCATOR);
     let lifetime = Duration::from_secs(3600);
-    let answers = AnswerCache::new(config.cache.max_entries, lifetime, Arc::default());
+    let answers =
+        AnswerCache::new(config.cache.max_entries, lifetime, Arc::default(), tokio::time::Instant::now());
     for authority in [Authority::Key, Authority::NameServer, Authority::Upstream] {
         for number in 0..10 * ENTRIES {
             let query = question(&format!("n{number}.example.com"));

@@ -79,7 +79,7 @@ async fn a_relay_that_knows_no_packet_does_not_make_a_key_absent() {
 
 #[tokio::test]
 async fn without_a_relay_in_the_configuration_nobody_is_asked() {
-    // Relays used to be on by default: each key that was looked up went to a third party (mistake 22).
+    // Relays used to be on by default: each key that was looked up went to a third party.
     assert!(Config::default().dht.relays.is_empty());
     let (answer, asked) = ask(&[]).await;
     assert_eq!((answer.code, answer.extended_error), (ResponseCode::ServFail, Some(22)));

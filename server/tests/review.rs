@@ -512,7 +512,6 @@ async fn a_name_server_has_no_say_over_another_key() {
 
 #[tokio::test]
 async fn a_packet_cannot_send_questions_into_the_own_network() {
-    // Mistake 9.
     let (server, servers, name) = delegated_to_bob(false).await;
     assert_eq!(code(&server.ask(&name, RecordType::A).await), ResponseCode::ServFail);
     assert_eq!(servers.asked(), Vec::<String>::new());

@@ -17,7 +17,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use pkdns::program::testnet::LocalNetwork;
+use pkdns_dht::simulator::Simulator;
 use pkdns_dht::{
     Dht, DhtSettings,
     signed_packet::{Keypair, PublicKey, SignedPacket},
@@ -38,12 +38,12 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// A directory of files, and a network to publish them to.
 pub struct World {
     directory: TempDir,
-    network: LocalNetwork,
+    network: Simulator,
 }
 
 impl World {
     pub async fn new() -> Self {
-        Self { directory: directory(), network: LocalNetwork::start(10).await.unwrap() }
+        Self { directory: directory(), network: Simulator::with_nodes(10).unwrap() }
     }
 
     /// Runs the program on the local network.

@@ -1,10 +1,9 @@
 //! How a certificate may be come by, as the command line and a configuration say it.
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use clap::ValueEnum;
 use pkdns::{
-    config::{DNS_PORT, parse_address},
     edge::certificates::{
         Connections,
         acme::{AcmeAuthority, Challenge},
@@ -90,11 +89,6 @@ pub(crate) fn authority(
     let hash: String = Sha256::digest(url).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let account = directory.join(format!("account-{hash}.json"));
     Ok(AcmeAuthority::new(url, &contact, "", &account, connections))
-}
-
-/// A server that is asked, on port 53 unless another one is given.
-pub(crate) fn server_address(text: &str) -> Result<SocketAddr, String> {
-    parse_address(text, DNS_PORT).map_err(|error| error.to_string())
 }
 
 pub(crate) fn email(text: &str) -> Result<String, String> {

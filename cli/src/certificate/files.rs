@@ -7,7 +7,7 @@ use std::{
 };
 
 use pkdns::{
-    base::private_file,
+    base::{private_file, watched_files},
     edge::certificates::{acme::NewCertificate, reading_of},
     metrics::CertificateReading,
 };
@@ -149,14 +149,8 @@ impl Files {
 
     fn read(&self, name: &str) -> Result<Option<String>, Failure> {
         let path = self.0.join(name);
-        let read = || {
-            if fs::metadata(&path)?.len() > MAX_SIZE {
-                return Err(io::Error::other("it is too large to be ours"));
-            }
-            fs::read_to_string(&path)
-        };
-        match read() {
-            Ok(text) => Ok(Some(text)),
+        match watched_files::read(&path, MAX_SIZE) {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed(&path, &error)),
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::rdata::ZoneRecordData;
-use pkdns::base::private_file;
+use pkdns::base::{private_file, watched_files};
 use tokio::{sync::watch, time::sleep};
 
 use super::{names, records::Extras};
@@ -158,14 +158,8 @@ impl InPacket {
     }
 
     fn noted(&self) -> Result<Extras, Failure> {
-        let read = || {
-            if fs::metadata(&self.notes)?.len() > MAX_NOTES {
-                return Err(io::Error::other("it is too large to be ours"));
-            }
-            fs::read_to_string(&self.notes)
-        };
-        let text = match read() {
-            Ok(text) => text,
+        let text = match watched_files::read(&self.notes, MAX_NOTES) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(self.failed(&error)),
         };
@@ -204,46 +198,35 @@ fn line(record: &ZoneRecord) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use pkdns::{program::testnet::LocalNetwork, sources::relay_client::Relays};
-    use pkdns_dht::{Dht, DhtSettings, signed_packet::SignedPacket};
+    use pkdns::sources::relay_client::Relays;
+    use pkdns_dht::{signed_packet::SignedPacket, simulator::Simulator};
     use tempfile::TempDir;
 
     use super::*;
     use crate::{
+        testing::{self, key, records as zone_records, secret_key},
         time::now,
-        zone_file::{self, ExternalAddresses},
     };
 
     struct World {
-        _network: LocalNetwork,
+        _network: Simulator,
         sources: Arc<Sources>,
         directory: TempDir,
     }
 
-    fn secret_key() -> SecretKey {
-        SecretKey::from_seed(&[0; 32])
-    }
-
     fn dns(zone: &str, with: &[ZoneRecord]) -> Vec<u8> {
-        let key = secret_key().public_key();
-        let zone = zone_file::from_bytes(zone.as_bytes()).unwrap();
-        let records = zone.records(&key, &ExternalAddresses::default()).unwrap();
-        packet::compose(&[&records, with].concat(), &key).unwrap()
+        packet::compose(&[&zone_records(zone), with].concat(), &key()).unwrap()
     }
 
     fn challenge(value: &str) -> ZoneRecord {
-        let key = secret_key().public_key();
-        names::challenge(&key, &key.to_z32(), value).unwrap()
+        names::challenge(&key(), &key().to_z32(), value).unwrap()
     }
 
     impl World {
         async fn start() -> Self {
-            let network = LocalNetwork::start(5).await.unwrap();
-            let settings = DhtSettings::on_loopback(network.bootstrap());
-            let dht = Dht::start(settings, Arc::new(|_| Box::pin(async { Vec::new() }))).unwrap();
-            let patience = Duration::from_secs(10);
-            dht.ready(patience).await.unwrap();
-            let sources = Arc::new(Sources::new(dht, String::new(), patience, Relays::default()));
+            let (network, dht) = testing::dht().await;
+            let sources = Sources::new(dht, String::new(), Duration::from_secs(10), Relays::default());
+            let sources = Arc::new(sources);
             Self { _network: network, sources, directory: tempfile::tempdir().unwrap() }
         }
 
@@ -258,7 +241,7 @@ mod tests {
         }
 
         async fn published(&self) -> Vec<u8> {
-            let newest = self.sources.read(&secret_key().public_key()).await.unwrap().newest;
+            let newest = self.sources.read(&key()).await.unwrap().newest;
             newest.unwrap().dns().to_vec()
         }
     }
@@ -286,7 +269,7 @@ mod tests {
         // As if the nodes that are asked had missed it.
         packet.last().packet = Some((before + 1_000_000, dns(zone, &[challenge("a")])));
         packet.hide(&[challenge("a")]).await.unwrap();
-        let newest = world.sources.read(&secret_key().public_key()).await.unwrap().newest.unwrap();
+        let newest = world.sources.read(&key()).await.unwrap().newest.unwrap();
         assert!(newest.timestamp() > before + 1_000_000);
         assert_eq!(newest.dns(), dns(zone, &[]));
     }

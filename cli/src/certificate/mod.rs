@@ -20,22 +20,22 @@ use std::{
 
 use clap::{Args, error::ErrorKind};
 use pkdns::{edge::certificates::acme::Challenge, metrics::CertificateReading, program::service_manager};
-use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     command_line,
+    dns::server_address,
     failure::{EXIT_CODES, Failure},
     keeper::in_words,
     name,
     network::{self, NetworkArguments},
     seed::{self, PassphraseArguments},
-    service::Stop,
+    systemd::Stop,
     terminal,
 };
-pub(crate) use choices::{LETS_ENCRYPT, Way, authority, challenge, email, faults, server_address};
+pub(crate) use choices::{LETS_ENCRYPT, Way, authority, challenge, email, faults};
 pub(crate) use doors::Doors;
 pub(crate) use files::{Files, Issued};
 use in_packet::InPacket;
@@ -171,7 +171,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
     };
     let key = match (&secret_key, &arguments.key) {
         (Some(secret_key), _) => secret_key.public_key(),
-        (None, Some(text)) => public_key(text)?,
+        (None, Some(text)) => name::key(text).map_err(Failure::Failed)?,
         (None, None) => refuse("name a key, or a seed file with --seed"),
     };
     let names = SiteNames::new(&key, &arguments.origin, &arguments.names, arguments.wildcard)
@@ -311,15 +311,6 @@ pub(crate) fn in_days(time: Duration) -> String {
         0 => in_words(time),
         1 => "1 day".to_string(),
         days => format!("{days} days"),
-    }
-}
-
-/// The key that was named, and no name below it.
-pub(crate) fn public_key(text: &str) -> Result<PublicKey, Failure> {
-    let name = name::parse(text).map_err(|error| Failure::Failed(error.to_string()))?;
-    match name.is_apex {
-        true => Ok(name.key),
-        false => Err(Failure::Failed("name the key alone, and what is below it with --name".to_string())),
     }
 }
 

@@ -133,10 +133,10 @@ fn host(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret_key::SecretKey;
+    use crate::testing::key;
 
     fn names(origin: &str, below: &[&str], wildcard: bool) -> Result<Vec<String>, String> {
-        let key = SecretKey::from_seed(&[0; 32]).public_key();
+        let key = key();
         let below: Vec<String> = below.iter().map(ToString::to_string).collect();
         let names = SiteNames::new(&key, origin, &below, wildcard)?;
         Ok(names.all().iter().map(|name| name.replace(&key.to_z32(), "KEY")).collect())
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_challenge_of_a_name_stands_below_the_key_in_the_packet_and_below_the_origin_outside() {
-        let key = SecretKey::from_seed(&[0; 32]).public_key();
+        let key = key();
         let names = SiteNames::new(&key, "pk.example.net", &["a.b".to_string()], true).unwrap();
         for (name, owner) in [("", "_acme-challenge"), ("a.b.", "_acme-challenge.a.b")] {
             let name = format!("{name}{}", names.apex());

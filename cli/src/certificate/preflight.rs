@@ -5,7 +5,7 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 use super::names::SiteNames;
 use crate::{
     failure::Failure,
-    name_servers::{NameServer, Word, addresses_in, ask_all},
+    name_servers::{NameServer, Statement, ask_all},
     terminal,
 };
 
@@ -22,8 +22,8 @@ pub(super) async fn check(
     let name = names.apex_name();
     let (v4, v6) =
         tokio::join!(ask_all(servers, &name, RecordType::A), ask_all(servers, &name, RecordType::AAAA));
-    let words = [v4, v6].concat();
-    match judge(names, &words, needs_address) {
+    let statements = [v4, v6].concat();
+    match judge(names, &statements, needs_address) {
         Ok(None) => Ok(()),
         Ok(Some(warning)) => {
             terminal::note(&format!("warning: {warning}"));
@@ -34,42 +34,39 @@ pub(super) async fn check(
 }
 
 /// `Ok` with what to warn of.
-fn judge(names: &SiteNames, words: &[Word], needs_address: bool) -> Result<Option<String>, String> {
+fn judge(names: &SiteNames, statements: &[Statement], needs_address: bool) -> Result<Option<String>, String> {
     let apex = names.apex();
-    let said = |code: ResponseCode| {
-        words.iter().find(|word| word.reply.said().is_some_and(|said| said.code == code))
-    };
-    if let Some(word) = said(ResponseCode::Refused) {
+    let said = |code| statements.iter().find(|statement| statement.reply.code() == Some(code));
+    if let Some(statement) = said(ResponseCode::Refused) {
         return Err(format!(
             "the name server {} refuses questions about {apex}: it has no such origin, so ask its operator, or look at the name \
              after --origin",
-            word.server
+            statement.server
         ));
     }
-    if let Some(word) = said(ResponseCode::NXDomain) {
+    if let Some(statement) = said(ResponseCode::NXDomain) {
         return Err(format!(
             "the name server {} knows no {apex}: publish the zone of the key (pkdns-cli publish), and see what there is with \
              pkdns-cli resolve",
-            word.server
+            statement.server
         ));
     }
-    if words.iter().all(|word| word.reply.said().is_none()) {
-        let told = words.first().map(|word| format!(" (from {} {})", word.server, word.reply.told()));
+    if statements.iter().all(|statement| statement.reply.response().is_none()) {
+        let told = statements
+            .first()
+            .map(|statement| format!(" (from {} {})", statement.server, statement.reply.describe()));
         return Ok(Some(format!(
             "no name server of the origin answers from here{}; going on, for the authority may reach them",
             told.unwrap_or_default()
         )));
     }
     // An alias that leads out of the origin is followed by whoever resolves.
-    let is_somewhere = words.iter().any(|word| {
-        let is_alias = word.reply.said().is_some_and(|said| said.records > 0);
-        is_alias || !addresses_in(&word.reply).is_empty()
-    });
+    let is_somewhere = statements.iter().any(|statement| !statement.reply.answers().is_empty());
     let failing = said(ResponseCode::ServFail);
     match failing {
-        Some(word) => Ok(Some(format!(
+        Some(statement) => Ok(Some(format!(
             "the name server {} cannot answer for {apex} right now: if the order fails, try again in a minute",
-            word.server
+            statement.server
         ))),
         None if needs_address && !is_somewhere => Err(format!(
             "{apex} has no address that the origin shows: write a public A or AAAA record into the zone and publish it, or prove \
@@ -82,12 +79,11 @@ fn judge(names: &SiteNames, words: &[Word], needs_address: bool) -> Result<Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{dns::Reply, secret_key::SecretKey};
+    use crate::{dns::Reply, testing::key};
 
     #[test]
     fn what_the_authority_would_fail_at_is_said_before_it_counts_the_failure() {
-        let names =
-            SiteNames::new(&SecretKey::from_seed(&[0; 32]).public_key(), "pk.test", &[], false).unwrap();
+        let names = SiteNames::new(&key(), "pk.test", &[], false).unwrap();
         let of = |code, records| Reply::of(code, records, None);
         let (yes, empty) = (of(ResponseCode::NoError, 1), of(ResponseCode::NoError, 0));
         for (replies, needs_address, is_err, part) in [
@@ -106,9 +102,9 @@ mod tests {
             (vec![], true, false, "no name server"),
             (vec![yes, of(ResponseCode::ServFail, 0)], true, false, "cannot answer for"),
         ] {
-            let words: Vec<Word> =
-                replies.into_iter().map(|reply| Word { server: "ns.test".into(), reply }).collect();
-            let judged = judge(&names, &words, needs_address);
+            let statements: Vec<Statement> =
+                replies.into_iter().map(|reply| Statement { server: "ns.test".into(), reply }).collect();
+            let judged = judge(&names, &statements, needs_address);
             assert_eq!(judged.is_err(), is_err, "{judged:?}");
             let text = judged.unwrap_or_else(Some).unwrap_or_default();
             assert!(text.contains(part) && text.is_empty() == part.is_empty(), "{text}");

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RecordType},
+};
 use pkdns::edge::certificates::acme::Proof;
 use tokio::{
     sync::watch,
@@ -14,7 +17,7 @@ use super::{in_packet::InPacket, names::SiteNames};
 use crate::{
     dns::{self, Over, Reply},
     failure::Failure,
-    name_servers::{NameServer, Word, texts_at},
+    name_servers::{NameServer, Statement, texts_at},
     zone_file::ZoneRecord,
 };
 
@@ -124,23 +127,27 @@ async fn look(server: &NameServer, wanted: &Wanted) -> Option<String> {
 
 /// What a name server lacks. An address that cannot be asked from here says nothing where another one of the same server
 /// does: this machine may have no IPv6.
-fn missing(server: &str, words: &[Word], wanted: &Wanted) -> Option<String> {
-    let shows = |word: &&Word| texts_at(&word.reply, &wanted.name).contains(&wanted.value);
-    let lacking = words.iter().find(|word| !shows(word) && !matches!(word.reply, Reply::Broken(_)));
+fn missing(server: &str, statements: &[Statement], wanted: &Wanted) -> Option<String> {
+    let shows = |statement: &&Statement| texts_at(&statement.reply, &wanted.name).contains(&wanted.value);
+    let lacking =
+        statements.iter().find(|statement| !shows(statement) && !matches!(statement.reply, Reply::Broken(_)));
     let name = dns::shown(&wanted.name);
     match lacking {
-        Some(word) => {
-            let is_empty = word.reply.said().is_some_and(|said| u16::from(said.code) == 0);
-            let told = match is_empty {
-                true => "it does not show it yet".to_string(),
-                false => word.reply.told(),
+        Some(statement) => {
+            let why = match statement.reply.code() {
+                Some(ResponseCode::NoError) => "it does not show it yet".to_string(),
+                _ => statement.reply.describe(),
             };
-            Some(format!("the record {name} is not at the name server {}: {told}", word.server))
+            Some(format!("the record {name} is not at the name server {}: {why}", statement.server))
         }
-        None if words.iter().any(|word| shows(&word)) => None,
-        None => Some(match words.first() {
-            Some(word) => {
-                format!("the name server {} cannot be asked for {name}: {}", word.server, word.reply.told())
+        None if statements.iter().any(|statement| shows(&statement)) => None,
+        None => Some(match statements.first() {
+            Some(statement) => {
+                format!(
+                    "the name server {} cannot be asked for {name}: {}",
+                    statement.server,
+                    statement.reply.describe()
+                )
             }
             None => format!("the name server {server} has no address, so that nobody can ask it for {name}"),
         }),
@@ -149,10 +156,7 @@ fn missing(server: &str, words: &[Word], wanted: &Wanted) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::{
-        op::ResponseCode,
-        rr::{RData, Record, rdata::TXT},
-    };
+    use hickory_proto::rr::{RData, Record, rdata::TXT};
 
     use super::*;
 
@@ -160,35 +164,30 @@ mod tests {
         Wanted { name: dns::complete("_acme-challenge.a.test"), value: "new".to_string() }
     }
 
-    fn word(texts: &[&str]) -> Word {
-        let mut reply = Reply::of(ResponseCode::NoError, texts.len(), None);
-        if let Reply::Said(said) = &mut reply {
-            said.answers = texts
-                .iter()
-                .map(|text| {
-                    Record::from_rdata(wanted().name, 30, RData::TXT(TXT::new(vec![text.to_string()])))
-                })
-                .collect();
-        }
-        Word { server: "ns.test (192.0.2.1)".to_string(), reply }
+    fn statement(texts: &[&str]) -> Statement {
+        let data = |text: &&str| RData::TXT(TXT::new(vec![text.to_string()]));
+        let records = texts.iter().map(|text| Record::from_rdata(wanted().name, 30, data(text)));
+        let reply = Reply::with(ResponseCode::NoError, records.collect(), None);
+        Statement { server: "ns.test (192.0.2.1)".to_string(), reply }
     }
 
     #[test]
     fn every_name_server_has_to_show_the_record_and_an_address_without_a_route_is_left_out() {
-        let broken = || Word { server: "ns.test (::1)".into(), reply: Reply::Broken("no route".into()) };
-        let silent = || Word { server: "ns.test (192.0.2.2)".into(), reply: Reply::Silent };
-        let refused = || Word { server: "ns.test".into(), reply: Reply::of(ResponseCode::Refused, 0, None) };
-        for (words, part) in [
-            (vec![word(&["new"])], None),
-            (vec![word(&["old", "new"]), broken()], None),
-            (vec![word(&["old"])], Some("ns.test (192.0.2.1): it does not show it yet")),
-            (vec![word(&["new"]), word(&[])], Some("does not show it yet")),
-            (vec![word(&["new"]), silent()], Some("ns.test (192.0.2.2): there is no answer")),
-            (vec![word(&["new"]), refused()], Some("it answers REFUSED")),
+        let broken = || Statement { server: "ns.test (::1)".into(), reply: Reply::Broken("no route".into()) };
+        let silent = || Statement { server: "ns.test (192.0.2.2)".into(), reply: Reply::Silent };
+        let refused =
+            || Statement { server: "ns.test".into(), reply: Reply::of(ResponseCode::Refused, 0, None) };
+        for (statements, part) in [
+            (vec![statement(&["new"])], None),
+            (vec![statement(&["old", "new"]), broken()], None),
+            (vec![statement(&["old"])], Some("ns.test (192.0.2.1): it does not show it yet")),
+            (vec![statement(&["new"]), statement(&[])], Some("does not show it yet")),
+            (vec![statement(&["new"]), silent()], Some("ns.test (192.0.2.2): there is no answer")),
+            (vec![statement(&["new"]), refused()], Some("it answers REFUSED")),
             (vec![broken()], Some("cannot be asked for _acme-challenge.a.test: no route")),
             (vec![], Some("ns.test has no address")),
         ] {
-            let missing = missing("ns.test", &words, &wanted());
+            let missing = missing("ns.test", &statements, &wanted());
             assert_eq!(missing.is_none(), part.is_none(), "{missing:?}");
             assert!(part.is_none_or(|part| missing.as_ref().unwrap().contains(part)), "{missing:?}");
         }

@@ -92,10 +92,10 @@ async fn ended(mut running: Running, deadline: Duration) -> io::Result<Option<Ex
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret_key::SecretKey;
+    use crate::testing::key;
 
     async fn run_here(command: &str) -> Result<(), Failure> {
-        let names = SiteNames::new(&SecretKey::from_seed(&[0; 32]).public_key(), "test", &[], false).unwrap();
+        let names = SiteNames::new(&key(), "test", &[], false).unwrap();
         run(command, &Files::new("/certificates".as_ref()), &names).await
     }
 
@@ -121,7 +121,7 @@ mod tests {
     async fn a_command_that_does_not_end_is_killed_with_what_it_has_started() {
         let directory = tempfile::tempdir().unwrap();
         let pid = directory.path().join("pid");
-        let names = SiteNames::new(&SecretKey::from_seed(&[0; 32]).public_key(), "test", &[], false).unwrap();
+        let names = SiteNames::new(&key(), "test", &[], false).unwrap();
         let command = format!("sleep 600 & echo $! > '{}'; wait", pid.display());
         let running = start(&command, &Files::new(directory.path()), &names).unwrap();
         let child = loop {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     machine::Root,
     marked::{self, Found},
-    plan::{MACOS, PATHS, Plan, PlannedFile, Words, system_of, typed, undo},
+    plan::{PATHS, Plan, PlannedFile, Words, system_of, undo},
     system::System,
 };
 use crate::{child, failure::Failure, terminal};
@@ -17,18 +17,17 @@ use crate::{child, failure::Failure, terminal};
 /// A file of ours that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Present {
-    pub(super) path: String,
+    pub(super) path: &'static str,
     /// Without the mark. `None`: somebody has edited it.
     pub(super) text: Option<String>,
 }
 
 /// What we have written before.
 pub(super) fn present(root: &Root) -> Result<Vec<Present>, Failure> {
-    let paths = PATHS.iter().map(|path| (*path).to_owned()).chain(root.names_in(MACOS));
     let mut present = Vec::new();
     // What lies elsewhere is not of this image, and not to be removed with it.
-    for path in paths.filter(|path| is_inside(root, path)) {
-        match marked::look(&root.at(&path)).map_err(|error| unreadable(&path, &error))? {
+    for path in PATHS.into_iter().filter(|path| is_inside(root, path)) {
+        match marked::look(&root.at(path)).map_err(|error| unreadable(path, &error))? {
             Found::Ours(text) => present.push(Present { path, text: Some(text) }),
             Found::Edited => present.push(Present { path, text: None }),
             Found::Nothing | Found::Foreign => {}
@@ -96,7 +95,7 @@ pub(super) fn lines(sign: &str, text: &str) -> String {
 
 /// Commands for people, one on a line.
 pub(super) fn commands(words: &[Words]) -> String {
-    words.iter().map(|words| format!("run {}\n", typed(words))).collect()
+    words.iter().map(|words| format!("run {}\n", words.join(" "))).collect()
 }
 
 /// Writes the files and runs the commands. If anything fails, all is as before.
@@ -111,7 +110,7 @@ pub(super) fn make(root: &Root, system: System, plan: &Plan, before: &[Present])
     });
     let made = made.and_then(|()| if root.is_image() { Ok(()) } else { run_all(&plan.commands) });
     let Err(why) = made else { return Ok(()) };
-    let undo = undo(system, root.restarts(), &written);
+    let undo = undo(system, root.services(), &written);
     let run =
         |commands: &[Words]| commands.iter().filter(|_| !root.is_image()).for_each(|words| drop(run(words)));
     run(&undo.before);
@@ -143,7 +142,7 @@ pub(super) fn take_back(root: &Root, present: &[Present]) -> Result<(), Failure>
         }
     };
     undos.iter().for_each(|undo| run_here(&undo.before));
-    let paths: Vec<_> = present.iter().map(|file| root.at(&file.path)).collect();
+    let paths: Vec<_> = present.iter().map(|file| root.at(file.path)).collect();
     marked::remove(&paths).map_err(|(path, error)| {
         Failure::Failed(format!("cannot remove {}: {error}; {}", path.display(), for_root(&error)))
     })?;
@@ -157,12 +156,9 @@ pub(super) fn take_back(root: &Root, present: &[Present]) -> Result<(), Failure>
 /// What takes these files back, for each system that has one.
 pub(super) fn undos(root: &Root, present: &[Present]) -> Vec<super::plan::Undo> {
     let systems = System::ALL.into_iter().filter_map(|system| {
-        let found: Vec<_> = present
-            .iter()
-            .map(|file| file.path.as_str())
-            .filter(|path| system_of(path) == Some(system))
-            .collect();
-        (!found.is_empty()).then(|| undo(system, root.restarts(), &found))
+        let found: Vec<_> =
+            present.iter().map(|file| file.path).filter(|path| system_of(path) == Some(system)).collect();
+        (!found.is_empty()).then(|| undo(system, root.services(), &found))
     });
     systems.collect()
 }
@@ -174,15 +170,15 @@ fn run_all(commands: &[Words]) -> Result<(), String> {
 /// Runs a command to its end, if that comes within a minute. What it says is for whoever waits.
 pub(super) fn run(words: &[String]) -> Result<(), String> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
-    terminal::progress(&format!("running {}", typed(words)));
+    terminal::progress(&format!("running {}", words.join(" ")));
     let mut command = Command::new(program);
     match child::run(command.args(arguments).process_group(0), b"", child::DEADLINE) {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let said: Vec<_> = said.lines().map(terminal::printable).collect();
-            Err(format!("{} failed ({}): {}", typed(words), output.status, said.join(" ").trim()))
+            Err(format!("{} failed ({}): {}", words.join(" "), output.status, said.join(" ").trim()))
         }
-        Err(error) => Err(format!("{} cannot be run to its end: {error}", typed(words))),
+        Err(error) => Err(format!("{} cannot be run to its end: {error}", words.join(" "))),
     }
 }

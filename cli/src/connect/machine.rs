@@ -120,7 +120,8 @@ impl Root {
         versions.max()
     }
 
-    fn services(&self) -> Services {
+    /// How services are started again.
+    pub(super) fn services(&self) -> Services {
         // The first is there while systemd runs, the second where it is installed.
         let has_systemd = self.has("/run/systemd/system") || self.is_image() && self.systemd().is_some();
         match () {
@@ -138,12 +139,6 @@ impl Root {
             _ => None,
         };
         Seen {
-            is_macos: if self.is_image() {
-                self.has("/System/Library/CoreServices")
-            } else {
-                cfg!(target_os = "macos")
-            },
-            is_windows: !self.is_image() && cfg!(windows),
             leads_to_resolved: self.leads_to_resolved(),
             name_servers,
             version,
@@ -166,22 +161,11 @@ impl Root {
             is_server_here,
         }
     }
-
-    /// How services are started again.
-    pub(super) fn restarts(&self) -> Services {
-        self.services()
-    }
-
-    /// Paths of files below a directory of the machine, as they are there.
-    pub(super) fn names_in(&self, directory: &str) -> Vec<String> {
-        let names = self.entries(directory).into_iter();
-        names.filter_map(|path| Some(format!("{directory}/{}", path.file_name()?.to_str()?))).collect()
-    }
 }
 
 async fn version(ip: IpAddr) -> Option<String> {
     let reply = dns::ask_about_itself(SocketAddr::new(ip, DNS_PORT), "version.bind.").await;
-    reply.said()?.texts.first().cloned()
+    reply.texts().into_iter().next()
 }
 
 #[cfg(test)]
@@ -210,7 +194,7 @@ mod tests {
         ]);
         symlink("../run/systemd/resolve/stub-resolv.conf", directory.path().join("etc/resolv.conf")).unwrap();
         let seen = root.look().await;
-        assert!(seen.leads_to_resolved && !seen.is_macos && !seen.has_dnsmasq);
+        assert!(seen.leads_to_resolved && !seen.has_dnsmasq);
         assert_eq!(seen.network_manager, Some(NetworkManager::Other));
         let machine = root.machine(&"127.0.0.1:5300".parse().unwrap());
         assert_eq!(

@@ -15,15 +15,14 @@ use std::{
 };
 
 use clap::Args;
-use pkdns::config::{DNS_PORT, parse_address};
+use pkdns::config::DNS_PORT;
 
-use crate::{failure::Failure, network, terminal};
+use crate::{dns::server_address, failure::Failure, network, terminal};
 use change::Present;
 use machine::Root;
 use plan::{Plan, Wish};
 use settings::{Server, Suffix};
 use system::System;
-use verify::Passage;
 
 /// Where pkdns is looked for: port 53, and the port that the documents have for it beside another resolver.
 const USUAL: [u16; 2] = [DNS_PORT, 5300];
@@ -57,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     private_addresses: bool,
     /// Resolver to ask whether it works [default: the one of this machine]
-    #[arg(long, value_name = "ADDR", value_parser = resolver_address)]
+    #[arg(long, value_name = "ADDR", value_parser = server_address)]
     resolver: Option<SocketAddr>,
     /// Change the files of an image below this directory; run nothing, and ask nobody
     #[arg(long, value_name = "DIR")]
@@ -85,13 +84,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 async fn connect(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     let before = change::present(root)?;
-    let connected = before.first().and_then(|file| plan::system_of(&file.path));
+    let connected = before.first().and_then(|file| plan::system_of(file.path));
     let named = arguments.system.or(connected);
     if before.is_empty()
         && let Some(asked) = connected_by_others(arguments, root).await
     {
-        let told = verify::told(&Passage::Through, first_suffix(arguments)?);
-        return terminal::print(&format!("{asked} {told} already; nothing was changed"));
+        let sends = verify::sends_keys(first_suffix(arguments)?);
+        return terminal::print(&format!("{asked} {sends} already; nothing was changed"));
     }
     let server = server(arguments, root).await?;
     let system = match named {
@@ -123,13 +122,8 @@ async fn connect(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     if arguments.dry_run {
         return Ok(());
     }
-    if system == System::Windows && (!cfg!(windows) || root.is_image()) {
-        return Err(Failure::Failed(
-            "this is not Windows: run these lines there, in a PowerShell of an administrator".to_owned(),
-        ));
-    }
     confirm(arguments, "Change this?")?;
-    let others = match root.is_image() || !system.is_asked_over_dns() {
+    let others = match root.is_image() {
         true => None,
         false => Some(verify::resolves_others(resolver(arguments, root)).await),
     };
@@ -178,10 +172,11 @@ async fn server(arguments: &Arguments, root: &Root) -> Result<Server, Failure> {
     };
     let mut told = Vec::new();
     for server in candidates {
-        match verify::passage(server.0, suffix).await {
-            Passage::Through => return Ok(server),
-            passage => told.push(format!("{} {}", server.0, verify::told(&passage, suffix))),
+        let passage = verify::passage(server.0, suffix).await;
+        if passage.is_through() {
+            return Ok(server);
         }
+        told.push(format!("{} {}", server.0, passage.describe(suffix)));
     }
     Err(Failure::Failed(format!(
         "no pkdns answers: {}. Start it, or name its address with --server; pkdns-cli doctor says what is wrong with one \
@@ -201,12 +196,12 @@ async fn connected_by_others(arguments: &Arguments, root: &Root) -> Option<Socke
         return None;
     }
     let asked = resolver(arguments, root);
-    (verify::passage(asked, arguments.suffix.first()?).await == Passage::Through).then_some(asked)
+    verify::passage(asked, arguments.suffix.first()?).await.is_through().then_some(asked)
 }
 
 /// Two systems that are connected are one too many: one of them is not in use, and would be forgotten.
 fn no_other_system(before: &[Present], system: System) -> Result<(), Failure> {
-    let others = before.iter().filter_map(|file| Some((file, plan::system_of(&file.path)?)));
+    let others = before.iter().filter_map(|file| Some((file, plan::system_of(file.path)?)));
     match others.into_iter().find(|(_, other)| *other != system) {
         None => Ok(()),
         Some((file, other)) => Err(Failure::Failed(format!(
@@ -245,15 +240,12 @@ async fn verify(
     if arguments.dry_run || root.is_image() {
         return Ok(());
     }
-    if !system.is_asked_over_dns() {
-        return terminal::print(&format!("done: open a site, such as http://KEY.{suffix}/"));
-    }
     let (asked, passage) = verify::wait(|| resolver(arguments, root), suffix).await;
-    if passage != Passage::Through {
+    if !passage.is_through() {
         return Err(Failure::Failed(format!(
             "the change was made, but {asked} {}: {}. pkdns-cli connect --undo takes the change back",
-            verify::told(&passage, suffix),
-            verify::advice(system, &passage, suffix)
+            passage.describe(suffix),
+            passage.advice(system, suffix)
         )));
     }
     if others == Some(true) && !verify::resolves_others(asked).await {
@@ -262,7 +254,7 @@ async fn verify(
              change back with pkdns-cli connect --undo"
         )));
     }
-    terminal::print(&format!("done: {asked} {}", verify::told(&passage, suffix)))
+    terminal::print(&format!("done: {asked} {}", passage.describe(suffix)))
 }
 
 /// The resolver of this machine, or the one that it runs for others.
@@ -279,15 +271,14 @@ fn take_back(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     let present = change::present(root)?;
     let (ours, edited): (Vec<_>, Vec<_>) = present.into_iter().partition(|file| file.text.is_some());
     let told_of_edited = |end: &str| {
-        let paths: Vec<_> = edited.iter().map(|file| root.at(&file.path).display().to_string()).collect();
+        let paths: Vec<_> = edited.iter().map(|file| root.at(file.path).display().to_string()).collect();
         format!(
             "{} was edited since, and stays: move what you need out of it, remove it (sudo rm {}){end}",
             paths.join(" and "),
             paths.join(" ")
         )
     };
-    let is_windows = cfg!(windows) && !root.is_image();
-    if ours.is_empty() && !is_windows {
+    if ours.is_empty() {
         if edited.is_empty() {
             return terminal::print("there is nothing to take back");
         }
@@ -302,17 +293,14 @@ fn take_back(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
         return Err(Failure::Failed(told_of_edited(&after)));
     }
     let mut text = String::new();
-    let mut undos = change::undos(root, &ours);
-    if is_windows {
-        undos.push(plan::undo(System::Windows, root.restarts(), &[]));
-    }
+    let undos = change::undos(root, &ours);
     let runs =
         |commands: &[plan::Words]| if root.is_image() { String::new() } else { change::commands(commands) };
     for undo in &undos {
         text.push_str(&runs(&undo.before));
     }
     for file in &ours {
-        text.push_str(&format!("remove {}\n", root.at(&file.path).display()));
+        text.push_str(&format!("remove {}\n", root.at(file.path).display()));
         text.push_str(&change::lines("- ", file.text.as_deref().unwrap_or_default()));
     }
     for undo in &undos {
@@ -324,14 +312,6 @@ fn take_back(arguments: &Arguments, root: &Root) -> Result<(), Failure> {
     }
     confirm(arguments, "Take this back?")?;
     change::take_back(root, &ours)?;
-    if is_windows {
-        undos
-            .last()
-            .into_iter()
-            .flat_map(|undo| &undo.after)
-            .try_for_each(|words| change::run(words))
-            .map_err(Failure::Failed)?;
-    }
     if !edited.is_empty() {
         return Err(Failure::Failed(told_of_edited("")));
     }
@@ -349,8 +329,4 @@ fn confirm(arguments: &Arguments, question: &str) -> Result<(), Failure> {
 /// `.key and .pk`.
 fn endings(suffixes: &[Suffix]) -> String {
     suffixes.iter().map(|suffix| format!(".{suffix}")).collect::<Vec<_>>().join(" and ")
-}
-
-fn resolver_address(text: &str) -> Result<SocketAddr, String> {
-    parse_address(text, DNS_PORT).map_err(|error| error.to_string())
 }

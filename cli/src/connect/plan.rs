@@ -68,19 +68,12 @@ pub(super) const UNBOUND: &str = "/etc/unbound/unbound.conf.d/pkdns.conf";
 pub(super) const NETWORK_MANAGER: &str = "/etc/NetworkManager/conf.d/pkdns.conf";
 pub(super) const NETWORK_MANAGER_DNSMASQ: &str = "/etc/NetworkManager/dnsmasq.d/pkdns.conf";
 
-/// Where macOS has a file for each zone (resolver(5)).
-pub(super) const MACOS: &str = "/etc/resolver";
-
-/// By which the rules in Windows are known.
-const WINDOWS_COMMENT: &str = "pkdns-cli connect";
-
 /// How `system` is connected.
 ///
 /// # Errors
 ///
 /// Why it cannot be, and what to do instead.
 pub(super) fn plan(system: System, machine: &Machine, wish: &Wish) -> Result<Plan, String> {
-    let server = &wish.server;
     match system {
         System::Resolved => resolved::plan(machine, wish),
         System::NetworkManager => network_manager(machine, wish),
@@ -94,30 +87,6 @@ pub(super) fn plan(system: System, machine: &Machine, wish: &Wish) -> Result<Pla
             commands: vec![words(["unbound-checkconf"]), restart(machine.services, "unbound")],
             ..Plan::default()
         }),
-        System::MacOs => {
-            let text = format!("nameserver {}\nport {}\n", server.host(), server.0.port());
-            let files = wish.suffixes.iter().map(|suffix| file(&format!("{MACOS}/{suffix}"), text.clone()));
-            let remark =
-                "dig and host do not look into /etc/resolver: try it with dscacheutil -q host -a name NAME";
-            Ok(Plan { files: files.collect(), commands: flush_macos(), remarks: vec![remark.to_owned()] })
-        }
-        System::Windows if !server.has_usual_port() => Err(format!(
-            "Windows asks the servers of its rules on port 53 only, and this one is {}: let pkdns listen on port 53 of that \
-             address, or of another one such as 127.0.0.2:53",
-            server.0
-        )),
-        System::Windows => {
-            let rule = |suffix: &Suffix| {
-                powershell(&format!(
-                    "Add-DnsClientNrptRule -Namespace '.{suffix}' -NameServers '{}' -Comment '{WINDOWS_COMMENT}'",
-                    server.host()
-                ))
-            };
-            let mut commands: Vec<_> = wish.suffixes.iter().map(rule).collect();
-            commands.push(powershell("Clear-DnsClientCache"));
-            let remark = "nslookup does not follow such rules: try it with Resolve-DnsName NAME";
-            Ok(Plan { files: Vec::new(), commands, remarks: vec![remark.to_owned()] })
-        }
     }
 }
 
@@ -128,12 +97,11 @@ pub(super) fn system_of(path: &str) -> Option<System> {
         UNBOUND => Some(System::Unbound),
         NETWORK_MANAGER | NETWORK_MANAGER_DNSMASQ => Some(System::NetworkManager),
         resolved::UNIT | resolved::DELEGATE | resolved::UNMANAGED => Some(System::Resolved),
-        _ if path.starts_with(MACOS) => Some(System::MacOs),
         _ => None,
     }
 }
 
-/// The files that may be there, but for those of macOS, which are named after the zones.
+/// The files that may be there.
 pub(super) const PATHS: [&str; 7] = [
     DNSMASQ,
     UNBOUND,
@@ -151,13 +119,6 @@ pub(super) fn undo(system: System, services: Services, found: &[&str]) -> Undo {
         System::NetworkManager => Undo { before: Vec::new(), after: vec![reload_network_manager()] },
         System::Dnsmasq => Undo { before: Vec::new(), after: vec![restart(services, "dnsmasq")] },
         System::Unbound => Undo { before: Vec::new(), after: vec![restart(services, "unbound")] },
-        System::MacOs => Undo { before: Vec::new(), after: flush_macos() },
-        System::Windows => {
-            let remove = format!(
-                "Get-DnsClientNrptRule | Where-Object Comment -eq '{WINDOWS_COMMENT}' | Remove-DnsClientNrptRule -Force"
-            );
-            Undo { before: Vec::new(), after: vec![powershell(&remove), powershell("Clear-DnsClientCache")] }
-        }
     }
 }
 
@@ -217,10 +178,6 @@ fn reload_network_manager() -> Words {
     words(["nmcli", "general", "reload"])
 }
 
-fn flush_macos() -> Vec<Words> {
-    vec![words(["dscacheutil", "-flushcache"]), words(["killall", "-HUP", "mDNSResponder"])]
-}
-
 /// dnsmasq reads such files at its start alone.
 fn restart(services: Services, service: &str) -> Words {
     match services {
@@ -230,23 +187,10 @@ fn restart(services: Services, service: &str) -> Words {
     }
 }
 
-fn powershell(command: &str) -> Words {
-    words(["powershell", "-NoProfile", "-Command", command])
-}
-
 pub(super) fn words<const N: usize>(words: [&str; N]) -> Words {
     words.map(String::from).to_vec()
 }
 
 pub(super) fn file(path: &str, text: String) -> PlannedFile {
     PlannedFile { path: path.to_owned(), text }
-}
-
-/// As it is typed. Quotes are needed in commands of Windows alone, whose shells take no single ones.
-pub(super) fn typed(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-        if !word.is_empty() && word.bytes().all(is_plain) { word.clone() } else { format!("\"{word}\"") }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
 }

@@ -15,11 +15,6 @@ pub(super) enum System {
     /// NetworkManager, with a dnsmasq of its own
     #[value(name = "networkmanager")]
     NetworkManager,
-    /// macOS
-    #[value(name = "macos")]
-    MacOs,
-    /// Windows
-    Windows,
     /// dnsmasq, for this machine or for a network
     Dnsmasq,
     /// Unbound, for this machine or for a network
@@ -27,32 +22,22 @@ pub(super) enum System {
 }
 
 impl System {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Resolved, Self::NetworkManager, Self::MacOs, Self::Windows, Self::Dnsmasq, Self::Unbound];
+    pub(super) const ALL: [Self; 4] = [Self::Resolved, Self::NetworkManager, Self::Dnsmasq, Self::Unbound];
 
     /// As people call it.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Resolved => "systemd-resolved",
             Self::NetworkManager => "NetworkManager",
-            Self::MacOs => "macOS",
-            Self::Windows => "Windows",
             Self::Dnsmasq => "dnsmasq",
             Self::Unbound => "Unbound",
         }
-    }
-
-    /// Whether it answers on this machine's own addresses, where it can be asked over DNS.
-    pub(super) fn is_asked_over_dns(self) -> bool {
-        !matches!(self, Self::MacOs | Self::Windows)
     }
 }
 
 /// What is seen of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    pub(super) is_macos: bool,
-    pub(super) is_windows: bool,
     /// `/etc/resolv.conf` leads to a file of systemd-resolved.
     pub(super) leads_to_resolved: bool,
     /// The name servers in `/etc/resolv.conf`.
@@ -89,12 +74,6 @@ const STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0
 ///
 /// What to do instead, for people.
 pub(super) fn choose(seen: &Seen, server: &Server, suffixes: &[Suffix]) -> Result<System, String> {
-    if seen.is_macos {
-        return Ok(System::MacOs);
-    }
-    if seen.is_windows {
-        return Ok(System::Windows);
-    }
     if seen.is_openwrt {
         return Err(openwrt(server, suffixes));
     }
@@ -197,8 +176,6 @@ mod tests {
     fn each_machine_has_its_system() {
         let with_version = |version: &str| Seen { version: Some(version.into()), ..asking("127.0.0.1") };
         for (seen, system) in [
-            (Seen { is_macos: true, ..asking("127.0.0.53") }, System::MacOs),
-            (Seen { is_windows: true, ..Seen::default() }, System::Windows),
             (asking("127.0.0.53"), System::Resolved),
             (Seen { leads_to_resolved: true, ..asking("192.168.1.1") }, System::Resolved),
             // NetworkManager may hand names on to systemd-resolved.

@@ -10,10 +10,9 @@ use futures_util::future::join_all;
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::edge::certificates::{SiteAnswer, Visit, visit};
 
-use super::{finding::Finding, round_trip::PROBE_ADDRESS, server::Kind};
+use super::{finding::Finding, round_trip::PROBE_ADDRESS, server::Kind, why};
 use crate::{
-    dns::{self, Over, Reply},
-    name_servers::addresses_in,
+    dns::{self, Over, Reply, addresses_in},
     terminal::printable,
     trust,
 };
@@ -56,8 +55,8 @@ pub(super) async fn observe(server: SocketAddr, host: String, port: u16) -> Obse
 }
 
 /// Visits a bridge that was found, as `host`, at which there is no site.
-pub(super) async fn observe_without_site(addresses: &[IpAddr], host: String, port: u16) -> Observed {
-    Observed { host: "every site under a key".to_owned(), ..look(addresses.to_vec(), host, port).await }
+pub(super) async fn observe_without_site(addresses: Vec<IpAddr>, host: String, port: u16) -> Observed {
+    Observed { host: "every site under a key".to_owned(), ..look(addresses, host, port).await }
 }
 
 async fn look(addresses: Vec<IpAddr>, host: String, port: u16) -> Observed {
@@ -116,8 +115,7 @@ fn is_of_bridge(visit: &Visit) -> bool {
 }
 
 fn judge_absence(host: &str, replies: &[Reply; 2]) -> Finding {
-    let said = replies.iter().find_map(Reply::said);
-    match said.map(|said| said.code) {
+    match replies.iter().find_map(Reply::code) {
         Some(ResponseCode::NXDomain) => Finding::failed(
             CHECK,
             format!("{host} does not exist"),
@@ -130,7 +128,7 @@ fn judge_absence(host: &str, replies: &[Reply; 2]) -> Finding {
         ),
         _ => Finding::failed(
             CHECK,
-            format!("asked for {host}: {}", replies[0].told()),
+            format!("asked for {host}: {}", replies[0].describe()),
             "mend what other lines say, then try again",
         ),
     }
@@ -240,14 +238,6 @@ fn named(issuer: &str) -> String {
     if issuer.is_empty() { "an unknown authority".to_owned() } else { printable(issuer) }
 }
 
-fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut => "no answer".to_owned(),
-        io::ErrorKind::ConnectionRefused => "nothing listens".to_owned(),
-        _ => printable(&error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,12 +253,6 @@ mod tests {
         Observed { host: HOST.to_owned(), replies, visits, stores: Vec::new() }
     }
 
-    #[track_caller]
-    fn assert_judged(finding: &Finding, verdict: Verdict, parts: &[&str]) {
-        let text = format!("{} -> {}", finding.seen, finding.advice.clone().unwrap_or_default());
-        assert!(finding.verdict == verdict && parts.iter().all(|part| text.contains(part)), "{text}");
-    }
-
     #[test]
     fn a_name_without_an_address_is_told_from_one_that_cannot_be_asked_for() {
         for (code, part) in [
@@ -279,7 +263,7 @@ mod tests {
             let reply = || Reply::of(code, 0, None);
             let findings = judge(&observed([reply(), reply()], Vec::new()));
             assert_eq!(findings.len(), 1);
-            assert_judged(&findings[0], Verdict::Failed, &[part]);
+            findings[0].assert(Verdict::Failed, &[part]);
         }
     }
 
@@ -289,7 +273,7 @@ mod tests {
         let closed = (address(), Err(io::ErrorKind::ConnectionRefused.into()));
         let findings = judge(&observed(silent(), vec![closed]));
         assert_eq!(findings.len(), 1);
-        assert_judged(&findings[0], Verdict::Failed, &["192.0.2.1:443: nothing listens", "[bridge]"]);
+        findings[0].assert(Verdict::Failed, &["192.0.2.1:443: nothing listens", "[bridge]"]);
     }
 
     #[test]

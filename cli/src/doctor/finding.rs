@@ -68,6 +68,18 @@ impl Finding {
 }
 
 #[cfg(test)]
+impl Finding {
+    /// That it says all of this, and what to do unless all is well.
+    #[track_caller]
+    pub(super) fn assert(&self, verdict: Verdict, parts: &[&str]) {
+        let text = format!("{} -> {}", self.seen, self.advice.clone().unwrap_or_default());
+        let has_parts = parts.iter().all(|part| text.contains(part));
+        assert!(self.verdict == verdict && has_parts, "{:?} {parts:?}: {text}", self.verdict);
+        assert_eq!(self.advice.is_none(), verdict == Verdict::Ok, "{text}");
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -4,15 +4,15 @@
 use std::net::SocketAddr;
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
-use pkdns::{message::ExtendedError, resolver::error::ResolveError};
+use pkdns::resolver::error::ResolveError;
 use pkdns_dht::signed_packet::PublicKey;
 
 use super::{
     finding::Finding,
-    server::{self, CHECK, Kind},
+    server::{CHECK, Kind},
 };
 use crate::{
-    dns::{self, Over, Reply, code},
+    dns::{self, OfKey, Over, Reply, code},
     terminal::printable,
 };
 
@@ -70,10 +70,11 @@ pub(super) async fn observe(server: SocketAddr, key: &PublicKey, suffix: &str) -
         let name = dns::complete(&name);
         // Of a type that no rule of a resolver spares.
         let reply = dns::ask(server, &name, RecordType::A, Over::Udp).await;
-        let has_failed = reply.said().is_some_and(|said| said.code == ResponseCode::ServFail);
-        let unchecked = match has_failed {
-            true => Some(dns::ask_unchecked(server, &name, RecordType::A).await),
-            false => None,
+        let unchecked = match reply.code() {
+            Some(ResponseCode::ServFail) => {
+                Some(dns::ask_with(dns::UNCHECKED, server, &name, RecordType::A).await)
+            }
+            _ => None,
         };
         (reply, unchecked)
     };
@@ -87,35 +88,30 @@ impl Observed {
     /// Whether it is pkdns itself. A resolver answers or refuses such questions by itself, and does not pass them on, as far
     /// as it knows them. The last one it may not know.
     pub(super) fn is_pkdns(&self) -> bool {
-        let refusal =
-            ExtendedError::new(ResolveError::Class.extended_code(), ResolveError::Class.to_string());
-        let is_ours =
-            |reply: &Reply| reply.said().is_some_and(|said| said.extended_error.as_ref() == Some(&refusal));
-        let is_told = |reply: &Reply| reply.said().is_some_and(|said| said.records > 0);
+        let refusal = ResolveError::Class.extended_error();
+        let is_ours = |reply: &Reply| {
+            reply.response().is_some_and(|response| response.extended_error.as_ref() == Some(&refusal))
+        };
+        let is_told = |reply: &Reply| !reply.answers().is_empty();
         let [version, id, authors] = &self.about_itself;
         is_ours(version) || is_ours(id) || (is_told(version) && is_told(id) && is_ours(authors))
     }
 
     /// What it calls itself.
-    fn version(&self) -> Option<&str> {
-        self.about_itself[0].said()?.texts.first().map(String::as_str).filter(|text| !text.is_empty())
+    fn version(&self) -> Option<String> {
+        self.about_itself[0].texts().into_iter().next().filter(|text| !text.is_empty())
     }
 }
 
 fn passage(reply: &Reply, unchecked: Option<&Reply>, key: &str) -> Passage {
-    let Some(said) = reply.said() else { return Passage::Unusable };
-    match said.code {
-        ResponseCode::NoError | ResponseCode::NXDomain if server::speaks_for(said, key) => Passage::Through,
-        ResponseCode::NoError | ResponseCode::NXDomain => Passage::Denied,
-        ResponseCode::ServFail => {
-            let is_found = |reply: &Reply| {
-                reply
-                    .said()
-                    .is_some_and(|said| said.code != ResponseCode::ServFail && server::speaks_for(said, key))
-            };
-            if unchecked.is_some_and(is_found) { Passage::Distrusted } else { Passage::Failed }
+    match reply.of_key(key) {
+        OfKey::Answered => Passage::Through,
+        OfKey::Denied => Passage::Denied,
+        OfKey::Failed if unchecked.is_some_and(|reply| reply.of_key(key) == OfKey::Answered) => {
+            Passage::Distrusted
         }
-        _ => Passage::Unusable,
+        OfKey::Failed => Passage::Failed,
+        OfKey::Refused | OfKey::Unusable => Passage::Unusable,
     }
 }
 
@@ -132,13 +128,14 @@ pub(super) fn judge(address: SocketAddr, observed: &Observed) -> Option<(Finding
     if !is_mute && !all.iter().any(tells) {
         return None;
     }
-    let program = observed.version().unwrap_or("a resolver that does not say which");
+    let program = observed.version().unwrap_or_else(|| "a resolver that does not say which".to_owned());
+    let program = program.as_str();
     let suffix = &observed.suffix;
     let told = forms("KEY", suffix).into_iter().zip(&observed.names).zip(all);
-    let told = told.map(|((form, (reply, _)), passage)| match (passage, reply.said()) {
+    let told = told.map(|((form, (reply, _)), passage)| match (passage, reply.code()) {
         (Passage::Through, _) => format!("{form} is answered"),
-        (_, Some(said)) => format!("{form} is {}", code(said.code)),
-        (_, None) => format!("{form}: {}", reply.told()),
+        (_, Some(said)) => format!("{form} is {}", code(said)),
+        (_, None) => format!("{form}: {}", reply.describe()),
     });
     let told: Vec<String> = told.collect();
     let seen = format!("{address} is {}, not pkdns itself: {}", printable(program), told.join(", "));
@@ -215,26 +212,21 @@ fn is_dnsmasq(program: &str) -> bool {
 impl Observed {
     /// Of pkdns itself.
     pub(super) fn of_pkdns() -> Self {
-        let refusal =
-            ExtendedError::new(ResolveError::Class.extended_code(), ResolveError::Class.to_string());
-        let mut observed = Self::of("", [const { Reply::Silent }; 4]);
-        for reply in &mut observed.about_itself {
-            *reply = Reply::of(ResponseCode::Refused, 0, None);
-            let Reply::Said(said) = reply else { continue };
-            said.extended_error = Some(refusal.clone());
+        let mut reply = Reply::of(ResponseCode::Refused, 0, None);
+        if let Reply::Response(response) = &mut reply {
+            response.extended_error = Some(ResolveError::Class.extended_error());
         }
-        observed
+        Self {
+            about_itself: [reply.clone(), reply.clone(), reply],
+            ..Self::of("", [const { Reply::Silent }; 4])
+        }
     }
 
     fn of(version: &str, names: [Reply; 4]) -> Self {
-        let mut told = Reply::of(ResponseCode::NoError, 1, None);
-        if let Reply::Said(said) = &mut told {
-            said.texts = vec![version.to_owned()];
-        }
         let unknown = || Reply::of(ResponseCode::NotImp, 0, None);
         let names = names.map(|reply| (reply, None));
         Self {
-            about_itself: [told, unknown(), unknown()],
+            about_itself: [Reply::of_texts(&[version]), unknown(), unknown()],
             key: tests::KEY.to_owned(),
             suffix: "key".to_owned(),
             names,
@@ -286,15 +278,15 @@ mod tests {
             ("\u{1b}[31m", "vvvv", Verdict::Failed, Kind::Other, "docs/lan-resolvers.md"),
         ] {
             let (finding, judged) = judge(server, &observed(version, names)).expect(names);
-            let text = format!("{} -> {}", finding.seen, finding.advice.clone().unwrap_or_default());
-            assert_eq!((finding.verdict, judged), (verdict, kind), "{version} {names}: {text}");
-            assert!(text.contains(part) && !text.contains('\u{1b}'), "{version} {names}: {text}");
-            assert!(!text.contains("DHT") && !text.contains("dht"), "{text}");
+            finding.assert(verdict, &[part]);
+            assert_eq!(judged, kind, "{version} {names}");
+            let text = format!("{finding:?}").to_lowercase();
+            assert!(!text.contains("dht") && !finding.seen.contains('\u{1b}'), "{text}");
         }
         let mute = Observed::of("dnsmasq-2.90", [const { Reply::Silent }; 4]);
         let (finding, kind) = judge(server, &mute).unwrap();
-        assert_eq!((finding.verdict, kind), (Verdict::Failed, Kind::Other));
-        assert!(finding.advice.unwrap().contains("doctor --server"), "{}", finding.seen);
+        finding.assert(Verdict::Failed, &["doctor --server"]);
+        assert_eq!(kind, Kind::Other);
         assert!(judge(server, &Observed::of("", [const { Reply::Silent }; 4])).is_none());
         for names in ["dddd", "rrrr", "drdr"] {
             assert!(judge(server, &observed("dnsmasq-2.90", names)).is_none(), "{names}");

@@ -16,7 +16,7 @@ mod settings;
 mod upstream;
 
 use std::{
-    env,
+    env, io,
     net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use http::Uri;
 use pkdns::{
-    config::{Config, DNS_PORT, RelayUrl, UpstreamAddress, UpstreamEntry, parse_address},
+    config::{Config, DNS_PORT, RelayUrl, UpstreamAddress, UpstreamEntry},
     metrics::RelayOutcomes,
     sources::{forward::TlsClient, relay_client::Relays},
 };
@@ -35,9 +35,12 @@ use serde::Serialize;
 use tokio::time::timeout_at;
 
 use crate::{
+    dns::server_address,
     failure::Failure,
+    http_client::web_address,
     network::{self, Network, NetworkArguments},
-    terminal, trust,
+    terminal::{self, printable},
+    trust,
 };
 use finding::{Finding, Verdict};
 use origin::OriginArguments;
@@ -102,13 +105,13 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
         })?;
     } else {
         let (config, configuration) = settings::read(arguments.config.as_deref());
-        let patient = Patient { arguments, config: &config, network, key: arguments.origin.key()? };
+        let checkup = Checkup { arguments, config: &config, network, key: arguments.origin.key()? };
         checks.push(configuration);
         let directory = env::home_dir().unwrap_or_default().join(trust::DIRECTORY);
         let directory = trust::certificates_of(&config, &directory);
         checks.extend(authorities::judge(&authorities::observe(&directory)));
         network::block_on(async {
-            checks.extend(patient.examine().await?);
+            checks.extend(checkup.examine().await?);
             Ok(())
         })?;
     }
@@ -130,7 +133,7 @@ pub(crate) fn run(arguments: &Arguments, network: &NetworkArguments) -> Result<(
 }
 
 /// What is looked at.
-struct Patient<'a> {
+struct Checkup<'a> {
     arguments: &'a Arguments,
     config: &'a Config,
     network: &'a NetworkArguments,
@@ -138,7 +141,7 @@ struct Patient<'a> {
     key: Option<PublicKey>,
 }
 
-impl Patient<'_> {
+impl Checkup<'_> {
     /// All checks but that of the configuration.
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let end = tokio::time::Instant::now() + DEADLINE;
@@ -151,14 +154,16 @@ impl Patient<'_> {
             within(end, "upstream", self.upstreams(&tls)),
             within(end, "clock", self.clock(&relays, &tls)),
             within(end, "relay", relay_checks(&relays, &tls)),
-            within(end, "measured", self.measured(&tls)),
+            within(end, "measured", async {
+                vec![measured::judge(measured::observe(&self.config.metrics.listen, &tls).await.as_ref())]
+            }),
         );
-        let Way { server, dht, trip } = way?;
+        let [server, dht, trip] = way?;
         Ok([server, upstreams, clock, dht, relays, trip, measured].concat())
     }
 
     /// From a packet to an answer: the server and the DHT at once, and then a packet through both.
-    async fn way(&self, end: tokio::time::Instant) -> Result<Way, Failure> {
+    async fn way(&self, end: tokio::time::Instant) -> Result<[Vec<Finding>; 3], Failure> {
         let bootstrap = self.network.bootstrap(&self.config.dht.bootstrap);
         let network = Network::join(&bootstrap)?;
         let listen = self.config.listen.first().copied().unwrap_or(([0, 0, 0, 0], DNS_PORT).into());
@@ -190,7 +195,7 @@ impl Patient<'_> {
         let site = self.site(subject.address, kind, suffix);
         let trip = self.trip(end, &network, is_reached, subject.address, kind, suffix);
         let (site, trip) = tokio::join!(within(end, "bridge", site), trip);
-        Ok(Way { server: vec![server, rights], dht, trip: [trip?, site].concat() })
+        Ok([vec![server, rights], dht, [trip?, site].concat()])
     }
 
     /// A packet to the DHT, and from there through the server.
@@ -211,7 +216,7 @@ impl Patient<'_> {
             match timeout_at(end, round_trip::observe(network.dht(), &packet)).await {
                 Ok(observed) => {
                     trip.push(round_trip::judge(&observed));
-                    if matches!(kind, Kind::Pkdns | Kind::Front) && observed.is_stored() {
+                    if matches!(kind, Kind::Pkdns | Kind::Front) && round_trip::is_stored(&observed) {
                         let asked = round_trip::ask_server(server, kind, &packet, suffix);
                         reply = timeout_at(end, asked).await.ok();
                     }
@@ -222,7 +227,7 @@ impl Patient<'_> {
             trip.push(round_trip::not_reached());
         }
         trip.push(round_trip::judge_served(server, kind, reply.as_ref()));
-        let bridge = reply.as_ref().map(round_trip::Served::bridge).unwrap_or_default();
+        let bridge = reply.map(|served| served.bridge).unwrap_or_default();
         if self.key.is_none() && !bridge.is_empty() {
             // A name that does not exist, which a bridge says at once.
             let host = format!("absent.{}", round_trip::site_of(&packet, suffix));
@@ -250,22 +255,11 @@ impl Patient<'_> {
         upstream::judge_all(&join_all(observed).await)
     }
 
-    async fn measured(&self, tls: &TlsClient) -> Vec<Finding> {
-        let observed = measured::observe(&self.config.metrics.listen, tls).await;
-        vec![measured::judge(observed.as_ref())]
-    }
-
     async fn clock(&self, relays: &[RelayUrl], tls: &TlsClient) -> Vec<Finding> {
         let relays: Vec<String> = relays.iter().map(RelayUrl::to_string).collect();
         let servers = clock::servers(&self.arguments.clock, &relays);
         vec![clock::judge(&clock::observe(&servers, tls).await)]
     }
-}
-
-struct Way {
-    server: Vec<Finding>,
-    dht: Vec<Finding>,
-    trip: Vec<Finding>,
 }
 
 async fn relay_checks(urls: &[RelayUrl], tls: &TlsClient) -> Vec<Finding> {
@@ -300,13 +294,11 @@ fn done(check: &str) {
     terminal::progress(&format!("looked at {check}"));
 }
 
-fn server_address(text: &str) -> Result<SocketAddr, String> {
-    parse_address(text, DNS_PORT).map_err(|error| error.to_string())
-}
-
-fn web_address(text: &str) -> Result<Uri, String> {
-    let expected = || "expected https://HOST/PATH".to_string();
-    let uri: Uri = text.parse().map_err(|_| expected())?;
-    let is_web = matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some();
-    if is_web { Ok(uri) } else { Err(expected()) }
+/// Why nobody could be connected to.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "no answer".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nothing listens".to_owned(),
+        _ => printable(&error.to_string()),
+    }
 }

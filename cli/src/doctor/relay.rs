@@ -13,61 +13,67 @@ const CHECK: &str = "relay";
 
 /// What became of three requests: for a key without a packet, to store one, and for that one.
 #[derive(Debug)]
-pub(super) struct Observed {
-    before: Result<bool, RelayError>,
-    /// On how many nodes.
-    stored: Option<Result<u32, RelayError>>,
-    /// Whether it gave what it was given.
-    after: Option<Result<bool, RelayError>>,
+pub(super) enum Observed {
+    /// It gave a packet of a key that has none.
+    Invented,
+    /// It stored the packet on so many nodes, and gave that or something else.
+    Stored { nodes: u32, is_given: bool },
+    /// One of them failed.
+    Failed(Step, RelayError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Get,
+    Put,
+    GetAgain,
 }
 
 /// `packet` is that of a key which nobody else has.
 pub(super) async fn observe(relay: &Relay, packet: &SignedPacket) -> Observed {
-    let before = relay.get(packet.key()).await.map(|found| found.is_some());
-    let (mut stored, mut after) = (None, None);
-    if before.is_ok() {
-        let put = relay.put(packet).await;
-        if put.is_ok() {
-            after = Some(relay.get(packet.key()).await.map(|found| found.as_ref() == Some(packet)));
+    let failed = |step| move |error| Observed::Failed(step, error);
+    let course = async {
+        if relay.get(packet.key()).await.map_err(failed(Step::Get))?.is_some() {
+            return Ok(Observed::Invented);
         }
-        stored = Some(put);
-    }
-    Observed { before, stored, after }
+        let nodes = relay.put(packet).await.map_err(failed(Step::Put))?;
+        let given = relay.get(packet.key()).await.map_err(failed(Step::GetAgain))?;
+        Ok(Observed::Stored { nodes, is_given: given.as_ref() == Some(packet) })
+    };
+    course.await.unwrap_or_else(|failed| failed)
 }
 
 pub(super) fn judge(url: &RelayUrl, observed: &Observed) -> Finding {
-    if let Err(error) = &observed.before {
-        return Finding::failed(CHECK, format!("{url}: {}", told(error)), advice(error));
-    }
-    if observed.before == Ok(true) {
-        let seen = format!("{url} gives a packet of a key that has none");
-        return Finding::failed(CHECK, seen, "it is no PKARR relay: name another with --relay");
-    }
-    match (&observed.stored, &observed.after) {
-        (Some(Ok(nodes)), Some(Ok(true))) => {
+    match observed {
+        Observed::Invented => Finding::failed(
+            CHECK,
+            format!("{url} gives a packet of a key that has none"),
+            "it is no PKARR relay: name another with --relay",
+        ),
+        Observed::Stored { nodes, is_given: true } => {
             Finding::ok(CHECK, format!("{url} answers, and stored a packet on {nodes} DHT nodes"))
         }
-        (Some(Ok(_)), Some(Ok(false))) => Finding::warning(
+        Observed::Stored { is_given: false, .. } => Finding::warning(
             CHECK,
             format!("{url} took a packet and does not give it back"),
             "do not rely on it alone: publish to the DHT or to another relay as well",
         ),
-        (Some(Ok(_)), Some(Err(error))) => Finding::warning(
-            CHECK,
-            format!("{url} took a packet, but when asked for it: {}", told(error)),
-            advice(error),
-        ),
-        (Some(Err(error)), _) => Finding::failed(
-            CHECK,
-            format!("{url} answers, but does not take a packet: {}", told(error)),
-            advice(error),
-        ),
-        (None, _) | (Some(Ok(_)), None) => Finding::skipped(CHECK, "it was not asked", "try again"),
+        Observed::Failed(step, error) => {
+            let (why, advice) = (printable(&error.to_string()), advice(error));
+            match step {
+                Step::Get => Finding::failed(CHECK, format!("{url}: {why}"), advice),
+                Step::Put => Finding::failed(
+                    CHECK,
+                    format!("{url} answers, but does not take a packet: {why}"),
+                    advice,
+                ),
+                Step::GetAgain => {
+                    let seen = format!("{url} took a packet, but when asked for it: {why}");
+                    Finding::warning(CHECK, seen, advice)
+                }
+            }
+        }
     }
-}
-
-fn told(error: &RelayError) -> String {
-    printable(&error.to_string())
 }
 
 fn advice(error: &RelayError) -> &'static str {
@@ -100,24 +106,21 @@ mod tests {
 
     #[test]
     fn each_course_has_its_verdict() {
+        use Observed::{Failed, Invented, Stored};
         let unavailable = || RelayError::Unavailable(StatusCode::BAD_GATEWAY);
-        for (before, stored, after, verdict, part) in [
-            (Ok(false), Some(Ok(17)), Some(Ok(true)), Verdict::Ok, "stored a packet on 17 DHT nodes"),
-            (Ok(true), None, None, Verdict::Failed, "no PKARR relay"),
-            (Err(RelayError::TimedOut), None, None, Verdict::Failed, "check the address"),
-            (Err(RelayError::Redirect(StatusCode::FOUND)), None, None, Verdict::Failed, "redirects to"),
-            (Err(RelayError::NotAPacket), None, None, Verdict::Failed, "with its path"),
-            (Ok(false), Some(Err(unavailable())), None, Verdict::Failed, "way to the DHT"),
-            (Ok(false), Some(Err(RelayError::TooManyRequests)), None, Verdict::Failed, "wait a minute"),
-            (Ok(false), Some(Err(RelayError::NotMostRecent)), None, Verdict::Failed, "just now"),
-            (Ok(false), Some(Ok(1)), Some(Ok(false)), Verdict::Warning, "does not give it back"),
-            (Ok(false), Some(Ok(1)), Some(Err(unavailable())), Verdict::Warning, "when asked for it"),
-            (Ok(false), None, None, Verdict::Skipped, "not checked, because"),
+        for (observed, verdict, part) in [
+            (Stored { nodes: 17, is_given: true }, Verdict::Ok, "stored a packet on 17 DHT nodes"),
+            (Invented, Verdict::Failed, "no PKARR relay"),
+            (Failed(Step::Get, RelayError::TimedOut), Verdict::Failed, "check the address"),
+            (Failed(Step::Get, RelayError::Redirect(StatusCode::FOUND)), Verdict::Failed, "redirects to"),
+            (Failed(Step::Get, RelayError::NotAPacket), Verdict::Failed, "with its path"),
+            (Failed(Step::Put, unavailable()), Verdict::Failed, "way to the DHT"),
+            (Failed(Step::Put, RelayError::TooManyRequests), Verdict::Failed, "wait a minute"),
+            (Failed(Step::Put, RelayError::NotMostRecent), Verdict::Failed, "just now"),
+            (Stored { nodes: 1, is_given: false }, Verdict::Warning, "does not give it back"),
+            (Failed(Step::GetAgain, unavailable()), Verdict::Warning, "when asked for it"),
         ] {
-            let url = "https://relay.example".parse().unwrap();
-            let finding = judge(&url, &Observed { before, stored, after });
-            let text = format!("{} {}", finding.seen, finding.advice.unwrap_or_default());
-            assert!(finding.verdict == verdict && text.contains(part), "{part}: {text}");
+            judge(&"https://relay.example".parse().unwrap(), &observed).assert(verdict, &[part]);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     server::{Kind, name_of},
 };
 use crate::{
-    dns::{self, Over, Reply, Said},
+    dns::{self, Over, Reply},
     failure::Failure,
     packet, seed,
     terminal::printable,
@@ -37,16 +37,11 @@ pub(super) const PROBE_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 
 /// What became of it.
 #[derive(Debug)]
-pub(super) struct Observed {
-    stored: Result<u32, PutError>,
+pub(super) struct Stored {
+    nodes: u32,
     storing: Duration,
-    found: Option<Found>,
-}
-
-#[derive(Debug)]
-struct Found {
-    /// Whether it is the packet that was stored, and what the nodes said.
-    result: Result<(bool, Evidence), NetworkError>,
+    /// Whether the packet that was found is the one that was stored, and what the nodes said.
+    found: Result<(bool, Evidence), NetworkError>,
     searching: Duration,
 }
 
@@ -64,35 +59,31 @@ pub(super) fn throw_away() -> Result<SignedPacket, Failure> {
         .map_err(|error| Failure::Failed(format!("cannot sign a packet: {error}")))
 }
 
-pub(super) async fn observe(dht: &Dht, packet: &SignedPacket) -> Observed {
+pub(super) async fn observe(dht: &Dht, packet: &SignedPacket) -> Result<Stored, PutError> {
     let begun = Instant::now();
-    let stored = dht.put(packet, None).await;
+    let nodes = dht.put(packet, None).await?;
     let storing = begun.elapsed();
-    if stored.as_ref().is_err() {
-        return Observed { stored, storing, found: None };
-    }
     let begun = Instant::now();
-    let result = dht.most_recent(packet.key()).await;
-    let result = result.map(|(found, evidence)| (found.as_ref() == Some(packet), evidence));
-    Observed { stored, storing, found: Some(Found { result, searching: begun.elapsed() }) }
-}
-
-impl Observed {
-    /// Whether a server could find it.
-    pub(super) fn is_stored(&self) -> bool {
-        self.stored.as_ref().is_ok_and(|&nodes| nodes > 0)
-    }
+    let found = dht.most_recent(packet.key()).await;
+    let found = found.map(|(found, evidence)| (found.as_ref() == Some(packet), evidence));
+    Ok(Stored { nodes, storing, found, searching: begun.elapsed() })
 }
 
 pub(super) fn not_reached() -> Finding {
     Finding::skipped(CHECK, "the DHT is not reached", "mend what the line dht says")
 }
 
-pub(super) fn judge(observed: &Observed) -> Finding {
-    let storing = observed.storing.as_millis();
-    let nodes = match &observed.stored {
-        Ok(0) => return Finding::failed(CHECK, "no node stored a packet", "try again in a minute"),
-        Ok(nodes) => *nodes,
+/// Whether a server could find it.
+pub(super) fn is_stored(observed: &Result<Stored, PutError>) -> bool {
+    observed.as_ref().is_ok_and(|stored| stored.nodes > 0)
+}
+
+pub(super) fn judge(observed: &Result<Stored, PutError>) -> Finding {
+    let Stored { nodes, storing, found, searching } = match observed {
+        Ok(Stored { nodes: 0, .. }) => {
+            return Finding::failed(CHECK, "no node stored a packet", "try again in a minute");
+        }
+        Ok(stored) => stored,
         Err(error) => {
             let seen = format!("a packet was not stored: {}", printable(&error.to_string()));
             let advice = match error {
@@ -105,12 +96,12 @@ pub(super) fn judge(observed: &Observed) -> Finding {
             return Finding::failed(CHECK, seen, advice);
         }
     };
-    let stored = format!("stored on {nodes} nodes in {storing} ms");
-    let Some(Found { result, searching }) = &observed.found else {
-        return Finding::skipped(CHECK, "it was stored and not looked up", "try again");
+    let stored = format!("stored on {nodes} nodes in {} ms", storing.as_millis());
+    let lost = |why: String| {
+        let advice = "try again in a minute; if it stays, the network loses UDP, or the nodes near this key are unreliable";
+        Finding::failed(CHECK, format!("{stored}, but not found again{why}"), advice)
     };
-    let advice = "try again in a minute; if it stays, the network loses UDP, or the nodes near this key are unreliable";
-    match result {
+    match found {
         Ok((true, evidence)) => {
             let searching = searching.as_millis();
             let seen = format!("{stored}, found again on {} of them in {searching} ms", evidence.held);
@@ -125,8 +116,8 @@ pub(super) fn judge(observed: &Observed) -> Finding {
             }
             Finding::ok(CHECK, seen)
         }
-        Ok((false, _)) => Finding::failed(CHECK, format!("{stored}, but not found again"), advice),
-        Err(error) => Finding::failed(CHECK, format!("{stored}, but not found again: {error}"), advice),
+        Ok((false, _)) => lost(String::new()),
+        Err(error) => lost(format!(": {error}")),
     }
 }
 
@@ -137,15 +128,8 @@ pub(super) struct Served {
     time: Duration,
     /// To that for its address.
     address: Reply,
-    /// Where the name of a site below it is led to.
-    bridge: Vec<IpAddr>,
-}
-
-impl Served {
-    /// The addresses of a bridge, if the server has one.
-    pub(super) fn bridge(&self) -> &[IpAddr] {
-        &self.bridge
-    }
+    /// Where the name of a site below it is led to: the addresses of a bridge, if the server has one.
+    pub(super) bridge: Vec<IpAddr>,
 }
 
 /// Asks the server for the packet, whose key is written with `suffix` behind another resolver.
@@ -191,11 +175,10 @@ pub(super) fn judge_served(server: SocketAddr, kind: Kind, served: Option<&Serve
             ),
         };
     };
-    let is_emptied =
-        |said: &Said| kind == Kind::Front && said.code == ResponseCode::NoError && said.records == 0;
     match reply {
-        Reply::Said(said) if said.texts.iter().any(|text| text == TEXT) => {
-            if address.said().is_some_and(is_emptied) {
+        reply if reply.texts().iter().any(|text| text == TEXT) => {
+            let is_empty = address.code() == Some(ResponseCode::NoError) && address.answers().is_empty();
+            if kind == Kind::Front && is_empty {
                 return Finding::warning(
                     SERVED,
                     format!(
@@ -207,16 +190,14 @@ pub(super) fn judge_served(server: SocketAddr, kind: Kind, served: Option<&Serve
             }
             Finding::ok(SERVED, format!("{server} found the new key in {} ms", time.as_millis()))
         }
-        Reply::Said(said) if matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain) => {
-            Finding::warning(
-                SERVED,
-                format!("{server} does not find the new key"),
-                "does it use the same DHT? Compare dht.bootstrap in pkdns.toml with --bootstrap, then try again",
-            )
-        }
+        reply if reply.is_conclusive() => Finding::warning(
+            SERVED,
+            format!("{server} does not find the new key"),
+            "does it use the same DHT? Compare dht.bootstrap in pkdns.toml with --bootstrap, then try again",
+        ),
         reply => Finding::failed(
             SERVED,
-            format!("{server} was asked for the new key: {}", reply.told()),
+            format!("{server} was asked for the new key: {}", reply.describe()),
             "see the log of pkdns (journalctl -u pkdns), and whether it reaches the DHT",
         ),
     }
@@ -227,76 +208,58 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Verdict;
 
-    fn text(finding: &Finding) -> String {
-        format!("{} {}", finding.seen, finding.advice.clone().unwrap_or_default())
-    }
-
-    fn found(is_same: bool, responded: u32) -> Option<Found> {
-        let evidence = Evidence { queried: responded, responded, held: 18 };
-        Some(Found { result: Ok((is_same, evidence)), searching: Duration::from_millis(300) })
-    }
-
     #[test]
     fn each_course_has_its_verdict() {
-        let lost = Some(Found { result: Err(NetworkError::Unreachable), searching: Duration::ZERO });
+        let stored = |nodes, found| {
+            Ok(Stored {
+                nodes,
+                storing: Duration::from_millis(900),
+                found,
+                searching: Duration::from_millis(300),
+            })
+        };
+        let found = |is_same, responded| Ok((is_same, Evidence { queried: responded, responded, held: 18 }));
         let refused = PutError::Refused(302, "\u{1b}no".to_string());
-        for (stored, found, verdict, part) in [
+        for (observed, verdict, part) in [
             (
-                Ok(20),
-                found(true, 25),
+                stored(20, found(true, 25)),
                 Verdict::Ok,
                 "stored on 20 nodes in 900 ms, found again on 18 of them in 300 ms",
             ),
-            (Ok(3), found(true, 4), Verdict::Ok, "stored on 3 nodes"),
-            (Ok(3), found(true, 25), Verdict::Warning, "publish often"),
-            (Ok(20), found(false, 25), Verdict::Failed, "not found again"),
-            (Ok(20), lost, Verdict::Failed, "no DHT node answered"),
-            (Ok(0), None, Verdict::Failed, "no node stored"),
-            (Ok(20), None, Verdict::Skipped, "not checked, because"),
-            (Err(PutError::NotMostRecent), None, Verdict::Failed, "try again"),
-            (Err(refused), None, Verdict::Failed, "\\027no"),
-            (Err(NetworkError::Unreachable.into()), None, Verdict::Failed, "limits UDP"),
+            (stored(3, found(true, 4)), Verdict::Ok, "stored on 3 nodes"),
+            (stored(3, found(true, 25)), Verdict::Warning, "publish often"),
+            (stored(20, found(false, 25)), Verdict::Failed, "not found again"),
+            (stored(20, Err(NetworkError::Unreachable)), Verdict::Failed, "no DHT node answered"),
+            (stored(0, found(false, 25)), Verdict::Failed, "no node stored"),
+            (Err(PutError::NotMostRecent), Verdict::Failed, "try again"),
+            (Err(refused), Verdict::Failed, "\\027no"),
+            (Err(NetworkError::Unreachable.into()), Verdict::Failed, "limits UDP"),
         ] {
-            let finding = judge(&Observed { stored, storing: Duration::from_millis(900), found });
-            let text = text(&finding);
-            assert!(finding.verdict == verdict && text.contains(part), "{part}: {text}");
+            judge(&observed).assert(verdict, &[part]);
         }
         assert_eq!(not_reached().verdict, Verdict::Skipped);
     }
 
     #[test]
     fn what_the_server_says_has_its_verdict() {
-        let server = "127.0.0.1:53".parse().unwrap();
-        let held = || {
-            let mut reply = Reply::of(ResponseCode::NoError, 1, None);
-            let Reply::Said(said) = &mut reply else { unreachable!("it has said something") };
-            said.texts = vec![TEXT.to_string()];
-            reply
-        };
+        let held = || Reply::of_texts(&[TEXT]);
         let answered = |text, records| {
             let address = Reply::of(ResponseCode::NoError, records, None);
             Some(Served { text, time: Duration::from_millis(40), address, bridge: Vec::new() })
         };
-        let after = |reply| answered(reply, 1);
-        for (kind, reply, verdict, part) in [
-            (Kind::Pkdns, after(held()), Verdict::Ok, "found the new key in 40 ms"),
-            (Kind::Front, after(held()), Verdict::Ok, "found the new key in 40 ms"),
+        let after = |code| answered(Reply::of(code, 0, None), 1);
+        for (kind, served, verdict, part) in [
+            (Kind::Pkdns, answered(held(), 1), Verdict::Ok, "found the new key in 40 ms"),
+            (Kind::Front, answered(held(), 1), Verdict::Ok, "found the new key in 40 ms"),
             (Kind::Front, answered(held(), 0), Verdict::Warning, "rebind-domain-ok=/key/"),
             (Kind::Pkdns, answered(held(), 0), Verdict::Ok, "found the new key in 40 ms"),
-            (
-                Kind::Pkdns,
-                after(Reply::of(ResponseCode::NXDomain, 0, None)),
-                Verdict::Warning,
-                "the same DHT?",
-            ),
-            (Kind::Pkdns, after(Reply::of(ResponseCode::ServFail, 0, None)), Verdict::Failed, "SERVFAIL"),
-            (Kind::Pkdns, after(Reply::Silent), Verdict::Failed, "there is no answer"),
+            (Kind::Pkdns, after(ResponseCode::NXDomain), Verdict::Warning, "the same DHT?"),
+            (Kind::Pkdns, after(ResponseCode::ServFail), Verdict::Failed, "SERVFAIL"),
+            (Kind::Pkdns, answered(Reply::Silent, 1), Verdict::Failed, "there is no answer"),
             (Kind::Pkdns, None, Verdict::Skipped, "line round trip"),
             (Kind::Nobody, None, Verdict::Skipped, "does not answer on 127.0.0.1:53"),
         ] {
-            let finding = judge_served(server, kind, reply.as_ref());
-            let text = text(&finding);
-            assert!(finding.verdict == verdict && text.contains(part), "{part}: {text}");
+            judge_served("127.0.0.1:53".parse().unwrap(), kind, served.as_ref()).assert(verdict, &[part]);
         }
     }
 

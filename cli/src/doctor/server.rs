@@ -2,14 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use hickory_proto::{
-    op::ResponseCode,
-    rr::{Name, RecordType},
-};
+use hickory_proto::rr::{Name, RecordType};
 use pkdns_dht::signed_packet::PublicKey;
 
-use super::{finding::Finding, front, upstream};
-use crate::dns::{self, Reply, Said};
+use super::{finding::Finding, front};
+use crate::dns::{self, ORDINARY_NAME, OfKey, Reply};
 
 pub(super) const CHECK: &str = "server";
 
@@ -54,7 +51,7 @@ pub(super) fn reached_at(listen: SocketAddr) -> SocketAddr {
 
 /// Both keys are such as nobody has published.
 pub(super) async fn observe(address: SocketAddr, [key, another]: [&PublicKey; 2], suffix: &str) -> Observed {
-    let (name, ordinary) = (name_of(key), upstream::ordinary_name());
+    let (name, ordinary) = (name_of(key), dns::complete(ORDINARY_NAME));
     let (key, ordinary, front) = tokio::join!(
         dns::ask_both(address, &name, RecordType::TXT),
         dns::ask_both(address, &ordinary, RecordType::A),
@@ -81,32 +78,25 @@ pub(super) fn judge(
         let advice = "start pkdns, or name its address with --server; to publish, none is needed";
         return (grave(CHECK, seen, advice.to_string()), Kind::Nobody);
     }
-    let name = upstream::ORDINARY_NAME;
-    let is_well = |reply: &Reply| {
-        reply.said().is_some_and(|said| matches!(said.code, ResponseCode::NoError | ResponseCode::NXDomain))
-    };
-    let ill = observed.ordinary.iter().find(|reply| !is_well(reply));
+    let name = ORDINARY_NAME;
+    let ill = observed.ordinary.iter().find(|reply| !reply.is_conclusive());
     if !observed.front.is_pkdns()
         && let Some((finding, kind)) = front::judge(address, &observed.front)
     {
         let Some(reply) = ill.filter(|_| kind == Kind::Front) else { return (finding, kind) };
-        let seen = format!("{address} sends names of keys to pkdns, but asked for {name} {}", reply.told());
-        return (
-            Finding::failed(
-                CHECK,
-                seen,
-                "look at the resolver that it asks about other names, which may be pkdns: pkdns-cli doctor --server with the address of pkdns",
-            ),
-            kind,
-        );
+        let seen =
+            format!("{address} sends names of keys to pkdns, but asked for {name} {}", reply.describe());
+        let advice = "look at the resolver that it asks about other names, which may be pkdns: pkdns-cli doctor --server \
+                      with the address of pkdns";
+        return (Finding::failed(CHECK, seen, advice), kind);
     }
-    if replies().all(|reply| reply.said().is_none()) {
-        let seen = format!("{address}: {}", key_udp.told());
+    if replies().all(|reply| reply.response().is_none()) {
+        let seen = format!("{address}: {}", key_udp.describe());
         let advice = "see whether pkdns runs there and a firewall lets UDP and TCP through to that port";
         return (Finding::failed(CHECK, seen, advice), Kind::Other);
     }
-    let natures = observed.key.each_ref().map(|reply| nature(reply, key));
-    if natures.contains(&Nature::Foreign) {
+    let of_key = observed.key.each_ref().map(|reply| reply.response().map(|_| reply.of_key(key)));
+    if [OfKey::Denied, OfKey::Unusable].iter().any(|foreign| of_key.contains(&Some(*foreign))) {
         let seen = format!("{address} is another resolver, which does not know public keys");
         let advice = format!(
             "let it send names of keys to pkdns as docs/lan-resolvers.md says, or stop it and start pkdns there \
@@ -115,26 +105,26 @@ pub(super) fn judge(
         );
         return (grave(CHECK, seen, advice), Kind::Other);
     }
-    if natures.contains(&Nature::Refuses) {
+    if of_key.contains(&Some(OfKey::Refused)) {
         let seen = format!("{address} answers REFUSED");
         let advice = "add the address of this machine to access.allow in pkdns.toml, or raise [rate_limit]";
         return (Finding::failed(CHECK, seen, advice), Kind::Other);
     }
-    if natures.contains(&Nature::CannotLookUp) {
+    if of_key.contains(&Some(OfKey::Failed)) {
         let seen = format!("{address} cannot look public keys up now");
         let advice = "do what the line dht says, then look at the log of pkdns (journalctl -u pkdns)";
         return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
     }
     for (over, reply) in [("UDP", key_udp), ("TCP", key_tcp)] {
-        if reply.said().is_none() {
-            let seen = format!("{address} is pkdns, but over {over} {}", reply.told());
+        if reply.response().is_none() {
+            let seen = format!("{address} is pkdns, but over {over} {}", reply.describe());
             let advice =
                 format!("let {over} through to port {} in the firewall: clients need both", address.port());
             return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
         }
     }
     if let Some(reply) = ill {
-        let seen = format!("{address} is pkdns and knows keys, but asked for {name} {}", reply.told());
+        let seen = format!("{address} is pkdns and knows keys, but asked for {name} {}", reply.describe());
         let advice =
             "do what the line upstream says: set fallback_dns in pkdns.toml to a resolver that answers";
         return (Finding::failed(CHECK, seen, advice), Kind::Pkdns);
@@ -143,128 +133,86 @@ pub(super) fn judge(
     (Finding::ok(CHECK, seen), Kind::Pkdns)
 }
 
-/// What an answer about a key tells of who gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Nature {
-    Pkdns,
-    Foreign,
-    Refuses,
-    CannotLookUp,
-    Unknown,
-}
-
-fn nature(reply: &Reply, key: &str) -> Nature {
-    let Some(said) = reply.said() else { return Nature::Unknown };
-    match said.code {
-        ResponseCode::Refused => Nature::Refuses,
-        ResponseCode::ServFail => Nature::CannotLookUp,
-        // Others ask the root, which says that there is no such top-level domain.
-        ResponseCode::NoError | ResponseCode::NXDomain if speaks_for(said, key) => Nature::Pkdns,
-        _ => Nature::Foreign,
-    }
-}
-
-/// Whether an answer about a key comes from its zone.
-pub(super) fn speaks_for(said: &Said, key: &str) -> bool {
-    let is_of_key = |zone: &str| zone.split('.').any(|label| label == key);
-    said.records > 0 || said.zone.as_deref().is_some_and(is_of_key)
-}
-
 #[cfg(test)]
 mod tests {
+    use hickory_proto::op::ResponseCode::{self, NXDomain, NoError, NotImp, Refused, ServFail};
+
     use super::*;
-    use crate::doctor::finding::Verdict;
+    use crate::doctor::finding::Verdict::{Failed, Ok, Warning};
 
     const KEY: &str = "8pinxxgqs41n4aididenw5apqp1urfmzdztr8jt4abrkdn435ewo";
 
-    fn judged(is_named: bool, key: [Reply; 2], ordinary: [Reply; 2]) -> (Verdict, String, Kind) {
-        let subject = Subject { address: ([127, 0, 0, 1], 53).into(), is_named };
-        let (finding, kind) =
-            judge(subject, KEY, &Observed { key, ordinary, front: front::Observed::of_pkdns() });
-        (finding.verdict, format!("{} {}", finding.seen, finding.advice.unwrap_or_default()), kind)
-    }
-
-    fn absent() -> Reply {
-        Reply::of(ResponseCode::NXDomain, 0, Some(KEY))
-    }
-
-    fn found() -> Reply {
-        Reply::of(ResponseCode::NoError, 1, None)
-    }
-
-    fn both(reply: Reply) -> [Reply; 2] {
-        [reply.clone(), reply]
-    }
-
-    #[track_caller]
-    fn assert_judged(judged: (Verdict, String, Kind), verdict: Verdict, kind: Kind, parts: [&str; 2]) {
-        assert_eq!((judged.0, judged.2), (verdict, kind), "{}", judged.1);
-        assert!(parts.iter().all(|part| judged.1.contains(part)), "{}", judged.1);
-    }
-
     #[test]
-    fn a_server_that_answers_everything_is_well() {
-        let judged = judged(false, both(absent()), both(found()));
-        assert_judged(judged, Verdict::Ok, Kind::Pkdns, ["127.0.0.1:53 is pkdns", "over UDP and TCP"]);
-    }
-
-    #[test]
-    fn a_missing_server_is_a_failure_only_where_one_was_named() {
-        let closed = || both(Reply::Closed);
-        let parts = ["nothing listens on 127.0.0.1:53", "start pkdns"];
-        assert_judged(judged(false, closed(), closed()), Verdict::Warning, Kind::Nobody, parts);
-        assert_judged(judged(true, closed(), closed()), Verdict::Failed, Kind::Nobody, parts);
-    }
-
-    #[test]
-    fn a_server_that_is_silent_fails() {
-        let judged = judged(false, both(Reply::Silent), both(Reply::Silent));
-        assert_judged(judged, Verdict::Failed, Kind::Other, ["there is no answer", "firewall"]);
-    }
-
-    #[test]
-    fn another_resolver_is_told_from_pkdns() {
-        for reply in [
-            Reply::of(ResponseCode::NXDomain, 0, Some("")),
-            Reply::of(ResponseCode::NXDomain, 0, None),
-            Reply::of(ResponseCode::NotImp, 0, None),
+    fn each_kind_of_server_has_its_verdict() {
+        let of = |code: ResponseCode| Reply::of(code, 0, None);
+        let both = |reply: Reply| [reply.clone(), reply];
+        let (absent, found) = (Reply::of(NXDomain, 0, Some(KEY)), Reply::of(NoError, 1, None));
+        let closed = both(Reply::Closed);
+        let foreign = ["another resolver", "systemd-resolved"];
+        let nobody = ["nothing listens on 127.0.0.1:53", "start pkdns"];
+        for (is_named, key, ordinary, verdict, kind, parts) in [
+            (
+                false,
+                both(absent.clone()),
+                both(found.clone()),
+                Ok,
+                Kind::Pkdns,
+                ["53 is pkdns", "UDP and TCP"],
+            ),
+            // It is missed only where it was named.
+            (false, closed.clone(), closed.clone(), Warning, Kind::Nobody, nobody),
+            (true, closed.clone(), closed, Failed, Kind::Nobody, nobody),
+            (
+                false,
+                both(Reply::Silent),
+                both(Reply::Silent),
+                Failed,
+                Kind::Other,
+                ["there is no answer", "firewall"],
+            ),
+            (true, both(Reply::of(NXDomain, 0, Some(""))), both(found.clone()), Failed, Kind::Other, foreign),
+            (true, both(of(NXDomain)), both(found.clone()), Failed, Kind::Other, foreign),
+            (true, both(of(NotImp)), both(found.clone()), Failed, Kind::Other, foreign),
+            (false, both(of(Refused)), both(of(Refused)), Failed, Kind::Other, ["REFUSED", "access.allow"]),
+            (
+                false,
+                both(of(ServFail)),
+                both(found.clone()),
+                Failed,
+                Kind::Pkdns,
+                ["cannot look public keys up", "line dht"],
+            ),
+            (
+                false,
+                [absent.clone(), Reply::Silent],
+                both(found.clone()),
+                Failed,
+                Kind::Pkdns,
+                ["over TCP there is no answer", "let TCP through"],
+            ),
+            (
+                false,
+                [Reply::Closed, absent.clone()],
+                both(found.clone()),
+                Failed,
+                Kind::Pkdns,
+                ["over UDP nothing listens", "let UDP through"],
+            ),
+            (
+                false,
+                both(absent),
+                [found, of(ServFail)],
+                Failed,
+                Kind::Pkdns,
+                ["example.com it answers SERVFAIL", "fallback_dns"],
+            ),
         ] {
-            let judged = judged(true, both(reply), both(found()));
-            assert_judged(judged, Verdict::Failed, Kind::Other, ["another resolver", "systemd-resolved"]);
+            let subject = Subject { address: ([127, 0, 0, 1], 53).into(), is_named };
+            let front = front::Observed::of_pkdns();
+            let (finding, judged) = judge(subject, KEY, &Observed { key, ordinary, front });
+            finding.assert(verdict, &parts);
+            assert_eq!(judged, kind, "{}", finding.seen);
         }
-    }
-
-    #[test]
-    fn an_access_list_that_refuses_is_named() {
-        let refused = || both(Reply::of(ResponseCode::Refused, 0, None));
-        let judged = judged(false, refused(), refused());
-        assert_judged(judged, Verdict::Failed, Kind::Other, ["REFUSED", "access.allow"]);
-    }
-
-    #[test]
-    fn a_server_without_a_dht_fails() {
-        let judged = judged(false, both(Reply::of(ResponseCode::ServFail, 0, None)), both(found()));
-        assert_judged(judged, Verdict::Failed, Kind::Pkdns, ["cannot look public keys up", "line dht"]);
-    }
-
-    #[test]
-    fn a_transport_that_is_blocked_is_named() {
-        let tcp = judged(false, [absent(), Reply::Silent], both(found()));
-        assert_judged(tcp, Verdict::Failed, Kind::Pkdns, ["over TCP there is no answer", "let TCP through"]);
-        let udp = judged(false, [Reply::Closed, absent()], both(found()));
-        assert_judged(udp, Verdict::Failed, Kind::Pkdns, ["over UDP nothing listens", "let UDP through"]);
-    }
-
-    #[test]
-    fn a_server_whose_upstream_fails_is_told_from_one_that_fails_itself() {
-        let ordinary = [found(), Reply::of(ResponseCode::ServFail, 0, None)];
-        let judged = judged(false, both(absent()), ordinary);
-        assert_judged(
-            judged,
-            Verdict::Failed,
-            Kind::Pkdns,
-            ["example.com it answers SERVFAIL", "fallback_dns"],
-        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use pkdns::base::backoff::Backoff;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -13,9 +14,9 @@ use crate::{
     zone_file::{ExternalAddresses, Macros},
 };
 
-/// How often services are asked, and how soon again after a failure, which doubles with each.
+/// How often services are asked, and how soon again after failures.
 const EVERY: Duration = Duration::from_secs(300);
-const FIRST_RETRY: Duration = Duration::from_secs(10);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(10), longest: EVERY };
 
 /// How often the machine's own interfaces are looked at. That asks nobody.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -89,7 +90,7 @@ impl Detector {
 fn pause(failures: u32) -> Duration {
     match failures {
         0 => EVERY,
-        failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(10)).min(EVERY),
+        failures => RETRY.after(failures),
     }
 }
 

@@ -4,7 +4,6 @@ mod detector;
 mod https;
 mod interface;
 mod service;
-mod stun;
 
 use std::{
     collections::BTreeMap,
@@ -35,11 +34,9 @@ const AGREEMENT: usize = 2;
 /// Most services that can be named.
 const MAX_SERVICES: usize = 16;
 
-/// Asked in turn, of different operators each. One alone speaks STUN: whoever is on the way can answer in its place, and
-/// then the other of two that agree has a certificate.
-const SERVICES: [&str; 6] = [
+/// Asked in turn, of different operators each.
+const SERVICES: [&str; 5] = [
     "https://icanhazip.com",
-    "stun:stun.l.google.com:19302",
     "https://api64.ipify.org",
     "https://ident.me",
     "https://ifconfig.co/ip",
@@ -56,7 +53,7 @@ pub(crate) struct AddressArguments {
     detect_ip: bool,
     /// Ask this service instead; repeat it for more
     ///
-    /// An address of HTTPS that answers with an IP address alone, or `stun:HOST:PORT`.
+    /// An address of HTTPS that answers with an IP address alone.
     #[arg(long = "ip-service", value_name = "URL")]
     services: Vec<Service>,
     /// Take {external_ipv6} from this machine's own interfaces, and ask nobody
@@ -139,26 +136,23 @@ impl Finder {
 
     /// Asks until enough services have said the same.
     async fn agreed(&self, family: Family) -> Result<IpAddr, Failure> {
-        let mut election = Election::new(AGREEMENT.min(self.services.len()), self.allow_private);
+        let mut vote = AddressVote::new(AGREEMENT.min(self.services.len()), self.allow_private);
         for services in self.services.chunks(AGREEMENT) {
             let answers = join_all(services.iter().map(async |service| {
                 let answer = timeout(SERVICE_DEADLINE, self.ask(service, family)).await;
                 (service, answer.unwrap_or_else(|_| Err("it did not answer in time".to_string())))
             }));
             for (service, answer) in answers.await {
-                if let Some(address) = election.count(service, answer) {
+                if let Some(address) = vote.count(service, answer) {
                     return Ok(address);
                 }
             }
         }
-        Err(unknown(family, &election.told()))
+        Err(unknown(family, &vote.told()))
     }
 
     async fn ask(&self, service: &Service, family: Family) -> Result<IpAddr, String> {
-        let address = match service {
-            Service::Web(uri) => self.https.ask(uri.clone(), family).await?,
-            Service::Stun { host, port } => stun::ask(host, *port, family).await?,
-        };
+        let address = self.https.ask(service.0.clone(), family).await?;
         if family.holds(address) {
             Ok(address)
         } else {
@@ -199,14 +193,14 @@ fn unknown(family: Family, why: &str) -> Failure {
 }
 
 /// What the services said.
-struct Election {
+struct AddressVote {
     needed: usize,
     allow_private: bool,
     votes: BTreeMap<IpAddr, usize>,
     told: Vec<String>,
 }
 
-impl Election {
+impl AddressVote {
     fn new(needed: usize, allow_private: bool) -> Self {
         Self { needed, allow_private, votes: BTreeMap::new(), told: Vec::new() }
     }
@@ -246,47 +240,38 @@ impl Election {
 mod tests {
     use super::*;
 
-    fn election(needed: usize, answers: &[Result<&str, &str>]) -> Result<IpAddr, String> {
-        let mut election = Election::new(needed, false);
-        let service: Service = "stun:stun.example:3478".parse().unwrap();
+    fn voted(needed: usize, answers: &[Result<&str, &str>]) -> Result<IpAddr, String> {
+        let mut vote = AddressVote::new(needed, false);
+        let service: Service = "https://a.example/".parse().unwrap();
         for answer in answers {
             let answer = answer.map(|address| address.parse().unwrap()).map_err(str::to_string);
-            if let Some(address) = election.count(&service, answer) {
+            if let Some(address) = vote.count(&service, answer) {
                 return Ok(address);
             }
         }
-        Err(election.told())
+        Err(vote.told())
     }
 
     #[test]
     fn two_services_have_to_agree() {
         let (right, wrong) = ("198.51.100.7", "203.0.113.1");
-        assert_eq!(election(2, &[Ok(right), Ok(right)]), Ok(right.parse().unwrap()));
-        assert_eq!(
-            election(2, &[Ok(wrong), Ok(right), Err("silence"), Ok(right)]),
-            Ok(right.parse().unwrap())
-        );
-        let told = election(2, &[Ok(wrong), Ok(right), Err("silence")]).unwrap_err();
+        assert_eq!(voted(2, &[Ok(right), Ok(right)]), Ok(right.parse().unwrap()));
+        assert_eq!(voted(2, &[Ok(wrong), Ok(right), Err("silence"), Ok(right)]), Ok(right.parse().unwrap()));
+        let told = voted(2, &[Ok(wrong), Ok(right), Err("silence")]).unwrap_err();
         assert!(told.contains("have to agree") && told.contains(wrong) && told.contains("silence"), "{told}");
-        assert_eq!(election(1, &[Ok(right)]), Ok(right.parse().unwrap()), "a single service that was chosen");
+        assert_eq!(voted(1, &[Ok(right)]), Ok(right.parse().unwrap()), "a single service that was chosen");
     }
 
     #[test]
     fn a_private_address_is_refused_and_the_refusal_says_how_to_accept_it() {
-        let told = election(2, &[Ok("192.168.1.2"), Ok("192.168.1.2")]).unwrap_err();
+        let told = voted(2, &[Ok("192.168.1.2"), Ok("192.168.1.2")]).unwrap_err();
         assert!(told.contains("192.168.1.2") && told.contains("--allow-private"), "{told}");
     }
 
     #[test]
-    fn every_service_that_is_asked_by_default_can_be_named() {
-        assert_eq!(Finder::new(Some(Vec::new()), false, false).ok().unwrap().services.len(), SERVICES.len());
-    }
-
-    #[test]
-    fn of_two_that_agree_by_default_one_is_certified() {
+    fn every_service_that_is_asked_by_default_can_be_named_and_is_certified() {
         let services = Finder::new(Some(Vec::new()), false, false).ok().unwrap().services;
-        let is_certified =
-            |service: &&Service| matches!(service, Service::Web(uri) if uri.scheme_str() == Some("https"));
-        assert!(services.len() - services.iter().filter(is_certified).count() < AGREEMENT);
+        assert_eq!(services.len(), SERVICES.len());
+        assert!(services.iter().all(|service| service.0.scheme_str() == Some("https")));
     }
 }

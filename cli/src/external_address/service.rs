@@ -1,41 +1,30 @@
-//! Who says which address a packet came from.
+//! Who says which address a request came from.
 
 use std::{fmt, str::FromStr};
 
 use http::Uri;
-use pkdns_dht::split_host_port;
 
-/// A service that tells the address of whoever asks.
+use crate::http_client::web_address;
+
+/// A service that answers a request with the address of whoever asks, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Service {
-    /// Answers a request with an address as text.
-    Web(Uri),
-    /// STUN (RFC 8489).
-    Stun { host: String, port: u16 },
-}
+pub(crate) struct Service(pub(super) Uri);
 
 impl FromStr for Service {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || "expected https://HOST/PATH or stun:HOST:PORT".to_string();
-        if let Some(server) = text.strip_prefix("stun:") {
-            let (host, port) = split_host_port(server).ok_or_else(expected)?;
-            return Ok(Self::Stun { host: host.to_string(), port });
+        if text.starts_with("stun:") {
+            return Err("STUN is not asked any more: name a service such as https://icanhazip.com instead"
+                .to_string());
         }
-        let uri: Uri = text.parse().map_err(|_| expected())?;
-        let is_web = matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some();
-        if is_web { Ok(Self::Web(uri)) } else { Err(expected()) }
+        web_address(text).map(Self)
     }
 }
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Web(uri) => write!(f, "{uri}"),
-            Self::Stun { host, port } if host.contains(':') => write!(f, "stun:[{host}]:{port}"),
-            Self::Stun { host, port } => write!(f, "stun:{host}:{port}"),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -50,18 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_written_as_they_are_read() {
-        for text in
-            ["https://icanhazip.com/", "http://127.0.0.1:80/ip", "stun:stun.example:3478", "stun:[::1]:1"]
-        {
+    fn what_is_no_service_is_refused_and_stun_is_told_what_to_write_instead() {
+        for text in ["https://icanhazip.com/", "http://127.0.0.1:80/ip"] {
             assert_eq!(text.parse::<Service>().unwrap().to_string(), text);
         }
-    }
-
-    #[test]
-    fn what_is_no_service_is_refused() {
-        for text in ["", "stun:", "stun:host", "ftp://host/", "host", "/path", "https:///", "stun:host:x"] {
-            assert!(text.parse::<Service>().is_err(), "{text}");
+        for text in ["", "ftp://host/", "host", "/path", "https:///"] {
+            assert!(text.parse::<Service>().unwrap_err().contains("expected https://HOST/PATH"), "{text}");
+        }
+        for text in ["stun:stun.example:3478", "stun:"] {
+            assert!(text.parse::<Service>().unwrap_err().contains("https://icanhazip.com"), "{text}");
         }
     }
 }

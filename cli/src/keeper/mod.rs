@@ -20,7 +20,7 @@ use crate::{
     secret_key::SecretKey,
     sources::Sources,
     zone_file::{ExternalAddresses, Lacking, ZoneRecord},
-    zone_source::{Look, RECENT, Zone, ZoneSource},
+    zone_source::{FileStamp, RECENT, Zone, ZoneSource},
 };
 pub(crate) use schedule::{Interval, in_words};
 pub(crate) use state::{AddressFile, StateDirectory, TimestampFile};
@@ -144,7 +144,7 @@ pub(crate) struct Keeper<D> {
 #[derive(Default)]
 struct Reading {
     zone: Option<Zone>,
-    looks: Vec<Look>,
+    stamps: Vec<FileStamp>,
     /// When it is read once more: it was written so lately that this may have gone on.
     again: Option<Instant>,
     /// What was composed last, if that has ever worked.
@@ -169,7 +169,7 @@ impl Reading {
         // Whatever was wrong with it may be mended, in any of its files.
         self.zone.is_none()
             || self.again.is_some_and(|again| Instant::now() >= again)
-            || self.looks.iter().any(Look::has_changed)
+            || self.stamps.iter().any(FileStamp::has_changed)
     }
 }
 
@@ -275,8 +275,8 @@ impl<D: Destination> Keeper<D> {
             reading.zone = None;
             reading.again = None;
             let zone = self.identity.zone.read(&self.identity.secret_key.public_key())?;
-            reading.looks = zone.looks();
-            reading.again = reading.looks.iter().any(Look::is_recent).then(|| Instant::now() + RECENT);
+            reading.stamps = zone.stamps();
+            reading.again = reading.stamps.iter().any(FileStamp::is_recent).then(|| Instant::now() + RECENT);
             self.want.add(zone.macros());
             reading.zone = Some(zone);
         }
@@ -332,7 +332,7 @@ impl<D: Destination> Keeper<D> {
         });
         let changed_files = async {
             // A text in the configuration does not change.
-            if reading.zone.is_some() && reading.looks.is_empty() {
+            if reading.zone.is_some() && reading.stamps.is_empty() {
                 return pending().await;
             }
             loop {

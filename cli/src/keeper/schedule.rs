@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use pkdns::base::backoff::Backoff;
 use serde::{Deserialize, Deserializer, de};
 
 /// Nodes forget a packet after some two hours.
@@ -11,9 +12,8 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// This part of an interval is left to chance, so that many zones spread out.
 const JITTER: f64 = 0.1;
 
-/// Pause after a first failure. It doubles with each.
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// Pauses after failures.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(600) };
 
 /// How often a zone is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,7 @@ fn chance() -> f64 {
 
 /// The time to the next attempt after so many failures in a row: up to ten minutes, and never beyond the interval.
 fn retry(failures: u32, interval: Interval, chance: f64) -> Duration {
-    let pause = FIRST_RETRY.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    Interval(pause.min(LONGEST_RETRY).min(interval.0)).next(chance)
+    Interval(RETRY.after(failures).min(interval.0)).next(chance)
 }
 
 impl FromStr for Interval {

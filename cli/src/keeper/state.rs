@@ -3,14 +3,13 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    net::{Ipv4Addr, Ipv6Addr},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use pkdns::base::private_file;
+use pkdns::base::{private_file, watched_files};
 use pkdns_dht::signed_packet::PublicKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -88,12 +87,6 @@ struct Signed {
     timestamp: u64,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Told {
-    ipv4: Option<Ipv4Addr>,
-    ipv6: Option<Ipv6Addr>,
-}
-
 /// When the last packet of a key was signed.
 #[derive(Debug)]
 pub(crate) struct TimestampFile {
@@ -128,12 +121,11 @@ pub(crate) struct AddressFile(PathBuf);
 
 impl AddressFile {
     pub(crate) fn load(&self) -> Result<ExternalAddresses, Failure> {
-        let told = load::<Told>(&self.0)?.unwrap_or_default();
-        Ok(ExternalAddresses { ipv4: told.ipv4, ipv6: told.ipv6 })
+        Ok(load(&self.0)?.unwrap_or_default())
     }
 
     pub(crate) fn save(&self, addresses: &ExternalAddresses) -> Result<(), Failure> {
-        save(&self.0, &Told { ipv4: addresses.ipv4, ipv6: addresses.ipv6 })
+        save(&self.0, addresses)
     }
 }
 
@@ -141,14 +133,11 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     let fail = |error: &dyn std::fmt::Display| {
         Failure::Failed(format!("{}: {error}; repair or remove this file", path.display()))
     };
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(&error)),
-        Ok(metadata) if metadata.len() > MAX_SIZE => return Err(fail(&"it is too large")),
-        Ok(_) => {}
+    match watched_files::read(path, MAX_SIZE) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| fail(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail(&error)),
     }
-    let bytes = fs::read(path).map_err(|error| fail(&error))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| fail(&error))
 }
 
 fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {

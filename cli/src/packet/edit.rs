@@ -1,12 +1,12 @@
 //! A packet that somebody has published, with a few records more or less.
 
 use domain::{
-    base::{Message, MessageBuilder, ParsedName, UnknownRecordData, message_builder::TreeCompressor},
+    base::{Message, ParsedName, UnknownRecordData},
     rdata::ZoneRecordData,
 };
-use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
+use pkdns_dht::signed_packet::PublicKey;
 
-use super::{PacketError, Weighed, fitting};
+use super::{PacketError, Writing, fitting};
 use crate::zone_file::ZoneRecord;
 
 /// The message of a packet of `key`, or of none, without the records that are equal to one of `without` but for their TTL, and
@@ -17,12 +17,7 @@ pub(crate) fn edited(
     without: &[ZoneRecord],
     with: &[ZoneRecord],
 ) -> Result<Vec<u8>, PacketError> {
-    let mut builder = MessageBuilder::from_target(TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE)))
-        .map_err(|_| PacketError::TooMany)?;
-    builder.header_mut().set_qr(true);
-    let mut answers = builder.answer();
-    let mut weights = Vec::new();
-    let mut before = answers.as_slice().len();
+    let mut writing = Writing::begin()?;
     if let Some(dns) = dns {
         let message = Message::from_slice(dns).map_err(|_| PacketError::Broken)?;
         for record in message.answer().map_err(|_| PacketError::Broken)? {
@@ -37,52 +32,37 @@ pub(crate) fn edited(
             if without.iter().any(is_left_out) {
                 continue;
             }
-            let pushed = match record.to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>() {
-                Ok(Some(record)) => answers.push(record),
+            match record.to_record::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>() {
+                Ok(Some(record)) => writing.add(record)?,
                 // What does not follow the format of its type is passed on as it is.
                 Ok(None) | Err(_) => match record.to_record::<UnknownRecordData<&[u8]>>() {
-                    Ok(Some(record)) => answers.push(record),
+                    Ok(Some(record)) => writing.add(record)?,
                     Ok(None) | Err(_) => return Err(PacketError::Broken),
                 },
-            };
-            pushed.map_err(|_| PacketError::TooMany)?;
-            weights.push(answers.as_slice().len().saturating_sub(before));
-            before = answers.as_slice().len();
+            }
         }
     }
     for record in with {
-        answers.push(record).map_err(|_| PacketError::TooMany)?;
-        weights.push(answers.as_slice().len().saturating_sub(before));
-        before = answers.as_slice().len();
+        writing.add(record)?;
     }
-    fitting(Weighed { dns: answers.finish().into_target(), weights }, key)
+    fitting(writing.finish(), key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        packet::compose,
         records,
-        secret_key::SecretKey,
-        zone_file::{self, ExternalAddresses},
+        testing::{dns, key, records as zone},
     };
-
-    fn zone(text: &str) -> (PublicKey, Vec<ZoneRecord>) {
-        let key = SecretKey::from_seed(&[0; 32]).public_key();
-        let file = zone_file::from_bytes(text.as_bytes()).unwrap();
-        let records = file.records(&key, &ExternalAddresses::default()).unwrap();
-        (key, records)
-    }
 
     const ZONE: &str = "@ 300 A 192.0.2.1\nwww CNAME @\n_x HTTPS 1 . alpn=h2 port=8443\n@ CAA 0 issue \"a.example\"\n\
                         @ TYPE65280 \\# 3 010203\n@ MX 10 mail.example.com.\n";
 
     #[test]
     fn what_was_added_can_be_taken_out_again_and_nothing_else_changes() {
-        let (key, records) = zone(ZONE);
-        let before = compose(&records, &key).unwrap();
-        let (_, more) = zone("_acme-challenge 60 TXT one\n_acme-challenge 60 TXT two\n");
+        let (key, before) = (key(), dns(ZONE));
+        let more = zone("_acme-challenge 60 TXT one\n_acme-challenge 60 TXT two\n");
         let with = edited(Some(&before), &key, &[], &more).unwrap();
         let text = |dns: &[u8]| records::read(dns, &key);
         assert_eq!(text(&with).len(), text(&before).len() + 2);
@@ -90,16 +70,15 @@ mod tests {
         assert_eq!(edited(Some(&with), &key, &more, &[]).unwrap(), before);
         let one = edited(Some(&with), &key, &more[..1], &[]).unwrap();
         assert_eq!(text(&one).len(), text(&before).len() + 1);
-        assert_eq!(edited(None, &key, &[], &records).unwrap(), before);
+        assert_eq!(edited(None, &key, &[], &zone(ZONE)).unwrap(), before);
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_weighs_most() {
-        let (key, records) = zone(&format!("@ TXT {}\n", "\"abcdefghijklmnopqrstuvwxyz\" ".repeat(34)));
-        let before = compose(&records, &key).unwrap();
-        let (_, more) = zone(&format!("_acme-challenge TXT {}\n", "x".repeat(43)));
-        let error = edited(Some(&before), &key, &[], &more).unwrap_err().to_string();
+        let before = dns(&format!("@ TXT {}\n", "\"abcdefghijklmnopqrstuvwxyz\" ".repeat(34)));
+        let more = zone(&format!("_acme-challenge TXT {}\n", "x".repeat(43)));
+        let error = edited(Some(&before), &key(), &[], &more).unwrap_err().to_string();
         assert!(error.contains("of a packet") && error.contains("_acme-challenge"), "{error}");
-        assert!(edited(Some(&[1, 2]), &key, &[], &more).is_err());
+        assert!(edited(Some(&[1, 2]), &key(), &[], &more).is_err());
     }
 }

@@ -4,7 +4,11 @@ mod edit;
 
 use std::{cmp::Reverse, fmt};
 
-use domain::base::{MessageBuilder, message_builder::TreeCompressor};
+use domain::base::{
+    MessageBuilder,
+    message_builder::{AnswerBuilder, TreeCompressor},
+    record::ComposeRecord,
+};
 use pkdns_dht::signed_packet::{MAX_DNS_SIZE, PublicKey};
 use thiserror::Error;
 
@@ -24,7 +28,7 @@ const LINE_LENGTH: usize = 70;
 
 /// Why records do not make a packet.
 #[derive(Debug, Error)]
-pub(crate) enum PacketError {
+pub enum PacketError {
     #[error("{0}")]
     TooLarge(TooLarge),
     #[error("the zone has more records than a DNS message can count")]
@@ -37,7 +41,7 @@ pub(crate) enum PacketError {
 
 /// A message that does not fit, and what each record adds to it in bytes, in the order of the zone.
 #[derive(Debug)]
-pub(crate) struct TooLarge {
+pub struct TooLarge {
     size: usize,
     weights: Vec<(usize, TextRecord)>,
 }
@@ -48,23 +52,41 @@ pub(crate) struct Weighed {
     pub(crate) weights: Vec<usize>,
 }
 
+/// A message that is being written, of any size.
+struct Writing {
+    answers: AnswerBuilder<TreeCompressor<Vec<u8>>>,
+    weights: Vec<usize>,
+}
+
+impl Writing {
+    fn begin() -> Result<Self, PacketError> {
+        let target = TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE));
+        let mut builder = MessageBuilder::from_target(target).map_err(|_| PacketError::TooMany)?;
+        builder.header_mut().set_qr(true);
+        Ok(Self { answers: builder.answer(), weights: Vec::new() })
+    }
+
+    fn add(&mut self, record: impl ComposeRecord) -> Result<(), PacketError> {
+        let before = self.answers.as_slice().len();
+        self.answers.push(record).map_err(|_| PacketError::TooMany)?;
+        self.weights.push(self.answers.as_slice().len().saturating_sub(before));
+        Ok(())
+    }
+
+    fn finish(self) -> Weighed {
+        Weighed { dns: self.answers.finish().into_target(), weights: self.weights }
+    }
+}
+
 /// Writes a message with the records of a zone, which may be larger than a packet.
 pub(crate) fn weigh(zone: &[ZoneRecord]) -> Result<Weighed, PacketError> {
-    let mut builder = MessageBuilder::from_target(TreeCompressor::new(Vec::with_capacity(MAX_DNS_SIZE)))
-        .map_err(|_| PacketError::TooMany)?;
-    builder.header_mut().set_qr(true);
-    let mut answers = builder.answer();
-    let mut weights = Vec::with_capacity(zone.len());
-    for record in zone {
-        let before = answers.as_slice().len();
-        answers.push(record).map_err(|_| PacketError::TooMany)?;
-        weights.push(answers.as_slice().len().saturating_sub(before));
-    }
-    Ok(Weighed { dns: answers.finish().into_target(), weights })
+    let mut writing = Writing::begin()?;
+    zone.iter().try_for_each(|record| writing.add(record))?;
+    Ok(writing.finish())
 }
 
 /// Writes the message for the zone of `key`.
-pub(crate) fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
+pub fn compose(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<u8>, PacketError> {
     fitting(weigh(zone)?, key)
 }
 

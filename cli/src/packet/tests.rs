@@ -1,9 +1,7 @@
-use pkdns_dht::signed_packet::{Keypair, SignedPacket};
-
 use super::*;
-use crate::zone_file::{self, ExternalAddresses};
+use crate::testing::{from_hex, key, records, signed};
 
-/// Packet B of the contract's test vectors, made with pkarr: its DNS message.
+/// A packet made with pkarr: its DNS message.
 const PACKET_B: &str = "\
     0000800000000004000000003438\
     70696e787867717334316e346169646964656e773561707170317572666d7a647a7472386a74346162726b646e34333565776f\
@@ -12,24 +10,14 @@ const PACKET_B: &str = "\
     065f7075626b79c00c001000010000003c000403763d31\
     c00c0041000100000e1000090001000003000220fb";
 
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
-
-fn keypair() -> Keypair {
-    Keypair::from_secret_key(&[0; 32])
-}
-
-fn composed(text: &str) -> Result<Vec<u8>, PacketError> {
-    let key = keypair().public_key();
-    let zone = zone_file::from_bytes(text.as_bytes()).unwrap();
-    compose(&zone.records(&key, &ExternalAddresses::default()).unwrap(), &key)
+fn composed(zone: &str) -> Result<Vec<u8>, PacketError> {
+    compose(&records(zone), &key())
 }
 
 #[test]
 fn a_zone_comes_to_the_bytes_that_pkarr_writes() {
     let text = "@ 300 A 127.0.0.1\nwww 300 CNAME @\n_pubky 60 TXT v=1\n@ 3600 HTTPS 1 . port=8443\n";
-    assert_eq!(composed(text).unwrap(), hex(PACKET_B));
+    assert_eq!(composed(text).unwrap(), from_hex(PACKET_B));
 }
 
 #[test]
@@ -37,13 +25,13 @@ fn pkarr_reads_what_is_signed() {
     let text = "@ A 127.0.0.1\nwww CNAME @\n@ MX 10 mail\n_sip._udp SRV 1 2 3 www\n@ HTTPS 1 www port=1\n\
         @ CAA 0 issue \"ca.example\"\n_443._tcp TLSA 3 1 1 00\n@ NAPTR 1 2 a b c www\n@ SSHFP 4 2 00\n@ NS www\n\
         x DNAME www\n@ SOA www www 1 2 3 4 5\n4 PTR www\nx TYPE65280 \\# 4 0A000001\n* TXT \"a b\" c\n";
-    let dns = composed(text).unwrap();
-    let packet = SignedPacket::sign(&keypair(), 1, &dns).unwrap();
-    let payload = [packet.to_item().signature().as_slice(), &1_u64.to_be_bytes(), &dns].concat();
+    let packet = signed(1, text);
+    let dns = packet.dns();
+    let payload = [packet.to_item().signature().as_slice(), &1_u64.to_be_bytes(), dns].concat();
     let read = pkarr::SignedPacket::from_relay_payload(packet.key(), &payload.into()).unwrap();
     assert_eq!(read.all_resource_records().count(), 15);
     assert_eq!(read.resource_records("www").count(), 1);
-    assert_eq!(pkdns::message::read_records(&dns).len(), 15);
+    assert_eq!(pkdns::message::read_records(dns).len(), 15);
 }
 
 #[test]

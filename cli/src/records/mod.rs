@@ -19,22 +19,22 @@ use crate::terminal::printable;
 
 /// A record as text. Printable ASCII throughout, whatever the packet holds, so that it can go to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct TextRecord {
+pub struct TextRecord {
     /// The owner, relative to the key where it is inside the zone; `@` for the key itself.
     #[serde(skip)]
-    pub(crate) owner: String,
+    pub owner: String,
     /// The owner in full, in lower case, with a dot at the end.
-    pub(crate) name: String,
+    pub name: String,
     /// Seconds.
-    pub(crate) ttl: u32,
+    pub ttl: u32,
     #[serde(rename = "type")]
-    pub(crate) record_type: String,
-    pub(crate) data: String,
+    pub record_type: String,
+    pub data: String,
 }
 
 /// Reads the answers of the message in a packet of `key`. Data that do not follow their type's format are shown as
 /// bytes; a record whose frame is broken ends the reading.
-pub(crate) fn read(dns: &[u8], key: &PublicKey) -> Vec<TextRecord> {
+pub fn read(dns: &[u8], key: &PublicKey) -> Vec<TextRecord> {
     let Ok(Ok(answers)) = Message::from_slice(dns).map(|message| message.answer()) else {
         return Vec::new();
     };
@@ -66,7 +66,7 @@ pub(crate) fn columns<const N: usize>(heading: [&str; N], mut rows: Vec<[String;
 }
 
 /// Records as a zone file that can be published under any key: names in the zone of `key` are relative.
-pub(crate) fn zone_file(records: &[TextRecord], key: &PublicKey) -> String {
+pub fn zone_file(records: &[TextRecord], key: &PublicKey) -> String {
     let lines = records.iter().map(|record| {
         format!(
             "{} {} IN {} {}\n",

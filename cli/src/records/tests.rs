@@ -1,26 +1,7 @@
-use pkdns_dht::signed_packet::Keypair;
 use proptest::prelude::*;
 
 use super::*;
-
-fn key() -> PublicKey {
-    Keypair::from_secret_key(&[0; 32]).public_key()
-}
-
-/// A message with one answer: a pointer-free owner, the type, and the data.
-fn message(owner: &[&[u8]], record_type: u16, data: &[u8]) -> Vec<u8> {
-    let mut dns = vec![0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0];
-    for label in owner {
-        dns.push(label.len() as u8);
-        dns.extend_from_slice(label);
-    }
-    dns.push(0);
-    dns.extend_from_slice(&record_type.to_be_bytes());
-    dns.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
-    dns.extend_from_slice(&(data.len() as u16).to_be_bytes());
-    dns.extend_from_slice(data);
-    dns
-}
+use crate::testing::{key, message};
 
 #[test]
 fn owners_are_relative_to_the_key_and_those_outside_of_the_zone_are_in_full() {

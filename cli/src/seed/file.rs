@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -27,11 +28,7 @@ pub(super) fn read(path: &Path, most: usize) -> io::Result<(Zeroizing<Vec<u8>>, 
 ///
 /// `AlreadyExists` when there is one; nothing is ever overwritten.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content).and_then(|()| file.sync_all()).inspect_err(|_| {
         // Half a secret is of no use to anyone, and would be in the way of the next attempt.
         let _ = fs::remove_file(path);
@@ -54,9 +51,7 @@ fn fill(source: &mut impl Read, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-#[cfg(unix)]
 fn warning(file: &File, path: &Path) -> io::Result<Option<String>> {
-    use std::os::unix::fs::PermissionsExt;
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o777;
     let file = FileName::of(path);
@@ -64,9 +59,4 @@ fn warning(file: &File, path: &Path) -> io::Result<Option<String>> {
     Ok((metadata.is_file() && mode & 0o077 != 0).then(|| {
         format!("warning: {file} is open to other users of this machine (mode {mode:o}): run chmod 600 on it")
     }))
-}
-
-#[cfg(not(unix))]
-fn warning(_: &File, _: &Path) -> io::Result<Option<String>> {
-    Ok(None)
 }

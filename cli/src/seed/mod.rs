@@ -1,7 +1,7 @@
 //! Seed files: the secret half of a key, in any form in which people keep one. Whatever goes wrong, no message holds any
 //! part of one.
 
-mod age;
+pub mod age;
 mod file;
 mod passphrase;
 mod recovery;

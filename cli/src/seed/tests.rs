@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
 
@@ -62,11 +62,7 @@ fn a_seed_that_was_written_reads_back_and_only_its_owner_can_read_it() {
     assert_eq!(content.len(), 65);
     assert_eq!(content.last(), Some(&b'\n'));
     assert_eq!(read(&path).unwrap().secret(), secret_key.secret());
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -135,10 +131,8 @@ fn debug_output_of_a_seed_holds_no_secret() {
     assert!(!text.contains(&VECTORS[0].0[..8]), "{text}");
 }
 
-#[cfg(unix)]
 #[test]
 fn the_owner_of_a_seed_file_that_others_can_read_is_told() {
-    use std::os::unix::fs::PermissionsExt;
     let (_directory, path) = file(VECTORS[0].0.as_bytes());
     for (mode, warns) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o777, true)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

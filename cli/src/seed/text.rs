@@ -1,5 +1,6 @@
 //! Secrets as text: hexadecimal, and for seeds also z-base-32, as older programs wrote them.
 
+use pkdns::resolver::name::{KEY_LABEL_LENGTH, value_of};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::words;
@@ -11,10 +12,8 @@ pub(super) const HEX_LENGTH: usize = 64;
 /// Length of what a key without a seed has instead of one, in hexadecimal.
 pub(super) const EXPANDED_LENGTH: usize = 128;
 
-/// Length of a seed in z-base-32: 52 characters of 5 bits, the last 4 bits unused.
-pub(super) const Z32_LENGTH: usize = 52;
-
-const Z32_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+/// Length of a seed in z-base-32, which has as many bytes as a key.
+pub(super) const Z32_LENGTH: usize = KEY_LABEL_LENGTH;
 
 /// Any form, in either case, with white space around it.
 pub(super) fn decode(text: &[u8]) -> Option<SecretKey> {
@@ -23,13 +22,7 @@ pub(super) fn decode(text: &[u8]) -> Option<SecretKey> {
     match text.len() {
         HEX_LENGTH => Some(SecretKey::from_seed(&*decode_bits(text, 4, hex)?)),
         EXPANDED_LENGTH => SecretKey::from_expanded(&*decode_bits(text, 4, hex)?),
-        Z32_LENGTH => {
-            let seed = decode_bits(text, 5, |c| {
-                let c = c.to_ascii_lowercase();
-                Z32_ALPHABET.iter().position(|&known| known == c).and_then(|value| u32::try_from(value).ok())
-            });
-            Some(SecretKey::from_seed(&*seed?))
-        }
+        Z32_LENGTH => Some(SecretKey::from_seed(&*decode_bits(text, 5, |c| value_of(c).map(u32::from))?)),
         _ => None,
     }
 }

@@ -11,10 +11,9 @@ use pkdns::{base::private_file, edge::certificates::acme::AcmeAuthority};
 use pkdns_dht::signed_packet::PublicKey;
 use tokio::{
     sync::{Semaphore, watch},
-    task::JoinHandle,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::config::{Certificate, Identity};
 use crate::{
@@ -121,29 +120,11 @@ fn directory(base: &Path, names: &SiteNames, settings: &Certificate) -> PathBuf 
     settings.directory.clone().unwrap_or_else(|| base.join(names.apex()))
 }
 
-/// A task that ends with its owner, and whose end can be waited for.
-pub(super) struct Keeping(JoinHandle<()>);
-
-impl Keeping {
-    pub(super) fn start(task: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(task))
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.0.is_finished()
-    }
-
-    pub(super) async fn end(mut self) {
-        self.0.abort();
-        // How it ended does not matter, and nobody waits for one that is stuck.
-        let _ = timeout(ENDING, &mut self.0).await;
-    }
-}
-
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Ends a task, and waits until it has.
+pub(super) async fn end(task: AbortOnDropHandle<()>) {
+    task.abort();
+    // How it ended does not matter, and nobody waits for one that is stuck.
+    let _ = timeout(ENDING, task).await;
 }
 
 /// Keeps the certificate of `site`, and says so under `name`.

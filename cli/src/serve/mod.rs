@@ -7,7 +7,7 @@ mod config;
 mod dyndns;
 mod identities;
 mod password;
-mod protocol;
+pub mod protocol;
 mod pushes;
 mod refusals;
 mod sites;
@@ -47,8 +47,8 @@ use crate::{
     keeper::StateDirectory,
     network::{self, Network},
     seed::{self, FileName},
-    service, terminal,
-    zone_source::Look,
+    systemd, terminal,
+    zone_source::FileStamp,
 };
 use config::{Config, Dyndns};
 use dyndns::{Accounts, Updates};
@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         return status::show(&arguments.config, arguments.json);
     }
     // Before it is read, so that no later change is missed.
-    let look = Look::at(&arguments.config);
+    let stamp = FileStamp::at(&arguments.config);
     let config = Config::read(&arguments.config)?;
     if arguments.check {
         let count = check(&config)?;
@@ -121,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments, network: &network::NetworkArguments) ->
         let identities = if count == 1 { "identity" } else { "identities" };
         return terminal::print(&format!("{count} {identities} can be published"));
     }
-    network::block_on(serve(&arguments.config, look, config, network))
+    network::block_on(serve(&arguments.config, stamp, config, network))
 }
 
 /// Looks at all that the configuration names, and says what is wrong with it at once. Binds and asks nothing.
@@ -181,13 +181,13 @@ async fn look_at_backends(config: &Config) -> Result<(), Failure> {
 
 async fn serve(
     path: &Path,
-    mut look: Look,
+    mut stamp: FileStamp,
     config: Config,
     network: &network::NetworkArguments,
 ) -> Result<(), Failure> {
     terminal::begin_log();
-    let stop = service::Stop::new()?;
-    let mut reload = service::reload()?;
+    let stop = systemd::Stop::new()?;
+    let mut reload = systemd::reload()?;
     let state_path = state_path(&config)?;
     let state = StateDirectory::open(&state_path)?;
     let bootstrap = network.bootstrap(&config.bootstrap);
@@ -226,9 +226,9 @@ async fn serve(
         loop {
             tokio::select! {
                 _ = reload.recv() => {}
-                () = changed(&look) => {}
+                () = changed(&stamp) => {}
             }
-            look = Look::at(path);
+            stamp = FileStamp::at(path);
             service_manager::reloading();
             let taken = match Config::read(path) {
                 Ok(config) => take(&mut identities, &mut running, config).await,
@@ -268,8 +268,8 @@ async fn take(identities: &mut Identities, running: &mut Config, config: Config)
     Ok(())
 }
 
-async fn changed(look: &Look) {
-    while !look.has_changed() {
+async fn changed(stamp: &FileStamp) {
+    while !stamp.has_changed() {
         sleep(LOOK_EVERY).await;
     }
 }

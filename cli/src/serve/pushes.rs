@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::protocol::{LeftOut, Word, key};
+use super::protocol::{LeftOut, ReturnCode, key};
 use crate::{seed::looks_like_a_secret, terminal::printable};
 
 /// Lines in a minute. Homes with many routers need a few; strangers who guess must not fill the log.
@@ -33,14 +33,14 @@ pub(super) struct Push {
 
 impl Push {
     /// The line about it, with what was answered for each name.
-    pub(super) fn line(&self, client: IpAddr, words: &[Word]) -> String {
+    pub(super) fn line(&self, client: IpAddr, codes: &[ReturnCode]) -> String {
         let user = self.user.as_ref().map_or_else(String::new, |user| format!(", user \"{}\"", shown(user)));
-        let is_for_each = words.len() == self.names.len();
-        let results = words.iter().enumerate().map(|(index, word)| {
+        let is_for_each = codes.len() == self.names.len();
+        let results = codes.iter().enumerate().map(|(index, code)| {
             let name = self.names.get(index).filter(|_| is_for_each);
             let name = name.map_or_else(String::new, |name| format!("{}: ", name_shown(name)));
-            let reason = word.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
-            format!("{name}{}{reason}", word.line())
+            let reason = code.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("{name}{}{reason}", code.line())
         });
         let results = results.collect::<Vec<_>>().join(", ");
         let left_out: Vec<String> = self.left_out.iter().map(ToString::to_string).collect();
@@ -143,7 +143,7 @@ mod tests {
     fn what_could_be_a_seed_or_command_a_terminal_is_not_repeated() {
         let names = vec!["11".repeat(32), "\x1b[2J".to_string()];
         let push = Push { user: Some("a\nb".to_string()), names, left_out: Vec::new() };
-        let line = push.line([192, 168, 1, 1].into(), &[Word::NotAName, Word::NotAName]);
+        let line = push.line([192, 168, 1, 1].into(), &[ReturnCode::NotAName, ReturnCode::NotAName]);
         assert!(!line.contains("1111") && line.contains("looks like a seed"), "{line}");
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
     }

@@ -1,15 +1,14 @@
 //! The questions to a public server, and which answers are right.
 
-use std::time::{Duration, Instant};
-
-use hickory_proto::{
-    op::ResponseCode,
-    rr::{DNSClass, Name, RData, Record, RecordType},
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
 };
+
+use hickory_proto::{op::ResponseCode, rr::RecordType};
 use pkdns::{
     config::UpstreamAddress,
-    message::Question,
-    sources::forward::{Asker, ForwardError, Forwarder, TlsClient},
+    sources::forward::{Forwarder, TlsClient},
 };
 use pkdns_dht::signed_packet::{Keypair, PublicKey};
 use serde::Serialize;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use super::line::Place;
 use crate::{
-    dns::{self, Over, code},
+    dns::{self, ORDINARY_NAME, Over, Reply, Response, code},
     network,
 };
 
@@ -26,9 +25,6 @@ const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 4;
-
-/// A name that every resolver knows (RFC 2606).
-const ORDINARY_NAME: &str = "example.com";
 
 /// What was asked over one transport.
 #[derive(Debug, Clone, Serialize)]
@@ -73,14 +69,6 @@ impl Answer {
     }
 }
 
-/// What a server said, whichever way it was asked.
-struct Told {
-    code: ResponseCode,
-    records: usize,
-    /// The owner of the SOA record.
-    zone: Option<String>,
-}
-
 /// A question, and what is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
@@ -90,7 +78,7 @@ enum Expected {
 
 /// How a server is asked.
 enum Way {
-    Plain(std::net::SocketAddr, Over),
+    Plain(SocketAddr, Over),
     Encrypted(Box<Forwarder>),
 }
 
@@ -107,9 +95,8 @@ impl Place {
             let (udp, tcp) = tokio::join!(udp, tcp);
             return Ok(vec![udp, tcp]);
         }
-        let upstreams = self.upstreams().await?;
         let over = if matches!(self, Self::Dot { .. }) { "tls" } else { "https" };
-        let way = Way::Encrypted(Box::new(Forwarder::new(upstreams, tls)));
+        let way = Way::Encrypted(Box::new(Forwarder::new(self.upstreams().await?, tls)));
         Ok(vec![probe(&way, over, key).await])
     }
 
@@ -141,46 +128,28 @@ async fn probe(way: &Way, over: &'static str, key: &PublicKey) -> Probed {
 
 async fn ask(way: &Way, name: &str, expected: Expected) -> Answer {
     let begun = Instant::now();
-    let told = match timeout(DEADLINE, told(way, &dns::complete(name))).await {
-        Ok(told) => told,
-        Err(_) => Err(format!("there is no answer within {} s", DEADLINE.as_secs())),
+    let asked = dns::complete(name);
+    let asking = async {
+        match way {
+            Way::Plain(address, over) => dns::ask(*address, &asked, RecordType::A, *over).await,
+            Way::Encrypted(forwarder) => dns::ask_through(forwarder, &asked).await,
+        }
+    };
+    let why = match timeout(DEADLINE, asking).await {
+        Ok(Reply::Response(response)) => judge(&response, name, expected),
+        Ok(reply) => Some(format!("asked for {name} {}", reply.describe())),
+        Err(_) => Some(format!("asked for {name} there is no answer within {} s", DEADLINE.as_secs())),
     };
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let why =
-        told.map_or_else(|why| Some(format!("asked for {name} {why}")), |told| judge(&told, name, expected));
     Answer { ok: why.is_none(), milliseconds, why }
 }
 
-async fn told(way: &Way, name: &Name) -> Result<Told, String> {
-    match way {
-        Way::Plain(address, over) => {
-            let reply = dns::ask(*address, name, RecordType::A, *over).await;
-            let said = reply.said().ok_or_else(|| reply.told())?;
-            Ok(Told { code: said.code, records: said.records, zone: said.zone.clone() })
-        }
-        Way::Encrypted(forwarder) => {
-            let question = Question::new(name, RecordType::A, DNSClass::IN).ok_or("it cannot be asked")?;
-            let answer = forwarder.ask(Asker::Own, &question, false, false).await;
-            let message = answer.map_err(|error| match error {
-                ForwardError::Unusable(what) => what.to_string(),
-                _ => "there is no answer".to_owned(),
-            })?;
-            let zone = message.authorities.iter().find(|record| is_soa(record));
-            let zone = zone.map(|record| record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase());
-            Ok(Told { code: message.code, records: message.answers.len(), zone })
-        }
-    }
-}
-
-fn is_soa(record: &Record) -> bool {
-    matches!(record.data, RData::SOA(_))
-}
-
 /// What is wrong with an answer about `name`.
-fn judge(told: &Told, name: &str, expected: Expected) -> Option<String> {
-    let is_of_name = told.zone.as_deref() == Some(name);
-    match (expected, told.code) {
-        (Expected::Records, ResponseCode::NoError) if told.records > 0 => None,
+fn judge(response: &Response, name: &str, expected: Expected) -> Option<String> {
+    let is_of_name = response.zone.as_deref() == Some(name);
+    let records = response.answers.len();
+    match (expected, response.code) {
+        (Expected::Records, ResponseCode::NoError) if records > 0 => None,
         (Expected::Records, ResponseCode::NoError | ResponseCode::NXDomain) if is_of_name => {
             Some(format!("it says that {name} has published no address: name a key that has one with --key"))
         }
@@ -194,7 +163,7 @@ fn judge(told: &Told, name: &str, expected: Expected) -> Option<String> {
         (_, ResponseCode::ServFail) => {
             Some(format!("it answers SERVFAIL for {name}: it cannot ask the DHT or its upstream resolvers"))
         }
-        (_, other) => Some(format!("it answers {} for {name}, with {} records", code(other), told.records)),
+        (_, other) => Some(format!("it answers {} for {name}, with {records} records", code(other))),
     }
 }
 
@@ -219,8 +188,8 @@ mod tests {
             (ORDINARY_NAME, Expected::Records, NXDomain, 0, Some(""), Some("NXDOMAIN")),
             (ORDINARY_NAME, Expected::Records, Refused, 0, None, Some("does not serve this address")),
         ] {
-            let told = Told { code, records, zone: zone.map(String::from) };
-            let why = judge(&told, name, expected);
+            let reply = Reply::of(code, records, zone);
+            let why = judge(reply.response().unwrap(), name, expected);
             assert_eq!(why.is_some(), part.is_some(), "{name} {code} {why:?}");
             assert!(part.is_none_or(|part| why.unwrap().contains(part)), "{name} {code}");
         }

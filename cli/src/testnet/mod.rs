@@ -8,7 +8,7 @@ use clap::{Args, error::ErrorKind};
 use pkdns_dht::simulator::{Hostile, RoundTrips, Simulator, World};
 use serde::Serialize;
 
-use crate::{command_line, failure::Failure, network, terminal};
+use crate::{command_line, failure::Failure, network, systemd::Stop, terminal};
 use quantities::{Percentage, in_units};
 
 /// From so many nodes on, a network is like the public one if it is not told otherwise.
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let world = arguments.world();
     network::block_on(async {
         // First of all, so that a signal that comes early is not lost.
-        let stopped = stop_signal()?;
+        let stop = Stop::new()?;
         if arguments.nodes >= MANY {
             terminal::progress(&format!("making {} nodes", arguments.nodes));
         }
@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         } else {
             terminal::print(&report(&bootstrap, arguments.nodes, &description, bytes))?;
         }
-        stopped.await;
+        stop.requested().await;
         terminal::note(&simulator.statistics().to_string());
         Ok(())
     })
@@ -175,28 +175,4 @@ fn report(bootstrap: &str, nodes: usize, world: &str, bytes: usize) -> String {
            [dht]\n  \
            bootstrap = [\"{bootstrap}\"]"
     )
-}
-
-/// Ends at Ctrl-C or SIGTERM. Both are caught from the moment of the call.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let failed = |error| Failure::Failed(format!("cannot wait for signals: {error}"));
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        Ok(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    {
-        let mut interrupt = tokio::signal::windows::ctrl_c().map_err(failed)?;
-        Ok(async move {
-            interrupt.recv().await;
-        })
-    }
 }

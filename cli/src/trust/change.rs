@@ -54,9 +54,10 @@ impl Changes {
     }
 
     /// Adds those that are not there.
-    pub(super) fn install(&mut self, store: &Store, authorities: &[AuthorityReading]) {
-        let (there, missing): (Vec<_>, Vec<_>) =
-            authorities.iter().partition(|authority| store.holds(authority).unwrap_or(false));
+    pub(super) fn install(&mut self, store: &dyn Store, authorities: &[AuthorityReading]) {
+        let (there, missing): (Vec<_>, Vec<_>) = authorities
+            .iter()
+            .partition(|authority| store.holds(&StoredName::of(authority), authority).unwrap_or(false));
         for authority in there {
             self.push(store, Outcome::Unchanged, &StoredName::of(authority), None);
         }
@@ -66,14 +67,14 @@ impl Changes {
         }
         let mut changed = Vec::new();
         for (authority, name) in missing.into_iter().zip(&names) {
-            let added = if self.planned == Planned::Only { Ok(()) } else { store.add(authority) };
+            let added = if self.planned == Planned::Only { Ok(()) } else { store.add(name, authority) };
             changed.push((name, added));
         }
         self.finish(store, Outcome::Added, changed);
     }
 
     /// Takes away those of ours that are meant.
-    pub(super) fn remove(&mut self, store: &Store, is_meant: impl Fn(&StoredName) -> bool) {
+    pub(super) fn remove(&mut self, store: &dyn Store, is_meant: impl Fn(&StoredName) -> bool) {
         let names = match store.names() {
             Ok(names) => names,
             // A store that cannot be read holds nothing of this user.
@@ -101,7 +102,7 @@ impl Changes {
         self.list.iter().map(|change| change.text(self.planned)).collect()
     }
 
-    fn may_change(&mut self, store: &Store, names: &[StoredName]) -> bool {
+    fn may_change(&mut self, store: &dyn Store, names: &[StoredName]) -> bool {
         let Some(obstacle) = store.obstacle() else { return true };
         let (outcome, advice) = match obstacle {
             Obstacle::NoProgram(_) if store.is_idle() => return false,
@@ -114,7 +115,12 @@ impl Changes {
         false
     }
 
-    fn finish(&mut self, store: &Store, outcome: Outcome, changed: Vec<(&StoredName, Result<(), String>)>) {
+    fn finish(
+        &mut self,
+        store: &dyn Store,
+        outcome: Outcome,
+        changed: Vec<(&StoredName, Result<(), String>)>,
+    ) {
         let is_changed = changed.iter().any(|(_, result)| result.is_ok());
         let finished = match is_changed && self.planned == Planned::Done {
             true => store.finish(outcome == Outcome::Removed),
@@ -128,13 +134,13 @@ impl Changes {
         }
     }
 
-    fn push(&mut self, store: &Store, outcome: Outcome, name: &StoredName, advice: Option<String>) {
+    fn push(&mut self, store: &dyn Store, outcome: Outcome, name: &StoredName, advice: Option<String>) {
         self.list.push(Change { outcome, name: name.to_string(), place: store.place(), advice });
     }
 }
 
 impl Change {
-    fn failed(store: &Store, name: &str, why: String) -> Self {
+    fn failed(store: &dyn Store, name: &str, why: String) -> Self {
         Self { outcome: Outcome::Failed, name: name.to_owned(), place: store.place(), advice: Some(why) }
     }
 

@@ -1,9 +1,8 @@
 //! Where Firefox keeps its profiles. The reader of `profiles.ini` is pure.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use pkdns::base::watched_files;
 
 /// Directories in the home of a user that hold a `profiles.ini`: of packages, of a newer Firefox, of Snap, of Flatpak, and of
 /// what is made of Firefox.
@@ -24,13 +23,9 @@ const MAX_SIZE: u64 = 1 << 20;
 pub(super) fn find(home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for place in PLACES.map(|place| home.join(place)) {
-        let list = place.join("profiles.ini");
-        if !fs::metadata(&list).is_ok_and(|file| file.len() <= MAX_SIZE) {
-            continue;
-        }
-        let text = fs::read_to_string(list).unwrap_or_default();
-        let profiles = read(&text, &place).into_iter().filter(|profile| profile.is_dir());
-        found.extend(profiles);
+        let text = watched_files::read(&place.join("profiles.ini"), MAX_SIZE).unwrap_or_default();
+        let profiles = read(&String::from_utf8_lossy(&text), &place).into_iter();
+        found.extend(profiles.filter(|profile| profile.is_dir()));
     }
     found.sort();
     found.dedup();
@@ -57,6 +52,8 @@ fn read(text: &str, place: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

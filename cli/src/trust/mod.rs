@@ -146,7 +146,7 @@ struct Shown {
 /// The stores of this machine and user that somebody reads, and the certificates in PEM that are believed there, as far as they
 /// may be of a pkdns. Blocks.
 pub(crate) fn believed() -> Vec<(String, Result<Vec<u8>, String>)> {
-    let stores = Store::find(env::home_dir().as_deref(), &[], None).into_iter();
+    let stores = store::find(env::home_dir().as_deref(), &[], None).into_iter();
     stores.filter(|store| !store.is_idle()).map(|store| (store.place(), store.believed())).collect()
 }
 
@@ -159,8 +159,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl StoreArguments {
-    fn find(&self) -> Vec<Store> {
-        Store::find(env::home_dir().as_deref(), &self.nss, self.only)
+    fn find(&self) -> Vec<Box<dyn Store>> {
+        store::find(env::home_dir().as_deref(), &self.nss, self.only)
     }
 }
 
@@ -168,20 +168,6 @@ impl OutputArguments {
     fn planned(&self) -> Planned {
         if self.dry_run { Planned::Only } else { Planned::Done }
     }
-}
-
-/// The stores of these systems are not changed here: nobody has tried it.
-fn tell_of_other_systems(place: &Place) {
-    let command = match env::consts::OS {
-        "macos" => {
-            "sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain FILE"
-        }
-        "windows" => "certutil -addstore -f ROOT FILE",
-        _ => return,
-    };
-    terminal::note(&format!(
-        "for the store of this system run, with FILE for bridge-ca.pem and ca.pem of {place} (nobody has tried it): {command}"
-    ));
 }
 
 /// The same for the store of the system alone, by whoever may change that.
@@ -217,14 +203,13 @@ fn install(arguments: &InstallArguments) -> Result<(), Failure> {
     let open = if arguments.unconstrained { " --unconstrained" } else { "" };
     let as_root = as_root("install", &format!(" --server {place}{}{open}", chosen.collect::<String>()));
     let mut changes = Changes::new(arguments.output.planned(), as_root);
-    tell_of_other_systems(&place);
     for authority in &accepted {
         let range = authority.constraints.as_ref().map_or_else(|| "any name".to_owned(), ToString::to_string);
         terminal::note(&format!("{} may sign for {}", printable(&authority.subject), printable(&range)));
     }
     if !accepted.is_empty() {
         for store in arguments.stores.find() {
-            changes.install(&store, &accepted);
+            changes.install(&*store, &accepted);
         }
     }
     report(&changes, arguments.output.json, &refusals)
@@ -265,7 +250,7 @@ fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {
     let as_root = as_root("remove", &chosen.collect::<String>());
     let mut changes = Changes::new(arguments.output.planned(), as_root);
     for store in arguments.stores.find() {
-        changes.remove(&store, is_meant);
+        changes.remove(&*store, is_meant);
     }
     report(&changes, arguments.output.json, &[])
 }
@@ -297,11 +282,12 @@ fn report(changes: &Changes, json: bool, refusals: &[String]) -> Result<(), Fail
 }
 
 impl Shown {
-    fn of(found: &Found, stores: &[Store]) -> Self {
+    fn of(found: &Found, stores: &[Box<dyn Store>]) -> Self {
         let authority = &found.authority;
         let seconds =
             |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let installed = stores.iter().filter(|store| store.holds(authority).unwrap_or(false));
+        let name = StoredName::of(authority);
+        let installed = stores.iter().filter(|store| store.holds(&name, authority).unwrap_or(false));
         Self {
             subject: printable(&authority.subject),
             from: printable(&found.from),
@@ -315,7 +301,7 @@ impl Shown {
             valid_to: seconds(authority.to),
             valid_until: httpdate::fmt_http_date(authority.to),
             sha256: hex(&authority.fingerprint),
-            installed_in: installed.map(Store::place).collect(),
+            installed_in: installed.map(|store| store.place()).collect(),
         }
     }
 

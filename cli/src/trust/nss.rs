@@ -14,7 +14,7 @@ use pkdns::edge::certificates::AuthorityReading;
 
 use super::{
     name::StoredName,
-    store::{Obstacle, pem, program, run},
+    store::{Obstacle, Store, pem, program, run},
 };
 
 /// Where Chromium and its relatives look, in the home of a user. The first one is made where it is not there, because these
@@ -82,94 +82,6 @@ impl NssStore {
         Self { directory, whose: "named with --nss", is_only_for_authorities: false }
     }
 
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    pub(super) fn whose(&self) -> &'static str {
-        self.whose
-    }
-
-    pub(super) fn obstacle(&self) -> Option<Obstacle> {
-        if program("certutil").is_none() {
-            return Some(Obstacle::NoProgram(PACKAGES.to_owned()));
-        }
-        let may_write = access(existing(&self.directory), AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
-        (!may_write).then_some(Obstacle::NoRight)
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.is_only_for_authorities
-            && !has_database(&self.directory)
-            && BROWSERS.iter().all(|name| program(name).is_none())
-    }
-
-    pub(super) fn names(&self) -> Result<Vec<StoredName>, String> {
-        let mut names: Vec<_> =
-            self.list()?.into_iter().filter_map(|(name, _)| StoredName::parse(&name)).collect();
-        names.sort();
-        Ok(names)
-    }
-
-    pub(super) fn holds(&self, name: &StoredName, authority: &AuthorityReading) -> Result<bool, String> {
-        let name = name.to_string();
-        // Who has taken the trust away has to get it back.
-        let is_believed = |(listed, trust): &(String, String)| *listed == name && trust.starts_with('C');
-        if !self.list()?.iter().any(is_believed) {
-            return Ok(false);
-        }
-        // It prints all of the same subject.
-        let output = self.certutil("-L", &["-a", "-n", &name], b"")?;
-        Ok(AuthorityReading::of_pem(output.as_bytes()).iter().any(|held| held.der == authority.der))
-    }
-
-    /// By the names that we and browsers give them.
-    pub(super) fn believed(&self) -> Result<Vec<u8>, String> {
-        let mut text = Vec::new();
-        for (name, trust) in self.list()? {
-            if name.starts_with("pkdns ") && trust.starts_with('C') {
-                text.extend(self.certutil("-L", &["-a", "-n", &name], b"")?.into_bytes());
-            }
-        }
-        Ok(text)
-    }
-
-    /// Believed for web servers, and not for mail or programs.
-    pub(super) fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {
-        if !has_database(&self.directory) {
-            self.make()?;
-        }
-        let arguments = ["-a", "-t", "C,,", "-n", &name.to_string()];
-        self.certutil("-A", &arguments, pem(authority).as_bytes()).map(drop)
-    }
-
-    pub(super) fn remove(&self, name: &StoredName) -> Result<(), String> {
-        self.certutil("-D", &["-n", &name.to_string()], b"").map(drop)
-    }
-
-    /// Takes away a database that was made for us alone and is empty again.
-    pub(super) fn finish(&self) -> Result<(), String> {
-        let mark = self.directory.join(MARK);
-        let Some(made) = fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<usize>().ok())
-        else {
-            return Ok(());
-        };
-        // Where there is none, it fails and says so.
-        let has_keys = !self.certutil("-K", &[], b"").is_err_and(|why| why.contains("no keys found"));
-        if !self.is_only_for_authorities || has_keys || !self.list()?.is_empty() {
-            return Ok(());
-        }
-        for file in FILES.iter().chain([&MARK]) {
-            match fs::remove_file(self.directory.join(file)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.fault(&error)),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        // Those in which somebody keeps more stay.
-        let _ = self.directory.ancestors().take(made).try_for_each(fs::remove_dir);
-        Ok(())
-    }
-
     /// An empty database without a password, as browsers make it.
     fn make(&self) -> Result<(), String> {
         let is_missing = |directory: &&Path| !directory.exists();
@@ -212,6 +124,92 @@ impl NssStore {
     }
 }
 
+impl Store for NssStore {
+    fn place(&self) -> String {
+        format!("{} ({})", self.directory.display(), self.whose)
+    }
+
+    fn obstacle(&self) -> Option<Obstacle> {
+        if program("certutil").is_none() {
+            return Some(Obstacle::NoProgram(PACKAGES.to_owned()));
+        }
+        let may_write = access(existing(&self.directory), AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+        (!may_write).then_some(Obstacle::NoRight)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_only_for_authorities
+            && !has_database(&self.directory)
+            && BROWSERS.iter().all(|name| program(name).is_none())
+    }
+
+    fn names(&self) -> Result<Vec<StoredName>, String> {
+        let mut names: Vec<_> =
+            self.list()?.into_iter().filter_map(|(name, _)| StoredName::parse(&name)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn holds(&self, name: &StoredName, authority: &AuthorityReading) -> Result<bool, String> {
+        let name = name.to_string();
+        // Who has taken the trust away has to get it back.
+        let is_believed = |(listed, trust): &(String, String)| *listed == name && trust.starts_with('C');
+        if !self.list()?.iter().any(is_believed) {
+            return Ok(false);
+        }
+        // It prints all of the same subject.
+        let output = self.certutil("-L", &["-a", "-n", &name], b"")?;
+        Ok(AuthorityReading::of_pem(output.as_bytes()).iter().any(|held| held.der == authority.der))
+    }
+
+    /// By the names that we and browsers give them.
+    fn believed(&self) -> Result<Vec<u8>, String> {
+        let mut text = Vec::new();
+        for (name, trust) in self.list()? {
+            if name.starts_with("pkdns ") && trust.starts_with('C') {
+                text.extend(self.certutil("-L", &["-a", "-n", &name], b"")?.into_bytes());
+            }
+        }
+        Ok(text)
+    }
+
+    /// Believed for web servers, and not for mail or programs.
+    fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {
+        if !has_database(&self.directory) {
+            self.make()?;
+        }
+        let arguments = ["-a", "-t", "C,,", "-n", &name.to_string()];
+        self.certutil("-A", &arguments, pem(authority).as_bytes()).map(drop)
+    }
+
+    fn remove(&self, name: &StoredName) -> Result<(), String> {
+        self.certutil("-D", &["-n", &name.to_string()], b"").map(drop)
+    }
+
+    /// Takes away a database that was made for us alone and is empty again.
+    fn finish(&self, _: bool) -> Result<(), String> {
+        let mark = self.directory.join(MARK);
+        let Some(made) = fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<usize>().ok())
+        else {
+            return Ok(());
+        };
+        // Where there is none, it fails and says so.
+        let has_keys = !self.certutil("-K", &[], b"").is_err_and(|why| why.contains("no keys found"));
+        if !self.is_only_for_authorities || has_keys || !self.list()?.is_empty() {
+            return Ok(());
+        }
+        for file in FILES.iter().chain([&MARK]) {
+            match fs::remove_file(self.directory.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.fault(&error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        // Those in which somebody keeps more stay.
+        let _ = self.directory.ancestors().take(made).try_for_each(fs::remove_dir);
+        Ok(())
+    }
+}
+
 fn has_database(directory: &Path) -> bool {
     directory.join(FILES[0]).is_file()
 }
@@ -235,10 +233,7 @@ mod tests {
         };
         let places = || -> Vec<_> {
             let stores = NssStore::of_chromium(home.path());
-            stores
-                .iter()
-                .map(|store| store.directory().strip_prefix(home.path()).unwrap().to_owned())
-                .collect()
+            stores.iter().map(|store| store.directory.strip_prefix(home.path()).unwrap().to_owned()).collect()
         };
         assert_eq!(places(), [Path::new(OF_CHROMIUM)]);
         make(OF_NEWER_CHROMIUM);

@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode, Uri};
-use http_body_util::{BodyExt, Limited};
+use http::{StatusCode, Uri};
 use pkdns::{base::watched_files, config::Config, edge::certificates::AuthorityReading};
 use tokio::time::timeout;
 
@@ -226,14 +225,10 @@ fn some(found: Vec<Found>, server: &Uri) -> Result<Vec<Found>, Failure> {
 
 /// Nothing where the server says that there is nothing.
 async fn page(client: &HttpClient, uri: &Uri) -> Result<Vec<u8>, String> {
-    let response = client.request(Method::GET, uri.clone()).await?;
-    match response.status() {
-        StatusCode::OK => {
-            let body = Limited::new(response.into_body(), MAX_SIZE).collect().await;
-            Ok(body.map_err(|error| printable(&error.to_string()))?.to_bytes().to_vec())
-        }
-        StatusCode::NOT_FOUND => Ok(Vec::new()),
-        status => Err(format!("it answers {status}")),
+    match client.page(uri.clone(), MAX_SIZE).await? {
+        (StatusCode::OK, page) => Ok(page.to_vec()),
+        (StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
+        (status, _) => Err(format!("it answers {status}")),
     }
 }
 

@@ -14,15 +14,6 @@ use crate::{child, terminal::printable};
 /// Directories with programs for whoever administers a machine, which are not in every user's PATH.
 const OF_ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// A store, by who reads it.
-#[derive(Debug)]
-pub(super) enum Store {
-    /// Of all programs that believe whom the system believes: curl, git, most languages.
-    System(SystemStore),
-    /// Of Chromium and its relatives, or of one profile of Firefox.
-    Nss(NssStore),
-}
-
 /// Why nothing can be done with a store, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Obstacle {
@@ -41,91 +32,50 @@ pub(super) enum Part {
     Browsers,
 }
 
-impl Store {
-    /// Those of this machine and this user. `more` are other directories of NSS, such as profiles of Firefox.
-    pub(super) fn find(home: Option<&Path>, more: &[PathBuf], only: Option<Part>) -> Vec<Self> {
-        let system = SystemStore::find().map(Self::System);
-        let browsers = home.map_or_else(Vec::new, |home| {
-            let profiles = firefox_profiles::find(home).into_iter().map(NssStore::of_firefox);
-            NssStore::of_chromium(home).into_iter().chain(profiles).collect()
-        });
-        let more = more.iter().cloned().map(NssStore::of_other);
-        let browsers = browsers.into_iter().chain(more).map(Self::Nss);
-        let system = system.into_iter().filter(|_| only != Some(Part::Browsers));
-        system.chain(browsers.filter(|_| only != Some(Part::System))).collect()
-    }
-
+/// A store: of all programs that believe whom the system believes, of Chromium and its relatives, or of one profile of Firefox.
+pub(super) trait Store {
     /// Where it is, and whose.
-    pub(super) fn place(&self) -> String {
-        match self {
-            Self::System(store) => format!("{} (the system)", store.directory().display()),
-            Self::Nss(store) => format!("{} ({})", store.directory().display(), store.whose()),
-        }
-    }
+    fn place(&self) -> String;
 
     /// What keeps us from changing it.
-    pub(super) fn obstacle(&self) -> Option<Obstacle> {
-        match self {
-            Self::System(store) => store.obstacle(),
-            Self::Nss(store) => store.obstacle(),
-        }
-    }
+    fn obstacle(&self) -> Option<Obstacle>;
 
     /// Whether it is of no use to anybody as yet: it is not there, and neither is a program that would read it.
-    pub(super) fn is_idle(&self) -> bool {
-        match self {
-            Self::System(_) => false,
-            Self::Nss(store) => store.is_idle(),
-        }
+    fn is_idle(&self) -> bool {
+        false
     }
 
-    /// Names of what has been put there by us.
-    pub(super) fn names(&self) -> Result<Vec<StoredName>, String> {
-        match self {
-            Self::System(store) => store.names(),
-            Self::Nss(store) => store.names(),
-        }
-    }
+    /// Names of what has been put there by us, in order.
+    fn names(&self) -> Result<Vec<StoredName>, String>;
 
-    /// Whether exactly this authority is there, and believed.
-    pub(super) fn holds(&self, authority: &AuthorityReading) -> Result<bool, String> {
-        let name = StoredName::of(authority);
-        match self {
-            Self::System(store) => store.holds(&name, authority),
-            Self::Nss(store) => store.holds(&name, authority),
-        }
-    }
+    /// Whether exactly this authority is there under this name, and believed.
+    fn holds(&self, name: &StoredName, authority: &AuthorityReading) -> Result<bool, String>;
 
     /// The certificates in PEM of those that are believed there, as far as they may be of a pkdns.
-    pub(super) fn believed(&self) -> Result<Vec<u8>, String> {
-        match self {
-            Self::System(store) => store.believed(),
-            Self::Nss(store) => store.believed(),
-        }
-    }
+    fn believed(&self) -> Result<Vec<u8>, String>;
 
-    pub(super) fn add(&self, authority: &AuthorityReading) -> Result<(), String> {
-        let name = StoredName::of(authority);
-        match self {
-            Self::System(store) => store.add(&name, authority),
-            Self::Nss(store) => store.add(&name, authority),
-        }
-    }
+    fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String>;
 
-    pub(super) fn remove(&self, name: &StoredName) -> Result<(), String> {
-        match self {
-            Self::System(store) => store.remove(name),
-            Self::Nss(store) => store.remove(name),
-        }
-    }
+    fn remove(&self, name: &StoredName) -> Result<(), String>;
 
     /// Makes what was added count, or what was removed.
-    pub(super) fn finish(&self, is_removed: bool) -> Result<(), String> {
-        match self {
-            Self::System(store) => store.finish(is_removed),
-            Self::Nss(store) => store.finish(),
-        }
+    fn finish(&self, is_removed: bool) -> Result<(), String>;
+}
+
+/// Those of this machine and this user. `more` are other directories of NSS, such as profiles of Firefox.
+pub(super) fn find(home: Option<&Path>, more: &[PathBuf], only: Option<Part>) -> Vec<Box<dyn Store>> {
+    let mut stores: Vec<Box<dyn Store>> = Vec::new();
+    if only != Some(Part::Browsers) {
+        stores.extend(SystemStore::find().map(|store| Box::new(store) as _));
     }
+    if only != Some(Part::System) {
+        let chromium = home.map_or_else(Vec::new, NssStore::of_chromium);
+        let profiles = home.map_or_else(Vec::new, firefox_profiles::find);
+        let firefox = profiles.into_iter().map(NssStore::of_firefox);
+        let more = more.iter().cloned().map(NssStore::of_other);
+        stores.extend(chromium.into_iter().chain(firefox).chain(more).map(|store| Box::new(store) as _));
+    }
+    stores
 }
 
 /// A program in one of the directories where programs are.

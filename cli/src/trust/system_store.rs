@@ -16,7 +16,7 @@ use pkdns::{
 
 use super::{
     name::StoredName,
-    store::{Obstacle, pem, program, run},
+    store::{Obstacle, Store, pem, program, run},
 };
 
 /// Each has a directory, a program, the arguments of the program, and its arguments after something was removed, which the
@@ -61,16 +61,18 @@ impl SystemStore {
         };
         KNOWN.into_iter().find_map(is_there)
     }
+}
 
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
+impl Store for SystemStore {
+    fn place(&self) -> String {
+        format!("{} (the system)", self.directory.display())
     }
 
-    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+    fn obstacle(&self) -> Option<Obstacle> {
         access(&self.directory, AccessFlags::W_OK | AccessFlags::X_OK).err().map(|_| Obstacle::NoRight)
     }
 
-    pub(super) fn names(&self) -> Result<Vec<StoredName>, String> {
+    fn names(&self) -> Result<Vec<StoredName>, String> {
         let entries = fs::read_dir(&self.directory).map_err(|error| fault(&self.directory, &error))?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<_> = names.filter_map(|name| StoredName::parse_file_name(&name)).collect();
@@ -78,17 +80,17 @@ impl SystemStore {
         Ok(names)
     }
 
-    pub(super) fn holds(&self, name: &StoredName, authority: &AuthorityReading) -> Result<bool, String> {
+    fn holds(&self, name: &StoredName, authority: &AuthorityReading) -> Result<bool, String> {
         let path = self.directory.join(name.file_name());
-        if !fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_SIZE) {
+        if !path.exists() {
             return Ok(false);
         }
-        let text = fs::read(&path).map_err(|error| fault(&path, &error))?;
+        let text = watched_files::read(&path, MAX_SIZE).map_err(|error| fault(&path, &error))?;
         Ok(AuthorityReading::of_pem(&text).iter().any(|held| held.der == authority.der))
     }
 
     /// All that programs read, whoever has put it there.
-    pub(super) fn believed(&self) -> Result<Vec<u8>, String> {
+    fn believed(&self) -> Result<Vec<u8>, String> {
         let Some(bundle) = BUNDLES.iter().map(Path::new).find(|path| path.is_file()) else {
             return Err(
                 "the file that holds all authorities is not where it is on systems that are known here"
@@ -98,18 +100,18 @@ impl SystemStore {
         watched_files::read(bundle, MAX_BUNDLE_SIZE).map_err(|error| fault(bundle, &error))
     }
 
-    pub(super) fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {
+    fn add(&self, name: &StoredName, authority: &AuthorityReading) -> Result<(), String> {
         let path = self.directory.join(name.file_name());
         private_file::replace_readable(&path, pem(authority).as_bytes()).map_err(|error| fault(&path, &error))
     }
 
-    pub(super) fn remove(&self, name: &StoredName) -> Result<(), String> {
+    fn remove(&self, name: &StoredName) -> Result<(), String> {
         let path = self.directory.join(name.file_name());
         fs::remove_file(&path).map_err(|error| fault(&path, &error))
     }
 
     /// Makes the bundles anew.
-    pub(super) fn finish(&self, is_removed: bool) -> Result<(), String> {
+    fn finish(&self, is_removed: bool) -> Result<(), String> {
         let arguments = if is_removed { self.after_removal } else { self.arguments };
         // It is a script that runs other programs, and all of them are killed if they do not end.
         run(Command::new(&self.program).args(arguments).process_group(0), b"").map(drop)

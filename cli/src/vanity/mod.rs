@@ -1,10 +1,7 @@
 //! `vanity`: a key that looks as wanted.
 
 mod estimate;
-mod field;
-pub mod pattern;
-pub mod search;
-pub mod walk;
+mod search;
 
 use std::{
     fs::{self, OpenOptions},
@@ -25,13 +22,12 @@ use crate::{
     generate, network,
     secret_key::SecretKey,
     seed::{self, EncryptionArguments, FileName, SeedError},
-    service::Stop,
+    systemd::Stop,
     terminal,
 };
 use estimate::{Chance, Progress, count};
-use pattern::{Pattern, Patterns};
-use search::{Found, Method, Search, Secret};
-use walk::STEPS;
+pub use search::{Found, Method, Pattern, Secret, Task};
+use search::{Search, search};
 
 /// Each is compared with every key.
 const MAX_PATTERNS: usize = 100;
@@ -103,28 +99,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_writable(arguments.out.as_deref())?;
     let passphrase = arguments.encryption.new_passphrase()?;
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
-    network::block_on(search(arguments, Patterns::new(patterns), passphrase))
+    network::block_on(find(arguments, patterns, passphrase))
 }
 
-async fn search(arguments: &Arguments, patterns: Patterns, passphrase: Option<&[u8]>) -> Result<(), Failure> {
+async fn find(
+    arguments: &Arguments,
+    patterns: Vec<Pattern>,
+    passphrase: Option<&[u8]>,
+) -> Result<(), Failure> {
     // First of all, so that a signal that comes early is not lost.
     let mut stopped = pin!(Stop::new()?.requested());
-    let chance = Chance(patterns.probability());
     let threads = match arguments.threads {
         Some(threads) => threads.into(),
         None => thread::available_parallelism().map_or(1, usize::from),
     };
+    let method = if arguments.portable { Method::Seeds } else { Method::Walk };
+    let began = Instant::now();
+    let mut search = search(patterns, method, threads).map_err(|error| {
+        Failure::Failed(format!("cannot start {threads} threads: {error}: try --threads 1"))
+    })?;
+    let chance = Chance(search.task().patterns().probability());
     terminal::note(&format!(
         "searching for {} on {threads} thread{}: {} tries expected",
-        patterns.shown(),
+        search.task().patterns().shown(),
         if threads == 1 { "" } else { "s" },
         count(chance.tries(arguments.count)),
     ));
-    let method = if arguments.portable { Method::Seeds } else { Method::Walk };
-    let began = Instant::now();
-    let mut search = Search::start(patterns, method, STEPS, threads).map_err(|error| {
-        Failure::Failed(format!("cannot start {threads} threads: {error}: try --threads 1"))
-    })?;
 
     let (keys, mut found, mut tries_before) = (arguments.count, 0, 0);
     let mut ticks = interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);

@@ -6,9 +6,9 @@ use hickory_proto::{
     op::{Message, OpCode},
     rr::{Name, Record, RecordType},
 };
-use pkdns::resolver::{
-    MAX_CHAIN,
-    zone::{Lookup, Zone},
+use pkdns::{
+    message::MAX_CHAIN,
+    resolver::zone::{Zone, ZoneAnswer},
 };
 use pkdns_dht::signed_packet::PublicKey;
 use serde::Serialize;
@@ -61,19 +61,21 @@ pub(super) fn walk(zone: &Zone, name: &Name, record_type: RecordType) -> Walk {
             break End::Outside(name);
         }
         match zone.lookup(&name, record_type) {
-            Lookup::Records(records) => break End::Records(records),
-            Lookup::NoData => break End::NoData,
-            Lookup::NoName => break End::NoName,
-            Lookup::Delegated(delegation) => break End::Delegated(delegation.servers),
+            ZoneAnswer::Records(records) => break End::Records(records),
+            ZoneAnswer::NoData => break End::NoData,
+            ZoneAnswer::NxDomain => break End::NoName,
+            ZoneAnswer::Delegated(delegation) => break End::Delegated(delegation.servers),
             // As many names as the zone has, and those that its wildcards and DNAME records make of them.
-            Lookup::Alias(..) | Lookup::Renamed(..) if !visited.insert(name.clone()) => break End::Endless,
+            ZoneAnswer::Alias(..) | ZoneAnswer::Renamed(..) if !visited.insert(name.clone()) => {
+                break End::Endless;
+            }
             // The name is too long with the new end.
-            Lookup::Renamed(_, None) => break End::NoName,
-            Lookup::Renamed(_, Some((record, target))) => {
+            ZoneAnswer::Renamed(_, None) => break End::NoName,
+            ZoneAnswer::Renamed(_, Some((record, target))) => {
                 aliases.push(*record);
                 name = target;
             }
-            Lookup::Alias(record, target) => {
+            ZoneAnswer::Alias(record, target) => {
                 aliases.push(*record);
                 name = target;
             }

@@ -16,6 +16,7 @@ use pkdns_dht::signed_packet::{Keypair, MAX_DNS_SIZE, PublicKey, SignedPacket};
 use serde::Serialize;
 
 use crate::{
+    dns::server_address,
     failure::Failure,
     name, network,
     packet::{self, Weighed},
@@ -29,9 +30,6 @@ use warnings::Warning;
 
 /// Bytes of a packet that are no records.
 const HEADER_SIZE: usize = 12;
-
-/// Port of a DNS server.
-const PORT: u16 = 53;
 
 /// Stand in for addresses of this machine that nobody looked for (RFC 5737, RFC 3849).
 const EXAMPLES: ExternalAddresses = ExternalAddresses {
@@ -67,7 +65,7 @@ pub(crate) struct Arguments {
     /// Print a zone file with the records of a zone of a name server (AXFR)
     ///
     /// The name server has to allow this machine to copy the zone.
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = server, requires = "origin", conflicts_with = "file")]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = server_address, requires = "origin", conflicts_with = "file")]
     from_server: Option<SocketAddr>,
     /// The zone to copy, for example example.com
     #[arg(long, value_name = "NAME", requires = "from_server", value_parser = transfer::origin)]
@@ -256,12 +254,6 @@ fn shown(zone: &[ZoneRecord], key: &PublicKey) -> Result<Vec<TextRecord>, Failur
         shown.extend(records::read(&packet::weigh(std::slice::from_ref(record))?.dns, key));
     }
     Ok(shown)
-}
-
-fn server(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .or_else(|_| text.parse().map(|address: IpAddr| SocketAddr::new(address, PORT)))
-        .map_err(|_| "expected an address, for example 192.0.2.53 or [2001:db8::53]:5353".to_string())
 }
 
 #[cfg(test)]

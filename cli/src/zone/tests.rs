@@ -208,19 +208,6 @@ fn a_record_in_json_is_one_record() {
     }
 }
 
-#[test]
-fn a_server_has_an_address_and_perhaps_a_port() {
-    for (text, expected) in [
-        ("192.0.2.53", "192.0.2.53:53"),
-        ("192.0.2.53:5353", "192.0.2.53:5353"),
-        ("2001:db8::53", "[2001:db8::53]:53"),
-        ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
-    ] {
-        assert_eq!(server(text).unwrap().to_string(), expected);
-    }
-    assert!(server("ns.example.com").is_err());
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
 

@@ -8,7 +8,7 @@ use hickory_proto::rr::{
 };
 use pkdns::{
     config,
-    resolver::zone::{Lookup, Zone},
+    resolver::zone::{Zone, ZoneAnswer},
 };
 use pkdns_dht::signed_packet::PublicKey;
 
@@ -83,7 +83,7 @@ fn copied_warning(zone: &Zone, key: &PublicKey, record_type: RecordType, set: &[
 fn renaming_warning(zone: &Zone, key: &PublicKey, owner: &Name) -> Option<String> {
     let below = |name: &Name| name.prepend_label(ANY_LABEL).ok();
     let any = below(owner)?;
-    let Lookup::Renamed(_, Some((_, target))) = zone.lookup(&any, RecordType::A) else { return None };
+    let ZoneAnswer::Renamed(_, Some((_, target))) = zone.lookup(&any, RecordType::A) else { return None };
     let target = target.base_name();
     let has_names_below = |name: &Name| {
         zone.records().map(|record| record.name).find(|other| name.zone_of(other) && other != name)

@@ -119,8 +119,8 @@ impl Zone {
     }
 
     /// What the files look like from outside, so that a change of any can be told.
-    pub(crate) fn looks(&self) -> Vec<Look> {
-        zone_file::files(&self.file).map(Look::at).collect()
+    pub(crate) fn stamps(&self) -> Vec<FileStamp> {
+        zone_file::files(&self.file).map(FileStamp::at).collect()
     }
 }
 
@@ -130,13 +130,13 @@ pub(crate) const RECENT: Duration = Duration::from_secs(2);
 
 /// A file as it looks from outside: when any of this differs, it has another content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct FileStamp {
     path: PathBuf,
     /// Number, length, and the time of the last change in seconds and nanoseconds.
     state: Option<(u64, u64, i64, i64)>,
 }
 
-impl Look {
+impl FileStamp {
     pub(crate) fn at(path: &Path) -> Self {
         let state = fs::metadata(path).ok();
         let state = state.map(|state| (state.ino(), state.len(), state.mtime(), state.mtime_nsec()));

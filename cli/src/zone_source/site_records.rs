@@ -147,24 +147,17 @@ fn moved(record: &ZoneRecord, apex: &str, name: &str) -> Option<ZoneRecord> {
 mod tests {
     use super::*;
     use crate::{
-        packet, records,
-        secret_key::SecretKey,
-        zone_file::{self, ExternalAddresses},
+        packet, records as text_records,
+        testing::{key, records},
     };
 
     const SITE: &str = "_443._tcp 300 TLSA 3 1 1 00\n@ 300 HTTPS 1 . alpn=h2\n";
 
     /// What is added to a zone, as `owner type`.
     fn added(zone: &str, everywhere: bool) -> Vec<String> {
-        let key = SecretKey::from_seed(&[0; 32]).public_key();
-        let records = |text: &str| {
-            let file = zone_file::from_bytes(text.as_bytes()).unwrap();
-            file.records(&key, &ExternalAddresses::default()).unwrap()
-        };
         let site = records(SITE);
-        let added = of(&records(zone), &key, Besides { site: &site, everywhere, extras: &[] });
-        let dns = packet::compose(&added, &key).unwrap();
-        let added = records::read(&dns, &key);
+        let added = of(&records(zone), &key(), Besides { site: &site, everywhere, extras: &[] });
+        let added = text_records::read(&packet::compose(&added, &key()).unwrap(), &key());
         added.iter().map(|record| format!("{} {}", record.owner, record.record_type)).collect()
     }
 
@@ -180,11 +173,7 @@ mod tests {
 
     #[test]
     fn records_that_contradict_the_site_are_told() {
-        let key = SecretKey::from_seed(&[0; 32]).public_key();
-        let records = |text: &str| {
-            let file = zone_file::from_bytes(text.as_bytes()).unwrap();
-            file.records(&key, &ExternalAddresses::default()).unwrap()
-        };
+        let key = key();
         let own = Sha256::digest([&ED25519_PREFIX[..], key.as_bytes()].concat());
         let own: String = own.iter().map(|byte| format!("{byte:02x}")).collect();
         let (hot, other) = ("11".repeat(32), "22".repeat(32));

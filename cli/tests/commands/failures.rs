@@ -90,7 +90,7 @@ fn a_value_that_is_not_understood_is_named_with_what_is_expected() {
         &[
             (&[&every[..], &["--watch"]].concat(), 2, ["--every", "from 1m to 24h"]),
             (&publish("--every", "1h"), 2, ["required arguments", "--watch"]),
-            (&service, 2, ["ftp://host", "expected https://HOST/PATH or stun:HOST:PORT"]),
+            (&service, 2, ["ftp://host", "expected https://HOST/PATH"]),
             (&["publish", "seed", "zone", "--dry-run", "--watch"], 2, ["--dry-run", "cannot be used with"]),
             (&["republish", KEY, "--per-minute", "0"], 2, ["--per-minute", "1..=60000"]),
             (&["republish", KEY, "--every", "1s"], 2, ["--every", "from 1m to 24h"]),

@@ -8,11 +8,11 @@
     reason = "the helpers of tests may fail them"
 )]
 
+mod advice;
 mod doctor;
-mod everyday;
 mod failures;
-mod first_hour;
 mod keys;
+mod publish_and_resolve;
 mod publisher;
 mod relays;
 mod republish;

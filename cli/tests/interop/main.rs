@@ -11,12 +11,12 @@
 
 mod certificate;
 mod connect;
-mod first_hour_networks;
+mod guides;
 mod ipv6_only;
 mod lan_resolvers;
 mod origins;
 mod padlock;
 mod publish;
-mod story;
+mod publish_and_resolve;
 mod transfer;
 mod trust;

@@ -69,6 +69,15 @@ impl Simulator {
         Ok(Self { shared, port, thread: Some(thread) })
     }
 
+    /// Starts a network of so many nodes without faults, on any port that is free.
+    ///
+    /// # Errors
+    ///
+    /// As [`Simulator::start`].
+    pub fn with_nodes(nodes: usize) -> io::Result<Self> {
+        Self::start(World { nodes, ..World::default() })
+    }
+
     /// Addresses and ports of some nodes that live and are honest. The first is 127.0.0.1.
     pub fn bootstrap(&self) -> Vec<String> {
         let responder = self.shared.responder();

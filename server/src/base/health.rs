@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::base::backoff::Backoff;
+
 /// A single failure may be the network's, or one key's.
 const PATIENCE: u32 = 3;
 
@@ -12,11 +14,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How a server has done lately.
 #[derive(Debug)]
 pub struct Health {
-    max_pause: Duration,
+    pauses: Backoff,
+    /// Failures in a row that begin a pause.
+    patience: u32,
     /// In a row.
     failures: u32,
-    /// The pause in force, or the last one since the server answered.
-    pause: Option<(Instant, Duration)>,
+    /// When the pause in force began, or the last one since the server answered, and the how many-th it is.
+    pause: Option<(Instant, u32)>,
 }
 
 /// A pause that begins.
@@ -31,12 +35,18 @@ pub struct Pause {
 impl Health {
     /// Nothing has failed yet. Pauses begin with a second and double up to `max_pause`.
     pub fn new(max_pause: Duration) -> Self {
-        Self { max_pause, failures: 0, pause: None }
+        let pauses = Backoff { first: FIRST_PAUSE, longest: max_pause };
+        Self { pauses, patience: PATIENCE, failures: 0, pause: None }
+    }
+
+    /// For a server whose failures say less: `failures` of them in a row begin a pause, instead of three.
+    pub fn with_patience(self, failures: u32) -> Self {
+        Self { patience: failures, ..self }
     }
 
     /// Whether it is to be left alone.
     pub fn is_paused(&self, now: Instant) -> bool {
-        self.pause.is_some_and(|(begin, length)| now.duration_since(begin) < length)
+        self.pause.is_some_and(|(begin, number)| now.duration_since(begin) < self.pauses.after(number))
     }
 
     /// Whether it was to be left alone, and has not answered since.
@@ -57,14 +67,12 @@ impl Health {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        if self.failures < PATIENCE {
+        if self.failures < self.patience {
             return None;
         }
-        let is_first = self.pause.is_none();
-        let length =
-            self.pause.map_or(FIRST_PAUSE, |(_, before)| before.saturating_mul(2).min(self.max_pause));
-        self.pause = Some((now, length));
-        Some(Pause { length, is_first })
+        let number = self.pause.map_or(0, |(_, before)| before).saturating_add(1);
+        self.pause = Some((now, number));
+        Some(Pause { length: self.pauses.after(number), is_first: number == 1 })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all the rooms stand on.
 
 pub mod access;
+pub mod backoff;
 pub mod client;
 pub mod config;
 pub mod fair_flight;

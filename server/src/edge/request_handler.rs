@@ -29,14 +29,12 @@ use tracing::{debug, error};
 
 use crate::{
     base::message::{
-        Cookie, ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply, read_cookie, read_message,
+        Cookie, ExtendedError, MAX_STREAM_SIZE, MAX_UDP_SIZE, OPTION_COOKIE, OPTION_EXTENDED_ERROR, Query,
+        Reply, read_cookie, read_message,
     },
     edge::transport::udp,
     service::{AtOnce, Client, Respond, Transport},
 };
-
-const OPTION_COOKIE: u16 = 10;
-const OPTION_EXTENDED_ERROR: u16 = 15;
 
 /// Answers the requests of a hickory server: `hickory_server::Server::new(HickoryHandler::new(service))`, without a
 /// `Catalog`.

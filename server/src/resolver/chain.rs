@@ -12,17 +12,16 @@ use hickory_proto::{
 };
 
 use super::{
-    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME, MAX_CHAIN,
-    error::{Failure, ResolveError, extended},
+    FAILURE_LIFETIME, LONGEST_LIFETIME, LONGEST_NEGATIVE_LIFETIME,
+    error::{Caveat, Failure, ResolveError},
 };
 use crate::{
     base::{
-        message::{Answer, ExtendedError, STALE_TTL},
+        message::{Answer, MAX_CHAIN, STALE_TTL},
         metrics::{Farthest, Source},
         revisions::Revision,
     },
-    resolver::denied::Denial,
-    sources::packets::{Found, Staleness},
+    sources::packets::Found,
 };
 
 /// Answers of others that live shorter than this are not asked for ahead of time: it would double the questions.
@@ -59,6 +58,8 @@ pub struct Resolved {
 /// The answer so far, along a chain of CNAME records.
 pub(super) struct Chain {
     pub(super) answer: Answer,
+    /// What it lacks.
+    pub(super) caveat: Option<Caveat>,
     /// Who had the last word.
     pub(super) source: Source,
     /// How long all that was used is good for.
@@ -113,6 +114,7 @@ impl Chain {
     pub(super) fn new() -> Self {
         Self {
             answer: Answer::empty(ResponseCode::NoError),
+            caveat: None,
             source: Source::Special,
             fresh_for: LONGEST_LIFETIME,
             refresh_in: LONGEST_LIFETIME,
@@ -142,6 +144,11 @@ impl Chain {
         }
     }
 
+    /// A packet was used, which may have had its time.
+    pub(super) fn rests_on(&mut self, found: &Found) {
+        self.caveat = found.stale.map(Caveat::Stale).or(self.caveat.take());
+    }
+
     /// Goes on to `name`. False where the chain is too long, or has been there before.
     pub(super) fn visit(&mut self, name: &Name) -> bool {
         self.links <= MAX_CHAIN && self.visited.insert(name.clone())
@@ -163,24 +170,6 @@ impl Chain {
         self.answer.authorities = authorities;
     }
 
-    /// The chain ends at a key that is not answered for. The code is NXDOMAIN, as for blocked names elsewhere: REFUSED and
-    /// SERVFAIL would have a client ask again, here and elsewhere.
-    pub(super) fn deny(&mut self, denial: Denial) {
-        let code = match denial {
-            Denial::Blocked => extended::BLOCKED,
-            Denial::Censored => extended::CENSORED,
-            Denial::Filtered => extended::FILTERED,
-        };
-        self.answer.extended_error = Some(ExtendedError::new(code, denial.text()));
-    }
-
-    /// Addresses were filtered, so that nobody else vouches for what is left.
-    pub(super) fn block(&mut self) {
-        let text = "private addresses are filtered from these names here";
-        self.answer.extended_error = Some(ExtendedError::new(extended::BLOCKED, text));
-        self.answer.authentic = false;
-    }
-
     /// The end of the chain is NXDOMAIN (`missing`) or NODATA.
     pub(super) fn negative(&mut self, missing: bool, soa: Record) {
         let code = if missing { ResponseCode::NXDomain } else { ResponseCode::NoError };
@@ -198,8 +187,8 @@ impl Chain {
         let is_refreshed = self.by_key || lifetime >= LEAST_REFRESHED;
         // Who is too early finds the packet as it was, and is followed by another one soon.
         let refresh_in = (lifetime * 9 / 10).min(self.refresh_in).max(LEAST_REFRESH_WAIT);
-        let is_stale =
-            self.answer.extended_error.as_ref().is_some_and(|it| it.code == extended::STALE_ANSWER);
+        let is_stale = matches!(self.caveat, Some(Caveat::Stale(_)));
+        self.answer.extended_error = self.caveat.map(|caveat| caveat.extended_error(self.answer.code));
         let source = match self.source {
             _ if self.answer.code == ResponseCode::ServFail => Source::Failed,
             Source::Key | Source::Origin if is_stale => Source::Stale,
@@ -285,16 +274,6 @@ pub(super) fn ttl(ttl: u32, found: &Found) -> u32 {
 pub(super) fn lent_ttl(ttl: u32, found: &Found) -> u32 {
     let left = u32::try_from(found.fresh_for.as_secs()).unwrap_or(u32::MAX).max(1);
     ttl.min(if found.stale.is_some() { STALE_TTL } else { left })
-}
-
-/// Why a packet is served past its time.
-pub(super) fn stale_error(why: Staleness) -> ExtendedError {
-    let text = match why {
-        Staleness::Unreachable(error) => format!("this is the last known answer: {error}"),
-        Staleness::Forgotten => "this is the last known answer: the DHT no longer holds the key".into(),
-        Staleness::Searching => "this is the last known answer: the search takes long".into(),
-    };
-    ExtendedError::new(extended::STALE_ANSWER, text)
 }
 
 /// What is for a client of `records`: who does not set DO gets no DNSSEC records, unless they are what was asked for (RFC

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Resolver, chain::Chain, name::KeyName, origin::Origins};
+use super::{Resolver, chain::Chain, error::Caveat, name::KeyName, origin::Origins};
 use crate::{
     base::{config::Config, metrics::DeniedLookups},
     resolver::denied::DeniedKeys,
@@ -17,10 +17,12 @@ impl Resolver {
     }
 
     /// Whether a key is denied, and notes in the chain why. To be asked for each key that a question leads to, before it is
-    /// looked up; the code is NXDOMAIN, with the SOA of whoever answers.
+    /// looked up; the code is NXDOMAIN, with the SOA of whoever answers, as for blocked names elsewhere: REFUSED and SERVFAIL
+    /// would have a client ask again, here and elsewhere.
     pub(super) fn denies(&self, asked: &KeyName, chain: &mut Chain) -> bool {
         let verdict = self.0.denied.judge_question(&asked.key);
         chain.revisions.extend(verdict.revision);
-        verdict.denial.map(|denial| chain.deny(denial)).is_some()
+        chain.caveat = verdict.denial.map(Caveat::Denied).or(chain.caveat.take());
+        verdict.denial.is_some()
     }
 }

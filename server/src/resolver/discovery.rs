@@ -15,7 +15,10 @@ use hickory_proto::{
 };
 
 use super::negative::soa;
-use crate::base::{config::Config, message::Answer};
+use crate::base::{
+    config::{Config, HTTPS_PORT, TLS_PORT},
+    message::Answer,
+};
 
 /// The zone of this server's own names.
 const ZONE: &str = "resolver.arpa.";
@@ -28,9 +31,6 @@ const CANARY: &str = "use-application-dns.net.";
 
 /// Time to live in seconds: clients notice a change of the configuration within it.
 const TTL: u32 = 300;
-
-const HTTPS_PORT: u16 = 443;
-const TLS_PORT: u16 = 853;
 
 /// RFC 9461 section 5.
 const DOH_PATH: SvcParamKey = SvcParamKey::Unknown(7);

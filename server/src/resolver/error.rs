@@ -1,35 +1,15 @@
-//! Why a question has no answer, and the RCODE and extended error that say so.
+//! What has to be said beside the records: why there is no answer, or what an answer lacks. All codes and extended errors
+//! that the resolver chooses for that are chosen here. Pure.
 
 use hickory_proto::op::ResponseCode;
 use pkdns_dht::NetworkError;
 use thiserror::Error;
 
 use crate::{
-    base::message::{Answer, ExtendedError},
-    sources::forward::ForwardError,
+    base::message::{Answer, ExtendedError, MAX_CHAIN, info_code, stale_info_code},
+    resolver::denied::Denial,
+    sources::{forward::ForwardError, packets::Staleness},
 };
-
-/// INFO-CODEs of RFC 8914 that this server sends.
-pub mod extended {
-    /// Other Error: the text says which.
-    pub const OTHER: u16 = 0;
-    /// Stale Answer: the network could not be asked, this is what it said before.
-    pub const STALE_ANSWER: u16 = crate::base::message::STALE_ANSWER;
-    /// Blocked: the operator's policy removed the data.
-    pub const BLOCKED: u16 = 15;
-    /// Censored: somebody else than the operator demands it.
-    pub const CENSORED: u16 = 16;
-    /// Filtered: the clients asked for it.
-    pub const FILTERED: u16 = 17;
-    /// Prohibited: not for this client.
-    pub const PROHIBITED: u16 = 18;
-    /// Not Authoritative: without recursion there is nothing here to say.
-    pub const NOT_AUTHORITATIVE: u16 = 20;
-    /// Not Supported: a kind of question that this server does not answer.
-    pub const NOT_SUPPORTED: u16 = 21;
-    /// No Reachable Authority: nobody who knows could be asked.
-    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
-}
 
 /// Why there is no answer. NXDOMAIN and NODATA are answers, not errors.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -56,7 +36,7 @@ pub enum ResolveError {
     #[error("too many questions to name servers are under way: try again")]
     DelegationBusy,
     /// CNAME records that lead back to where they started, or go on for too long.
-    #[error("the chain of CNAME records loops or is longer than {} links", super::MAX_CHAIN)]
+    #[error("the chain of CNAME records loops or is longer than {} links", MAX_CHAIN)]
     Chain,
     /// Answering would take more work than one question is worth.
     #[error("the answer needs too many questions to others")]
@@ -91,82 +71,57 @@ pub enum Failure {
 }
 
 impl ResolveError {
-    /// The code to answer with.
-    pub fn code(&self) -> ResponseCode {
+    /// The RCODE and the INFO-CODE to answer with.
+    fn codes(&self) -> (ResponseCode, u16) {
         match self {
             // REFUSED would say that this server is the wrong one to ask.
             Self::Network(_)
-            | Self::OriginBudget
-            | Self::Forward(_)
             | Self::Delegation(_)
-            | Self::DelegationBusy
-            | Self::Chain
-            | Self::WorkBudget
-            | Self::Deadline => ResponseCode::ServFail,
-            Self::LookupQuota
-            | Self::QueryQuota
-            | Self::NotHeld
-            | Self::Class
-            | Self::QuestionType
-            | Self::Access => ResponseCode::Refused,
-            Self::EdnsVersion => ResponseCode::BADVERS,
-        }
-    }
-
-    /// The INFO-CODE to answer with.
-    pub fn extended_code(&self) -> u16 {
-        match self {
-            Self::Network(_) | Self::Delegation(_) | Self::Deadline => extended::NO_REACHABLE_AUTHORITY,
-            Self::Forward(ForwardError::NoAnswer | ForwardError::Unusable(_)) => {
-                extended::NO_REACHABLE_AUTHORITY
+            | Self::Deadline
+            | Self::Forward(ForwardError::NoAnswer | ForwardError::Unusable(_)) => {
+                (ResponseCode::ServFail, info_code::NO_REACHABLE_AUTHORITY)
             }
             Self::Forward(ForwardError::Loop | ForwardError::Busy | ForwardError::Local)
             | Self::OriginBudget
             | Self::DelegationBusy
             | Self::Chain
-            | Self::WorkBudget
-            | Self::EdnsVersion => extended::OTHER,
-            Self::LookupQuota | Self::QueryQuota | Self::Access => extended::PROHIBITED,
-            Self::NotHeld => extended::NOT_AUTHORITATIVE,
-            Self::Class | Self::QuestionType => extended::NOT_SUPPORTED,
+            | Self::WorkBudget => (ResponseCode::ServFail, info_code::OTHER),
+            Self::LookupQuota | Self::QueryQuota | Self::Access => {
+                (ResponseCode::Refused, info_code::PROHIBITED)
+            }
+            Self::NotHeld => (ResponseCode::Refused, info_code::NOT_AUTHORITATIVE),
+            Self::Class | Self::QuestionType => (ResponseCode::Refused, info_code::NOT_SUPPORTED),
+            Self::EdnsVersion => (ResponseCode::BADVERS, info_code::OTHER),
         }
     }
 
     /// Whether everyone who asks the same would hear the same, so that it may be remembered for a while (RFC 9520).
     pub fn is_shared(&self) -> bool {
-        match self {
-            // One client's turn did not come, or this moment is a bad one for all.
-            Self::Network(NetworkError::Busy)
-            | Self::Forward(ForwardError::Busy | ForwardError::Local)
-            | Self::DelegationBusy => false,
-            Self::Network(_) | Self::Forward(_) | Self::Delegation(_) | Self::Chain | Self::WorkBudget => {
-                true
-            }
-            Self::LookupQuota
-            | Self::OriginBudget
-            | Self::QueryQuota
-            | Self::Deadline
-            | Self::NotHeld
-            | Self::Class
-            | Self::QuestionType
-            | Self::Access
-            | Self::EdnsVersion => false,
-        }
+        self.failure() == Some(Failure::Shared) && *self != Self::Deadline
     }
 
     /// Whether an older answer is better, and for whom; `None` where it is the question or the client that is refused.
     pub fn failure(&self) -> Option<Failure> {
         match self {
+            // One client's turn did not come, or this moment is a bad one for all.
+            Self::Network(NetworkError::Busy)
+            | Self::Forward(ForwardError::Busy | ForwardError::Local)
+            | Self::DelegationBusy
+            | Self::LookupQuota
+            | Self::OriginBudget => Some(Failure::Passing),
+            // What is under way is not slower for others.
+            Self::Deadline
+            | Self::Network(_)
+            | Self::Forward(_)
+            | Self::Delegation(_)
+            | Self::Chain
+            | Self::WorkBudget => Some(Failure::Shared),
             Self::NotHeld
             | Self::Class
             | Self::QuestionType
             | Self::QueryQuota
             | Self::Access
             | Self::EdnsVersion => None,
-            // What is under way is not slower for others.
-            Self::Deadline => Some(Failure::Shared),
-            _ if self.is_shared() => Some(Failure::Shared),
-            _ => Some(Failure::Passing),
         }
     }
 
@@ -178,29 +133,77 @@ impl ResolveError {
         )
     }
 
+    /// What it says to people.
+    pub fn extended_error(&self) -> ExtendedError {
+        ExtendedError::new(self.codes().1, self.to_string())
+    }
+
     /// The answer that says so.
     pub fn answer(&self) -> Answer {
         Answer {
-            extended_error: Some(ExtendedError::new(self.extended_code(), self.to_string())),
+            extended_error: Some(self.extended_error()),
             lifetime: if self.is_shared() { super::FAILURE_LIFETIME } else { std::time::Duration::ZERO },
-            ..Answer::empty(self.code())
+            ..Answer::empty(self.codes().0)
         }
     }
 }
 
-/// Who it was that failed or refused, where an upstream resolver does so without a reason: a client would else take it
-/// for us.
-pub(super) fn refusal_of_upstream(code: ResponseCode) -> Option<ExtendedError> {
-    let code = match code {
-        ResponseCode::FormErr => "FORMERR",
-        ResponseCode::ServFail => "SERVFAIL",
-        ResponseCode::NotImp => "NOTIMP",
-        ResponseCode::Refused => "REFUSED",
-        ResponseCode::NotAuth => "NOTAUTH",
-        ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain => return None,
-        other => &format!("code {}", u16::from(other)),
-    };
-    Some(ExtendedError::new(extended::OTHER, format!("the upstream resolver answered {code}")))
+/// What an answer lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Caveat {
+    /// A packet that it was made from has had its time.
+    Stale(Staleness),
+    /// It ends at a key that is not answered for.
+    Denied(Denial),
+    /// Private addresses were taken out of it.
+    Filtered,
+    /// Nobody was asked for the name.
+    KeptBack,
+    /// An upstream says this of it.
+    OfUpstream(ExtendedError),
+}
+
+impl Caveat {
+    /// That an upstream resolver failed or refused without a reason: a client would else take it for us.
+    pub(super) fn of_failed_upstream(code: ResponseCode) -> Option<Self> {
+        let code = match code {
+            ResponseCode::FormErr => "FORMERR",
+            ResponseCode::ServFail => "SERVFAIL",
+            ResponseCode::NotImp => "NOTIMP",
+            ResponseCode::Refused => "REFUSED",
+            ResponseCode::NotAuth => "NOTAUTH",
+            ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain => return None,
+            other => &format!("code {}", u16::from(other)),
+        };
+        let text = format!("the upstream resolver answered {code}");
+        Some(Self::OfUpstream(ExtendedError::new(info_code::OTHER, text)))
+    }
+
+    /// The extended error of an answer that ends with `code`.
+    pub(super) fn extended_error(self, code: ResponseCode) -> ExtendedError {
+        match self {
+            Self::Stale(why) => {
+                ExtendedError::new(stale_info_code(code), format!("this is the last known answer: {why}"))
+            }
+            Self::Denied(denial) => {
+                let info_code = match denial {
+                    Denial::Blocked => info_code::BLOCKED,
+                    Denial::Censored => info_code::CENSORED,
+                    Denial::Filtered => info_code::FILTERED,
+                };
+                ExtendedError::new(info_code, denial.text())
+            }
+            Self::Filtered => {
+                let text = "private addresses are filtered from these names here";
+                ExtendedError::new(info_code::BLOCKED, text)
+            }
+            Self::KeptBack => {
+                let text = "a name of one label is not sent to public resolvers: see [[forward]]";
+                ExtendedError::new(info_code::OTHER, text)
+            }
+            Self::OfUpstream(error) => error,
+        }
+    }
 }
 
 #[cfg(test)]

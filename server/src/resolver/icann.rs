@@ -10,7 +10,7 @@ use hickory_proto::{
 use super::{
     Resolver, Step,
     chain::{Chain, follow_aliases, wanted},
-    error::{ResolveError, refusal_of_upstream},
+    error::{Caveat, ResolveError},
     special::SpecialZone,
     work::WorkBudget,
 };
@@ -67,8 +67,8 @@ impl Resolver {
         // What came before it was not signed in a way that an upstream could vouch for.
         chain.answer.authentic = chain.links == 0 && target.is_none() && message.authentic_data;
         // What is known of the chain so far, that it is stale for one, holds on.
-        let reason = message.extended_error.clone().or(chain.answer.extended_error.take());
-        chain.answer.extended_error = reason.or_else(|| refusal_of_upstream(message.code));
+        let said = message.extended_error.clone().map(Caveat::OfUpstream);
+        chain.caveat = said.or(chain.caveat.take()).or_else(|| Caveat::of_failed_upstream(message.code));
         if let Some(target) = target {
             links.into_iter().for_each(|record| chain.link(record));
             return Ok(Step::Follow(target));

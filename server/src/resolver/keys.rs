@@ -4,17 +4,17 @@ use std::net::IpAddr;
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RData, Record},
+    rr::{Name, RData, Record, RecordType},
 };
 
 use super::{
     Resolver, Step,
-    chain::{Chain, lent_ttl, stale_error, ttl},
+    chain::{Chain, lent_ttl, ttl},
     error::ResolveError,
     name::{self, KeyName},
     negative,
     work::{KeyZone, WorkBudget},
-    zone::{Lookup, present, present_data},
+    zone::{ZoneAnswer, present, present_data},
 };
 use crate::{
     base::{
@@ -47,8 +47,7 @@ impl Resolver {
         let known = match self.zone(query, address, &asked, budget, chain).await? {
             KeyZone::Known(known) => known,
             KeyZone::Absent => {
-                chain.answer.code = ResponseCode::NXDomain;
-                chain.answer.authorities = vec![negative::soa(&asked.apex, 1, self.0.negative_ttl)];
+                chain.negative(true, negative::soa(&asked.apex, 1, self.0.negative_ttl));
                 return Ok(Step::Done);
             }
         };
@@ -68,9 +67,15 @@ impl Resolver {
             record.ttl = ttl(record.ttl, found);
             record
         };
-        if let Some(why) = found.stale {
-            chain.answer.extended_error = Some(stale_error(why));
-        }
+        let record_type = query.question.record_type();
+        let deny = |chain: &mut Chain, is_missing: bool| {
+            let soa = out(zone.soa(self.0.negative_ttl));
+            // A zone begins here, whether or not its packet spends bytes on saying so.
+            match record_type == RecordType::SOA && *name == asked.apex {
+                true => chain.append(ResponseCode::NoError, vec![soa], Vec::new()),
+                false => chain.negative(is_missing, soa),
+            }
+        };
         let follow = |chain: &mut Chain, record: Record, target: Name| {
             let record = here(record);
             let target = match &record.data {
@@ -80,13 +85,13 @@ impl Resolver {
             chain.link(record);
             target
         };
-        match zone.lookup_below(&asked.apex, name, query.question.record_type()) {
-            Lookup::Records(records) => {
+        match zone.lookup_below(&asked.apex, name, record_type) {
+            ZoneAnswer::Records(records) => {
                 chain.append(ResponseCode::NoError, records.into_iter().map(here).collect(), Vec::new());
                 Ok(Step::Done)
             }
-            Lookup::Alias(record, target) => Ok(Step::Follow(follow(chain, *record, target))),
-            Lookup::Renamed(renaming, alias) => {
+            ZoneAnswer::Alias(record, target) => Ok(Step::Follow(follow(chain, *record, target))),
+            ZoneAnswer::Renamed(renaming, alias) => {
                 chain.answer.answers.push(here(*renaming));
                 Ok(match alias {
                     Some((record, target)) => Step::Follow(follow(chain, *record, target)),
@@ -97,9 +102,9 @@ impl Resolver {
                     }
                 })
             }
-            Lookup::Delegated(delegation) => {
+            ZoneAnswer::Delegated(delegation) => {
                 if !self.0.delegations.is_enabled() {
-                    chain.negative(!delegation.is_held, out(zone.soa(self.0.negative_ttl)));
+                    deny(chain, !delegation.is_held);
                     return Ok(Step::Done);
                 }
                 if !query.recursion_desired {
@@ -130,9 +135,8 @@ impl Resolver {
                 chain.append(reply.code, records, authorities);
                 Ok(Step::Done)
             }
-            lookup @ (Lookup::NoData | Lookup::NoName) => {
-                let missing = lookup == Lookup::NoName;
-                chain.negative(missing, out(zone.soa(self.0.negative_ttl)));
+            lookup @ (ZoneAnswer::NoData | ZoneAnswer::NxDomain) => {
+                deny(chain, lookup == ZoneAnswer::NxDomain);
                 Ok(Step::Done)
             }
         }

@@ -2,15 +2,16 @@
 //! A CNAME or a delegation leads back to where it started, within one work budget per client query.
 
 mod bridged;
+mod browser_check;
 mod chain;
 mod challenge;
+mod chaos;
 mod delegation;
 mod denial;
 pub mod denied;
 mod discovery;
 pub mod error;
 mod icann;
-mod identity;
 pub mod inspection;
 mod keys;
 mod local;
@@ -20,7 +21,6 @@ mod negative;
 mod nxdomain;
 pub mod origin;
 mod origins;
-mod own_zone;
 mod proofs;
 mod rebinding;
 mod renewal;
@@ -40,8 +40,10 @@ use std::{
 
 pub use crate::sources::packets::PATIENCE_WITH_STALE;
 use bridged::BridgeRules;
+pub use browser_check::OwnZone;
 use chain::Chain;
 pub use chain::Resolved;
+use chaos::Identity;
 use delegation::Delegations;
 use discovery::Discovery;
 use error::ResolveError;
@@ -49,14 +51,12 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, RecordType},
 };
-use identity::Identity;
 use local::LocalNames;
 pub use local::check_hosts_files;
 use name::{Route, Suffixes};
 use nxdomain::NxDomains;
 use origin::Origins;
 use origins::ServedOrigins;
-pub use own_zone::OwnZone;
 use proofs::Proofs;
 use rebinding::RebindProtection;
 use renewal::{lookup_quota, negative_ttl, suffixes};
@@ -79,9 +79,6 @@ use crate::{
 
 /// A query is answered within this time, with SERVFAIL if need be: before stub resolvers give up (5 s).
 pub const DEADLINE: Duration = Duration::from_millis(4500);
-
-/// Longest chain of CNAME records, as other resolvers have it.
-pub const MAX_CHAIN: usize = 11;
 
 /// Failures are remembered this long, so that those who ask again at once do not add to the trouble (RFC 9520).
 pub const FAILURE_LIFETIME: Duration = Duration::from_secs(5);
@@ -264,10 +261,9 @@ impl Resolver {
                     }
                     self.step_key(query, address, &name, zone, &mut budget, chain).await?
                 }
-                Route::ImpossibleKey { apex } => {
+                Route::NotACurvePoint { apex } => {
                     chain.source = Source::Key;
-                    chain.answer.code = ResponseCode::NXDomain;
-                    chain.answer.authorities = vec![negative::soa(&apex, 1, self.0.negative_ttl)];
+                    chain.negative(true, negative::soa(&apex, 1, self.0.negative_ttl));
                     Step::Done
                 }
                 Route::Icann

@@ -9,10 +9,10 @@ use super::special::SpecialZone;
 use crate::base::message::absolute_name;
 
 /// Characters of a key in z-base-32.
-const KEY_LABEL_LENGTH: usize = 52;
+pub const KEY_LABEL_LENGTH: usize = 52;
 
 /// The z-base-32 alphabet: no `0`, `2`, `l` or `v`.
-const ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+pub const ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 
 /// What each byte stands for in it, in either case.
 const VALUES: [u8; 256] = {
@@ -34,7 +34,7 @@ pub enum Route {
     /// From the packet of a key.
     PublicKey(KeyName),
     /// Nowhere: the label reads as a key but no such key can sign. It must not leak to ICANN either.
-    ImpossibleKey {
+    NotACurvePoint {
         /// The label with the suffix it came with.
         apex: Name,
     },
@@ -87,7 +87,7 @@ impl Suffixes {
         if let Some((bytes, apex)) = self.find_key(&name) {
             return match known(&bytes).or_else(|| check_key(&bytes)) {
                 Some(key) => Route::PublicKey(KeyName { key, apex }),
-                None => Route::ImpossibleKey { apex },
+                None => Route::NotACurvePoint { apex },
             };
         }
         SpecialZone::of(&name).map_or(Route::Icann, Route::Special)
@@ -147,6 +147,11 @@ pub(super) fn with_suffix_of(name: &Name, apex: &Name) -> Option<Name> {
     Name::from_labels(name.iter().chain(suffix)).ok()
 }
 
+/// What a character of the alphabet stands for, in either case.
+pub fn value_of(character: u8) -> Option<u8> {
+    Some(VALUES[usize::from(character)]).filter(|value| *value != NO_VALUE)
+}
+
 /// The bytes that a label in the form of a key says, whether they are a key or not. The last character holds one bit of
 /// them and four that say nothing, so that sixteen spellings mean one key.
 pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {
@@ -154,11 +159,7 @@ pub(super) fn decode_key(label: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let (mut bits, mut count, mut filled) = (0_u32, 0, bytes.iter_mut());
     for character in label {
-        let value = VALUES[usize::from(*character)];
-        if value == NO_VALUE {
-            return None;
-        }
-        (bits, count) = (bits << 5 | u32::from(value), count + 5);
+        (bits, count) = (bits << 5 | u32::from(value_of(*character)?), count + 5);
         if count >= 8 {
             count -= 8;
             // 52 characters are 260 bits, which is 32 bytes.
@@ -246,9 +247,9 @@ mod tests {
             "c1bkg8tfsyy8wcedtmw4fwhdmm7bbzhgg3z58tf43m5ow8w9mbus",
             "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
         ] {
-            assert!(matches!(classify(impossible), Route::ImpossibleKey { .. }), "{impossible}");
+            assert!(matches!(classify(impossible), Route::NotACurvePoint { .. }), "{impossible}");
             let below = format!("www.{}.KEY", impossible.to_uppercase());
-            assert!(matches!(classify(&below), Route::ImpossibleKey { .. }), "{below}");
+            assert!(matches!(classify(&below), Route::NotACurvePoint { .. }), "{below}");
         }
     }
 
@@ -290,7 +291,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(100_000))]
 
-        /// Incumbent's mistake 1: `*`, leading `-`, too long names with a suffix and the like stopped the server.
+        /// `*`, leading `-`, too long names with a suffix and the like stopped the server.
         #[test]
         fn any_labels_are_classified_and_a_key_is_never_icann(
             labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..6),

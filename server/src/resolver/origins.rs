@@ -10,7 +10,7 @@ use hickory_proto::{
 
 use super::{
     Resolved, Resolver, Step,
-    chain::{Chain, lent_ttl, stale_error, ttl},
+    chain::{Chain, lent_ttl, ttl},
     error::ResolveError,
     lookup_budget::{LOOKUPS_PER_MINUTE, LookupBudget},
     name::KeyName,
@@ -126,7 +126,7 @@ impl Resolver {
         self.note_own(&ZONE_FILES, chain);
         let answer = match origin.place_with(name, |key| Some(budget.zone(key)?.key().clone())) {
             Place::Static => origin.from_file(name, looked_up(asked)),
-            Place::ImpossibleKey { .. } => origin.absent(self.0.negative_ttl),
+            Place::NotACurvePoint { .. } => origin.absent(self.0.negative_ttl),
             Place::Key(key) => self.answer_of_key(query, address, name, (origin, key), budget, chain).await?,
         };
         if !answer.is_authoritative && is_resolving {
@@ -194,9 +194,6 @@ impl Resolver {
             KeyZone::Absent => return Ok(origin.absent(self.0.negative_ttl)),
         };
         let found = &known.found;
-        if let Some(why) = found.stale {
-            chain.answer.extended_error = Some(stale_error(why));
-        }
         let record_type = looked_up(query.question.record_type());
         let mut answer = origin.from_packet(&known.zone, &asked, name, record_type, self.0.negative_ttl);
         let age = |records: &mut Vec<Record>, left: fn(u32, &_) -> u32| {

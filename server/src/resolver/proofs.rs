@@ -21,12 +21,12 @@ use lru::LruCache;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    FAILURE_LIFETIME, LONGEST_NEGATIVE_LIFETIME, Resolver, Step, chain::Chain, error::extended,
-    negative::soa, special::SpecialZone, work::WorkBudget,
+    FAILURE_LIFETIME, LONGEST_NEGATIVE_LIFETIME, Resolver, Step, chain::Chain, error::Caveat, negative::soa,
+    special::SpecialZone, work::WorkBudget,
 };
 use crate::{
     base::{
-        message::{ExtendedError, Message, Query, Question},
+        message::{Message, Query, Question},
         metrics::Source,
     },
     sources::forward::Asker,
@@ -187,8 +187,7 @@ impl Resolver {
         chain.source = Source::Special;
         // NODATA, because a denial of `com` would deny all below.
         chain.negative(false, soa(&Name::root(), 1, self.0.negative_ttl));
-        let text = "a name of one label is not sent to public resolvers: see [[forward]]";
-        chain.answer.extended_error = Some(ExtendedError::new(extended::OTHER, text));
+        chain.caveat = Some(Caveat::KeptBack);
         Some(Step::Done)
     }
 

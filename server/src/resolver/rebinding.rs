@@ -8,6 +8,7 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use super::{
     Resolver,
     chain::{Chain, Resolved},
+    error::Caveat,
 };
 use crate::base::{
     access::is_private,
@@ -58,7 +59,9 @@ impl RebindProtection {
             remove_private(records);
         }
         if chain.answer.answers.len() < count {
-            chain.block();
+            chain.caveat = Some(Caveat::Filtered);
+            // Nobody else vouches for what is left.
+            chain.answer.authentic = false;
         }
     }
 }
@@ -148,7 +151,7 @@ mod tests {
                     assert_eq!(records.len(), left, "{what}");
                 }
                 assert_eq!(answer.authentic, kept, "{what}");
-                assert_eq!(answer.extended_error.is_none(), kept, "{what}");
+                assert_eq!(chain.caveat.is_none(), kept, "{what}");
             }
         }
     }

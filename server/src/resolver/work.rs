@@ -79,7 +79,7 @@ impl KnownZone {
 
 impl Resolver {
     /// The zone of a key: the one that this query has read already, or what its packet says. The answer is good for as long as
-    /// that is.
+    /// that is, and as stale.
     pub(super) async fn zone(
         &self,
         query: &Query,
@@ -89,6 +89,7 @@ impl Resolver {
         chain: &mut Chain,
     ) -> Result<KeyZone, ResolveError> {
         if let Some(known) = budget.zone(asked.key.as_bytes()) {
+            chain.rests_on(&known.found);
             return Ok(KeyZone::Known(known));
         }
         budget.enter_zone()?;
@@ -114,7 +115,10 @@ impl Resolver {
         };
         chain.is_good_for(fresh_for, refresh_in, has_to_be_new);
         Ok(match packet {
-            PacketAnswer::Found(found) => KeyZone::Known(budget.read(found)),
+            PacketAnswer::Found(found) => {
+                chain.rests_on(&found);
+                KeyZone::Known(budget.read(found))
+            }
             PacketAnswer::Absent(_) => KeyZone::Absent,
         })
     }

@@ -146,7 +146,7 @@ fn quota(config: &Config, forwarders: &Forwarders) -> Arc<SplitLimiter> {
 fn answers(config: &Config, resolver: &Resolver) -> AnswerCache {
     let max_stale = Duration::from_secs(config.cache.max_stale_seconds);
     let entries = config.cache.max_entries;
-    let answers = AnswerCache::new(entries, max_stale, resolver.revisions().clone());
+    let answers = AnswerCache::new(entries, max_stale, resolver.revisions().clone(), Instant::now());
     if resolver.has_origins() { answers.with_strangers(entries) } else { answers }
 }
 

@@ -1,6 +1,7 @@
 //! Connections to the HTTP servers of others, whose names are resolved by our own upstreams: the system may ask us.
 
 use std::{
+    error::Error,
     io,
     net::IpAddr,
     pin::Pin,
@@ -28,6 +29,8 @@ use tokio_rustls::{
 };
 use tokio_util::either::Either;
 use tower_service::Service;
+
+use crate::base::config::{HTTP_PORT, HTTPS_PORT};
 
 /// For the name to be looked up, and both handshakes. Requests have deadlines of their own, but a connection goes on
 /// being made when its request has been answered over another one.
@@ -57,7 +60,7 @@ impl Connector {
         let is_https = uri.scheme() == Some(&Scheme::HTTPS);
         let host = uri.host().ok_or_else(|| io::Error::other("there is no host"))?;
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let port = uri.port_u16().unwrap_or(if is_https { HTTPS_PORT } else { HTTP_PORT });
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => (self.resolve_host)(host.to_owned()).await,
@@ -88,6 +91,14 @@ impl Service<Uri> for Connector {
             Ok(TokioIo::new(stream))
         })
     }
+}
+
+/// The innermost cause of an error, which says most: those around it say "client error", each in turn.
+pub fn cause<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
 }
 
 /// The first that connects. One family of addresses may lead nowhere, so none is waited for alone.

@@ -228,7 +228,7 @@ async fn a_name_server_is_not_believed_about_other_zones() {
     }
 }
 
-/// Incumbent's mistake 9: whoever holds a key could send its packets to any address.
+/// Whoever holds a key could send its packets to any address.
 #[tokio::test]
 async fn name_servers_on_private_addresses_are_not_asked() {
     let authority = NameServer::with((Ipv4Addr::LOCALHOST, 0), zone("www 300 A 192.0.2.1", "alice")).await;
@@ -258,7 +258,7 @@ async fn name_servers_on_private_addresses_are_not_asked() {
     }
 }
 
-/// Incumbent's mistake 9, again: any AAAA record in the packet was taken for the name server's.
+/// Any AAAA record in the packet was taken for the name server's.
 #[tokio::test]
 async fn only_addresses_of_the_name_server_itself_are_its_glue() {
     let authority = NameServer::with((Ipv4Addr::LOCALHOST, 0), zone("www 300 A 192.0.2.1", "alice")).await;
@@ -318,7 +318,7 @@ async fn two_hundred_equal_questions_at_once_are_one_question_at_the_name_server
     assert_eq!(authority.asked().len(), 1);
 }
 
-/// Incumbent's mistake 9: such a zone sent one question round and round.
+/// Such a zone sent one question round and round.
 #[tokio::test]
 async fn a_zone_that_names_this_server_as_its_own_fails_without_a_loop() {
     // What comes here goes to the server that asks, and is counted.

@@ -103,8 +103,8 @@ async fn survives(directory: &Path, store: DiskStore) {
     for number in (0..1000).step_by(50) {
         store.put(stored(number, 2));
     }
-    store.flush().await;
-    drop(store);
+    // A dropped store lets go of its directory a moment later, one that is closed at once.
+    store.close().await;
     assert!(is_usable(directory).await);
 }
 

@@ -71,7 +71,10 @@ async fn is_usable(directory: &Path) -> bool {
         let store = open(directory);
         store.put(news.clone());
         store.close().await;
-        if open(directory).get(news.packet.key()).await == Some(news) {
+        let again = open(directory);
+        let kept = again.get(news.packet.key()).await;
+        again.close().await;
+        if kept == Some(news) {
             return true;
         }
     }

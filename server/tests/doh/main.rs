@@ -193,7 +193,7 @@ async fn only_what_travels_encrypted_is_padded() {
     }
 }
 
-/// Incumbent's mistake 25: a client over its quota got 200.
+/// A client over its quota got 200.
 #[tokio::test]
 async fn who_asks_too_much_is_told_to_wait() {
     let server = Running::start_with(|config| {

@@ -87,7 +87,7 @@ fn rows() -> Vec<Row> {
     let uneven = path_of(&query("ww.example.com", RecordType::A));
     assert_ne!((uneven.len() - "/dns-query?dns=".len()) % 4, 0, "{uneven} needs padding");
     vec![
-        // How long an answer may be kept. Incumbent's mistake 26: failures and denials were kept for 300 s.
+        // How long an answer may be kept. Failures and denials were kept for 300 s.
         get("an ICANN name", &encoded).keeps("max-age=300").has(|reply| code(reply) == ResponseCode::NoError),
         post("an ICANN name by POST", icann()).keeps("max-age=300"),
         get("a key", path_of(&key("", RecordType::A))).keeps("max-age=120"),
@@ -103,7 +103,7 @@ fn rows() -> Vec<Row> {
             .has(|reply| code(reply) == ResponseCode::ServFail),
         get("transfers are refused", path_of(&query("example.com", RecordType::AXFR)))
             .has(|reply| code(reply) == ResponseCode::Refused || code(reply) == ResponseCode::NotImp),
-        // Incumbent's mistake 27: ANY was answered in full.
+        // ANY was answered in full.
         get("any type, by the record that stands for it", path_of(&query("example.com", RecordType::ANY)))
             .keeps("max-age=3600")
             .has(|reply| {
@@ -112,7 +112,7 @@ fn rows() -> Vec<Row> {
             }),
         get("the set-up probe of Chrome", path_of(&query("www.gstatic.com", RecordType::A)))
             .keeps("max-age=300"),
-        // What is no question. Incumbent's mistake 25: garbage got 200 and no body, and any media type was taken.
+        // What is no question. Garbage got 200 and no body, and any media type was taken.
         post("an unknown opcode is an outcome of DNS", with_flags(0x2900))
             .has(|reply| code(reply) == ResponseCode::NotImp),
         post("no question is an outcome of DNS", with_questions(0))
@@ -146,7 +146,7 @@ fn rows() -> Vec<Row> {
         Row { headers: vec![("content-type", "text/plain")], ..post("another media type", icann()) }
             .fails(415),
         Row { headers: Vec::new(), ..post("no media type", icann()) }.fails(415),
-        // Forms of an answer. Incumbent's mistake 24: all but one form of Accept got 400.
+        // Forms of an answer. All but one form of Accept got 400.
         get("any", &encoded).with(&[("accept", "*/*")]).keeps("max-age=300"),
         get("exactly ours", &encoded).with(&[("accept", MESSAGE)]).keeps("max-age=300"),
         get("a list", &encoded)

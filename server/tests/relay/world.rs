@@ -1,6 +1,6 @@
 //! A server that is a relay, in front of a real DHT on loopback.
 
-use pkdns::program::testnet::LocalNetwork;
+use pkdns_dht::simulator::Simulator;
 use tokio_util::sync::DropGuard;
 
 use super::*;
@@ -15,14 +15,14 @@ pub(crate) struct World {
     pub(crate) relay: String,
     pub(crate) http: SocketAddr,
     pub(crate) dns: SocketAddr,
-    network: Arc<LocalNetwork>,
+    network: Arc<Simulator>,
     _upstream: Upstream,
     _stop: DropGuard,
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::on(Arc::new(LocalNetwork::start(NODES).await.unwrap())).await
+        Self::on(Arc::new(Simulator::with_nodes(NODES).unwrap())).await
     }
 
     /// Another server on the same DHT.
@@ -30,7 +30,7 @@ impl World {
         Self::on(self.network.clone()).await
     }
 
-    async fn on(network: Arc<LocalNetwork>) -> Self {
+    async fn on(network: Arc<Simulator>) -> Self {
         let upstream = Upstream::plain().await;
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let mut config =

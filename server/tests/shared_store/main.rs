@@ -43,8 +43,8 @@ impl Store {
     /// As [`Store::new`], with one more authority.
     pub(crate) fn trusting(url: &str, authority: Option<&Path>) -> Self {
         let metrics = SharedMetrics::default();
-        let tls = TlsClient::new(authority).unwrap().for_tls();
-        let store = SharedStore::new(&url.parse().unwrap(), tls, MAX_AGE, metrics.clone());
+        let authorities = TlsClient::new(authority).unwrap().additional_authorities();
+        let store = SharedStore::new(&url.parse().unwrap(), authorities, MAX_AGE, metrics.clone());
         Self { store, metrics }
     }
 

@@ -11,42 +11,9 @@ use tokio::{net::UdpSocket, runtime::Runtime, time::timeout};
 
 use super::*;
 
-/// How sockets are served.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    /// As the program does.
-    Usual,
-    /// As where that is not available.
-    Portable,
-}
-
-macro_rules! test_both_ways {
-    ($($test:ident)*) => {
-        mod usual {
-            $(#[tokio::test] async fn $test() { super::$test(super::Way::Usual).await })*
-        }
-        mod portable {
-            $(#[tokio::test] async fn $test() { super::$test(super::Way::Portable).await })*
-        }
-    };
-}
-
-test_both_ways! {
-    a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked
-    a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked
-    a_socket_of_one_address_replies
-    a_slow_lookup_does_not_delay_the_next_query
-    one_client_cannot_collect_more_slow_replies_than_its_cap
-    a_responder_that_panics_costs_one_query_and_not_the_listener
-    a_datagram_longer_than_any_query_gets_silence_and_harms_nobody
-    clients_that_are_gone_before_their_reply_harm_nobody
-    many_clients_at_once_all_get_their_own_replies
-    queries_that_pile_up_are_answered_each_from_the_address_that_it_asked
-    a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer
-}
-
-async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked(way: Way) {
-    let (serving, server) = start(way, "0.0.0.0:0", 2);
+#[tokio::test]
+async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked() {
+    let (serving, server) = start("0.0.0.0:0", 2);
     for asked in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
         // A connected socket takes datagrams from nowhere else.
         let client = client_of("127.0.0.1:0", SocketAddr::new(asked.parse().unwrap(), server.port())).await;
@@ -57,14 +24,15 @@ async fn a_wildcard_socket_replies_from_the_ipv4_address_that_was_asked(way: Way
     stop(serving).await;
 }
 
-async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked(way: Way) {
+#[tokio::test]
+async fn a_wildcard_socket_replies_from_the_ipv6_address_that_was_asked() {
     let sockets = match bind_udp("[::]:0".parse().unwrap(), 2) {
         Err(BindError::FamilyUnavailable { .. }) => return,
         sockets => sockets.unwrap(),
     };
     let port = sockets.local_address().port();
     let serving = Serving::new();
-    serve(way, &serving, sockets, udp::Waiting::new(Default::default()));
+    serve(&serving, sockets, udp::Waiting::new(Default::default()));
     for asked in own_ipv6_addresses() {
         let client = client_of("[::1]:0", SocketAddr::new(asked.into(), port)).await;
         for name in ["now", "slow.5"] {
@@ -80,16 +48,17 @@ async fn a_stop_leaves_the_socket_to_others_who_share_it() {
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let shared = std::net::UdpSocket::from(sockets.duplicates().unwrap().remove(0));
     let serving = Serving::new();
-    serve(Way::Usual, &serving, sockets, udp::Waiting::new(Default::default()));
+    serve(&serving, sockets, udp::Waiting::new(Default::default()));
     stop(serving).await;
     shared.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let waited = shared.recv(&mut [0; 16]).map_err(|error| error.kind());
     assert_eq!(waited, Err(std::io::ErrorKind::WouldBlock), "nothing has come, and nobody is woken");
 }
 
-async fn a_socket_of_one_address_replies(way: Way) {
+#[tokio::test]
+async fn a_socket_of_one_address_replies() {
     for address in ["127.0.0.1:0", "127.0.0.9:0"] {
-        let (serving, server) = start(way, address, 1);
+        let (serving, server) = start(address, 1);
         let client = client_of("127.0.0.1:0", server).await;
         assert_eq!(ask(&client, 1, "now").await, Some(1));
         assert_eq!(ask(&client, 2, "slow.5").await, Some(2));
@@ -97,8 +66,9 @@ async fn a_socket_of_one_address_replies(way: Way) {
     }
 }
 
-async fn a_slow_lookup_does_not_delay_the_next_query(way: Way) {
-    let (serving, server) = start(way, "127.0.0.1:0", 1);
+#[tokio::test]
+async fn a_slow_lookup_does_not_delay_the_next_query() {
+    let (serving, server) = start("127.0.0.1:0", 1);
     let client = client_of("127.0.0.1:0", server).await;
     client.send(&query(1, "slow.300")).await.unwrap();
     client.send(&query(2, "now")).await.unwrap();
@@ -107,11 +77,12 @@ async fn a_slow_lookup_does_not_delay_the_next_query(way: Way) {
     stop(serving).await;
 }
 
-async fn one_client_cannot_collect_more_slow_replies_than_its_cap(way: Way) {
+#[tokio::test]
+async fn one_client_cannot_collect_more_slow_replies_than_its_cap() {
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let server = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, few(3, 2));
+    serve(&serving, sockets, few(3, 2));
     let greedy = client_of("127.0.0.1:0", server).await;
     for id in 0..20 {
         greedy.send(&query(id, "slow.400")).await.unwrap();
@@ -130,11 +101,12 @@ async fn one_client_cannot_collect_more_slow_replies_than_its_cap(way: Way) {
     stop(serving).await;
 }
 
-async fn a_responder_that_panics_costs_one_query_and_not_the_listener(way: Way) {
+#[tokio::test]
+async fn a_responder_that_panics_costs_one_query_and_not_the_listener() {
     let sockets = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     let server = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, few(1, 1));
+    serve(&serving, sockets, few(1, 1));
     let client = client_of("127.0.0.1:0", server).await;
     for name in ["panic", "slowpanic"] {
         client.send(&query(1, name)).await.unwrap();
@@ -145,8 +117,9 @@ async fn a_responder_that_panics_costs_one_query_and_not_the_listener(way: Way) 
     stop(serving).await;
 }
 
-async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody(way: Way) {
-    let (serving, server) = start(way, "127.0.0.1:0", 1);
+#[tokio::test]
+async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody() {
+    let (serving, server) = start("127.0.0.1:0", 1);
     let client = client_of("127.0.0.1:0", server).await;
     let mut padded = query(1, "now");
     padded.resize(4097, 0);
@@ -159,8 +132,9 @@ async fn a_datagram_longer_than_any_query_gets_silence_and_harms_nobody(way: Way
     stop(serving).await;
 }
 
-async fn clients_that_are_gone_before_their_reply_harm_nobody(way: Way) {
-    let (serving, server) = start(way, "127.0.0.1:0", 1);
+#[tokio::test]
+async fn clients_that_are_gone_before_their_reply_harm_nobody() {
+    let (serving, server) = start("127.0.0.1:0", 1);
     for id in 0..50 {
         let client = client_of("127.0.0.1:0", server).await;
         client.send(&query(id, "slow.1")).await.unwrap();
@@ -171,8 +145,9 @@ async fn clients_that_are_gone_before_their_reply_harm_nobody(way: Way) {
     stop(serving).await;
 }
 
-async fn many_clients_at_once_all_get_their_own_replies(way: Way) {
-    let (serving, server) = start(way, "0.0.0.0:0", 4);
+#[tokio::test]
+async fn many_clients_at_once_all_get_their_own_replies() {
+    let (serving, server) = start("0.0.0.0:0", 4);
     let server = SocketAddr::new("127.0.0.1".parse().unwrap(), server.port());
     let clients: Vec<_> = (0..100)
         .map(|number: u16| {
@@ -192,8 +167,9 @@ async fn many_clients_at_once_all_get_their_own_replies(way: Way) {
     stop(serving).await;
 }
 
-async fn queries_that_pile_up_are_answered_each_from_the_address_that_it_asked(way: Way) {
-    let (serving, server) = start(way, "0.0.0.0:0", 1);
+#[tokio::test]
+async fn queries_that_pile_up_are_answered_each_from_the_address_that_it_asked() {
+    let (serving, server) = start("0.0.0.0:0", 1);
     let mut clients = Vec::new();
     for number in 1..=7 {
         let asked = SocketAddr::new([127, 0, 0, number].into(), server.port());
@@ -239,8 +215,9 @@ async fn queries_that_pile_up_are_answered_each_from_the_address_that_it_asked(w
     stop(serving).await;
 }
 
-async fn a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer(way: Way) {
-    let (serving, server) = start(way, "127.0.0.1:0", 1);
+#[tokio::test]
+async fn a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer() {
+    let (serving, server) = start("127.0.0.1:0", 1);
     let client = client_of("127.0.0.1:0", server).await;
     client.send(&query(0, "slow.100")).await.unwrap();
     assert_eq!(ask(&client, 1, "now").await, Some(1));
@@ -263,33 +240,28 @@ async fn a_stop_answers_what_is_in_flight_and_what_lies_in_the_socket_buffer(way
 /// would keep its share of the queries from those who could answer.
 #[test]
 fn sockets_are_closed_when_their_runtime_ends_without_a_stop() {
-    for way in [Way::Usual, Way::Portable] {
-        let runtime = Runtime::new().unwrap();
-        let address = runtime.block_on(async { start(way, "127.0.0.1:0", 2).1 });
-        assert!(bind_udp(address, 1).is_err());
-        drop(runtime);
-        let started = Instant::now();
-        while bind_udp(address, 1).is_err() {
-            assert!(started.elapsed() < PATIENCE, "{way:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
+    let runtime = Runtime::new().unwrap();
+    let address = runtime.block_on(async { start("127.0.0.1:0", 2).1 });
+    assert!(bind_udp(address, 1).is_err());
+    drop(runtime);
+    let started = Instant::now();
+    while bind_udp(address, 1).is_err() {
+        assert!(started.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
-fn start(way: Way, address: &str, sockets: usize) -> (Serving, SocketAddr) {
+fn start(address: &str, sockets: usize) -> (Serving, SocketAddr) {
     let sockets = bind_udp(address.parse().unwrap(), sockets).unwrap();
     let address = sockets.local_address();
     let serving = Serving::new();
-    serve(way, &serving, sockets, udp::Waiting::new(Default::default()));
+    serve(&serving, sockets, udp::Waiting::new(Default::default()));
     (serving, address)
 }
 
-fn serve(way: Way, serving: &Serving, sockets: UdpSockets, waiting: Arc<udp::Waiting>) {
+fn serve(serving: &Serving, sockets: UdpSockets, waiting: Arc<udp::Waiting>) {
     let (responder, stop) = (serving.responder.clone(), serving.stop.clone());
-    match way {
-        Way::Usual => drop(udp::serve(sockets, responder, waiting, stop, &serving.tasks)),
-        Way::Portable => udp::serve_portable(sockets, responder, waiting, stop, &serving.tasks),
-    }
+    drop(udp::serve(sockets, responder, waiting, stop, &serving.tasks));
 }
 
 /// Room for so many replies, in all and per client.

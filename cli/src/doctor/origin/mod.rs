@@ -7,7 +7,7 @@ mod verdicts;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -24,10 +24,11 @@ use tokio::{
 
 use super::finding::Finding;
 use crate::{
-    certificate::{SiteNames, origin, public_key, server_address},
-    dns::{self, Over},
+    certificate::{SiteNames, origin},
+    dns::{self, Over, server_address},
     failure::Failure,
-    name_servers::{NameServer, Resolvers, Word, addresses_in, ask_all},
+    name,
+    name_servers::{NameServer, Resolvers, Statement, ask_all},
     terminal,
 };
 use verdicts::{judge_certificates, judge_delegation, judge_key, judge_permission, judge_port, judge_server};
@@ -77,7 +78,7 @@ pub(super) struct Route<'a> {
 impl OriginArguments {
     /// Whose site is looked at.
     pub(super) fn key(&self) -> Result<Option<PublicKey>, Failure> {
-        self.key.as_deref().map(public_key).transpose()
+        self.key.as_deref().map(name::key).transpose().map_err(Failure::Failed)
     }
 
     pub(super) fn https_port(&self) -> u16 {
@@ -97,10 +98,9 @@ impl Route<'_> {
     pub(super) async fn examine(&self) -> Vec<Finding> {
         let end = Instant::now() + DEADLINE;
         let mut findings = Vec::new();
-        let late =
-            || Finding::failed("origin", "it took too long", "do what the other lines say, then try again");
         if timeout_at(end, self.look(&mut findings)).await.is_err() {
-            findings.push(late());
+            let advice = "do what the other lines say, then try again";
+            findings.push(Finding::failed("origin", "it took too long", advice));
         }
         findings
     }
@@ -128,14 +128,11 @@ impl Route<'_> {
         let (v4, v6) =
             tokio::join!(ask_all(&servers, &name, RecordType::A), ask_all(&servers, &name, RecordType::AAAA));
         findings.push(judge_key(&site.apex(), &[v4.clone(), v6.clone()].concat()));
-        let words = v4.iter().chain(&v6);
-        let mut addresses: Vec<IpAddr> = words.flat_map(|word| addresses_in(&word.reply)).collect();
+        let mut addresses = verdicts::addresses_of(v4.iter().chain(&v6));
         if let (true, Ok(resolvers)) = (addresses.is_empty(), &resolvers) {
             // An alias may lead out of the origin.
             addresses = resolvers.addresses(&name).await;
         }
-        addresses.sort_unstable();
-        addresses.dedup();
         findings.push(self.permission(&servers, resolvers.as_ref().ok(), &name).await);
         if addresses.is_empty() {
             return;
@@ -167,15 +164,15 @@ impl Route<'_> {
         let mut place = name.clone();
         while !place.is_root() {
             let is_inside = self.zone.zone_of(&place);
-            let words = match (is_inside, resolvers) {
+            let statements = match (is_inside, resolvers) {
                 (true, _) => ask_all(servers, &place, RecordType::CAA).await,
                 (false, Some(resolvers)) => {
                     let reply = resolvers.ask(&place, RecordType::CAA).await;
-                    vec![Word { server: resolvers.to_string(), reply }]
+                    vec![Statement { server: resolvers.to_string(), reply }]
                 }
                 (false, None) => break,
             };
-            if let Some(finding) = judge_permission(&dns::shown(&place), &words) {
+            if let Some(finding) = judge_permission(&dns::shown(&place), &statements) {
                 return finding;
             }
             place = place.base_name();

@@ -1,6 +1,7 @@
 //! What is made of what was seen on the way to a site. Pure.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
@@ -11,10 +12,10 @@ use pkdns::edge::certificates::Look;
 
 use crate::{
     certificate::in_days,
-    dns::Reply,
-    doctor::finding::Finding,
+    dns::{Reply, addresses_in},
+    doctor::{finding::Finding, why},
     failure::Failure,
-    name_servers::{NameServer, Word, addresses_in},
+    name_servers::{NameServer, Statement},
     terminal::printable,
 };
 
@@ -72,7 +73,7 @@ pub(super) fn judge_delegation(
 }
 
 /// One address of a name server, over UDP and TCP.
-pub(super) fn judge_server(udp: &Word, tcp: &Reply) -> Finding {
+pub(super) fn judge_server(udp: &Statement, tcp: &Reply) -> Finding {
     const CHECK: &str = "name server";
     let server = &udp.server;
     if let (Reply::Broken(why), Reply::Broken(_)) = (&udp.reply, tcp) {
@@ -83,50 +84,49 @@ pub(super) fn judge_server(udp: &Word, tcp: &Reply) -> Finding {
         );
     }
     for (over, reply) in [("UDP", &udp.reply), ("TCP", tcp)] {
-        let advice = match reply.said() {
-            Some(said) if said.code == ResponseCode::Refused => {
+        let advice = match reply.response() {
+            Some(response) if response.code == ResponseCode::Refused => {
                 "write an [[origin]] of that name into the configuration of pkdns there, or take that server out of the delegation"
             }
-            Some(said) if said.code != ResponseCode::NoError => "look at the log of that server",
-            Some(said) if !said.is_authoritative => {
+            Some(response) if response.code != ResponseCode::NoError => "look at the log of that server",
+            Some(response) if !response.is_authoritative => {
                 "it does not speak for the zone (no AA): let the question come to pkdns itself, not to a resolver before it"
             }
-            Some(said) if said.records == 0 => {
+            Some(response) if response.answers.is_empty() => {
                 "it has no SOA record at the top of the zone: look at its zone file"
             }
             Some(_) => continue,
             None => "see that pkdns listens there, and let port 53 through its firewall over UDP and TCP",
         };
-        return Finding::failed(CHECK, format!("{server}: over {over} {}", told(reply)), advice);
+        return Finding::failed(CHECK, format!("{server}: over {over} {}", describe(reply)), advice);
     }
     Finding::ok(CHECK, format!("{server} speaks for the zone over UDP and TCP"))
 }
 
-fn told(reply: &Reply) -> String {
-    match reply.said() {
-        Some(said) if said.code == ResponseCode::NoError && !said.is_authoritative => {
-            "it answers without authority".to_string()
-        }
-        Some(said) if said.code == ResponseCode::NoError && said.records == 0 => {
-            "it answers with no record".to_string()
-        }
-        _ => reply.told(),
+fn describe(reply: &Reply) -> String {
+    match reply.response().filter(|response| response.code == ResponseCode::NoError) {
+        Some(response) if !response.is_authoritative => "it answers without authority".to_string(),
+        Some(response) if response.answers.is_empty() => "it answers with no record".to_string(),
+        _ => reply.describe(),
     }
 }
 
-pub(super) fn judge_key(apex: &str, words: &[Word]) -> Finding {
+/// Each once, in order.
+pub(super) fn addresses_of<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> Vec<IpAddr> {
+    let addresses: BTreeSet<_> =
+        statements.into_iter().flat_map(|statement| addresses_in(&statement.reply)).collect();
+    addresses.into_iter().collect()
+}
+
+pub(super) fn judge_key(apex: &str, statements: &[Statement]) -> Finding {
     const CHECK: &str = "key";
-    let told: Vec<String> = words
+    let told: Vec<String> = statements
         .iter()
-        .filter(|word| word.reply.said().is_some_and(|said| said.code != ResponseCode::NoError))
-        .map(|word| format!("{}: {}", word.server, word.reply.told()))
+        .filter(|statement| statement.reply.code().is_some_and(|code| code != ResponseCode::NoError))
+        .map(|statement| format!("{}: {}", statement.server, statement.reply.describe()))
         .collect();
-    let is =
-        |code: ResponseCode| words.iter().any(|word| word.reply.said().is_some_and(|said| said.code == code));
-    let mut addresses: Vec<IpAddr> = words.iter().flat_map(|word| addresses_in(&word.reply)).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let is = |code| statements.iter().any(|statement| statement.reply.code() == Some(code));
+    let shown: Vec<String> = addresses_of(statements).iter().map(IpAddr::to_string).collect();
     match () {
         () if is(ResponseCode::NXDomain) => Finding::failed(
             CHECK,
@@ -138,11 +138,11 @@ pub(super) fn judge_key(apex: &str, words: &[Word]) -> Finding {
             format!("{apex} is not answered ({})", told.join("; ")),
             "try again in a minute; if it stays, look at the log of that server, and at its DHT with pkdns-cli doctor there",
         ),
-        () if words.iter().all(|word| word.reply.said().is_none()) => {
+        () if statements.iter().all(|statement| statement.reply.response().is_none()) => {
             Finding::failed(CHECK, format!("nobody answers for {apex}"), "mend the name servers first")
         }
         () if !shown.is_empty() => Finding::ok(CHECK, format!("{apex} is at {}", shown.join(", "))),
-        () if words.iter().any(|word| word.reply.said().is_some_and(|said| said.records > 0)) => {
+        () if statements.iter().any(|statement| !statement.reply.answers().is_empty()) => {
             Finding::ok(CHECK, format!("{apex} is an alias"))
         }
         () => Finding::failed(
@@ -154,20 +154,23 @@ pub(super) fn judge_key(apex: &str, words: &[Word]) -> Finding {
 }
 
 /// `None` where there is no CAA record.
-pub(super) fn judge_permission(place: &str, words: &[Word]) -> Option<Finding> {
+pub(super) fn judge_permission(place: &str, statements: &[Statement]) -> Option<Finding> {
     const CHECK: &str = "caa";
-    let failing = words.iter().find(|word| {
-        let code = word.reply.said().map(|said| said.code);
-        !matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain) | None)
-    });
-    if let Some(word) = failing {
+    let failing = statements
+        .iter()
+        .find(|statement| statement.reply.response().is_some() && !statement.reply.is_conclusive());
+    if let Some(statement) = failing {
         return Some(Finding::failed(
             CHECK,
-            format!("asked for the CAA records of {place}, {}: {}", word.server, word.reply.told()),
+            format!(
+                "asked for the CAA records of {place}, {}: {}",
+                statement.server,
+                statement.reply.describe()
+            ),
             "authorities take that for a no: let that server answer for every type",
         ));
     }
-    let answers = words.iter().filter_map(|word| word.reply.said()).flat_map(|said| &said.answers);
+    let answers = statements.iter().flat_map(|statement| statement.reply.answers());
     let records: Vec<(String, String)> = answers
         .filter_map(|record| match &record.data {
             RData::CAA(caa) => {
@@ -231,14 +234,6 @@ pub(super) fn judge_port(check: &'static str, connected: &[(SocketAddr, io::Resu
             format!("not to be connected to: {}", failed.join(", ")),
             "start the web server, and let the port through router and firewall; from behind the same router it may look closed",
         ),
-    }
-}
-
-fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut => "no answer".to_string(),
-        io::ErrorKind::ConnectionRefused => "nothing listens".to_string(),
-        _ => printable(&error.to_string()),
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::*;
+use crate::testing::published;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -63,17 +64,7 @@ impl Destination for Network {
         let key = secret_key.public_key();
         let stored = Stored { at, timestamp, dns: dns.to_vec() };
         self.stored.lock().unwrap().entry(key.to_bytes()).or_default().push(stored);
-        Ok(Published {
-            key: key.to_z32(),
-            nodes: 20,
-            found: 20,
-            relays: Vec::new(),
-            size: dns.len(),
-            timestamp,
-            previous_timestamp: terms.last,
-            added: Vec::new(),
-            removed: Vec::new(),
-        })
+        Ok(Published { key: key.to_z32(), timestamp, previous_timestamp: terms.last, ..published(20, 20) })
     }
 }
 

@@ -34,7 +34,7 @@ const CHUNK_NONCE: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// Why a file cannot be decrypted, whatever its passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// It is not in the format.
     Damaged,
     /// It is encrypted for the holders of keys.
@@ -45,7 +45,7 @@ pub(super) enum Refusal {
 
 /// A file as it is read, before its passphrase is known.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Encrypted {
+pub struct Encrypted {
     salt: [u8; SALT_SIZE],
     work_factor: u8,
     wrapped_key: [u8; FILE_KEY_SIZE + TAG_SIZE],
@@ -57,12 +57,12 @@ pub(super) struct Encrypted {
 }
 
 /// Whether the format is named at the beginning.
-pub(super) fn is_age(bytes: &[u8]) -> bool {
+pub fn is_age(bytes: &[u8]) -> bool {
     bytes.starts_with(VERSION) || armor::is_armored(bytes)
 }
 
 impl Encrypted {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         if armor::is_armored(bytes) {
             Self::parse_binary(&armor::decode(bytes).ok_or(Refusal::Damaged)?)
         } else {
@@ -97,14 +97,15 @@ impl Encrypted {
     }
 
     /// `None`: the passphrase is another one, or the file was changed.
-    pub(super) fn decrypt(&self, passphrase: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn decrypt(&self, passphrase: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let wrapping = wrapping_cipher(passphrase, &self.salt, self.work_factor)?;
         let file_key = open(&wrapping, [0; 12], &self.wrapped_key)?;
         header_mac(&file_key, &self.header)?.verify_slice(&self.mac).ok()?;
         open(&payload_cipher(&file_key, &self.nonce)?, CHUNK_NONCE, &self.payload)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// Its binary form.
+    pub fn encode(&self) -> Vec<u8> {
         let mac = STANDARD_NO_PAD.encode(self.mac);
         [self.header.as_slice(), b" ", mac.as_bytes(), b"\n", &self.nonce, &self.payload].concat()
     }

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use pkdns::edge::certificates::acme::Challenge;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::certificate::{self, Way};
+use crate::{
+    certificate::{self, Way},
+    dns::server_address,
+};
 
 /// A public certificate for the name of the key in an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,5 +75,5 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>
 }
 
 fn address<E: de::Error>(text: &str) -> Result<SocketAddr, E> {
-    certificate::server_address(text).map_err(|_| E::custom("expected an address such as 192.0.2.53"))
+    server_address(text).map_err(|_| E::custom("expected an address such as 192.0.2.53"))
 }

@@ -12,7 +12,7 @@ fn everything_that_can_be_said_is_understood() {
         "state = 'state'\nbootstrap = ['127.0.0.1:6881']\nrelays = ['https://relay.example']\n\
          [dyndns]\nlisten = ['127.0.0.1:8245']\ncert_path = 'c'\nkey_path = 'k'\n\
          trusted_proxies = ['127.0.0.0/8', '::1']\nallow_private = true\n\
-         [detection]\nservices = ['stun:stun.example:3478']\nipv6_from_interface = true\nallow_private = true\n\
+         [detection]\nservices = ['https://ip.example']\nipv6_from_interface = true\nallow_private = true\n\
          [[identity]]\nseed = 'a.seed'\npassphrase_file = 'p'\nzone_file = 'a.zone'\ninterval = '30m'\n\
          relays = []\naddress = 'dyndns'\nuser = 'router'\npassword = '{HASH}'\nipv6_host = '::20'\n\
          force = true\n\

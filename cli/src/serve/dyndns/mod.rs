@@ -32,7 +32,7 @@ use tokio::{
 use super::{
     browser::{is_browser, page_from_elsewhere},
     password,
-    protocol::{Change, Credentials, LeftOut, Update, Word, credentials, key, meant},
+    protocol::{Change, Credentials, LeftOut, ReturnCode, Update, credentials, key, meant},
     pushes::{Push, Pushes, stray},
     refusals::Reason,
 };
@@ -155,15 +155,15 @@ impl Updates {
     }
 
     /// `form`: what stands in the body, which has the form of a query.
-    async fn tell(&self, uri: &Uri, form: &str, headers: &HeaderMap, client: IpAddr) -> Vec<Word> {
+    async fn tell(&self, uri: &Uri, form: &str, headers: &HeaderMap, client: IpAddr) -> Vec<ReturnCode> {
         let mut push = Push::default();
-        let words = self.try_to_tell(uri, form, headers, client, &mut push).await;
-        let words = words.unwrap_or_else(|word| vec![word]);
+        let codes = self.try_to_tell(uri, form, headers, client, &mut push).await;
+        let codes = codes.unwrap_or_else(|code| vec![code]);
         // Web pages are no routers, and are counted apart.
-        if words != [Word::BadAgent] {
-            self.0.pushes.note(&push.line(client, &words), |line| (self.0.labour.note)(line));
+        if codes != [ReturnCode::BadAgent] {
+            self.0.pushes.note(&push.line(client, &codes), |line| (self.0.labour.note)(line));
         }
-        words
+        codes
     }
 
     async fn try_to_tell(
@@ -173,7 +173,7 @@ impl Updates {
         headers: &HeaderMap,
         client: IpAddr,
         push: &mut Push,
-    ) -> Result<Vec<Word>, Word> {
+    ) -> Result<Vec<ReturnCode>, ReturnCode> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         // Before the quota: a page uses up what the router behind the same address needs.
         if let Some(header) = page_from_elsewhere(headers, uri.authority().map(|it| it.as_str()).or(host)) {
@@ -181,13 +181,13 @@ impl Updates {
                 "an update was refused, because a web page or a link had a browser send it ({header}): routers and curl send \
                  no such header"
             ));
-            return Err(Word::BadAgent);
+            return Err(ReturnCode::BadAgent);
         }
         if !self.0.quota.admit(client) {
-            return Err(Word::Abuse);
+            return Err(ReturnCode::Abuse);
         }
         let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
-        let given = header.and_then(credentials).ok_or(Word::BadAuthentication)?;
+        let given = header.and_then(credentials).ok_or(ReturnCode::BadAuthentication)?;
         // What is wrong with it is not told to those who do not know the password.
         let update = Update::read(&[uri.query().unwrap_or_default(), form].join("&"));
         let keys = update.iter().flat_map(|update| &update.names).filter_map(|name| key(name).ok());
@@ -198,7 +198,7 @@ impl Updates {
             self.0.accounts.read().await.values().any(|account| account.user == user).then(|| user.clone());
         let right = self.compare(given, keys, client).await?;
         if right.is_empty() {
-            return Err(Word::BadAuthentication);
+            return Err(ReturnCode::BadAuthentication);
         }
         let Update { names, addresses } = update?;
         push.names.clone_from(&names);
@@ -220,7 +220,7 @@ impl Updates {
         given: Credentials,
         keys: Vec<String>,
         client: IpAddr,
-    ) -> Result<Vec<String>, Word> {
+    ) -> Result<Vec<String>, ReturnCode> {
         let turn = self.turn(&self.0.comparing, client).await?;
         let hashes = hashes_for(&*self.0.accounts.read().await, &given.user, &keys);
         let this = self.clone();
@@ -228,64 +228,64 @@ impl Updates {
             let _turn = turn;
             right_ones(hashes, |hash| (this.0.labour.compare)(&given.password, hash))
         });
-        comparing.await.map_err(|_| Word::Failure)
+        comparing.await.map_err(|_| ReturnCode::Failure)
     }
 
     /// Writes down what was told about each name.
     async fn keep(
         &self,
         names: Vec<String>,
-        change: Result<Change, Word>,
+        change: Result<Change, ReturnCode>,
         user: &str,
         right: &[String],
         client: IpAddr,
-    ) -> Result<Vec<Word>, Word> {
+    ) -> Result<Vec<ReturnCode>, ReturnCode> {
         let turn = self.turn(&self.0.writing, client).await?;
         // Looked up again: the configuration may have been read meanwhile, and then others keep the keys.
         let accounts = self.0.accounts.read().await;
         let account_of = |name: &String| {
             let account = accounts.get(&key(name)?.to_z32());
             let theirs = account.filter(|account| account.user == user && right.contains(&account.password));
-            theirs.cloned().ok_or(Word::NoHost)
+            theirs.cloned().ok_or(ReturnCode::NoHost)
         };
-        let told: Vec<Result<Account, Word>> = names.iter().map(account_of).collect();
+        let told: Vec<Result<Account, ReturnCode>> = names.iter().map(account_of).collect();
         drop(accounts);
         let this = self.clone();
         let writing = spawn_blocking(move || {
             let _turn = turn;
-            let tell = |account: Result<Account, Word>| {
+            let tell = |account: Result<Account, ReturnCode>| {
                 let account = account?;
                 this.tell_one(&account, change?.for_host(account.ipv6_host)?)
             };
-            told.into_iter().map(|account| tell(account).unwrap_or_else(|word| word)).collect()
+            told.into_iter().map(|account| tell(account).unwrap_or_else(|code| code)).collect()
         });
-        writing.await.map_err(|_| Word::Failure)
+        writing.await.map_err(|_| ReturnCode::Failure)
     }
 
     /// Blocks on the disk.
-    fn tell_one(&self, account: &Account, change: Change) -> Result<Word, Word> {
+    fn tell_one(&self, account: &Account, change: Change) -> Result<ReturnCode, ReturnCode> {
         let new = change.addresses();
         let known = *account.addresses.borrow();
         let now = change.of(known);
         if now == known {
-            return Ok(Word::Unchanged(new));
+            return Ok(ReturnCode::Unchanged(new));
         }
         // Kept before it is confirmed: the router does not come again for a day.
         if let Err(failure) = (self.0.labour.save)(&account.file, &now) {
             terminal::note(&format!("error: {failure}"));
-            return Err(Word::Failure);
+            return Err(ReturnCode::Failure);
         }
         account.addresses.send_replace(now);
-        Ok(Word::Good(new))
+        Ok(ReturnCode::Good(new))
     }
 
-    async fn turn(&self, queue: &FairQueue<Line>, client: IpAddr) -> Result<Permit<Line>, Word> {
+    async fn turn(&self, queue: &FairQueue<Line>, client: IpAddr) -> Result<Permit<Line>, ReturnCode> {
         let turn = timeout(LONGEST_WAIT, queue.acquire(Line::of(client, true))).await;
         turn.ok().and_then(Result::ok).ok_or_else(|| {
             self.0.crowds.note(
                 "an update was turned away, as too many wait for their passwords to be compared or for the disk",
             );
-            Word::Failure
+            ReturnCode::Failure
         })
     }
 }
@@ -324,20 +324,20 @@ async fn update(
     headers: HeaderMap,
     form: Bytes,
 ) -> Response {
-    let words = updates.tell(&uri, &String::from_utf8_lossy(&form), &headers, visitor.address).await;
-    let text: String = words.iter().map(|word| word.line() + "\n").collect();
+    let codes = updates.tell(&uri, &String::from_utf8_lossy(&form), &headers, visitor.address).await;
+    let text: String = codes.iter().map(|code| code.line() + "\n").collect();
     let plain = [(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")];
-    match words.first() {
+    match codes.first() {
         // It is not asked for a password, and so has none to send along with what a page wants.
-        Some(Word::BadAuthentication) if is_browser(&headers) => {
+        Some(ReturnCode::BadAuthentication) if is_browser(&headers) => {
             (StatusCode::FORBIDDEN, plain, text).into_response()
         }
-        Some(Word::BadAgent) => (StatusCode::FORBIDDEN, plain, text).into_response(),
-        Some(Word::BadAuthentication) => {
+        Some(ReturnCode::BadAgent) => (StatusCode::FORBIDDEN, plain, text).into_response(),
+        Some(ReturnCode::BadAuthentication) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"pkdns\"")];
             (StatusCode::UNAUTHORIZED, plain, challenge, text).into_response()
         }
-        Some(Word::Abuse) => {
+        Some(ReturnCode::Abuse) => {
             (StatusCode::TOO_MANY_REQUESTS, plain, [(header::RETRY_AFTER, "60")], text).into_response()
         }
         _ => (plain, text).into_response(),

@@ -7,12 +7,20 @@ use axum::body::to_bytes;
 use tower_service::Service;
 
 use super::{
-    tests::{accounts, client, headers, headers_of, public_key, quick},
+    tests::{accounts, client, headers, headers_of, known, public_key, quick, visitor},
     *,
 };
 
 /// What is known before each row.
 const BEFORE: (&str, &str) = ("198.51.100.1", "2001:db8::1");
+
+/// And what stands in the log.
+fn noting(accounts: &Accounts) -> (Updates, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let noted = lines.clone();
+    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
+    (Updates::working(accounts.clone(), false, Labour { note: Box::new(note), ..quick() }), lines)
+}
 
 /// Answers a request, and says what is known afterwards and what stands in the log.
 async fn ask(
@@ -24,18 +32,13 @@ async fn ask(
     let (_directory, accounts) = accounts(1..2);
     let before = ExternalAddresses { ipv4: BEFORE.0.parse().ok(), ipv6: BEFORE.1.parse().ok() };
     accounts.read().await[&key].addresses.send_replace(before);
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let noted = lines.clone();
-    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
-    let updates = Updates::working(accounts.clone(), false, Labour { note: Box::new(note), ..quick() });
+    let (updates, lines) = noting(&accounts);
     let query = query.replace("HOST", "KEY.key").replace("KEY", &key);
     let uri: Uri = format!("/nic/update?{query}").parse().unwrap();
-    let visitor =
-        Extension(Visitor { address: from, is_encrypted: false, is_tls: false, may_be_a_proxy: false });
-    let response = update(State(updates), visitor, uri, headers, Bytes::new()).await;
+    let response = update(State(updates), Extension(visitor(from)), uri, headers, Bytes::new()).await;
     let status = response.status();
     let body = to_bytes(response.into_body(), 4096).await.unwrap();
-    let after = *accounts.read().await[&key].addresses.borrow();
+    let after = known(&accounts).await;
     let lines = lines.lock().unwrap().clone();
     (status, String::from_utf8(body.to_vec()).unwrap(), after, lines)
 }
@@ -76,11 +79,10 @@ async fn what_a_form_says_counts_as_what_the_address_says() {
         ("/nic/update".to_string(), format!("hostname={key}.key&myip=198.51.100.7")),
         (format!("/nic/update?hostname={key}"), "myip=198.51.100.8".to_string()),
     ] {
-        let words = updates.tell(&address.parse().unwrap(), &form, &headers(), client(1)).await;
-        assert!(matches!(words[..], [Word::Good(_)]), "{address}");
+        let codes = updates.tell(&address.parse().unwrap(), &form, &headers(), client(1)).await;
+        assert!(matches!(codes[..], [ReturnCode::Good(_)]), "{address}");
     }
-    let known = *accounts.read().await[&key].addresses.borrow();
-    assert_eq!(known.ipv4, Some([198, 51, 100, 8].into()));
+    assert_eq!(known(&accounts).await.ipv4, Some([198, 51, 100, 8].into()));
 }
 
 #[tokio::test]
@@ -88,17 +90,14 @@ async fn a_prefix_is_left_out_where_no_host_is_configured_alone() {
     let (_directory, accounts) = accounts(1..3);
     let [one, two] = [1, 2].map(|seed| public_key(seed).to_z32());
     accounts.write().await.get_mut(&one).unwrap().ipv6_host = "::20".parse().ok();
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let noted = lines.clone();
-    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
-    let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
+    let (updates, lines) = noting(&accounts);
     for (names, expected, is_left_out) in [
         (one.clone(), "good 2001:db8:1::20", false),
         (format!("{one},{two}"), "nochg 2001:db8:1::20, dnserr 2001:db8:1::/64", true),
     ] {
         let uri = format!("/nic/update?hostname={names}&myipv6=2001:db8:1::/64").parse().unwrap();
-        let words = updates.tell(&uri, "", &headers(), client(1)).await;
-        let said = words.iter().map(|word| word.line()).collect::<Vec<_>>().join(", ");
+        let codes = updates.tell(&uri, "", &headers(), client(1)).await;
+        let said = codes.iter().map(|code| code.line()).collect::<Vec<_>>().join(", ");
         assert!(said.starts_with(expected), "{said}");
         let line = lines.lock().unwrap().pop().unwrap();
         assert_eq!(
@@ -144,10 +143,7 @@ async fn a_push_that_is_refused_is_a_line_without_the_password() {
 #[tokio::test]
 async fn what_is_over_the_limit_is_a_line() {
     let (_directory, accounts) = accounts(1..2);
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let noted = lines.clone();
-    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
-    let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
+    let (updates, lines) = noting(&accounts);
     for _ in 0..=BURST {
         updates.tell(&"/nic/update?hostname=x".parse().unwrap(), "", &headers(), client(1)).await;
     }
@@ -162,12 +158,8 @@ async fn what_is_over_the_limit_is_a_line() {
 #[tokio::test]
 async fn a_router_that_was_told_another_path_is_a_line() {
     let (_directory, accounts) = accounts(1..2);
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let noted = lines.clone();
-    let note = move |line: &str| noted.lock().unwrap().push(line.to_string());
-    let updates = Updates::working(accounts, false, Labour { note: Box::new(note), ..quick() });
-    let visitor = Visitor { address: client(1), is_encrypted: false, is_tls: false, may_be_a_proxy: false };
-    let mut routes = updates.routes().layer(Extension(visitor));
+    let (updates, lines) = noting(&accounts);
+    let mut routes = updates.routes().layer(Extension(visitor(client(1))));
     let uri = "/v3/update?hostname=home.example&password=hunter2";
     let request = axum::http::Request::get(uri).body(axum::body::Body::empty()).unwrap();
     let response = routes.call(request).await.unwrap();

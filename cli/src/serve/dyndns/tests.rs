@@ -28,6 +28,15 @@ pub(super) fn client(last: u8) -> IpAddr {
     [198, 51, 100, last].into()
 }
 
+pub(super) fn visitor(address: IpAddr) -> Visitor {
+    Visitor { address, is_encrypted: false, is_tls: false, may_be_a_proxy: false }
+}
+
+/// The addresses of the first key.
+pub(super) async fn known(accounts: &Accounts) -> ExternalAddresses {
+    *accounts.read().await[&public_key(1).to_z32()].addresses.borrow()
+}
+
 fn account(state: &StateDirectory, key: &PublicKey, password: &str) -> Account {
     Account {
         user: "router".to_string(),
@@ -78,8 +87,8 @@ fn query(seeds: impl Iterator<Item = u8>, more: &str) -> Uri {
     uri(&format!("hostname={}{more}", names.join(",")))
 }
 
-fn told(words: &[Word]) -> Vec<String> {
-    words.iter().map(|word| word.line()).collect()
+fn told(codes: &[ReturnCode]) -> Vec<String> {
+    codes.iter().map(|code| code.line()).collect()
 }
 
 /// An update of the first key in a task of its own, by `client`.
@@ -88,7 +97,7 @@ fn begin(
     password: &str,
     address: &str,
     client: IpAddr,
-) -> tokio::task::JoinHandle<Vec<Word>> {
+) -> tokio::task::JoinHandle<Vec<ReturnCode>> {
     let (updates, uri) = (updates.clone(), query(1..2, &format!("&myip={address}")));
     let headers = headers_of("router", password);
     tokio::spawn(async move { updates.tell(&uri, "", &headers, client).await })
@@ -112,8 +121,8 @@ async fn a_password_that_was_hashed_for_each_key_is_that_of_each() {
     let accounts = keys.each_ref().map(|key| (key.to_z32(), account(&state, key, &hashed())));
     assert_ne!(accounts[0].1.password, accounts[1].1.password, "each hash has its own salt");
     let updates = Updates::new(Arc::new(RwLock::new(HashMap::from(accounts))), false);
-    let words = updates.tell(&query(1..3, "&myip=198.51.100.7"), "", &headers(), client(1)).await;
-    assert_eq!(told(&words), ["good 198.51.100.7", "good 198.51.100.7"]);
+    let codes = updates.tell(&query(1..3, "&myip=198.51.100.7"), "", &headers(), client(1)).await;
+    assert_eq!(told(&codes), ["good 198.51.100.7", "good 198.51.100.7"]);
     assert_eq!(state.addresses(&keys[1]).load().unwrap().ipv4, Some([198, 51, 100, 7].into()));
 }
 
@@ -127,8 +136,8 @@ async fn an_address_reaches_whoever_keeps_the_key_since_the_configuration_was_re
     // The configuration is read while the password is compared.
     let reading = async { accounts.write().await.insert(key, since.clone()) };
     let (uri, headers) = (query(1..2, "&myip=198.51.100.7"), headers());
-    let (words, _) = tokio::join!(updates.tell(&uri, "", &headers, client(1)), reading);
-    assert_eq!(told(&words), ["good 198.51.100.7"]);
+    let (codes, _) = tokio::join!(updates.tell(&uri, "", &headers, client(1)), reading);
+    assert_eq!(told(&codes), ["good 198.51.100.7"]);
     assert_eq!(since.addresses.borrow().ipv4, Some([198, 51, 100, 7].into()));
 }
 
@@ -161,8 +170,8 @@ async fn a_wrong_password_costs_one_comparison_whoever_the_user_is_and_whatever_
     .enumerate()
     {
         comparisons.store(0, Ordering::SeqCst);
-        let words = updates.tell(&uri, "", &headers_of(user, password), client(number as u8)).await;
-        assert_eq!(told(&words)[..expected.len()], *expected, "{number}");
+        let codes = updates.tell(&uri, "", &headers_of(user, password), client(number as u8)).await;
+        assert_eq!(told(&codes)[..expected.len()], *expected, "{number}");
         assert_eq!(comparisons.load(Ordering::SeqCst), cost, "{number}");
     }
 }
@@ -272,8 +281,7 @@ async fn what_was_told_last_of_a_key_is_written_last_though_its_client_has_left(
     release.send(()).unwrap();
     assert_eq!(told(&second.await.unwrap()), ["good 198.51.100.2"]);
     assert_eq!(*written.lock().unwrap(), ["198.51.100.1", "198.51.100.2"]);
-    let addresses = *accounts.read().await[&public_key(1).to_z32()].addresses.borrow();
-    assert_eq!(addresses.ipv4, Some([198, 51, 100, 2].into()));
+    assert_eq!(known(&accounts).await.ipv4, Some([198, 51, 100, 2].into()));
 }
 
 #[tokio::test]
@@ -284,14 +292,8 @@ async fn a_web_page_moves_no_address_and_a_browser_is_asked_for_no_password() {
         let mut headers = if with_password { headers() } else { HeaderMap::new() };
         headers.insert(header::HOST, "192.168.1.20:8245".parse().unwrap());
         headers.extend(lines.iter().map(|(name, value)| (name.parse().ok(), value.parse().unwrap())));
-        let visitor = Extension(Visitor {
-            address: client(1),
-            is_encrypted: false,
-            is_tls: false,
-            may_be_a_proxy: false,
-        });
         let uri = query(1..2, "&myip=198.51.100.66");
-        update(State(updates.clone()), visitor, uri, headers, Bytes::new()).await
+        update(State(updates.clone()), Extension(visitor(client(1))), uri, headers, Bytes::new()).await
     };
     // As often as uses up the quota of whoever is behind that address, if it did.
     for _ in 0..BURST {
@@ -305,8 +307,7 @@ async fn a_web_page_moves_no_address_and_a_browser_is_asked_for_no_password() {
             assert_eq!(ask(true, &[foreign]).await.status(), StatusCode::FORBIDDEN, "{foreign:?}");
         }
     }
-    let known = *accounts.read().await[&public_key(1).to_z32()].addresses.borrow();
-    assert_eq!(known, ExternalAddresses::default());
+    assert_eq!(known(&accounts).await, ExternalAddresses::default());
     let browser = ask(false, &[("accept-language", "de")]).await;
     assert_eq!(browser.status(), StatusCode::FORBIDDEN);
     assert!(!browser.headers().contains_key(header::WWW_AUTHENTICATE));

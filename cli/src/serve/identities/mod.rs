@@ -13,11 +13,12 @@ use std::{
 use pkdns::{config::RelayUrl, program::service_manager};
 use tokio::{
     sync::{Semaphore, watch},
-    task::{AbortHandle, spawn_blocking},
+    task::spawn_blocking,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    certificates::{self, Certifier, Keeping},
+    certificates::{self, Certifier},
     config::{AddressSource, Certificate, Config, Detection, Identity},
     dyndns::{Account, Accounts},
     sites::Sites,
@@ -71,14 +72,15 @@ struct Kept {
     account: Option<Account>,
     /// The same for as long as the key is kept, so that an order goes on whatever else changes.
     extras: watch::Sender<Extras>,
-    task: Running,
+    /// Ends with this.
+    task: AbortOnDropHandle<Result<(), Failure>>,
     certificate: Option<Certified>,
 }
 
 /// The certificate of an identity, which is kept by itself.
 struct Certified {
     settings: Certificate,
-    task: Keeping,
+    task: AbortOnDropHandle<()>,
 }
 
 /// What can be started without anything that may fail.
@@ -93,16 +95,7 @@ struct Prepared {
 struct Detecting {
     settings: Detection,
     addresses: watch::Receiver<ExternalAddresses>,
-    _task: Running,
-}
-
-/// A task that ends with its owner.
-struct Running(AbortHandle);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _task: AbortOnDropHandle<()>,
 }
 
 /// Which have been published since they were started, by key in z-base-32.
@@ -180,7 +173,7 @@ impl Identities {
             }
             let is_undisturbed = address != AddressSource::Detect || !is_new;
             let goes_on =
-                |kept: &Kept| is_undisturbed && kept.definition == definition && !kept.task.0.is_finished();
+                |kept: &Kept| is_undisturbed && kept.definition == definition && !kept.task.is_finished();
             if !self.kept.get(&key).is_some_and(goes_on) {
                 let sources = self.sources(&definition.relays, &mut sources)?;
                 fresh.push(self.prepare(&key, secret_key, definition, sources, extras, detected.clone())?);
@@ -206,7 +199,7 @@ impl Identities {
         for Prepared { key, definition, account, extras, keeper } in fresh {
             // The one before it ends first. An order that it had goes on.
             let certificate = self.kept.remove(&key).and_then(|kept| kept.certificate);
-            let task = Running(self.start(&key, &name(&definition.identity.seed, &key), keeper));
+            let task = self.start(&key, &name(&definition.identity.seed, &key), keeper);
             self.kept.insert(key, Kept { definition, account, extras, task, certificate });
         }
         for (key, certificate) in sites {
@@ -239,7 +232,7 @@ impl Identities {
         let Detection { services, ipv6_from_interface, allow_private } = config.detection.clone();
         let finder = Finder::new(Some(services), ipv6_from_interface, allow_private)?;
         let (detector, addresses) = Detector::new(finder, &self.want);
-        let task = Running(tokio::spawn(detector.run()).abort_handle());
+        let task = AbortOnDropHandle::new(tokio::spawn(detector.run()));
         Ok(Some(Detecting { settings: config.detection.clone(), addresses, _task: task }))
     }
 
@@ -296,7 +289,12 @@ impl Identities {
         Ok(Prepared { key: key.to_string(), definition, account, extras, keeper })
     }
 
-    fn start(&self, key: &str, name: &str, keeper: Keeper<Sources>) -> AbortHandle {
+    fn start(
+        &self,
+        key: &str,
+        name: &str,
+        keeper: Keeper<Sources>,
+    ) -> AbortOnDropHandle<Result<(), Failure>> {
         let name = name.to_owned();
         let (progress, board, key) = (self.progress.clone(), self.board.clone(), key.to_string());
         let keeping = keeper.run(move |event| {
@@ -341,7 +339,7 @@ impl Identities {
             }
             Ok(())
         });
-        tokio::spawn(keeping).abort_handle()
+        AbortOnDropHandle::new(tokio::spawn(keeping))
     }
 }
 
@@ -360,11 +358,12 @@ impl Kept {
     async fn certify(&mut self, key: &str, certificate: Option<(Certificate, Site)>) {
         // An order that ends here has nobody who takes out what it has shown. It shows no more once it has ended.
         if let Some(certified) = self.certificate.take() {
-            certified.task.end().await;
+            certificates::end(certified.task).await;
         }
         self.extras.send_if_modified(|extras| !std::mem::take(extras).is_empty());
         self.certificate = certificate.map(|(settings, site)| {
-            let task = Keeping::start(certificates::keep(site, name(&self.definition.identity.seed, key)));
+            let keeping = certificates::keep(site, name(&self.definition.identity.seed, key));
+            let task = AbortOnDropHandle::new(tokio::spawn(keeping));
             Certified { settings, task }
         });
     }

@@ -54,11 +54,11 @@ async fn addresses_are_looked_for_as_long_as_an_identity_wants_them() {
 async fn an_order_that_is_ended_shows_nothing_any_more_before_its_records_go() {
     let order = Arc::new(());
     let its = order.clone();
-    let keeping = Keeping::start(async move {
+    let keeping = AbortOnDropHandle::new(tokio::spawn(async move {
         std::future::pending::<()>().await;
         drop(its);
-    });
+    }));
     tokio::task::yield_now().await;
-    keeping.end().await;
+    certificates::end(keeping).await;
     assert_eq!(Arc::strong_count(&order), 1);
 }

@@ -1,6 +1,6 @@
-//! The dyndns2 protocol: what a router says about its addresses, and the words that it is answered with. Pure.
+//! The dyndns2 protocol: what a router says about its addresses, and the return codes that it is answered with. Pure.
 
-mod word;
+mod return_code;
 
 use std::{
     fmt,
@@ -17,12 +17,12 @@ use pkdns::base::access::is_private;
 use pkdns_dht::signed_packet::PublicKey;
 use zeroize::Zeroizing;
 
-pub(super) use word::Word;
+pub use return_code::ReturnCode;
 
 use crate::{name, terminal::printable, zone_file::ExternalAddresses};
 
 /// Names in one request.
-pub(super) const MAX_NAMES: usize = 20;
+pub const MAX_NAMES: usize = 20;
 
 /// Characters of what a router sent that are repeated in the log.
 const MAX_SHOWN: usize = 60;
@@ -35,13 +35,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A name and a password.
-pub(super) struct Credentials {
-    pub(super) user: String,
-    pub(super) password: Zeroizing<Vec<u8>>,
+pub struct Credentials {
+    pub user: String,
+    pub password: Zeroizing<Vec<u8>>,
 }
 
 /// Reads the value of `Authorization` (RFC 7617).
-pub(super) fn credentials(header: &str) -> Option<Credentials> {
+pub fn credentials(header: &str) -> Option<Credentials> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -54,15 +54,15 @@ pub(super) fn credentials(header: &str) -> Option<Credentials> {
 
 /// What a router asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Update {
+pub struct Update {
     /// The names as they were written.
-    pub(super) names: Vec<String>,
-    pub(super) addresses: Told,
+    pub names: Vec<String>,
+    pub addresses: Told,
 }
 
 /// What was told about addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Told {
+pub enum Told {
     /// This about each family.
     Families(Families),
     /// Nothing: the address that the request came from is meant.
@@ -75,7 +75,7 @@ pub(super) enum Told {
 
 /// What was told about each family. Nobody can use the rest, such as placeholders that a router did not fill in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Families {
+pub struct Families {
     ipv4: Said<Ipv4Addr>,
     ipv6: Said<Ipv6Addr>,
     /// The network that hosts are in.
@@ -96,7 +96,7 @@ enum Said<T> {
 
 /// What an update changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub struct Change {
     ipv4: Said<Ipv4Addr>,
     ipv6: Said<Ipv6Addr>,
     prefix: Option<Ipv6Net>,
@@ -104,7 +104,7 @@ pub(super) struct Change {
 
 /// A part of an update that says no address to publish, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub struct LeftOut {
     text: String,
     why: &'static str,
 }
@@ -124,14 +124,14 @@ impl LeftOut {
 
 impl Update {
     /// Reads the query of the address. A parameter that is there twice is a list.
-    pub(super) fn read(query: &str) -> Result<Self, Word> {
+    pub fn read(query: &str) -> Result<Self, ReturnCode> {
         let names: Vec<String> =
             values(query, "hostname").take(MAX_NAMES + 1).map(|name| name.trim().to_string()).collect();
         if names.len() > MAX_NAMES {
-            return Err(Word::TooManyNames);
+            return Err(ReturnCode::TooManyNames);
         }
         if names.is_empty() || names.iter().any(String::is_empty) {
-            return Err(Word::NotAName);
+            return Err(ReturnCode::NotAName);
         }
         if values(query, "offline").any(|offline| offline.eq_ignore_ascii_case("yes")) {
             return Ok(Self { names, addresses: Told::Offline });
@@ -226,11 +226,13 @@ const PREFIX: &str = "is the prefix of a network, and not the address of a host 
 /// # Errors
 ///
 /// When nothing is left.
-pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, Word>, Vec<LeftOut>) {
+pub fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<Change, ReturnCode>, Vec<LeftOut>) {
     let mut families = match told {
-        Told::Offline => return (Err(Word::NotOffered), Vec::new()),
+        Told::Offline => return (Err(ReturnCode::NotOffered), Vec::new()),
         Told::Families(families) => families,
-        Told::NothingOfIpv6 if client.to_canonical().is_ipv4() => return (Err(Word::NoIpv6), Vec::new()),
+        Told::NothingOfIpv6 if client.to_canonical().is_ipv4() => {
+            return (Err(ReturnCode::NoIpv6), Vec::new());
+        }
         Told::Nothing | Told::NothingOfIpv6 => match client.to_canonical() {
             IpAddr::V4(address) => Families { ipv4: Said::Address(address), ..Families::default() },
             IpAddr::V6(address) => Families { ipv6: Said::Address(address), ..Families::default() },
@@ -259,8 +261,9 @@ pub(super) fn meant(told: Told, client: IpAddr, allow_private: bool) -> (Result<
     let change = Change { ipv4: families.ipv4, ipv6: families.ipv6, prefix };
     if change == Change::default() {
         // The answer names the first; what is left out is for the log of an update that did something.
-        let word = private.first().map_or(Word::NoAddress, |(address, _)| Word::Private(*address));
-        return (Err(word), Vec::new());
+        let code =
+            private.first().map_or(ReturnCode::NoAddress, |(address, _)| ReturnCode::Private(*address));
+        return (Err(code), Vec::new());
     }
     let private = private.iter().map(|(address, why)| LeftOut::new(&address.to_string(), why));
     (Ok(change), private.chain(families.rest).collect())
@@ -277,7 +280,7 @@ fn useless(address: IpAddr, allow_private: bool) -> Option<&'static str> {
 
 impl Change {
     /// The network in which there is a host whose address is to be published. Where none is configured, that is left out.
-    pub(super) fn prefix(self) -> Option<LeftOut> {
+    pub fn prefix(self) -> Option<LeftOut> {
         let why = "is the prefix of a network, and not the address of a host in it: set ipv6_host";
         self.prefix.map(|prefix| LeftOut::new(&prefix.to_string(), why))
     }
@@ -287,7 +290,7 @@ impl Change {
     /// # Errors
     ///
     /// Where a prefix is all that was told, and there is no such host.
-    pub(super) fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, Word> {
+    pub fn for_host(self, host: Option<Ipv6Addr>) -> Result<Self, ReturnCode> {
         let Some(prefix) = self.prefix else { return Ok(self) };
         let others = Self { prefix: None, ..self };
         match host {
@@ -295,18 +298,18 @@ impl Change {
                 let bits = prefix.network().to_bits() | host.to_bits() & prefix.hostmask().to_bits();
                 Ok(Self { ipv6: Said::Address(bits.into()), ..others })
             }
-            None if others == Self::default() => Err(Word::Prefix(prefix)),
+            None if others == Self::default() => Err(ReturnCode::Prefix(prefix)),
             None => Ok(others),
         }
     }
 
     /// What is known after it, where `known` was before.
-    pub(super) fn of(self, known: ExternalAddresses) -> ExternalAddresses {
+    pub fn of(self, known: ExternalAddresses) -> ExternalAddresses {
         ExternalAddresses { ipv4: self.ipv4.or(known.ipv4), ipv6: self.ipv6.or(known.ipv6) }
     }
 
     /// The addresses in it.
-    pub(super) fn addresses(self) -> ExternalAddresses {
+    pub fn addresses(self) -> ExternalAddresses {
         self.of(ExternalAddresses::default())
     }
 }
@@ -329,8 +332,8 @@ impl<T> Said<T> {
 }
 
 /// Whose zone a name is in.
-pub(super) fn key(name: &str) -> Result<PublicKey, Word> {
-    name::parse(name).map(|name| name.key).map_err(|_| Word::NotAName)
+pub fn key(name: &str) -> Result<PublicKey, ReturnCode> {
+    name::parse(name).map(|name| name.key).map_err(|_| ReturnCode::NotAName)
 }
 
 #[cfg(test)]

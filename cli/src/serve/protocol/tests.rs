@@ -19,7 +19,7 @@ fn families(ipv4: Option<&str>, ipv6: Option<&str>) -> Told {
 }
 
 /// What is meant, as addresses.
-fn found(told: Told, client: IpAddr, allow_private: bool) -> Result<ExternalAddresses, Word> {
+fn found(told: Told, client: IpAddr, allow_private: bool) -> Result<ExternalAddresses, ReturnCode> {
     meant(told, client, allow_private).0.map(Change::addresses)
 }
 
@@ -47,11 +47,11 @@ fn names_and_addresses_are_read_as_routers_send_them() {
     }
     assert_eq!(Update::read("hostname=a,b").unwrap().names, ["a", "b"]);
     for query in ["", "myip=198.51.100.7", "hostname=", "hostname=a,,b"] {
-        assert_eq!(Update::read(query), Err(Word::NotAName), "{query}");
+        assert_eq!(Update::read(query), Err(ReturnCode::NotAName), "{query}");
     }
     let names = |count| format!("hostname={}", vec!["a"; count].join(","));
     assert_eq!(Update::read(&names(MAX_NAMES)).unwrap().names.len(), MAX_NAMES);
-    assert_eq!(Update::read(&names(MAX_NAMES + 1)), Err(Word::TooManyNames));
+    assert_eq!(Update::read(&names(MAX_NAMES + 1)), Err(ReturnCode::TooManyNames));
 }
 
 #[test]
@@ -59,16 +59,16 @@ fn without_an_address_that_of_the_client_is_meant() {
     let client = "198.51.100.9".parse().unwrap();
     assert_eq!(found(Told::Nothing, client, false), Ok(addresses(Some("198.51.100.9"), None)));
     let inner = "192.168.1.1".parse().unwrap();
-    assert_eq!(found(Told::Nothing, inner, false), Err(Word::Private(inner)));
+    assert_eq!(found(Told::Nothing, inner, false), Err(ReturnCode::Private(inner)));
     assert_eq!(found(Told::Nothing, inner, true), Ok(addresses(Some("192.168.1.1"), None)));
-    assert_eq!(found(nonsense("x"), client, true), Err(Word::NoAddress));
-    assert_eq!(found(Told::Offline, client, true), Err(Word::NotOffered));
+    assert_eq!(found(nonsense("x"), client, true), Err(ReturnCode::NoAddress));
+    assert_eq!(found(Told::Offline, client, true), Err(ReturnCode::NotOffered));
 }
 
 #[test]
 fn who_speaks_of_ipv6_alone_does_not_mean_an_address_of_ipv4() {
     let (ipv4, ipv6) = ("198.51.100.9".parse().unwrap(), "2001:db8::9".parse().unwrap());
-    assert_eq!(found(Told::NothingOfIpv6, ipv4, false), Err(Word::NoIpv6));
+    assert_eq!(found(Told::NothingOfIpv6, ipv4, false), Err(ReturnCode::NoIpv6));
     assert_eq!(found(Told::NothingOfIpv6, ipv6, false), Ok(addresses(None, Some("2001:db8::9"))));
 }
 
@@ -83,8 +83,8 @@ fn an_address_is_made_of_a_prefix_and_what_stands_behind_it() {
         ("2001:db8::7,2001:db8:1::/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::20")))),
         ("2001:db8::7,2001:db8:1::/64", None, Ok(addresses(None, Some("2001:db8::7")))),
         ("2001:db8:1::7/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::7")))),
-        ("2001:db8:1::/64", None, Err(Word::Prefix("2001:db8:1::/64".parse().unwrap()))),
-        ("fd00::/64", Some("::20"), Err(Word::NoAddress)),
+        ("2001:db8:1::/64", None, Err(ReturnCode::Prefix("2001:db8:1::/64".parse().unwrap()))),
+        ("fd00::/64", Some("::20"), Err(ReturnCode::NoAddress)),
         ("no,2001:db8:1::/64", Some("::20"), Ok(addresses(None, Some("2001:db8:1::20")))),
     ] {
         let Update { addresses: told, .. } = Update::read(&format!("hostname=a&myipv6={myipv6}")).unwrap();
@@ -134,7 +134,7 @@ fn a_name_is_a_key_or_below_one() {
     for name in [z32.to_string(), format!("{z32}.key"), format!("www.{z32}."), z32.to_uppercase()] {
         assert_eq!(key(&name).unwrap().to_z32(), z32, "{name}");
     }
-    assert_eq!(key("home.example"), Err(Word::NotAName));
+    assert_eq!(key("home.example"), Err(ReturnCode::NotAName));
 }
 
 proptest! {

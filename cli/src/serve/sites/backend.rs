@@ -17,7 +17,7 @@ use hyper_util::{
     client::legacy::{Client, Error},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use pkdns::sources::connector::Stream;
+use pkdns::sources::connector::{Stream, cause};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
@@ -73,7 +73,7 @@ impl Backend {
         let is_down = answered.as_ref().is_err_and(Error::is_connect);
         match (self.is_down.swap(is_down, Ordering::Relaxed), &answered) {
             (false, Err(error)) if is_down => {
-                let why = unreachable(&self.address, &cause(error));
+                let why = unreachable(&self.address, &terminal::printable(&cause(error).to_string()));
                 let advice = "visitors are told so until it answers: start it, or mend backend";
                 terminal::note_about(name, &format!("error: {why}; {advice}"));
             }
@@ -93,15 +93,6 @@ pub(in crate::serve) async fn look(address: &config::Backend) -> Result<(), Stri
 
 fn unreachable(address: &config::Backend, error: &str) -> String {
     format!("the web server at {address} cannot be reached: {error}")
-}
-
-/// What lies at the bottom of an error, which says more than its top.
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    terminal::printable(&error.to_string())
 }
 
 async fn connect(address: &config::Backend) -> io::Result<Stream<UnixStream>> {

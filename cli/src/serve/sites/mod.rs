@@ -21,7 +21,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use pkdns::{base::access::Forwarders, edge::transport::accept};
+use pkdns::{base::access::Forwarders, edge::transport::accept, resolver::name::KEY_LABEL_LENGTH};
 use pkdns_dht::signed_packet::PublicKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,9 +31,6 @@ use crate::{failure::Failure, terminal, zone_file::ZoneRecord};
 use backend::Backend;
 use places::Places;
 pub(super) use {backend::look, key::TlsKey};
-
-/// Characters of z-base-32 in a key.
-const KEY_LENGTH: usize = 52;
 
 /// All sites that are served.
 pub(super) struct Sites {
@@ -116,7 +113,7 @@ impl Table {
 
 /// A label that is a key, in its canonical spelling.
 fn key_of(label: &str) -> Option<String> {
-    let label = Some(label).filter(|label| label.len() == KEY_LENGTH)?.to_ascii_lowercase();
+    let label = Some(label).filter(|label| label.len() == KEY_LABEL_LENGTH)?.to_ascii_lowercase();
     PublicKey::try_from(label.as_str()).ok().map(|key| key.to_z32())
 }
 

@@ -274,27 +274,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::publisher::Published;
-
-    fn published(nodes: u32) -> Published {
-        Published {
-            key: "k".into(),
-            nodes,
-            found: nodes,
-            relays: Vec::new(),
-            size: 80,
-            timestamp: 1,
-            previous_timestamp: None,
-            added: Vec::new(),
-            removed: Vec::new(),
-        }
-    }
+    use crate::testing::published;
 
     #[test]
     fn a_failure_stays_until_it_is_stored_and_a_broken_zone_until_it_can_be_read() {
         let (mut status, mut seen) = (IdentityStatus::default(), Seen::default());
         let (failure, hour) = (Failure::Failed("no network".into()), Duration::from_secs(3600));
-        let (stored, broken) = (published(20), Failure::Failed("line 1".into()));
+        let (stored, broken) = (published(20, 20), Failure::Failed("line 1".into()));
         assert_eq!(status.state, State::Pending);
         for (event, at, expected) in [
             (Event::Failed(&failure, Duration::from_secs(5)), 100, State::Failing),

@@ -73,7 +73,6 @@ fn nothing_outside_of_the_folder_is_included() {
     assert!(error.starts_with("line 2, column 1: $INCLUDE works in files only"), "{error}");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_symbolic_link_is_followed_within_the_folder_only() {
     use std::os::unix::fs::symlink;
@@ -99,7 +98,6 @@ fn a_symbolic_link_is_followed_within_the_folder_only() {
 }
 
 /// Whoever may write to the folder could make the way lead elsewhere while it is looked at.
-#[cfg(unix)]
 #[test]
 fn a_way_that_changes_meanwhile_does_not_lead_out_of_the_folder() {
     use std::sync::atomic::{AtomicBool, Ordering};

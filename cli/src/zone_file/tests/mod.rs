@@ -1,21 +1,18 @@
 use bytes::Bytes;
 use domain::base::Name;
-use pkdns_dht::signed_packet::{Keypair, PublicKey};
+use pkdns_dht::signed_packet::PublicKey;
 
 use super::*;
 use crate::{
     packet,
     records::{self, TextRecord},
+    testing::key,
 };
 
 mod includes;
 mod properties;
 mod service_binding;
 mod substitution;
-
-fn key() -> PublicKey {
-    Keypair::from_secret_key(&[0; 32]).public_key()
-}
 
 fn parse(text: &[u8], key: &PublicKey) -> Result<Vec<ZoneRecord>, ZoneFileError> {
     from_bytes(text)?.records(key, &ExternalAddresses::default())
@@ -180,7 +177,7 @@ fn a_record_without_ttl_class_and_line_end_is_in_for_an_hour() {
 
 #[test]
 fn text_of_any_bytes_is_kept_and_a_mark_of_utf_8_is_not_text() {
-    // TXT that is not UTF-8 once brought a publisher down (mistake 32).
+    // TXT that is not UTF-8 once brought a publisher down.
     assert_eq!(shown("\u{feff}www TXT \"caf\u{e9}\""), ["www 3600 TXT \"caf\\195\\169\""]);
     assert_eq!(shown("www TXT \"\\255\\000\""), ["www 3600 TXT \"\\255\\000\""]);
     let records = parse(b"www TXT \"\xff\xfe\"", &key()).unwrap();

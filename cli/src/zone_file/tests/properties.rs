@@ -153,14 +153,7 @@ proptest! {
 
 /// A packet with one record of the key.
 fn message(record_type: u16, data: &[u8]) -> Vec<u8> {
-    let mut dns = b"\0\0\x80\0\0\0\0\x01\0\0\0\0\x34".to_vec();
-    dns.extend_from_slice(key().to_z32().as_bytes());
-    dns.push(0);
-    dns.extend_from_slice(&record_type.to_be_bytes());
-    dns.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
-    dns.extend_from_slice(&(data.len() as u16).to_be_bytes());
-    dns.extend_from_slice(data);
-    dns
+    crate::testing::message(&[key().to_z32().as_bytes()], record_type, data)
 }
 
 /// Bytes that are often what a type wants: numbers, names, strings.

@@ -108,7 +108,7 @@ fn an_address_that_nobody_tells_is_told_with_what_to_do() {
         &directory,
         &[
             (&with(closed), 1, ["http://127.0.0.1:9/: it cannot be asked", ADVICE]),
-            (&with("stun:127.0.0.1:9"), 1, ["stun:127.0.0.1:9: it cannot be asked", ADVICE]),
+            (&with("stun:127.0.0.1:9"), 2, ["--ip-service", "such as https://icanhazip.com"]),
             (&with(&private), 1, ["192.168.1.2, which is of a private network", "--allow-private"]),
             (&with(&nonsense), 1, ["\"\\027[2J\", which is not an address", ADVICE]),
             (&many, 1, ["at most 16 services", "name fewer"]),

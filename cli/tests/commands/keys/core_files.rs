@@ -1,5 +1,4 @@
 //! A program that dies leaves no core file, in which its secrets would be.
-#![cfg(target_os = "linux")]
 
 use std::{
     fs,

@@ -37,7 +37,6 @@ const DESKTOP: &[&str] = &[
 ];
 const WITH_DNSMASQ: &[&str] =
     &["etc/resolv.conf = nameserver 127.0.0.1", "etc/NetworkManager/NetworkManager.conf = dns=dnsmasq"];
-const MAC: &[&str] = &["System/Library/CoreServices/", "etc/"];
 const DEBIAN: &[&str] =
     &["etc/resolv.conf = nameserver 127.0.0.1", "etc/dnsmasq.d/", "usr/lib/systemd/libsystemd-shared-252.so"];
 const ALPINE: &[&str] =
@@ -45,7 +44,7 @@ const ALPINE: &[&str] =
 const ROUTER: &[&str] = &["etc/resolv.conf = nameserver 9.9.9.9", "etc/dnsmasq.d/"];
 
 /// What is kept under which name, the image, and the arguments.
-const KEPT: [(&str, &[&str], &[&str]); 10] = [
+const KEPT: [(&str, &[&str], &[&str]); 9] = [
     ("systemd-resolved-255", UBUNTU, &["--server", "127.0.0.1:5300"]),
     (
         "systemd-resolved-252",
@@ -55,7 +54,6 @@ const KEPT: [(&str, &[&str], &[&str]); 10] = [
     ("systemd-resolved-258", NEWER, &["--server", "192.168.1.2"]),
     ("networkmanager", DESKTOP, &["--server", "127.0.0.1:5300"]),
     ("networkmanager-dnsmasq", WITH_DNSMASQ, &["--server", "192.168.1.2"]),
-    ("macos", MAC, &["--server", "192.168.1.2:5300", "--suffix", "key", "--suffix", "pk"]),
     ("dnsmasq", DEBIAN, &["--server", "127.0.0.1:5300", "--private-addresses"]),
     ("dnsmasq-of-a-router", ROUTER, &["--server", "[2001:db8::2]:53", "--system", "dnsmasq"]),
     ("unbound", ALPINE, &["--server", "127.0.0.1:5300", "--private-addresses"]),
@@ -138,22 +136,6 @@ fn each_system_gets_the_files_that_are_kept_and_loses_them_again() {
             "{name}"
         );
     }
-}
-
-#[test]
-fn windows_gets_rules_for_port_53_alone() {
-    let directory = program::directory();
-    let run = |arguments: &[&str]| {
-        program::run(
-            directory.path(),
-            &[&["connect", "--system", "windows", "--dry-run", "--server"], arguments].concat(),
-        )
-    };
-    let shown = run(&["192.168.1.2"]);
-    let add = "run powershell -NoProfile -Command \"Add-DnsClientNrptRule -Namespace '.key' -NameServers '192.168.1.2' \
-               -Comment 'pkdns-cli connect'\"\n";
-    assert!(shown.code == 0 && shown.out.contains(add), "{}{}", shown.out, shown.err);
-    run(&["192.168.1.2:5300"]).assert_failed(1, "on port 53 only");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use pkdns::{config::Config, program::testnet::LocalNetwork, server::Server};
+use pkdns::{config::Config, server::Server};
+use pkdns_dht::simulator::Simulator;
 use pkdns_testing::{
     chromium,
     lab::{
@@ -25,7 +26,7 @@ const DOCUMENT: &str = include_str!("../../../../docs/origins.md");
 pub(crate) struct Scene {
     pub(crate) shells: Shells,
     resolvers: Vec<Resolver>,
-    _network: LocalNetwork,
+    _network: Simulator,
     _servers: Vec<DropGuard>,
     _internet: Internet,
 }
@@ -35,7 +36,7 @@ impl Scene {
     pub(crate) async fn start() -> Option<Self> {
         programs::find("dig", |_| true, "Debian's bind9-dnsutils")?;
         let internet = Internet::start(&block("zone", "; in the zone of example.net"), "")?;
-        let network = LocalNetwork::start(20).await.unwrap();
+        let network = Simulator::with_nodes(20).unwrap();
         let servers = SERVERS.map(|address| name_server(internet.directory.path(), &network, address));
         let resolvers = resolvers::start(&internet, &[Manner::AsItComes])?;
         let scene = Self {
@@ -158,7 +159,7 @@ impl Scene {
 }
 
 /// The server of the document, on one of the two machines.
-fn name_server(directory: &Path, network: &LocalNetwork, address: Ipv4Addr) -> DropGuard {
+fn name_server(directory: &Path, network: &Simulator, address: Ipv4Addr) -> DropGuard {
     let zone_file = directory.join("pk.example.net.zone");
     fs::write(&zone_file, block("zone", "; /etc/pkdns/pk.example.net.zone")).unwrap();
     let text = block("toml", "# /etc/pkdns/pkdns.toml")

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pkdns::{config::Config, program::testnet::LocalNetwork, server::Server};
+use pkdns::{config::Config, server::Server};
+use pkdns_dht::simulator::Simulator;
 use pkdns_testing::{
     namespace,
     shell::{self, Shells},
@@ -39,7 +40,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Scene {
     pub(crate) shells: Shells,
-    network: LocalNetwork,
+    network: Simulator,
     site: Site,
     server: Option<DropGuard>,
 }
@@ -50,7 +51,7 @@ impl Scene {
         for address in [SITE, OPERATOR, THIEF] {
             namespace::run("ip", ["address", "add", &format!("{address}/32"), "dev", "lo"]);
         }
-        let network = LocalNetwork::start(20).await.unwrap();
+        let network = Simulator::with_nodes(20).unwrap();
         let shells = Shells::new(network.bootstrap().swap_remove(0));
         let site = Site::start(shells.path(), 8080)?;
         // What `trust` changes is of this machine.

@@ -42,7 +42,7 @@ const CLIENT_PORT: u16 = 4000;
 ///
 /// ```
 /// use std::time::Duration;
-/// use pkdns::{dht::DhtSettings, simulator::{Offline, OfflineClient, World}, signed_packet::{Keypair, SignedPacket}};
+/// use pkdns_dht::{DhtSettings, simulator::{Offline, OfflineClient, World}, signed_packet::{Keypair, SignedPacket}};
 ///
 /// let mut network = Offline::new(World::realistic(10_000))?;
 /// let packet = SignedPacket::sign(&Keypair::random(), 1, b"records").unwrap();

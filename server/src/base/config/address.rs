@@ -2,8 +2,7 @@
 
 use std::{
     fmt::{self, Display},
-    marker::PhantomData,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -12,7 +11,7 @@ use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, SeqAccess, Visitor},
+    de::{Error, SeqAccess, Unexpected, Visitor},
 };
 use thiserror::Error;
 
@@ -141,6 +140,19 @@ where
     deserializer.deserialize_any(OneOrMany::new(expecting, parse))
 }
 
+/// As [`list`]; a number is the port to listen on at all IPv4 addresses of this machine.
+pub(super) fn list_or_port<'de, const DEFAULT_PORT: u16, D>(
+    deserializer: D,
+) -> Result<Vec<SocketAddr>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let expecting = "an address or a list of addresses";
+    let list = OneOrMany::new(expecting, |text: &str| parse_address(text, DEFAULT_PORT));
+    deserializer
+        .deserialize_any(OneOrMany { port: Some(|port| (Ipv4Addr::UNSPECIFIED, port).into()), ..list })
+}
+
 /// As [`list`], where absence means something else than the default list.
 pub(super) fn optional_list<'de, const DEFAULT_PORT: u16, D>(
     deserializer: D,
@@ -235,12 +247,13 @@ pub(super) fn header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 struct OneOrMany<T, F> {
     expecting: &'static str,
     parse: F,
-    item: PhantomData<T>,
+    /// What a number stands for, if it may be there.
+    port: Option<fn(u16) -> T>,
 }
 
 impl<T, F> OneOrMany<T, F> {
     fn new(expecting: &'static str, parse: F) -> Self {
-        Self { expecting, parse, item: PhantomData }
+        Self { expecting, parse, port: None }
     }
 }
 
@@ -248,7 +261,13 @@ impl<'de, T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'de> for OneOrMany
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in quotes", self.expecting)
+        write!(f, "{} in quotes", self.expecting)?;
+        if self.port.is_some() { f.write_str(", or a port") } else { Ok(()) }
+    }
+
+    fn visit_i64<R: Error>(self, number: i64) -> Result<Vec<T>, R> {
+        let item = self.port.zip(number.try_into().ok()).map(|(item, port)| item(port));
+        item.map(|item| vec![item]).ok_or_else(|| R::invalid_value(Unexpected::Signed(number), &self))
     }
 
     fn visit_str<R: Error>(self, text: &str) -> Result<Vec<T>, R> {
@@ -262,6 +281,28 @@ impl<'de, T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'de> for OneOrMany
         }
         Ok(list)
     }
+}
+
+/// Whether forwarding to `upstream` would be asking ourselves: a listener has its port, and its address or, for a
+/// loopback address, all addresses of its family.
+pub fn is_own_address(upstream: SocketAddr, listening: &[SocketAddr]) -> bool {
+    let ip = upstream.ip().to_canonical();
+    // The system takes 0.0.0.0 and :: as a destination for this machine.
+    let is_this_machine = ip.is_loopback() || ip.is_unspecified();
+    listening.iter().any(|listener| {
+        let own = listener.ip().to_canonical();
+        // The same link-local address may be another machine's on another link.
+        let is_on_same_link = match (listener, upstream) {
+            (SocketAddr::V6(listener), SocketAddr::V6(upstream)) => {
+                listener.scope_id() == upstream.scope_id()
+            }
+            _ => true,
+        };
+        let is_same = own == ip && is_on_same_link
+            || own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() && is_this_machine
+            || ip.is_unspecified() && own.is_loopback() && own.is_ipv4() == ip.is_ipv4();
+        listener.port() == upstream.port() && is_same
+    })
 }
 
 #[cfg(test)]
@@ -331,5 +372,29 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert!(parse_address("fec0::1", 53).is_ok(), "that is another range");
+    }
+
+    #[test]
+    fn an_upstream_that_is_ourselves_is_told_by_its_address() {
+        for (upstream, listening, own) in [
+            ("127.0.0.1:53", "127.0.0.1:53", true),
+            ("127.0.0.1:53", "127.0.0.1:5300", false),
+            ("127.0.0.1:53", "0.0.0.0:53", true),
+            ("127.0.0.53:53", "0.0.0.0:53", true),
+            ("127.0.0.53:53", "127.0.0.1:53", false),
+            ("[::1]:53", "[::]:53", true),
+            ("[::1]:53", "0.0.0.0:53", false),
+            ("192.168.1.2:53", "192.168.1.2:53", true),
+            ("[::ffff:192.168.1.2]:53", "192.168.1.2:53", true),
+            ("0.0.0.0:53", "127.0.0.1:53", true),
+            ("0.0.0.0:53", "0.0.0.0:53", true),
+            ("8.8.8.8:53", "0.0.0.0:53", false),
+            ("[fe80::1%2]:53", "[fe80::1%2]:53", true),
+            ("[fe80::1%2]:53", "[fe80::1%3]:53", false),
+        ] {
+            let (upstream, listening) = (upstream.parse().expect("one"), listening.parse().expect("two"));
+            assert_eq!(is_own_address(upstream, &[listening]), own, "{upstream} {listening}");
+        }
+        assert!(!is_own_address("127.0.0.1:53".parse().expect("one"), &[]));
     }
 }

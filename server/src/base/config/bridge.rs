@@ -5,12 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Config, HTTPS_PORT, address,
+    Config, HTTP_PORT, HTTPS_PORT, address,
     check::{Faults, is_key_label},
 };
-
-/// Port of HTTP in the clear, beside [`HTTPS_PORT`].
-const HTTP_PORT: u16 = 80;
 
 /// As many addresses of one family fit an answer of 512 bytes.
 const MAX_ADDRESSES: usize = 8;

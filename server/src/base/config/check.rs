@@ -2,11 +2,11 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
 };
 
-use super::{Cache, Config, RateLimit, UpstreamAddress};
+use super::{Cache, Config, RateLimit, UpstreamAddress, is_own_address};
 use crate::base::access::Allowed;
 
 /// The greatest time to live of DNS (RFC 2181 section 8), in seconds. Also keeps sums with a clock's time in range.
@@ -159,8 +159,11 @@ impl Config {
     ) {
         for upstream in upstreams {
             let address = upstream.socket_address();
-            let is_own =
-                |own: &&SocketAddr| upstream.plain().is_some_and(|upstream| reaches(**own, upstream));
+            // Addresses of other interfaces are not known here; the server recognises its own questions when they come
+            // back.
+            let is_own = |own: &&SocketAddr| {
+                upstream.plain().is_some_and(|upstream| is_own_address(upstream, &[**own]))
+            };
             if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
                 faults.add(key, format!("{upstream} cannot be asked; write the resolver's own address"));
             } else if let Some(own) = self.listen.iter().find(is_own) {
@@ -340,26 +343,6 @@ fn bootstrap_fault(node: &str) -> Option<String> {
 /// Whether a label, in lower case, could stand for a key.
 pub(super) fn is_key_label(label: &str) -> bool {
     label.len() == KEY_LENGTH && label.bytes().all(|byte| KEY_ALPHABET.contains(&byte))
-}
-
-fn scope_of(address: SocketAddr) -> u32 {
-    match address {
-        SocketAddr::V4(_) => 0,
-        SocketAddr::V6(address) => address.scope_id(),
-    }
-}
-
-/// Whether a query sent to `upstream` arrives at the listener `own`. Addresses of other interfaces are not known
-/// here; the server recognises its own questions when they come back.
-fn reaches(own: SocketAddr, upstream: SocketAddr) -> bool {
-    let (own_ip, upstream_ip) = (own.ip().to_canonical(), upstream.ip().to_canonical());
-    let everywhere = match own_ip {
-        IpAddr::V4(ip) => ip.is_unspecified() && upstream_ip.is_ipv4(),
-        IpAddr::V6(ip) => ip.is_unspecified(),
-    };
-    // The same link-local address may be another machine's on another link.
-    let is_same = own_ip == upstream_ip && scope_of(own) == scope_of(upstream);
-    own.port() == upstream.port() && (is_same || (everywhere && upstream_ip.is_loopback()))
 }
 
 #[cfg(test)]

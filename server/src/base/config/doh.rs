@@ -1,4 +1,4 @@
-//! `[doh]`: some things may be written in two ways.
+//! `[doh]`, and the certificates that it and `[dot]` need.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,56 +24,38 @@ const CERTIFICATE_OPTIONS: &[&str] = &[
 
 /// DNS over HTTPS, and plain HTTP for a proxy that speaks HTTPS in front of this server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "DohTable")]
+#[serde(deny_unknown_fields, default)]
 pub struct Doh {
     /// Whether HTTPS is served.
     pub enabled: bool,
-    /// Addresses of HTTPS. The file may say `port` instead.
+    /// Addresses of HTTPS. The file may say `port` instead, with a number.
+    #[serde(alias = "port", deserialize_with = "address::list_or_port::<HTTPS_PORT, _>")]
     pub listen: Vec<SocketAddr>,
     /// Certificate chain, PEM.
     pub cert_path: Option<PathBuf>,
     /// Private key of the certificate, PEM.
     pub key_path: Option<PathBuf>,
     /// Addresses of plain HTTP, with or without `enabled`.
+    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
     pub plain_listen: Vec<SocketAddr>,
     /// Peers whose word about the client's address is taken, over HTTP, TLS and TCP.
+    #[serde(deserialize_with = "address::ranges")]
     pub trusted_proxies: Vec<IpNet>,
     /// Header in which they write the client's address alone, in lower case, in place of `X-Forwarded-For` and
     /// `Forwarded`.
+    #[serde(deserialize_with = "address::header")]
     pub client_address_header: Option<String>,
     /// Whether their connections begin with the header of the PROXY protocol.
     pub proxy_protocol: Option<bool>,
     /// Names that requests over plain HTTP may be for, besides those of `[certificate]` and of the local network. Asked
     /// where `[access]` does not serve everybody.
+    #[serde(deserialize_with = "address::hosts")]
     pub hosts: Vec<String>,
     /// Most connections over HTTP and HTTPS at once.
     pub max_connections: usize,
     /// Most of them for one client, where that is not as elsewhere. The file may say `max_connections_per_client`.
+    #[serde(alias = "max_connections_per_client")]
     pub connections_per_client: Option<usize>,
-}
-
-/// `[doh]` as it is written: `port` is short for `listen`, and one option has an older name.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DohTable {
-    enabled: bool,
-    #[serde(deserialize_with = "address::optional_list::<HTTPS_PORT, _>")]
-    listen: Option<Vec<SocketAddr>>,
-    port: Option<u16>,
-    cert_path: Option<PathBuf>,
-    key_path: Option<PathBuf>,
-    #[serde(deserialize_with = "address::list::<NO_PORT, _>")]
-    plain_listen: Vec<SocketAddr>,
-    #[serde(deserialize_with = "address::ranges")]
-    trusted_proxies: Vec<IpNet>,
-    #[serde(deserialize_with = "address::header")]
-    client_address_header: Option<String>,
-    proxy_protocol: Option<bool>,
-    #[serde(deserialize_with = "address::hosts")]
-    hosts: Vec<String>,
-    max_connections: usize,
-    connections_per_client: Option<usize>,
-    max_connections_per_client: Option<usize>,
 }
 
 impl Default for Doh {
@@ -91,86 +73,6 @@ impl Default for Doh {
             max_connections: 20_000,
             connections_per_client: None,
         }
-    }
-}
-
-impl Default for DohTable {
-    fn default() -> Self {
-        let Doh {
-            enabled,
-            listen: _,
-            cert_path,
-            key_path,
-            plain_listen,
-            trusted_proxies,
-            client_address_header,
-            proxy_protocol,
-            hosts,
-            max_connections,
-            connections_per_client,
-        } = Doh::default();
-        Self {
-            enabled,
-            listen: None,
-            port: None,
-            cert_path,
-            key_path,
-            plain_listen,
-            trusted_proxies,
-            client_address_header,
-            proxy_protocol,
-            hosts,
-            max_connections,
-            connections_per_client,
-            max_connections_per_client: None,
-        }
-    }
-}
-
-impl TryFrom<DohTable> for Doh {
-    type Error = &'static str;
-
-    fn try_from(table: DohTable) -> Result<Self, Self::Error> {
-        let DohTable {
-            enabled,
-            listen,
-            port,
-            cert_path,
-            key_path,
-            plain_listen,
-            trusted_proxies,
-            client_address_header,
-            proxy_protocol,
-            hosts,
-            max_connections,
-            connections_per_client,
-            max_connections_per_client,
-        } = table;
-        if connections_per_client.is_some() && max_connections_per_client.is_some() {
-            return Err(
-                "doh.connections_per_client and doh.max_connections_per_client, its older name, say the same \
-                        thing: keep the first",
-            );
-        }
-        let listen = match (listen, port) {
-            (Some(_), Some(_)) => return Err("doh.listen and doh.port say the same thing: keep one of them"),
-            (Some(listen), None) => listen,
-            (None, Some(port)) => vec![(Ipv4Addr::UNSPECIFIED, port).into()],
-            (None, None) => Self::default().listen,
-        };
-        Ok(Self {
-            enabled,
-            listen,
-            cert_path,
-            key_path,
-            plain_listen,
-            trusted_proxies,
-            client_address_header,
-            proxy_protocol,
-            hosts,
-            max_connections,
-            connections_per_client: connections_per_client.or(max_connections_per_client),
-        })
     }
 }
 

@@ -186,7 +186,11 @@ fn explain(TomlMistake { line, kind }: TomlMistake, lines: &BTreeMap<String, usi
         TomlMistakeKind::Unknown { name, known } => return explain_unknown(&name, &known),
         TomlMistakeKind::Missing(name) => format!("`{name}` is missing"),
         TomlMistakeKind::Value { expected, found } => format!("expected {expected}; found {found}"),
-        TomlMistakeKind::Other(message) => message,
+        // An option and its other name.
+        TomlMistakeKind::Other(message) => match message.strip_prefix("duplicate field ") {
+            Some(option) => format!("{option} is written under two names: keep one of them"),
+            None => message,
+        },
     };
     let here = lines.iter().filter(|(_, at)| Some(**at) == line).map(|(key, _)| key);
     match here.max_by_key(|key| key.len()) {

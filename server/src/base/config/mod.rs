@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::access::{AccessList, Allowed};
 
 pub use acme::{Acme, AcmeChallenge};
-pub use address::{AddressError, parse_address};
+pub use address::{AddressError, is_own_address, parse_address};
 pub use bridge::{Bridge, LedClients};
 pub use cache::Cache;
 pub use changes::Changes;
@@ -76,8 +76,15 @@ pub const TEMPLATE: &str = include_str!("../../../config.toml");
 /// Port of DNS over UDP and TCP, where an address names none.
 pub const DNS_PORT: u16 = 53;
 
-pub(crate) const HTTPS_PORT: u16 = 443;
-const TLS_PORT: u16 = 853;
+/// Port of HTTP.
+pub const HTTP_PORT: u16 = 80;
+
+/// Port of HTTPS, and of DNS over HTTPS.
+pub const HTTPS_PORT: u16 = 443;
+
+/// Port of DNS over TLS (RFC 7858).
+pub const TLS_PORT: u16 = 853;
+
 /// For listeners without a well-known port: the address has to name one.
 const NO_PORT: u16 = 0;
 

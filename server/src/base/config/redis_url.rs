@@ -1,6 +1,6 @@
 //! The address of a shared Redis as people write it.
 
-use std::{fmt, num::NonZeroU16, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -168,21 +168,6 @@ fn parse_host(authority: &str) -> Result<RedisAddress, RedisUrlError> {
     Ok(RedisAddress::Tcp(host, port.unwrap_or(REDIS_PORT)))
 }
 
-impl RedisAddress {
-    /// Reads `HOST:PORT` as nodes of a cluster name each other: an IPv6 address without brackets, and no host at all
-    /// for the host of the node that says so, `own`.
-    pub(crate) fn from_redirect(text: &str, own: &Self) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse::<NonZeroU16>().ok()?.get();
-        let host = match (host, own) {
-            ("", Self::Tcp(own, _)) => own.clone(),
-            ("", Self::Unix(_)) => return None,
-            (host, _) => host.to_ascii_lowercase(),
-        };
-        (is_host(&host) || is_host(&format!("[{host}]"))).then_some(Self::Tcp(host, port))
-    }
-}
-
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -296,25 +281,6 @@ mod tests {
             let error = text.parse::<RedisUrl>().expect_err(text);
             assert_eq!(error, expected, "{text}");
             assert!(!error.to_string().contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn nodes_of_a_cluster_name_each_other_in_their_own_way() {
-        let own = RedisAddress::Tcp("10.0.0.1".into(), 7000);
-        for (text, expected) in [
-            ("10.0.0.2:7001", Some("10.0.0.2:7001")),
-            (":7001", Some("10.0.0.1:7001")),
-            ("2001:db8::1:7001", Some("[2001:db8::1]:7001")),
-            ("Node-2:7001", Some("node-2:7001")),
-            ("?:7001", None),
-            ("10.0.0.2", None),
-            ("10.0.0.2:0", None),
-            ("a b:7001", None),
-            ("", None),
-        ] {
-            let address = RedisAddress::from_redirect(text, &own).map(|address| address.to_string());
-            assert_eq!(address.as_deref(), expected, "{text}");
         }
     }
 

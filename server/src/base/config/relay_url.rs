@@ -7,7 +7,7 @@ use rustls_pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-use super::{address::parse_list, check::is_key_label};
+use super::{HTTP_PORT, HTTPS_PORT, address::parse_list, check::is_key_label};
 
 /// Where a PKARR relay is asked: scheme, host, port and the path that the keys stand below.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl FromStr for RelayUrl {
         if host.split('.').any(is_key_label) {
             return Err(RelayUrlError::Key(quoted()));
         }
-        let port = port.filter(|&port| port != if is_https { 443 } else { 80 });
+        let port = port.filter(|&port| port != if is_https { HTTPS_PORT } else { HTTP_PORT });
         let url = Self { is_https, host, port, path: path.trim_end_matches('/').to_owned() };
         // Whatever else cannot be sent. A key is as long as this.
         url.below(&"y".repeat(52)).ok_or_else(|| RelayUrlError::NotAnAddress(quoted()))?;

@@ -324,7 +324,8 @@ fn a_value_of_the_wrong_type_is_an_error_with_its_line_and_key() {
         ("listen = ['localhost:53']", "pkdns.toml:1: listen: `localhost:53` is not an IP address"),
         ("[access]\nallow = ['lan']", "pkdns.toml:2: access.allow: `lan` is not an address range"),
         ("[metrics]\nlisten = '127.0.0.1'", "metrics.listen: `127.0.0.1` needs a port"),
-        ("[doh]\nport = 1\nlisten = '::1'", "doh.listen and doh.port say the same thing"),
+        ("[doh]\nport = 1\nlisten = '::1'", "pkdns.toml:3: doh.listen: `listen` is written under two names"),
+        ("[doh]\nport = 65536", "pkdns.toml:2: doh.port: "),
         ("cache = 3", "pkdns.toml:1: cache: "),
         ("a = b", "pkdns.toml:1: "),
         ("verbose = true\nverbose = true", "pkdns.toml:2: "),
@@ -406,7 +407,7 @@ fn the_older_name_of_connections_per_client_means_the_same_and_both_are_an_error
     assert_eq!(older, config("[doh]\nconnections_per_client = 7").doh);
     assert_eq!(older.connections_per_client, Some(7));
     let message = mistake("[doh]\nmax_connections_per_client = 7\nconnections_per_client = 7");
-    assert!(message.starts_with("pkdns.toml:1: ") && message.contains("keep the first"), "{message}");
+    assert!(message.starts_with("pkdns.toml:3: ") && message.contains("under two names"), "{message}");
     for (text, key) in [
         ("connections_per_client = 0", "connections_per_client: is 0"),
         ("[dot]\nconnections_per_client = 0", "dot.connections_per_client: is 0"),
@@ -434,7 +435,9 @@ fn an_upstream_on_this_host_is_fine_when_it_is_not_this_server() {
     config("listen = '192.168.1.2'\nfallback_dns = '127.0.0.1'");
     config("listen = '0.0.0.0:53'\nfallback_dns = '::1'");
     config("listen = '127.0.0.1:853'\nfallback_dns = 'tls://127.0.0.1'");
-    mistake("listen = '[::]:53'\nfallback_dns = '127.0.0.1'");
+    config("listen = '[::]:53'\nfallback_dns = '127.0.0.1'");
+    mistake("listen = '[::]:53'\nfallback_dns = '::1'");
+    mistake("listen = '0.0.0.0:53'\nfallback_dns = '127.0.0.53'");
     mistake("listen = '192.168.1.2'\nfallback_dns = '192.168.1.2'");
 }
 

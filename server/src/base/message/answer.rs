@@ -10,14 +10,13 @@ use hickory_proto::{
 };
 
 use super::{
-    HEADER_SIZE, LONGEST_TTL, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
+    ExtendedError, HEADER_SIZE, LONGEST_TTL, MAX_STREAM_SIZE, MAX_UDP_SIZE, Question,
+    edns::LARGEST_OPT_SIZE,
     encoded::{EncodedAnswer, Mark, Section},
+    extended_error::MAX_ERROR_TEXT,
+    info_code,
     names::{Names, Owners},
-    options::LARGEST_OPT_SIZE,
 };
-
-/// The text of an extended error is cut here, in bytes: it is for people, and must leave room for records.
-const MAX_ERROR_TEXT: usize = 120;
 
 /// Type and class behind the question's name, in bytes.
 const QUESTION_TAIL_SIZE: usize = 4;
@@ -25,15 +24,6 @@ const QUESTION_TAIL_SIZE: usize = 4;
 /// Names of more labels than this are written out, unless the message does not fit otherwise: to look for each of their
 /// ends takes longer than all the rest. Names of IPv6 addresses have 34.
 const MAX_COMPRESSED_LABELS: u8 = 40;
-
-/// Why an answer is not a plain one (RFC 8914). Only sent to clients that speak EDNS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtendedError {
-    /// INFO-CODE, from the registry of RFC 8914.
-    pub code: u16,
-    /// For people: what happened and what to do.
-    pub text: String,
-}
 
 /// What the resolver says to a question, before it is bytes.
 #[derive(Debug, Clone)]
@@ -81,16 +71,6 @@ pub enum Reply {
     },
 }
 
-impl ExtendedError {
-    /// `text` is cut to what fits beside the records.
-    pub fn new(code: u16, text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        let end = (0..=MAX_ERROR_TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-        text.truncate(end.unwrap_or(0));
-        Self { code, text }
-    }
-}
-
 impl Answer {
     /// An answer without records.
     pub fn empty(code: ResponseCode) -> Self {
@@ -117,7 +97,10 @@ impl Answer {
         let encoded = ways.into_iter().find_map(|(labels, rest)| self.try_encode(question, labels, rest));
         encoded.unwrap_or_else(|| {
             let failure = Self {
-                extended_error: Some(ExtendedError::new(0, "the answer does not fit a message")),
+                extended_error: Some(ExtendedError::new(
+                    info_code::OTHER,
+                    "the answer does not fit a message",
+                )),
                 ..Self::empty(ResponseCode::ServFail)
             };
             failure.try_encode(question, MAX_COMPRESSED_LABELS, &[]).unwrap_or_else(|| {

@@ -4,8 +4,8 @@ use hickory_proto::op::ResponseCode;
 
 use super::{
     HEADER_SIZE, OPTION_HEAD_SIZE, Query, Rejected, ReplyCookie,
+    edns::{OPT_SIZE, Options},
     encoded::recursion_available,
-    options::{OPT_SIZE, Options},
 };
 use crate::base::view::View;
 

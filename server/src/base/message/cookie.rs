@@ -3,8 +3,8 @@
 
 use super::{
     MalformedMessage, TYPE_OPT,
+    edns::{OPTION_COOKIE, OPTION_HEAD_SIZE, write_option},
     frame::Frame,
-    options::{OPTION_COOKIE, OPTION_HEAD_SIZE, write_option},
     records::skip_questions,
     u16_at,
 };

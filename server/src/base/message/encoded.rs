@@ -1,21 +1,23 @@
 //! An answer in wire form, copied and patched for each client that asks. This is what a cached answer costs, so that
 //! nothing here allocates.
 
+use std::time::Duration;
+
 use hickory_proto::op::ResponseCode;
 
 use super::{
     Age, Answer, ExtendedError, HEADER_SIZE, MAX_STREAM_SIZE, MAX_UDP_SIZE, Query, Reply,
-    options::{OPT_SIZE, Options},
-    u16_at,
+    edns::{OPT_SIZE, Options},
+    stale_info_code, u16_at,
 };
 use crate::base::view::View;
 
 /// TTL of records that are past their time, in seconds (RFC 8767 section 5.2).
 pub const STALE_TTL: u32 = 30;
 
-/// INFO-CODE of an answer past its time, and of a denial past its time (RFC 8914 sections 4.4 and 4.20).
-pub const STALE_ANSWER: u16 = 3;
-const STALE_NXDOMAIN: u16 = 19;
+/// How long what is past its time is served before anyone is asked again (RFC 8767 section 5).
+pub const STALE_RECHECK: Duration = Duration::from_secs(30);
+
 const STALE_TEXT: &[u8] = b"this is the last known answer: nobody who knows could be asked";
 
 /// An [`Answer`] in wire form, without OPT, with the places that differ from client to client known.
@@ -245,10 +247,7 @@ impl<'a> Parts<'a> {
     fn options(&self, query: &Query, reply: Reply, age: Age) -> Options<'a> {
         let error = match age {
             Age::Seconds(_) => self.error.split_first_chunk().map(|(code, text)| (*code, text)),
-            Age::Stale if self.code == ResponseCode::NXDomain => {
-                Some((STALE_NXDOMAIN.to_be_bytes(), STALE_TEXT))
-            }
-            Age::Stale => Some((STALE_ANSWER.to_be_bytes(), STALE_TEXT)),
+            Age::Stale => Some((stale_info_code(self.code).to_be_bytes(), STALE_TEXT)),
         };
         // Whoever is not served may be a forged address, at which no more is sent than has to be.
         let is_brief = query.view == View::Origin && reply == Reply::Datagram && !query.is_proven;

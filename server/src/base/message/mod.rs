@@ -4,22 +4,24 @@
 mod answer;
 mod bare;
 mod cookie;
+mod edns;
 mod encoded;
+mod extended_error;
 mod frame;
 mod freshness;
 mod names;
-mod options;
 mod outcome;
 mod query;
 mod records;
 
 use hickory_proto::rr::Name;
 
-pub use answer::{Age, Answer, ExtendedError, Reply};
+pub use answer::{Age, Answer, Reply};
 pub use cookie::{Cookie, ReplyCookie, returned_cookie};
-pub use encoded::{EncodedAnswer, EncodedBytes, STALE_ANSWER, STALE_TTL};
+pub(crate) use edns::{OPTION_COOKIE, OPTION_EXTENDED_ERROR, OPTION_HEAD_SIZE, OPTION_PADDING, QUERY_BLOCK};
+pub use encoded::{EncodedAnswer, EncodedBytes, STALE_RECHECK, STALE_TTL};
+pub use extended_error::{ExtendedError, info_code, stale_info_code};
 pub use freshness::{LONGEST_TTL, freshness};
-pub(crate) use options::{OPTION_HEAD_SIZE, OPTION_PADDING};
 pub use outcome::{Outcome, code_name, read_outcome};
 pub use query::{Edns, Query, Question, Rejected, Rejection, read_cookie};
 pub use records::{
@@ -42,6 +44,9 @@ pub const MAX_STREAM_SIZE: usize = 65_535;
 
 /// Longest name in wire form in bytes (RFC 1035 section 2.3.4).
 pub const MAX_NAME_SIZE: usize = 255;
+
+/// Longest chain of CNAME records that is followed, as other resolvers have it.
+pub const MAX_CHAIN: usize = 11;
 
 pub(crate) const TYPE_OPT: u16 = 41;
 

@@ -2,7 +2,7 @@
 
 use hickory_proto::op::ResponseCode;
 
-use super::{TYPE_OPT, frame::Frame, options::OPTION_EXTENDED_ERROR, records::skip_questions, u16_at};
+use super::{TYPE_OPT, edns::OPTION_EXTENDED_ERROR, frame::Frame, records::skip_questions, u16_at};
 
 /// How a reply ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use hickory_proto::{
 
 use super::{
     Cookie, HEADER_SIZE, MAX_NAME_SIZE, MAX_UDP_SIZE, MIN_UDP_SIZE, ReplyCookie, TYPE_OPT,
+    edns::{OPTION_COOKIE, OPTION_PADDING, OPTION_TCP_KEEPALIVE},
     frame::Frame,
-    options::{OPTION_COOKIE, OPTION_PADDING, OPTION_TCP_KEEPALIVE},
     records::skip_questions,
     u16_at,
 };

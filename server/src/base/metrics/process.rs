@@ -111,7 +111,6 @@ mod tests {
         assert_eq!(resident_bytes("VmRSS:\t many kB\n"), None);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn what_the_process_takes_is_seen() {
         let before = Process::read();

@@ -24,7 +24,7 @@ by_label! {
         rejected = "rejected",
         /// With an error, or not in time.
         failed = "failed",
-        /// The store was not asked: it rests, or too much is under way.
+        /// The store was not asked: it rests, or there is no connection yet.
         skipped = "skipped",
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use domain::base::scan::Symbol;
+use serde::{Deserialize, Serialize};
 
 use super::{Position, ZoneFileError, lexer::Token};
 
@@ -16,7 +17,7 @@ const IPV6: &str = "{external_ipv6}";
 const BEGINNING: &str = "{external_";
 
 /// What the macros stand for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExternalAddresses {
     /// For `{external_ipv4}`.
     pub ipv4: Option<Ipv4Addr>,

@@ -15,9 +15,6 @@ pub const HTTP2: &[u8] = b"h2";
 /// HTTP/1.1, likewise.
 pub const HTTP1: &[u8] = b"http/1.1";
 
-/// The port of HTTPS.
-pub const HTTPS_PORT: u16 = 443;
-
 /// Makes a certificate for a name, or says in the log why there is none.
 pub type Leaf = Arc<dyn Fn(&str) -> Option<Arc<CertifiedKey>> + Send + Sync>;
 

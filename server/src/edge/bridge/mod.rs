@@ -28,7 +28,7 @@ use hickory_proto::rr::Name;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-pub use client_tls::{ClientTls, HTTP1, HTTP2, HTTPS_PORT, Leaf};
+pub use client_tls::{ClientTls, HTTP1, HTTP2, Leaf};
 pub use connect::{ConnectError, Connected, SiteConnector};
 pub use error_page::Failure;
 pub use names::SiteName;

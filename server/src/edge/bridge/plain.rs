@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Bridge, Failure, HTTPS_PORT, Sites, Terms,
+    Bridge, Failure, Sites, Terms,
     error_page::POLICY,
     names::SiteName,
     peer::PlainPeer,
@@ -18,7 +18,10 @@ use super::{
     site_places::SitePlace,
 };
 use crate::{
-    base::metrics::OpenConnection,
+    base::{
+        config::{HTTP_PORT, HTTPS_PORT},
+        metrics::OpenConnection,
+    },
     edge::transport::{Ending, Guest, Standing, Watched},
 };
 
@@ -164,7 +167,7 @@ async fn decide<S: Sites>(bridge: &Bridge<S>, guest: &Guest, target: Target, is_
         Ok(_) => {
             // Who came to another port than that of HTTP sees the ports as they are listened on.
             let port = match target.port {
-                None | Some(80) => String::new(),
+                None | Some(HTTP_PORT) => String::new(),
                 Some(_) if terms.https_port == HTTPS_PORT => String::new(),
                 Some(_) => format!(":{}", terms.https_port),
             };

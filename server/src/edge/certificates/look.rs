@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsConnector,
+    client::TlsStream,
     rustls::{
         self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -42,16 +43,26 @@ pub async fn look(address: SocketAddr, name: &str, more: Option<&Path>) -> io::R
             roots.add(authority.map_err(io::Error::other)?).map_err(io::Error::other)?;
         }
     }
-    let config = trusting_anyone().map_err(io::Error::other)?;
+    let stream = connect(address, &server, Vec::new(), DEADLINE).await?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let doubt = trust::verify(chain, roots, &server, UnixTime::now()).err();
+    Ok(Look { certificate: end::read_first(chain), doubt: doubt.map(|error| error.to_string()) })
+}
+
+/// TLS with whoever answers at `address`, for one of these protocols.
+pub(super) async fn connect(
+    address: SocketAddr,
+    server: &ServerName<'static>,
+    protocols: Vec<Vec<u8>>,
+    deadline: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut config = trusting_anyone().map_err(io::Error::other)?;
+    config.alpn_protocols = protocols;
     let connecting = async {
         let tcp = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(server.clone(), tcp).await
     };
-    let stream =
-        timeout(DEADLINE, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let doubt = trust::verify(chain, roots, &server, UnixTime::now()).err();
-    Ok(Look { certificate: end::read_first(chain), doubt: doubt.map(|error| error.to_string()) })
+    timeout(deadline, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// TLS with whoever it may be. Nothing may be believed that is read there until somebody has verified it in another way.

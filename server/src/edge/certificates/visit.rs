@@ -1,6 +1,6 @@
 //! A site as a browser sees it: the certificate, who has signed that, and the beginning of an answer.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,7 +8,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{
-    TlsConnector,
     client::TlsStream,
     rustls::{
         RootCertStore,
@@ -17,7 +16,7 @@ use tokio_rustls::{
 };
 use x509_parser::parse_x509_certificate;
 
-use super::{look::trusting_anyone, trust};
+use super::{look::connect, trust};
 
 /// How long all of it may take: a bridge looks for the site and connects to it first, which may take so long.
 const DEADLINE: Duration = Duration::from_secs(17);
@@ -60,14 +59,7 @@ pub struct SiteAnswer {
 /// When nobody can be connected to there, or does not speak TLS.
 pub async fn visit(address: SocketAddr, name: &str) -> io::Result<Visit> {
     let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-    let mut config = trusting_anyone().map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let connecting = async {
-        let tcp = TcpStream::connect(address).await?;
-        TlsConnector::from(Arc::new(config)).connect(server.clone(), tcp).await
-    };
-    let mut stream =
-        timeout(DEADLINE, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let mut stream = connect(address, &server, vec![b"http/1.1".to_vec()], DEADLINE).await?;
     let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
     let issuer = chain.first().and_then(|leaf| issuer(leaf)).unwrap_or_default();
     let answer = timeout(ANSWER_TIME, ask(&mut stream, name)).await.ok().and_then(Result::ok).flatten();

@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Limits, RESPONSE_COST, Refusal, SiteBody, Visitor,
-    accept::{Format, negotiate},
     json::{self, parameter},
+    negotiate::{Format, negotiate},
     request_body::{Unreadable, discard_body, read_body},
 };
 use crate::{
@@ -36,6 +36,11 @@ pub const DNS_PATH: &str = "/dns-query";
 
 /// Where questions in JSON are taken; those at [`DNS_PATH`] are as well.
 pub const JSON_PATH: &str = "/resolve";
+
+/// Some clients and proxies put a slash at the end.
+pub(super) fn is_dns_path(path: &str) -> bool {
+    matches!(path.strip_suffix('/').unwrap_or(path), DNS_PATH | JSON_PATH)
+}
 
 /// Whom pages may be from that read answers, where everybody is served.
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");

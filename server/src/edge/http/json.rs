@@ -16,7 +16,7 @@ use domain::{
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 
-use super::{Refusal, SiteBody, accept::Format};
+use super::{Refusal, SiteBody, negotiate::Format};
 use crate::edge::held::Permit;
 
 /// Bytes of JSON for one reply. A byte of a message becomes up to five, and its 65,535 seldom that many; but names that

@@ -1,6 +1,5 @@
 //! HTTP/1.1 and HTTP/2 listeners, in the clear or over TLS. The only place that names axum.
 
-mod accept;
 mod activity;
 mod body;
 mod client_address;
@@ -11,6 +10,7 @@ mod host;
 mod json;
 mod listen;
 mod metrics;
+mod negotiate;
 mod pages;
 mod refusal;
 mod relay;
@@ -254,7 +254,7 @@ impl<R: Respond> Site<R> {
             return Begun::Answered(Refusal::ForeignHost.response());
         }
         match &self.dns {
-            Some(dns) if is_dns_path(path) => {
+            Some(dns) if dns::is_dns_path(path) => {
                 if named.is_none() {
                     self.note_silent_proxy(peer, request.headers(), &content.trusted);
                 }
@@ -379,11 +379,6 @@ impl<R: Respond> Site<R> {
         let response = timeout(self.limits.request, response).await;
         response.unwrap_or_else(|_| empty(StatusCode::REQUEST_TIMEOUT))
     }
-}
-
-/// Some clients and proxies put a slash at the end.
-fn is_dns_path(path: &str) -> bool {
-    matches!(path.strip_suffix('/').unwrap_or(path), DNS_PATH | JSON_PATH)
 }
 
 fn empty(status: StatusCode) -> Response<SiteBody> {

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{BackOff, descriptors};
+use super::{REST, descriptors};
 
 /// Calls `each` with every connection and the address of its client, until `stop` is cancelled.
 pub async fn accept(
@@ -16,20 +16,20 @@ pub async fn accept(
     stop: &CancellationToken,
     mut each: impl FnMut(TcpStream, IpAddr),
 ) {
-    let mut back_off = BackOff::default();
+    let mut failures = 0_u32;
     let most_in_use = descriptors::most_in_use(descriptors::limit());
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted.and_then(|(stream, peer)| spare(stream, most_in_use).map(|stream| (stream, peer))) {
             Ok((stream, peer)) => {
-                back_off.succeeded();
+                failures = 0;
                 each(stream, peer.ip().to_canonical());
             }
             Err(error) => {
-                let wait = back_off.failed();
-                if wait == BackOff::FIRST {
+                failures = failures.saturating_add(1);
+                if failures == 1 {
                     tracing::warn!(%error, "cannot accept connections, trying again");
                 }
-                stop.run_until_cancelled(sleep(wait)).await;
+                stop.run_until_cancelled(sleep(REST.after(failures))).await;
             }
         }
     }

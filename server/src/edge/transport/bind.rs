@@ -130,7 +130,7 @@ enum Presence {
 }
 
 /// At boot, an address may come later than we do, from DHCP or because it is still being looked for who else has it. Then
-/// it is bound all the same, where the system can do that.
+/// it is bound all the same.
 fn bind_socket(socket: &Socket, address: SocketAddr) -> io::Result<Presence> {
     match socket.bind(&address.into()) {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -141,15 +141,9 @@ fn bind_socket(socket: &Socket, address: SocketAddr) -> io::Result<Presence> {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn bind_freely(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     setsockopt(socket, sockopt::IpFreebind, &true)?;
     socket.bind(&address.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn bind_freely(_: &Socket, _: SocketAddr) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn new_socket(address: SocketAddr, socket_type: Type) -> io::Result<Socket> {
@@ -179,7 +173,6 @@ mod tests {
         assert!(matches!(error, BindError::Taken { protocol: Protocol::Tcp, .. }), "{error}");
     }
 
-    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn an_address_that_no_interface_has_yet_is_bound_for_when_one_has_it() {
         for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
@@ -211,7 +204,6 @@ mod tests {
         }
     }
 
-    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn replies_keep_their_size_whatever_icmp_says_of_the_way() {
         use rustix::net::sockopt::{

@@ -15,7 +15,7 @@ mod handshake;
 mod inherited;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
-mod proxy_protocol;
+pub mod proxy_protocol;
 #[cfg(feature = "tls")]
 mod shared_tls;
 mod slots;
@@ -45,7 +45,10 @@ pub use slots::{Full, Slot, Slots};
 pub use strangers::STRANGER_TIME;
 pub use turnover::Watched;
 
-use crate::service::{AtOnce, Client, Respond};
+use crate::{
+    base::backoff::Backoff,
+    service::{AtOnce, Client, Respond},
+};
 
 /// Longest request taken, in bytes, over UDP and streams alike. A question with EDNS, cookie and padding stays far
 /// below.
@@ -76,41 +79,4 @@ pub fn at_once_admitted<R: Respond>(
 
 /// How long to leave a socket alone that keeps failing, as when descriptors have run out: trying again at once would
 /// spin a core and not help.
-#[derive(Debug, Default)]
-struct BackOff {
-    failures: u32,
-}
-
-impl BackOff {
-    const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
-
-    fn succeeded(&mut self) {
-        self.failures = 0;
-    }
-
-    /// 10 ms, then twice as long each time, up to 1 s.
-    fn failed(&mut self) -> Duration {
-        let wait = Self::FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(Self::LONGEST);
-        self.failures = self.failures.saturating_add(1);
-        wait
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn back_off_doubles_to_one_second_and_starts_over_after_a_success() {
-        let mut back_off = BackOff::default();
-        let waits: Vec<_> = (0..10).map(|_| back_off.failed().as_millis()).collect();
-        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
-        for _ in 0..100 {
-            back_off.failed();
-        }
-        assert_eq!(back_off.failed(), BackOff::LONGEST);
-        back_off.succeeded();
-        assert_eq!(back_off.failed(), BackOff::FIRST);
-    }
-}
+const REST: Backoff = Backoff { first: Duration::from_millis(10), longest: Duration::from_secs(1) };

@@ -28,7 +28,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(5);
 
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proxied {
+pub enum Proxied {
     /// The connection is passed on for this client.
     For(IpAddr),
     /// It is the proxy's own, such as a health check, or passed on for somebody without an IP address.
@@ -41,7 +41,7 @@ pub(super) enum Proxied {
 /// # Errors
 ///
 /// When the connection ends or the header is malformed.
-pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<Proxied>> {
+pub async fn read(stream: &mut TcpStream) -> io::Result<Option<Proxied>> {
     let mut start = [0; MAX_LINE_SIZE];
     loop {
         let seen = stream.peek(&mut start).await?;

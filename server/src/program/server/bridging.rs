@@ -15,13 +15,11 @@ use super::{StartError, places::Places, web::bridge_admission};
 use crate::{
     base::{
         access::{is_neighbour, is_private},
-        config::Config,
+        config::{Config, HTTPS_PORT},
         metrics::Metrics,
     },
     edge::{
-        bridge::{
-            Bridge, ClientTls, ConnectError, Connected, Failure, HTTPS_PORT, SiteConnector, Sites, Terms,
-        },
+        bridge::{Bridge, ClientTls, ConnectError, Connected, Failure, SiteConnector, Sites, Terms},
         certificates::{self, AuthorityCertificate, BridgeAuthority},
         transport::Entrance,
     },

@@ -34,7 +34,7 @@ use tracing::{info, warn};
 
 use crate::{
     base::{
-        config::{Config, UpstreamAddress},
+        config::{Config, UpstreamAddress, is_own_address},
         metrics::Metrics,
     },
     edge::{
@@ -45,7 +45,7 @@ use crate::{
     service::Service,
     sources::{
         connector::Connector,
-        forward::{Forwarder, TlsClient, TlsError, is_own_address},
+        forward::{Forwarder, TlsClient, TlsError},
         packets::{DiskError, Packets, Stores},
     },
 };

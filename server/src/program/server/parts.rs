@@ -59,11 +59,10 @@ pub(super) fn start_forwarder(config: &Config, tls: &TlsClient) -> Arc<Forwarder
     Arc::new(Forwarder::new(config.fallback_dns.clone(), tls).with_zones(&config.forward, tls))
 }
 
-/// The certificate of a Redis is checked like those of encrypted upstreams.
 pub(super) fn share_packets(config: &Config, tls: &TlsClient, metrics: &Metrics) -> Option<SharedStore> {
     let max_age = Duration::from_secs(config.cache.max_ttl_seconds);
     let url = config.cache.redis.as_ref()?;
-    let shared = SharedStore::new(url, tls.for_tls(), max_age, metrics.shared.clone());
+    let shared = SharedStore::new(url, tls.additional_authorities(), max_age, metrics.shared.clone());
     metrics.add_gauge("shared_failed", "Whether the store that servers share cannot be used", {
         let shared = shared.clone();
         move || shared.has_failed().into()

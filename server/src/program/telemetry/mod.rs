@@ -91,12 +91,32 @@ fn filter(verbose: bool, wanted: Option<&str>) -> (EnvFilter, Option<ParseError>
     match wanted.filter(|text| !text.trim().is_empty()) {
         None => (usual(), None),
         Some(text) => {
+            let text = with_rooms(text);
             match EnvFilter::builder().with_default_directive(LevelFilter::ERROR.into()).parse(text) {
                 Ok(filter) => (filter, None),
                 Err(mistake) => (usual(), Some(mistake)),
             }
         }
     }
+}
+
+/// Directives of `RUST_LOG` in which a part of the program has the name that it has in pkdns 0.1.0, without its room.
+fn with_rooms(directives: &str) -> String {
+    let with_room = |directive: &str| {
+        let (blanks, directive) = directive.split_at(directive.len() - directive.trim_start().len());
+        let Some(path) = directive.strip_prefix("pkdns::") else { return format!("{blanks}{directive}") };
+        let end = path.find(|character: char| !character.is_alphanumeric() && character != '_');
+        let room = match &path[..end.unwrap_or(path.len())] {
+            "dht" => return format!("{blanks}pkdns_dht{}", &path["dht".len()..]),
+            "server" | "testnet" => "program::",
+            "transport" | "http" | "certificates" => "edge::",
+            "packets" | "forward" | "relay_client" => "sources::",
+            "config" | "message" | "metrics" => "base::",
+            _ => "",
+        };
+        format!("{blanks}pkdns::{room}{path}")
+    };
+    directives.split(',').map(with_room).collect::<Vec<_>>().join(",")
 }
 
 fn dispatch<W>(filter: EnvFilter, form: Form, writer: W) -> (Dispatch, Verbosity)
@@ -274,6 +294,18 @@ mod tests {
         assert!(log(false, Some("hickory_proto=info"), false).contains("chatter"));
         assert!(!log(true, Some("error"), false).contains("a query"));
         assert!(log(true, Some(" "), false).contains("a query"));
+    }
+
+    #[test]
+    fn rust_log_may_call_the_parts_of_the_program_as_the_first_release_did() {
+        assert_eq!(
+            with_rooms(
+                "warn, pkdns::sources::forward=debug,pkdns::dht::engine[x]=info,pkdns::service=debug,hyper=info"
+            ),
+            "warn, pkdns::sources::forward=debug,pkdns_dht::engine[x]=info,pkdns::service=debug,hyper=info"
+        );
+        assert_eq!(with_rooms("pkdns::dht"), "pkdns_dht");
+        assert_eq!(with_rooms("pkdns::edge::http=trace"), "pkdns::edge::http=trace");
     }
 
     #[test]

@@ -1,18 +1,14 @@
-//! Networks on the loopback interface, for tests and for trying things out: a DHT, a sample zone to store in it, and
-//! an upstream that stands in for the public DNS.
-
-mod receive_buffer;
+//! What stands in for the world outside when things are tried out: a sample zone to store in a DHT of this machine, and an
+//! upstream in the place of the public DNS.
 
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    ops::RangeInclusive,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::future::join_all;
 use hickory_proto::{
     op::{Message, OpCode},
     rr::{Name, RecordSet, RrKey},
@@ -23,7 +19,6 @@ use hickory_server::{
     store::in_memory::InMemoryZoneHandler,
     zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType},
 };
-use mainline::{Id, async_dht::AsyncDht};
 use pkdns_dht::signed_packet::{Keypair, SignedPacket};
 use tokio::net::TcpListener;
 
@@ -83,97 +78,8 @@ ns   3600 IN A     198.51.100.53
     ),
 ];
 
-/// How long nodes of a local network wait for each other. They are always there.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How often a port that somebody else took meanwhile is replaced by another.
+/// How often a port of UDP that somebody has over TCP is replaced by another.
 const ATTEMPTS: usize = 3;
-
-/// Ports that nobody is given without asking for them, and how many of them are tried before one is free.
-const FIRST_PORT: u16 = 20_000;
-const END_OF_PORTS: u16 = 32_768;
-const PORTS_TRIED: usize = 100;
-
-/// A DHT on 127.0.0.1, as long as this is held.
-pub struct LocalNetwork {
-    nodes: Vec<AsyncDht>,
-    addresses: Vec<SocketAddrV4>,
-}
-
-impl LocalNetwork {
-    /// Starts `nodes` nodes, at least two, that know each other.
-    pub async fn start(nodes: usize) -> io::Result<Self> {
-        Self::start_within(nodes, None).await
-    }
-
-    /// As [`LocalNetwork::start`], with the first node at the first of `ports` that is free, if there is one.
-    pub async fn start_on(nodes: usize, ports: RangeInclusive<u16>) -> io::Result<Self> {
-        Self::start_within(nodes, Some(ports)).await
-    }
-
-    async fn start_within(nodes: usize, ports: Option<RangeInclusive<u16>>) -> io::Result<Self> {
-        let nodes = nodes.max(2);
-        let mut started = Self::attempt(nodes, ports.clone()).await;
-        for _ in 1..ATTEMPTS {
-            if started.is_ok() {
-                break;
-            }
-            started = Self::attempt(nodes, ports.clone()).await;
-        }
-        started
-    }
-
-    /// Its nodes, `HOST:PORT`, as `--bootstrap` and `dht.bootstrap` take them.
-    pub fn bootstrap(&self) -> Vec<String> {
-        self.addresses.iter().map(SocketAddrV4::to_string).collect()
-    }
-
-    async fn attempt(nodes: usize, ports: Option<RangeInclusive<u16>>) -> io::Result<Self> {
-        // A task of its own, where a panic of mainline is an error.
-        let network = tokio::spawn(async move {
-            let network = tokio::task::spawn_blocking(move || Self::build(nodes, ports)).await??;
-            network.introduce().await;
-            io::Result::Ok(network)
-        });
-        network.await?
-    }
-
-    /// A node without bootstrap nodes takes whoever asks it for a server, and would soon know mostly clients that
-    /// have left. So every node gets the others to join through, for which the ports are chosen beforehand.
-    fn build(nodes: usize, ports: Option<RangeInclusive<u16>>) -> io::Result<Self> {
-        let mut wished = ports.into_iter().flatten();
-        let first = wished.find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok());
-        let others = std::iter::repeat_with(bind_for_later);
-        let sockets = first.map(Ok).into_iter().chain(others).take(nodes);
-        let sockets: Vec<_> = sockets.collect::<io::Result<_>>()?;
-        let addresses: Vec<_> = sockets
-            .iter()
-            .map(|socket| Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, socket.local_addr()?.port())))
-            .collect::<io::Result<_>>()?;
-        let mut nodes = Vec::new();
-        for (socket, &address) in sockets.into_iter().zip(&addresses) {
-            let others: Vec<_> = addresses.iter().copied().filter(|&other| other != address).collect();
-            drop(socket);
-            let node = mainline::Dht::builder()
-                .server_mode()
-                .bootstrap(&others)
-                .bind_address(Ipv4Addr::LOCALHOST)
-                .port(address.port())
-                .request_timeout(REQUEST_TIMEOUT)
-                .build()?;
-            // Without this, many lookups at once lose the requests to these nodes.
-            receive_buffer::enlarge(address);
-            nodes.push(node.as_async());
-        }
-        Ok(Self { nodes, addresses })
-    }
-
-    /// Lets every node search once, which begins at all the others. Those that were not there yet when a node started
-    /// it has missed.
-    async fn introduce(&self) {
-        join_all(self.nodes.iter().map(|node| node.find_node(Id::random()))).await;
-    }
-}
 
 /// The key of the sample zone.
 pub fn sample_keypair() -> Keypair {
@@ -221,21 +127,6 @@ impl SampleUpstream {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-}
-
-/// A socket whose port is still free when it has been closed: systems choose ports for others from 32768 upwards.
-fn bind_for_later() -> io::Result<UdpSocket> {
-    let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
-    for _ in 0..PORTS_TRIED {
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let port = FIRST_PORT + u16::from_ne_bytes(random) % (END_OF_PORTS - FIRST_PORT);
-        match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }
 
 /// A UDP and a TCP socket with the same port.
@@ -296,26 +187,6 @@ mod tests {
         assert_eq!(read.all_resource_records().count(), 9);
         assert_eq!(read.resource_records("@").count(), 5);
         assert_eq!(read.resource_records("_pubky").count(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_nodes_of_a_local_network_know_each_other() {
-        let network = LocalNetwork::start(5).await.unwrap();
-        assert_eq!(network.bootstrap().len(), 5);
-        for node in &network.nodes {
-            assert_eq!(node.to_bootstrap().await.len(), 4);
-        }
-    }
-
-    #[tokio::test]
-    async fn the_first_node_is_at_the_first_port_that_is_free() {
-        let taken = bind_for_later().unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let network = LocalNetwork::start_on(2, port..=port).await.unwrap();
-        assert_ne!(network.addresses[0].port(), port, "it is taken, and nothing else was wished for");
-        drop((taken, network));
-        let network = LocalNetwork::start_on(2, port..=port).await.unwrap();
-        assert_eq!(network.bootstrap()[0], format!("127.0.0.1:{port}"));
     }
 
     async fn ask(upstream: &SampleUpstream, name: &str, record_type: RecordType, over_tcp: bool) -> Message {

@@ -15,16 +15,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::programs::{first, quoted};
 
 /// Those that take the settings of Chromium, the likeliest first.
-const CHROMIUM: &[&str] = &[
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "brave-browser",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-];
+const CHROMIUM: &[&str] =
+    &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser"];
 
-const FIREFOX: &[&str] = &["firefox", "firefox-esr", "/Applications/Firefox.app/Contents/MacOS/firefox"];
+const FIREFOX: &[&str] = &["firefox", "firefox-esr"];
 
 /// The site that is to be opened.
 pub(super) struct Site {
@@ -162,8 +156,6 @@ mod tests {
             find_among(&["/b/firefox", "/b/google-chrome", "/a/chromium"]),
             [Browser::Chromium("/a/chromium".into()), Browser::Firefox("/b/firefox".into())]
         );
-        let on_mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
-        assert_eq!(find_among(&[on_mac]), [Browser::Chromium(on_mac.into())]);
     }
 
     #[test]

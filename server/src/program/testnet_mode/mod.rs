@@ -9,13 +9,18 @@ mod scratch;
 use std::{
     env,
     error::Error,
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use pkdns_dht::{Dht, DhtSettings, signed_packet::Keypair};
+use pkdns_dht::{
+    Dht, DhtSettings,
+    signed_packet::Keypair,
+    simulator::{Simulator, World},
+};
 use tracing::{info, warn};
 
 use browsers::{Browser, Site};
@@ -26,7 +31,7 @@ use scratch::Scratch;
 use super::{
     arguments::Unsaid,
     server::{Server, StartError},
-    testnet::{LocalNetwork, SampleUpstream, sample_keypair, sample_packet},
+    testnet::{SampleUpstream, sample_keypair, sample_packet},
 };
 use crate::{base::config::Config, edge::transport::BindError};
 
@@ -35,7 +40,7 @@ const NODES: usize = 20;
 
 /// What `--testnet` keeps running beside the server.
 pub(super) struct TestnetMode {
-    network: LocalNetwork,
+    network: Simulator,
     upstream: Option<SampleUpstream>,
     http: SocketAddr,
     https: SocketAddr,
@@ -55,10 +60,8 @@ impl TestnetMode {
         info!("starting a DHT of {NODES} nodes in this process");
         // Whoever takes any port for questions, as tests do, takes any for all else.
         let any_port = config.listen.iter().all(|address| address.port() == 0);
-        let network = match any_port {
-            true => LocalNetwork::start(NODES).await?,
-            false => LocalNetwork::start_on(NODES, DHT_PORTS).await?,
-        };
+        let usual = DHT_PORTS.filter(|_| !any_port).find_map(|port| start_network(Some(port)).ok());
+        let network = usual.map_or_else(|| start_network(None), Ok)?;
         let upstream = if sample_upstream { Some(SampleUpstream::start().await?) } else { None };
         let [http, https] = [ports::HTTP, ports::HTTPS].map(|usual| match any_port {
             true => SocketAddr::new(usual.ip(), 0),
@@ -157,6 +160,11 @@ impl TestnetMode {
         });
         lines.collect()
     }
+}
+
+/// A DHT on this machine, at this port or at any.
+fn start_network(port: Option<u16>) -> io::Result<Simulator> {
+    Simulator::start(World { nodes: NODES, port, ..World::default() })
 }
 
 fn sample_key() -> String {

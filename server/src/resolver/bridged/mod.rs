@@ -30,14 +30,14 @@ use super::{
 };
 use crate::base::{
     access::{is_neighbour, is_private},
-    config::Config,
+    config::{Config, HTTP_PORT, HTTPS_PORT},
     message::{Query, absolute_name},
     metrics::Source,
     view::View,
 };
 
 /// Ports at which browsers come to an address that they are shown, whatever is behind it.
-const STANDARD_PORTS: [u16; 2] = [80, 443];
+const STANDARD_PORTS: [u16; 2] = [HTTP_PORT, HTTPS_PORT];
 
 /// What is spoken at the bridge behind TLS.
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
@@ -200,7 +200,7 @@ impl Resolver {
         let decided = self.decide_site(Wanted::Tls, name, query, client, budget, chain).await?;
         let Ok(decided) = decided else {
             // As signed is what the packets say, and what has been noted of those on the way counts for that, too.
-            (chain.answer.extended_error, chain.by_upstream) = (None, false);
+            (chain.caveat, chain.by_upstream) = (None, false);
             return Ok(None);
         };
         chain.source = Source::Key;

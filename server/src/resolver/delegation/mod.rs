@@ -20,13 +20,13 @@ use super::{
     error::ResolveError,
     name::{Route, move_zone},
     work::{KeyZone, WorkBudget},
-    zone::{Delegation, Lookup, Zone},
+    zone::{Delegation, Zone, ZoneAnswer},
 };
 use crate::{
     base::{
         access::is_private,
         config,
-        message::{Message, Query, Question, address},
+        message::{MAX_CHAIN, Message, Query, Question, address},
     },
     sources::forward::{ExchangeError, Flags},
 };
@@ -222,7 +222,7 @@ impl Resolver {
                 Err(error @ ResolveError::WorkBudget) => Err(error),
                 Err(_) => Ok(Vec::new()),
             },
-            Route::ImpossibleKey { .. } | Route::Special(_) => Ok(Vec::new()),
+            Route::NotACurvePoint { .. } | Route::Special(_) => Ok(Vec::new()),
         }
     }
 }
@@ -253,7 +253,7 @@ fn read(
     let mut at = name.clone();
     let mut target = None;
     // Each round takes one CNAME; the chain as a whole is bounded by who asked.
-    for _ in 0..=super::MAX_CHAIN {
+    for _ in 0..=MAX_CHAIN {
         let here = by_owner.get(&at).map(Vec::as_slice).unwrap_or_default();
         let of_type = here.iter().filter(|record| record.record_type() == record_type);
         let set: Vec<Record> = of_type.copied().cloned().collect();
@@ -274,7 +274,7 @@ fn read(
         at = next;
         // The packet comes first here too: what it holds, or leaves to other servers, is not for this one to say.
         let leads_back =
-            |lookup| matches!(lookup, Lookup::Delegated(Delegation { at, .. }) if at == delegation.at);
+            |lookup| matches!(lookup, ZoneAnswer::Delegated(Delegation { at, .. }) if at == delegation.at);
         if !leads_back(zone.lookup(&at, record_type)) {
             break;
         }

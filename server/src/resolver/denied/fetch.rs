@@ -18,7 +18,10 @@ use super::{
     copy::Validators,
     reader::{NoList, Reader},
 };
-use crate::{base::config::ListUrl, sources::connector::Connector};
+use crate::{
+    base::{backoff::Backoff, config::ListUrl},
+    sources::connector::{Connector, cause},
+};
 
 /// For a whole list. One of the greatest size comes in this time over 6 Mbit/s.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -105,9 +108,9 @@ impl Fetcher {
 
 /// How long a list is left alone after so many failures in a row.
 pub(super) fn pause(failures: u32, refresh: Duration) -> Duration {
-    match failures.checked_sub(1) {
-        None => refresh,
-        Some(more) => FIRST_PAUSE.saturating_mul(1 << more.min(16)).min(refresh),
+    match failures {
+        0 => refresh,
+        failures => Backoff { first: FIRST_PAUSE, longest: refresh }.after(failures),
     }
 }
 
@@ -116,13 +119,8 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (text.len() <= MAX_VALIDATOR_SIZE).then(|| text.to_owned())
 }
 
-/// The innermost cause says most: those around it say "client error", each in turn.
 fn unreachable(error: &(dyn Error + 'static)) -> FetchError {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    FetchError::Unreachable(cause.to_string())
+    FetchError::Unreachable(cause(error).to_string())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
     base::{access::is_private, message::addresses},
     resolver::{
         name::{KeyName, Suffixes, move_zone},
-        zone::{Lookup, Zone, dname_target, try_each_target},
+        zone::{Zone, ZoneAnswer, dname_target, try_each_target},
     },
 };
 
@@ -41,12 +41,12 @@ impl Origin {
         let shown = |record: Record| self.shown(record, zone, asked);
         let answer = |answers: Vec<Record>| OriginAnswer::new(ResponseCode::NoError, answers);
         match zone.lookup_below(&asked.apex, name, held_type) {
-            Lookup::Records(records) => {
+            ZoneAnswer::Records(records) => {
                 let records: Vec<Record> = records.into_iter().filter_map(shown).collect();
                 Some(answer(records)).filter(|answer| !answer.answers.is_empty())
             }
-            Lookup::Alias(record, _) => shown(*record).and_then(follow),
-            Lookup::Renamed(renaming, alias) => shown(*renaming).map(|renaming| match alias {
+            ZoneAnswer::Alias(record, _) => shown(*record).and_then(follow),
+            ZoneAnswer::Renamed(renaming, alias) => shown(*renaming).map(|renaming| match alias {
                 // RFC 6672 section 2.2.
                 None => OriginAnswer::new(ResponseCode::YXDomain, vec![renaming]),
                 Some((alias, _)) => match shown(*alias).and_then(follow) {
@@ -60,8 +60,8 @@ impl Origin {
                     }
                 },
             }),
-            Lookup::Delegated(_) | Lookup::NoData => None,
-            Lookup::NoName => return self.no(ResponseCode::NXDomain, negative_ttl),
+            ZoneAnswer::Delegated(_) | ZoneAnswer::NoData => None,
+            ZoneAnswer::NxDomain => return self.no(ResponseCode::NXDomain, negative_ttl),
         }
         .unwrap_or_else(|| self.no(ResponseCode::NoError, negative_ttl))
     }

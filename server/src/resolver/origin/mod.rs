@@ -46,7 +46,7 @@ pub enum Place {
     /// The packet of a key. The apex of its zone ends in the origin.
     Key(KeyName),
     /// Nobody: the label reads as a key and no such key can sign.
-    ImpossibleKey {
+    NotACurvePoint {
         /// The label, and the origin behind it.
         apex: Name,
     },
@@ -116,7 +116,7 @@ impl Origin {
         let apex = name.trim_to(labels).to_lowercase();
         match known(&bytes).or_else(|| check_key(&bytes)) {
             Some(key) => Place::Key(KeyName { key, apex }),
-            None => Place::ImpossibleKey { apex },
+            None => Place::NotACurvePoint { apex },
         }
     }
 

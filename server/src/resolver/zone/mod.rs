@@ -49,7 +49,7 @@ pub struct Zone {
 
 /// What a zone says to a question.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Lookup {
+pub enum ZoneAnswer {
     /// The RRset that was asked for; a wildcard's has the name that was asked for.
     Records(Vec<Record>),
     /// A CNAME record, and where it points.
@@ -62,7 +62,7 @@ pub enum Lookup {
     /// The name exists, without such a record.
     NoData,
     /// There is no such name.
-    NoName,
+    NxDomain,
 }
 
 /// NS records in a packet: part of the zone lives on servers of its own.
@@ -122,15 +122,15 @@ impl Zone {
 
     /// Looks up `name`, in lower case and inside of the zone. What the packet itself holds is signed and comes
     /// first; its name servers are asked for the rest.
-    pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
+    pub fn lookup(&self, name: &Name, record_type: RecordType) -> ZoneAnswer {
         self.lookup_below(&self.apex, name, record_type)
     }
 
     /// As [`Zone::lookup`], for a name with another spelling of the key or a suffix: `apex` is what it ends in. Records of
     /// the answer stand at `name`; what they and a delegation lead to is in the zone's own spelling.
-    pub(super) fn lookup_below(&self, apex: &Name, name: &Name, record_type: RecordType) -> Lookup {
+    pub(super) fn lookup_below(&self, apex: &Name, name: &Name, record_type: RecordType) -> ZoneAnswer {
         let Some(labels) = labels(name, apex) else {
-            return Lookup::NoName;
+            return ZoneAnswer::NxDomain;
         };
         let common = self.common(&labels);
         let found = self.lookup_held(&common, &labels, name, record_type);
@@ -138,11 +138,11 @@ impl Zone {
         let is_parents =
             || record_type == RecordType::DS && self.at(&common, RecordType::NS).next().is_some();
         let delegation = match found {
-            Lookup::NoData if !is_parents() => self.delegation(&common, &labels, true),
-            Lookup::NoName => self.delegation(&common, &labels, false),
+            ZoneAnswer::NoData if !is_parents() => self.delegation(&common, &labels, true),
+            ZoneAnswer::NxDomain => self.delegation(&common, &labels, false),
             _ => None,
         };
-        delegation.map_or(found, Lookup::Delegated)
+        delegation.map_or(found, ZoneAnswer::Delegated)
     }
 
     /// The SOA for answers that say no: the packet's own, or one made up. `negative_ttl` in seconds.
@@ -173,14 +173,14 @@ impl Zone {
         labels: &[&[u8]],
         name: &Name,
         record_type: RecordType,
-    ) -> Lookup {
+    ) -> ZoneAnswer {
         if let Some(found) = self.lookup_node(common, name, record_type) {
             return found;
         }
         // RFC 4592 section 3.3.1: the wildcard of the closest encloser, and of no other.
         let encloser = self.deepest(common);
         let Some(above) = labels.get(..encloser).filter(|_| encloser < labels.len()) else {
-            return Lookup::NoData;
+            return ZoneAnswer::NoData;
         };
         // RFC 6672 section 3.2: before any wildcard.
         if let Some(renamed) = self.lookup_renamed(above, name, labels.len() - encloser) {
@@ -191,13 +191,13 @@ impl Zone {
         match self.lookup_node(&common, name, record_type) {
             Some(found) => found,
             // A wildcard that only has names below it covers others all the same, with nothing.
-            None if self.deepest(&common) == wildcard.len() => Lookup::NoData,
-            None => Lookup::NoName,
+            None if self.deepest(&common) == wildcard.len() => ZoneAnswer::NoData,
+            None => ZoneAnswer::NxDomain,
         }
     }
 
     /// Answers from the DNAME record of the node `above`, of which `name` is `depth` labels below.
-    fn lookup_renamed(&self, above: &[&[u8]], name: &Name, depth: usize) -> Option<Lookup> {
+    fn lookup_renamed(&self, above: &[&[u8]], name: &Name, depth: usize) -> Option<ZoneAnswer> {
         let node = self.common(above);
         let (ttl, data, target) = self.at(&node, RecordType::DNAME).take(MAX_TRIES).find_map(|record| {
             let data = self.data(record)?;
@@ -210,17 +210,17 @@ impl Zone {
             let alias = Record::from_rdata(name.clone(), ttl, RData::CNAME(CNAME(target.clone())));
             (Box::new(alias), target)
         });
-        Some(Lookup::Renamed(Box::new(Record::from_rdata(owner, ttl, data)), alias))
+        Some(ZoneAnswer::Renamed(Box::new(Record::from_rdata(owner, ttl, data)), alias))
     }
 
     /// Answers from the records of the node that was compared, given the name `owner`. `None` where there is nothing to
     /// answer with.
-    fn lookup_node(&self, node: &Common<'_>, owner: &Name, record_type: RecordType) -> Option<Lookup> {
+    fn lookup_node(&self, node: &Common<'_>, owner: &Name, record_type: RecordType) -> Option<ZoneAnswer> {
         let mut set = self.rrset(node, owner, record_type);
         // RFC 2181 section 5.2: TTLs that differ within a set count as the lowest.
         if let Some(ttl) = set.iter().map(|record| record.ttl).min() {
             set.iter_mut().for_each(|record| record.ttl = ttl);
-            return Some(Lookup::Records(set));
+            return Some(ZoneAnswer::Records(set));
         }
         // RFC 1034 section 3.6.2 lets nothing stand beside a CNAME, but at the apex people want both: the exact
         // type wins, and of several CNAMEs the first.
@@ -228,7 +228,7 @@ impl Zone {
             let data = self.data(record)?;
             let RData::CNAME(target) = &data else { return None };
             let target = target.0.to_lowercase();
-            Some(Lookup::Alias(Box::new(Record::from_rdata(owner.clone(), record.ttl, data)), target))
+            Some(ZoneAnswer::Alias(Box::new(Record::from_rdata(owner.clone(), record.ttl, data)), target))
         })
     }
 

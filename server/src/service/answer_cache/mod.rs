@@ -10,7 +10,7 @@ use part::{Kept, Part, Sizes, Wanted};
 use tokio::time::Instant;
 
 use crate::base::{
-    message::{Age, EncodedAnswer, MAX_NAME_SIZE, MAX_UDP_SIZE, Query, Reply},
+    message::{Age, EncodedAnswer, MAX_NAME_SIZE, MAX_UDP_SIZE, Query, Reply, STALE_RECHECK},
     revisions::{Revision, Revisions},
     view::View,
 };
@@ -37,9 +37,6 @@ const LARGE_BYTES_PER_ENTRY: u64 = 256;
 
 /// The same for failures, which are kept for seconds.
 const FAILURE_BYTES_PER_ENTRY: u64 = 64;
-
-/// How long an answer past its time is served before anyone is asked again (RFC 8767 section 5).
-const STALE_RECHECK: Duration = Duration::from_secs(30);
 
 /// Letters and digits in the label of a key. Only a name with such a label can be answered by a key.
 const KEY_LABEL_SIZE: u8 = 52;
@@ -104,11 +101,12 @@ pub struct Hit {
 impl AnswerCache {
     /// Keeps up to `BYTES_PER_ENTRY` times `entries` bytes of answers of each authority, of name servers half as much,
     /// besides large answers and failures, and serves answers for up to `max_stale` after their time if they have to be.
-    pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>) -> Self {
+    /// `start`: now; no answer is older.
+    pub fn new(entries: usize, max_stale: Duration, revisions: Arc<Revisions>, start: Instant) -> Self {
         let part = |bytes: u64| Arc::new(Part::new(bytes.saturating_mul(entries as u64), Sizes::USUAL));
         let large = LARGE_BYTES_PER_ENTRY.saturating_mul(entries as u64);
         Self {
-            start: Instant::now(),
+            start,
             keys: part(BYTES_PER_ENTRY),
             name_servers: part(NAME_SERVER_BYTES_PER_ENTRY),
             upstream: part(BYTES_PER_ENTRY),

@@ -15,7 +15,7 @@ use super::{
     dnstap::{self, Tapped},
     queue::{Inbox, Next},
 };
-use crate::base::config::DnstapTarget;
+use crate::base::{backoff::Backoff, config::DnstapTarget};
 
 const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
 
@@ -34,9 +34,8 @@ const MAX_CONTROL_SIZE: usize = 512;
 /// A collector that takes no bytes, or does not answer, for so long is left.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two tries to reach it, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between two tries to reach it.
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// Bytes that are written at once.
 const BATCH: usize = 64 * 1024;
@@ -119,7 +118,7 @@ impl Collector {
         if frames.is_empty() {
             return;
         }
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0_u32;
         let mut is_said = false;
         while !inbox.is_abandoned() {
             let error = match stream {
@@ -145,8 +144,8 @@ impl Collector {
                 is_said = true;
             }
             if !was_open {
-                std::thread::sleep(pause);
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                failures = failures.saturating_add(1);
+                std::thread::sleep(PAUSES.after(failures));
             }
         }
     }

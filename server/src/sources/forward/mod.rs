@@ -9,6 +9,7 @@ mod counted;
 mod encrypted;
 mod exchange;
 mod failure;
+mod inspect;
 mod loops;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use encrypted::{TlsClient, TlsError};
 pub use exchange::{Exchanger, Flags};
 pub use failure::ExchangeError;
-pub use loops::is_own_address;
+pub use inspect::{Over, inspect};
 #[cfg(not(feature = "tls"))]
 pub use no_tls::{TlsClient, TlsError};
 pub use places::Asker;
@@ -46,7 +47,7 @@ pub use route::has_route;
 use crate::base::{
     access::is_private,
     config::{ForwardZone, UpstreamAddress},
-    message::{Message, Question, address},
+    message::{MAX_CHAIN, Message, Question, address},
     single_flight::FlightError,
 };
 use asked::Asked;
@@ -67,9 +68,6 @@ const GRACE: Duration = Duration::from_millis(100);
 const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
 
 const LOOP_PROBE_EVERY: Duration = Duration::from_secs(60);
-
-/// Longest chain of CNAMEs that [`Forwarder::lookup_host`] follows within an answer.
-const MAX_CHAIN: usize = 11;
 
 /// Sockets for the resolvers of a zone of its own. A LAN asks little, and there may be many zones.
 const MAX_ZONE_SOCKETS: usize = 192;

@@ -7,12 +7,9 @@ use hickory_proto::{
 
 use super::{ExchangeError, cookies::SentCookie, exchange::Flags};
 use crate::base::message::{
-    Cookie, ExtendedError, HEADER_SIZE, MAX_UDP_SIZE, Message, OPTION_HEAD_SIZE, OPTION_PADDING, Question,
-    TYPE_OPT, read_message, read_question, returned_cookie,
+    Cookie, ExtendedError, HEADER_SIZE, MAX_UDP_SIZE, Message, OPTION_HEAD_SIZE, OPTION_PADDING, QUERY_BLOCK,
+    Question, TYPE_OPT, info_code, read_message, read_question, returned_cookie,
 };
-
-/// Of queries that nobody else can read, so that their length says little (RFC 8467 section 4.1), in bytes.
-const PADDING_BLOCK: usize = 128;
 
 /// BADVERS. It shares its number with BADSIG, which hickory-proto reads it as.
 const BAD_VERSION: u16 = 16;
@@ -21,8 +18,6 @@ const BAD_VERSION: u16 = 16;
 const RECURSION_DESIRED: u8 = 0x01;
 const RECURSION_AVAILABLE: u8 = 0x80;
 
-/// INFO-CODE of what has none of its own (RFC 8914 section 4.1).
-const OTHER_ERROR: u16 = 0;
 const NO_RESOLVER: &str = "the upstream refers to other servers instead of answering: it is no resolver";
 
 /// The options that go along.
@@ -190,7 +185,7 @@ impl Request {
             message.code = ResponseCode::ServFail;
             message.authorities.clear();
             message.additionals.clear();
-            message.extended_error = Some(ExtendedError::new(OTHER_ERROR, NO_RESOLVER));
+            message.extended_error = Some(ExtendedError::new(info_code::OTHER, NO_RESOLVER));
         }
         Some(message)
     }
@@ -234,7 +229,7 @@ pub(super) fn has_lost_its_code(refused: &Message, bare: &Message) -> bool {
 /// Appends the data of an OPT record, with its length, so that the message fills its last block.
 fn pad(bytes: &mut Vec<u8>) {
     let size = bytes.len() + 2 + OPTION_HEAD_SIZE;
-    let padding = size.next_multiple_of(PADDING_BLOCK) - size;
+    let padding = size.next_multiple_of(QUERY_BLOCK) - size;
     // Below a block, so that both lengths fit.
     bytes.extend_from_slice(&((OPTION_HEAD_SIZE + padding) as u16).to_be_bytes());
     bytes.extend_from_slice(&OPTION_PADDING.to_be_bytes());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pkdns_dht::{NetworkError, signed_packet::PublicKey};
 use tokio::time::{Instant, timeout};
 
-use super::{Asker, FetchError, Held, PacketAnswer, Packets, Search, Staleness};
+use super::{Asker, FetchError, Found, PacketAnswer, Packets, Search, SearchOutcome, Staleness};
 use crate::base::{metrics::Farthest, single_flight::FlightError};
 
 /// How old a packet may be that such a question is answered from.
@@ -29,60 +29,42 @@ impl Packets {
         admit: impl FnOnce(Search) -> bool,
         held_will_do: bool,
     ) -> (Farthest, Result<PacketAnswer, FetchError>) {
-        let memory = &self.0.memory;
-        if !memory.holds(key) {
-            self.load(key, self.0.stores.clone()).await;
+        let (_, known) = self.look_here(key, &self.0.stores).await;
+        if let Some(recent) = self.0.memory.look_within(key, FRESH_AGE, Instant::now()) {
+            return (Farthest::Memory, recent.map_err(FetchError::Network));
         }
-        if let Some(answer) = self.recent(key) {
-            return (Farthest::Memory, answer);
-        }
-        let search = if memory.holds(key) { Search::Fresh } else { Search::Unseen };
-        let newest = self.newest_for(key, asker.into().starter(search), || admit(search));
-        let failure = match timeout(PATIENCE, newest).await {
-            // A search without a packet leaves what is held as it was.
-            Ok(Ok(_)) => None,
-            Ok(Err(failure)) => Some(failure),
-            Err(_) => Some(FetchError::Network(NetworkError::Unreachable)),
+        let held = match known {
+            Some(Ok(PacketAnswer::Found(found))) => Some(found),
+            _ => None,
         };
-        if failure == Some(FetchError::Refused) && !held_will_do {
-            return (Farthest::Memory, self.recent(key).unwrap_or(Err(FetchError::Refused)));
-        }
-        let answer = self.recent(key).unwrap_or_else(|| {
-            let Some(mut found) = memory.last_resort(key, Instant::now()) else {
-                return failure.map_or(Ok(PacketAnswer::Absent(RETRY)), Err);
-            };
-            found.stale = Some(match failure {
-                None => Staleness::Forgotten,
-                Some(FetchError::Network(error)) => Staleness::Unreachable(error),
-                Some(FetchError::Refused) => Staleness::Unreachable(NetworkError::Busy),
-            });
-            (found.fresh_for, found.refresh_in) = (RETRY, RETRY);
-            Ok(PacketAnswer::Found(found))
-        });
-        (Farthest::Dht, answer)
-    }
-
-    /// What the network has said of a key in the last seconds.
-    fn recent(&self, key: &PublicKey) -> Option<Result<PacketAnswer, FetchError>> {
-        Some(match self.0.memory.look_within(key, FRESH_AGE, Instant::now())? {
-            Held::Packet { mut found, .. } => {
-                let left = FRESH_AGE.saturating_sub(found.age);
-                found.fresh_for = found.fresh_for.min(left);
-                found.refresh_in = found.refresh_in.min(left);
-                Ok(PacketAnswer::Found(found))
+        let wanted = if held.is_some() { Search::Fresh } else { Search::Unseen };
+        let search = self.search_newest(key, asker.into().starter(wanted), || admit(wanted));
+        let outdated = |found: Option<Found>, why: Staleness| {
+            let (fresh_for, refresh_in) = (RETRY, RETRY);
+            found.map(|found| PacketAnswer::Found(Found { stale: Some(why), fresh_for, refresh_in, ..found }))
+        };
+        let answer = match timeout(PATIENCE, search).await.unwrap_or(Err(FlightError::Lost)) {
+            Ok(SearchOutcome::Found(found)) => Ok(PacketAnswer::Found(found.limited_to(FRESH_AGE))),
+            Ok(SearchOutcome::Absent { held, believed }) => {
+                let absent = PacketAnswer::Absent(believed.min(FRESH_AGE));
+                Ok(outdated(held, Staleness::Forgotten).unwrap_or(absent))
             }
-            Held::Absent(left) => Ok(PacketAnswer::Absent(left)),
-            Held::Failed(failure) => Err(FetchError::Network(failure)),
-        })
-    }
-}
-
-impl From<FlightError> for FetchError {
-    fn from(error: FlightError) -> Self {
-        match error {
-            FlightError::Refused => Self::Refused,
-            FlightError::Busy => Self::Network(NetworkError::Busy),
-            FlightError::Lost => Self::Network(NetworkError::Unreachable),
-        }
+            Ok(SearchOutcome::Failed { held: newer, error }) => {
+                let answer = outdated(newer.or(held), Staleness::Unreachable(error));
+                answer.ok_or(FetchError::Network(error))
+            }
+            Err(FlightError::Refused) if !held_will_do => {
+                return (Farthest::Memory, Err(FetchError::Refused));
+            }
+            Err(error) => {
+                let error = FetchError::from(error);
+                let why = match error {
+                    FetchError::Network(error) => Staleness::Unreachable(error),
+                    FetchError::Refused => Staleness::Unreachable(NetworkError::Busy),
+                };
+                outdated(held, why).ok_or(error)
+            }
+        };
+        (Farthest::Dht, answer)
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Found, PacketAnswer, Packets};
+use super::{FetchError, Found, PacketAnswer, Packets, Starter};
 use crate::base::metrics::KeepAliveOutcomes;
 
 /// Each packet is stored again after this, and when that failed.
@@ -77,7 +77,7 @@ impl KeepAlive {
     }
 
     /// A client has asked for this key, and there is a packet.
-    pub(super) fn note(&self, key: &[u8; 32], now: Instant) {
+    pub(super) fn asked_for(&self, key: &[u8; 32], now: Instant) {
         let mut schedule = self.schedule();
         if let Some(kept) = schedule.kept.get_mut(key) {
             kept.asked = now;
@@ -91,7 +91,7 @@ impl KeepAlive {
     }
 
     /// The key whose turn it is. Its next turn comes after [`INTERVAL`].
-    fn take_due(&self, now: Instant) -> Option<[u8; 32]> {
+    fn next_due(&self, now: Instant) -> Option<[u8; 32]> {
         let mut schedule = self.schedule();
         while let Some((due, key)) = schedule.turns.first().copied() {
             if due > now {
@@ -146,7 +146,7 @@ impl Packets {
             pace.tick().await;
             while under_way.try_join_next().is_some() {}
             if under_way.len() < MAX_UNDER_WAY
-                && let Some(key) = keep_alive.take_due(Instant::now())
+                && let Some(key) = keep_alive.next_due(Instant::now())
                 && let Ok(key) = PublicKey::try_from(&key)
                 && may(&key)
             {
@@ -160,7 +160,7 @@ impl Packets {
         let key = *public_key.as_bytes();
         let found = match self.held(&public_key).await {
             Some(PacketAnswer::Found(found)) => Ok(PacketAnswer::Found(found)),
-            _ => self.newest_for_refresh(public_key.clone()).await,
+            _ => self.newest_ahead(&public_key).await,
         };
         let stored = match found {
             Ok(PacketAnswer::Found(Found { packet, .. })) => self.put(packet, None).await,
@@ -175,11 +175,15 @@ impl Packets {
             // The network has a newer one, which its owner stored: nobody needs to do it again.
             Err(PutError::NotMostRecent) => {
                 outcomes.outdated.inc();
-                // Whatever comes of it is in memory.
-                let _ = self.newest_for_refresh(public_key).await;
+                // Clients find it in memory.
+                let _ = self.newest_ahead(&public_key).await;
             }
             Err(_) => self.stored_in_vain(key, outcomes),
         }
+    }
+
+    async fn newest_ahead(&self, key: &PublicKey) -> Result<PacketAnswer, FetchError> {
+        self.search_newest(key, Starter::Refresh, || true).await?.network_answer()
     }
 
     fn stored_in_vain(&self, key: [u8; 32], outcomes: &KeepAliveOutcomes) {

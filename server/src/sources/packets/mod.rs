@@ -17,11 +17,9 @@ mod search;
 mod shared;
 mod sightings;
 mod stored;
+mod stores;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use asker::Starter;
@@ -30,21 +28,20 @@ pub use asker::{Asker, Search};
 pub use disk::{DiskError, DiskStore};
 pub use fresh::FRESH_AGE;
 use keep_alive::KeepAlive;
-pub use memory::{Found, Freshness, Held, Memory, Staleness};
+use memory::Known;
+pub use memory::{Found, Freshness, Memory, Staleness};
 #[cfg(not(feature = "disk"))]
 pub use no_disk::{DiskError, DiskStore};
 #[cfg(not(feature = "redis"))]
 pub use no_redis::SharedStore;
-use pkdns_dht::{
-    Network, NetworkError,
-    signed_packet::{PublicKey, SignedPacket},
-};
+use pkdns_dht::{Network, NetworkError, signed_packet::PublicKey};
 use publish::{MAX_PUBLICATIONS, Published};
 #[cfg(feature = "redis")]
 pub use shared::SharedStore;
 use sightings::Sightings;
 pub use sightings::{Holders, Sighting, Version};
 pub use stored::{MAX_STORED_SIZE, Stored};
+pub use stores::Stores;
 use tokio::time::{Instant, timeout};
 
 use crate::base::{
@@ -77,9 +74,6 @@ const LONGEST_QUEUEING: Duration = Duration::from_millis(2500);
 /// A client waits this long for news before it gets what is held from before (RFC 8767 section 5).
 pub const PATIENCE_WITH_STALE: Duration = Duration::from_millis(1800);
 
-/// Whoever waited for a search finds its result in memory, so that it has to stay there for a moment.
-const LEAST_MEMORY: Duration = Duration::from_secs(1);
-
 /// What the packets say about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PacketAnswer {
@@ -98,24 +92,56 @@ pub enum FetchError {
     Refused,
 }
 
-/// Nothing near has the packet.
-struct Far;
-
-/// What near has of a key.
-struct Near {
-    farthest: Farthest,
-    answer: Result<PacketAnswer, FetchError>,
-    /// It is time to look for a newer packet.
-    is_nearly_over: bool,
+/// How a search ended, as those who wait for it hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SearchOutcome {
+    /// With this packet, or with an older one than this.
+    Found(Found),
+    /// Enough nodes said that they have none.
+    Absent {
+        /// What was held before, which is served for a while all the same.
+        held: Option<Found>,
+        /// For how long the absence is believed, where nothing is held.
+        believed: Duration,
+    },
+    /// The network could not be asked.
+    Failed {
+        /// As above.
+        held: Option<Found>,
+        error: NetworkError,
+    },
 }
 
-/// Where packets are kept besides memory. Both are asked only for keys that are not in memory.
-#[derive(Debug, Clone, Default)]
-pub struct Stores {
-    /// What survives a restart.
-    pub disk: Option<DiskStore>,
-    /// What several servers share.
-    pub shared: Option<SharedStore>,
+impl SearchOutcome {
+    /// The answer for whoever takes a packet from before rather than none.
+    fn answer(self) -> Result<PacketAnswer, FetchError> {
+        match self {
+            Self::Absent { held: Some(held), .. } | Self::Failed { held: Some(held), .. } => {
+                Ok(PacketAnswer::Found(held))
+            }
+            outcome => outcome.network_answer(),
+        }
+    }
+
+    /// What the network itself said.
+    fn network_answer(self) -> Result<PacketAnswer, FetchError> {
+        match self {
+            Self::Found(found) => Ok(PacketAnswer::Found(found)),
+            Self::Absent { held: Some(_), .. } => Ok(PacketAnswer::Absent(Duration::ZERO)),
+            Self::Absent { held: None, believed } => Ok(PacketAnswer::Absent(believed)),
+            Self::Failed { error, .. } => Err(FetchError::Network(error)),
+        }
+    }
+}
+
+impl From<FlightError> for FetchError {
+    fn from(error: FlightError) -> Self {
+        match error {
+            FlightError::Refused => Self::Refused,
+            FlightError::Busy => Self::Network(NetworkError::Busy),
+            FlightError::Lost => Self::Network(NetworkError::Unreachable),
+        }
+    }
 }
 
 /// The packets of all keys. Cheap to clone.
@@ -126,12 +152,12 @@ struct Inner {
     memory: Memory,
     stores: Stores,
     /// Packets on their way from the stores into memory.
-    loads: SingleFlight<[u8; 32], Farthest>,
+    loads: SingleFlight<[u8; 32], (Farthest, Option<Found>)>,
     network: Arc<dyn Network>,
-    /// A search ends with the first packet or without one.
-    searches: FairFlight<Starter, [u8; 32], ()>,
-    /// Searches whose end somebody waits for.
-    updates: FairFlight<Starter, [u8; 32], Result<PacketAnswer, FetchError>>,
+    /// Searches that end with the first packet or without one, for those who wait.
+    first: FairFlight<Starter, [u8; 32], SearchOutcome>,
+    /// Searches that end with the newest packet or without one.
+    newest: FairFlight<Starter, [u8; 32], SearchOutcome>,
     /// Packets on their way to the network.
     publications: SingleFlight<[u8; 32], Published>,
     /// Those that clients ask for, if they are to be stored again.
@@ -164,8 +190,8 @@ impl Packets {
             stores,
             loads: SingleFlight::new(MAX_SEARCHES),
             network,
-            searches: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
-            updates: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
+            first: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
+            newest: FairFlight::new(lookups.clone(), MAX_SEARCHES, LONGEST_QUEUEING),
             publications: SingleFlight::new(MAX_PUBLICATIONS),
             keep_alive: ArcSwapOption::from_pointee(KeepAlive::new(keep_alive_per_hour)),
             lookups,
@@ -199,16 +225,7 @@ impl Packets {
 
     /// What is held, in memory or on disk, without asking anyone.
     pub async fn held(&self, key: &PublicKey) -> Option<PacketAnswer> {
-        if !self.0.memory.holds(key) {
-            self.load(key, Stores { shared: None, ..self.0.stores.clone() }).await;
-        }
-        let now = Instant::now();
-        let found = match self.0.memory.look(key, now) {
-            Some(Held::Packet { found, .. }) => Some(found),
-            Some(Held::Absent(left)) => return Some(PacketAnswer::Absent(left)),
-            Some(Held::Failed(_)) | None => self.0.memory.last_resort(key, now),
-        };
-        found.map(PacketAnswer::Found)
+        self.look_here(key, &Stores { shared: None, ..self.0.stores.clone() }).await.1?.ok()
     }
 
     /// The packet of `key`. `admit` is asked at most once, and only if this call has to start a search that somebody waits
@@ -231,145 +248,72 @@ impl Packets {
         admit: impl FnOnce(Search) -> bool,
     ) -> (Farthest, Result<PacketAnswer, FetchError>) {
         let asker = asker.into();
-        let (farthest, answer) = match self.find_near(key).await {
-            Ok(near) => {
-                if near.is_nearly_over && admit(Search::Ahead) {
-                    self.look_ahead(key, asker);
-                }
-                (near.farthest, near.answer)
+        let (farthest, answer) = match self.look_here(key, &self.0.stores).await {
+            (_, None) => (Farthest::Dht, self.search_for(key, None, asker, admit).await),
+            (_, Some(Ok(PacketAnswer::Found(held)))) if held.is_over() => {
+                (Farthest::Dht, self.search_for(key, Some(held), asker, admit).await)
             }
-            Err(Far) => (Farthest::Dht, self.find_far(key, asker, admit).await),
+            (place, Some(Ok(PacketAnswer::Found(found)))) => {
+                if found.refresh_in.is_zero() {
+                    self.refresh_ahead(key, asker, admit);
+                }
+                (place, Ok(PacketAnswer::Found(found)))
+            }
+            (place, Some(known)) => (place, known.map_err(FetchError::Network)),
         };
         if let Some(keep_alive) = &*self.0.keep_alive.load()
             && matches!(answer, Ok(PacketAnswer::Found(_)))
         {
-            keep_alive.note(key.as_bytes(), Instant::now());
+            keep_alive.asked_for(key.as_bytes(), Instant::now());
         }
         (farthest, answer)
     }
 
-    /// In memory and in the stores.
-    async fn find_near(&self, key: &PublicKey) -> Result<Near, Far> {
-        if let Some(near @ Near { answer: Ok(_), .. }) = self.at_hand(key) {
-            return Ok(near);
+    /// What memory knows of a key or else what `stores` hold of it, however old, and the farthest of these places that was
+    /// looked in.
+    async fn look_here(&self, key: &PublicKey, stores: &Stores) -> (Farthest, Option<Known>) {
+        let memory = &self.0.memory;
+        match memory.look(key, Instant::now()) {
+            known @ Some(Ok(_)) => (Farthest::Memory, known),
+            // Also where the network has just failed: another server may have found the packet since, and the disk may
+            // only have been slow.
+            None | Some(Err(_)) => {
+                let (place, loaded) = self.load(key, stores).await;
+                let loaded = loaded.map(|found| Ok(PacketAnswer::Found(found)));
+                // A search may have ended meanwhile.
+                (place, loaded.or_else(|| memory.look(key, Instant::now())))
+            }
         }
-        if self.0.memory.holds(key) {
-            return Err(Far);
-        }
-        // Also where the network has just failed: another server may have found the packet since, and the disk may
-        // only have been slow.
-        let farthest = self.load(key, self.0.stores.clone()).await;
-        self.at_hand(key).map(|near| Near { farthest, ..near }).ok_or(Far)
     }
 
-    async fn find_far(
+    /// Searches in the network, or waits for the search that goes on, and falls back on what is `held` from before.
+    async fn search_for(
         &self,
         key: &PublicKey,
+        held: Option<Found>,
         asker: Asker,
         admit: impl FnOnce(Search) -> bool,
     ) -> Result<PacketAnswer, FetchError> {
-        let is_held = self.0.memory.last_resort(key, Instant::now()).is_some();
-        let wanted = if is_held { Search::Held } else { Search::Unseen };
-        let search = self.search(key, asker.starter(wanted), || admit(wanted));
-        let searched = match is_held {
-            // The search goes on when patience ends.
-            true => timeout(PATIENCE_WITH_STALE, search).await.unwrap_or(Ok(())),
-            false => search.await,
-        };
-        let now = Instant::now();
-        match self.0.memory.look(key, now) {
-            Some(Held::Packet { found, .. }) => Ok(PacketAnswer::Found(found)),
-            Some(Held::Absent(left)) => Ok(PacketAnswer::Absent(left)),
-            Some(Held::Failed(failure)) => Err(FetchError::Network(failure)),
-            None => match (self.0.memory.last_resort(key, now), searched) {
-                (Some(found), _) => Ok(PacketAnswer::Found(found)),
-                (None, Err(FlightError::Refused)) => Err(FetchError::Refused),
-                (None, _) => Err(FetchError::Network(NetworkError::Busy)),
-            },
-        }
+        let wanted = if held.is_some() { Search::Held } else { Search::Unseen };
+        let search = self.search_first(key, asker.starter(wanted), || admit(wanted));
+        let Some(held) = held else { return search.await?.answer() };
+        // The search goes on when patience ends.
+        let outcome = timeout(PATIENCE_WITH_STALE, search).await.ok().and_then(Result::ok);
+        let answer = outcome.and_then(|outcome| outcome.answer().ok());
+        Ok(answer.unwrap_or(PacketAnswer::Found(held)))
     }
 
-    /// The answer from memory.
-    fn at_hand(&self, key: &PublicKey) -> Option<Near> {
-        let (answer, is_nearly_over) = match self.0.memory.look(key, Instant::now())? {
-            Held::Packet { found, refresh } => (Ok(PacketAnswer::Found(found)), refresh),
-            Held::Absent(left) => (Ok(PacketAnswer::Absent(left)), false),
-            Held::Failed(failure) => (Err(FetchError::Network(failure)), false),
-        };
-        Some(Near { farthest: Farthest::Memory, answer, is_nearly_over })
-    }
-
-    /// Begins to look for a newer packet than one that may still be served.
-    fn look_ahead(&self, key: &PublicKey, asker: Asker) {
-        self.0.memory.begin_refresh(key);
-        let (packets, key, starter) = (self.clone(), key.clone(), asker.starter(Search::Ahead));
-        tokio::spawn(async move { packets.search(&key, starter, || true).await });
-    }
-
-    /// Brings the packet of a key that is not in memory there from the stores, if one of them has it. Returns which.
-    async fn load(&self, key: &PublicKey, stores: Stores) -> Farthest {
-        if stores.disk.is_none() && stores.shared.is_none() {
-            return Farthest::Memory;
-        }
-        let (packets, wanted) = (self.clone(), key.clone());
-        let load = async move {
-            let Stores { disk, shared } = stores;
-            let kept = match &disk {
-                Some(disk) => disk.get(&wanted).await,
-                None => None,
-            };
-            let now = SystemTime::now();
-            let mended = kept.as_ref().and_then(|kept| kept.mended(now));
-            if let (Some(disk), Some(mended)) = (&disk, &mended)
-                && !mended.is_from_before_it_was_signed()
-            {
-                // Or its time would be over only now again after the next start. A clock that is behind mends nothing.
-                disk.put(mended.clone());
-            }
-            let kept = mended.or(kept);
-            let is_fresh = kept.as_ref().is_some_and(|kept| now < kept.fresh_until);
-            let mut farthest = Farthest::Memory;
-            if let Some(kept) = kept {
-                packets.restore(&kept);
-                farthest = Farthest::Disk;
-            }
-            // The others may have heard of a newer one while this server was down.
-            if !is_fresh
-                && let Some(shared) = shared
-                && let Some(shared) = shared.get(&wanted).await
-                && packets.restore(&shared)
-            {
-                farthest = Farthest::Shared;
-                if let Some(disk) = disk {
-                    disk.put(shared);
-                }
-            }
-            farthest
-        };
-        // Where too much is under way, the search that comes next says so.
-        self.0.loads.run(*key.as_bytes(), || Some(load)).await.unwrap_or(Farthest::Memory)
-    }
-
-    fn restore(&self, kept: &Stored) -> bool {
-        let age = SystemTime::now().duration_since(kept.received).unwrap_or_default();
-        let lifetime = kept.fresh_until.duration_since(kept.received).unwrap_or_default();
-        self.0.memory.restore(&kept.packet, age, lifetime, Instant::now())
-    }
-
-    /// Keeps a packet that has just come from the network beyond memory.
-    fn keep(&self, packet: SignedPacket, fresh_for: Duration, is_newest: bool) {
-        let Stores { disk, shared } = &self.0.stores;
-        if disk.is_none() && shared.is_none() {
+    /// Begins to look for a newer packet than one that may still be served. Nobody waits for it.
+    fn refresh_ahead(&self, key: &PublicKey, asker: Asker, admit: impl FnOnce(Search) -> bool) {
+        if !self.0.memory.begin_refresh(key) {
             return;
         }
-        let received = SystemTime::now();
-        let stored = Stored { packet, received, fresh_until: received + fresh_for };
-        if let Some(shared) = shared.as_ref().filter(|_| is_newest) {
-            shared.put(stored.clone());
+        if !admit(Search::Ahead) {
+            self.0.memory.end_refresh(key);
+            return;
         }
-        if let Some(disk) = disk {
-            disk.put(stored);
-        }
+        let (packets, key, starter) = (self.clone(), key.clone(), asker.starter(Search::Ahead));
+        tokio::spawn(async move { packets.search_first(&key, starter, || true).await });
     }
 
     /// Packets in memory.
@@ -395,9 +339,9 @@ impl Packets {
 
 fn freshness(settings: &config::Cache) -> Freshness {
     Freshness {
-        least: Duration::from_secs(settings.ttl_seconds).max(LEAST_MEMORY),
+        least: Duration::from_secs(settings.ttl_seconds),
         greatest: Duration::from_secs(settings.max_ttl_seconds),
-        absent: Duration::from_secs(settings.negative_ttl_seconds).max(LEAST_MEMORY),
+        absent: Duration::from_secs(settings.negative_ttl_seconds),
         stale: Duration::from_secs(settings.max_stale_seconds),
     }
 }

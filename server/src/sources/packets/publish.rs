@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pkdns_dht::{NetworkError, PutError, signed_packet::SignedPacket};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::Packets;
 use crate::base::single_flight::FlightError;
@@ -52,14 +52,10 @@ impl Packets {
     }
 
     async fn publish(&self, packet: &SignedPacket, cas: Option<u64>) -> Result<u32, PutError> {
-        if !self.0.memory.holds(packet.key()) {
-            self.load(packet.key(), self.0.stores.clone()).await;
-        }
+        self.load(packet.key(), &self.0.stores).await;
         self.0.memory.admits(packet, cas)?;
         let nodes = self.0.network.store(packet, cas).await?;
-        if self.0.memory.store(packet, Instant::now()) {
-            self.settle(packet.key());
-        }
+        self.confirm(packet);
         Ok(nodes)
     }
 }

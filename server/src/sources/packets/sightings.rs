@@ -59,8 +59,8 @@ impl Sightings {
         Self(Mutex::new(LruCache::with_hasher(capacity, RandomState::new())))
     }
 
-    /// Takes note of the newest packet of a key.
-    pub(super) fn note_version(&self, key: &PublicKey, timestamp: u64, seen: SystemTime) {
+    /// The newest packet of a key was this one.
+    pub(super) fn saw_version(&self, key: &PublicKey, timestamp: u64, seen: SystemTime) {
         let mut sightings = self.lock();
         let versions = &mut sightings.get_or_insert_mut(*key.as_bytes(), Sighting::default).versions;
         if versions.first().is_none_or(|newest| newest.timestamp < timestamp) {
@@ -69,8 +69,8 @@ impl Sightings {
         }
     }
 
-    /// Takes note of what the nodes of the DHT said. A search in which none was asked says nothing.
-    pub(super) fn note_holders(&self, key: &PublicKey, evidence: Evidence, counted: SystemTime) {
+    /// The nodes of the DHT said this. A search in which none was asked says nothing.
+    pub(super) fn saw_holders(&self, key: &PublicKey, evidence: Evidence, counted: SystemTime) {
         let Evidence { queried, responded, held } = evidence;
         if queried > 0 {
             let holders = Some(Holders { held, responded, counted });
@@ -113,7 +113,7 @@ mod tests {
     fn the_last_versions_of_a_key_are_remembered_with_when_they_came_first() {
         let sightings = Sightings::new(usize::MAX);
         for timestamp in [5, 3, 5, 7] {
-            sightings.note_version(&key(1), timestamp, at(100 + timestamp));
+            sightings.saw_version(&key(1), timestamp, at(100 + timestamp));
         }
         let seen = sightings.of(&key(1)).versions;
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
             "an older packet is none that was the newest"
         );
         for timestamp in 8..100 {
-            sightings.note_version(&key(1), timestamp, at(200));
+            sightings.saw_version(&key(1), timestamp, at(200));
         }
         let seen = sightings.of(&key(1)).versions;
         assert_eq!((seen.len(), seen[0].timestamp, seen[7].timestamp), (MAX_VERSIONS, 99, 92));
@@ -133,8 +133,8 @@ mod tests {
     fn the_last_count_is_remembered_and_a_search_that_asked_no_node_is_none() {
         let sightings = Sightings::new(usize::MAX);
         let evidence = |queried, held| Evidence { queried, responded: 20, held };
-        sightings.note_holders(&key(1), evidence(25, 18), at(1));
-        sightings.note_holders(&key(1), evidence(0, 0), at(2));
+        sightings.saw_holders(&key(1), evidence(25, 18), at(1));
+        sightings.saw_holders(&key(1), evidence(0, 0), at(2));
         let holders = Holders { held: 18, responded: 20, counted: at(1) };
         assert_eq!(sightings.of(&key(1)).holders, Some(holders));
     }
@@ -143,7 +143,7 @@ mod tests {
     fn no_more_keys_are_remembered_than_there_is_room_for() {
         let sightings = Sightings::new(usize::MAX);
         for number in 0..=u8::MAX {
-            sightings.note_version(&key(number), 1, at(1));
+            sightings.saw_version(&key(number), 1, at(1));
         }
         assert_eq!(sightings.lock().cap().get(), MAX_SEEN_KEYS);
         assert_eq!(sightings.lock().len(), 256);

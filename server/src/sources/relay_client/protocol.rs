@@ -19,7 +19,10 @@ use hyper_util::{
 use pkdns_dht::signed_packet::{InvalidPacket, PublicKey, SignedPacket};
 
 use super::RelayError;
-use crate::{base::config::RelayUrl, sources::connector::Connector};
+use crate::{
+    base::config::RelayUrl,
+    sources::connector::{Connector, cause},
+};
 
 /// Bytes of an answer that are read: as many as a packet with its key has, as peers do. Without it, it has 1072.
 const MAX_BODY_SIZE: usize = 1104;
@@ -149,11 +152,6 @@ fn unwelcome(status: StatusCode) -> RelayError {
     }
 }
 
-/// The innermost cause says most: those around it say "client error", each in turn.
 fn unreachable(error: &(dyn Error + 'static)) -> RelayError {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    RelayError::Unreachable(cause.to_string())
+    RelayError::Unreachable(cause(error).to_string())
 }

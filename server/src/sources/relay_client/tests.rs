@@ -291,7 +291,7 @@ async fn what_the_owner_of_one_key_brings_about_does_not_keep_a_relay_from_being
 
 #[tokio::test]
 async fn a_name_is_looked_up_by_the_resolver_given_and_an_address_by_none() {
-    // A relay's name used to be looked up through the system's resolver, which may be this server (mistake 22).
+    // A relay's name used to be looked up through the system's resolver, which may be this server.
     let server = ScriptedRelay::start(|_| Reply::status(404)).await;
     let asked = Arc::new(Mutex::new(Vec::new()));
     let resolver = |addresses: Vec<IpAddr>| -> HostResolver {

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use super::{
     ExtendedError, HEADER_SIZE, TYPE_OPT,
+    edns::OPTION_EXTENDED_ERROR,
     frame::{Frame, is_name, skip_name},
-    options::OPTION_EXTENDED_ERROR,
     query::Question,
     u16_at,
 };

@@ -208,7 +208,7 @@ fn authentic_data_is_only_for_those_who_ask() {
 
 #[test]
 fn ttls_count_down() {
-    // Incumbent's mistake 19: cached answers kept their first TTL.
+    // Cached answers kept their first TTL.
     for (age, left) in [(0, 300), (120, 180), (1000, 0)] {
         let parsed = parse(&write(&answer(addresses(2)), &plain(), Reply::Datagram, age));
         assert!(parsed.answers.iter().all(|record| record.ttl == left));
@@ -217,7 +217,7 @@ fn ttls_count_down() {
 
 #[test]
 fn a_datagram_holds_whole_sets_or_says_that_it_is_cut() {
-    // Incumbent's mistake 12: no limit and no TC; hickory drops the OPT and cuts sets in two.
+    // No limit and no TC; hickory drops the OPT and cuts sets in two.
     let big = answer(texts(20, 100));
     for (query, limit) in [(plain(), 512), (with_edns(700), 700), (with_edns(4096), 1232)] {
         let bytes = write(&big, &query, Reply::Datagram, 0);
@@ -309,7 +309,7 @@ fn an_answer_over_65535_bytes_is_a_failure_that_says_so() {
 
 #[test]
 fn unknown_types_and_classes_pass_byte_for_byte() {
-    // Incumbent's mistake 16: unknown types got silence.
+    // Unknown types got silence.
     let data = RData::Unknown { code: RecordType::from(65280), rdata: NULL::with(vec![1, 2, 0xff]) };
     let mut chaos = record(data);
     chaos.dns_class = DNSClass::CH;

@@ -22,7 +22,7 @@ use crate::base::{config, private_file};
 pub use error::AcmeError;
 pub use order::{AcmeAuthority, NewCertificate};
 pub use proof::{Challenge, Proof, Prover};
-pub use schedule::{LONGEST_SLEEP, back_off, time_left, wait_after};
+pub use schedule::{LONGEST_SLEEP, time_left, wait_after};
 pub use showing::Showing;
 
 /// Who we are to the authority.

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::base::metrics::CertificateReading;
+use crate::base::{backoff::Backoff, metrics::CertificateReading};
 
-/// After the first failure; each further one doubles it. Authorities count failures by the hour.
-const FIRST_WAIT: Duration = Duration::from_secs(60);
-const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
+/// Authorities count failures by the hour.
+const WAITS: Backoff = Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(6 * 3600) };
 
 /// An authority is believed that it wants to be left alone for so long. One that says more is asked again all the same.
 const LONGEST_ABSTENTION: Duration = Duration::from_secs(86_400);
@@ -31,15 +30,11 @@ pub fn time_left(held: Option<&CertificateReading>, names: &[String], now: Syste
     due.and_then(|due| due.duration_since(now).ok()).unwrap_or_default()
 }
 
-/// How long to wait after the failure that comes after `failures` others.
-pub fn back_off(failures: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_WAIT)
-}
-
-/// As [`back_off`], and not before the authority may be asked again, if it has said when.
+/// How long to wait after the failure that comes after `failures` others, and not before the authority may be asked
+/// again, if it has said when.
 pub fn wait_after(failures: u32, not_before: Option<SystemTime>, now: SystemTime) -> Duration {
     let asked = not_before.and_then(|time| time.duration_since(now).ok()).unwrap_or_default();
-    back_off(failures).max(asked.min(LONGEST_ABSTENTION))
+    WAITS.after(failures.saturating_add(1)).max(asked.min(LONGEST_ABSTENTION))
 }
 
 #[cfg(test)]
@@ -74,20 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_from_a_minute_to_six_hours() {
-        let minutes: Vec<_> = (0..11).map(|failures| back_off(failures).as_secs() / 60).collect();
-        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360]);
-        assert_eq!(back_off(u32::MAX), LONGEST_WAIT);
-    }
-
-    #[test]
     fn an_authority_that_wants_to_be_left_alone_is_for_a_day_at_most() {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
         for (asked, seconds) in [(0, 60), (61, 61), (7200, 7200), (86_400 * 7, 86_400)] {
             let wait = wait_after(0, Some(now + Duration::from_secs(asked)), now);
             assert_eq!(wait.as_secs(), seconds, "{asked}");
         }
-        assert_eq!(wait_after(3, Some(UNIX_EPOCH), now), back_off(3));
-        assert_eq!(wait_after(0, None, now), FIRST_WAIT);
+        assert_eq!(wait_after(3, Some(UNIX_EPOCH), now), WAITS.after(4));
+        assert_eq!(wait_after(0, None, now), WAITS.first);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{iter, net::IpAddr};
 
-const TLS_PORT: u16 = 853;
+use crate::base::config::TLS_PORT;
 
 /// HTML that says what to enter, or what this server lacks. `host` is where the page was opened and `names` are others of this
 /// server; `convinces` says whether the certificate of DNS over TLS, on `tls_port`, is one of a public authority for a name.

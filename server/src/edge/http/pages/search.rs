@@ -83,7 +83,7 @@ pub(super) fn key_in(text: &str) -> Result<PublicKey, NoKey> {
         let Ok(name) = Name::from_labels([label.as_bytes()]) else { continue };
         match Suffixes::default().classify(&name) {
             Route::PublicKey(found) => return Ok(found.key),
-            Route::ImpossibleKey { .. } => is_impossible = true,
+            Route::NotACurvePoint { .. } => is_impossible = true,
             Route::Special(_) | Route::Icann => {}
         }
     }

@@ -26,7 +26,7 @@ use crate::service::Respond;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts the thread of one socket, and the task that stops it.
-pub(super) fn start<R: Respond>(port: &Arc<Port<R>>, stop: &CancellationToken) -> io::Result<Pulse> {
+pub(super) fn start<R: Respond>(port: Port<R>, stop: &CancellationToken) -> io::Result<Pulse> {
     // Whoever has bound the socket may have wanted otherwise.
     port.socket.set_nonblocking(false)?;
     port.socket.set_read_timeout(Some(LOOK_EVERY))?;
@@ -34,7 +34,7 @@ pub(super) fn start<R: Respond>(port: &Arc<Port<R>>, stop: &CancellationToken) -
     let pulse = Pulse::new(beats.clone(), time::Instant::now());
     let (ended, mut end) = oneshot::channel::<()>();
     let stopper = Stopper(Arc::default());
-    let (port, stopped, runtime) = (port.clone(), stopper.0.clone(), Handle::current());
+    let (port, stopped, runtime) = (Arc::new(port), stopper.0.clone(), Handle::current());
     thread::Builder::new().name("udp".into()).spawn({
         let port = port.clone();
         move || {

@@ -1,16 +1,10 @@
-//! DNS over UDP. What is at hand is answered where it was received, in buffers that are used again; the rest is
-//! answered from tasks.
-//!
-//! On Linux a thread per socket takes datagrams in batches ([`serve`]); elsewhere a task takes one at a time
-//! ([`serve_portable`]).
+//! DNS over UDP. A thread per socket takes datagrams in batches. What is at hand is answered where it was received, in
+//! buffers that are used again; the rest is answered from tasks.
 
-#[cfg(target_os = "linux")]
 mod batch;
-#[cfg(target_os = "linux")]
 mod batched;
 mod late;
 mod peer;
-mod portable;
 mod pulse;
 mod waiting;
 
@@ -22,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::peer::Peer;
 pub use self::pulse::Pulse;
 pub use self::waiting::{MAX_WAITING, MAX_WAITING_PER_CLIENT, Waiting, WaitingReply};
-use super::{BackOff, UdpSockets, at_once};
+use super::{REST, UdpSockets, at_once};
 use crate::{
     base::message::{MAX_UDP_SIZE, Query, Reply},
     service::{AtOnce, Client, Respond, Transport},
@@ -44,47 +38,15 @@ pub fn serve<R: Respond>(
     stop: CancellationToken,
     tasks: &TaskTracker,
 ) -> Vec<Pulse> {
-    let mut pulses = Vec::new();
-    for port in ports(sockets, responder, waiting, tasks) {
-        #[cfg(target_os = "linux")]
-        let error = match batched::start(&port, &stop) {
-            Ok(pulse) => {
-                pulses.push(pulse);
-                continue;
-            }
-            Err(error) => error,
-        };
-        #[cfg(target_os = "linux")]
-        tracing::warn!(%error, "no thread to answer over udp, a task does it");
-        portable::start(port, stop.clone());
-    }
-    pulses
-}
-
-/// As [`serve`], with what every system has.
-pub fn serve_portable<R: Respond>(
-    sockets: UdpSockets,
-    responder: Arc<R>,
-    waiting: Arc<Waiting>,
-    stop: CancellationToken,
-    tasks: &TaskTracker,
-) {
-    for port in ports(sockets, responder, waiting, tasks) {
-        portable::start(port, stop.clone());
-    }
-}
-
-fn ports<R: Respond>(
-    sockets: UdpSockets,
-    responder: Arc<R>,
-    waiting: Arc<Waiting>,
-    tasks: &TaskTracker,
-) -> impl Iterator<Item = Arc<Port<R>>> {
     let wildcard = sockets.local_address().ip().is_unspecified();
-    sockets.sockets.into_iter().map(move |socket| {
+    let answer = |socket| {
         let (responder, waiting, tasks) = (responder.clone(), waiting.clone(), tasks.clone());
-        Arc::new(Port { socket, wildcard, responder, waiting, tasks })
-    })
+        batched::start(Port { socket, wildcard, responder, waiting, tasks }, &stop).unwrap_or_else(|error| {
+            tracing::error!(%error, "no thread to answer over udp");
+            Pulse::absent()
+        })
+    };
+    sockets.sockets.into_iter().map(answer).collect()
 }
 
 /// One socket and what its queries are answered with.
@@ -133,25 +95,21 @@ impl<R: Respond> Port<R> {
 
 /// Failures of a socket in a row.
 #[derive(Default)]
-struct Failures {
-    tolerated: u32,
-    back_off: BackOff,
-}
+struct Failures(u32);
 
 impl Failures {
     fn succeeded(&mut self) {
-        self.tolerated = 0;
-        self.back_off.succeeded();
+        self.0 = 0;
     }
 
     /// How long to leave the socket alone now.
     fn failed(&mut self, error: &io::Error) -> Duration {
-        if self.tolerated < FAILURES_WITHOUT_WAIT {
-            self.tolerated += 1;
-            return Duration::ZERO;
+        self.0 = self.0.saturating_add(1);
+        let untolerated = self.0.saturating_sub(FAILURES_WITHOUT_WAIT);
+        if untolerated > 0 {
+            tracing::warn!(%error, "cannot receive over udp");
         }
-        tracing::warn!(%error, "cannot receive over udp");
-        self.back_off.failed()
+        REST.after(untolerated)
     }
 }
 
@@ -254,8 +212,8 @@ mod tests {
             for _ in 0..FAILURES_WITHOUT_WAIT {
                 assert_eq!(failures.failed(&error), Duration::ZERO);
             }
-            assert_eq!(failures.failed(&error), BackOff::FIRST);
-            assert!(failures.failed(&error) > BackOff::FIRST);
+            assert_eq!(failures.failed(&error), REST.first);
+            assert!(failures.failed(&error) > REST.first);
             failures.succeeded();
         }
     }

@@ -31,6 +31,11 @@ impl Pulse {
         Self { beats, seen: 0, changed: now }
     }
 
+    /// Of a thread that could not be started.
+    pub(super) fn absent() -> Self {
+        Self::new(Arc::default(), Instant::now())
+    }
+
     /// False once the thread has been stuck for five seconds, or ended without having been told to.
     pub fn is_there(&mut self, now: Instant) -> bool {
         let rounds = self.beats.rounds.load(Ordering::Relaxed);

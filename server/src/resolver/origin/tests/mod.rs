@@ -78,7 +78,7 @@ impl Stage {
                 Some(zone) => origin.from_packet(zone, &asked, name, record_type, NEGATIVE_TTL),
                 None => origin.absent(NEGATIVE_TTL),
             },
-            Place::ImpossibleKey { .. } => origin.absent(NEGATIVE_TTL),
+            Place::NotACurvePoint { .. } => origin.absent(NEGATIVE_TTL),
         }
     }
 }

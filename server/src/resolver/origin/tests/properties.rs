@@ -17,7 +17,7 @@ use crate::{
     resolver::{
         name::{Suffixes, zone_name},
         origin::static_zone::StaticZone,
-        zone::{Lookup, try_each_target},
+        zone::{ZoneAnswer, try_each_target},
     },
 };
 
@@ -210,19 +210,19 @@ proptest! {
         let Some(own) = own else { return Ok(()) };
         let kind = |records: &[Record]| records.iter().map(|record| record.data.clone()).collect::<Vec<_>>();
         match packet.lookup(&own, record_type) {
-            Lookup::Records(records) => prop_assert_eq!(kind(&answer.answers), kind(&records)),
-            Lookup::Alias(record, target) => {
+            ZoneAnswer::Records(records) => prop_assert_eq!(kind(&answer.answers), kind(&records)),
+            ZoneAnswer::Alias(record, target) => {
                 prop_assert_eq!(kind(&answer.answers), kind(&[*record]));
                 prop_assert_eq!(answer.follow, Some(target));
             }
-            Lookup::Renamed(record, alias) => {
+            ZoneAnswer::Renamed(record, alias) => {
                 prop_assert_eq!(&answer.answers[0].data, &record.data);
                 prop_assert_eq!(answer.follow, alias.map(|(_, target)| target));
             }
-            Lookup::NoData | Lookup::Delegated(_) => {
+            ZoneAnswer::NoData | ZoneAnswer::Delegated(_) => {
                 prop_assert!(answer.answers.is_empty() && answer.code == ResponseCode::NoError, "{answer:?}");
             }
-            Lookup::NoName => prop_assert_eq!(answer.code, ResponseCode::NXDomain),
+            ZoneAnswer::NxDomain => prop_assert_eq!(answer.code, ResponseCode::NXDomain),
         }
     }
 }

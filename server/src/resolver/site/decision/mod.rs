@@ -19,13 +19,15 @@ use super::{
     tlsa,
 };
 use crate::{
-    base::message::address,
+    base::{
+        config::{HTTP_PORT, HTTPS_PORT},
+        message::{MAX_CHAIN, address},
+    },
     resolver::{
-        MAX_CHAIN,
         chain::ttl,
         name::{Route, Suffixes, move_zone},
         work::KnownZone,
-        zone::Lookup,
+        zone::ZoneAnswer,
     },
 };
 
@@ -34,9 +36,6 @@ const MAX_LOOKUPS: usize = 96;
 
 /// Addresses of a site: as many of each family as anybody waits for.
 const MAX_ADDRESSES: usize = 8;
-
-const HTTPS: u16 = 443;
-const HTTP: u16 = 80;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +116,7 @@ enum End {
     Records(Vec<Record>, Name, u32),
     Outside(Name, u32),
     NoData,
-    NoName,
+    NxDomain,
 }
 
 /// The addresses of a name.
@@ -144,7 +143,7 @@ impl Decision<'_> {
             return Err(SiteError::Chain.into());
         }
         match self.look(&place, RecordType::HTTPS)? {
-            Lookup::Records(set) => {
+            ZoneAnswer::Records(set) => {
                 let path = path.through(set_ttl(&set, &place));
                 let mut first = None;
                 for record in service_record::usable(&set) {
@@ -159,10 +158,10 @@ impl Decision<'_> {
                     decided => decided,
                 }
             }
-            Lookup::Alias(alias, target) | Lookup::Renamed(_, Some((alias, target))) => {
+            ZoneAnswer::Alias(alias, target) | ZoneAnswer::Renamed(_, Some((alias, target))) => {
                 self.follow_alias(&place, &target, path.through(ttl(alias.ttl, &place.known.found)))
             }
-            Lookup::NoName if !path.is_service => Err(SiteError::Unknown.into()),
+            ZoneAnswer::NxDomain if !path.is_service => Err(SiteError::Unknown.into()),
             // What name servers say is not signed.
             _ => self.without_record(&place, &path),
         }
@@ -219,7 +218,7 @@ impl Decision<'_> {
         by_key: bool,
         elsewhere: Option<&Name>,
     ) -> Result<Decided, Undecided> {
-        let port = path.port.unwrap_or(HTTPS);
+        let port = path.port.unwrap_or(HTTPS_PORT);
         let key = by_key.then(|| place.known.key().clone());
         let (certificates, ttl) = self.certificates(place, port)?;
         if key.is_none() && certificates.is_empty() {
@@ -242,7 +241,7 @@ impl Decision<'_> {
             return Err(SiteError::Unknown.into());
         }
         let proof = Proof { key: None, certificates: Vec::new() };
-        self.decided(end_point.unwrap_or(place.name), found, HTTP, proof, &path)
+        self.decided(end_point.unwrap_or(place.name), found, HTTP_PORT, proof, &path)
     }
 
     fn decided(
@@ -285,7 +284,7 @@ impl Decision<'_> {
         let mut addresses = Addresses::default();
         for (family, record_type) in families.iter_mut().zip([RecordType::A, RecordType::AAAA]) {
             let end = self.records(name, record_type)?;
-            addresses.exists |= !matches!(end, End::NoName);
+            addresses.exists |= !matches!(end, End::NxDomain);
             match end {
                 End::Records(set, at, ttl) => {
                     addresses.end_point.get_or_insert(at);
@@ -298,7 +297,7 @@ impl Decision<'_> {
                     let is_of_family = |address: &IpAddr| address.is_ipv4() == (record_type == RecordType::A);
                     family.extend(self.outside(&target, path)?.into_iter().filter(is_of_family));
                 }
-                End::NoData | End::NoName => {}
+                End::NoData | End::NxDomain => {}
             }
         }
         let [v4, v6] = families;
@@ -330,20 +329,22 @@ impl Decision<'_> {
             let place = match self.whereabouts(&name) {
                 Ok(Whereabouts::Key(place)) => place,
                 Ok(Whereabouts::Outside) => return Ok(End::Outside(name, least)),
-                Err(Undecided::No(SiteError::Unknown)) => return Ok(End::NoName),
+                Err(Undecided::No(SiteError::Unknown)) => return Ok(End::NxDomain),
                 Err(other) => return Err(other),
             };
             name = match self.look(&place, record_type)? {
-                Lookup::Records(set) => {
+                ZoneAnswer::Records(set) => {
                     let least = least.min(set_ttl(&set, &place));
                     return Ok(End::Records(set, place.name, least));
                 }
-                Lookup::Alias(alias, target) | Lookup::Renamed(_, Some((alias, target))) => {
+                ZoneAnswer::Alias(alias, target) | ZoneAnswer::Renamed(_, Some((alias, target))) => {
                     least = least.min(ttl(alias.ttl, &place.known.found));
                     target
                 }
-                Lookup::NoName => return Ok(End::NoName),
-                Lookup::NoData | Lookup::Delegated(_) | Lookup::Renamed(_, None) => return Ok(End::NoData),
+                ZoneAnswer::NxDomain => return Ok(End::NxDomain),
+                ZoneAnswer::NoData | ZoneAnswer::Delegated(_) | ZoneAnswer::Renamed(_, None) => {
+                    return Ok(End::NoData);
+                }
             };
         }
         Err(SiteError::Chain.into())
@@ -363,12 +364,12 @@ impl Decision<'_> {
                     Ok(Whereabouts::Key(Place { known: known.clone(), name }))
                 }
             },
-            Route::ImpossibleKey { .. } => Err(SiteError::Unknown.into()),
+            Route::NotACurvePoint { .. } => Err(SiteError::Unknown.into()),
             Route::Special(_) | Route::Icann => Ok(Whereabouts::Outside),
         }
     }
 
-    fn look(&mut self, place: &Place, record_type: RecordType) -> Result<Lookup, Undecided> {
+    fn look(&mut self, place: &Place, record_type: RecordType) -> Result<ZoneAnswer, Undecided> {
         self.lookups += 1;
         if self.lookups > MAX_LOOKUPS {
             return Err(SiteError::Chain.into());

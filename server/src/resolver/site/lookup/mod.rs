@@ -18,7 +18,7 @@ use crate::{
     },
     resolver::{
         DEADLINE, Resolver,
-        chain::{Chain, stale_error},
+        chain::Chain,
         error::ResolveError,
         name::{KeyName, Route},
         work::{KeyZone, WorkBudget},
@@ -141,12 +141,7 @@ impl Resolver {
             chain.revisions.push(self.revisions().current(asked.key.as_bytes()));
         }
         Ok(match self.zone(query, client, asked, budget, chain).await? {
-            KeyZone::Known(known) => {
-                if let Some(why) = known.found.stale {
-                    chain.answer.extended_error = Some(stale_error(why));
-                }
-                Standing::Known(known)
-            }
+            KeyZone::Known(known) => Standing::Known(known),
             KeyZone::Absent => Standing::Absent,
         })
     }

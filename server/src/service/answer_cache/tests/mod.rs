@@ -39,7 +39,7 @@ fn encoded(query: &Query, code: ResponseCode) -> EncodedAnswer {
 }
 
 fn cache(entries: usize) -> AnswerCache {
-    AnswerCache::new(entries, HOUR, Arc::default())
+    AnswerCache::new(entries, HOUR, Arc::default(), Instant::now())
 }
 
 fn insert(
@@ -215,7 +215,7 @@ fn dnssec_and_checking_have_answers_of_their_own() {
 #[test]
 fn a_newer_packet_drops_the_answers_of_its_key_at_once() {
     let revisions = Arc::new(Revisions::default());
-    let cache = AnswerCache::new(100, HOUR, revisions.clone());
+    let cache = AnswerCache::new(100, HOUR, revisions.clone(), Instant::now());
     let (start, query) = (Instant::now(), query(&key_name(1)));
     let put = |revision| {
         let encoded = &encoded(&query, ResponseCode::NoError);

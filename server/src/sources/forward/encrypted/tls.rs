@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     roots: Arc<RootCertStore>,
+    more: Option<Arc<[u8]>>,
     tls: Arc<ClientConfig>,
     dot: Arc<ClientConfig>,
     https: Arc<ClientConfig>,
@@ -59,9 +60,7 @@ impl TlsClient {
     /// When the file cannot be read or holds no certificate of an authority.
     pub fn new(more: Option<&Path>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(path) = more {
-            add(&mut roots, path)?;
-        }
+        let more = more.map(|path| add(&mut roots, path)).transpose()?;
         let roots = Arc::new(roots);
         // Named, because rustls panics when it has to choose between two providers.
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -76,7 +75,7 @@ impl TlsClient {
         };
         // RFC 7858 registers `dot`. Servers that share port 853 or 443 with other protocols need to be told.
         let (dot, https) = (offering(&[b"dot"]), offering(&[b"h2", b"http/1.1"]));
-        Ok(Self { roots, dot, https, tls: Arc::new(tls) })
+        Ok(Self { roots, more, dot, https, tls: Arc::new(tls) })
     }
 
     /// Whether both trust the same authorities.
@@ -89,6 +88,11 @@ impl TlsClient {
         self.tls.clone()
     }
 
+    /// The file of the authorities besides the public ones, in PEM.
+    pub fn additional_authorities(&self) -> Option<Arc<[u8]>> {
+        self.more.clone()
+    }
+
     pub(super) fn for_dot(&self) -> Arc<ClientConfig> {
         self.dot.clone()
     }
@@ -98,12 +102,14 @@ impl TlsClient {
     }
 }
 
-fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
+/// The content of the file.
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<Arc<[u8]>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.into(), source };
+    let pem = std::fs::read(path).map_err(|error| unreadable(pem::Error::Io(error)))?;
     let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let added = roots.add(certificate.map_err(unreadable)?);
         added.map_err(|source| TlsError::Certificate { path: path.into(), source })?;
     }
-    if roots.len() == before { Err(TlsError::Empty(path.into())) } else { Ok(()) }
+    if roots.len() == before { Err(TlsError::Empty(path.into())) } else { Ok(pem.into()) }
 }

@@ -352,7 +352,7 @@ impl Exchange<'_> {
     }
 }
 
-async fn transfer(stream: &mut TcpStream, request: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) async fn transfer(stream: &mut TcpStream, request: &[u8]) -> io::Result<Vec<u8>> {
     // RFC 7766 section 8: length and message in one segment.
     let length = u16::try_from(request.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), request].concat()).await?;

@@ -18,6 +18,7 @@ use super::{
     route::Route,
 };
 use crate::base::{
+    backoff::Backoff,
     config::UpstreamAddress,
     metrics::{UpstreamMetrics, UpstreamState},
 };
@@ -25,8 +26,7 @@ use crate::base::{
 /// Questions in a row that an upstream leaves unanswered before the others come first.
 const FAILURES_BEFORE_HOLD: u32 = 3;
 
-const SHORTEST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+const HOLDS: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// Reasons why an upstream is of no use are logged no more often than this, and the same one again after so long.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
@@ -203,7 +203,8 @@ struct Health {
 
 #[derive(Debug)]
 struct Hold {
-    length: Duration,
+    /// It is the how many-th since the last answer.
+    number: u32,
     until: Instant,
 }
 
@@ -238,12 +239,12 @@ impl Health {
                 if self.failures_in_row < FAILURES_BEFORE_HOLD {
                     return false;
                 }
-                self.hold = Some(Hold { length: SHORTEST_HOLD, until: now + SHORTEST_HOLD });
+                self.hold = Some(Hold { number: 1, until: now + HOLDS.first });
                 true
             }
             (Some(hold), Standing::Probe) => {
-                hold.length = hold.length.saturating_mul(2).min(LONGEST_HOLD);
-                hold.until = now + hold.length;
+                hold.number = hold.number.saturating_add(1);
+                hold.until = now + HOLDS.after(hold.number);
                 false
             }
             (Some(_), Standing::Usual | Standing::Held) => false,

@@ -62,7 +62,7 @@ fn an_upstream_that_answers_again_returns_to_its_place_at_once() {
 fn one_question_alone_probes_an_upstream_whose_hold_is_over() {
     let (upstreams, now) = (upstreams(2), Instant::now());
     fail(&upstreams[0], 3, now);
-    let later = now + SHORTEST_HOLD;
+    let later = now + HOLDS.first;
     assert_eq!(order(&upstreams, later), [(0, Probe), (1, Usual)]);
     assert_eq!(order(&upstreams, later), [(1, Usual), (0, Held)]);
     assert_eq!(
@@ -91,7 +91,7 @@ fn a_hundred_questions_that_fail_together_do_not_make_a_hold_longer() {
     let (upstreams, now) = (upstreams(1), Instant::now());
     fail(&upstreams[0], 100, now);
     (0..100).for_each(|_| upstreams[0].failed(Held, now, now));
-    assert_eq!(order(&upstreams, now + SHORTEST_HOLD), [(0, Probe)]);
+    assert_eq!(order(&upstreams, now + HOLDS.first), [(0, Probe)]);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A file under redb that gives back what was written to it, or an error.
 //!
 //! redb trusts what it reads: other bytes make it panic, sometimes while it cleans up after a panic, and that ends the
-//! process. So each block has a checksum, and a damaged one is an error of the disk to redb, which it handles.
+//! process. So each block has a checksum, and a damaged one is an error of the disk to redb, which it handles. Damage
+//! comes from broken disks here: who can forge files can do worse.
 //!
-//! The header of redb comes first, with its checksum in the same sector, since it is the one thing that is written in
-//! place. Then groups of a block of checksums and the blocks that they are of. A crash may leave a block and its
+//! The header of redb comes first, with the number of the format and a checksum in the same sector, since it is the one
+//! thing that is written in place. Then groups of a block of checksums and the blocks that they are of. A crash may leave a block and its
 //! checksum apart only if the transaction was not over, and then nothing refers to that block.
 
 use std::{
@@ -15,12 +16,22 @@ use std::{
 };
 
 use redb::StorageBackend;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The page of redb, in bytes. All that it writes are whole pages, but for its header.
 const BLOCK_SIZE: u64 = 4096;
 
-/// In bytes. The header is shorter and filled up with zeros.
+/// The form of the file and of the tables in it: a number that goes up when an older program would take them for damaged
+/// or misread them.
+pub(super) const FORMAT: u8 = 2;
+
+/// What a file of redb begins with.
+const MAGIC: &[u8] = b"redb";
+
+/// In bytes, the format included. The header is shorter and filled up with zeros, so that files of the first format have
+/// a zero in the place of the number.
 const HEADER_SIZE: usize = 504;
+const FORMAT_AT: usize = HEADER_SIZE - 1;
 
 const SUM_SIZE: u64 = size_of::<u64>() as u64;
 
@@ -42,6 +53,19 @@ impl CheckedFile {
         Ok(Self(options.open(path)?))
     }
 
+    /// [`FORMAT`], unless another program has written the file.
+    pub(super) fn format(&self) -> io::Result<u8> {
+        let mut header = [0; HEADER_SIZE];
+        match self.0.read_exact_at(&mut header, 0) {
+            // Zero was not written in those of the first format.
+            Ok(()) if header.starts_with(MAGIC) => Ok(header[FORMAT_AT].max(1)),
+            // Empty, or no file of ours: redb will say.
+            Ok(()) => Ok(FORMAT),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(FORMAT),
+            Err(error) => Err(error),
+        }
+    }
+
     fn read_header(&self, start: usize, out: &mut [u8]) -> io::Result<()> {
         let (mut header, mut sum) = ([0; HEADER_SIZE], [0; size_of::<u64>()]);
         self.0.read_exact_at(&mut header, 0)?;
@@ -54,7 +78,8 @@ impl CheckedFile {
 
     fn write_header(&self, data: &[u8]) -> io::Result<()> {
         let mut sector = [0; HEADER_SIZE + size_of::<u64>()];
-        sector.get_mut(..data.len()).ok_or(ErrorKind::InvalidInput)?.copy_from_slice(data);
+        sector[..FORMAT_AT].get_mut(..data.len()).ok_or(ErrorKind::InvalidInput)?.copy_from_slice(data);
+        sector[FORMAT_AT] = FORMAT;
         let (header, sum) = sector.split_at_mut(HEADER_SIZE);
         sum.copy_from_slice(&checksum(0, header).to_be_bytes());
         // At once, so that a crash leaves the old header or the new one.
@@ -132,16 +157,16 @@ fn check(number: u64, block: &[u8], sum: [u8; size_of::<u64>()]) -> io::Result<(
     }
 }
 
-/// Differs for sure when one word does, by chance when more do, and where a block is not in its place. Never that of
-/// zeros among zeros. Damage comes from broken disks here: who can forge files can do worse.
+/// Another one for the same block in another place.
 fn checksum(number: u64, block: &[u8]) -> u64 {
-    /// An odd number with bits all over it: the golden ratio, as in Fibonacci hashing.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, _) = block.as_chunks();
-    words.iter().fold(!number, |sum, word| {
-        let product = (sum ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-        product ^ (product >> 32)
-    })
+    xxh3_64_with_seed(block, number)
+}
+
+/// Makes the file at `path` one of another format.
+#[cfg(test)]
+pub(super) fn pretend_format(path: &Path, format: u8) {
+    let file = CheckedFile::open(path).unwrap();
+    file.0.write_all_at(&[format], FORMAT_AT as u64).unwrap();
 }
 
 #[cfg(test)]

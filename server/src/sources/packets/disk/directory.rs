@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `packets.db` | the packets |
 //! | `packets.db.damaged` | the last file that could not be read; only here so that somebody can look at it |
-//! | `packets.db.newer` | the last file that a newer program has written, which can have it back |
+//! | `packets.db.older` | the last file that an older program has written, which can have it back |
+//! | `packets.db.newer` | the same of a newer program |
 //! | `lock` | empty; locked by the process that has the directory |
 
 use std::{
@@ -20,6 +21,7 @@ use tracing::warn;
 
 use super::{
     WARN_EVERY,
+    checked_file::FORMAT,
     file::{Failure, PacketFile},
 };
 
@@ -31,6 +33,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
 
 const FILE_NAME: &str = "packets.db";
 const DAMAGED_NAME: &str = "packets.db.damaged";
+const OLDER_NAME: &str = "packets.db.older";
 const NEWER_NAME: &str = "packets.db.newer";
 const LOCK_NAME: &str = "lock";
 
@@ -110,7 +113,7 @@ impl Directory {
         let is_first = self.failed.is_none_or(|failed| now.duration_since(failed) >= RETRY_AFTER);
         let handled = match failure {
             Failure::Damaged(what) => self.set_damaged_aside(&what),
-            Failure::Newer(format) => self.set_newer_aside(format),
+            Failure::OtherFormat(format) => self.set_other_aside(format),
             Failure::Io(error) => Err(error),
         };
         if let Err(error) = handled {
@@ -176,7 +179,7 @@ impl Directory {
         let mut opened = PacketFile::open(&path, self.max_bytes);
         let is_aside = match &opened {
             Err(Failure::Damaged(what)) => self.set_damaged_aside(what).map(|()| true)?,
-            Err(Failure::Newer(format)) => self.set_newer_aside(*format).map(|()| true)?,
+            Err(Failure::OtherFormat(format)) => self.set_other_aside(*format).map(|()| true)?,
             _ => false,
         };
         if is_aside {
@@ -185,7 +188,7 @@ impl Directory {
         self.file = Some(opened.map_err(|failure| match failure {
             Failure::Io(error) => error,
             Failure::Damaged(what) => io::Error::other(what),
-            Failure::Newer(format) => io::Error::other(format!("a form of number {format}")),
+            Failure::OtherFormat(format) => io::Error::other(format!("a form of number {format}")),
         })?);
         self.openings += 1;
         Ok(())
@@ -203,13 +206,14 @@ impl Directory {
     }
 
     /// The packets in it are found again; that it does not start would be worse than that.
-    fn set_newer_aside(&self, format: u64) -> io::Result<()> {
-        let newer = self.path.join(NEWER_NAME);
-        fs::rename(self.path.join(FILE_NAME), &newer)?;
+    fn set_other_aside(&self, format: u8) -> io::Result<()> {
+        let (age, name) = if format < FORMAT { ("an older", OLDER_NAME) } else { ("a newer", NEWER_NAME) };
+        let aside = self.path.join(name);
+        fs::rename(self.path.join(FILE_NAME), &aside)?;
         warn!(
-            "a newer pkdns has written the packets on disk, in a form (number {format}) that this one does not know; \
+            "{age} pkdns has written the packets on disk, in a form (number {format}) that this one does not know; \
              starting with none, its file is {} and may be deleted, or moved back for that one",
-            newer.display()
+            aside.display()
         );
         Ok(())
     }
@@ -230,17 +234,23 @@ fn lock(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::packets::disk::file::write_as_newer;
+    use crate::sources::packets::disk::checked_file::pretend_format;
 
     #[test]
-    fn a_file_of_a_newer_program_is_set_aside_whole() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name| directory.path().join(name);
-        write_as_newer(&path(FILE_NAME));
-        let opened = Directory::open(directory.path(), 1_000_000).unwrap();
-        assert_eq!(opened.file().map(|(file, _)| file.count()), Some(0));
-        let aside = PacketFile::open(&path(NEWER_NAME), 1_000_000);
-        assert!(matches!(aside, Err(Failure::Newer(2))), "the newer program can have it back");
-        assert!(!path(DAMAGED_NAME).exists());
+    fn a_file_of_an_older_or_newer_program_is_set_aside_whole() {
+        // Files of the first format have a zero where later ones have their number.
+        for (written, format, name) in [(0, 1, OLDER_NAME), (FORMAT + 1, FORMAT + 1, NEWER_NAME)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |name| directory.path().join(name);
+            drop(PacketFile::open(&path(FILE_NAME), 1_000_000).unwrap());
+            pretend_format(&path(FILE_NAME), written);
+            let before = fs::read(path(FILE_NAME)).unwrap();
+            let opened = Directory::open(directory.path(), 1_000_000).unwrap();
+            assert_eq!(opened.file().map(|(file, _)| file.count()), Some(0));
+            let aside = PacketFile::open(&path(name), 1_000_000);
+            assert!(matches!(aside, Err(Failure::OtherFormat(found)) if found == format), "{name}");
+            assert!(fs::read(path(name)).unwrap() == before, "that program can have it back");
+            assert!(!path(DAMAGED_NAME).exists());
+        }
     }
 }

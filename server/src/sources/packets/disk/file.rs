@@ -15,7 +15,11 @@ use redb::{
     TableError,
 };
 
-use super::{Stored, checked_file::CheckedFile, queue::Key};
+use super::{
+    Stored,
+    checked_file::{CheckedFile, FORMAT},
+    queue::Key,
+};
 
 /// By public key, the bytes of [`Stored`].
 const PACKETS: TableDefinition<&Key, &[u8]> = TableDefinition::new("packets");
@@ -25,11 +29,6 @@ const TOTALS: TableDefinition<&str, u64> = TableDefinition::new("totals");
 
 /// Bytes in [`PACKETS`], keys included.
 const SIZE: &str = "size";
-
-/// Which form the tables have: a number that goes up when an older program would take them for damaged or misread them.
-/// Files without it are of the first.
-const FORMAT_NAME: &str = "format";
-const FORMAT: u64 = 1;
 
 /// Memory for pages of the file, in bytes. The packets that are asked for are in our own memory.
 const CACHE_SIZE: usize = 16 * 1024 * 1024;
@@ -51,8 +50,8 @@ type Packets<'a> = Table<'a, &'static Key, &'static [u8]>;
 pub(super) enum Failure {
     /// What is in it is not what was written.
     Damaged(String),
-    /// A newer program has written it, in a form of this number.
-    Newer(u64),
+    /// Another program has written it, in a form of this number: an older or a newer one.
+    OtherFormat(u8),
     /// The disk did not do what it was told. The file has to be opened again.
     Io(io::Error),
 }
@@ -71,8 +70,12 @@ pub(super) struct PacketFile {
 impl PacketFile {
     /// Opens or makes the file at `path`. It needs no repair after a crash: each transaction leaves it in order.
     pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Self, Failure> {
-        let (file, format) = caught(|| {
-            let backend = CheckedFile::open(path).map_err(Error::Io)?;
+        let backend = CheckedFile::open(path).map_err(Error::Io)?;
+        match backend.format().map_err(Error::Io)? {
+            FORMAT => {}
+            other => return Err(Failure::OtherFormat(other)),
+        }
+        caught(|| {
             let database = Database::builder().set_cache_size(CACHE_SIZE).create_with_backend(backend)?;
             let count = match database.begin_read()?.open_table(PACKETS) {
                 Ok(packets) => packets.len()?,
@@ -82,19 +85,16 @@ impl PacketFile {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let format = format_of(&database)?;
             let mut cursor = Key::default();
             // Without chance the same records would be the first to go after each start.
             let _ = getrandom::fill(&mut cursor);
-            let file = Self {
+            Ok(Self {
                 database: Some(database),
                 max_size: max_bytes / FILE_SIZE_PER_BYTE,
                 cursor: Mutex::new(cursor),
                 count: to_usize(count),
-            };
-            Ok((file, format))
-        })?;
-        if format > FORMAT { Err(Failure::Newer(format)) } else { Ok(file) }
+            })
+        })
     }
 
     /// Packets in the file when it was opened.
@@ -214,13 +214,8 @@ fn create_tables(database: &Database) -> Result<(), Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
     transaction.open_table(PACKETS)?;
-    transaction.open_table(TOTALS)?.insert(FORMAT_NAME, FORMAT)?;
+    transaction.open_table(TOTALS)?;
     Ok(transaction.commit()?)
-}
-
-fn format_of(database: &Database) -> Result<u64, Error> {
-    let totals = database.begin_read()?.open_table(TOTALS)?;
-    Ok(totals.get(FORMAT_NAME)?.map_or(1, |format| format.value()))
 }
 
 /// Signatures are checked only where the timestamp does not decide. What is not a packet is older than any.
@@ -243,15 +238,6 @@ fn record_size(record: &[u8]) -> u64 {
 
 fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
-}
-
-/// Makes a file as the program after this one may do.
-#[cfg(test)]
-pub(super) fn write_as_newer(path: &Path) {
-    let file = PacketFile::open(path, 1_000_000).unwrap();
-    let transaction = file.database().unwrap().begin_write().unwrap();
-    transaction.open_table(TOTALS).unwrap().insert(FORMAT_NAME, FORMAT + 1).unwrap();
-    transaction.commit().unwrap();
 }
 
 #[cfg(test)]
@@ -363,13 +349,5 @@ mod tests {
         transaction.commit().unwrap();
         drop(database);
         assert!(matches!(PacketFile::open(&path, 0), Err(Failure::Damaged(_))));
-    }
-
-    #[test]
-    fn what_a_newer_program_has_written_is_not_read_and_not_taken_for_damaged() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        write_as_newer(&path);
-        assert!(matches!(PacketFile::open(&path, 1_000_000), Err(Failure::Newer(2))));
     }
 }

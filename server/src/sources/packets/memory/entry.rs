@@ -21,7 +21,7 @@ pub(super) struct Entry {
     /// Somebody looks for a newer one. Each who asks would start a task otherwise.
     pub(super) is_refreshing: bool,
     /// A search has ended with it, so that it is the newest that there is.
-    pub(super) is_settled: bool,
+    pub(super) is_confirmed: bool,
 }
 
 /// Milliseconds since the start, or before it: a packet from an earlier run is older than this one.
@@ -40,7 +40,7 @@ impl Entry {
             vain: None,
             failures: 0,
             is_refreshing: false,
-            is_settled: false,
+            is_confirmed: false,
         };
         entry.fresh_for = entry.since_received(fresh_until);
         entry.recheck_after = entry.fresh_for;
@@ -67,22 +67,19 @@ impl Entry {
     }
 
     pub(super) fn found(&self, key: &PublicKey, now: Time) -> Found {
-        let is_stale = now >= self.fresh_until();
+        // Where its time is none, it is new at this moment all the same.
+        let is_stale = now > self.fresh_until();
         Found {
             packet: self.packet.unpack(key),
             age: duration(now - self.received()),
             fresh_for: duration(self.recheck().max(self.fresh_until()) - now),
             refresh_in: duration(self.refresh_at() - now),
-            stale: self.vain.filter(|_| is_stale),
+            stale: is_stale.then(|| self.vain.unwrap_or(Staleness::Searching)),
         }
     }
 
-    pub(super) fn is_nearly_over(&self, now: Time) -> bool {
-        !self.is_refreshing && self.refresh_at() <= now
-    }
-
     /// The last tenth of its time, or of the time that the network is left alone.
-    pub(super) fn refresh_at(&self) -> Time {
+    fn refresh_at(&self) -> Time {
         match self.vain {
             None => self.fresh_until() - i64::from(self.fresh_for) / 10,
             Some(_) => self.recheck() - milliseconds(STALE_RECHECK) / 10,

@@ -1,4 +1,4 @@
-//! Packets in memory, and the memory of what was looked for in vain. Pure: time is an argument.
+//! Packets in memory, and the memory of what was looked for in vain.
 
 mod entry;
 mod recent;
@@ -19,20 +19,21 @@ use pkdns_dht::{
     signed_packet::{PublicKey, SignedPacket},
 };
 use quick_cache::{Lifecycle, UnitWeighter, unsync};
+use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::base::{message::find_records, revisions::Revisions};
+use super::{PacketAnswer, SearchOutcome};
+use crate::base::{
+    backoff::Backoff,
+    message::{STALE_RECHECK, find_records},
+    revisions::Revisions,
+};
 
 /// How long the first of several replicas is taken for the newest while the search goes on.
 pub(super) const PROVISIONAL: Duration = Duration::from_secs(5);
 
-/// How long the network is left alone after it could not be asked about a key; doubles with every failure in a row
-/// up to the longest (RFC 9520 section 3.2).
-const SHORTEST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
-
-/// How long a packet that has had its time is served before the network is asked again (RFC 8767 section 5).
-const STALE_RECHECK: Duration = Duration::from_secs(30);
+/// How long the network is left alone after it could not be asked about a key (RFC 9520 section 3.2).
+const RETRY: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
 /// When a packet is asked for again.
 #[derive(Debug, Clone, Copy)]
@@ -47,21 +48,8 @@ pub struct Freshness {
     pub stale: Duration,
 }
 
-/// What is held about a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
-    /// A packet, and whether it is time to look for a newer one although this may still be served.
-    Packet {
-        /// The packet.
-        found: Found,
-        /// In the last tenth of its time, and nobody has begun to.
-        refresh: bool,
-    },
-    /// The network said that there is none; believed for this much longer.
-    Absent(Duration),
-    /// The network could not be asked a moment ago, and nothing is held from before.
-    Failed(NetworkError),
-}
+/// What is known of a key: its packet, or that it has none, or that the network could not be asked a moment ago.
+pub(super) type Known = Result<PacketAnswer, NetworkError>;
 
 /// A packet to answer from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,14 +66,30 @@ pub struct Found {
     pub stale: Option<Staleness>,
 }
 
+impl Found {
+    /// Whether the network is to be asked for a newer one before this is served.
+    pub fn is_over(&self) -> bool {
+        self.fresh_for.is_zero()
+    }
+
+    /// The same, for whoever takes none that is older than `age`.
+    pub(super) fn limited_to(self, age: Duration) -> Self {
+        let left = age.saturating_sub(self.age);
+        Self { fresh_for: self.fresh_for.min(left), refresh_in: self.refresh_in.min(left), ..self }
+    }
+}
+
 /// Why a packet is served after its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Staleness {
     /// The network could not be asked.
+    #[error("{0}")]
     Unreachable(NetworkError),
     /// The network no longer holds the key: its owner has stopped publishing.
+    #[error("the DHT no longer holds the key")]
     Forgotten,
     /// The search is still going on.
+    #[error("the search takes long")]
     Searching,
 }
 
@@ -140,19 +144,15 @@ impl Memory {
         }
     }
 
-    /// What may be answered without asking the network; `None` where it is to be asked.
-    pub fn look(&self, key: &PublicKey, now: Instant) -> Option<Held> {
+    /// What is known of a key. A packet whose time [is over](Found::is_over) is for when nothing newer can be had.
+    pub fn look(&self, key: &PublicKey, now: Instant) -> Option<Known> {
         let at = self.time(now);
         if let Some(entry) = lock(&self.packets).get(key.as_bytes()) {
-            return (at < entry.recheck() && self.is_servable(entry, at))
-                .then(|| Held::Packet { found: entry.found(key, at), refresh: entry.is_nearly_over(at) });
+            return self.is_servable(entry, at).then(|| Ok(PacketAnswer::Found(entry.found(key, at))));
         }
         let mut absences = lock(&self.absences);
         let absence = absences.get(key.as_bytes()).filter(|absence| now < absence.recheck)?;
-        Some(match absence.failure {
-            Some(failure) => Held::Failed(failure),
-            None => Held::Absent(absence.recheck - now),
-        })
+        Some(absence.failure.map_or(Ok(PacketAnswer::Absent(absence.recheck - now)), Err))
     }
 
     /// Whether a packet of `key` is held, however old.
@@ -160,9 +160,9 @@ impl Memory {
         lock(&self.packets).contains_key(key.as_bytes())
     }
 
-    /// A search begins although the packet may still be served.
-    pub fn begin_refresh(&self, key: &PublicKey) {
-        self.set_refreshing(key, true);
+    /// A search is to begin although the packet may still be served. False if one has begun.
+    pub fn begin_refresh(&self, key: &PublicKey) -> bool {
+        !self.set_refreshing(key, true)
     }
 
     /// The search had no turn. The next who asks may begin another one.
@@ -170,30 +170,20 @@ impl Memory {
         self.set_refreshing(key, false);
     }
 
-    fn set_refreshing(&self, key: &PublicKey, is_refreshing: bool) {
-        if let Some(mut entry) = lock(&self.packets).peek_mut(key.as_bytes()) {
-            entry.is_refreshing = is_refreshing;
-        }
-    }
-
-    /// The packet that may be served if nothing newer can be had, within the bounds of staleness.
-    pub fn last_resort(&self, key: &PublicKey, now: Instant) -> Option<Found> {
-        let now = self.time(now);
-        let packets = lock(&self.packets);
-        let entry = packets.get(key.as_bytes()).filter(|entry| self.is_servable(entry, now))?;
-        let mut found = entry.found(key, now);
-        if now >= entry.fresh_until() {
-            found.stale = found.stale.or(Some(Staleness::Searching));
-        }
-        Some(found)
+    /// Returns what was set before.
+    fn set_refreshing(&self, key: &PublicKey, is_refreshing: bool) -> bool {
+        let mut packets = lock(&self.packets);
+        let entry = packets.peek_mut(key.as_bytes());
+        entry.is_some_and(|mut entry| std::mem::replace(&mut entry.is_refreshing, is_refreshing))
     }
 
     /// Takes a packet from the network while the search goes on. One that is older than what is held changes nothing
-    /// but the time at which the held one is asked for again. False if nothing is held and this is older than a packet
-    /// that once was, so that it is not believed.
-    pub fn store(&self, packet: &SignedPacket, now: Instant) -> bool {
+    /// but the time at which the held one is asked for again. Returns what is held then; `None` if nothing was and this is
+    /// older than a packet that once was, so that it is not believed.
+    pub fn store(&self, packet: &SignedPacket, now: Instant) -> Option<Found> {
         let now = self.time(now);
-        self.put(packet, Entry::new(packet, now, now + milliseconds(PROVISIONAL)), |held, mut new| {
+        let new = Entry::new(packet, now, now + milliseconds(PROVISIONAL));
+        self.put(packet, new, now, |held, mut new| {
             std::mem::swap(&mut held.packet, &mut new.packet);
             *held = new;
         })
@@ -220,21 +210,32 @@ impl Memory {
         }
     }
 
-    /// The search has ended: what is held is the newest packet there is. Returns it, and until when it is fresh.
-    pub fn complete(&self, key: &PublicKey, now: Instant) -> Option<(SignedPacket, Duration)> {
-        let mut packets = lock(&self.packets);
-        let mut entry = packets.peek_mut(key.as_bytes())?;
-        let packet = entry.packet.unpack(key);
-        let lifetime = self.lifetime(&packet);
+    /// The search has ended: `packet`, or what is held and newer, is the newest that there is. Otherwise as for
+    /// [`Memory::store`].
+    pub fn confirm(&self, packet: &SignedPacket, now: Instant) -> Option<Found> {
         let now = self.time(now);
-        *entry = Entry::new(&packet, now, now + milliseconds(lifetime));
-        entry.is_settled = true;
-        Some((packet, lifetime))
+        let confirmed = |packet: &SignedPacket| {
+            let mut entry = Entry::new(packet, now, now + milliseconds(self.lifetime(packet)));
+            entry.is_confirmed = true;
+            entry
+        };
+        self.put(packet, confirmed(packet), now, |held, new| {
+            *held = match held.packet.is_newer_than(packet) {
+                true => confirmed(&held.packet.unpack(packet.key())),
+                false => new,
+            };
+        })
     }
 
-    /// Takes a packet that was kept elsewhere, received `age` ago and fresh until `fresh_for` after that. False as for
-    /// [`Memory::store`].
-    pub fn restore(&self, packet: &SignedPacket, age: Duration, fresh_for: Duration, now: Instant) -> bool {
+    /// Takes a packet that was kept elsewhere, received `age` ago and fresh until `fresh_for` after that. Otherwise as
+    /// for [`Memory::store`], and `None` too for one that is of no use any more.
+    pub fn restore(
+        &self,
+        packet: &SignedPacket,
+        age: Duration,
+        fresh_for: Duration,
+        now: Instant,
+    ) -> Option<Found> {
         let now = self.time(now);
         let received = now.saturating_sub(milliseconds(age));
         let fresh_until =
@@ -245,77 +246,86 @@ impl Memory {
             let mut dropped = lock(&self.dropped);
             let newest = dropped.get(packet.key().as_bytes()).copied().unwrap_or(0).max(packet.timestamp());
             dropped.put(*packet.key().as_bytes(), newest);
-            return false;
+            return None;
         }
-        self.put(packet, entry, |held, new| {
+        self.put(packet, entry, now, |held, new| {
             if !held.packet.is_newer_than(packet) && held.fresh_until() < new.fresh_until() {
                 *held = new;
             }
         })
     }
 
-    /// Puts `new` in place of anything older. Where something else is held, `update` decides.
-    fn put(&self, packet: &SignedPacket, new: Entry, update: impl FnOnce(&mut Entry, Entry)) -> bool {
+    /// Puts `new` in place of anything older. Where something else is held, `update` decides. Returns what is held then.
+    fn put(
+        &self,
+        packet: &SignedPacket,
+        new: Entry,
+        now: Time,
+        update: impl FnOnce(&mut Entry, Entry),
+    ) -> Option<Found> {
         let key = packet.key().as_bytes();
         let mut packets = lock(&self.packets);
-        if let Some(mut held) = packets.get_mut(key) {
+        let found = if let Some(mut held) = packets.get_mut(key) {
             if held.packet.is_older_than(packet) {
                 *held = new;
                 self.revisions.advance(key);
             } else {
                 update(&mut held, new);
             }
+            held.found(packet.key(), now)
         } else {
             let newest = lock(&self.dropped).get(key).copied();
             if newest.is_some_and(|newest| packet.timestamp() < newest) {
-                return false;
+                return None;
             }
             lock(&self.dropped).pop(key);
             if newest.is_some_and(|newest| packet.timestamp() > newest) {
                 self.revisions.advance(key);
             }
+            let found = new.found(packet.key(), now);
             let mut evicted = Vec::new();
             packets.insert_with_lifecycle(*key, new, &mut evicted);
             evicted.iter().for_each(|(key, entry)| self.remember_dropped(*key, entry));
-        }
+            found
+        };
         drop(packets);
         if lock(&self.absences).pop(key).is_some() {
             // Answers were made of its absence.
             self.revisions.advance(key);
         }
-        true
+        Some(found)
     }
 
     /// The search has ended without a packet.
-    pub fn store_absence(&self, key: &PublicKey, now: Instant) {
-        let at = self.time(now);
-        if self.keep_stale(key, at, |entry| entry.end_in_vain(Staleness::Forgotten, STALE_RECHECK, at)) {
-            return;
+    pub(super) fn store_absence(&self, key: &PublicKey, now: Instant) -> SearchOutcome {
+        let (at, believed) = (self.time(now), self.freshness.load().absent);
+        let held = self.update(key, at, |entry| entry.end_in_vain(Staleness::Forgotten, STALE_RECHECK, at));
+        if held.is_none() {
+            let absence = Absence { recheck: now + believed, failure: None, failures: 0 };
+            lock(&self.absences).put(*key.as_bytes(), absence);
         }
-        let absence = Absence { recheck: now + self.freshness.load().absent, failure: None, failures: 0 };
-        lock(&self.absences).put(*key.as_bytes(), absence);
+        SearchOutcome::Absent { held, believed }
     }
 
     /// The network could not be asked.
-    pub fn store_failure(&self, key: &PublicKey, failure: NetworkError, now: Instant) {
+    pub(super) fn store_failure(&self, key: &PublicKey, error: NetworkError, now: Instant) -> SearchOutcome {
         let at = self.time(now);
-        let kept = self.keep_stale(key, at, |entry| {
+        let held = self.update(key, at, |entry| {
             entry.failures = entry.failures.saturating_add(1);
-            let wait = retry_wait(entry.failures.into()).max(STALE_RECHECK);
-            entry.end_in_vain(Staleness::Unreachable(failure), wait, at);
+            let wait = RETRY.after(entry.failures.into()).max(STALE_RECHECK);
+            entry.end_in_vain(Staleness::Unreachable(error), wait, at);
         });
-        if kept {
-            return;
-        }
-        let mut absences = lock(&self.absences);
-        let before = absences.get(key.as_bytes());
-        if before.is_some_and(|before| before.failure.is_none() && now < before.recheck) {
+        if held.is_none() {
+            let mut absences = lock(&self.absences);
+            let before = absences.get(key.as_bytes());
             // Whoever wanted to know more of an absence that is believed has not learnt that it is over.
-            return;
+            if before.is_none_or(|before| before.failure.is_some() || before.recheck <= now) {
+                let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+                let recheck = now + RETRY.after(failures);
+                absences.put(*key.as_bytes(), Absence { recheck, failure: Some(error), failures });
+            }
         }
-        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        let recheck = now + retry_wait(failures);
-        absences.put(*key.as_bytes(), Absence { recheck, failure: Some(failure), failures });
+        SearchOutcome::Failed { held, error }
     }
 
     /// Packets held.
@@ -328,20 +338,19 @@ impl Memory {
         self.len() == 0
     }
 
-    /// Applies `change` to the packet that may still be served; drops one that is too old for that.
-    fn keep_stale(&self, key: &PublicKey, now: Time, change: impl FnOnce(&mut Entry)) -> bool {
-        let key = key.as_bytes();
+    /// Applies `change` to the packet that may still be served, and returns it; drops one that is too old for that.
+    fn update(&self, key: &PublicKey, now: Time, change: impl FnOnce(&mut Entry)) -> Option<Found> {
         let mut packets = lock(&self.packets);
-        let Some(mut entry) = packets.get_mut(key) else { return false };
+        let mut entry = packets.get_mut(key.as_bytes())?;
         if self.is_servable(&entry, now) {
             change(&mut entry);
-            return true;
+            return Some(entry.found(key, now));
         }
         drop(entry);
-        if let Some((key, entry)) = packets.remove(key) {
+        if let Some((key, entry)) = packets.remove(key.as_bytes()) {
             self.remember_dropped(key, &entry);
         }
-        false
+        None
     }
 
     fn remember_dropped(&self, key: [u8; 32], entry: &Entry) {
@@ -363,11 +372,6 @@ impl Memory {
     fn time(&self, now: Instant) -> Time {
         milliseconds(now.saturating_duration_since(self.start))
     }
-}
-
-fn retry_wait(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    (SHORTEST_RETRY * 2u32.saturating_pow(doublings)).min(LONGEST_RETRY)
 }
 
 /// Each change under these locks is complete before anything can panic. `packets` is taken before `dropped`.

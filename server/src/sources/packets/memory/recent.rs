@@ -5,26 +5,28 @@ use std::time::Duration;
 use pkdns_dht::signed_packet::PublicKey;
 use tokio::time::Instant;
 
-use super::{Held, Memory, lock};
+use super::{Known, Memory, lock};
+use crate::sources::packets::PacketAnswer;
 
 impl Memory {
     /// As [`Memory::look`], of what the network said within the last `age`: a packet that a search to its end confirmed, or
     /// an absence.
-    pub fn look_within(&self, key: &PublicKey, age: Duration, now: Instant) -> Option<Held> {
+    pub fn look_within(&self, key: &PublicKey, age: Duration, now: Instant) -> Option<Known> {
         let at = self.time(now);
         if let Some(entry) = lock(&self.packets).get(key.as_bytes()) {
             let found = entry.found(key, at);
-            let is_recent = entry.is_settled && found.age <= age && found.stale.is_none();
-            return is_recent.then_some(Held::Packet { found, refresh: false });
+            let is_recent = entry.is_confirmed && found.age <= age && found.stale.is_none();
+            return is_recent.then(|| Ok(PacketAnswer::Found(found.limited_to(age))));
         }
         let mut absences = lock(&self.absences);
         let absence = absences.get(key.as_bytes()).filter(|absence| now < absence.recheck)?;
         let left = absence.recheck - now;
         match absence.failure {
-            Some(failure) => Some(Held::Failed(failure)),
+            Some(failure) => Some(Err(failure)),
             None => {
                 let since = self.freshness.load().absent.saturating_sub(left);
-                Some(Held::Absent(left.min(age.checked_sub(since).filter(|left| !left.is_zero())?)))
+                let left = left.min(age.checked_sub(since).filter(|left| !left.is_zero())?);
+                Some(Ok(PacketAnswer::Absent(left)))
             }
         }
     }
@@ -55,10 +57,14 @@ mod tests {
     fn a_packet_is_recent_from_the_end_of_its_search_on_for_as_long_as_was_asked_for() {
         let (memory, packet, start) = memory();
         let at = |seconds| memory.look_within(packet.key(), AGE, start + Duration::from_secs(seconds));
-        assert!(memory.store(&packet, start));
+        assert!(memory.store(&packet, start).is_some());
         assert_eq!(at(0), None, "the first of several is not the newest yet");
-        memory.complete(packet.key(), start);
-        assert!(matches!(at(0), Some(Held::Packet { .. })) && matches!(at(10), Some(Held::Packet { .. })));
+        memory.confirm(&packet, start);
+        let fresh_for = |seconds| match at(seconds) {
+            Some(Ok(PacketAnswer::Found(found))) => found.fresh_for.as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((fresh_for(0), fresh_for(10)), (10, 0));
         assert_eq!(at(11), None);
         assert!(memory.look(packet.key(), start + Duration::from_secs(11)).is_some(), "for other questions");
     }
@@ -68,10 +74,10 @@ mod tests {
         let (memory, packet, start) = memory();
         let at = |seconds| memory.look_within(packet.key(), AGE, start + Duration::from_secs(seconds));
         memory.store_failure(packet.key(), NetworkError::Unreachable, start);
-        assert_eq!(at(1), Some(Held::Failed(NetworkError::Unreachable)));
+        assert_eq!(at(1), Some(Err(NetworkError::Unreachable)));
         assert_eq!(at(3), None);
         memory.store_absence(packet.key(), start);
-        assert_eq!(at(4), Some(Held::Absent(Duration::from_secs(6))));
+        assert_eq!(at(4), Some(Ok(PacketAnswer::Absent(Duration::from_secs(6)))));
         assert_eq!(at(10), None);
     }
 }

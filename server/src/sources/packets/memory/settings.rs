@@ -54,12 +54,12 @@ mod tests {
         let minute = Duration::from_secs(60);
         let freshness = Freshness { least: minute, greatest: minute, absent: minute, stale: minute };
         let (memory, now) = (Memory::new(10, freshness, Arc::new(Revisions::default())), Instant::now());
-        assert!((1..=5).all(|owner| memory.store(&packet(owner, 7), now)));
+        assert!((1..=5).all(|owner| memory.store(&packet(owner, 7), now).is_some()));
         memory.set_capacity(20);
         assert_eq!(memory.len(), 5);
         memory.set_capacity(4);
         let dropped = (1..=5).find(|owner| !memory.holds(packet(*owner, 7).key()));
-        assert!(!memory.store(&packet(dropped.unwrap(), 6), now), "older");
-        assert!(memory.store(&packet(dropped.unwrap(), 7), now));
+        assert_eq!(memory.store(&packet(dropped.unwrap(), 6), now), None, "older");
+        assert!(memory.store(&packet(dropped.unwrap(), 7), now).is_some());
     }
 }

@@ -4,9 +4,7 @@
 //! can withhold packets or give old ones, but not invent them. And nothing depends on it: it has to answer at once, or
 //! lookups go on without it.
 
-mod dial;
-mod node;
-mod nodes;
+mod connection;
 
 use std::{
     fmt,
@@ -21,14 +19,11 @@ use futures_util::{StreamExt, stream};
 use pkdns_dht::signed_packet::PublicKey;
 use redis::{Cmd, Value};
 use tokio::{sync::mpsc, time::Instant};
-use tokio_rustls::rustls::ClientConfig;
 use tracing::{debug, warn};
 
 use super::{MAX_STORED_SIZE, Stored};
 use crate::base::{config::RedisUrl, metrics::SharedMetrics};
-use dial::Dialler;
-use node::NoReply;
-use nodes::Nodes;
+use connection::{Link, NoReply};
 
 /// Keys begin with this, followed by the public key in z-base-32.
 const KEY_PREFIX: &str = "pkdns:packet:";
@@ -57,7 +52,7 @@ struct Inner {
 
 /// What lookups and the task that stores have in common.
 struct Client {
-    nodes: Nodes,
+    link: Arc<Link>,
     /// In seconds.
     max_age: AtomicU64,
     metrics: SharedMetrics,
@@ -67,12 +62,13 @@ struct Client {
 
 impl SharedStore {
     /// Begins to connect, and waits for nothing: the store may be down, now or later. No packet in it is believed to be
-    /// fresh for longer than `max_age` after it came from the network. Must be called in a Tokio runtime.
-    pub fn new(url: &RedisUrl, tls: Arc<ClientConfig>, max_age: Duration, metrics: SharedMetrics) -> Self {
-        let nodes = Nodes::new(url, Dialler::new(url, tls));
-        nodes.connect();
+    /// fresh for longer than `max_age` after it came from the network. Over TLS, the authorities in `pem` have to certify
+    /// it if there are any, and the public ones otherwise. Must be called in a Tokio runtime.
+    pub fn new(url: &RedisUrl, pem: Option<Arc<[u8]>>, max_age: Duration, metrics: SharedMetrics) -> Self {
+        let link = Link::new(url, pem);
+        link.connect();
         let client = Arc::new(Client {
-            nodes,
+            link,
             max_age: AtomicU64::new(max_age.as_secs()),
             metrics,
             complained: Mutex::new(None),
@@ -93,9 +89,9 @@ impl SharedStore {
         self.0.client.max_age.store(max_age.as_secs(), Ordering::Relaxed);
     }
 
-    /// Whether a part of it has not answered since it failed several times in a row.
+    /// Whether it has not answered since it failed several times in a row.
     pub fn has_failed(&self) -> bool {
-        self.0.client.nodes.have_failed()
+        self.0.client.link.has_failed()
     }
 
     /// Gives a packet to the others. Returns at once; what cannot be stored is lost.
@@ -125,22 +121,21 @@ impl Client {
         // However long the value is, only so much comes: one byte more than a record has, so that this shows.
         command.arg(&name).arg(0).arg(MAX_STORED_SIZE);
         let lookups = &self.metrics.lookups;
-        let record = match self.nodes.ask(&name, &command).await {
+        let record = match self.link.ask(&command).await {
             Ok(Value::BulkString(record)) => record,
             Ok(Value::Nil) => Vec::new(),
-            Ok(reply) => {
-                // Something that is no string stands there.
-                let is_rejected = matches!(&reply, Value::ServerError(error) if error.code() == "WRONGTYPE");
-                if is_rejected { &lookups.rejected } else { &lookups.failed }.inc();
-                self.complain("look up", &reply);
-                return None;
-            }
-            Err(NoReply::Failed) => {
-                lookups.failed.inc();
-                return None;
-            }
             Err(NoReply::NotAsked) => {
                 lookups.skipped.inc();
+                return None;
+            }
+            // Something that is no string stands there.
+            Err(NoReply::Refused(error)) if error.code() == Some("WRONGTYPE") => {
+                lookups.rejected.inc();
+                return None;
+            }
+            other => {
+                lookups.failed.inc();
+                self.complain("look up", other);
                 return None;
             }
         };
@@ -172,32 +167,33 @@ impl Client {
             puts.outdated.inc();
             return;
         };
-        match self.nodes.ask(&name, &command).await {
+        match self.link.ask(&command).await {
             Ok(Value::Int(1)) => puts.stored.inc(),
             Ok(Value::Int(_)) => puts.outdated.inc(),
-            Ok(reply) => {
-                self.complain("store", &reply);
+            Err(NoReply::NotAsked) => puts.dropped.inc(),
+            other => {
+                self.complain("store", other);
                 puts.failed.inc()
             }
-            Err(NoReply::Failed) => puts.failed.inc(),
-            Err(NoReply::NotAsked) => puts.dropped.inc(),
         };
     }
 
     /// The store answers, but does not do what it is asked: full, read-only, or a right is missing.
-    fn complain(&self, task: &str, reply: &Value) {
-        let said = match reply {
-            Value::ServerError(error) => format!("{} {}", error.code(), error.details().unwrap_or_default()),
-            _ => "something that is no answer".to_owned(),
+    fn complain(&self, task: &str, reply: Result<Value, NoReply>) {
+        let reason = match reply {
+            Err(NoReply::Refused(error)) => printable(&error.to_string()),
+            Ok(_) => "something that is no answer".to_owned(),
+            // The connection has said so.
+            Err(NoReply::NotAsked | NoReply::Failed) => return,
         };
-        let (said, now) = (printable(&said), Instant::now());
+        let now = Instant::now();
         let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| now.duration_since(last) < COMPLAINT_INTERVAL) {
-            debug!("the shared store cannot {task}: {said}");
+            debug!("the shared store cannot {task}: {reason}");
             return;
         }
         *last = Some(now);
-        warn!("the shared store cannot {task}: {said}");
+        warn!("the shared store cannot {task}: {reason}");
     }
 }
 

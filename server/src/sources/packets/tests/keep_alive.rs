@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::join_all;
 use pkdns_dht::simulator::{self, Joined};
 
 use super::*;

@@ -2,15 +2,17 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr},
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use hickory_proto::{
     rr::{RData, Record, rdata::A},
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use pkarr::Keypair;
-use pkdns_dht::{Evidence, PutError};
+use pkdns_dht::{Evidence, PutError, signed_packet::SignedPacket};
 use tokio::{
     sync::mpsc,
     time::{advance, sleep},
@@ -172,6 +174,38 @@ async fn an_older_packet_is_not_believed_after_a_newer_one_was_pushed_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waited_for_a_packet_gets_it_even_if_it_is_pushed_out_at_that_moment() {
+    let owners = [3, 4, 5].map(|seed| Keypair::from_secret_key(&[seed; 32]));
+    let dns = packet(1, 300).dns().to_vec();
+    let scripts = owners.iter().map(|owner| finds(SignedPacket::sign(owner, 1, &dns).unwrap()));
+    let network = Scripted { scripts: Mutex::new(scripts.collect()), ..Default::default() };
+    let settings = config::Cache { max_entries: 1, ..Default::default() };
+    let packets = Packets::new(&settings, Arc::new(network));
+    let asking = owners.iter().map(|owner| {
+        let (packets, key) = (packets.clone(), owner.public_key());
+        tokio::spawn(async move { packets.get(&key, CLIENT, || true).await })
+    });
+    for (owner, answer) in owners.iter().zip(join_all(asking).await) {
+        let Ok(PacketAnswer::Found(found)) = answer.unwrap() else { panic!("no packet") };
+        assert_eq!(*found.packet.key(), owner.public_key());
+    }
+    assert_eq!(packets.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_least_age_a_packet_is_asked_for_each_time_and_is_not_stale() {
+    let scripts = [finds(packet(1, 0)), finds(packet(2, 0)), finds(packet(3, 0))];
+    let network = Scripted { scripts: Mutex::new(scripts.into()), ..Default::default() };
+    let settings = config::Cache { ttl_seconds: 0, ..Default::default() };
+    let packets = Packets::new(&settings, Arc::new(network));
+    for expected in [1, 2, 3] {
+        let newest = packets.newest(&keypair().public_key(), CLIENT).await;
+        let Ok(PacketAnswer::Found(found)) = newest else { panic!("no packet") };
+        assert_eq!((found.packet.timestamp(), found.stale), (expected, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_packet_is_asked_for_again_after_its_smallest_ttl_within_the_bounds() {
     for (ttl, fresh) in [(1, 100), (300, 300), (1_000_000, 86_400)] {
         let (packets, network) = packets([finds(packet(1, ttl)), finds(packet(2, ttl))]);
@@ -202,7 +236,7 @@ async fn in_the_last_tenth_the_next_packet_is_fetched_while_the_old_one_is_serve
 
 #[tokio::test(start_paused = true)]
 async fn different_keys_are_searched_at_the_same_time() {
-    // Incumbent's mistake 4: one lookup at a time.
+    // One lookup at a time.
     let (packets, _) = packets(vec![ends(ANSWERED); 50]);
     let started = Instant::now();
     let tasks: Vec<_> = (0..50u8)
@@ -246,7 +280,7 @@ async fn who_may_not_start_a_search_is_told_so_and_nothing_is_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn absence_is_remembered_for_a_while() {
-    // pkdns#36: absence had no time of its own.
+    // Absence had no time of its own.
     let (packets, network) = packets([ends(ANSWERED), finds(packet(1, 300))]);
     assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
     assert!(matches!(get(&packets).await, Ok(PacketAnswer::Absent(_))));
@@ -257,7 +291,7 @@ async fn absence_is_remembered_for_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_network_that_cannot_be_asked_is_not_absence() {
-    // Incumbent's mistake 17: an outage of the DHT became NXDOMAIN.
+    // An outage of the DHT became NXDOMAIN.
     let silent = Ok(Evidence { queried: 20, responded: 0, held: 0 });
     for end in [Err(NetworkError::Unreachable), silent] {
         let (packets, network) = packets([ends(end), finds(packet(1, 300))]);
@@ -273,7 +307,7 @@ async fn a_network_that_cannot_be_asked_is_not_absence() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_packet_is_served_within_bounds_and_the_network_is_left_alone_in_between() {
-    // Incumbent's mistake 21: after a failed refresh every query went to the DHT, with no end to staleness.
+    // After a failed refresh every query went to the DHT, with no end to staleness.
     let failure = || ends(Err(NetworkError::Unreachable));
     let (packets, network) = packets([finds(packet(1, 0)), failure(), failure(), failure(), failure()]);
     timestamp(&packets).await;

@@ -1,7 +1,5 @@
 //! Packets that are stored through here, and what is answered then.
 
-use futures_util::future::join_all;
-
 use super::*;
 
 const A_SECOND: Duration = Duration::from_secs(1);

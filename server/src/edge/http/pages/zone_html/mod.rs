@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     resolver::{error::ResolveError, inspection::Inspected},
-    sources::packets::{Sighting, Staleness},
+    sources::packets::Sighting,
 };
 
 const PAGE: &str = include_str!("../zone.html");
@@ -197,11 +197,7 @@ impl Page<'_> {
 /// What is to be said before anything else.
 fn notice(inspected: &Inspected) -> String {
     let Some(why) = inspected.found.stale else { return String::new() };
-    let why = match why {
-        Staleness::Unreachable(error) => escape(&error.to_string()),
-        Staleness::Forgotten => "the DHT no longer holds the key".to_owned(),
-        Staleness::Searching => "the search takes long".to_owned(),
-    };
+    let why = escape(&why.to_string());
     format!("<p class=\"warning\">This is the last known packet, past its time: {why}.</p>")
 }
 
