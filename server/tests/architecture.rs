@@ -225,8 +225,9 @@ impl Source {
     fn imports(&self) -> BTreeSet<String> {
         let rooms = Rooms::of_the_table();
         let mut imports = BTreeSet::new();
-        let root = if self.module == PROGRAM { "pkdns::" } else { "crate::" };
-        for at in self.places_of(root) {
+        // The program names the library.
+        let roots = ["crate::", "pkdns::"].into_iter().flat_map(|root| self.places_of(root));
+        for at in roots {
             imports.extend(heads(&self.text[at..], 2).iter().map(|path| rooms.module(path)));
         }
         if let Some(room) = &self.above {

@@ -1,15 +1,14 @@
 //! The service behind any hickory server, as its request handler: for programs that have one already. Types of
 //! hickory-server stay in this file, since their interface changes with every version.
 //!
-//! Our own listeners ([`crate::edge::transport`]) promise more than a hickory server can; `docs/architecture.md` has the
-//! list. Two things to know before mounting this one:
+//! Our own listeners promise more than a hickory server can; `docs/architecture.md` has the list. Two things to know before
+//! mounting this one:
 //!
 //! - hickory reads the next query of a stream when the handler is done with the one before. So a slow answer is left
 //!   to a task, and the next query does not wait for it. The price: hickory ends a connection when the client closes
 //!   its half, and answers still on their way are lost. Clients that ask several questions at once are many, clients
 //!   that half-close and then wait are few.
-//! - The timeout of `register_listener` runs while an answer is looked up. Give it more than
-//!   [`crate::resolver::DEADLINE`].
+//! - The timeout of `register_listener` runs while an answer is looked up. Give it more than 4.5 seconds.
 
 use std::{net::IpAddr, slice, sync::Arc};
 

@@ -16,8 +16,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pkdns_dht::simulator::{Simulator, World};
-use pkdns_dht::{Dht, DhtSettings, signed_packet::Keypair};
+use pkdns_dht::{
+    Dht, DhtSettings,
+    signed_packet::Keypair,
+    simulator::{Simulator, World},
+};
 use tracing::{info, warn};
 
 use browsers::{Browser, Site};

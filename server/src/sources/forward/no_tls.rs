@@ -39,6 +39,10 @@ impl TlsClient {
     pub fn for_tls(&self) -> Arc<()> {
         Arc::default()
     }
+
+    pub fn additional_authorities(&self) -> Option<Arc<[u8]>> {
+        None
+    }
 }
 
 #[derive(Debug)]
