@@ -225,9 +225,9 @@ impl Source {
     fn imports(&self) -> BTreeSet<String> {
         let rooms = Rooms::of_the_table();
         let mut imports = BTreeSet::new();
-        // The program names the library.
-        let roots = ["crate::", "pkdns::"].into_iter().flat_map(|root| self.places_of(root));
-        for at in roots {
+        // The file of the program names the library.
+        let library = if self.module == PROGRAM { self.places_of("pkdns::") } else { Vec::new() };
+        for at in self.places_of("crate::").into_iter().chain(library) {
             imports.extend(heads(&self.text[at..], 2).iter().map(|path| rooms.module(path)));
         }
         if let Some(room) = &self.above {
