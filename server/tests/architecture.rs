@@ -225,9 +225,7 @@ impl Source {
     fn imports(&self) -> BTreeSet<String> {
         let rooms = Rooms::of_the_table();
         let mut imports = BTreeSet::new();
-        // The file of the program names the library.
-        let library = if self.module == PROGRAM { self.places_of("pkdns::") } else { Vec::new() };
-        for at in self.places_of("crate::").into_iter().chain(library) {
+        for at in self.places_of("crate::") {
             imports.extend(heads(&self.text[at..], 2).iter().map(|path| rooms.module(path)));
         }
         if let Some(room) = &self.above {
@@ -311,7 +309,7 @@ impl Rooms {
     }
 }
 
-/// Every file of the library and of the program, without those that only tests use and those of modules alone.
+/// Every file of the library, which is all of the program but for a call, without those that only tests use and those of modules alone.
 fn sources() -> Vec<Source> {
     let rooms = Rooms::of_the_table();
     let mut sources = Vec::new();
@@ -328,7 +326,6 @@ fn sources() -> Vec<Source> {
             collect(&child(&root, &name), &rooms.module(&[room.clone(), name]), Some(&room), &mut sources);
         }
     }
-    collect(&manifest("src/program/main.rs"), PROGRAM, None, &mut sources);
     sources
 }
 
