@@ -39,10 +39,6 @@ impl TlsClient {
     pub fn for_tls(&self) -> Arc<()> {
         Arc::default()
     }
-
-    pub fn additional_authorities(&self) -> Option<Arc<[u8]>> {
-        None
-    }
 }
 
 #[derive(Debug)]
