@@ -44,7 +44,7 @@ pub struct World {
     /// Share of the entries in nodes' tables that name somebody who has left the network.
     pub stale_entries: f64,
     /// Share of nodes whose ids are bound to their addresses (BEP 42). Who is on loopback is exempt from that, but not
-    /// where [`internet_of_tests`](crate::internet_of_tests) is switched on. Anything but 0 costs time. On
+    /// where `internet_of_tests` is switched on. Anything but 0 costs time. On
     /// loopback, some of very many nodes find no address that fits and are nowhere: one in 200 of ten million.
     pub bound_ids: f64,
     /// Share of nodes that know the attackers of a key ([`Simulator::attack`]), and name them before all others when

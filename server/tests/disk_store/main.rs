@@ -9,10 +9,11 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use pkdns::sources::packets::{DiskStore, Stored};
+use pkdns::sources::packets::{DiskError, DiskStore, Stored};
 use pkdns_dht::signed_packet::{Keypair, PublicKey, SignedPacket};
 use pkdns_testing::wait::eventually;
 
@@ -47,7 +48,14 @@ fn stored(number: u32, timestamp: u64) -> Stored {
 }
 
 fn open(directory: &Path) -> DiskStore {
-    DiskStore::open(directory, PLENTY).unwrap()
+    // A program that another test starts holds every lock of this process until it runs code of its own.
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match DiskStore::open(directory, PLENTY) {
+            Err(DiskError::Locked { .. }) if Instant::now() < end => thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 fn file(directory: &Path) -> PathBuf {
