@@ -127,7 +127,7 @@
 //!
 //! All are on by default but `internal`. A configuration that asks for what was left out is an error that names the
 //! feature ([`MissingFeature`](server::MissingFeature)). With none of them there is a resolver over UDP and TCP, made
-//! of a third fewer crates.
+//! of two fifths fewer crates.
 //!
 //! | Feature | Brings |
 //! |---|---|
