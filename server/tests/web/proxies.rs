@@ -10,7 +10,7 @@ use std::{
 };
 
 use hickory_proto::rr::RecordType;
-use pkdns_testing::{process::Killed, programs, server::query};
+use pkdns_testing::{process::Killed, programs, server::query, wait::eventually};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -209,6 +209,11 @@ async fn caddy_tells_who_asks() {
     command.args(["run", "--adapter", "caddyfile", "--config"]).arg(site.path("Caddyfile"));
     command.env("XDG_DATA_HOME", site.path("data")).env("XDG_CONFIG_HOME", site.path("config"));
     let _proxy = Proxy::start(command, &site.path("caddy.log"), port).await;
+    // It takes connections before it has made its certificate.
+    eventually("caddy has no certificate", async || {
+        !https(&site, port, "127.0.0.9", &[]).await.starts_with("000")
+    })
+    .await;
     two_clients_have_two_quotas(&site, port, "caddy").await;
 }
 
