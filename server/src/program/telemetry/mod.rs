@@ -300,7 +300,7 @@ mod tests {
     fn rust_log_may_call_the_parts_of_the_program_as_the_first_release_did() {
         assert_eq!(
             with_rooms(
-                "warn, pkdns::sources::forward=debug,pkdns::dht::engine[x]=info,pkdns::service=debug,hyper=info"
+                "warn, pkdns::forward=debug,pkdns::dht::engine[x]=info,pkdns::service=debug,hyper=info"
             ),
             "warn, pkdns::sources::forward=debug,pkdns_dht::engine[x]=info,pkdns::service=debug,hyper=info"
         );
